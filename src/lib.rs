@@ -1,0 +1,44 @@
+//! Linchpin finds the few numbers that hold a language model up, and lets anybody pull them.
+//!
+//! # Map
+//!
+//! ```text
+//! ui  ──────►  protocol  ◄──────  engine  ──────►  model, weights, analysis, generate
+//! (Leptos,      terms             (bin/engine:      (Burn: one forward pass, WebGPU or CPU)
+//!  bin/app)     share, catalog     a Web Worker;
+//!                                  bin/linchpin:
+//!                                  the command)
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. `ui` holds no tensor code: the page's wasm has no Burn in it.
+//! 2. `model` and `analysis` do no I/O, and read back from the device through `.await` only (a browser cannot wait).
+//! 3. Worker and command send the same [`protocol::Request`] to the same engine; a result is the same JSON.
+//! 4. The intact model is never mutated: an ablation is a new value that shares every matrix it does not touch.
+//! 5. Weights keep the checkpoint's names, layout (`[out, in]`) and values: nothing is folded, transposed or centred,
+//!    so a coordinate means here what it means in Hugging Face transformers.
+//! 6. A run on a GPU that reported an error is a failure, and its text is never shown as a finding.
+
+pub mod catalog;
+pub mod protocol;
+pub mod share;
+pub mod terms;
+
+#[cfg(feature = "engine")]
+pub mod analysis;
+#[cfg(feature = "engine")]
+pub mod engine;
+#[cfg(feature = "engine")]
+pub mod generate;
+#[cfg(feature = "engine")]
+pub mod model;
+#[cfg(feature = "engine")]
+pub mod platform;
+#[cfg(feature = "engine")]
+pub mod tokenizer;
+#[cfg(feature = "engine")]
+pub mod weights;
+
+#[cfg(feature = "ui")]
+pub mod ui;

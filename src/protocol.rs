@@ -1,0 +1,158 @@
+//! Everything that crosses the boundary between the page and the engine's worker, and what the command prints.
+//!
+//! The page sends an [`Envelope`] and gets [`Event`]s that carry the same `id`, the last of them [`Event::Done`],
+//! [`Event::Stopped`] or [`Event::Failed`]. One request runs at a time; [`Request::Stop`] ends it within one token.
+
+use serde::{Deserialize, Serialize};
+
+use crate::terms::{
+    Ablation, ConfirmArm, ConfirmReport, Evaluation, Generated, ModelInfo, ModelRef, Pane, RunRecord, Sampling, ScanReport, WeightCoord,
+};
+
+/// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// A request with the number that its events will carry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    pub id: u32,
+    pub request: Request,
+}
+
+/// Which device to run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendChoice {
+    /// WebGPU (natively: Vulkan) where there is an adapter that fits, else the CPU.
+    #[default]
+    Auto,
+    Gpu,
+    Cpu,
+}
+
+/// One file of a model: `config.json`, `model.safetensors`, ... and where to read it (a relative or `blob:` URL).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFile {
+    pub name: String,
+    pub url: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Request {
+    /// Load a model; replaces the one before once it is complete.
+    Load { id: String, files: Vec<ModelFile>, backend: BackendChoice },
+    /// Spikes of every layer, and candidates (iterated).
+    Scan { prompt: String },
+    /// Zero candidates alone and jointly beside controls.
+    Confirm { candidates: Vec<WeightCoord>, seed: u64 },
+    /// Set the ablation of the right-hand pane; checked against the model, applied to resident weights.
+    Apply { ablation: Ablation },
+    /// Held-out loss of the intact model and of the one with the applied ablation.
+    Evaluate,
+    /// Both panes from the same prompt and seed, with the applied ablation on the right.
+    Generate { prompt: String, sampling: Sampling },
+    /// Ends the running request.
+    Stop,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventEnvelope {
+    /// The request it answers; none for [`Event::Ready`].
+    pub id: Option<u32>,
+    pub event: Event,
+}
+
+/// What a progress bar shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// "downloading weights", "held-out text, arm 3 of 7"
+    pub doing: String,
+    pub done: f64,
+    /// Same unit as `done`.
+    pub total: f64,
+    /// `bytes`, `steps` or `tokens`.
+    pub unit: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The worker listens. Sent once, before any request.
+    Ready { protocol_version: u32 },
+    Progress(Progress),
+    Loaded(ModelInfo),
+    Scanned(ScanReport),
+    /// One more arm is known; the whole report follows as [`Event::Confirmed`].
+    Arm { arm: ConfirmArm },
+    Confirmed(ConfirmReport),
+    /// The ablation is in place; `took_ms` is the engine's own time.
+    Applied { ablation: Ablation, took_ms: f64 },
+    Evaluated { pane: Pane, evaluation: Evaluation },
+    /// One new token of one pane. `text` is what it adds to the pane (may be empty while a character is incomplete).
+    Token { pane: Pane, index: usize, token_id: u32, text: String },
+    PaneDone { pane: Pane, generated: Generated },
+    Generated(RunRecord),
+    /// The request is complete.
+    Done,
+    /// The request ended because of [`Request::Stop`]; what it had sent stays valid.
+    Stopped,
+    Failed(Failure),
+}
+
+/// What went wrong, in words for the person in front of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// What happened.
+    pub what: String,
+    /// Why, with the figures.
+    pub why: String,
+    /// What to do next.
+    pub next_step: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// Something the visitor typed or opened.
+    Input,
+    /// The model's files.
+    Model,
+    /// Network or disk.
+    Transport,
+    /// The GPU: missing, too small, lost, out of memory. Nothing it computed since is shown as a finding.
+    Device,
+    /// A bug of ours.
+    Internal,
+}
+
+/// Head of every JSON export, of the page's and the command's alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Export {
+    /// Always `linchpin-export`.
+    pub format: String,
+    /// Version of the schema, documented in docs/export.md.
+    pub version: u32,
+    pub model: ModelRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<ModelInfo>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<ScanReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<ConfirmReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunRecord>,
+    /// Intact first, then ablated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evaluations: Vec<(Pane, Evaluation)>,
+}
+
+impl Export {
+    pub const FORMAT: &str = "linchpin-export";
+    pub const VERSION: u32 = 1;
+
+    pub fn new(model: ModelRef) -> Self {
+        Self { format: Self::FORMAT.into(), version: Self::VERSION, model, info: None, scan: None, confirm: None, run: None, evaluations: Vec::new() }
+    }
+}

@@ -1,0 +1,391 @@
+//! The nouns of Linchpin: plain data that the page, the worker, the command and the library share.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | channel | one hidden unit of a feed-forward block: a row of `gate_proj`/`up_proj` and a column of `down_proj` |
+//! | spike | the largest-magnitude value of a `down_proj` input (per channel) or output (per residual dimension) in one forward pass |
+//! | super activation | a spike of the output that persists through the residual stream |
+//! | super weight | the scalar `down_proj.weight[row, col]` whose removal collapses the model, confirmed against controls (arXiv:2411.07191) |
+//! | ablation | a list of edits, each naming layer and unit |
+//! | run | model revision, ablation, prompt, sampling and seed, and what came out |
+//!
+//! Layers count from 0. Coordinates are Hugging Face's `[out, in]`: `row` is a residual channel, `col` a feed-forward
+//! channel. (The caption of the paper's Figure 3 swaps the two words, and GPT-2 stores its matrices `[in, out]`;
+//! neither reaches this module.)
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One scalar of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, col]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WeightCoord {
+    pub layer: usize,
+    /// Output: a residual channel, `0..hidden_size`.
+    pub row: usize,
+    /// Input: a feed-forward channel, `0..intermediate_size`.
+    pub col: usize,
+}
+
+impl fmt::Display for WeightCoord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "layer {}, [{}, {}]", self.layer, self.row, self.col)
+    }
+}
+
+/// What a [`WeightEdit`] changes. The unit is always named: zeroing a scalar and zeroing the row that holds it are
+/// different experiments with different results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "unit", rename_all = "snake_case")]
+pub enum EditTarget {
+    /// `down_proj.weight[row, col]`.
+    Scalar { layer: usize, row: usize, col: usize },
+    /// `down_proj.weight[row, :]`: everything the block writes to one residual channel (a bias is left alone).
+    Row { layer: usize, row: usize },
+    /// `down_proj.weight[:, col]`: everything one feed-forward channel writes.
+    Column { layer: usize, col: usize },
+    /// A whole feed-forward channel: its `down_proj` column is scaled, and at scale 0 its `gate_proj` and `up_proj`
+    /// rows (GPT-2: its `c_fc` column and bias) go too.
+    Channel { layer: usize, channel: usize },
+}
+
+impl EditTarget {
+    pub fn layer(&self) -> usize {
+        match *self {
+            Self::Scalar { layer, .. } | Self::Row { layer, .. } | Self::Column { layer, .. } | Self::Channel { layer, .. } => layer,
+        }
+    }
+}
+
+impl From<WeightCoord> for EditTarget {
+    fn from(WeightCoord { layer, row, col }: WeightCoord) -> Self {
+        Self::Scalar { layer, row, col }
+    }
+}
+
+impl fmt::Display for EditTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scalar { layer, row, col } => write!(f, "layer {layer}, [{row}, {col}]"),
+            Self::Row { layer, row } => write!(f, "layer {layer}, row {row}"),
+            Self::Column { layer, col } => write!(f, "layer {layer}, column {col}"),
+            Self::Channel { layer, channel } => write!(f, "layer {layer}, channel {channel}"),
+        }
+    }
+}
+
+/// Multiplies a unit of the weights by `scale`: 0 removes it, 1 leaves it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WeightEdit {
+    #[serde(flatten)]
+    pub target: EditTarget,
+    pub scale: f32,
+}
+
+/// Where [`Intervention`]s act and captures read. Widths are of one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Site {
+    /// Residual stream entering a block, `hidden_size` (TransformerLens `resid_pre`).
+    ResidPre,
+    /// Input of `down_proj`, `intermediate_size` (TransformerLens `mlp.hook_post`; not pyvene's `mlp_activation`).
+    DownProjInput,
+    /// Output of `down_proj`, `hidden_size` (TransformerLens `mlp_out`).
+    DownProjOutput,
+    /// Residual stream leaving a block, `hidden_size` (TransformerLens `resid_post`).
+    ResidPost,
+}
+
+/// What an [`Intervention`] does to the activation it names.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", content = "value", rename_all = "snake_case")]
+pub enum Action {
+    Scale(f32),
+    Set(f32),
+}
+
+/// Changes one activation during a run (weights stay as they are).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Intervention {
+    pub site: Site,
+    pub layer: usize,
+    /// Position in the whole sequence, counted from 0 (the BOS), not in the current chunk.
+    pub token: usize,
+    pub channel: usize,
+    #[serde(flatten)]
+    pub action: Action,
+}
+
+/// Everything that is changed about a model for one run. Empty means intact.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ablation {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weight_edits: Vec<WeightEdit>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interventions: Vec<Intervention>,
+}
+
+impl Ablation {
+    /// The ablation that removes these scalars together.
+    pub fn zeroing(coords: impl IntoIterator<Item = WeightCoord>) -> Self {
+        let weight_edits = coords.into_iter().map(|at| WeightEdit { target: at.into(), scale: 0.0 }).collect();
+        Self { weight_edits, interventions: Vec::new() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.weight_edits.is_empty() && self.interventions.is_empty()
+    }
+}
+
+/// How the next token is drawn. `temperature == 0` is greedy, and then the other fields do nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    pub temperature: f32,
+    /// Keep the `top_k` likeliest tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Then keep the likeliest tokens whose probabilities first add up to `top_p`; 1 keeps all.
+    pub top_p: f32,
+    pub seed: u64,
+    pub max_new_tokens: usize,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.8, top_k: 40, top_p: 1.0, seed: 1, max_new_tokens: 80 }
+    }
+}
+
+/// Which model, exactly. `revision` is the first 16 hex digits of the SHA-256 of its safetensors header and config, so
+/// that a link never silently meets other weights of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRef {
+    pub id: String,
+    pub revision: String,
+}
+
+/// Everything that decides the text of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSetup {
+    pub model: ModelRef,
+    pub prompt: String,
+    pub sampling: Sampling,
+    pub ablation: Ablation,
+}
+
+/// The largest-magnitude value at one site of one layer in one forward pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spike {
+    pub layer: usize,
+    /// Position of the token, 0 is the first (usually BOS).
+    pub token: usize,
+    /// The token as text, for people.
+    pub token_text: String,
+    pub channel: usize,
+    /// Signed activation.
+    pub value: f32,
+    /// `|value|` over the median of `|value|` across layers at the same site.
+    pub ratio: f32,
+}
+
+/// A scalar that one forward pass points at; not yet a super weight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    pub at: WeightCoord,
+    /// The weight itself.
+    pub weight: f32,
+    /// The spike of the `down_proj` input in channel `at.col`.
+    pub input: f32,
+    /// The spike of the `down_proj` output in channel `at.row`.
+    pub output: f32,
+    pub token: usize,
+    /// `|output|` over the median of the layers' largest `|output|`.
+    pub ratio: f32,
+    /// `weight · input / output`: how much of the output spike this one product explains.
+    pub share: f32,
+    /// The iteration of the search that found it, from 0: earlier candidates were removed before it showed.
+    pub iteration: usize,
+}
+
+/// Where the model runs, and why there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendInfo {
+    /// `webgpu`, `vulkan`, `cuda` or `cpu`.
+    pub kind: String,
+    /// The adapter's name, or what the CPU path is.
+    pub name: String,
+    /// Why this one: a sentence for people.
+    pub reason: String,
+}
+
+/// Facts about a loaded model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    pub model: ModelRef,
+    pub architecture: String,
+    pub num_parameters: u64,
+    pub num_hidden_layers: usize,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub vocab_size: usize,
+    pub max_position_embeddings: usize,
+    /// Bytes that the weights take on the device.
+    pub weight_bytes: u64,
+    pub backend: BackendInfo,
+    /// From `generation_config.json`, or the defaults of [`Sampling`].
+    pub sampling: Sampling,
+}
+
+/// One forward pass over a prompt: the spikes of every layer, and the candidates that the iterated search found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScanReport {
+    pub model: ModelRef,
+    pub prompt: String,
+    pub tokens: Vec<String>,
+    /// One per layer: the largest `|down_proj input|`.
+    pub inputs: Vec<Spike>,
+    /// One per layer: the largest `|down_proj output|`.
+    pub outputs: Vec<Spike>,
+    pub candidates: Vec<Candidate>,
+    /// Why the search stopped, for people.
+    pub stopped: String,
+    /// The output spikes that remain with every candidate removed, one per layer.
+    pub outputs_after: Vec<Spike>,
+}
+
+/// What one arm of a confirmation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArmKind {
+    /// Nothing changed.
+    Intact,
+    /// One candidate zeroed alone.
+    Candidate,
+    /// All candidates zeroed together.
+    Jointly,
+    /// A random scalar of the same matrix zeroed: a control.
+    RandomScalar,
+    /// The largest-magnitude scalars of the model zeroed with the candidates kept: a control.
+    LargestWeights,
+    /// The candidate's whole feed-forward channel removed.
+    Channel,
+}
+
+/// Held-out loss with one thing changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfirmArm {
+    pub kind: ArmKind,
+    /// For people: "layer 2, [12, 86]", "random [3, 101]".
+    pub label: String,
+    /// The candidate it belongs to, if one.
+    pub at: Option<WeightCoord>,
+    /// Number of scalars set to zero.
+    pub n_zeroed: usize,
+    /// Mean next-token cross-entropy, nats.
+    pub loss_nats: f32,
+    /// Change against intact, nats.
+    pub delta_nats: f32,
+}
+
+/// Whether a candidate is a super weight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub at: WeightCoord,
+    pub confirmed: bool,
+    /// For people: the rule and the figures that decided.
+    pub because: String,
+}
+
+/// Causal confirmation of candidates against controls on held-out text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfirmReport {
+    pub model: ModelRef,
+    pub convention: String,
+    pub n_tokens: usize,
+    pub arms: Vec<ConfirmArm>,
+    pub verdicts: Vec<Verdict>,
+}
+
+/// How a model does on held-out text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Mean next-token cross-entropy, nats.
+    pub loss_nats: f32,
+    /// `exp(loss_nats)`. Never compare across conventions.
+    pub perplexity: f32,
+    /// Mean next-token probability on our list of stopwords and punctuation.
+    pub stopword_mass: f32,
+    /// Predicted positions.
+    pub n_tokens: usize,
+    /// Names the text and how it was cut.
+    pub convention: String,
+}
+
+/// Which of the two runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pane {
+    Intact,
+    Ablated,
+}
+
+/// What came out of one pane.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generated {
+    /// New tokens only, without the prompt.
+    pub token_ids: Vec<u32>,
+    pub text: String,
+    /// Share of 4-grams that occurred before, `0..=1` (rep-4).
+    pub repetition: f32,
+    /// Mean over steps of the next-token probability on our list of stopwords and punctuation.
+    pub stopword_mass: f32,
+    pub tokens_per_sec: f32,
+    pub finish: Finish,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// `max_new_tokens` reached.
+    Length,
+    /// The end-of-sequence token was drawn.
+    Eos,
+    Stopped,
+    /// The model's context is full.
+    Context,
+}
+
+/// A whole run: what was asked and what came out, side by side.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub setup: RunSetup,
+    pub backend: BackendInfo,
+    pub intact: Generated,
+    pub ablated: Generated,
+    /// Index of the first new token that differs between the panes.
+    pub first_difference: Option<usize>,
+    /// [`outcome_digest`] of both panes' token ids.
+    pub digest: String,
+}
+
+/// First 16 hex digits of the SHA-256 over both panes' new token ids (little-endian `u32`, a separator between).
+pub fn outcome_digest(intact: &[u32], ablated: &[u32]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    for ids in [intact, &[u32::MAX], ablated] {
+        for id in ids {
+            hasher.update(id.to_le_bytes());
+        }
+    }
+    hex(&hasher.finalize()[..8])
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Index of the first position at which two token sequences differ, a missing tail included.
+pub fn first_difference(a: &[u32], b: &[u32]) -> Option<usize> {
+    let shared = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    (shared < a.len().max(b.len())).then_some(shared)
+}
