@@ -1,0 +1,159 @@
+// What the end-to-end tests share: a server, a browser, and a page that is listened to.
+//
+// `cargo xtask test` runs them. By hand, on a page built by `cargo xtask build`: node --test tests/e2e/*.test.mjs
+
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+export const dist = process.env.LINCHPIN_DIST ?? path.join(root, 'dist');
+export const screenshots = path.join(path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'screenshots');
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** A task of the main thread that takes longer than this (ms) is felt; the browser reports from 50 ms on. */
+export const LONG_TASK_MS = 50;
+
+/** Nothing that a browser does on its own, so that a page alone decides what is loaded and when. */
+const BROWSER_ARGS = [
+  '--no-sandbox',
+  '--disable-gpu-sandbox',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+  '--disable-quic',
+];
+
+/** Two kinds of visitors: one whose browser finds no adapter for WebGPU, and one with WebGPU (computed on the CPU). */
+const WEBGPU_ARGS = {
+  none: [],
+  swiftshader: ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'],
+};
+
+/**
+ * Serves a folder as a static host would.
+ * @returns {Promise<{url: string, stop: () => Promise<void>}>}
+ */
+export async function serve({ folder = dist, base = '/' } = {}) {
+  const wanted = ['serve', '--no-build', folder, '--port', '0', '--base', base, '--until-stdin-closes'];
+  const xtask = process.env.LINCHPIN_XTASK;
+  const [program, args] = xtask
+    ? [xtask, wanted]
+    : ['cargo', ['run', '--quiet', '--package', 'xtask', '--', ...wanted]];
+  const server = spawn(program, args, { cwd: root, stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => {
+    server.on('exit', resolve);
+    server.on('error', resolve);
+  });
+  const started = (async () => {
+    for await (const line of createInterface({ input: server.stdout })) {
+      const found = line.match(/http:\/\/127\.0\.0\.1:\d+\S*/);
+      if (found) return found[0];
+    }
+    throw new Error(`${program} ${args.join(' ')}: ended without serving`);
+  })();
+  const failed = ended.then((why) => Promise.reject(new Error(`${program} did not start serving: ${why}`)));
+  failed.catch(() => {});
+  const url = await Promise.race([started, failed]);
+  const stop = async () => {
+    server.stdin.end();
+    await ended;
+  };
+  return { url, stop };
+}
+
+/**
+ * Starts a browser.
+ * @param {{webgpu?: 'none' | 'swiftshader'}} options
+ */
+export function launch({ webgpu = 'none' } = {}) {
+  const executablePath = process.env.CHROME ?? '/usr/bin/chromium';
+  return chromium.launch({ executablePath, headless: true, args: [...BROWSER_ARGS, ...WEBGPU_ARGS[webgpu]] });
+}
+
+/**
+ * Opens an address as a visitor of its own (nothing stored) and listens to what goes wrong.
+ * @param {import('playwright-core').Browser} browser
+ */
+export async function visit(browser, url, { theme = 'light', width = 1280, height = 900, reducedMotion = 'reduce' } = {}) {
+  const context = await browser.newContext({ colorScheme: theme, reducedMotion, viewport: { width, height } });
+  const page = await context.newPage();
+  const problems = [];
+  page.on('console', (message) => {
+    if (message.type() === 'error') problems.push(`console: ${message.text()} (${message.location().url})`);
+  });
+  page.on('pageerror', (error) => problems.push(`uncaught: ${error.stack ?? error}`));
+  page.on('crash', () => problems.push('the page crashed'));
+  page.on('requestfailed', (request) => {
+    // A page that stops a download of its own accord has no problem.
+    const why = request.failure()?.errorText;
+    if (why !== 'net::ERR_ABORTED') problems.push(`request failed: ${request.url()} (${why})`);
+  });
+  page.on('response', (response) => {
+    if (response.status() >= 400) problems.push(`status ${response.status()}: ${response.url()}`);
+  });
+  await page.addInitScript(recordLongTasks);
+  await page.goto(url);
+  return new Visit(page, problems);
+}
+
+/** Runs in the page, before anything else does. */
+function recordLongTasks() {
+  window.longTasks = [];
+  const observer = new PerformanceObserver((list) => {
+    for (const task of list.getEntries()) window.longTasks.push({ startMs: task.startTime, ms: task.duration });
+  });
+  observer.observe({ type: 'longtask', buffered: true });
+}
+
+export class Visit {
+  constructor(page, problems) {
+    /** @type {import('playwright-core').Page} */
+    this.page = page;
+    /** @type {string[]} What went wrong so far: errors on the console or uncaught, requests that failed. */
+    this.problems = problems;
+  }
+
+  /** Tasks of the main thread above 50 ms since `sinceMs` (of the page's `performance.now()`). */
+  async longTasks(sinceMs = 0) {
+    const tasks = await this.page.evaluate(() => window.longTasks);
+    return tasks.filter((task) => task.startMs >= sinceMs && task.ms > LONG_TASK_MS);
+  }
+
+  /** The page's clock, to mark the beginning of something. */
+  now() {
+    return this.page.evaluate(() => performance.now());
+  }
+
+  /** Keeps a picture of the whole page; returns its path. */
+  async screenshot(name) {
+    mkdirSync(screenshots, { recursive: true });
+    const file = path.join(screenshots, `${name}.png`);
+    await this.page.screenshot({ path: file, fullPage: true });
+    return file;
+  }
+
+  /** What axe-core holds against the page, of the kinds that keep somebody out. */
+  async barriers() {
+    // Evaluated rather than added as a script: a content security policy may forbid the latter.
+    await this.page.evaluate(axeSource);
+    const { violations } = await this.page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+    const grave = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+    return grave.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} (${node.failureSummary})`));
+  }
+
+  /** By how many pixels the page is wider than its window. */
+  overflowPx() {
+    return this.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  }
+
+  async close() {
+    await this.page.context().close();
+  }
+}

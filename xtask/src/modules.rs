@@ -1,0 +1,189 @@
+//! Who may import whom: the map at the head of `src/lib.rs`, as a table that is checked.
+
+/// The modules of the library, and those of ours that each may name.
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
+    ("terms", &[]),
+    ("catalog", &["terms"]),
+    ("tokenizer", &["terms"]),
+    ("protocol", &["terms", "catalog"]),
+    ("share", &["terms", "catalog", "protocol"]),
+    ("platform", &[]),
+    ("weights", &["terms", "catalog", "platform"]),
+    ("model", &["terms", "weights"]),
+    ("analysis", &["terms", "model"]),
+    ("generate", &["terms", "model", "tokenizer", "analysis"]),
+    (
+        "engine",
+        &[
+            "terms",
+            "protocol",
+            "catalog",
+            "share",
+            "tokenizer",
+            "platform",
+            "weights",
+            "model",
+            "analysis",
+            "generate",
+        ],
+    ),
+    ("ui", &["terms", "protocol", "share", "catalog"]),
+];
+
+/// Crates of tensors, which these modules do without.
+const TENSOR_CRATES: [&str; 5] = ["burn", "cubecl", "wgpu", "tokenizers", "half"];
+const WITHOUT_TENSORS: [&str; 6] = ["terms", "catalog", "protocol", "share", "platform", "ui"];
+
+/// Modules that read no files and open no connections.
+const WITHOUT_IO: [&str; 4] = ["terms", "model", "analysis", "generate"];
+
+/// What a source file (its path below `src/`) imports against the table.
+pub fn violations(path: &str, source: &str) -> Vec<String> {
+    let module = path
+        .split('/')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(".rs");
+    if matches!(module, "lib" | "bin") {
+        return Vec::new();
+    }
+    let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
+        return vec![format!(
+            "src/{path}: module `{module}` is not in the import table (xtask/src/modules.rs)"
+        )];
+    };
+    let code = without_comments(source);
+    let mut found = Vec::new();
+    for named in crate_modules_named(&code) {
+        let known = MAY_IMPORT.iter().any(|(name, _)| *name == named);
+        if known && named != module && !allowed.contains(&named.as_str()) {
+            found.push(format!("src/{path}: `{module}` may not import `{named}`"));
+        }
+    }
+    if WITHOUT_TENSORS.contains(&module) {
+        let tensors = TENSOR_CRATES.iter().filter(|name| has_path(&code, name));
+        // The platform is where a GPU is asked for.
+        let tensors = tensors.filter(|name| module != "platform" || **name == "tokenizers");
+        found.extend(
+            tensors.map(|name| format!("src/{path}: `{module}` may not import the crate `{name}`")),
+        );
+    }
+    if WITHOUT_IO.contains(&module) {
+        for forbidden in ["std::fs", "std::net", "web_sys"] {
+            if code.contains(forbidden) {
+                found.push(format!(
+                    "src/{path}: `{module}` does no I/O, but names `{forbidden}`"
+                ));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn without_comments(source: &str) -> String {
+    let code = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
+    source.lines().map(code).collect::<Vec<_>>().join("\n")
+}
+
+/// The modules in `crate::a`, `crate::{a, b::{c}, d}`.
+fn crate_modules_named(code: &str) -> Vec<String> {
+    let mut named = Vec::new();
+    for (at, prefix) in code.match_indices("crate::") {
+        // `$crate::` in a macro counts; the name of another crate that ends so does not.
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let rest = &code[at + prefix.len()..];
+        match rest.strip_prefix('{') {
+            None => named.push(leading_name(rest)),
+            Some(group) => named.extend(group_names(group)),
+        }
+    }
+    named
+}
+
+/// The first name of each item of a `{...}` group whose opening brace has been taken off.
+fn group_names(group: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut depth = 0;
+    let mut item_begins = true;
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => item_begins = true,
+            c if item_begins && !c.is_whitespace() => {
+                names.push(leading_name(&group[at..]));
+                item_begins = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn leading_name(text: &str) -> String {
+    text.chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
+}
+
+/// Whether `name::` occurs as the beginning of a path.
+fn has_path(code: &str, name: &str) -> bool {
+    code.match_indices(&format!("{name}::")).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_against_the_table_are_found() {
+        let n = |path, source| violations(path, source).len();
+        assert_eq!(
+            n(
+                "ui/mod.rs",
+                "use crate::protocol::Event;\nuse crate::{terms::{Site, X}, share};"
+            ),
+            0
+        );
+        assert_eq!(n("ui/mod.rs", "use crate::{terms, engine::Engine};"), 1);
+        assert_eq!(
+            n(
+                "ui/mod.rs",
+                "use crate::model;\nuse crate::weights::Weights;"
+            ),
+            2
+        );
+        assert_eq!(n("ui/mod.rs", "use burn::tensor::Tensor;"), 1);
+        assert_eq!(
+            n(
+                "ui/mod.rs",
+                "// crate::model and burn::Tensor are not for here"
+            ),
+            0
+        );
+        assert_eq!(
+            n(
+                "ui/chart.rs",
+                "let half = crate::ui::half::x(); my_crate::model::y();"
+            ),
+            0
+        );
+        assert_eq!(
+            n(
+                "model/llama.rs",
+                "use crate::model::mlp::Mlp; use burn::prelude::*;"
+            ),
+            0
+        );
+        assert_eq!(n("model/llama.rs", "std::fs::read(path)"), 1);
+        assert_eq!(n("novelty.rs", ""), 1);
+    }
+}

@@ -1,0 +1,64 @@
+//! Running other programs.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+/// The command as one would type it.
+pub fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
+}
+
+/// Runs a command, its output going straight to the terminal.
+pub fn run(command: &mut Command) -> Result<(), String> {
+    println!("    $ {}", shown(command));
+    let status = command
+        .status()
+        .map_err(|why| cannot_start(command, &why))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("`{}` failed ({status})", shown(command)))
+    }
+}
+
+/// What a command prints; its errors when it fails.
+pub fn output(command: &mut Command) -> Result<String, String> {
+    let output = command
+        .output()
+        .map_err(|why| cannot_start(command, &why))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        Err(format!(
+            "`{}` failed ({}): {}",
+            shown(command),
+            output.status,
+            errors.trim()
+        ))
+    }
+}
+
+/// Runs a command, showing its standard output while also returning it, whether it succeeds or not.
+pub fn run_and_listen(command: &mut Command) -> Result<(bool, String), String> {
+    println!("    $ {}", shown(command));
+    command.stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(|why| cannot_start(command, &why))?;
+    let mut heard = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            heard.push_str(&line);
+            heard.push('\n');
+        }
+    }
+    let status = child.wait().map_err(|why| cannot_start(command, &why))?;
+    Ok((status.success(), heard))
+}
+
+fn cannot_start(command: &Command, why: &std::io::Error) -> String {
+    format!("cannot run `{}`: {why}", shown(command))
+}

@@ -1,0 +1,312 @@
+//! `test`: every check and test there is, one after the other, and what came of each.
+//!
+//! Nothing is skipped: a tool or a file that is missing fails the step that wants it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::web::BuildOptions;
+use crate::{deps, env, process, setup, size, tidy, wasm, web};
+
+/// The features that are checked together: everything but CUDA, which wants a toolkit of its own.
+const LINTED_FEATURES: &str = "ui,worker,cli";
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+}
+
+struct Step {
+    name: &'static str,
+    took: Duration,
+    counts: Counts,
+    failure: Option<String>,
+}
+
+/// The steps that have run.
+#[derive(Default)]
+struct Suite(Vec<Step>);
+
+/// `cargo xtask test`.
+pub fn run(quick: bool) -> Result<(), String> {
+    let mut suite = Suite::default();
+    suite.check("format", || {
+        process::run(env::command("cargo").args(["fmt", "--all", "--check"]))
+    });
+    suite.check("tidy", tidy::check);
+    suite.check("page dependencies", deps::check_page);
+    suite.check("engine dependencies", deps::check_engine);
+    suite.check("lint", || lint(&["--features", LINTED_FEATURES]));
+    suite.check("lint xtask", || lint(&["--package", "xtask"]));
+    suite.step("xtask tests", || cargo_test(&["--package", "xtask"]));
+    suite.step("native tests", || cargo_test(&[]));
+    if quick {
+        println!(
+            "\n--quick: the page's release build, its size and the browser tests were left out"
+        );
+    } else {
+        suite.page();
+    }
+    suite.report()
+}
+
+impl Suite {
+    /// What is checked of the built page.
+    fn page(&mut self) {
+        self.check("setup", || setup::setup(true));
+        let mut dist = Err("the page was not built".to_owned());
+        self.check("build", || {
+            dist = web::build(&BuildOptions {
+                public_url: None,
+                dev: false,
+            });
+            dist.clone().map(drop)
+        });
+        let dist = dist.map_err(|_| "the page was not built".to_owned());
+        self.check("size", || check_size(&dist.clone()?));
+        self.check("constructors", || check_constructors(&dist.clone()?));
+        self.step("browser tests", || {
+            browser_tests(&dist.clone().map_err(not_run)?)
+        });
+    }
+
+    fn check(&mut self, name: &'static str, check: impl FnOnce() -> Result<(), String>) {
+        let passed = Counts {
+            passed: 1,
+            failed: 0,
+        };
+        self.step(name, || {
+            check()
+                .map(|()| passed)
+                .map_err(|why| (Counts::default(), why))
+        });
+    }
+
+    fn step<F>(&mut self, name: &'static str, step: F)
+    where
+        F: FnOnce() -> Result<Counts, (Counts, String)>,
+    {
+        println!("\n=== {name}");
+        let began = Instant::now();
+        let (counts, failure) = match step() {
+            Ok(counts) => (counts, None),
+            Err((mut counts, why)) => {
+                println!("FAILED: {why}");
+                // A step that fails as a whole counts, too.
+                counts.failed = counts.failed.max(1);
+                (counts, Some(why))
+            }
+        };
+        let took = began.elapsed();
+        self.0.push(Step {
+            name,
+            took,
+            counts,
+            failure,
+        });
+    }
+
+    fn report(&self) -> Result<(), String> {
+        println!(
+            "\n{:<22} {:>8} {:>8} {:>9}",
+            "step", "passed", "failed", "seconds"
+        );
+        let mut sum = Counts::default();
+        for Step {
+            name, took, counts, ..
+        } in &self.0
+        {
+            println!(
+                "{name:<22} {:>8} {:>8} {:>9.1}",
+                counts.passed,
+                counts.failed,
+                took.as_secs_f64()
+            );
+            sum.passed += counts.passed;
+            sum.failed += counts.failed;
+        }
+        let failures = self
+            .0
+            .iter()
+            .filter_map(|step| Some((step.name, step.failure.as_ref()?)));
+        for (name, why) in failures {
+            println!("\nFAILED {name}: {why}");
+        }
+        println!("\n{} passed, {} failed", sum.passed, sum.failed);
+        if sum.failed == 0 {
+            Ok(())
+        } else {
+            Err(format!("{} failed", sum.failed))
+        }
+    }
+}
+
+/// A refusal to run, of no tests at all.
+fn not_run(why: String) -> (Counts, String) {
+    (Counts::default(), why)
+}
+
+/// Clippy on this machine's own target: it reads the page's code as well, and one pass compiles Burn's types once.
+fn lint(what: &[&str]) -> Result<(), String> {
+    let mut cargo = env::command("cargo");
+    cargo
+        .args(["clippy", "--locked", "--all-targets"])
+        .args(what)
+        .args(["--", "-D", "warnings"]);
+    process::run(&mut cargo)
+}
+
+fn cargo_test(what: &[&str]) -> Result<Counts, (Counts, String)> {
+    let mut cargo = env::command("cargo");
+    cargo.args(["test", "--locked"]).args(what);
+    let (succeeded, heard) = process::run_and_listen(&mut cargo).map_err(not_run)?;
+    let (counts, n_ignored) = cargo_counts(&heard);
+    verdict(counts, n_ignored, succeeded)
+}
+
+fn browser_tests(dist: &Path) -> Result<Counts, (Counts, String)> {
+    let tests = browser_test_files().map_err(not_run)?;
+    let browser = setup::chromium().map_err(not_run)?;
+    let xtask = std::env::current_exe()
+        .map_err(|why| not_run(format!("cannot find this program: {why}")))?;
+    let mut node: Command = env::command("node");
+    node.args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
+        .args(tests);
+    node.env("LINCHPIN_DIST", dist)
+        .env("LINCHPIN_XTASK", xtask)
+        .env("CHROME", browser);
+    let (succeeded, heard) = process::run_and_listen(&mut node).map_err(not_run)?;
+    let (counts, n_skipped) = node_counts(&heard);
+    verdict(counts, n_skipped, succeeded)
+}
+
+fn browser_test_files() -> Result<Vec<PathBuf>, String> {
+    let folder = env::e2e_dir();
+    let entries = std::fs::read_dir(&folder)
+        .map_err(|why| format!("cannot read {}: {why}", folder.display()))?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut tests: Vec<_> = paths
+        .filter(|path| path.to_string_lossy().ends_with(".test.mjs"))
+        .collect();
+    tests.sort();
+    if tests.is_empty() {
+        return Err(format!("{} has no *.test.mjs", folder.display()));
+    }
+    Ok(tests)
+}
+
+fn verdict(counts: Counts, n_skipped: usize, succeeded: bool) -> Result<Counts, (Counts, String)> {
+    if counts.failed > 0 {
+        Err((counts, format!("{} tests failed", counts.failed)))
+    } else if !succeeded {
+        Err((counts, "the tests could not be built or run".to_owned()))
+    } else if n_skipped > 0 {
+        Err((
+            counts,
+            format!("{n_skipped} tests were skipped; nothing here may be"),
+        ))
+    } else if counts.passed == 0 {
+        Err((counts, "there was not one test".to_owned()))
+    } else {
+        Ok(counts)
+    }
+}
+
+/// Sums of the lines `test result: ok. 3 passed; 0 failed; 0 ignored; ...`, and how many were ignored.
+fn cargo_counts(heard: &str) -> (Counts, usize) {
+    let mut counts = Counts::default();
+    let mut n_ignored = 0;
+    for line in heard
+        .lines()
+        .filter(|line| line.starts_with("test result:"))
+    {
+        let words: Vec<_> = line
+            .split([' ', ';'])
+            .filter(|word| !word.is_empty())
+            .collect();
+        for pair in words.windows(2) {
+            let n = pair[0].parse().unwrap_or(0);
+            match pair[1] {
+                "passed" => counts.passed += n,
+                "failed" => counts.failed += n,
+                "ignored" => n_ignored += n,
+                _ => {}
+            }
+        }
+    }
+    (counts, n_ignored)
+}
+
+/// What the lines `ℹ pass 3`, `ℹ fail 0`, ... at the end say, and how many tests were skipped or left to do.
+fn node_counts(heard: &str) -> (Counts, usize) {
+    let mut counts = Counts::default();
+    let mut n_skipped = 0;
+    for line in heard.lines().filter_map(|line| line.strip_prefix("ℹ ")) {
+        let Some((what, Ok(n))) = line
+            .split_once(' ')
+            .map(|(what, n)| (what, n.parse::<usize>()))
+        else {
+            continue;
+        };
+        match what {
+            "pass" => counts.passed += n,
+            "fail" | "cancelled" => counts.failed += n,
+            "skipped" | "todo" => n_skipped += n,
+            _ => {}
+        }
+    }
+    (counts, n_skipped)
+}
+
+fn check_size(dist: &Path) -> Result<(), String> {
+    let files = size::measure(dist)?;
+    println!("{}", size::table(&files));
+    size::check(&files)
+}
+
+fn check_constructors(dist: &Path) -> Result<(), String> {
+    for name in size::wasm_files(dist)? {
+        let contents =
+            std::fs::read(dist.join(&name)).map_err(|why| format!("cannot read {name}: {why}"))?;
+        let n = wasm::exports_that_run_constructors(&contents)
+            .map_err(|why| format!("{name}: {why}"))?;
+        if n > 0 {
+            return Err(format!(
+                "{n} exports of {name} run every static constructor on each call, which makes every call some 50 \
+                 times slower: does its `main` still call `__wasm_call_ctors`, once?"
+            ));
+        }
+        println!("    {name}: calls do not run constructors");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_cargo_and_node_are_counted() {
+        let line = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 1s";
+        let (counts, n_ignored) = cargo_counts(&format!("running\n{line}\n{line}\n"));
+        assert_eq!((counts.passed, counts.failed, n_ignored), (6, 2, 4));
+
+        let (counts, n_skipped) =
+            node_counts("✔ a (1ms)\nℹ tests 4\nℹ pass 2\nℹ fail 1\nℹ cancelled 1\nℹ skipped 1\n");
+        assert_eq!((counts.passed, counts.failed, n_skipped), (2, 2, 1));
+    }
+
+    #[test]
+    fn silence_is_no_success() {
+        let passed = Counts {
+            passed: 1,
+            failed: 0,
+        };
+        assert!(verdict(passed, 0, true).is_ok());
+        assert!(verdict(passed, 1, true).is_err());
+        assert!(verdict(passed, 0, false).is_err());
+        assert!(verdict(Counts::default(), 0, true).is_err());
+    }
+}
