@@ -1,0 +1,75 @@
+//! What can be wrong with a checkpoint's files.
+
+use thiserror::Error;
+
+use super::safetensors::Dtype;
+
+/// A checkpoint that cannot be loaded, and why. Sizes and positions are in bytes.
+#[derive(Debug, Error)]
+pub enum WeightsError {
+    // Files.
+    #[error("there is no file {name}")]
+    MissingFile { name: String },
+    #[error("{file} ends after {got} of {expected} bytes")]
+    Truncated { file: String, expected: u64, got: u64 },
+
+    // The safetensors header as a whole.
+    #[error("the file has {got} bytes, but its header speaks of {expected}")]
+    TooShort { expected: u64, got: u64 },
+    #[error("the file has {got} bytes, but its header speaks of {expected} only")]
+    TooLong { expected: u64, got: u64 },
+    #[error("the header claims {got} bytes, more than the {max} that are allowed")]
+    HeaderTooLong { got: u64, max: u64 },
+    #[error("the header starts with byte {got:#04x} where '{{' is expected: not a safetensors file")]
+    HeaderStart { got: u8 },
+    #[error("the header is not UTF-8 from its byte {position}")]
+    HeaderUtf8 { position: usize },
+    #[error("the header cannot be read: {source}")]
+    HeaderJson { source: serde_json::Error },
+    #[error("the header lists {got} tensors, more than the {max} that are allowed")]
+    TooManyTensors { got: usize, max: usize },
+    #[error("a name in the header has {got} bytes, more than the {max} that are allowed")]
+    NameTooLong { got: usize, max: usize },
+    #[error("listed twice: {name}")]
+    DuplicateName { name: String },
+
+    // One entry of the header.
+    #[error("unknown dtype {got:?} of tensor {name}")]
+    UnknownDtype { name: String, got: String },
+    #[error("{got} dimensions, more than the {max} that are allowed, in tensor {name}")]
+    TooManyDims { name: String, got: usize, max: usize },
+    #[error("the shape {shape:?} is too large to count, in tensor {name}")]
+    ShapeOverflow { name: String, shape: Vec<u64> },
+    #[error("{bits} bits are not a whole number of bytes, in tensor {name}")]
+    PartialByte { name: String, bits: u64 },
+    #[error("the data ends at {end}, before its begin at {begin}, in tensor {name}")]
+    ReversedOffsets { name: String, begin: u64, end: u64 },
+    #[error("the data ends at {end}, beyond any file, in tensor {name}")]
+    OffsetOverflow { name: String, end: u64 },
+    #[error("shape and dtype make {expected} bytes, the offsets {got}, in tensor {name}")]
+    Size { name: String, expected: u64, got: u64 },
+    #[error("the data begins at {got}, inside the tensor before it, which ends at {expected}: tensor {name}")]
+    Overlap { name: String, expected: u64, got: u64 },
+    #[error("the data begins at {got}, leaving a hole after {expected}: tensor {name}")]
+    Hole { name: String, expected: u64, got: u64 },
+
+    // The index of a sharded checkpoint.
+    #[error("the index is too large: {got} bytes, more than the {max} that are allowed")]
+    IndexTooLong { got: usize, max: usize },
+    #[error("the index cannot be read: {source}")]
+    IndexJson { source: serde_json::Error },
+    #[error("the index lists no tensors")]
+    EmptyIndex,
+    #[error("the index names {file:?}, which is not the plain name of a safetensors file, for tensor {name}")]
+    ShardName { name: String, file: String },
+
+    // What the model asks of the tensors.
+    #[error("there is no tensor {name}")]
+    MissingTensor { name: String },
+    #[error("shape {got:?} where the configuration says {expected:?}, in tensor {name}")]
+    Shape { name: String, expected: Vec<usize>, got: Vec<usize> },
+    #[error("weights of type {dtype} cannot be used, in tensor {name}")]
+    UnsupportedDtype { name: String, dtype: Dtype },
+    #[error("value {index} is NaN or infinite, in tensor {name}")]
+    NonFinite { name: String, index: usize },
+}
