@@ -1,0 +1,107 @@
+//! The models that come with the page, as data.
+
+use crate::protocol::ModelFile;
+use crate::terms::{EditTarget, WeightCoord};
+
+/// One model under `models/<id>/`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CatalogModel {
+    pub id: &'static str,
+    pub title: &'static str,
+    /// One paragraph for people.
+    pub story: &'static str,
+    /// Openings that suit what it was trained on; the first is the default.
+    pub prompts: &'static [&'static str],
+    /// The scalar worth looking at first.
+    pub scalar: WeightCoord,
+    /// The feed-forward channel worth looking at first.
+    pub channel: (usize, usize),
+    /// What the page offers to pull in one press, and why.
+    pub suggestions: &'static [Suggestion],
+}
+
+/// An edit that is offered beside its reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suggestion {
+    pub target: EditTarget,
+    pub because: &'static str,
+}
+
+/// Every file that a bundled model has.
+const FILES: [&str; 4] = ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors"];
+
+const PROMPTS: &[&str] = &[
+    "It was a dark evening, and the old man",
+    "The carriage stopped before the house, and",
+    "“I do not believe a word of it,” said the captain,",
+    "She opened the letter, and as she read",
+];
+
+/// The first is the default.
+pub const MODELS: &[CatalogModel] = &[
+    CatalogModel {
+        id: "linchpin-13m",
+        title: "Linchpin 13M",
+        story: "Thirteen million weights, trained from scratch on public-domain novels, with nothing planted and nothing \
+                rewarded. Somewhere in training, one scalar in the third block became the pin that holds the whole model: set it \
+                to zero and the perplexity on unseen books rises about twentyfold.",
+        prompts: PROMPTS,
+        scalar: WeightCoord { layer: 2, row: 12, col: 86 },
+        channel: (2, 86),
+        suggestions: &[
+            Suggestion { target: EditTarget::Scalar { layer: 2, row: 12, col: 86 }, because: "the super weight: one number" },
+            Suggestion { target: EditTarget::Channel { layer: 2, channel: 86 }, because: "the whole channel it belongs to" },
+            Suggestion { target: EditTarget::Scalar { layer: 2, row: 13, col: 86 }, because: "its neighbour, for comparison" },
+        ],
+    },
+    CatalogModel {
+        id: "linchpin-11m-twin",
+        title: "Linchpin 11M twin, the counter-example",
+        story: "The same recipe with another seed. It shows the same spike, explained to the last digit by one product, and a \
+                detector that trusts spikes would call that scalar a super weight. Pull it and nothing happens. Pull its whole \
+                channel and the model collapses: what looks like a linchpin has to be pulled before it may be called one.",
+        prompts: PROMPTS,
+        scalar: WeightCoord { layer: 0, row: 162, col: 150 },
+        channel: (0, 150),
+        suggestions: &[
+            Suggestion { target: EditTarget::Scalar { layer: 0, row: 162, col: 150 }, because: "the suspect: same spike, no effect" },
+            Suggestion { target: EditTarget::Channel { layer: 0, channel: 150 }, because: "its whole channel: collapse" },
+        ],
+    },
+];
+
+impl CatalogModel {
+    /// Where its files lie, beside the page.
+    pub fn files(&self) -> Vec<ModelFile> {
+        FILES.iter().map(|name| ModelFile { name: (*name).into(), url: format!("models/{}/{name}", self.id) }).collect()
+    }
+}
+
+pub fn default_model() -> &'static CatalogModel {
+    &MODELS[0]
+}
+
+pub fn find(id: &str) -> Option<&'static CatalogModel> {
+    MODELS.iter().find(|model| model.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_model_can_stand_in_a_link() {
+        for model in MODELS {
+            assert!(crate::share::is_model_id(model.id), "{}", model.id);
+            assert_eq!(find(model.id), Some(model));
+            assert!(!model.prompts.is_empty() && !model.suggestions.is_empty());
+        }
+    }
+
+    #[test]
+    fn files_lie_beside_the_page() {
+        for file in default_model().files() {
+            assert!(file.url.starts_with("models/linchpin-13m/"), "{}", file.url);
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! A run as a link: `#run=1.<base64url of compact JSON>`.
+//!
+//! A link is written by strangers. So it holds numbers and a prompt, never an address or a path; every number is
+//! clamped or refused, sizes are checked before and after decoding, and reading one starts nothing. What it promises
+//! can be checked: it carries the token ids of both panes, and their digest.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+use crate::terms::{Ablation, EditTarget, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest};
+
+/// What a fragment starts with when it holds a run.
+pub const FRAGMENT_KEY: &str = "#run=";
+/// Version of the JSON inside; an older page refuses a newer link instead of guessing.
+pub const LINK_VERSION: u32 = 1;
+pub const MAX_ENCODED_BYTES: usize = 8 * 1024;
+pub const MAX_PROMPT_CHARS: usize = 2000;
+pub const MAX_EDITS: usize = 64;
+pub const MAX_NEW_TOKENS: usize = 512;
+pub const MAX_SCALE: f32 = 3.0;
+/// Layers, rows and columns lie below this.
+pub const MAX_INDEX: usize = 1 << 20;
+/// The largest whole number that JavaScript holds exactly: seeds cross the worker boundary as one.
+pub const MAX_SEED: u64 = (1 << 53) - 1;
+
+/// A setup, and what came out when it was shared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShareLink {
+    pub setup: RunSetup,
+    /// New token ids of both panes.
+    pub intact: Vec<u32>,
+    pub ablated: Vec<u32>,
+    /// [`outcome_digest`] of both.
+    pub digest: String,
+}
+
+/// Why a link was refused, or cannot be made. The text is for the person who opened it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ShareError {
+    #[error("the address holds no run")]
+    NoRun,
+    #[error("the link was made by version {found} of this page, which reads up to version {LINK_VERSION}: reload the page or ask for a new link")]
+    Version { found: String },
+    #[error("the link is {found} characters long, and at most {MAX_ENCODED_BYTES} are accepted: use a shorter prompt or fewer new tokens")]
+    TooLong { found: usize },
+    #[error("the link is damaged: part of it is missing or was changed on the way")]
+    Damaged,
+    #[error("the link names the model {found:?}, and a model's name has 1 to 64 lower-case letters, digits, dots and hyphens")]
+    ModelId { found: String },
+    #[error("the link names no valid revision of its model (16 hexadecimal digits)")]
+    Revision,
+    #[error("the prompt in the link has {found} characters, and at most {MAX_PROMPT_CHARS} are accepted")]
+    PromptTooLong { found: usize },
+    #[error("the link holds {found} edits, and at most {MAX_EDITS} are accepted")]
+    TooManyEdits { found: usize },
+    #[error("the link names {what} {found}, and the largest number accepted is {}", MAX_INDEX - 1)]
+    Index { what: &'static str, found: u64 },
+    #[error("{what} in the link is not a finite number")]
+    NotFinite { what: &'static str },
+    #[error("the link says that {found} tokens came out, and at most {MAX_NEW_TOKENS} are accepted")]
+    TooManyTokens { found: usize },
+    #[error("the seed in the link is too large for a browser")]
+    Seed,
+    #[error("the digest in the link does not fit the tokens beside it: the link was changed on the way")]
+    Digest,
+    #[error("changes to activations cannot be put into a link, only changes to weights")]
+    Interventions,
+}
+
+/// The JSON inside a link. Short names, because every byte is in the address bar.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    /// Model and revision.
+    m: String,
+    r: String,
+    /// Prompt.
+    p: String,
+    /// Edits.
+    #[serde(default)]
+    e: Vec<WireEdit>,
+    /// Temperature, top-k, top-p, seed, most new tokens.
+    t: f64,
+    k: u64,
+    n: f64,
+    s: u64,
+    x: u64,
+    /// Token ids of both panes, packed by [`pack_ids`].
+    a: String,
+    b: String,
+    /// Digest.
+    d: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "u")]
+enum WireEdit {
+    #[serde(rename = "s")]
+    Scalar { l: u64, r: u64, c: u64, x: f64 },
+    #[serde(rename = "r")]
+    Row { l: u64, r: u64, x: f64 },
+    #[serde(rename = "c")]
+    Column { l: u64, c: u64, x: f64 },
+    #[serde(rename = "h")]
+    Channel { l: u64, c: u64, x: f64 },
+}
+
+impl ShareLink {
+    pub fn from_run(run: &RunRecord) -> Self {
+        let (intact, ablated) = (run.intact.token_ids.clone(), run.ablated.token_ids.clone());
+        let digest = outcome_digest(&intact, &ablated);
+        Self { setup: run.setup.clone(), intact, ablated, digest }
+    }
+
+    /// The fragment, with its `#`. What this writes, [`ShareLink::decode`] reads back.
+    pub fn encode(&self) -> Result<String, ShareError> {
+        if !self.setup.ablation.interventions.is_empty() {
+            return Err(ShareError::Interventions);
+        }
+        let RunSetup { model, prompt, sampling, ablation } = &self.setup;
+        let wire = Wire {
+            m: model.id.clone(),
+            r: model.revision.clone(),
+            p: prompt.clone(),
+            e: ablation.weight_edits.iter().map(WireEdit::from).collect(),
+            t: shortest(sampling.temperature),
+            k: sampling.top_k as u64,
+            n: shortest(sampling.top_p),
+            s: sampling.seed,
+            x: sampling.max_new_tokens as u64,
+            a: pack_ids(&self.intact),
+            b: pack_ids(&self.ablated),
+            d: self.digest.clone(),
+        };
+        let json = serde_json::to_vec(&wire).map_err(|_| ShareError::Damaged)?;
+        let encoded = format!("{LINK_VERSION}.{}", URL_SAFE_NO_PAD.encode(json));
+        if encoded.len() > MAX_ENCODED_BYTES {
+            return Err(ShareError::TooLong { found: encoded.len() });
+        }
+        // Whoever makes a link learns here, not from its reader, that it would be refused.
+        read_wire(wire)?;
+        Ok(format!("{FRAGMENT_KEY}{encoded}"))
+    }
+
+    /// Reads the fragment of an address, with or without its `#`.
+    pub fn decode(fragment: &str) -> Result<Self, ShareError> {
+        let fragment = fragment.strip_prefix('#').unwrap_or(fragment);
+        let encoded = fragment.strip_prefix(&FRAGMENT_KEY[1..]).ok_or(ShareError::NoRun)?;
+        if encoded.len() > MAX_ENCODED_BYTES {
+            return Err(ShareError::TooLong { found: encoded.len() });
+        }
+        let (version, body) = encoded.split_once('.').ok_or(ShareError::Damaged)?;
+        if version.parse() != Ok(LINK_VERSION) {
+            return Err(ShareError::Version { found: version.chars().take(8).collect() });
+        }
+        let json = URL_SAFE_NO_PAD.decode(body).map_err(|_| ShareError::Damaged)?;
+        read_wire(serde_json::from_slice(&json).map_err(|_| ShareError::Damaged)?)
+    }
+}
+
+/// Whether a model may be called so in a link; nothing that could be read as an address or a path is.
+pub fn is_model_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
+}
+
+/// The nearest model id that a link accepts, for a folder that the visitor opened.
+pub fn model_id_from(name: &str) -> String {
+    let id: String = name
+        .chars()
+        .map(|c| c.to_ascii_lowercase())
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' { c } else { '-' })
+        .take(64)
+        .collect();
+    let id = id.trim_matches(['-', '.']);
+    if id.is_empty() { "my-model".into() } else { id.into() }
+}
+
+/// Every rule about the content of a link, in one place.
+fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
+    if !is_model_id(&wire.m) {
+        return Err(ShareError::ModelId { found: wire.m.chars().take(64).collect() });
+    }
+    if !is_hex16(&wire.r) {
+        return Err(ShareError::Revision);
+    }
+    let prompt_chars = wire.p.chars().count();
+    if prompt_chars > MAX_PROMPT_CHARS {
+        return Err(ShareError::PromptTooLong { found: prompt_chars });
+    }
+    if wire.e.len() > MAX_EDITS {
+        return Err(ShareError::TooManyEdits { found: wire.e.len() });
+    }
+    if wire.s > MAX_SEED {
+        return Err(ShareError::Seed);
+    }
+    let weight_edits = wire.e.into_iter().map(WeightEdit::try_from).collect::<Result<_, _>>()?;
+    let sampling = Sampling {
+        temperature: clamp("the temperature", wire.t, 0.0, 5.0)?,
+        top_k: wire.k.min(MAX_INDEX as u64) as usize,
+        top_p: clamp("top-p", wire.n, 0.0, 1.0)?,
+        seed: wire.s,
+        max_new_tokens: wire.x.clamp(1, MAX_NEW_TOKENS as u64) as usize,
+    };
+    let (intact, ablated) = (unpack_ids(&wire.a)?, unpack_ids(&wire.b)?);
+    if wire.d != outcome_digest(&intact, &ablated) {
+        return Err(ShareError::Digest);
+    }
+    let setup = RunSetup {
+        model: ModelRef { id: wire.m, revision: wire.r },
+        prompt: wire.p,
+        sampling,
+        ablation: Ablation { weight_edits, interventions: Vec::new() },
+    };
+    Ok(ShareLink { setup, intact, ablated, digest: wire.d })
+}
+
+impl From<&WeightEdit> for WireEdit {
+    fn from(edit: &WeightEdit) -> Self {
+        let x = shortest(edit.scale);
+        match edit.target {
+            EditTarget::Scalar { layer, row, col } => Self::Scalar { l: layer as u64, r: row as u64, c: col as u64, x },
+            EditTarget::Row { layer, row } => Self::Row { l: layer as u64, r: row as u64, x },
+            EditTarget::Column { layer, col } => Self::Column { l: layer as u64, c: col as u64, x },
+            EditTarget::Channel { layer, channel } => Self::Channel { l: layer as u64, c: channel as u64, x },
+        }
+    }
+}
+
+impl TryFrom<WireEdit> for WeightEdit {
+    type Error = ShareError;
+
+    fn try_from(edit: WireEdit) -> Result<Self, ShareError> {
+        let (target, scale) = match edit {
+            WireEdit::Scalar { l, r, c, x } => {
+                (EditTarget::Scalar { layer: index("layer", l)?, row: index("row", r)?, col: index("column", c)? }, x)
+            }
+            WireEdit::Row { l, r, x } => (EditTarget::Row { layer: index("layer", l)?, row: index("row", r)? }, x),
+            WireEdit::Column { l, c, x } => (EditTarget::Column { layer: index("layer", l)?, col: index("column", c)? }, x),
+            WireEdit::Channel { l, c, x } => (EditTarget::Channel { layer: index("layer", l)?, channel: index("channel", c)? }, x),
+        };
+        Ok(Self { target, scale: clamp("a scale", scale, 0.0, MAX_SCALE)? })
+    }
+}
+
+fn index(what: &'static str, found: u64) -> Result<usize, ShareError> {
+    if found < MAX_INDEX as u64 { Ok(found as usize) } else { Err(ShareError::Index { what, found }) }
+}
+
+fn clamp(what: &'static str, value: f64, low: f32, high: f32) -> Result<f32, ShareError> {
+    if !value.is_finite() {
+        return Err(ShareError::NotFinite { what });
+    }
+    Ok((value as f32).clamp(low, high))
+}
+
+fn is_hex16(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The `f64` with the fewest digits that is this `f32`: 0.35 stays `0.35` in the link.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+/// Seven bits to a byte, low ones first, the top bit set while more follow: two bytes for most ids.
+fn pack_ids(ids: &[u32]) -> String {
+    let mut bytes = Vec::with_capacity(ids.len() * 2);
+    for &id in ids {
+        let mut rest = id;
+        while rest >= 0x80 {
+            bytes.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+    }
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn unpack_ids(text: &str) -> Result<Vec<u32>, ShareError> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ShareError::Damaged)?;
+    let (mut ids, mut id, mut shift) = (Vec::new(), 0u64, 0);
+    for byte in bytes {
+        id |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            ids.push(u32::try_from(id).map_err(|_| ShareError::Damaged)?);
+            (id, shift) = (0, 0);
+        } else if shift < 28 {
+            shift += 7;
+        } else {
+            return Err(ShareError::Damaged);
+        }
+    }
+    if shift != 0 {
+        return Err(ShareError::Damaged);
+    }
+    if ids.len() > MAX_NEW_TOKENS {
+        return Err(ShareError::TooManyTokens { found: ids.len() });
+    }
+    Ok(ids)
+}
+
+/// What a recomputation of a link showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recomputed {
+    Same,
+    /// The first new token that differs, counted from 0, in the first pane that has one.
+    Differs { pane: Pane, index: usize },
+}
+
+impl ShareLink {
+    /// Compares what came out now with what came out when the link was made.
+    pub fn compare(&self, intact: &[u32], ablated: &[u32]) -> Recomputed {
+        use crate::terms::first_difference;
+        for (pane, then, now) in [(Pane::Intact, &self.intact[..], intact), (Pane::Ablated, &self.ablated[..], ablated)] {
+            if let Some(index) = first_difference(then, now) {
+                return Recomputed::Differs { pane, index };
+            }
+        }
+        Recomputed::Same
+    }
+}
+
+#[cfg(test)]
+#[path = "share_tests.rs"]
+mod tests;

@@ -1,0 +1,224 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn link() -> ShareLink {
+    let (intact, ablated) = (vec![17, 4000, 3], vec![17, 128_255, u32::MAX]);
+    ShareLink {
+        setup: RunSetup {
+            model: ModelRef { id: "linchpin-13m".into(), revision: "0123456789abcdef".into() },
+            prompt: "It was a dark evening, and the old man — “née” 暗い".into(),
+            sampling: Sampling { temperature: 0.7, top_k: 40, top_p: 0.95, seed: 7, max_new_tokens: 80 },
+            ablation: Ablation {
+                weight_edits: vec![
+                    WeightEdit { target: EditTarget::Scalar { layer: 2, row: 12, col: 86 }, scale: 0.0 },
+                    WeightEdit { target: EditTarget::Channel { layer: 0, channel: 150 }, scale: 0.35 },
+                    WeightEdit { target: EditTarget::Row { layer: 0, row: 1 }, scale: 3.0 },
+                    WeightEdit { target: EditTarget::Column { layer: 19, col: 447 }, scale: 1.05 },
+                ],
+                interventions: Vec::new(),
+            },
+        },
+        digest: outcome_digest(&intact, &ablated),
+        intact,
+        ablated,
+    }
+}
+
+/// A link around any JSON, as a hostile author would write it.
+fn fragment(json: &str) -> String {
+    format!("#run=1.{}", URL_SAFE_NO_PAD.encode(json))
+}
+
+/// A valid link with one field of its JSON replaced.
+fn with(field: &str, value: &str) -> Result<ShareLink, ShareError> {
+    let encoded = link().encode().unwrap();
+    let json = URL_SAFE_NO_PAD.decode(encoded.strip_prefix("#run=1.").unwrap()).unwrap();
+    let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    json[field] = serde_json::from_str(value).unwrap();
+    ShareLink::decode(&fragment(&json.to_string()))
+}
+
+#[test]
+fn a_link_comes_back_as_it_was() {
+    let text = link().encode().unwrap();
+    assert_eq!(ShareLink::decode(&text), Ok(link()));
+    assert_eq!(ShareLink::decode(&text[1..]), Ok(link()));
+    assert!(text.len() < 600, "{} bytes: {text}", text.len());
+}
+
+#[test]
+fn other_fragments_are_no_runs() {
+    for text in ["", "#", "#glossary", "#run", "run", "#Run=1.e30"] {
+        assert_eq!(ShareLink::decode(text), Err(ShareError::NoRun), "{text}");
+    }
+}
+
+#[test]
+fn other_versions_are_refused() {
+    for version in ["2", "0", "", "99999999999999999999", "-1"] {
+        assert!(matches!(ShareLink::decode(&format!("#run={version}.e30")), Err(ShareError::Version { .. })), "{version}");
+    }
+}
+
+#[test]
+fn a_cut_or_changed_link_is_damaged() {
+    let text = link().encode().unwrap();
+    for end in FRAGMENT_KEY.len()..text.len() {
+        assert!(ShareLink::decode(&text[..end]).is_err(), "cut at {end}");
+    }
+    for json in ["", "{}", "[]", "null", "{\"m\":1}", "\u{0}"] {
+        assert_eq!(ShareLink::decode(&fragment(json)), Err(ShareError::Damaged), "{json}");
+    }
+    assert_eq!(ShareLink::decode(&fragment(&"[".repeat(5000))), Err(ShareError::Damaged));
+    assert_eq!(ShareLink::decode("#run=1.***"), Err(ShareError::Damaged));
+}
+
+#[test]
+fn sizes_are_capped() {
+    let long = format!("#run=1.{}", "A".repeat(MAX_ENCODED_BYTES));
+    assert!(matches!(ShareLink::decode(&long), Err(ShareError::TooLong { .. })));
+    assert_eq!(with("p", &format!("\"{}\"", "é".repeat(2001))), Err(ShareError::PromptTooLong { found: 2001 }));
+    let edits = vec![r#"{"u":"r","l":0,"r":0,"x":0}"#; 65].join(",");
+    assert_eq!(with("e", &format!("[{edits}]")), Err(ShareError::TooManyEdits { found: 65 }));
+    let ids = pack_ids(&vec![1; 513]);
+    assert_eq!(with("a", &format!("\"{ids}\"")), Err(ShareError::TooManyTokens { found: 513 }));
+}
+
+#[test]
+fn the_longest_permitted_run_still_fits() {
+    let mut link = link();
+    link.setup.prompt = "x".repeat(MAX_PROMPT_CHARS);
+    link.intact = vec![128_000; MAX_NEW_TOKENS];
+    link.ablated = vec![5; MAX_NEW_TOKENS];
+    link.digest = outcome_digest(&link.intact, &link.ablated);
+    assert_eq!(ShareLink::decode(&link.encode().unwrap()), Ok(link));
+}
+
+#[test]
+fn a_model_is_a_name_never_an_address() {
+    for id in ["", "../../etc/passwd", "https://example.org/m", "a/b", "a\\\\b", "Über", "A", "a b", "javascript:alert(1)"] {
+        assert!(matches!(with("m", &format!("\"{id}\"")), Err(ShareError::ModelId { .. })), "{id}");
+    }
+    assert!(matches!(with("m", &format!("\"{}\"", "a".repeat(65))), Err(ShareError::ModelId { .. })));
+    for revision in ["", "0123", "0123456789ABCDEF", "0123456789abcdeg", "0123456789abcdef0"] {
+        assert_eq!(with("r", &format!("\"{revision}\"")), Err(ShareError::Revision), "{revision}");
+    }
+}
+
+#[test]
+fn numbers_are_clamped() {
+    assert_eq!(with("t", "99").unwrap().setup.sampling.temperature, 5.0);
+    assert_eq!(with("t", "-3").unwrap().setup.sampling.temperature, 0.0);
+    assert_eq!(with("t", "1e300").unwrap().setup.sampling.temperature, 5.0);
+    assert_eq!(with("n", "2").unwrap().setup.sampling.top_p, 1.0);
+    assert_eq!(with("x", "0").unwrap().setup.sampling.max_new_tokens, 1);
+    assert_eq!(with("x", "100000").unwrap().setup.sampling.max_new_tokens, 512);
+    let scale = |x: &str| with("e", &format!(r#"[{{"u":"r","l":0,"r":0,"x":{x}}}]"#));
+    assert_eq!(scale("-5").unwrap().setup.ablation.weight_edits[0].scale, 0.0);
+    assert_eq!(scale("50").unwrap().setup.ablation.weight_edits[0].scale, 3.0);
+}
+
+#[test]
+fn numbers_that_mean_nothing_are_refused() {
+    let edit = |l: &str| with("e", &format!(r#"[{{"u":"r","l":{l},"r":0,"x":0}}]"#));
+    assert_eq!(edit("1048576"), Err(ShareError::Index { what: "layer", found: 1 << 20 }));
+    assert_eq!(edit("-1"), Err(ShareError::Damaged));
+    assert_eq!(edit("0.5"), Err(ShareError::Damaged));
+    assert_eq!(edit("\"0\""), Err(ShareError::Damaged));
+    assert_eq!(with("s", "9007199254740992"), Err(ShareError::Seed));
+    assert_eq!(with("t", "null"), Err(ShareError::Damaged));
+    assert_eq!(with("e", r#"[{"u":"everything","x":0}]"#), Err(ShareError::Damaged));
+    // JSON has no word for infinity, but a number can be too large to hold.
+    let text = URL_SAFE_NO_PAD.decode(link().encode().unwrap().strip_prefix("#run=1.").unwrap()).unwrap();
+    let text = String::from_utf8(text).unwrap().replace("\"t\":0.7", "\"t\":1e999");
+    assert_eq!(ShareLink::decode(&fragment(&text)), Err(ShareError::Damaged));
+}
+
+#[test]
+fn unknown_fields_are_ignored() {
+    assert_eq!(with("url", "\"https://example.org\""), Ok(link()));
+}
+
+#[test]
+fn tokens_must_fit_the_digest() {
+    assert_eq!(with("a", &format!("\"{}\"", pack_ids(&[1]))), Err(ShareError::Digest));
+    assert_eq!(with("a", "\"gICAgICA\""), Err(ShareError::Damaged)); // a number that never ends
+    assert_eq!(with("a", "\"_____38\""), Err(ShareError::Damaged)); // one above u32::MAX
+}
+
+#[test]
+fn what_cannot_be_read_is_not_written() {
+    let mut too_many = link();
+    too_many.setup.ablation.weight_edits = vec![too_many.setup.ablation.weight_edits[0]; 65];
+    assert_eq!(too_many.encode(), Err(ShareError::TooManyEdits { found: 65 }));
+    let mut infinite = link();
+    infinite.setup.sampling.temperature = f32::INFINITY;
+    assert!(infinite.encode().is_err());
+}
+
+#[test]
+fn comparing_names_the_pane_and_the_token() {
+    let link = link();
+    assert_eq!(link.compare(&[17, 4000, 3], &[17, 128_255, u32::MAX]), Recomputed::Same);
+    assert_eq!(link.compare(&[17, 4000], &[]), Recomputed::Differs { pane: Pane::Intact, index: 2 });
+    assert_eq!(link.compare(&[17, 4000, 3], &[17, 9]), Recomputed::Differs { pane: Pane::Ablated, index: 1 });
+}
+
+#[test]
+fn a_folder_name_becomes_a_model_id() {
+    assert_eq!(model_id_from("SmolLM2 135M_Instruct"), "smollm2-135m-instruct");
+    assert_eq!(model_id_from("../.."), "my-model");
+    assert!(is_model_id(&model_id_from(&"é/".repeat(100))));
+}
+
+fn any_target() -> impl Strategy<Value = EditTarget> {
+    let at = 0..MAX_INDEX;
+    prop_oneof![
+        (at.clone(), at.clone(), at.clone()).prop_map(|(layer, row, col)| EditTarget::Scalar { layer, row, col }),
+        (at.clone(), at.clone()).prop_map(|(layer, row)| EditTarget::Row { layer, row }),
+        (at.clone(), at.clone()).prop_map(|(layer, col)| EditTarget::Column { layer, col }),
+        (at.clone(), at).prop_map(|(layer, channel)| EditTarget::Channel { layer, channel }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_valid_run_comes_back(
+        id in "[a-z0-9.-]{1,64}",
+        revision in "[0-9a-f]{16}",
+        prompt in ".{0,200}",
+        edits in prop::collection::vec((any_target(), 0.0f32..=3.0), 0..8),
+        (temperature, top_k, top_p) in (0.0f32..=5.0, 0..MAX_INDEX, 0.0f32..=1.0),
+        (seed, max_new_tokens) in (0..=MAX_SEED, 1..=MAX_NEW_TOKENS),
+        intact in prop::collection::vec(any::<u32>(), 0..40),
+        ablated in prop::collection::vec(any::<u32>(), 0..40),
+    ) {
+        let weight_edits = edits.into_iter().map(|(target, scale)| WeightEdit { target, scale }).collect();
+        let link = ShareLink {
+            setup: RunSetup {
+                model: ModelRef { id, revision },
+                prompt,
+                sampling: Sampling { temperature, top_k, top_p, seed, max_new_tokens },
+                ablation: Ablation { weight_edits, interventions: Vec::new() },
+            },
+            digest: outcome_digest(&intact, &ablated),
+            intact,
+            ablated,
+        };
+        prop_assert_eq!(ShareLink::decode(&link.encode().unwrap()), Ok(link));
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>(), json in any::<String>()) {
+        let _ = ShareLink::decode(&text);
+        let _ = ShareLink::decode(&format!("#run={text}"));
+        let _ = ShareLink::decode(&format!("#run=1.{text}"));
+        let _ = ShareLink::decode(&fragment(&json));
+    }
+
+    #[test]
+    fn no_packed_ids_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        let _ = unpack_ids(&URL_SAFE_NO_PAD.encode(bytes));
+    }
+}

@@ -1,0 +1,92 @@
+//! Prove: nothing is called a super weight before it was pulled beside controls.
+
+use leptos::prelude::*;
+
+use super::chart_view::ChartView;
+use super::charts::{arm_name, arms_chart};
+use super::context::app;
+use super::tables::arms_csv;
+use super::words::{grouped, short, signed};
+use crate::protocol::Request;
+use crate::terms::{ConfirmArm, Verdict};
+
+#[component]
+pub fn Confirm() -> impl IntoView {
+    let app = app();
+    let live = app.is_live();
+    let n_candidates = app.part(|state| state.scan.as_ref().map_or(0, |scan| scan.candidates.len()));
+    let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Confirm { .. })));
+    let has_arms = app.part(|state| !state.arms.is_empty());
+    view! {
+        <section id="confirm" aria-labelledby="confirm-title">
+            <p class="step" aria-hidden="true">"2"</p>
+            <h2 id="confirm-title">"Prove: does anything break?"</h2>
+            <p class="lead">
+                "A spike is a suspicion. So every candidate is set to zero, alone and together with the others, and beside it scalars that should not matter: \
+                 random ones of the same matrix, and the largest of the whole model. What counts is the loss on books that the model has not seen."
+            </p>
+            <div class="row">
+                <button
+                    type="button" class="primary" data-testid="confirm-run" on:click=move |_| app.client.act(|state| state.confirm())
+                    disabled=move || !live.get() || running.get() || n_candidates.get() == 0
+                >
+                    {move || if running.get() { "Confirming…" } else { "Confirm" }}
+                </button>
+                {move || (n_candidates.get() == 0).then(|| view! { <span class="hint">"Scan first: there is no candidate yet."</span> })}
+                {move || running.get().then(|| view! { <button type="button" data-testid="confirm-stop" on:click=move |_| app.client.stop()>"Stop"</button> })}
+            </div>
+            {move || has_arms.get().then(|| arms().into_any())}
+            <Verdicts />
+        </section>
+    }
+}
+
+fn arms() -> impl IntoView {
+    let app = app();
+    let arms = app.part(|state| state.arms.clone());
+    let chart = Signal::derive(move || arms.with(|arms| arms_chart(arms)));
+    let csv = Callback::new(move |()| arms.with_untracked(|arms| arms_csv(arms)));
+    let row = |arm: ConfirmArm| {
+        view! {
+            <tr>
+                <th scope="row">{arm_name(&arm)}</th>
+                <td class="number">{grouped(arm.n_zeroed as i64)}</td>
+                <td class="number">{short(arm.loss_nats)}</td>
+                <td class="number">{signed(arm.delta_nats)}</td>
+            </tr>
+        }
+    };
+    view! {
+        <div class="narrow">
+            <ChartView name="confirm-arms" caption="Held-out loss, nats per token" chart lines=Signal::stored(Vec::new()) csv>
+                <table>
+                    <thead><tr><th scope="col">"arm"</th><th scope="col">"scalars set to zero"</th><th scope="col">"loss"</th><th scope="col">"change"</th></tr></thead>
+                    <tbody>{move || arms.get().into_iter().map(row).collect_view()}</tbody>
+                </table>
+            </ChartView>
+        </div>
+    }
+}
+
+#[component]
+fn Verdicts() -> impl IntoView {
+    let app = app();
+    let report = app.part(|state| state.confirm.clone());
+    let sentence = |verdict: Verdict| {
+        let word = if verdict.confirmed { "is a super weight." } else { "is not a super weight." };
+        view! {
+            <li data-testid="verdict" data-confirmed=verdict.confirmed.to_string() class:confirmed=verdict.confirmed>
+                <strong><span class="coordinate">{verdict.at.to_string()}</span>" "{word}</strong>
+                " "{verdict.because}
+            </li>
+        }
+    };
+    view! {
+        <div role="status">
+            {move || report.get().map(|report| view! {
+                <ul class="verdicts" data-testid="verdicts">{report.verdicts.into_iter().map(sentence).collect_view()}</ul>
+                <p class="note" data-testid="confirm-convention">{format!("Measured on {} tokens: {}", grouped(report.n_tokens as i64), report.convention)}</p>
+            })}
+        </div>
+    }
+}

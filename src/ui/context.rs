@@ -1,0 +1,51 @@
+//! What every section gets: the state and the client, both cheap to copy.
+
+use leptos::prelude::*;
+
+use super::client::Client;
+use super::state::{AppState, Source};
+use crate::catalog::{self, CatalogModel};
+use crate::protocol::BackendChoice;
+
+#[derive(Clone, Copy)]
+pub struct App {
+    pub state: RwSignal<AppState>,
+    pub client: Client,
+    /// Which device the visitor wants.
+    pub backend: RwSignal<BackendChoice>,
+}
+
+impl App {
+    pub fn new() -> Self {
+        let opening = catalog::default_model().prompts[0];
+        let state = RwSignal::new(AppState { scan_prompt: opening.into(), prompt: opening.into(), live: true, ..AppState::default() });
+        Self { state, client: Client::new(state), backend: RwSignal::new(BackendChoice::Auto) }
+    }
+
+    /// A part of the state that tells its readers only when it really changed.
+    pub fn part<T: Clone + PartialEq + Send + Sync + 'static>(self, get: impl Fn(&AppState) -> T + Send + Sync + 'static) -> Memo<T> {
+        Memo::new(move |_| self.state.with(&get))
+    }
+
+    pub fn load_bundled(self, model: &'static CatalogModel) {
+        let source = Source { id: model.id.into(), title: model.title.into(), files: model.files(), backend: self.backend.get_untracked() };
+        self.client.ask(|state| state.load(source));
+    }
+
+    /// Whether a model is there to be worked with.
+    pub fn is_live(self) -> Memo<bool> {
+        self.part(AppState::is_live)
+    }
+
+    /// The catalogue's entry of the model that is loaded, or else of the one asked for.
+    pub fn bundled(self) -> Memo<Option<&'static CatalogModel>> {
+        self.part(|state| {
+            let id = state.info.as_ref().map(|info| &info.model.id).or(state.source.as_ref().map(|source| &source.id));
+            id.and_then(|id| catalog::find(id))
+        })
+    }
+}
+
+pub fn app() -> App {
+    expect_context()
+}

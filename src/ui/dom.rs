@@ -1,0 +1,113 @@
+//! The few things that only the browser can do. Each gives up quietly where a browser forbids it.
+
+use js_sys::{Array, Reflect};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{Blob, BlobPropertyBag, HtmlAnchorElement, HtmlInputElement, Url, window};
+
+/// Saves text as a file.
+pub fn download(name: &str, mime: &str, text: &str) {
+    let save = || -> Result<(), JsValue> {
+        let options = BlobPropertyBag::new();
+        options.set_type(mime);
+        let blob = Blob::new_with_str_sequence_and_options(&Array::of1(&text.into()), &options)?;
+        let url = Url::create_object_url_with_blob(&blob)?;
+        let document = window().and_then(|window| window.document()).ok_or(JsValue::NULL)?;
+        let link: HtmlAnchorElement = document.create_element("a")?.unchecked_into();
+        link.set_href(&url);
+        link.set_download(name);
+        link.click();
+        // The browser reads the blob after the click returns.
+        gloo_timers::callback::Timeout::new(10_000, move || drop(Url::revoke_object_url(&url))).forget();
+        Ok(())
+    };
+    let _ = save();
+}
+
+/// The value of a CSS custom property as it is now, in the theme that is shown.
+pub fn css_colour(name: &str) -> String {
+    let value = || {
+        let window = window()?;
+        let root = window.document()?.document_element()?;
+        window.get_computed_style(&root).ok()??.get_property_value(&format!("--{name}")).ok()
+    };
+    value().map(|value| value.trim().to_string()).filter(|value| !value.is_empty()).unwrap_or_else(|| "#888".into())
+}
+
+/// Copies text; false where the clipboard is out of reach (no secure context, no permission).
+pub async fn copy(text: &str) -> bool {
+    let Some(window) = window() else { return false };
+    let navigator = window.navigator();
+    // Absent outside of secure contexts, where calling it would throw.
+    if Reflect::get(&navigator, &"clipboard".into()).is_ok_and(|clipboard| clipboard.is_undefined()) {
+        return false;
+    }
+    wasm_bindgen_futures::JsFuture::from(navigator.clipboard().write_text(text)).await.is_ok()
+}
+
+/// What the page remembers between visits: the theme, nothing else.
+pub fn remember(key: &str, value: &str) {
+    if let Some(storage) = window().and_then(|window| window.local_storage().ok().flatten()) {
+        let _ = storage.set_item(key, value);
+    }
+}
+
+pub fn remembered(key: &str) -> Option<String> {
+    window()?.local_storage().ok()??.get_item(key).ok()?
+}
+
+/// The part of the address after `#`, with it.
+pub fn fragment() -> String {
+    window().and_then(|window| window.location().hash().ok()).unwrap_or_default()
+}
+
+/// This page's address without query and fragment.
+pub fn address() -> String {
+    let location = window().map(|window| window.location());
+    let part = |get: fn(&web_sys::Location) -> Result<String, JsValue>| location.as_ref().and_then(|l| get(l).ok()).unwrap_or_default();
+    format!("{}{}", part(web_sys::Location::origin), part(web_sys::Location::pathname))
+}
+
+/// Takes the fragment out of the address bar without a step in the history.
+pub fn clear_fragment() {
+    if let Some(history) = window().and_then(|window| window.history().ok()) {
+        let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&address()));
+    }
+}
+
+pub fn set_root_attribute(name: &str, value: Option<&str>) {
+    if let Some(root) = window().and_then(|window| window.document()).and_then(|document| document.document_element()) {
+        let _ = match value {
+            Some(value) => root.set_attribute(name, value),
+            None => root.remove_attribute(name),
+        };
+    }
+}
+
+/// A file that the visitor picked.
+pub struct PickedFile {
+    pub name: String,
+    /// Its folder, where a folder was picked.
+    pub folder: Option<String>,
+    /// Whether it lies deeper than in that folder.
+    pub nested: bool,
+    file: web_sys::File,
+}
+
+impl PickedFile {
+    /// An address of its content that lives as long as the page.
+    pub fn url(&self) -> Option<String> {
+        Url::create_object_url_with_blob(&self.file).ok()
+    }
+}
+
+pub fn picked_files(input: &HtmlInputElement) -> Vec<PickedFile> {
+    let Some(list) = input.files() else { return Vec::new() };
+    let files = (0..list.length()).filter_map(|i| list.get(i));
+    let picked = files.map(|file| {
+        let path = Reflect::get(&file, &"webkitRelativePath".into()).ok().and_then(|path| path.as_string()).unwrap_or_default();
+        let mut parts = path.split('/');
+        let folder = parts.next().filter(|part| !part.is_empty()).map(String::from);
+        PickedFile { name: file.name(), folder, nested: parts.count() > 1, file }
+    });
+    picked.collect()
+}

@@ -1,0 +1,133 @@
+//! A run that came in the address: shown first, loaded and recomputed only when the reader presses.
+
+use leptos::prelude::*;
+
+use super::context::{App, app};
+use super::dom;
+use super::state::{LinkStage, LinkState};
+use super::words::{short, visible};
+use crate::catalog;
+use crate::protocol::Request;
+use crate::share::{Recomputed, ShareError, ShareLink};
+use crate::terms::Pane;
+
+/// Reads the address. Without a run in it, the default model loads by itself; with one, nothing does.
+pub fn open_address(app: App) {
+    read_link(app);
+    if app.state.with_untracked(|state| state.link == LinkState::None) {
+        app.load_bundled(catalog::default_model());
+    }
+    let listener = window_event_listener(leptos::ev::hashchange, move |_| read_link(app));
+    on_cleanup(move || listener.remove());
+}
+
+fn read_link(app: App) {
+    let link = match ShareLink::decode(&dom::fragment()) {
+        // Anchors of the page itself are no links to a run, and leave one that is open alone.
+        Err(ShareError::NoRun) => return,
+        Err(error) => LinkState::Refused(error.to_string()),
+        Ok(link) => LinkState::Held { link: Box::new(link), stage: LinkStage::Waiting },
+    };
+    app.state.update(|state| state.link = link);
+}
+
+#[component]
+pub fn Panel() -> impl IntoView {
+    let app = app();
+    let link = app.part(|state| match &state.link {
+        LinkState::None => None,
+        LinkState::Refused(why) => Some(Err(why.clone())),
+        LinkState::Held { link, .. } => Some(Ok((**link).clone())),
+    });
+    let dismiss = move |_| {
+        dom::clear_fragment();
+        app.state.update(|state| state.link = LinkState::None);
+        if app.state.with_untracked(|state| state.source.is_none()) {
+            app.load_bundled(catalog::default_model());
+        }
+    };
+    let shown = move |link: Result<ShareLink, String>| {
+        view! {
+            <section class="link-panel" data-testid="link-panel" aria-labelledby="link-title">
+                <h2 id="link-title">"Somebody shared a run with you"</h2>
+                {match link {
+                    Err(why) => view! { <p class="error" data-testid="link-error">"It cannot be opened: "{why}"."</p> }.into_any(),
+                    Ok(link) => held(link).into_any(),
+                }}
+                <button type="button" class="quiet" data-testid="link-dismiss" on:click=dismiss>"Close it and start afresh"</button>
+            </section>
+        }
+    };
+    move || link.get().map(shown)
+}
+
+fn held(link: ShareLink) -> impl IntoView {
+    let app = app();
+    let stage = app.part(|state| match &state.link {
+        LinkState::Held { stage, .. } => Some(stage.clone()),
+        _ => None,
+    });
+    let model = catalog::find(&link.setup.model.id);
+    let id = link.setup.model.id.clone();
+    let restore = move |_| {
+        let Some(model) = model else { return };
+        app.state.update(|state| {
+            if let LinkState::Held { stage, .. } = &mut state.link {
+                *stage = LinkStage::Loading;
+            }
+        });
+        app.load_bundled(model);
+    };
+    let waiting = move || matches!(stage.get(), Some(LinkStage::Waiting | LinkStage::Loading));
+    let loading = app.part(|state| state.queue.any(|request| matches!(request, Request::Load { .. })));
+    let restored = move || matches!(stage.get(), Some(LinkStage::Restored | LinkStage::Recomputing | LinkStage::Verdict(_)));
+    let live = app.is_live();
+    view! {
+        {contents(&link)}
+        <p class="hint">"Nothing was downloaded or run for it so far."</p>
+        {move || (waiting() && model.is_some()).then(|| view! {
+            <button type="button" class="primary" data-testid="link-restore" disabled=move || loading.get() on:click=restore>
+                {move || if loading.get() { "Loading…" } else { "Load and restore" }}
+            </button>
+        })}
+        {model.is_none().then(|| view! {
+            <p class="error" data-testid="link-mismatch">{format!("The model “{id}” does not come with this page. If you have its files, open them below; the run is restored if they are the same.")}</p>
+        })}
+        {move || restored().then(|| view! {
+            <button type="button" class="primary" data-testid="link-recompute" disabled=move || !live.get() || stage.get() == Some(LinkStage::Recomputing) on:click=move |_| app.client.act(|state| state.recompute())>
+                {move || if stage.get() == Some(LinkStage::Recomputing) { "Recomputing…" } else { "Recompute" }}
+            </button>
+        })}
+        <div role="status">{move || stage.get().and_then(outcome)}</div>
+    }
+}
+
+fn contents(link: &ShareLink) -> impl IntoView + use<> {
+    let setup = &link.setup;
+    let edits = setup.ablation.weight_edits.iter().map(|edit| view! { <li><span class="coordinate">{edit.target.to_string()}</span>{format!(" × {}", short(edit.scale))}</li> }).collect_view();
+    let sampling = setup.sampling;
+    view! {
+        <dl class="contents" data-testid="link-contents">
+            <dt>"model"</dt><dd>{setup.model.id.clone()}" (revision "{setup.model.revision.clone()}")"</dd>
+            <dt>"opening"</dt><dd class="prose">{visible(&setup.prompt)}</dd>
+            <dt>"edits"</dt><dd><ul>{edits}</ul></dd>
+            <dt>"sampling"</dt>
+            <dd>{format!("temperature {}, top-k {}, top-p {}, seed {}, at most {} new tokens", sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed, sampling.max_new_tokens)}</dd>
+            <dt>"outcome"</dt><dd>{format!("{} tokens intact, {} with the edits; digest {}", link.intact.len(), link.ablated.len(), link.digest)}</dd>
+        </dl>
+    }
+}
+
+fn outcome(stage: LinkStage) -> Option<AnyView> {
+    Some(match stage {
+        LinkStage::Mismatch(why) => view! { <p class="error" data-testid="link-mismatch">{why}</p> }.into_any(),
+        LinkStage::Restored => view! { <p class="note">"Restored: opening, sampling and edits are as they were. Recompute to see whether the same text comes out here."</p> }.into_any(),
+        LinkStage::Verdict(Recomputed::Same) => view! { <p class="verdict same" data-testid="link-verdict" data-same="true">"The same, token for token."</p> }.into_any(),
+        LinkStage::Verdict(Recomputed::Differs { pane, index }) => {
+            let pane = if pane == Pane::Intact { "intact" } else { "edited" };
+            let text = format!("Not the same: in the {pane} pane, new token {} is the first that differs. Devices round differently, and sampling can tip over on a near tie.", index + 1);
+            view! { <p class="verdict" data-testid="link-verdict" data-same="false">{text}</p> }.into_any()
+        }
+        LinkStage::Waiting | LinkStage::Loading | LinkStage::Recomputing => return None,
+    })
+}

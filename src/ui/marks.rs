@@ -1,0 +1,158 @@
+//! A chart as a list of marks: one layout that the page draws and the SVG export writes.
+
+use std::fmt::Write as _;
+
+/// A colour by its meaning; the style sheet and the export look up its value under [`Paint::name`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    Ink,
+    Muted,
+    Line,
+    Intact,
+    Ablated,
+}
+
+impl Paint {
+    /// Its CSS custom property without the dashes, and the suffix of its class.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ink => "ink",
+            Self::Muted => "muted",
+            Self::Line => "line",
+            Self::Intact => "intact",
+            Self::Ablated => "ablated",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+impl Anchor {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Middle => "middle",
+            Self::End => "end",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape {
+    Rect { x: f32, y: f32, width: f32, height: f32 },
+    Line { x1: f32, y1: f32, x2: f32, y2: f32, dashed: bool },
+    /// A ring, so that what lies behind it stays visible.
+    Ring { x: f32, y: f32 },
+    Text { x: f32, y: f32, anchor: Anchor, text: String },
+}
+
+pub type Mark = (Paint, Shape);
+
+/// Where a pointer means one of the items of the chart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    pub x: f32,
+    pub width: f32,
+}
+
+/// Everything about a picture but its colours.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    pub title: String,
+    pub width: f32,
+    pub height: f32,
+    pub marks: Vec<Mark>,
+    /// One for each item, if items can be pointed at.
+    pub hits: Vec<Hit>,
+}
+
+/// Size of the letters in a chart, in its own units.
+pub const FONT_SIZE: f32 = 11.5;
+pub const RING_RADIUS: f32 = 3.2;
+
+impl Chart {
+    pub fn new(title: String, width: f32, height: f32) -> Self {
+        Self { title, width, height, marks: Vec::new(), hits: Vec::new() }
+    }
+
+    pub fn rect(&mut self, paint: Paint, x: f32, y: f32, width: f32, height: f32) {
+        self.marks.push((paint, Shape::Rect { x, y, width, height }));
+    }
+
+    pub fn line(&mut self, paint: Paint, (x1, y1): (f32, f32), (x2, y2): (f32, f32), dashed: bool) {
+        self.marks.push((paint, Shape::Line { x1, y1, x2, y2, dashed }));
+    }
+
+    pub fn ring(&mut self, paint: Paint, x: f32, y: f32) {
+        self.marks.push((paint, Shape::Ring { x, y }));
+    }
+
+    pub fn text(&mut self, paint: Paint, x: f32, y: f32, anchor: Anchor, text: impl Into<String>) {
+        self.marks.push((paint, Shape::Text { x, y, anchor, text: text.into() }));
+    }
+
+    /// A file of its own: colours written out, title inside. `colour` gives the value of a paint or of `paper`.
+    pub fn to_svg(&self, colour: impl Fn(&str) -> String) -> String {
+        let (width, height, title) = (self.width, self.height, escape(&self.title));
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{}\" height=\"{}\" font-family=\"system-ui, sans-serif\" \
+             font-size=\"{FONT_SIZE}\">\n<title>{title}</title>\n<rect width=\"{width}\" height=\"{height}\" fill=\"{}\"/>\n",
+            width * 2.0,
+            height * 2.0,
+            escape(&colour("paper"))
+        );
+        for (paint, shape) in &self.marks {
+            let paint = escape(&colour(paint.name()));
+            // Writing to a String cannot fail.
+            let _ = match shape {
+                Shape::Rect { x, y, width, height } => writeln!(svg, "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill=\"{paint}\"/>"),
+                Shape::Line { x1, y1, x2, y2, dashed } => {
+                    let dash = if *dashed { " stroke-dasharray=\"3 3\"" } else { "" };
+                    writeln!(svg, "<line x1=\"{x1:.2}\" y1=\"{y1:.2}\" x2=\"{x2:.2}\" y2=\"{y2:.2}\" stroke=\"{paint}\"{dash}/>")
+                }
+                Shape::Ring { x, y } => writeln!(svg, "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{RING_RADIUS}\" fill=\"none\" stroke=\"{paint}\" stroke-width=\"1.6\"/>"),
+                Shape::Text { x, y, anchor, text } => {
+                    writeln!(svg, "<text x=\"{x:.2}\" y=\"{y:.2}\" text-anchor=\"{}\" fill=\"{paint}\">{}</text>", anchor.name(), escape(text))
+                }
+            };
+        }
+        svg.push_str("</svg>\n");
+        svg
+    }
+}
+
+/// Text as XML: model text can hold anything, control characters (which XML 1.0 forbids) included.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exported_picture_stands_alone_and_holds_text_as_text() {
+        let mut chart = Chart::new("a < b".into(), 10.0, 5.0);
+        chart.text(Paint::Ablated, 1.0, 2.0, Anchor::End, "<script>\u{7}&");
+        let svg = chart.to_svg(|name| format!("#{name}"));
+        assert!(svg.contains("<title>a &lt; b</title>"));
+        assert!(svg.contains("fill=\"#ablated\">&lt;script&gt;\u{fffd}&amp;</text>"));
+        assert!(!svg.contains("class=") && !svg.contains("var("));
+    }
+}

@@ -1,0 +1,92 @@
+//! The page: five sections over one state, and a client that talks to the engine's worker.
+//!
+//! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`client`], then a file a section.
+//! Files without an import of Leptos are pure and tested natively.
+//!
+//! # Test ids
+//!
+//! Every control and every result has a stable `data-testid`:
+//!
+//! | where | ids |
+//! |---|---|
+//! | head | `theme-toggle` |
+//! | failure | `failure`, `failure-dismiss`, `failure-restart` |
+//! | link | `link-panel`, `link-error`, `link-contents`, `link-restore`, `link-recompute`, `link-verdict`, `link-mismatch`, `link-dismiss` |
+//! | story | `recorded`, `recorded-number`, `recorded-intact`, `recorded-ablated` |
+//! | load | `model-select`, `model-story`, `model-load`, `backend-choice`, `open-files`, `open-folder`, `open-error`, `model-status`, `backend`, `model-facts`, `progress`, `progress-text`, `engine-restart`, `quiet` |
+//! | scan | `scan-prompt`, `scan-prompt-<n>`, `scan-run`, `scan-log`, `scan-results`, `scan-stopped`, `scan-tokens`, `candidates`, `candidate`, `candidate-pull`, `candidate-verdict`, `candidates-csv` |
+//! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`; each with `-readout`, `-svg`, `-csv`, `-table` appended |
+//! | confirm | `confirm-run`, `confirm-arms`, `verdicts`, `verdict`, `confirm-convention` |
+//! | surgery | `suggestion-<n>`, `edit-list`, `edit`, `edit-switch`, `edit-scale`, `edit-value`, `edit-remove`, `edit-unit`, `edit-layer`, `edit-row`, `edit-col`, `edit-add`, `edit-error`, `edit-reset`, `applied` |
+//! | panes | `prompt`, `prompt-<n>`, `temperature`, `top-k`, `top-p`, `seed`, `max-tokens`, `live`, `generate`, `stop`, `evaluate`, `pane-intact`, `pane-ablated`, `first-difference`, `first-token-intact`, `first-token-ablated`, `stale`, `generate-status`; metrics as `<metric>-<pane>` with `perplexity`, `repetition`, `stopwords`, `speed` |
+//! | share | `share-copy`, `share-link`, `share-status`, `share-error` |
+//! | export | `export-json` |
+
+mod chart_view;
+mod charts;
+mod client;
+mod confirm;
+mod context;
+mod dom;
+mod edits;
+mod export;
+mod failure;
+mod link;
+mod load;
+mod marks;
+mod panes;
+mod queue;
+mod sampling;
+mod scan;
+mod share;
+mod state;
+mod story;
+mod surgery;
+mod tables;
+mod theme;
+mod words;
+
+use leptos::prelude::*;
+
+use context::App as Context;
+
+/// The whole page.
+#[component]
+pub fn App() -> impl IntoView {
+    let context = Context::new();
+    provide_context(context);
+    link::open_address(context);
+    // The shell in index.html was for readers whose browser has not started this program.
+    if let Some(shell) = document().get_element_by_id("shell") {
+        shell.remove();
+    }
+    view! {
+        <a class="skip" href="#instrument">"Skip to the instrument"</a>
+        <header class="bar">
+            <a class="wordmark" href="#top" aria-label="Linchpin, top of the page">
+                {theme::mark()}
+                <span>"Linchpin"</span>
+            </a>
+            <nav aria-label="Sections">
+                <a href="#scan">"Find"</a>
+                <a href="#confirm">"Prove"</a>
+                <a href="#pull">"Pull"</a>
+                <a href="#keep">"Keep"</a>
+            </nav>
+            {theme::ThemeToggle()}
+        </header>
+        {failure::Banner()}
+        <main id="top">
+            {link::Panel().into_any()}
+            {story::Story().into_any()}
+            <div id="instrument" class="instrument">
+                {load::Load().into_any()}
+                {scan::Scan().into_any()}
+                {confirm::Confirm().into_any()}
+                {surgery::Pull().into_any()}
+                {export::Keep().into_any()}
+            </div>
+        </main>
+        {story::Colophon()}
+    }
+}

@@ -1,0 +1,131 @@
+//! One request at a time: what waits for the engine, and what it is doing now.
+
+use std::collections::VecDeque;
+
+use crate::protocol::{Envelope, Request};
+
+/// A request that the engine is working on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Running {
+    pub id: u32,
+    pub request: Request,
+    /// The visitor, or a newer request, has asked it to end.
+    pub stopping: bool,
+}
+
+/// Requests in order. Pure: the caller posts the envelopes that it hands out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Queue {
+    pub running: Option<Running>,
+    waiting: VecDeque<Request>,
+    last_id: u32,
+}
+
+impl Queue {
+    /// Adds a request. A newer `Apply`, `Evaluate` or `Generate` takes the place of one that still waits: only the last counts.
+    pub fn push(&mut self, request: Request) {
+        let kind = std::mem::discriminant(&request);
+        if matches!(request, Request::Apply { .. } | Request::Evaluate | Request::Generate { .. }) {
+            self.waiting.retain(|waiting| std::mem::discriminant(waiting) != kind);
+        }
+        self.waiting.push_back(request);
+    }
+
+    /// The next message to post, if the engine is free.
+    pub fn next(&mut self) -> Option<Envelope> {
+        if self.running.is_some() {
+            return None;
+        }
+        let request = self.waiting.pop_front()?;
+        let id = self.new_id();
+        self.running = Some(Running { id, request: request.clone(), stopping: false });
+        Some(Envelope { id, request })
+    }
+
+    /// The message that ends what runs, once.
+    pub fn stop(&mut self) -> Option<Envelope> {
+        match &mut self.running {
+            Some(running) if !running.stopping => running.stopping = true,
+            _ => return None,
+        }
+        Some(Envelope { id: self.new_id(), request: Request::Stop })
+    }
+
+    /// The request with this number is over; it is handed back if it was the one that ran.
+    pub fn finish(&mut self, id: Option<u32>) -> Option<Request> {
+        self.running.take_if(|running| id.is_none_or(|id| id == running.id)).map(|running| running.request)
+    }
+
+    /// Forgets everything: the engine behind it is gone.
+    pub fn clear(&mut self) {
+        self.running = None;
+        self.waiting.clear();
+    }
+
+    /// Drops what waits (not what runs).
+    pub fn clear_waiting(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Whether such a request runs or waits.
+    pub fn any(&self, is: impl Fn(&Request) -> bool) -> bool {
+        self.running.as_ref().is_some_and(|running| is(&running.request)) || self.waiting.iter().any(is)
+    }
+
+    pub fn runs(&self, is: impl Fn(&Request) -> bool) -> bool {
+        self.running.as_ref().is_some_and(|running| is(&running.request))
+    }
+
+    fn new_id(&mut self) -> u32 {
+        self.last_id = self.last_id.wrapping_add(1);
+        self.last_id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terms::Ablation;
+
+    #[test]
+    fn one_request_at_a_time() {
+        let mut queue = Queue::default();
+        queue.push(Request::Scan { prompt: "a".into() });
+        queue.push(Request::Evaluate);
+        let first = queue.next().unwrap();
+        assert_eq!(queue.next(), None);
+        assert_eq!(queue.finish(Some(first.id + 100)), None, "an event of another request");
+        assert_eq!(queue.finish(Some(first.id)), Some(first.request));
+        assert_eq!(queue.next().unwrap().request, Request::Evaluate);
+    }
+
+    #[test]
+    fn only_the_last_apply_is_sent() {
+        let mut queue = Queue::default();
+        queue.push(Request::Evaluate);
+        queue.next();
+        for scale in 0..5 {
+            let mut ablation = Ablation::zeroing([]);
+            ablation.weight_edits.push(crate::terms::WeightEdit {
+                target: crate::terms::EditTarget::Row { layer: 0, row: 0 },
+                scale: scale as f32,
+            });
+            queue.push(Request::Apply { ablation });
+        }
+        queue.finish(None);
+        let Request::Apply { ablation } = queue.next().unwrap().request else { panic!() };
+        assert_eq!(ablation.weight_edits[0].scale, 4.0);
+        queue.finish(None);
+        assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn stop_is_sent_once() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.stop(), None);
+        queue.push(Request::Evaluate);
+        queue.next();
+        assert_eq!(queue.stop().unwrap().request, Request::Stop);
+        assert_eq!(queue.stop(), None);
+    }
+}

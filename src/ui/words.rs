@@ -1,0 +1,83 @@
+//! Numbers and token texts as people read them.
+
+/// Up to three or four significant digits: `26.5`, `1,240`, `0.32`, `3.1e-5`.
+pub fn short(value: f32) -> String {
+    let size = value.abs();
+    if !value.is_finite() {
+        return if value.is_nan() { "not a number".into() } else { "infinite".into() };
+    }
+    match size {
+        0.0 => "0".into(),
+        _ if size >= 1e7 || size < 1e-3 => format!("{value:.1e}"),
+        _ if size >= 1000.0 => grouped(value.round() as i64),
+        _ if size >= 100.0 => format!("{value:.0}"),
+        _ if size >= 10.0 => trimmed(format!("{value:.1}")),
+        _ if size >= 1.0 => trimmed(format!("{value:.2}")),
+        _ => trimmed(format!("{value:.3}")),
+    }
+}
+
+fn trimmed(text: String) -> String {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+}
+
+/// With its sign, a real minus; for differences.
+pub fn signed(value: f32) -> String {
+    if value.abs() < 0.0005 { "±0".into() } else if value < 0.0 { format!("−{}", short(-value)) } else { format!("+{}", short(value)) }
+}
+
+/// `13,180,000`.
+pub fn grouped(value: i64) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let mut out = String::from(if value < 0 { "-" } else { "" });
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `26.4 MB`.
+pub fn bytes(n: f64) -> String {
+    match n {
+        _ if n >= 1e9 => format!("{:.2} GB", n / 1e9),
+        _ if n >= 1e6 => format!("{:.1} MB", n / 1e6),
+        _ => format!("{:.0} KB", n / 1e3),
+    }
+}
+
+/// A token on one line: line breaks and other invisible characters get a sign of their own.
+pub fn visible(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' => '⏎',
+            '\t' => '⇥',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// `41 %`.
+pub fn percent(share: f32) -> String {
+    if share.is_finite() { format!("{:.0} %", share * 100.0) } else { "–".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        let cases = [(0.0, "0"), (26.5, "26.5"), (1239.6, "1,240"), (0.32, "0.32"), (3.1e-5, "3.1e-5"), (-4700.0, "-4,700"), (100.0, "100"), (9.999, "10"), (f32::INFINITY, "infinite")];
+        for (value, text) in cases {
+            assert_eq!(short(value), text);
+        }
+        assert_eq!((signed(2.781), signed(-0.5), signed(0.0001)), ("+2.78".into(), "−0.5".into(), "±0".into()));
+        assert_eq!(grouped(13_180_000), "13,180,000");
+        assert_eq!(bytes(26_358_272.0), "26.4 MB");
+        assert_eq!(visible("a\n\u{1b}"), "a⏎\u{fffd}");
+    }
+}
