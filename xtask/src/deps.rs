@@ -50,7 +50,8 @@ fn is_unwanted_crate(name: &str) -> bool {
 }
 
 fn unwanted_features(package: &Package) -> Vec<String> {
-    if !is_tensor_code(&package.name) {
+    // The crate wgpu names every graphics interface that it could use; which are, it decides by target.
+    if !is_tensor_code(&package.name) || package.name.starts_with("wgpu") {
         return Vec::new();
     }
     let unwanted = package
@@ -83,13 +84,7 @@ fn dependencies(features: &str) -> Result<Vec<Package>, String> {
     ]);
     cargo.args(["--no-default-features", "--features", features]);
     cargo.args([
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-        "--no-dedupe",
-        "--format",
-        "{p}|{f}",
+        "--edges", "normal", "--prefix", "none", "--format", "{p}|{f}",
     ]);
     let tree = process::output(&mut cargo)?;
     let mut packages: Vec<_> = tree.lines().filter_map(package).collect();
@@ -99,7 +94,8 @@ fn dependencies(features: &str) -> Result<Vec<Package>, String> {
 }
 
 fn package(line: &str) -> Option<Package> {
-    let (package, features) = line.split_once('|')?;
+    // Packages that occur again are marked, and come with the same features.
+    let (package, features) = line.trim_end_matches(" (*)").split_once('|')?;
     Some(Package {
         name: package.split(' ').next()?.to_owned(),
         features: features.split(',').map(str::to_owned).collect(),
@@ -112,7 +108,7 @@ mod tests {
 
     #[test]
     fn autotune_and_fusion_are_found() {
-        let cubecl = package("cubecl-runtime v0.11.3|autotune,default,std").unwrap();
+        let cubecl = package("cubecl-runtime v0.11.3|autotune,default,std (*)").unwrap();
         assert_eq!(unwanted_features(&cubecl), ["cubecl-runtime/autotune"]);
         let other = package("serde v1.0.0 (proc-macro)|fusion").unwrap();
         assert_eq!(unwanted_features(&other), [""; 0]);

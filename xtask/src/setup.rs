@@ -18,7 +18,9 @@ const DEBIAN_RUST: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-2
 const DEBIAN_LINKER: &str = "wasm-ld-22";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
-const DEBIAN_STD: &str = "/usr/lib/rustlib/wasm32-unknown-unknown/lib";
+const DEBIAN_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/std";
+/// Where the standard library for the browser is put that Debian does not pack, in the way that Rust looks for one.
+const DEBIAN_STD: &str = "lib/rustlib/wasm32-unknown-unknown/lib";
 
 /// What the browser driver of the end-to-end tests asks for.
 const OLDEST_NODE: u32 = 20;
@@ -50,6 +52,10 @@ impl WasmToolchain {
             command
                 .env("RUSTC", DEBIAN_RUSTC)
                 .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", DEBIAN_LINKER)
+                .env(
+                    "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+                    debian_sysroot_flag(),
+                )
                 .env_remove("RUSTUP_TOOLCHAIN");
         }
         command.env("PATH", env::path_with(&first));
@@ -72,6 +78,9 @@ impl WasmToolchain {
             return false;
         }
         let mut rustc = self.rustc();
+        if self == Self::Debian {
+            rustc.arg(debian_sysroot_flag());
+        }
         rustc.args([
             "--target=wasm32-unknown-unknown",
             "--crate-type=rlib",
@@ -170,8 +179,15 @@ pub fn wasm_toolchain() -> Result<WasmToolchain, String> {
 
 /// Installs Debian's compiler and builds, once, the standard library that Debian does not pack for the browser.
 fn debian_std() -> Result<(), String> {
-    apt_install(&DEBIAN_RUST)?;
-    let seed = env::target_dir().join("wasm-std");
+    let has_linker = env::find_program(DEBIAN_LINKER).is_some();
+    if !has_linker
+        || ![DEBIAN_RUSTC, DEBIAN_CARGO, DEBIAN_SOURCE]
+            .iter()
+            .all(|path| Path::new(path).exists())
+    {
+        apt_install(&DEBIAN_RUST)?;
+    }
+    let seed = debian_seed();
     let write = |name: &str, text: &str| {
         let path = seed.join(name);
         let written =
@@ -198,8 +214,9 @@ fn debian_std() -> Result<(), String> {
     cargo
         .env("RUSTC", DEBIAN_RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")
-        // And without the flags that this repository builds its own code with.
-        .env("CARGO_ENCODED_RUSTFLAGS", "");
+        // Instead of the flags that this repository builds its own code with; link-time optimisation of the page reads
+        // bitcode, which Cargo leaves out of a plain release build.
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Cembed-bitcode=yes");
     process::run(&mut cargo)?;
 
     let built = seed.join("target/wasm32-unknown-unknown/release/deps");
@@ -211,10 +228,31 @@ fn debian_std() -> Result<(), String> {
         .filter(|path| path.extension().is_some_and(|e| e == "rlib"))
         .filter(|path| !path.to_string_lossy().contains("std_seed"))
         .collect();
+    let std = seed.join("sysroot").join(DEBIAN_STD);
     // Those of an older compiler would only be in the way.
-    process::run(as_root("rm").args(["-rf", DEBIAN_STD]))?;
-    process::run(as_root("mkdir").args(["-p", DEBIAN_STD]))?;
-    process::run(as_root("cp").args(&libraries).arg(DEBIAN_STD))
+    let _ = std::fs::remove_dir_all(&std);
+    std::fs::create_dir_all(&std).map_err(|why| format!("cannot make {}: {why}", std.display()))?;
+    for library in libraries {
+        let copied = library
+            .file_name()
+            .map(|name| std::fs::copy(&library, std.join(name)));
+        if let Some(Err(why)) = copied {
+            return Err(format!(
+                "cannot copy {} to {}: {why}",
+                library.display(),
+                std.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn debian_seed() -> PathBuf {
+    env::target_dir().join("wasm-std")
+}
+
+fn debian_sysroot_flag() -> String {
+    format!("--sysroot={}", debian_seed().join("sysroot").display())
 }
 
 /// The browser that the end-to-end tests drive.
