@@ -28,7 +28,7 @@ pub struct Suggestion {
 }
 
 /// Every file that a bundled model has.
-const FILES: [&str; 4] = ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors"];
+const FILES: [&str; 5] = ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors", "reference.json"];
 
 const PROMPTS: &[&str] = &[
     "It was a dark evening, and the old man",

@@ -40,5 +40,7 @@ pub mod tokenizer;
 #[cfg(feature = "engine")]
 pub mod weights;
 
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "ui")]
 pub mod ui;

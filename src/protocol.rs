@@ -28,6 +28,8 @@ pub enum BackendChoice {
     Auto,
     Gpu,
     Cpu,
+    /// NVIDIA's own path, for the command built with the feature `cuda`.
+    Cuda,
 }
 
 /// One file of a model: `config.json`, `model.safetensors`, ... and where to read it (a relative or `blob:` URL).
@@ -52,6 +54,9 @@ pub enum Request {
     Evaluate,
     /// Both panes from the same prompt and seed, with the applied ablation on the right.
     Generate { prompt: String, sampling: Sampling },
+    /// Compares a forward and a backward pass of the loaded model with golden values in a safetensors file
+    /// (`tests/fixtures/README.md` lists its tensors).
+    Verify { golden: ModelFile },
     /// Ends the running request.
     Stop,
 }
@@ -93,11 +98,20 @@ pub enum Event {
     Token { pane: Pane, index: usize, token_id: u32, text: String },
     PaneDone { pane: Pane, generated: Generated },
     Generated(RunRecord),
+    Verified { compared: Vec<TensorError> },
     /// The request is complete.
     Done,
     /// The request ended because of [`Request::Stop`]; what it had sent stays valid.
     Stopped,
     Failed(Failure),
+}
+
+/// How far a tensor is from its golden value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TensorError {
+    pub name: String,
+    /// The largest, over rows, of `max |ours - golden| / rms(golden)`.
+    pub relative: f32,
 }
 
 /// What went wrong, in words for the person in front of it.

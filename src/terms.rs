@@ -155,8 +155,8 @@ impl Default for Sampling {
     }
 }
 
-/// Which model, exactly. `revision` is the first 16 hex digits of the SHA-256 of its safetensors header and config, so
-/// that a link never silently meets other weights of the same name.
+/// Which model, exactly. `revision` is the first 16 hex digits of the SHA-256 over its weight files, so that a link
+/// never silently meets other weights of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRef {
     pub id: String,

@@ -49,7 +49,7 @@ fn Picture(name: &'static str, caption: &'static str, chart: Signal<Chart>, line
         let title = move || chart.with(|chart| chart.title.clone());
         return view! { <svg class="drawing" data-testid=name viewBox=view_box role="img" aria-label=title>{marks}</svg> }.into_any();
     }
-    let active = RwSignal::new(0usize);
+    let active = RwSignal::new(chart.with_untracked(|chart| chart.peak));
     let frame = NodeRef::<html::Div>::new();
     let count = move || lines.with(Vec::len);
     let point = move |event: PointerEvent| {
@@ -77,8 +77,6 @@ fn Picture(name: &'static str, caption: &'static str, chart: Signal<Chart>, line
     };
     let line = move || lines.with(|lines| lines.get(active.get()).cloned().unwrap_or_default());
     let highlight = move || chart.with(|chart| chart.hits.get(active.get()).map(|hit| view! { <rect class="active" x=hit.x y="0" width=hit.width height=chart.height></rect> }));
-    // Another chart in its place starts from its own largest item.
-    Effect::new(move |_| active.set(chart.with(|_| 0)));
     view! {
         <div
             class="walk" data-testid=name node_ref=frame tabindex="0" role="slider" aria-label=format!("{caption}: layer")

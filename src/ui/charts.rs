@@ -37,6 +37,7 @@ pub fn layer_chart(title: &str, spikes: &[Spike], after: &[Spike], log: bool) ->
     chart.line(Paint::Muted, (LEFT, BOTTOM), (WIDTH - RIGHT, BOTTOM), false);
     chart.text(Paint::Muted, (LEFT + WIDTH - RIGHT) / 2.0, BOTTOM + 29.0, Anchor::Middle, "layer");
     if let Some(peak) = (0..spikes.len()).max_by(|&a, &b| spikes[a].value.abs().total_cmp(&spikes[b].value.abs())) {
+        chart.peak = peak;
         let x = LEFT + step * (peak as f32 + 0.5);
         let anchor = if x < WIDTH * 0.3 { Anchor::Start } else if x > WIDTH * 0.7 { Anchor::End } else { Anchor::Middle };
         chart.text(Paint::Ink, x, y(spikes[peak].value.abs()) - 6.0, anchor, format!("channel {}: {}", spikes[peak].channel, short(spikes[peak].value)));

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use gloo_timers::callback::{Interval, Timeout};
 use leptos::prelude::*;
+use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
@@ -126,7 +127,8 @@ impl Client {
     }
 
     fn post(&self, message: &Envelope) {
-        let value = serde_wasm_bindgen::to_value(message);
+        // Plain objects throughout, also for what serde flattens: those would become a Map otherwise.
+        let value = message.serialize(&serde_wasm_bindgen::Serializer::json_compatible());
         let posted = self.with_inner(|inner| match (&inner.connection, &value) {
             (Some(connection), Ok(value)) => connection.worker.post_message(value).is_ok(),
             _ => false,

@@ -69,6 +69,8 @@ pub struct Chart {
     pub marks: Vec<Mark>,
     /// One for each item, if items can be pointed at.
     pub hits: Vec<Hit>,
+    /// The item worth reading first.
+    pub peak: usize,
 }
 
 /// Size of the letters in a chart, in its own units.
@@ -77,7 +79,7 @@ pub const RING_RADIUS: f32 = 3.2;
 
 impl Chart {
     pub fn new(title: String, width: f32, height: f32) -> Self {
-        Self { title, width, height, marks: Vec::new(), hits: Vec::new() }
+        Self { title, width, height, marks: Vec::new(), hits: Vec::new(), peak: 0 }
     }
 
     pub fn rect(&mut self, paint: Paint, x: f32, y: f32, width: f32, height: f32) {

@@ -1,0 +1,121 @@
+//! Loss on held-out text.
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Int, Tensor, TensorData, Transaction};
+
+use crate::engine::control::Control;
+use crate::engine::error::EngineError;
+use crate::model::probe::Probe;
+use crate::model::{Model, Positions};
+use crate::terms::{Ablation, Evaluation};
+use crate::tokenizer::Tokenizer;
+
+/// The bundled passages (public/held-out.md says where they are from); none was seen in training.
+const HELD_OUT: &str = include_str!("../../public/held-out.txt");
+/// Printed beside every figure. Perplexities of different conventions do not compare.
+pub const CONVENTION: &str = "held-out passages 1, each on its own, first 128 tokens";
+const MAX_TOKENS: usize = 128;
+
+/// Passages as token ids, and the vocabulary's stopwords: what an evaluation needs beside the model.
+#[derive(Debug, Clone)]
+pub struct HeldOut {
+    pub passages: Vec<Vec<u32>>,
+    pub stopword_ids: Vec<u32>,
+}
+
+impl HeldOut {
+    /// # Errors
+    ///
+    /// If the tokenizer refuses the text.
+    pub fn new(tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
+        let limit = MAX_TOKENS.min(max_position_embeddings);
+        let encode = |passage: &str| -> Result<Vec<u32>, EngineError> {
+            let mut ids = tokenizer.encode(passage)?;
+            ids.truncate(limit);
+            Ok(ids)
+        };
+        let passages = HELD_OUT.split("\n\n").map(str::trim).filter(|passage| !passage.is_empty());
+        let passages = passages.map(encode).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            passages: passages.into_iter().filter(|ids| ids.len() >= 2).collect(),
+            stopword_ids: super::stopwords::token_ids(tokenizer),
+        })
+    }
+
+    /// Predicted positions.
+    pub fn n_tokens(&self) -> usize {
+        self.passages.iter().map(|ids| ids.len() - 1).sum()
+    }
+}
+
+/// Mean next-token cross-entropy over all predicted positions of all passages, in nats.
+///
+/// `progress` is told after each passage how many positions are done.
+///
+/// # Errors
+///
+/// A failing device, a stop, or a loss that is not finite.
+pub async fn evaluate(
+    model: &Model,
+    ablation: &Ablation,
+    text: &HeldOut,
+    control: &Control,
+    mut progress: impl FnMut(usize),
+) -> Result<Evaluation, EngineError> {
+    let mask = stopword_mask(model, &text.stopword_ids);
+    let (mut loss, mut stopwords, mut n_tokens) = (0.0_f64, 0.0_f64, 0_usize);
+    for ids in &text.passages {
+        let mut probe = Probe::with_interventions(&ablation.interventions);
+        let (losses, masses) = passage_losses(model, ids, &mask, &mut probe).await?;
+        loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+        stopwords += masses.iter().map(|mass| f64::from(*mass)).sum::<f64>();
+        n_tokens += losses.len();
+        progress(n_tokens);
+        control.checkpoint().await?;
+    }
+    let loss_nats = (loss / n_tokens.max(1) as f64) as f32;
+    if !loss_nats.is_finite() {
+        return Err(EngineError::NonFinite { what: "the held-out loss" });
+    }
+    Ok(Evaluation {
+        loss_nats,
+        perplexity: loss_nats.exp(),
+        stopword_mass: (stopwords / n_tokens.max(1) as f64) as f32,
+        n_tokens,
+        convention: CONVENTION.into(),
+    })
+}
+
+/// Per predicted position: cross-entropy in nats, and the probability on stopwords.
+async fn passage_losses(model: &Model, ids: &[u32], mask: &Tensor<2>, probe: &mut Probe<'_>) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+    let log_probs = next_token_log_probs(model, ids, probe);
+    let losses = cross_entropies(log_probs.clone(), &ids[1..]);
+    let masses = log_probs.exp().matmul(mask.clone());
+    let read = Transaction::default().register(losses).register(masses).execute_async().await?;
+    let mut vectors = read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default());
+    Ok((vectors.next().unwrap_or_default(), vectors.next().unwrap_or_default()))
+}
+
+/// `log softmax(logits)` at the positions that have a next token, `[seq - 1, vocab_size]`.
+fn next_token_log_probs(model: &Model, ids: &[u32], probe: &mut Probe) -> Tensor<2> {
+    let logits = model.forward(&ids[..ids.len() - 1], None, Positions::All, probe);
+    log_softmax(logits, 1)
+}
+
+/// `-log p(target)` of each row, `[targets, 1]`.
+pub fn cross_entropies(log_probs: Tensor<2>, targets: &[u32]) -> Tensor<2> {
+    let targets = targets.iter().map(|id| id.cast_signed()).collect::<Vec<i32>>();
+    let shape = [targets.len(), 1];
+    let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, shape), &log_probs.device().without_autodiff());
+    -log_probs.gather(1, targets)
+}
+
+/// `[vocab_size, 1]`: 1 for a stopword.
+pub fn stopword_mask(model: &Model, stopword_ids: &[u32]) -> Tensor<2> {
+    let vocab_size = model.config.vocab_size;
+    let mut mask = vec![0.0_f32; vocab_size];
+    for id in stopword_ids {
+        mask[*id as usize] = 1.0;
+    }
+    Tensor::from_data(TensorData::new(mask, [vocab_size, 1]), &model.device)
+}

@@ -1,0 +1,17 @@
+//! What is read out of a model: spikes, held-out loss, and the confirmation of candidates.
+
+pub mod confirm;
+pub mod eval;
+pub mod spikes;
+pub mod stopwords;
+
+/// Median of magnitudes; 0 of nothing. Of an even number, the mean of the middle two.
+pub fn median(values: impl IntoIterator<Item = f32>) -> f32 {
+    let mut sorted = values.into_iter().map(f32::abs).collect::<Vec<_>>();
+    sorted.sort_by(f32::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => f32::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
+    }
+}

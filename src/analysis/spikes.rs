@@ -1,0 +1,174 @@
+//! The search for super weights in one forward pass (arXiv:2411.07191, section 3.1), made portable.
+//!
+//! A super weight `W[j, k]` shows as a spike of the input of its `down_proj` in channel `k` and one of the output in
+//! channel `j`, at the same token, the second explained by the one product `W[j, k] u[k]`. The paper reads spikes off a
+//! plot and its code asks for `|value| > 50`, which misses real ones in small models; here a spike is measured against
+//! the median of all layers, and the search repeats with what it found removed, as the paper says, until no spike is
+//! left. A late layer often answers the first spike with one of the opposite sign; taking the earliest layer that
+//! passes, and looking again, keeps such echoes out.
+//!
+//! What is found is a candidate. Only [`super::confirm`] makes it a super weight.
+
+use burn::tensor::Transaction;
+
+use super::median;
+use crate::engine::control::Control;
+use crate::engine::error::EngineError;
+use crate::model::probe::{Keep, Kept, Probe};
+use crate::model::{Model, Positions};
+use crate::terms::{Ablation, Candidate, Site, Spike, WeightCoord};
+use crate::tokenizer::Tokenizer;
+
+/// An output spike counts from this multiple of the layers' median on.
+pub const MIN_RATIO: f32 = 5.0;
+/// The one product must explain at least this share of the output spike, and not more than its inverse.
+pub const MIN_SHARE: f32 = 0.5;
+/// No model in the paper has more.
+pub const MAX_ITERATIONS: usize = 6;
+
+/// What a scan found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    pub inputs: Vec<Spike>,
+    pub outputs: Vec<Spike>,
+    pub candidates: Vec<Candidate>,
+    pub stopped: String,
+    /// With every candidate removed.
+    pub outputs_after: Vec<Spike>,
+}
+
+/// Looks for super weights over a prompt, removing each candidate before looking again.
+///
+/// # Errors
+///
+/// A failing device, a stop, or activations that are not finite.
+pub async fn find_spikes(model: &Model, ids: &[u32], tokenizer: &Tokenizer, control: &Control) -> Result<Found, EngineError> {
+    let intact = LayerPeaks::of(model, ids).await?;
+    let output_median = intact.median(Site::DownProjOutput);
+    let mut peaks = intact.clone();
+    let mut candidates = Vec::<Candidate>::new();
+    let stopped = loop {
+        control.progress("looking for spikes", candidates.len() as f64, MAX_ITERATIONS as f64, "steps");
+        control.checkpoint().await?;
+        if candidates.len() == MAX_ITERATIONS {
+            break format!("{MAX_ITERATIONS} candidates were found, as many as the search looks for");
+        }
+        if !peaks.outputs.iter().any(|layer| layer.largest().value.abs() >= MIN_RATIO * output_median) {
+            break format!("no output spike of {MIN_RATIO} times the layers' median is left");
+        }
+        let Some(candidate) = first_candidate(model, &peaks, output_median, candidates.len(), &candidates).await? else {
+            break format!(
+                "the spikes that are left are not made by one weight: no single product explains {:.0} % of them",
+                100.0 * MIN_SHARE
+            );
+        };
+        candidates.push(candidate);
+        let removed = model.with_ablation(&Ablation::zeroing(candidates.iter().map(|candidate| candidate.at)))?;
+        peaks = LayerPeaks::of(&removed, ids).await?;
+    };
+    let spikes = |layers: &[TokenPeaks], median| layers.iter().map(|layer| layer.spike(ids, tokenizer, median)).collect();
+    Ok(Found {
+        inputs: spikes(&intact.inputs, intact.median(Site::DownProjInput)),
+        outputs: spikes(&intact.outputs, output_median),
+        candidates,
+        stopped,
+        outputs_after: spikes(&peaks.outputs, output_median),
+    })
+}
+
+/// The earliest layer whose output spike one weight explains.
+async fn first_candidate(
+    model: &Model,
+    peaks: &LayerPeaks,
+    output_median: f32,
+    iteration: usize,
+    known: &[Candidate],
+) -> Result<Option<Candidate>, EngineError> {
+    for (input, output) in peaks.inputs.iter().zip(&peaks.outputs) {
+        let spike = output.largest();
+        let ratio = spike.value.abs() / output_median;
+        let Some(source) = input.peaks.get(spike.token) else { continue };
+        let at = WeightCoord { layer: output.layer, row: spike.channel, col: source.channel };
+        if ratio < MIN_RATIO || known.iter().any(|candidate| candidate.at == at) {
+            continue;
+        }
+        let scalar = model.down_proj_scalar(at.layer, at.row, at.col).into_data_async().await?;
+        let weight = scalar.convert::<f32>().try_into_vec::<f32>().ok().and_then(|values| values.first().copied()).unwrap_or(0.0);
+        let share = weight * source.value / spike.value;
+        if (MIN_SHARE..=1.0 / MIN_SHARE).contains(&share) {
+            let (input, output) = (source.value, spike.value);
+            return Ok(Some(Candidate { at, weight, input, output, token: spike.token, ratio, share, iteration }));
+        }
+    }
+    Ok(None)
+}
+
+/// One token's activation of largest magnitude at one site.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Peak {
+    token: usize,
+    channel: usize,
+    value: f32,
+}
+
+/// The peaks of all tokens at one site of one layer.
+#[derive(Debug, Clone)]
+struct TokenPeaks {
+    layer: usize,
+    peaks: Vec<Peak>,
+}
+
+impl TokenPeaks {
+    fn largest(&self) -> Peak {
+        let largest = self.peaks.iter().copied().max_by(|a, b| a.value.abs().total_cmp(&b.value.abs()).then(b.token.cmp(&a.token)));
+        largest.unwrap_or(Peak { token: 0, channel: 0, value: 0.0 })
+    }
+
+    fn spike(&self, ids: &[u32], tokenizer: &Tokenizer, median: f32) -> Spike {
+        let Peak { token, channel, value } = self.largest();
+        let ratio = if median > 0.0 { value.abs() / median } else { 0.0 };
+        Spike { layer: self.layer, token, token_text: tokenizer.token_text(ids[token]), channel, value, ratio }
+    }
+}
+
+/// Peaks of both sides of every `down_proj`.
+#[derive(Debug, Clone, Default)]
+struct LayerPeaks {
+    inputs: Vec<TokenPeaks>,
+    outputs: Vec<TokenPeaks>,
+}
+
+impl LayerPeaks {
+    /// One forward pass and one read.
+    async fn of(model: &Model, ids: &[u32]) -> Result<Self, EngineError> {
+        let mut probe = Probe::empty().capturing(&[Site::DownProjInput, Site::DownProjOutput], Keep::Peaks);
+        model.forward(ids, None, Positions::Last, &mut probe);
+        let mut transaction = Transaction::default();
+        let mut places = Vec::new();
+        for captured in probe.captured {
+            if let Kept::Peaks { values, channels } = captured.kept {
+                places.push((captured.site, captured.layer));
+                transaction = transaction.register(values).register(channels);
+            }
+        }
+        let mut read = transaction.execute_async().await?.into_iter();
+        let mut all = Self::default();
+        for (site, layer) in places {
+            let values = read.next().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).unwrap_or_default();
+            let channels = read.next().map(|data| data.convert::<i64>().try_into_vec::<i64>().unwrap_or_default()).unwrap_or_default();
+            if values.iter().any(|value| !value.is_finite()) {
+                return Err(EngineError::NonFinite { what: "an activation of down_proj" });
+            }
+            let peaks = values.into_iter().zip(channels).enumerate();
+            let peaks = peaks.map(|(token, (value, channel))| Peak { token, channel: usize::try_from(channel).unwrap_or(0), value });
+            let side = if site == Site::DownProjInput { &mut all.inputs } else { &mut all.outputs };
+            side.push(TokenPeaks { layer, peaks: peaks.collect() });
+        }
+        Ok(all)
+    }
+
+    fn median(&self, site: Site) -> f32 {
+        let layers = if site == Site::DownProjInput { &self.inputs } else { &self.outputs };
+        median(layers.iter().map(|layer| layer.largest().value))
+    }
+}

@@ -1,0 +1,157 @@
+//! What the command understands.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::protocol::BackendChoice;
+use crate::terms::{Ablation, EditTarget, WeightEdit};
+
+/// Find the few numbers that hold a language model up, and pull them.
+#[derive(Debug, Parser)]
+#[command(name = "linchpin", version, about)]
+pub struct Args {
+    /// Folder with config.json, tokenizer.json and the safetensors files.
+    #[arg(long, global = true, default_value = "public/models/linchpin-13m")]
+    pub model: PathBuf,
+    /// Where to compute.
+    #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
+    pub device: DeviceArg,
+    /// Print one JSON document (docs/export.md) and nothing else.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceArg {
+    /// Vulkan where there is a GPU that is large enough, else the CPU.
+    Auto,
+    Cpu,
+    Vulkan,
+    /// Needs a build with the feature `cuda`.
+    Cuda,
+}
+
+impl From<DeviceArg> for BackendChoice {
+    fn from(device: DeviceArg) -> Self {
+        match device {
+            DeviceArg::Auto => Self::Auto,
+            DeviceArg::Cpu => Self::Cpu,
+            DeviceArg::Vulkan => Self::Gpu,
+            DeviceArg::Cuda => Self::Cuda,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look for super weights over a prompt.
+    Scan {
+        #[arg(long, default_value = "It was a dark evening, and the old man")]
+        prompt: String,
+        /// Then zero each candidate beside controls; exit code 1 if none is confirmed.
+        #[arg(long)]
+        confirm: bool,
+        /// Draws the random controls.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Edit weights, measure, and generate beside the intact model.
+    Ablate {
+        #[command(flatten)]
+        edits: EditArgs,
+        #[arg(long, default_value = "It was a dark evening, and the old man")]
+        prompt: String,
+        #[command(flatten)]
+        sampling: SamplingArgs,
+    },
+    /// Generate text with the intact model.
+    Generate {
+        #[arg(long, default_value = "It was a dark evening, and the old man")]
+        prompt: String,
+        #[command(flatten)]
+        sampling: SamplingArgs,
+    },
+    /// Held-out loss and perplexity, intact and with edits.
+    Perplexity {
+        #[command(flatten)]
+        edits: EditArgs,
+    },
+    /// Compare with golden values of transformers; exit code 1 if a tensor is further off than the tolerance.
+    Verify {
+        #[arg(long)]
+        golden: PathBuf,
+        #[arg(long, default_value_t = 1e-4)]
+        tolerance: f32,
+    },
+}
+
+/// Left out, each has the model's own default (generation_config.json).
+#[derive(Debug, clap::Args)]
+pub struct SamplingArgs {
+    /// 0 is greedy.
+    #[arg(long)]
+    pub temperature: Option<f32>,
+    #[arg(long)]
+    pub top_k: Option<usize>,
+    #[arg(long)]
+    pub top_p: Option<f32>,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[arg(long)]
+    pub max_new_tokens: Option<usize>,
+}
+
+/// Units of the weights, each given as `LAYER,...` or `LAYER,...=SCALE`; without a scale it is removed.
+#[derive(Debug, clap::Args)]
+pub struct EditArgs {
+    /// LAYER,ROW,COL[=SCALE]: one scalar of down_proj.
+    #[arg(long)]
+    pub scalar: Vec<String>,
+    /// LAYER,ROW[=SCALE]: a row of down_proj.
+    #[arg(long)]
+    pub row: Vec<String>,
+    /// LAYER,COL[=SCALE]: a column of down_proj.
+    #[arg(long)]
+    pub column: Vec<String>,
+    /// LAYER,CHANNEL[=SCALE]: a whole feed-forward channel.
+    #[arg(long)]
+    pub channel: Vec<String>,
+}
+
+impl EditArgs {
+    pub fn ablation(&self) -> anyhow::Result<Ablation> {
+        let mut weight_edits = Vec::new();
+        for text in &self.scalar {
+            let ([layer, row, col], scale) = parse_edit(text)?;
+            weight_edits.push(WeightEdit { target: EditTarget::Scalar { layer, row, col }, scale });
+        }
+        for text in &self.row {
+            let ([layer, row], scale) = parse_edit(text)?;
+            weight_edits.push(WeightEdit { target: EditTarget::Row { layer, row }, scale });
+        }
+        for text in &self.column {
+            let ([layer, col], scale) = parse_edit(text)?;
+            weight_edits.push(WeightEdit { target: EditTarget::Column { layer, col }, scale });
+        }
+        for text in &self.channel {
+            let ([layer, channel], scale) = parse_edit(text)?;
+            weight_edits.push(WeightEdit { target: EditTarget::Channel { layer, channel }, scale });
+        }
+        Ok(Ablation { weight_edits, interventions: Vec::new() })
+    }
+}
+
+/// `"2,12,86=0.5"` to `([2, 12, 86], 0.5)`.
+fn parse_edit<const N: usize>(text: &str) -> anyhow::Result<([usize; N], f32)> {
+    let (place, scale) = text.split_once('=').unwrap_or((text, "0"));
+    let scale = scale.trim().parse().with_context(|| format!("{text:?}: {scale:?} is no scale"))?;
+    let numbers = place.split(',').map(|number| number.trim().parse()).collect::<Result<Vec<usize>, _>>();
+    let numbers = numbers.with_context(|| format!("{text:?}: expected whole numbers with commas between"))?;
+    let n = numbers.len();
+    let place = numbers.try_into().map_err(|_wrong| anyhow::anyhow!("{text:?}: expected {N} numbers, got {n}"))?;
+    Ok((place, scale))
+}

@@ -1,0 +1,147 @@
+//! The `linchpin` command: arguments in, the same requests as the page's, the same JSON out.
+
+mod args;
+mod print;
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+
+use crate::engine::Engine;
+use crate::engine::control::Control;
+use crate::protocol::{Event, Export, ModelFile, Request};
+use crate::terms::{ModelInfo, Sampling};
+use args::{Args, Command, SamplingArgs};
+
+/// Runs the command. Exit codes: 0 done, 1 a negative finding (nothing confirmed, golden values missed), 2 an error.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    match pollster::block_on(run(&args)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            print::error(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The engine with a basket for its events.
+struct Session {
+    engine: Engine,
+    events: Rc<RefCell<Vec<Event>>>,
+}
+
+impl Session {
+    fn new(is_quiet: bool) -> Self {
+        let events = Rc::new(RefCell::new(Vec::new()));
+        let basket = events.clone();
+        let control = Control::new(move |event| {
+            if !is_quiet {
+                print::live(&event);
+            }
+            basket.borrow_mut().push(event);
+        });
+        Self { engine: Engine::new(control), events }
+    }
+
+    /// Sends a request and returns what came back.
+    async fn ask(&mut self, request: Request) -> anyhow::Result<Vec<Event>> {
+        self.engine.handle(request).await;
+        let events = self.events.take();
+        match events.last() {
+            Some(Event::Failed(failure)) => bail!("{}: {}\n{}", failure.what, failure.why, failure.next_step),
+            _ => Ok(events),
+        }
+    }
+}
+
+async fn run(args: &Args) -> anyhow::Result<bool> {
+    let mut session = Session::new(args.json);
+    let files = model_files(&args.model)?;
+    let id = args.model.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+    let events = session.ask(Request::Load { id, files, backend: args.device.into() }).await?;
+    let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
+    let info = info.context("the engine loaded nothing")?;
+    let mut export = Export::new(info.model.clone());
+    let is_positive = execute(&mut session, &args.command, &info, &mut export).await?;
+    export.info = Some(info);
+    if args.json {
+        print::json(&export)?;
+    } else {
+        print::report(&export);
+    }
+    Ok(is_positive)
+}
+
+async fn execute(session: &mut Session, command: &Command, info: &ModelInfo, export: &mut Export) -> anyhow::Result<bool> {
+    let mut is_positive = true;
+    let mut events = Vec::new();
+    match command {
+        Command::Scan { prompt, confirm, seed } => {
+            events.extend(session.ask(Request::Scan { prompt: prompt.clone() }).await?);
+            let candidates = events.iter().find_map(|event| match event {
+                Event::Scanned(scan) => Some(scan.candidates.iter().map(|candidate| candidate.at).collect::<Vec<_>>()),
+                _ => None,
+            });
+            if let (true, Some(candidates)) = (confirm, candidates.filter(|candidates| !candidates.is_empty())) {
+                events.extend(session.ask(Request::Confirm { candidates, seed: *seed }).await?);
+            }
+        }
+        Command::Ablate { edits, prompt, sampling } => {
+            events.extend(session.ask(Request::Apply { ablation: edits.ablation()? }).await?);
+            events.extend(session.ask(Request::Evaluate).await?);
+            events.extend(session.ask(generate(prompt, sampling, info)).await?);
+        }
+        Command::Generate { prompt, sampling } => events.extend(session.ask(generate(prompt, sampling, info)).await?),
+        Command::Perplexity { edits } => {
+            events.extend(session.ask(Request::Apply { ablation: edits.ablation()? }).await?);
+            events.extend(session.ask(Request::Evaluate).await?);
+        }
+        Command::Verify { golden, tolerance } => {
+            let golden = ModelFile { name: "golden.safetensors".into(), url: golden.display().to_string() };
+            events.extend(session.ask(Request::Verify { golden }).await?);
+            is_positive = print::verified(&events, *tolerance);
+        }
+    }
+    for event in events {
+        match event {
+            Event::Scanned(scan) => export.scan = Some(scan),
+            Event::Confirmed(confirm) => {
+                is_positive = confirm.verdicts.iter().any(|verdict| verdict.confirmed);
+                export.confirm = Some(confirm);
+            }
+            Event::Evaluated { pane, evaluation } => export.evaluations.push((pane, evaluation)),
+            Event::Generated(run) => export.run = Some(run),
+            _ => {}
+        }
+    }
+    Ok(is_positive)
+}
+
+fn generate(prompt: &str, args: &SamplingArgs, info: &ModelInfo) -> Request {
+    let defaults = info.sampling;
+    let sampling = Sampling {
+        temperature: args.temperature.unwrap_or(defaults.temperature),
+        top_k: args.top_k.unwrap_or(defaults.top_k),
+        top_p: args.top_p.unwrap_or(defaults.top_p),
+        seed: args.seed,
+        max_new_tokens: args.max_new_tokens.unwrap_or(defaults.max_new_tokens),
+    };
+    Request::Generate { prompt: prompt.into(), sampling }
+}
+
+/// Every file of a model's folder.
+fn model_files(dir: &Path) -> anyhow::Result<Vec<ModelFile>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot open the model's folder {}", dir.display()))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        files.push(ModelFile { name: entry.file_name().to_string_lossy().into_owned(), url: entry.path().display().to_string() });
+    }
+    Ok(files)
+}

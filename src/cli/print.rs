@@ -1,0 +1,110 @@
+//! What the command prints: results to stdout, progress to stderr.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
+
+use std::io::{Write, stderr};
+
+use crate::protocol::{Event, Export, Progress};
+use crate::terms::{ConfirmReport, Evaluation, Generated, Pane, RunRecord, ScanReport};
+
+/// Progress and arms while they come.
+pub fn live(event: &Event) {
+    match event {
+        Event::Progress(Progress { doing, done, total, .. }) => {
+            eprint!("\r\x1b[K{doing} {:3.0} %", 100.0 * done / total.max(1.0));
+            // A terminal that is gone needs no progress bar.
+            let _ = stderr().flush();
+        }
+        Event::Loaded(info) => {
+            let millions = info.num_parameters as f64 / 1e6;
+            eprintln!("\r\x1b[K{} ({millions:.2} M parameters) on {} ({})", info.model.id, info.backend.name, info.backend.reason);
+        }
+        Event::Arm { arm } => eprintln!("\r\x1b[K{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, arm.label),
+        Event::Done => eprint!("\r\x1b[K"),
+        _ => {}
+    }
+}
+
+pub fn json(export: &Export) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(export)?);
+    Ok(())
+}
+
+pub fn error(error: &anyhow::Error) {
+    eprintln!("linchpin: {error:#}");
+}
+
+pub fn report(export: &Export) {
+    if let Some(report) = &export.scan {
+        scan(report);
+    }
+    if let Some(report) = &export.confirm {
+        confirm(report);
+    }
+    for (pane, measured) in &export.evaluations {
+        evaluation(*pane, measured);
+    }
+    if let Some(record) = &export.run {
+        run(record);
+    }
+}
+
+fn scan(report: &ScanReport) {
+    println!("layer   largest |input|            largest |output|           after removal");
+    for ((input, output), after) in report.inputs.iter().zip(&report.outputs).zip(&report.outputs_after) {
+        println!(
+            "{:5}   {:10.3} in {:6} at {:3}   {:10.3} in {:6} at {:3}   {:10.3}",
+            input.layer, input.value, input.channel, input.token, output.value, output.channel, output.token, after.value
+        );
+    }
+    for candidate in &report.candidates {
+        println!(
+            "candidate: {} = {:.4}; output spike {:.2}, {:.0} times the median; this product explains {:.2} of it",
+            candidate.at, candidate.weight, candidate.output, candidate.ratio, candidate.share
+        );
+    }
+    println!("stopped: {}", report.stopped);
+}
+
+fn confirm(report: &ConfirmReport) {
+    println!("{} ({} tokens)", report.convention, report.n_tokens);
+    for arm in &report.arms {
+        println!("{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, arm.label);
+    }
+    for verdict in &report.verdicts {
+        println!("{}: {}", verdict.at, verdict.because);
+    }
+}
+
+fn evaluation(pane: Pane, measured: &Evaluation) {
+    let Evaluation { loss_nats, perplexity, stopword_mass, convention, .. } = measured;
+    println!("{pane:?}: {loss_nats:.4} nats, perplexity {perplexity:.2}, stopword mass {stopword_mass:.3} ({convention})");
+}
+
+fn run(record: &RunRecord) {
+    let is_intact = record.setup.ablation.is_empty();
+    pane("intact", record, &record.intact);
+    if !is_intact {
+        pane("ablated", record, &record.ablated);
+        match record.first_difference {
+            Some(index) => println!("first difference: new token {index}"),
+            None => println!("no difference"),
+        }
+    }
+    println!("digest {}", record.digest);
+}
+
+fn pane(name: &str, record: &RunRecord, generated: &Generated) {
+    println!("--- {name} ({:.1} tokens a second, repetition {:.2})", generated.tokens_per_sec, generated.repetition);
+    println!("{}{}", record.setup.prompt, generated.text);
+}
+
+/// Prints the comparison; whether all of it is within the tolerance.
+pub fn verified(events: &[Event], tolerance: f32) -> bool {
+    let compared = events.iter().find_map(|event| if let Event::Verified { compared } = event { Some(compared) } else { None });
+    let compared = compared.map(Vec::as_slice).unwrap_or_default();
+    for error in compared {
+        let mark = if error.relative <= tolerance { "ok  " } else { "FAR " };
+        println!("{mark}{:10.2e}  {}", error.relative, error.name);
+    }
+    !compared.is_empty() && compared.iter().all(|error| error.relative <= tolerance)
+}

@@ -1,0 +1,78 @@
+//! What long work shares with whoever asked for it: a stop flag, events, and turns for the messages that wait.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use web_time::Instant;
+
+use super::error::EngineError;
+use crate::platform;
+use crate::protocol::{Event, Progress};
+
+/// A worker that computes longer than this without a turn does not hear "stop".
+const TURN: Duration = Duration::from_millis(15);
+/// Progress bars need no more than ten updates a second.
+const PROGRESS: Duration = Duration::from_millis(100);
+
+/// Shared by everything that runs for one engine.
+#[derive(Clone)]
+pub struct Control {
+    stop: Arc<AtomicBool>,
+    sink: Rc<dyn Fn(Event)>,
+    last_turn: Rc<Cell<Instant>>,
+    last_progress: Rc<Cell<Option<Instant>>>,
+}
+
+impl Control {
+    pub fn new(sink: impl Fn(Event) + 'static) -> Self {
+        Self {
+            stop: Arc::default(),
+            sink: Rc::new(sink),
+            last_turn: Rc::new(Cell::new(Instant::now())),
+            last_progress: Rc::default(),
+        }
+    }
+
+    /// Sends events nowhere and never stops.
+    pub fn silent() -> Self {
+        Self::new(|_event| {})
+    }
+
+    pub fn emit(&self, event: Event) {
+        (self.sink)(event);
+    }
+
+    /// Reports progress, at most ten times a second but for the end.
+    pub fn progress(&self, doing: &str, done: f64, total: f64, unit: &str) {
+        let is_due = self.last_progress.get().is_none_or(|last| last.elapsed() >= PROGRESS);
+        if is_due || done >= total {
+            self.last_progress.set(Some(Instant::now()));
+            self.emit(Event::Progress(Progress { doing: doing.into(), done, total, unit: unit.into() }));
+        }
+    }
+
+    /// Gives waiting messages a turn now and then.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Stopped`] once a stop was asked for.
+    pub async fn checkpoint(&self) -> Result<(), EngineError> {
+        if self.last_turn.get().elapsed() >= TURN {
+            platform::yield_now().await;
+            self.last_turn.set(Instant::now());
+        }
+        if self.stop.load(Ordering::Relaxed) { Err(EngineError::Stopped) } else { Ok(()) }
+    }
+
+    pub fn request_stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets an earlier stop; at the start of each request.
+    pub fn clear_stop(&self) {
+        self.stop.store(false, Ordering::Relaxed);
+    }
+}

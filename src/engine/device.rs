@@ -1,0 +1,75 @@
+//! Which device a model runs on, and why.
+
+use burn::tensor::Device;
+
+use super::error::EngineError;
+use crate::platform::{self, Gpu, GpuHealth};
+use crate::protocol::BackendChoice;
+use crate::terms::BackendInfo;
+
+/// The devices that were opened so far. A GPU is opened once: Burn registers one runtime for it.
+#[derive(Default)]
+pub struct Devices {
+    gpu: Option<Result<Gpu, String>>,
+}
+
+/// A device for one model.
+pub struct Chosen {
+    pub device: Device,
+    pub info: BackendInfo,
+    pub health: Option<GpuHealth>,
+}
+
+impl Devices {
+    /// Picks the device for a model whose largest tensor takes `needed` bytes.
+    ///
+    /// # Errors
+    ///
+    /// A GPU was asked for and there is none, or it is too small. [`BackendChoice::Auto`] takes the CPU instead and
+    /// says why.
+    pub async fn choose(&mut self, choice: BackendChoice, needed: u64) -> Result<Chosen, EngineError> {
+        match choice {
+            BackendChoice::Cpu => Ok(cpu("asked for".into())),
+            BackendChoice::Cuda => cuda(),
+            BackendChoice::Gpu => self.gpu(needed).await,
+            BackendChoice::Auto => match self.gpu(needed).await {
+                Ok(chosen) => Ok(chosen),
+                Err(why) => Ok(cpu(why.to_string())),
+            },
+        }
+    }
+
+    async fn gpu(&mut self, needed: u64) -> Result<Chosen, EngineError> {
+        // A device that has failed does not come back within this process; the next worker opens a fresh one.
+        let opened = match self.gpu.take() {
+            Some(opened) => opened,
+            None => platform::open_gpu().await,
+        };
+        let opened = self.gpu.insert(opened);
+        let gpu = opened.as_ref().map_err(|why| EngineError::NoGpu { why: why.clone() })?;
+        if let Some(why) = gpu.health.error() {
+            return Err(EngineError::Gpu { why });
+        }
+        if needed > gpu.max_binding_bytes {
+            return Err(EngineError::GpuTooSmall { needed, limit: gpu.max_binding_bytes });
+        }
+        let info = BackendInfo { kind: gpu.kind.clone(), name: gpu.name.clone(), reason: "a GPU is there and large enough".into() };
+        Ok(Chosen { device: gpu.device.clone(), info, health: Some(gpu.health.clone()) })
+    }
+}
+
+fn cpu(reason: String) -> Chosen {
+    let info = BackendInfo { kind: "cpu".into(), name: "Burn flex, SIMD".into(), reason };
+    Chosen { device: Device::flex(), info, health: None }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> Result<Chosen, EngineError> {
+    let info = BackendInfo { kind: "cuda".into(), name: "CUDA device 0".into(), reason: "asked for".into() };
+    Ok(Chosen { device: Device::cuda(0), info, health: None })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Result<Chosen, EngineError> {
+    Err(EngineError::NoGpu { why: "this build has no CUDA; build it with --features cuda".into() })
+}

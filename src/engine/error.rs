@@ -1,0 +1,47 @@
+//! Everything that can end a request early.
+
+use thiserror::Error;
+
+use crate::model::ModelError;
+use crate::platform::PlatformError;
+use crate::tokenizer::TokenizerError;
+use crate::weights::WeightsError;
+
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// Not a failure: somebody pressed stop.
+    #[error("stopped")]
+    Stopped,
+    #[error("no model is loaded")]
+    NotLoaded,
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    #[error("the prompt is {got} tokens long, and the model's context ends at {limit}")]
+    PromptTooLong { got: usize, limit: usize },
+    #[error("{key} is {got}, expected {expected}")]
+    Setting { key: &'static str, got: String, expected: &'static str },
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    #[error("the GPU's largest buffer is {limit} bytes, and this model needs one of {needed}")]
+    GpuTooSmall { needed: u64, limit: u64 },
+    #[error("no GPU: {why}")]
+    NoGpu { why: String },
+    #[error("the GPU failed: {why}")]
+    Gpu { why: String },
+    #[error("the device failed: {why}")]
+    Execution { why: String },
+    #[error("{what} came out as NaN or infinite")]
+    NonFinite { what: &'static str },
+}
+
+impl From<burn::tensor::ExecutionError> for EngineError {
+    fn from(error: burn::tensor::ExecutionError) -> Self {
+        Self::Execution { why: error.to_string() }
+    }
+}

@@ -1,0 +1,67 @@
+//! The one place where an error becomes words for the person in front of it.
+
+use super::error::EngineError;
+use crate::model::ModelError;
+use crate::protocol::{Failure, FailureKind};
+use crate::weights::WeightsError;
+
+/// What happened, why, and what to do next.
+pub(super) fn describe(error: &EngineError) -> Failure {
+    let (kind, what, next_step) = match error {
+        EngineError::Stopped => (FailureKind::Input, "Stopped", "Start again whenever you like."),
+        EngineError::NotLoaded => (FailureKind::Input, "There is no model yet", "Load a model first."),
+        EngineError::EmptyPrompt => (FailureKind::Input, "There is nothing to read", "Type a few words into the prompt."),
+        EngineError::PromptTooLong { .. } => (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text."),
+        EngineError::Setting { .. } => (FailureKind::Input, "A setting is out of range", "Change it and try again."),
+        EngineError::Model(error) => of_model(error),
+        EngineError::Weights(error) => of_weights(error),
+        EngineError::Tokenizer(_) => {
+            (FailureKind::Model, "The tokenizer does not work with this model", "Use the tokenizer.json that was published with these weights.")
+        }
+        EngineError::Platform(_) => {
+            (FailureKind::Transport, "A file could not be read", "Check the connection or the disk, then load the model again.")
+        }
+        EngineError::GpuTooSmall { .. } => {
+            (FailureKind::Device, "This GPU is too small for this model", "Choose a smaller model, or run it on the CPU.")
+        }
+        EngineError::NoGpu { .. } => (FailureKind::Device, "There is no GPU to run on", "Run on the CPU, or use a browser with WebGPU."),
+        EngineError::Gpu { .. } | EngineError::Execution { .. } => (
+            FailureKind::Device,
+            "The GPU failed, and nothing from this run is shown as a finding",
+            "Restart the engine; what was computed before stays. If it happens again, run on the CPU.",
+        ),
+        EngineError::NonFinite { .. } => (
+            FailureKind::Device,
+            "The numbers overflowed",
+            "Make the edit smaller, or reset it; if the intact model does this too, run it on the CPU.",
+        ),
+    };
+    Failure { kind, what: what.into(), why: error.to_string(), next_step: next_step.into() }
+}
+
+fn of_model(error: &ModelError) -> (FailureKind, &'static str, &'static str) {
+    match error {
+        ModelError::OutOfRange { .. } => (FailureKind::Input, "That place is outside the model", "Choose one within its layers, rows and columns."),
+        ModelError::Scale { .. } => (FailureKind::Input, "That scale is out of range", "Choose one within the slider's ends."),
+        ModelError::UnknownArchitecture { .. } | ModelError::Unsupported { .. } => {
+            (FailureKind::Model, "Linchpin cannot run this kind of model yet", "Choose a model of one of the known families.")
+        }
+        ModelError::Config { .. } => (FailureKind::Model, "The model's configuration is broken", "Get its folder again, complete and unchanged."),
+    }
+}
+
+fn of_weights(error: &WeightsError) -> (FailureKind, &'static str, &'static str) {
+    match error {
+        WeightsError::MissingFile { .. } => {
+            (FailureKind::Model, "A file of the model is missing", "Open the whole folder: config.json, tokenizer.json and the safetensors files.")
+        }
+        WeightsError::NonFinite { .. } => (FailureKind::Model, "The weights hold NaN or infinity", "Get the model's files again from their source."),
+        WeightsError::UnsupportedDtype { .. } => {
+            (FailureKind::Model, "The weights are of a type that Linchpin cannot read", "Use a checkpoint in f32, f16 or bf16.")
+        }
+        WeightsError::Shape { .. } | WeightsError::MissingTensor { .. } => {
+            (FailureKind::Model, "The weights do not match the configuration", "Use the config.json that was published with these weights.")
+        }
+        _ => (FailureKind::Model, "The weights file is damaged", "Download it again; it may have been cut short."),
+    }
+}

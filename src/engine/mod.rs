@@ -1,0 +1,199 @@
+//! The engine: one model, intact and with an ablation, and the requests that it answers.
+//!
+//! The page's worker and the command drive it alike: a [`Request`] in, [`Event`]s out, the last of them
+//! [`Event::Done`], [`Event::Stopped`] or [`Event::Failed`].
+
+pub mod control;
+mod device;
+pub mod error;
+mod failure;
+mod load;
+mod run;
+pub mod verify;
+
+use web_time::Instant;
+
+use crate::analysis::confirm::Experiment;
+use crate::analysis::eval::{self, HeldOut};
+use crate::analysis::{confirm, spikes};
+use crate::model::Model;
+use crate::model::edit::Matrix;
+use crate::platform::{Files, GpuHealth};
+use crate::protocol::{Event, Request};
+use crate::terms::{Ablation, ConfirmReport, Evaluation, ModelInfo, Pane, ScanReport, WeightCoord};
+use crate::tokenizer::Tokenizer;
+use control::Control;
+use device::Devices;
+use error::EngineError;
+
+/// See the module's head.
+pub struct Engine {
+    control: Control,
+    devices: Devices,
+    loaded: Option<Loaded>,
+}
+
+/// A model with all that belongs to it.
+struct Loaded {
+    info: ModelInfo,
+    intact: Model,
+    ablated: Model,
+    ablation: Ablation,
+    largest: Vec<(usize, Matrix, usize)>,
+    tokenizer: Tokenizer,
+    held_out: HeldOut,
+    /// The intact model's evaluation does not change.
+    intact_evaluation: Option<Evaluation>,
+    health: Option<GpuHealth>,
+}
+
+impl Engine {
+    pub fn new(control: Control) -> Self {
+        Self { control, devices: Devices::default(), loaded: None }
+    }
+
+    /// Answers one request.
+    pub async fn handle(&mut self, request: Request) {
+        self.control.clear_stop();
+        let answered = self.answer(request).await.and_then(|()| self.check_gpu());
+        self.control.emit(match answered {
+            Ok(()) => Event::Done,
+            Err(EngineError::Stopped) => Event::Stopped,
+            // A GPU that failed explains whatever came after.
+            Err(error) => Event::Failed(failure::describe(&self.check_gpu().err().unwrap_or(error))),
+        });
+    }
+
+    async fn answer(&mut self, request: Request) -> Result<(), EngineError> {
+        match request {
+            Request::Load { id, files, backend } => {
+                let files = Files::new(files);
+                let loaded = load::load(&id, &files, backend, &mut self.devices, &self.control).await?;
+                self.control.emit(Event::Loaded(loaded.info.clone()));
+                self.loaded = Some(loaded);
+                Ok(())
+            }
+            Request::Scan { prompt } => self.scan(prompt).await,
+            Request::Confirm { candidates, seed } => self.confirm(&candidates, seed).await,
+            Request::Apply { ablation } => self.apply(ablation),
+            Request::Evaluate => self.evaluate().await,
+            Request::Generate { prompt, sampling } => {
+                let record = self.model()?.run(&prompt, sampling, &self.control).await?;
+                self.check_gpu()?;
+                self.control.emit(Event::Generated(record));
+                Ok(())
+            }
+            Request::Verify { golden } => {
+                let model = &self.model()?.intact;
+                let compared = verify::compare(model, &golden).await?;
+                self.control.emit(Event::Verified { compared });
+                Ok(())
+            }
+            Request::Stop => Ok(()),
+        }
+    }
+
+    fn model(&self) -> Result<&Loaded, EngineError> {
+        self.loaded.as_ref().ok_or(EngineError::NotLoaded)
+    }
+
+    /// # Errors
+    ///
+    /// [`EngineError::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
+    fn check_gpu(&self) -> Result<(), EngineError> {
+        let health = self.loaded.as_ref().and_then(|loaded| loaded.health.as_ref());
+        match health.and_then(GpuHealth::error) {
+            Some(why) => Err(EngineError::Gpu { why }),
+            None => Ok(()),
+        }
+    }
+
+    async fn scan(&self, prompt: String) -> Result<(), EngineError> {
+        let loaded = self.model()?;
+        let ids = loaded.prompt_ids(&prompt)?;
+        let found = spikes::find_spikes(&loaded.intact, &ids, &loaded.tokenizer, &self.control).await?;
+        self.check_gpu()?;
+        self.control.emit(Event::Scanned(ScanReport {
+            model: loaded.info.model.clone(),
+            prompt,
+            tokens: ids.iter().map(|id| loaded.tokenizer.token_text(*id)).collect(),
+            inputs: found.inputs,
+            outputs: found.outputs,
+            candidates: found.candidates,
+            stopped: found.stopped,
+            outputs_after: found.outputs_after,
+        }));
+        Ok(())
+    }
+
+    async fn confirm(&self, candidates: &[WeightCoord], seed: u64) -> Result<(), EngineError> {
+        let loaded = self.model()?;
+        let experiment = Experiment {
+            model: &loaded.intact,
+            num_parameters: loaded.info.num_parameters,
+            largest: &loaded.largest,
+            text: &loaded.held_out,
+            seed,
+        };
+        let (arms, verdicts) = confirm::confirm(&experiment, candidates, &self.control).await?;
+        self.check_gpu()?;
+        self.control.emit(Event::Confirmed(ConfirmReport {
+            model: loaded.info.model.clone(),
+            convention: eval::CONVENTION.into(),
+            n_tokens: loaded.held_out.n_tokens(),
+            arms,
+            verdicts,
+        }));
+        Ok(())
+    }
+
+    fn apply(&mut self, ablation: Ablation) -> Result<(), EngineError> {
+        let started = Instant::now();
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        loaded.ablated = loaded.intact.with_ablation(&ablation)?;
+        loaded.ablation = ablation.clone();
+        let took_ms = started.elapsed().as_secs_f64() * 1e3;
+        self.control.emit(Event::Applied { ablation, took_ms });
+        Ok(())
+    }
+
+    async fn evaluate(&mut self) -> Result<(), EngineError> {
+        let control = self.control.clone();
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        let n_tokens = loaded.held_out.n_tokens();
+        let progress = |pane: usize| {
+            let control = control.clone();
+            move |done: usize| control.progress("held-out text", (pane * n_tokens + done) as f64, 2.0 * n_tokens as f64, "tokens")
+        };
+        let intact = match &loaded.intact_evaluation {
+            Some(known) => known.clone(),
+            None => eval::evaluate(&loaded.intact, &Ablation::default(), &loaded.held_out, &control, progress(0)).await?,
+        };
+        loaded.intact_evaluation = Some(intact.clone());
+        control.emit(Event::Evaluated { pane: Pane::Intact, evaluation: intact.clone() });
+        let ablated = match loaded.ablation.is_empty() {
+            true => intact,
+            false => eval::evaluate(&loaded.ablated, &loaded.ablation, &loaded.held_out, &control, progress(1)).await?,
+        };
+        self.check_gpu()?;
+        control.emit(Event::Evaluated { pane: Pane::Ablated, evaluation: ablated });
+        Ok(())
+    }
+}
+
+impl Loaded {
+    /// # Errors
+    ///
+    /// An empty prompt, or one that leaves no room for a new token.
+    fn prompt_ids(&self, prompt: &str) -> Result<Vec<u32>, EngineError> {
+        if prompt.trim().is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        let ids = self.tokenizer.encode(prompt)?;
+        let limit = self.info.max_position_embeddings;
+        if ids.len() >= limit {
+            return Err(EngineError::PromptTooLong { got: ids.len(), limit });
+        }
+        Ok(ids)
+    }
+}

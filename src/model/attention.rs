@@ -1,0 +1,97 @@
+//! Causal self-attention with grouped keys and values.
+
+use burn::tensor::{Tensor, activation::softmax};
+
+use super::layers::{Linear, Norm};
+use super::rotary::Rotation;
+
+/// How queries, keys and values are projected.
+#[derive(Debug, Clone)]
+pub enum QkvProj {
+    Separate { q_proj: Linear, k_proj: Linear, v_proj: Linear },
+    /// One matrix for the three, in that order (GPT-2's `c_attn`).
+    Fused(Linear),
+}
+
+#[derive(Debug, Clone)]
+pub struct Attention {
+    pub qkv_proj: QkvProj,
+    /// Per-head RMSNorm of queries and keys (Qwen3).
+    pub qk_norm: Option<(Norm, Norm)>,
+    pub o_proj: Linear,
+    pub num_heads: usize,
+    pub num_kv_heads: usize,
+    pub head_dim: usize,
+}
+
+/// Keys and values of the positions seen so far in one layer, each `[num_kv_heads, cache_len, head_dim]`.
+#[derive(Debug, Clone, Default)]
+pub struct LayerCache {
+    key_value: Option<(Tensor<3>, Tensor<3>)>,
+}
+
+impl LayerCache {
+    /// Appends this chunk's keys and values, and returns all of them.
+    fn extend(&mut self, key: Tensor<3>, value: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let all = match self.key_value.take() {
+            Some((keys, values)) => (Tensor::cat(vec![keys, key], 1), Tensor::cat(vec![values, value], 1)),
+            None => (key, value),
+        };
+        self.key_value = Some(all.clone());
+        all
+    }
+}
+
+impl Attention {
+    /// `softmax(Q Kᵀ / √head_dim + mask) V`, projected back.
+    ///
+    /// # Shapes
+    ///
+    /// `x` is `[seq, hidden_size]` and so is the result; `mask`, if any, is `[seq, cache_len + seq]` and is added.
+    pub fn forward(&self, x: Tensor<2>, rotation: Option<&Rotation>, mask: Option<&Tensor<2>>, cache: Option<&mut LayerCache>) -> Tensor<2> {
+        let [seq, _] = x.dims();
+        let (mut query, mut key, value) = self.project(x);
+        if let Some((q_norm, k_norm)) = &self.qk_norm {
+            (query, key) = (q_norm.forward(query), k_norm.forward(key));
+        }
+        if let Some(rotation) = rotation {
+            (query, key) = (rotation.apply(query), rotation.apply(key));
+        }
+        let (key, value) = match cache {
+            Some(cache) => cache.extend(key, value),
+            None => (key, value),
+        };
+
+        // Query heads that share a key head stand side by side: [num_kv_heads, group * seq, head_dim].
+        let group = self.num_heads / self.num_kv_heads;
+        let query = query.reshape([self.num_kv_heads, group * seq, self.head_dim]);
+        let scores = query.matmul(key.swap_dims(1, 2)) * (self.head_dim as f64).powf(-0.5);
+        let weights = softmax(masked(scores, mask, group), 2);
+        let heads = weights.matmul(value).reshape([self.num_heads, seq, self.head_dim]);
+        self.o_proj.forward(heads.swap_dims(0, 1).reshape([seq, self.num_heads * self.head_dim]))
+    }
+
+    /// Queries, keys and values, each `[heads, seq, head_dim]`.
+    fn project(&self, x: Tensor<2>) -> (Tensor<3>, Tensor<3>, Tensor<3>) {
+        let [seq, _] = x.dims();
+        let (query, key, value) = match &self.qkv_proj {
+            QkvProj::Separate { q_proj, k_proj, v_proj } => (q_proj.forward(x.clone()), k_proj.forward(x.clone()), v_proj.forward(x)),
+            QkvProj::Fused(qkv) => {
+                let qkv = qkv.forward(x);
+                let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
+                let part = |start, width| qkv.clone().slice([0..seq, start..start + width]);
+                (part(0, q), part(q, kv), part(q + kv, kv))
+            }
+        };
+        let split = |x: Tensor<2>, heads| x.reshape([seq, heads, self.head_dim]).swap_dims(0, 1);
+        (split(query, self.num_heads), split(key, self.num_kv_heads), split(value, self.num_kv_heads))
+    }
+}
+
+/// Adds the mask to every head's scores: `[num_kv_heads, group * seq, cache_len + seq]`.
+fn masked(scores: Tensor<3>, mask: Option<&Tensor<2>>, group: usize) -> Tensor<3> {
+    match mask {
+        Some(mask) => scores + mask.clone().repeat_dim(0, group).unsqueeze::<3>(),
+        None => scores,
+    }
+}

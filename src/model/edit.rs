@@ -1,0 +1,189 @@
+//! Ablations of weights: a new [`Model`] value that shares every matrix it does not touch.
+//!
+//! The intact model is never changed, so undoing is dropping the edited one, exact to the bit, and both can run side by
+//! side. Edits apply in their order and multiply where they meet.
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::layers::{Layout, Linear};
+use super::mlp::Hidden;
+use super::{Model, ModelError};
+use crate::terms::{Ablation, EditTarget, WeightEdit};
+
+/// Scales that make sense; the papers' sweeps stop at 3.
+pub const SCALE_RANGE: (f32, f32) = (-3.0, 3.0);
+
+/// A matrix of a decoder layer, as the search for the largest weights names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Matrix {
+    /// `q_proj`, or GPT-2's fused `c_attn`.
+    Query,
+    Key,
+    Value,
+    Output,
+    Gate,
+    /// `up_proj`, or GPT-2's `c_fc`.
+    Up,
+    Down,
+}
+
+impl Matrix {
+    pub const ALL: [Self; 7] = [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+}
+
+impl Model {
+    /// Checks an ablation against this model's sizes.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::OutOfRange`] naming the first coordinate outside, [`ModelError::Scale`] for a scale that is not
+    /// finite or outside [`SCALE_RANGE`].
+    pub fn check_ablation(&self, ablation: &Ablation) -> Result<(), ModelError> {
+        let config = &self.config;
+        let check = |what, got, limit| if got < limit { Ok(()) } else { Err(ModelError::OutOfRange { what, got, limit }) };
+        for WeightEdit { target, scale } in &ablation.weight_edits {
+            let (min, max) = SCALE_RANGE;
+            if !(min..=max).contains(scale) {
+                return Err(ModelError::Scale { got: *scale, min, max });
+            }
+            check("layer", target.layer(), config.num_hidden_layers)?;
+            match *target {
+                EditTarget::Scalar { row, col, .. } => {
+                    check("row", row, config.hidden_size)?;
+                    check("column", col, config.intermediate_size)?;
+                }
+                EditTarget::Row { row, .. } => check("row", row, config.hidden_size)?,
+                EditTarget::Column { col: channel, .. } | EditTarget::Channel { channel, .. } => {
+                    check("channel", channel, config.intermediate_size)?;
+                }
+            }
+        }
+        for intervention in &ablation.interventions {
+            check("layer", intervention.layer, config.num_hidden_layers)?;
+            check("token", intervention.token, config.max_position_embeddings)?;
+            check("channel", intervention.channel, config.hidden_size.max(config.intermediate_size))?;
+        }
+        Ok(())
+    }
+
+    /// The model with these weights edited.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::check_ablation`].
+    pub fn with_ablation(&self, ablation: &Ablation) -> Result<Self, ModelError> {
+        self.check_ablation(ablation)?;
+        let mut edited = self.clone();
+        for edit in &ablation.weight_edits {
+            edited.apply(edit);
+        }
+        Ok(edited)
+    }
+
+    fn apply(&mut self, &WeightEdit { target, scale }: &WeightEdit) {
+        let mlp = &mut self.layers[target.layer()].mlp;
+        match target {
+            EditTarget::Scalar { row, col, .. } => scale_block(&mut mlp.down_proj, Some(row), Some(col), scale),
+            EditTarget::Row { row, .. } => scale_block(&mut mlp.down_proj, Some(row), None, scale),
+            EditTarget::Column { col, .. } => scale_block(&mut mlp.down_proj, None, Some(col), scale),
+            EditTarget::Channel { channel, .. } => {
+                scale_block(&mut mlp.down_proj, None, Some(channel), scale);
+                if scale == 0.0 {
+                    remove_hidden(&mut mlp.hidden, channel);
+                }
+            }
+        }
+    }
+
+    /// The model with scalars of any matrix set to zero, each given by its index in the checkpoint's flat order.
+    pub fn with_zeroed(&self, scalars: &[(usize, Matrix, usize)]) -> Self {
+        let mut edited = self.clone();
+        for (layer, decoder_layer) in edited.layers.iter_mut().enumerate() {
+            for matrix in Matrix::ALL {
+                let flat = scalars.iter().filter(|(l, m, _)| *l == layer && *m == matrix).map(|(_, _, flat)| *flat).collect::<Vec<_>>();
+                if let (false, Some(linear)) = (flat.is_empty(), decoder_layer.matrix_mut(matrix)) {
+                    zero_flat(&mut linear.weight, &flat);
+                }
+            }
+        }
+        edited
+    }
+
+    /// Reads one weight, `down_proj.weight[row, col]`, without waiting: the caller awaits the tensor `[1, 1]`.
+    pub fn down_proj_scalar(&self, layer: usize, row: usize, col: usize) -> Tensor<2> {
+        let down_proj = &self.layers[layer].mlp.down_proj;
+        down_proj.weight.clone().slice(block(down_proj, Some(row), Some(col)))
+    }
+}
+
+impl super::DecoderLayer {
+    /// One of its matrices, if it has it.
+    pub fn matrix_mut(&mut self, matrix: Matrix) -> Option<&mut Linear> {
+        use super::attention::QkvProj;
+        let attention = &mut self.self_attn;
+        match (matrix, &mut attention.qkv_proj, &mut self.mlp.hidden) {
+            (Matrix::Query, QkvProj::Separate { q_proj: linear, .. } | QkvProj::Fused(linear), _)
+            | (Matrix::Key, QkvProj::Separate { k_proj: linear, .. }, _)
+            | (Matrix::Value, QkvProj::Separate { v_proj: linear, .. }, _)
+            | (Matrix::Gate, _, Hidden::Gated { gate_proj: linear, .. })
+            | (Matrix::Up, _, Hidden::Gated { up_proj: linear, .. } | Hidden::Plain { c_fc: linear }) => Some(linear),
+            (Matrix::Output, ..) => Some(&mut attention.o_proj),
+            (Matrix::Down, ..) => Some(&mut self.mlp.down_proj),
+            _ => None,
+        }
+    }
+}
+
+/// Index ranges of a row, a column or a scalar of `weight[out, in]` in the layout that it is stored in.
+fn block(linear: &Linear, row: Option<usize>, col: Option<usize>) -> [std::ops::Range<usize>; 2] {
+    let [out, input] = linear.shape();
+    let span = |index: Option<usize>, len| index.map_or(0..len, |index| index..index + 1);
+    let (rows, cols) = (span(row, out), span(col, input));
+    match linear.layout {
+        Layout::OutIn => [rows, cols],
+        Layout::InOut => [cols, rows],
+    }
+}
+
+fn scale_block(linear: &mut Linear, row: Option<usize>, col: Option<usize>, scale: f32) {
+    let range = block(linear, row, col);
+    linear.weight.inplace(|weight| {
+        let old = weight.clone().slice(range.clone());
+        // Exactly 0, also where the weight is negative.
+        let new = if scale == 0.0 { Tensor::zeros_like(&old) } else { old * scale };
+        weight.slice_assign(range, new)
+    });
+}
+
+/// Zeroes what makes a channel: its row of gate and up, or its column of `c_fc` with the bias.
+fn remove_hidden(hidden: &mut Hidden, channel: usize) {
+    match hidden {
+        Hidden::Gated { gate_proj, up_proj } => {
+            remove_output(gate_proj, channel);
+            remove_output(up_proj, channel);
+        }
+        Hidden::Plain { c_fc } => remove_output(c_fc, channel),
+    }
+}
+
+fn remove_output(linear: &mut Linear, channel: usize) {
+    scale_block(linear, Some(channel), None, 0.0);
+    if let Some(bias) = &mut linear.bias {
+        bias.inplace(|bias| {
+            let zero = Tensor::zeros([1], &bias.device());
+            bias.slice_assign([channel..channel + 1], zero)
+        });
+    }
+}
+
+fn zero_flat(weight: &mut Tensor<2>, flat: &[usize]) {
+    let [rows, cols] = weight.dims();
+    let mut keep = vec![1.0_f32; rows * cols];
+    for index in flat {
+        keep[*index] = 0.0;
+    }
+    weight.inplace(|weight| {
+        let keep = Tensor::from_data(TensorData::new(keep, [rows, cols]), &weight.device());
+        weight * keep
+    });
+}

@@ -1,0 +1,105 @@
+//! The small parts: linear maps in the checkpoint's own layout, and norms.
+
+use burn::tensor::{Tensor, activation as act};
+
+use super::config::Activation;
+
+/// How a checkpoint stores a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `weight[out, in]`: PyTorch's `Linear`.
+    OutIn,
+    /// `weight[in, out]`: the `Conv1D` of GPT-2.
+    InOut,
+}
+
+/// `y = x Wᵀ + b`, with W left as the checkpoint stores it, so that a coordinate means the same here and there.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    pub weight: Tensor<2>,
+    pub bias: Option<Tensor<1>>,
+    pub layout: Layout,
+}
+
+impl Linear {
+    /// # Shapes
+    ///
+    /// `[seq, in]` to `[seq, out]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let weight = match self.layout {
+            Layout::OutIn => self.weight.clone().transpose(),
+            Layout::InOut => self.weight.clone(),
+        };
+        let y = x.matmul(weight);
+        match &self.bias {
+            Some(bias) => y + bias.clone().unsqueeze::<2>(),
+            None => y,
+        }
+    }
+
+    /// Where `weight[row, col]` (`[out, in]`) lies in the checkpoint's flat order.
+    pub fn flat_index(&self, row: usize, col: usize) -> usize {
+        let [out, input] = self.shape();
+        match self.layout {
+            Layout::OutIn => row * input + col,
+            Layout::InOut => col * out + row,
+        }
+    }
+
+    /// `[out, in]`, whatever the layout.
+    pub fn shape(&self) -> [usize; 2] {
+        let [rows, cols] = self.weight.dims();
+        match self.layout {
+            Layout::OutIn => [rows, cols],
+            Layout::InOut => [cols, rows],
+        }
+    }
+}
+
+/// Root-mean-square or mean-and-variance normalisation over the last dimension, in f32.
+#[derive(Debug, Clone)]
+pub enum Norm {
+    /// `x / √(mean(x²) + eps) · weight`.
+    Rms { weight: Tensor<1>, eps: f64 },
+    /// `(x - mean(x)) / √(var(x) + eps) · weight + bias`, biased variance.
+    Layer { weight: Tensor<1>, bias: Tensor<1>, eps: f64 },
+}
+
+impl Norm {
+    /// # Shapes
+    ///
+    /// `[.., width]` to the same.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Rms { weight, eps } => scaled(x, *eps) * weight.clone().unsqueeze::<D>(),
+            Self::Layer { weight, bias, eps } => {
+                let centred = x.clone() - x.mean_dim(D - 1);
+                scaled(centred, *eps) * weight.clone().unsqueeze::<D>() + bias.clone().unsqueeze::<D>()
+            }
+        }
+    }
+}
+
+/// `x / √(mean(x²) + eps)`.
+fn scaled<const D: usize>(x: Tensor<D>, eps: f64) -> Tensor<D> {
+    let mean_square = (x.clone() * x.clone()).mean_dim(D - 1);
+    x / (mean_square + eps).sqrt()
+}
+
+impl Activation {
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Silu => act::silu(x),
+            Self::Gelu => act::gelu(x),
+            Self::GeluTanh => gelu_tanh(x),
+        }
+    }
+}
+
+/// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`. Burn's own form cubes by `powf`, which is NaN for negative x in WGSL.
+fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    const SQRT_2_OVER_PI: f64 = core::f64::consts::FRAC_2_SQRT_PI * core::f64::consts::FRAC_1_SQRT_2;
+    let cube = x.clone() * x.clone() * x.clone();
+    let inner = (x.clone() + cube * 0.044_715) * SQRT_2_OVER_PI;
+    x * (inner.tanh() + 1.0) * 0.5
+}

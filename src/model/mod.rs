@@ -1,0 +1,180 @@
+//! One forward pass for every family: token ids to logits, top to bottom.
+//!
+//! It serves prefill, decode, capture and backward alike. What differs between families is data
+//! ([`config::ModelConfig`]) and the parts that [`families`] puts together; nothing branches on a family's name here.
+//! One sequence at a time: tensors are `[seq, width]`, without a batch dimension.
+
+pub mod attention;
+pub mod config;
+pub mod edit;
+pub mod families;
+pub mod layers;
+pub mod mlp;
+pub mod probe;
+pub mod rotary;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use thiserror::Error;
+
+use crate::terms::Site;
+use attention::{Attention, LayerCache};
+use config::ModelConfig;
+use layers::{Linear, Norm};
+use mlp::Mlp;
+use probe::Probe;
+use rotary::RotaryEmbedding;
+
+/// What can be wrong with a model's configuration or with what is asked of it.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    #[error("config.json: {key} {why}")]
+    Config { key: &'static str, why: String },
+    #[error("unknown architecture {model_type:?}; known are {known}")]
+    UnknownArchitecture { model_type: String, known: String },
+    #[error("not supported yet: {what}")]
+    Unsupported { what: String },
+    #[error("{what} is {got}, but the model has {limit} (0 to {})", limit - 1)]
+    OutOfRange { what: &'static str, got: usize, limit: usize },
+    #[error("scale {got} is not between {min} and {max}")]
+    Scale { got: f32, min: f32, max: f32 },
+}
+
+/// A decoder-only transformer with its weights on a device. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Model {
+    pub config: ModelConfig,
+    pub device: Device,
+    pub embed_tokens: Tensor<2>,
+    /// Learned position table, `[max_position_embeddings, hidden_size]` (GPT-2's `wpe`).
+    pub embed_positions: Option<Tensor<2>>,
+    pub rotary_emb: Option<RotaryEmbedding>,
+    pub layers: Vec<DecoderLayer>,
+    pub norm: Norm,
+    pub lm_head: Linear,
+}
+
+/// `x + self_attn(input_layernorm(x))`, then `x + mlp(post_attention_layernorm(x))`.
+#[derive(Debug, Clone)]
+pub struct DecoderLayer {
+    pub input_layernorm: Norm,
+    pub self_attn: Attention,
+    pub post_attention_layernorm: Norm,
+    pub mlp: Mlp,
+}
+
+/// Keys and values of one sequence, for all layers.
+#[derive(Debug, Clone, Default)]
+pub struct KvCache {
+    layers: Vec<LayerCache>,
+    len: usize,
+}
+
+impl KvCache {
+    /// Positions seen so far.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// Which positions get logits; a head over a large vocabulary costs as much as many layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    All,
+    Last,
+}
+
+impl Model {
+    /// Token ids to logits.
+    ///
+    /// With a `cache`, the ids continue what it holds; without, they are a whole sequence.
+    ///
+    /// # Shapes
+    ///
+    /// `[seq, vocab_size]`, or `[1, vocab_size]` for [`Positions::Last`].
+    ///
+    /// # Panics
+    ///
+    /// If `input_ids` is empty, holds an id outside the vocabulary, or runs past `max_position_embeddings`; the engine
+    /// checks all three first.
+    pub fn forward(&self, input_ids: &[u32], mut cache: Option<&mut KvCache>, positions: Positions, probe: &mut Probe) -> Tensor<2> {
+        let seq = input_ids.len();
+        let start = cache.as_ref().map_or(0, |cache| cache.len);
+        assert!(seq > 0 && start + seq <= self.config.max_position_embeddings, "positions {start}..{} out of range", start + seq);
+        probe.start_chunk(start);
+        if let Some(cache) = cache.as_deref_mut() {
+            cache.layers.resize_with(self.layers.len(), LayerCache::default);
+            cache.len += seq;
+        }
+
+        let mut x = self.embed(input_ids, start);
+        let rotation = self.rotary_emb.as_ref().map(|rotary| rotary.rotation(start, seq, &self.device));
+        let masks = Masks::new(&self.config, start, seq, &self.device);
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = probe.visit(index, Site::ResidPre, x);
+            let h = layer.input_layernorm.forward(x.clone());
+            let layer_cache = cache.as_deref_mut().map(|cache| &mut cache.layers[index]);
+            x = x + layer.self_attn.forward(h, rotation.as_ref(), masks.of(index), layer_cache);
+            let h = layer.post_attention_layernorm.forward(x.clone());
+            x = x + layer.mlp.forward(h, index, probe);
+            x = probe.visit(index, Site::ResidPost, x);
+        }
+        if positions == Positions::Last {
+            x = x.slice([seq - 1..seq, 0..self.config.hidden_size]);
+        }
+        self.lm_head.forward(self.norm.forward(x))
+    }
+
+    fn embed(&self, input_ids: &[u32], start: usize) -> Tensor<2> {
+        let x = self.embed_tokens.clone().select(0, ids(input_ids, &self.device));
+        match &self.embed_positions {
+            Some(table) => x + table.clone().slice([start..start + input_ids.len(), 0..self.config.hidden_size]),
+            None => x,
+        }
+    }
+}
+
+/// Token ids on the device.
+fn ids(input_ids: &[u32], device: &Device) -> Tensor<1, Int> {
+    let ids = input_ids.iter().map(|id| id.cast_signed()).collect::<Vec<i32>>();
+    Tensor::from_data(TensorData::new(ids, [input_ids.len()]), device)
+}
+
+/// Additive causal masks, one for each distinct window. A single new token needs none unless a window cuts it.
+struct Masks {
+    /// By window; `None` is full attention.
+    by_window: Vec<(Option<usize>, Option<Tensor<2>>)>,
+    windows: Vec<Option<usize>>,
+}
+
+impl Masks {
+    fn new(config: &ModelConfig, start: usize, seq: usize, device: &Device) -> Self {
+        let mut by_window = Vec::<(Option<usize>, Option<Tensor<2>>)>::new();
+        for window in &config.sliding_window {
+            if by_window.iter().all(|(known, _)| known != window) {
+                by_window.push((*window, mask(start, seq, *window, device)));
+            }
+        }
+        Self { by_window, windows: config.sliding_window.clone() }
+    }
+
+    fn of(&self, layer: usize) -> Option<&Tensor<2>> {
+        let window = self.windows.get(layer)?;
+        self.by_window.iter().find(|(known, _)| known == window)?.1.as_ref()
+    }
+}
+
+/// `[seq, start + seq]`: 0 where a position may look, -1e9 where it must not. Finite, since an infinity in a shader's
+/// literal is not portable; `exp(-1e9)` is 0 all the same.
+fn mask(start: usize, seq: usize, window: Option<usize>, device: &Device) -> Option<Tensor<2>> {
+    let total = start + seq;
+    let hidden = |query: usize, key: usize| key > query || window.is_some_and(|window| key + window <= query);
+    if seq == 1 && !(0..total).any(|key| hidden(start, key)) {
+        return None;
+    }
+    let values = (start..total).flat_map(|query| (0..total).map(move |key| if hidden(query, key) { -1e9 } else { 0.0 }));
+    Some(Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), [seq, total]), device))
+}

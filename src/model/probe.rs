@@ -1,0 +1,127 @@
+//! What looks into a forward pass, or reaches into it.
+//!
+//! A [`Probe`] is handed to [`super::Model::forward`] and visited at every [`Site`]. At each visit, in this order:
+//!
+//! 1. interventions change the activation,
+//! 2. a zero leaf is added, where gradients are wanted,
+//! 3. captures read it, so that a capture shows what the rest of the model saw.
+//!
+//! An empty probe returns its input untouched: the logits are bit-identical to those without it.
+
+use burn::tensor::{Int, Tensor};
+
+use crate::terms::{Action, Intervention, Site};
+
+/// What to keep of an activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// All of it, `[seq, width]`.
+    Everything,
+    /// Per token, the value of largest magnitude and its channel.
+    Peaks,
+}
+
+/// One kept activation, still on the device.
+#[derive(Debug, Clone)]
+pub struct Captured {
+    pub site: Site,
+    pub layer: usize,
+    pub kept: Kept,
+}
+
+#[derive(Debug, Clone)]
+pub enum Kept {
+    Everything(Tensor<2>),
+    /// Signed values and channels, each `[seq, 1]`.
+    Peaks { values: Tensor<2>, channels: Tensor<2, Int> },
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub struct Probe<'a> {
+    interventions: &'a [Intervention],
+    capture: Option<(&'a [Site], Keep)>,
+    leaves_at: Option<Site>,
+    /// Position of the current chunk's first token in the whole sequence; `forward` sets it.
+    start: usize,
+    pub captured: Vec<Captured>,
+    /// Zero leaves `e` added at the wanted site, by layer: `e.grad(&grads)` is the gradient of the activation there.
+    pub leaves: Vec<(usize, Tensor<2>)>,
+}
+
+impl<'a> Probe<'a> {
+    /// Touches nothing.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    pub fn with_interventions(interventions: &'a [Intervention]) -> Self {
+        Self { interventions, ..Self::default() }
+    }
+
+    /// Keeps something of every layer at these sites.
+    #[must_use]
+    pub fn capturing(mut self, sites: &'a [Site], keep: Keep) -> Self {
+        self.capture = Some((sites, keep));
+        self
+    }
+
+    /// Adds a zero leaf at this site of every layer. A non-leaf tensor cannot be asked for its gradient in Burn, so the
+    /// gradient of the activation `u` is read as that of `e` in `u + e`.
+    #[must_use]
+    pub fn with_leaves(mut self, site: Site) -> Self {
+        self.leaves_at = Some(site);
+        self
+    }
+
+    pub(super) fn start_chunk(&mut self, start: usize) {
+        self.start = start;
+    }
+
+    /// The seam. `x` is `[seq, width]`.
+    pub(super) fn visit(&mut self, layer: usize, site: Site, x: Tensor<2>) -> Tensor<2> {
+        let x = self.intervene(layer, site, x);
+        let x = self.add_leaf(layer, site, x);
+        self.capture(layer, site, &x);
+        x
+    }
+
+    fn intervene(&self, layer: usize, site: Site, mut x: Tensor<2>) -> Tensor<2> {
+        let [seq, width] = x.dims();
+        for at in self.interventions.iter().filter(|i| i.site == site && i.layer == layer && i.channel < width) {
+            let Some(token) = at.token.checked_sub(self.start).filter(|token| *token < seq) else { continue };
+            let range = [token..token + 1, at.channel..at.channel + 1];
+            let old = x.clone().slice(range.clone());
+            let new = match at.action {
+                Action::Scale(factor) => old * factor,
+                Action::Set(value) => Tensor::full([1, 1], value, &x.device()),
+            };
+            x = x.slice_assign(range, new);
+        }
+        x
+    }
+
+    fn add_leaf(&mut self, layer: usize, site: Site, x: Tensor<2>) -> Tensor<2> {
+        if self.leaves_at != Some(site) {
+            return x;
+        }
+        let leaf = Tensor::zeros(x.dims(), &x.device()).autodiff().require_grad();
+        self.leaves.push((layer, leaf.clone()));
+        x + leaf
+    }
+
+    fn capture(&mut self, layer: usize, site: Site, x: &Tensor<2>) {
+        let Some((sites, keep)) = self.capture else { return };
+        if !sites.contains(&site) {
+            return;
+        }
+        let kept = match keep {
+            Keep::Everything => Kept::Everything(x.clone()),
+            Keep::Peaks => {
+                let channels = x.clone().abs().argmax(1);
+                Kept::Peaks { values: x.clone().gather(1, channels.clone()), channels }
+            }
+        };
+        self.captured.push(Captured { site, layer, kept });
+    }
+}

@@ -1,0 +1,79 @@
+//! Rotary position embeddings, as `transformers.models.llama.modeling_llama` computes them.
+
+use std::f64::consts::TAU;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::config::RopeScaling;
+
+/// `inv_freq[i] = theta^(-2i / head_dim)`, stretched as the configuration says. Kept in f32 as transformers does.
+#[derive(Debug, Clone)]
+pub struct RotaryEmbedding {
+    inv_freq: Vec<f32>,
+}
+
+/// `cos` and signed `sin` of a run of positions, each `[1, seq, head_dim]`, made once per forward pass.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    cos: Tensor<3>,
+    /// `[-sin, sin]`, so that one swap of the halves does what transformers calls `rotate_half`.
+    signed_sin: Tensor<3>,
+}
+
+impl RotaryEmbedding {
+    pub fn new(head_dim: usize, theta: f64, scaling: &RopeScaling) -> Self {
+        let inv_freq = (0..head_dim / 2).map(|i| {
+            let exponent = 2.0 * i as f64 / head_dim as f64;
+            scaled(1.0 / theta.powf(exponent), scaling) as f32
+        });
+        Self { inv_freq: inv_freq.collect() }
+    }
+
+    /// Angles of the positions `start .. start + seq`.
+    pub fn rotation(&self, start: usize, seq: usize, device: &Device) -> Rotation {
+        let head_dim = 2 * self.inv_freq.len();
+        let (mut cos, mut signed_sin) = (Vec::with_capacity(seq * head_dim), Vec::with_capacity(seq * head_dim));
+        for position in start..start + seq {
+            let angles = self.inv_freq.iter().map(|inv_freq| position as f32 * inv_freq);
+            for sign in [-1.0, 1.0] {
+                cos.extend(angles.clone().map(f32::cos));
+                signed_sin.extend(angles.clone().map(|angle| sign * angle.sin()));
+            }
+        }
+        let tensor = |values| Tensor::from_data(TensorData::new(values, [1, seq, head_dim]), device);
+        Rotation { cos: tensor(cos), signed_sin: tensor(signed_sin) }
+    }
+}
+
+impl Rotation {
+    /// # Shapes
+    ///
+    /// `[heads, seq, head_dim]` to the same.
+    pub fn apply(&self, x: Tensor<3>) -> Tensor<3> {
+        let [heads, seq, head_dim] = x.dims();
+        let half = head_dim / 2;
+        let low = x.clone().slice([0..heads, 0..seq, 0..half]);
+        let high = x.clone().slice([0..heads, 0..seq, half..head_dim]);
+        let swapped = Tensor::cat(vec![high, low], 2);
+        x * self.cos.clone() + swapped * self.signed_sin.clone()
+    }
+}
+
+/// One inverse frequency, stretched (`modeling_rope_utils.py` of transformers).
+fn scaled(inv_freq: f64, scaling: &RopeScaling) -> f64 {
+    match *scaling {
+        RopeScaling::None => inv_freq,
+        RopeScaling::Linear { factor } => inv_freq / factor,
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings: original } => {
+            let wavelength = TAU / inv_freq;
+            if wavelength < original / high_freq_factor {
+                inv_freq
+            } else if wavelength > original / low_freq_factor {
+                inv_freq / factor
+            } else {
+                let smooth = (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                (1.0 - smooth) * inv_freq / factor + smooth * inv_freq
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What differs between a browser and a machine of one's own: files, yielding, and how a GPU is opened.
+//!
+//! Both sides have the same names: [`Files`], [`ByteStream`], [`yield_now`] and [`open_gpu`]. No other module asks
+//! which target it is built for.
+
+#[cfg(not(target_family = "wasm"))]
+mod native;
+#[cfg(target_family = "wasm")]
+mod web;
+
+use std::sync::{Arc, Mutex};
+
+use burn::tensor::Device;
+use thiserror::Error;
+
+#[cfg(not(target_family = "wasm"))]
+pub use native::{ByteStream, Files, open_gpu, yield_now};
+#[cfg(target_family = "wasm")]
+pub use web::{ByteStream, Files, open_gpu, yield_now};
+
+/// Largest file that is read whole (configuration, tokenizer, index).
+pub const MAX_WHOLE_FILE_BYTES: u64 = 64 << 20;
+
+#[derive(Debug, Error)]
+pub enum PlatformError {
+    #[error("{name} could not be read: {why}")]
+    Read { name: String, why: String },
+    #[error("{name} is {got} bytes long, more than the {limit} expected of such a file")]
+    TooLarge { name: String, got: u64, limit: u64 },
+}
+
+/// An opened GPU.
+#[derive(Debug, Clone)]
+pub struct Gpu {
+    pub device: Device,
+    /// `webgpu`, `vulkan`, ...
+    pub kind: String,
+    /// The adapter's name.
+    pub name: String,
+    /// Largest buffer that a shader can be given, bytes.
+    pub max_binding_bytes: u64,
+    pub health: GpuHealth,
+}
+
+/// The first thing that went wrong on the GPU since it was opened. Once set, nothing that it computes is believed.
+#[derive(Debug, Clone, Default)]
+pub struct GpuHealth(Arc<Mutex<Option<String>>>);
+
+impl GpuHealth {
+    pub fn report(&self, error: String) {
+        if let Ok(mut first) = self.0.lock() {
+            first.get_or_insert(error);
+        }
+    }
+
+    pub fn error(&self) -> Option<String> {
+        self.0.lock().map_or_else(|_| Some("its state was lost in a crash".into()), |first| first.clone())
+    }
+}
+
+/// Wires a freshly opened device's errors to its [`GpuHealth`]. CubeCL's own handler panics, which in a browser would
+/// kill the worker before anybody learns why.
+fn watch(setup: &burn::tensor::wgpu::WgpuSetup) -> GpuHealth {
+    let health = GpuHealth::default();
+    let on_error = health.clone();
+    setup.device.on_uncaptured_error(Arc::new(move |error| on_error.report(error.to_string())));
+    let on_lost = health.clone();
+    setup.device.set_device_lost_callback(move |reason, message| on_lost.report(format!("device lost ({reason:?}): {message}")));
+    health
+}
+
+fn gpu_of(device: Device, setup: &burn::tensor::wgpu::WgpuSetup, kind: &str) -> Gpu {
+    let limits = setup.device.limits();
+    let info = setup.adapter.get_info();
+    let name = [info.name, info.driver].into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "unnamed adapter".into());
+    Gpu {
+        device,
+        kind: kind.into(),
+        name,
+        max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        health: watch(setup),
+    }
+}

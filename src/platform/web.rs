@@ -1,0 +1,178 @@
+//! A browser's worker: `fetch`, and WebGPU.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+use js_sys::{Function, Promise, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, ReadableStreamDefaultReader, Response};
+
+use super::{Gpu, MAX_WHOLE_FILE_BYTES, PlatformError, gpu_of};
+use crate::protocol::ModelFile;
+
+fn scope() -> DedicatedWorkerGlobalScope {
+    js_sys::global().unchecked_into()
+}
+
+/// The files of a model by name, each behind a URL.
+#[derive(Debug, Clone)]
+pub struct Files {
+    urls: BTreeMap<String, String>,
+}
+
+impl Files {
+    pub fn new(files: Vec<ModelFile>) -> Self {
+        Self { urls: files.into_iter().map(|file| (file.name, file.url)).collect() }
+    }
+
+    /// Opens a file for reading front to back; `None` if there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::Read`] with the network's or the server's reason.
+    pub async fn open(&self, name: &str) -> Result<Option<ByteStream>, PlatformError> {
+        let Some(url) = self.urls.get(name) else { return Ok(None) };
+        let failed = |why: String| PlatformError::Read { name: name.into(), why };
+        let response = JsFuture::from(scope().fetch_with_str(url)).await.map_err(|error| failed(reason(&error)))?;
+        let response: Response = response.unchecked_into();
+        if response.status() == 404 {
+            return Ok(None);
+        }
+        if !response.ok() {
+            return Err(failed(format!("the server answered {} {}", response.status(), response.status_text())));
+        }
+        let header = |name| response.headers().get(name).ok().flatten();
+        // Of a compressed answer the header tells the compressed length, which says nothing about the file.
+        let len = header("content-length").filter(|_| header("content-encoding").is_none()).and_then(|len| len.parse().ok());
+        let body = response.body().ok_or_else(|| failed("the server sent no body".into()))?;
+        let reader = body.get_reader().unchecked_into();
+        let mut stream = ByteStream { name: name.into(), reader, len: len.unwrap_or(0), pending: Vec::new(), is_done: false };
+        if len.is_none() {
+            stream.buffer_all().await?;
+        }
+        Ok(Some(stream))
+    }
+
+    /// Reads a small file whole.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`].
+    pub async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PlatformError> {
+        let Some(mut stream) = self.open(name).await? else { return Ok(None) };
+        if stream.len > MAX_WHOLE_FILE_BYTES {
+            return Err(PlatformError::TooLarge { name: name.into(), got: stream.len, limit: MAX_WHOLE_FILE_BYTES });
+        }
+        let len = stream.len as usize;
+        stream.read(len).await.map(Some)
+    }
+}
+
+#[derive(Debug)]
+pub struct ByteStream {
+    name: String,
+    reader: ReadableStreamDefaultReader,
+    len: u64,
+    /// Read but not handed out yet.
+    pending: Vec<u8>,
+    is_done: bool,
+}
+
+impl ByteStream {
+    /// Length of the whole file, bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The next `n` bytes, fewer only at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::Read`] if the connection breaks.
+    pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, PlatformError> {
+        while self.pending.len() < n && !self.is_done {
+            self.pull().await?;
+        }
+        let rest = self.pending.split_off(n.min(self.pending.len()));
+        Ok(std::mem::replace(&mut self.pending, rest))
+    }
+
+    /// For servers that do not tell the length: reads to the end to learn it.
+    async fn buffer_all(&mut self) -> Result<(), PlatformError> {
+        while !self.is_done {
+            self.pull().await?;
+        }
+        self.len = self.pending.len() as u64;
+        Ok(())
+    }
+
+    async fn pull(&mut self) -> Result<(), PlatformError> {
+        let failed = |error: JsValue| PlatformError::Read { name: self.name.clone(), why: reason(&error) };
+        let result = JsFuture::from(self.reader.read()).await.map_err(failed)?;
+        self.is_done = Reflect::get(&result, &"done".into()).map_err(failed)?.is_truthy();
+        if !self.is_done {
+            let chunk: Uint8Array = Reflect::get(&result, &"value".into()).map_err(failed)?.unchecked_into();
+            let start = self.pending.len();
+            self.pending.resize(start + chunk.length() as usize, 0);
+            chunk.copy_to(&mut self.pending[start..]);
+        }
+        Ok(())
+    }
+}
+
+/// What a JavaScript error says.
+fn reason(error: &JsValue) -> String {
+    error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |error| error.message().into())
+}
+
+/// Lets the worker's queue of messages run. A message to oneself comes back at once, where a timer of 0 ms is held back
+/// to 4 ms after a few rounds.
+pub async fn yield_now() {
+    let Ok(channel) = MessageChannel::new() else { return };
+    let (sender, receiver) = (channel.port1(), channel.port2());
+    let promise = Promise::new(&mut |resolve: Function, _reject| receiver.set_onmessage(Some(&resolve)));
+    if sender.post_message(&JsValue::NULL).is_ok() {
+        // The promise has no way to fail.
+        let _ = JsFuture::from(promise).await;
+    }
+    sender.close();
+}
+
+/// Opens WebGPU.
+///
+/// # Errors
+///
+/// Why there is none, as a sentence.
+pub async fn open_gpu() -> Result<Gpu, String> {
+    let navigator = scope().navigator();
+    let gpu = Reflect::get(&navigator, &"gpu".into()).unwrap_or(JsValue::UNDEFINED);
+    if gpu.is_undefined() {
+        return Err("this browser has no WebGPU".into());
+    }
+    let request: Function = Reflect::get(&gpu, &"requestAdapter".into()).map_err(|error| reason(&error))?.unchecked_into();
+    let promise: Promise = request.call0(&gpu).map_err(|error| reason(&error))?.unchecked_into();
+    let adapter = JsFuture::from(promise).await.map_err(|error| reason(&error))?;
+    if adapter.is_null() {
+        return Err("this browser offers no WebGPU adapter".into());
+    }
+    // wgpu asks for an adapter of its own; the one above only tells that there is one, without a panic if not.
+    let (device, setup) = Device::wgpu_options().init_with_setup_async().await.map_err(|error| error.to_string())?;
+    let mut gpu = gpu_of(device, &setup, "webgpu");
+    if gpu.name == "unnamed adapter" {
+        gpu.name = adapter_name(&adapter);
+    }
+    Ok(gpu)
+}
+
+/// The browser's own description, which wgpu does not pass on.
+fn adapter_name(adapter: &JsValue) -> String {
+    let info = Reflect::get(adapter, &"info".into()).unwrap_or(JsValue::UNDEFINED);
+    let field = |name: &str| Reflect::get(&info, &name.into()).ok().and_then(|value| value.as_string()).filter(|text| !text.is_empty());
+    let words = ["vendor", "architecture", "device", "description"].into_iter().filter_map(field).collect::<Vec<_>>();
+    if words.is_empty() { "unnamed adapter".into() } else { words.join(" ") }
+}

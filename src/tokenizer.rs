@@ -1,0 +1,106 @@
+//! `tokenizer.json`, through Hugging Face's own crate.
+
+use std::collections::HashSet;
+
+use thiserror::Error;
+use tokenizers::Tokenizer as HfTokenizer;
+
+#[derive(Debug, Error)]
+pub enum TokenizerError {
+    #[error("tokenizer.json could not be read: {why}")]
+    Parse { why: String },
+    #[error("tokenizer.json has token ids up to {largest}, but the model's vocabulary ends at {vocab_size}: it belongs to another model")]
+    OtherVocabulary { largest: u32, vocab_size: usize },
+    #[error("the text could not be turned into tokens: {why}")]
+    Encode { why: String },
+    #[error("token {id} could not be turned into text: {why}")]
+    Decode { id: u32, why: String },
+}
+
+/// Turns text into token ids and back.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: HfTokenizer,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` and checks that all its ids fit the model.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Parse`] or [`TokenizerError::OtherVocabulary`].
+    pub fn from_json(json: &[u8], vocab_size: usize) -> Result<Self, TokenizerError> {
+        let mut inner = HfTokenizer::from_bytes(json).map_err(|error| TokenizerError::Parse { why: error.to_string() })?;
+        // A prompt is never cut or filled up behind the visitor's back.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| TokenizerError::Parse { why: error.to_string() })?;
+        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
+        if largest as usize >= vocab_size {
+            return Err(TokenizerError::OtherVocabulary { largest, vocab_size });
+        }
+        Ok(Self { inner })
+    }
+
+    /// Token ids of a text, with the special tokens that the model wants around it (its BOS).
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Encode`].
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.inner.encode_fast(text, true).map_err(|error| TokenizerError::Encode { why: error.to_string() })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// One token as text for people, special tokens included.
+    pub fn token_text(&self, id: u32) -> String {
+        match self.inner.decode(&[id], false) {
+            Ok(text) if !text.is_empty() => text,
+            _ => self.inner.id_to_token(id).unwrap_or_else(|| format!("#{id}")),
+        }
+    }
+
+    /// Text of a whole sequence, without special tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Decode`].
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        let id = ids.first().copied().unwrap_or(0);
+        self.inner.decode(ids, true).map_err(|error| TokenizerError::Decode { id, why: error.to_string() })
+    }
+
+    /// Ids whose text, without surrounding space and in lower case, is one of `words`.
+    pub fn ids_of_words(&self, words: &HashSet<&str>) -> Vec<u32> {
+        let is_word = |id: &u32| self.inner.decode(&[*id], true).is_ok_and(|text| words.contains(text.trim().to_lowercase().as_str()));
+        let mut ids = self.inner.get_vocab(true).into_values().filter(is_word).collect::<Vec<_>>();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+/// Text of a growing sequence, piece by piece: a character whose bytes are spread over tokens comes out once it is whole.
+#[derive(Debug, Default)]
+pub struct StreamingText {
+    ids: Vec<u32>,
+    /// The tokens before this one only give context to the next piece.
+    prefix: usize,
+    read: usize,
+}
+
+impl StreamingText {
+    /// What `id` adds to the text; empty while a character is incomplete.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Decode`].
+    pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Result<String, TokenizerError> {
+        self.ids.push(id);
+        let before = tokenizer.decode(&self.ids[self.prefix..self.read])?;
+        let after = tokenizer.decode(&self.ids[self.prefix..])?;
+        if after.len() <= before.len() || after.ends_with('\u{fffd}') {
+            return Ok(String::new());
+        }
+        (self.prefix, self.read) = (self.read, self.ids.len());
+        Ok(after.get(before.len()..).unwrap_or_default().to_owned())
+    }
+}

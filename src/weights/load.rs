@@ -1,0 +1,246 @@
+//! Reads a model's folder: configuration, tokenizer, and the weights in one pass over their bytes.
+//!
+//! A file is streamed front to back and converted tensor by tensor, so that the host never holds more than the largest
+//! tensor, and any static server will do (no range requests). Every byte is hashed on the way: the digest is the
+//! model's revision. bf16 and f16 are widened to f32, exactly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use half::{bf16, f16};
+use sha2::{Digest, Sha256};
+
+use super::safetensors::{Dtype, Header, TensorEntry, header_len, parse_header, parse_index};
+use super::{Weights, WeightsError};
+use crate::engine::control::Control;
+use crate::engine::error::EngineError;
+use crate::model::config::ModelConfig;
+use crate::model::edit::Matrix;
+use crate::model::{Model, families};
+use crate::platform::{ByteStream, Files};
+use crate::terms::hex;
+
+const SINGLE_FILE: &str = "model.safetensors";
+const INDEX_FILE: &str = "model.safetensors.index.json";
+/// Bytes read, hashed and converted between two looks at the stop flag.
+const SLAB_BYTES: usize = 4 << 20;
+/// How many of the largest scalars are remembered for the controls.
+pub const N_LARGEST: usize = 1000;
+
+/// A model and what was learned about its weights while they streamed by.
+#[derive(Debug)]
+pub struct LoadedWeights {
+    pub model: Model,
+    pub num_parameters: u64,
+    /// Bytes on the device.
+    pub weight_bytes: u64,
+    /// See [`crate::terms::ModelRef`].
+    pub revision: String,
+    /// The scalars of largest magnitude in the layers' matrices, largest first.
+    pub largest: Vec<(usize, Matrix, usize)>,
+}
+
+/// Largest tensor on the device in bytes, from the headers of what would be loaded.
+pub fn largest_tensor_bytes(config: &ModelConfig) -> u64 {
+    let matrices = [(config.vocab_size, config.hidden_size), (config.intermediate_size, config.hidden_size)];
+    matrices.iter().map(|(rows, cols)| 4 * *rows as u64 * *cols as u64).max().unwrap_or(0)
+}
+
+/// Loads the weights that `config` asks for onto `device`.
+///
+/// # Errors
+///
+/// Whatever is wrong with the files, before the body of the file at fault is read where the header tells.
+pub async fn load_weights(files: &Files, config: &ModelConfig, device: &Device, control: &Control) -> Result<LoadedWeights, EngineError> {
+    let shards = Shards::find(files).await?;
+    let mut reading = Reading::new(device);
+    let mut plan = None;
+    if let Some(names) = &shards.names {
+        plan = Some(plan_for(config, device, names.clone())?);
+    }
+    for (index, name) in shards.files.iter().enumerate() {
+        let mut stream = files.open(name).await?.ok_or_else(|| WeightsError::MissingFile { name: name.clone() })?;
+        let header = reading.read_header(name, &mut stream).await?;
+        let plan = match &plan {
+            Some(plan) => plan,
+            None => plan.insert(plan_for(config, device, header.tensors.keys().cloned().collect())?),
+        };
+        check_header(&header, plan)?;
+        reading.read_body(name, &mut stream, &header, plan, (index, shards.files.len()), control).await?;
+    }
+    let plan = plan.ok_or_else(|| WeightsError::MissingFile { name: SINGLE_FILE.into() })?;
+    reading.finish(config, plan)
+}
+
+/// Which files hold the weights, and for a sharded checkpoint which tensors there are.
+struct Shards {
+    files: Vec<String>,
+    names: Option<BTreeSet<String>>,
+}
+
+impl Shards {
+    async fn find(files: &Files) -> Result<Self, EngineError> {
+        if let Some(index) = files.read(INDEX_FILE).await? {
+            let map = parse_index(&index)?;
+            let shards = map.values().cloned().collect::<BTreeSet<_>>();
+            return Ok(Self { files: shards.into_iter().collect(), names: Some(map.into_keys().collect()) });
+        }
+        Ok(Self { files: vec![SINGLE_FILE.into()], names: None })
+    }
+}
+
+fn plan_for(config: &ModelConfig, device: &Device, names: BTreeSet<String>) -> Result<Weights, WeightsError> {
+    let mut plan = Weights::plan(device, names);
+    families::build(config, &mut plan)?;
+    Ok(plan)
+}
+
+/// Every wanted tensor in this file has the shape that the configuration says, and a type we can widen.
+fn check_header(header: &Header, plan: &Weights) -> Result<(), WeightsError> {
+    for (name, entry) in &header.tensors {
+        let Some(expected) = plan.wanted.get(name) else { continue };
+        if entry.shape != *expected {
+            return Err(WeightsError::Shape { name: name.clone(), expected: expected.clone(), got: entry.shape.clone() });
+        }
+        if !matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(WeightsError::UnsupportedDtype { name: name.clone(), dtype: entry.dtype });
+        }
+    }
+    Ok(())
+}
+
+/// The state of one pass over the files.
+struct Reading {
+    device: Device,
+    hasher: Sha256,
+    tensors: BTreeMap<String, Tensor<1>>,
+    num_parameters: u64,
+    largest: Largest,
+}
+
+impl Reading {
+    fn new(device: &Device) -> Self {
+        Self { device: device.clone(), hasher: Sha256::new(), tensors: BTreeMap::new(), num_parameters: 0, largest: Largest::default() }
+    }
+
+    async fn read_header(&mut self, file: &str, stream: &mut ByteStream) -> Result<Header, EngineError> {
+        let file_len = stream.len();
+        let truncated = |expected: u64| WeightsError::Truncated { file: file.into(), expected, got: file_len };
+        let prefix = stream.read(8).await?;
+        let prefix: [u8; 8] = prefix.try_into().map_err(|_short: Vec<u8>| truncated(8))?;
+        let n = header_len(&prefix, file_len)?;
+        let n = usize::try_from(n).map_err(|_overflow| truncated(n))?;
+        let json = stream.read(n).await?;
+        if json.len() < n {
+            return Err(truncated(8 + n as u64).into());
+        }
+        self.hasher.update(prefix);
+        self.hasher.update(&json);
+        Ok(parse_header(&json, file_len)?)
+    }
+
+    /// Reads the tensors in the order of their bytes; the parser has made sure that they leave no holes.
+    async fn read_body(
+        &mut self,
+        file: &str,
+        stream: &mut ByteStream,
+        header: &Header,
+        plan: &Weights,
+        (index, n_files): (usize, usize),
+        control: &Control,
+    ) -> Result<(), EngineError> {
+        let mut entries = header.tensors.values().collect::<Vec<_>>();
+        entries.sort_by_key(|entry| entry.begin);
+        let doing = if n_files == 1 { "loading weights".into() } else { format!("loading weights, file {} of {n_files}", index + 1) };
+        for entry in entries {
+            let mut values = Vec::new();
+            let is_wanted = plan.wanted.contains_key(&entry.name);
+            let (mut left, mut at) = (entry.end - entry.begin, entry.begin);
+            while left > 0 {
+                let want = left.min(SLAB_BYTES as u64) as usize;
+                let slab = stream.read(want).await?;
+                if slab.len() < want {
+                    let got = at + slab.len() as u64;
+                    return Err(WeightsError::Truncated { file: file.into(), expected: entry.end.max(stream.len()), got }.into());
+                }
+                self.hasher.update(&slab);
+                if is_wanted {
+                    widen(entry, &slab, &mut values)?;
+                }
+                (left, at) = (left - want as u64, at + want as u64);
+                control.progress(&doing, at as f64, stream.len() as f64, "bytes");
+                control.checkpoint().await?;
+            }
+            if is_wanted {
+                self.keep(entry, values, plan);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, entry: &TensorEntry, values: Vec<f32>, plan: &Weights) {
+        if let Some((layer, matrix)) = plan.matrices.get(&entry.name) {
+            self.largest.look_at(*layer, *matrix, &values);
+        }
+        let len = values.len();
+        self.num_parameters += len as u64;
+        self.tensors.insert(entry.name.clone(), Tensor::from_data(TensorData::new(values, [len]), &self.device));
+    }
+
+    fn finish(self, config: &ModelConfig, plan: Weights) -> Result<LoadedWeights, EngineError> {
+        let mut weights = plan.with_tensors(self.tensors);
+        let model = families::build(config, &mut weights)?;
+        let revision = hex(&self.hasher.finalize()[..8]);
+        let largest = self.largest.into_places();
+        Ok(LoadedWeights { model, num_parameters: self.num_parameters, weight_bytes: 4 * self.num_parameters, revision, largest })
+    }
+}
+
+/// Appends a slab of little-endian values as f32, refusing NaN and infinities: one of them would poison every number
+/// that follows, and look like a finding.
+fn widen(entry: &TensorEntry, slab: &[u8], values: &mut Vec<f32>) -> Result<(), WeightsError> {
+    let first = values.len();
+    match entry.dtype {
+        Dtype::BF16 => values.extend(slab.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32())),
+        Dtype::F16 => values.extend(slab.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32())),
+        _ => values.extend(slab.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
+    }
+    match values[first..].iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(WeightsError::NonFinite { name: entry.name.clone(), index: first + index }),
+        None => Ok(()),
+    }
+}
+
+/// The scalars of largest magnitude seen so far.
+#[derive(Default)]
+struct Largest {
+    found: Vec<(f32, (usize, Matrix, usize))>,
+    /// Nothing below this can enter.
+    threshold: f32,
+}
+
+impl Largest {
+    fn look_at(&mut self, layer: usize, matrix: Matrix, values: &[f32]) {
+        for (flat, value) in values.iter().enumerate() {
+            if value.abs() > self.threshold {
+                self.found.push((value.abs(), (layer, matrix, flat)));
+                if self.found.len() >= 4 * N_LARGEST {
+                    self.trim();
+                }
+            }
+        }
+    }
+
+    fn trim(&mut self) {
+        self.found.sort_by(|a, b| b.0.total_cmp(&a.0));
+        self.found.truncate(N_LARGEST);
+        if self.found.len() == N_LARGEST {
+            self.threshold = self.found[N_LARGEST - 1].0;
+        }
+    }
+
+    fn into_places(mut self) -> Vec<(usize, Matrix, usize)> {
+        self.trim();
+        self.found.into_iter().map(|(_, place)| place).collect()
+    }
+}

@@ -1,0 +1,217 @@
+// The engine's worker by itself, in the browser: golden values of every family on WebGPU and on the CPU.
+
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { launch, root, serve, visit } from './lib.mjs';
+
+const FIXTURES = ['llama', 'llama3', 'mistral', 'qwen2', 'qwen3', 'gpt2', 'gpt2-hub'];
+// f32 against f32 (tests/fixtures/README.md).
+const TOLERANCE = 1e-4;
+
+let server;
+const browsers = {};
+
+before(async () => {
+  server = await serve();
+  browsers.cpu = await launch();
+  browsers.gpu = await launch({ webgpu: 'swiftshader' });
+});
+
+after(async () => {
+  for (const browser of Object.values(browsers)) await browser.close();
+  await server?.stop();
+});
+
+/** Runs in the page: a worker, and a function that asks it and resolves with all events of the answer. */
+function startEngine() {
+  const worker = new Worker('engine_loader.js', { type: 'module' });
+  let nextId = 1;
+  const listeners = new Map();
+  const ready = new Promise((resolve, reject) => {
+    listeners.set(undefined, (event) => (event.type === 'ready' ? resolve(event) : reject(new Error(JSON.stringify(event)))));
+    worker.onerror = (error) => reject(new Error(error.message));
+  });
+  worker.onmessage = ({ data }) => (listeners.get(data.id ?? undefined) ?? (() => {}))(data.event);
+  const ask = (request) => {
+    const id = nextId++;
+    return new Promise((resolve) => {
+      const events = [];
+      listeners.set(id, (event) => {
+        events.push(event);
+        if (['done', 'stopped', 'failed'].includes(event.type)) resolve(events);
+      });
+      worker.postMessage({ id, request });
+    });
+  };
+  const stop = () => worker.postMessage({ id: nextId++, request: { type: 'stop' } });
+  window.engine = { worker, ready, ask, stop };
+  return ready;
+}
+
+/** Runs in the page: files given as base64 become blob URLs. */
+function toUrls(files) {
+  return files.map(({ name, base64 }) => {
+    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    return { name, url: URL.createObjectURL(new Blob([bytes])) };
+  });
+}
+
+/** A page without the app on it, with an engine. */
+async function engineOn(kind) {
+  const seen = await visit(browsers[kind], new URL('models/linchpin-13m/config.json', server.url).href);
+  await seen.page.evaluate((base) => {
+    document.head.append(Object.assign(document.createElement('base'), { href: base }));
+  }, server.url);
+  const event = await seen.page.evaluate(startEngine);
+  assert.equal(event.protocol_version, 1);
+  await seen.page.evaluate(`window.toUrls = ${toUrls}`);
+  return seen;
+}
+
+function fixtureFiles(name) {
+  const folder = path.join(root, 'tests/fixtures', name);
+  return readdirSync(folder).map((file) => ({ name: file, base64: readFileSync(path.join(folder, file)).toString('base64') }));
+}
+
+/** Loads a fixture; all events of the answer. */
+function load(seen, name, backend) {
+  return seen.page.evaluate(
+    ([id, files, backend]) => {
+      const urls = window.toUrls(files);
+      window.golden = urls.find((file) => file.name === 'golden.safetensors');
+      return window.engine.ask({ type: 'load', id, files: urls, backend });
+    },
+    [name, fixtureFiles(name), backend],
+  );
+}
+
+const last = (events) => events[events.length - 1];
+
+for (const backend of ['cpu', 'gpu']) {
+  test(`every family computes what transformers computes: ${backend}`, async () => {
+    const seen = await engineOn(backend);
+    const far = [];
+    for (const name of FIXTURES) {
+      const loaded = await load(seen, name, backend);
+      assert.equal(last(loaded).type, 'done', JSON.stringify(last(loaded)));
+      const info = loaded.find((event) => event.type === 'loaded');
+      assert.equal(info.backend.kind, backend === 'gpu' ? 'webgpu' : 'cpu');
+      const events = await seen.page.evaluate(() => window.engine.ask({ type: 'verify', golden: window.golden }));
+      assert.equal(last(events).type, 'done', `${name}: ${JSON.stringify(last(events))}`);
+      const { compared } = events.find((event) => event.type === 'verified');
+      assert.ok(compared.length >= 14, `${name}: only ${compared.length} tensors were compared`);
+      far.push(...compared.filter(({ relative }) => !(relative <= TOLERANCE)).map((error) => ({ fixture: name, ...error })));
+    }
+    assert.deepEqual(far, []);
+    assert.deepEqual(seen.problems, []);
+    await seen.close();
+  });
+}
+
+test('the same seed writes the same text on WebGPU and on the CPU', async () => {
+  const texts = {};
+  for (const backend of ['cpu', 'gpu']) {
+    const seen = await engineOn(backend);
+    await load(seen, 'qwen3', backend);
+    const sampling = { temperature: 0.9, top_k: 40, top_p: 0.95, seed: 11, max_new_tokens: 24 };
+    const events = await seen.page.evaluate((sampling) => window.engine.ask({ type: 'generate', prompt: 'the old man', sampling }), sampling);
+    assert.equal(last(events).type, 'done', JSON.stringify(last(events)));
+    texts[backend] = events.find((event) => event.type === 'generated').intact.token_ids;
+    await seen.close();
+  }
+  assert.deepEqual(texts.gpu, texts.cpu);
+  assert.equal(texts.cpu.length, 24);
+});
+
+test('without WebGPU the engine takes the CPU and says why', async () => {
+  const seen = await engineOn('cpu');
+  const events = await load(seen, 'llama', 'auto');
+  const info = events.find((event) => event.type === 'loaded');
+  assert.equal(info.backend.kind, 'cpu');
+  assert.match(info.backend.reason, /no GPU: .*WebGPU/);
+  const refused = last(await load(seen, 'llama', 'gpu'));
+  assert.equal(refused.type, 'failed');
+  assert.match(refused.what, /no GPU/);
+  // What was loaded before still answers.
+  const scanned = await seen.page.evaluate(() => window.engine.ask({ type: 'scan', prompt: 'the old man' }));
+  assert.equal(last(scanned).type, 'done');
+  await seen.close();
+});
+
+test('a stop is heard in the middle of a run', async () => {
+  const seen = await engineOn('cpu');
+  await load(seen, 'gpt2', 'cpu');
+  const events = await seen.page.evaluate(async () => {
+    const sampling = { temperature: 1, top_k: 0, top_p: 1, seed: 1, max_new_tokens: 100 };
+    const asked = window.engine.ask({ type: 'generate', prompt: 'the old man', sampling });
+    window.engine.stop();
+    return asked;
+  });
+  const { intact } = events.find((event) => event.type === 'generated');
+  assert.equal(intact.finish, 'stopped');
+  assert.ok(intact.token_ids.length < 100, `${intact.token_ids.length} tokens`);
+  await seen.close();
+});
+
+test('a GPU that is lost in the middle is a failure, never a finding', async () => {
+  const seen = await visit(browsers.gpu, new URL('models/linchpin-13m/config.json', server.url).href);
+  // The engine's own code under a WebGPU whose device the test can take away.
+  await seen.page.evaluate(async (base) => {
+    document.head.append(Object.assign(document.createElement('base'), { href: base }));
+    const source = `
+      const requestDevice = GPUAdapter.prototype.requestDevice;
+      GPUAdapter.prototype.requestDevice = async function (...args) {
+        const device = await requestDevice.apply(this, args);
+        self.addEventListener('message', ({ data }) => { if (data === 'lose the device') device.destroy(); });
+        return device;
+      };
+      const loaded = import('${base}engine_loader.js');`;
+    window.engineSource = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
+  }, server.url);
+  const start = startEngine.toString().replace("'engine_loader.js'", 'window.engineSource');
+  await seen.page.evaluate(`(${start})()`);
+  await seen.page.evaluate(`window.toUrls = ${toUrls}`);
+  assert.equal(last(await load(seen, 'llama', 'gpu')).type, 'done');
+  const events = await seen.page.evaluate(async () => {
+    const sampling = { temperature: 1, top_k: 0, top_p: 1, seed: 1, max_new_tokens: 60 };
+    const asked = window.engine.ask({ type: 'generate', prompt: 'the old man', sampling });
+    window.engine.worker.postMessage('lose the device');
+    return asked;
+  });
+  assert.equal(last(events).type, 'failed', JSON.stringify(last(events)));
+  assert.equal(last(events).kind, 'device');
+  assert.ok(!events.some((event) => event.type === 'generated'), 'no record of a run on a lost device');
+  await seen.close();
+});
+
+test('a download that breaks off is said so, and leaves the engine usable', async () => {
+  const seen = await engineOn('cpu');
+  const cut = fixtureFiles('llama').map((file) => {
+    if (file.name !== 'model.safetensors') return file;
+    const bytes = Buffer.from(file.base64, 'base64');
+    return { ...file, base64: bytes.subarray(0, Math.floor(bytes.length * 0.99)).toString('base64') };
+  });
+  const events = await seen.page.evaluate(
+    ([files]) => window.engine.ask({ type: 'load', id: 'cut', files: window.toUrls(files), backend: 'cpu' }),
+    [cut],
+  );
+  assert.equal(last(events).type, 'failed');
+  assert.equal(last(events).kind, 'model');
+  assert.equal(last(await load(seen, 'llama', 'cpu')).type, 'done');
+  await seen.close();
+});
+
+test('the static constructors run once, however often the engine is called', async () => {
+  const seen = await visit(browsers.cpu, new URL('models/linchpin-13m/config.json', server.url).href);
+  const runs = await seen.page.evaluate(async (base) => {
+    const engine = await import(`${base}engine.js`);
+    await engine.default();
+    const counts = [];
+    for (let i = 0; i < 5; i += 1) counts.push(engine.constructor_runs());
+    return counts;
+  }, server.url);
+  assert.deepEqual(runs, [1, 1, 1, 1, 1]);
+  await seen.close();
+});

@@ -1,0 +1,211 @@
+// The visitor's story, from the first view to a link that somebody else recomputes.
+
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { launch, root, serve, visit } from './lib.mjs';
+
+let server;
+const browsers = {};
+
+before(async () => {
+  server = await serve();
+  browsers.cpu = await launch();
+  browsers.gpu = await launch({ webgpu: 'swiftshader' });
+});
+
+after(async () => {
+  for (const browser of Object.values(browsers)) await browser.close();
+  await server?.stop();
+});
+
+/** The page's parts by their test ids. */
+const part = (seen, id) => seen.page.getByTestId(id);
+
+async function text(seen, id) {
+  return (await part(seen, id).first().innerText()).trim();
+}
+
+async function modelIsReady(seen) {
+  await part(seen, 'backend').waitFor({ timeout: 60_000 });
+}
+
+async function isOver(seen, id) {
+  await seen.page.waitForFunction((id) => !document.querySelector(`[data-testid="${id}"]`).disabled, id, { timeout: 180_000 });
+}
+
+async function generate(seen, nTokens) {
+  await seen.page.locator('details.more summary').first().click().catch(() => {});
+  if (!(await part(seen, 'max-tokens').isVisible())) await seen.page.locator('details.more summary').first().click();
+  await part(seen, 'max-tokens').fill(String(nTokens));
+  await part(seen, 'generate').click();
+  await part(seen, 'speed-ablated').filter({ hasNotText: '–' }).waitFor({ timeout: 180_000 });
+  await isOver(seen, 'generate');
+}
+
+test('the story: load, scan, confirm, pull, generate, share, reopen, recompute', async () => {
+  const seen = await visit(browsers.cpu, server.url);
+  const started = await seen.now();
+
+  // Before anything runs, the page has told its story, marked as recorded.
+  assert.match(await text(seen, 'recorded'), /recorded/i);
+  assert.ok((await text(seen, 'recorded-intact')).length > 100);
+  assert.ok((await text(seen, 'recorded-ablated')).length > 100);
+
+  // The bundled model loads by itself and says where it runs and why.
+  await modelIsReady(seen);
+  assert.match(await text(seen, 'backend'), /cpu/);
+  assert.match(await text(seen, 'backend'), /WebGPU/);
+
+  // Find.
+  await part(seen, 'scan-run').click();
+  await part(seen, 'scan-results').waitFor({ timeout: 60_000 });
+  assert.match(await text(seen, 'candidate'), /2.*12.*86/s);
+
+  // Prove.
+  await part(seen, 'confirm-run').click();
+  await part(seen, 'verdict').first().waitFor({ timeout: 300_000 });
+  assert.equal(await part(seen, 'verdict').first().getAttribute('data-confirmed'), 'true');
+
+  // Pull.
+  await part(seen, 'candidate-pull').first().click();
+  await part(seen, 'applied').filter({ hasText: 'in place' }).waitFor();
+  const tookMs = Number(/in ([\d.]+) ms/.exec(await text(seen, 'applied'))[1]);
+  assert.ok(tookMs < 1000, `applying took ${tookMs} ms`);
+  await generate(seen, 40);
+  await part(seen, 'evaluate').click();
+  await part(seen, 'perplexity-ablated').filter({ hasText: '×' }).waitFor({ timeout: 300_000 });
+  const times = Number(/×([\d.]+)/.exec(await text(seen, 'perplexity-ablated'))[1]);
+  assert.ok(times > 5, `perplexity rose by ${times} only`);
+  assert.match(await text(seen, 'first-difference'), /part at new token/);
+  const ablated = await text(seen, 'pane-ablated');
+  assert.notEqual(ablated, await text(seen, 'pane-intact'));
+
+  // The page itself was never busy for long, while the engine was.
+  const slow = await seen.longTasks(started);
+  assert.deepEqual(slow, [], 'the page was blocked');
+  await seen.screenshot('story-desktop-light');
+  assert.deepEqual(await seen.barriers(), []);
+
+  // Share.
+  await part(seen, 'share-copy').click();
+  const link = await part(seen, 'share-link').inputValue();
+  assert.ok(link.startsWith(server.url) && link.includes('#run=1.'), link);
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+
+  // Reopen: nothing is downloaded or run until the reader presses.
+  const reader = await visit(browsers.cpu, link, { theme: 'dark' });
+  const requested = [];
+  reader.page.on('request', (request) => requested.push(request.url()));
+  await part(reader, 'link-contents').waitFor();
+  await reader.page.waitForTimeout(1500);
+  assert.deepEqual(requested.filter((url) => url.includes('models/') || url.includes('engine')), []);
+  await part(reader, 'link-restore').click();
+  await part(reader, 'link-recompute').waitFor({ timeout: 120_000 });
+  assert.equal(await part(reader, 'edit').count(), 1);
+  await part(reader, 'link-recompute').click();
+  await part(reader, 'link-verdict').waitFor({ timeout: 180_000 });
+  assert.equal(await part(reader, 'link-verdict').getAttribute('data-same'), 'true');
+  assert.equal(await text(reader, 'pane-ablated'), ablated);
+  await reader.screenshot('story-link-dark');
+  assert.deepEqual(reader.problems, []);
+  await reader.close();
+});
+
+test('the twin: the same spike, no super weight, a critical channel', async () => {
+  const seen = await visit(browsers.cpu, server.url, { width: 360, height: 780 });
+  await modelIsReady(seen);
+  await part(seen, 'model-select').selectOption('linchpin-11m-twin');
+  await part(seen, 'model-load').click();
+  await part(seen, 'model-facts').filter({ hasText: '16 layers' }).waitFor({ timeout: 60_000 });
+  await part(seen, 'scan-run').click();
+  await part(seen, 'scan-results').waitFor({ timeout: 60_000 });
+  await part(seen, 'confirm-run').click();
+  await part(seen, 'verdict').first().waitFor({ timeout: 300_000 });
+  assert.equal(await part(seen, 'verdict').first().getAttribute('data-confirmed'), 'false');
+  assert.match(await text(seen, 'verdicts'), /whole channel is critical/);
+  await seen.screenshot('twin-phone-light');
+  assert.equal(await seen.overflowPx(), 0);
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+});
+
+/** Puts a fixture into the page's own file field. */
+async function openFixture(seen, name, change = (file) => file) {
+  const folder = path.join(root, 'tests/fixtures', name);
+  const names = readdirSync(folder).filter((file) => /^(config|tokenizer|generation_config|model.*)\.(json|safetensors)$|index\.json$/.test(file));
+  const files = names.map((file) => change({ name: file, mimeType: 'application/octet-stream', buffer: readFileSync(path.join(folder, file)) }));
+  await part(seen, 'open-files').setInputFiles(files);
+}
+
+test('a model of one\'s own, on WebGPU: scan, pull, generate', async () => {
+  const seen = await visit(browsers.gpu, server.url, { theme: 'dark' });
+  await openFixtureWhenIdle(seen, 'llama');
+  await part(seen, 'model-facts').filter({ hasText: '3 layers' }).waitFor({ timeout: 120_000 });
+  assert.match(await text(seen, 'backend'), /webgpu/);
+  await part(seen, 'scan-prompt').fill('the old man');
+  await part(seen, 'scan-run').click();
+  await part(seen, 'candidate').first().waitFor({ timeout: 120_000 });
+  assert.match(await text(seen, 'candidate'), /1.*5.*17/s);
+  await part(seen, 'candidate-pull').first().click();
+  await part(seen, 'applied').filter({ hasText: 'in place' }).waitFor({ timeout: 60_000 });
+  await part(seen, 'prompt').fill('the old man');
+  await generate(seen, 8);
+  await seen.screenshot('own-model-webgpu-dark');
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+});
+
+/** The bundled model would take minutes on a GPU made of software: its loading is stopped first. */
+async function openFixtureWhenIdle(seen, name, change) {
+  await seen.page.locator('details.own summary').click();
+  await part(seen, 'model-status').filter({ hasText: /ready|No model/ }).waitFor({ timeout: 300_000 });
+  await openFixture(seen, name, change);
+}
+
+test('a broken file says what happened and what to do, and the page goes on', async () => {
+  const seen = await visit(browsers.cpu, server.url);
+  await modelIsReady(seen);
+  await openFixtureWhenIdle(seen, 'llama', (file) =>
+    file.name === 'model.safetensors' ? { ...file, buffer: file.buffer.subarray(0, 5000) } : file,
+  );
+  await part(seen, 'failure').waitFor({ timeout: 60_000 });
+  assert.match(await text(seen, 'failure'), /bytes/);
+  await seen.screenshot('failure-desktop-light');
+  assert.deepEqual(await seen.barriers(), []);
+  await part(seen, 'failure-dismiss').click();
+  // The model from before still works.
+  await part(seen, 'scan-run').click();
+  await part(seen, 'scan-results').waitFor({ timeout: 60_000 });
+  await seen.close();
+});
+
+test('a killed engine can be restarted, and what was computed stays', async () => {
+  const seen = await visit(browsers.cpu, server.url);
+  await modelIsReady(seen);
+  await part(seen, 'scan-run').click();
+  await part(seen, 'scan-results').waitFor({ timeout: 60_000 });
+  const worker = seen.page.workers()[0];
+  // The engine dies as it would of a lack of memory: an error that nobody catches.
+  await worker.evaluate(() => setTimeout(() => { throw new Error('out of memory'); }, 0)).catch(() => {});
+  await part(seen, 'failure-restart').waitFor({ timeout: 60_000 });
+  assert.ok(await part(seen, 'scan-results').isVisible());
+  await part(seen, 'failure-restart').click();
+  await seen.page.waitForFunction(() => !document.querySelector('[data-testid="scan-run"]').disabled, null, { timeout: 60_000 });
+  await part(seen, 'scan-run').click();
+  await isOver(seen, 'scan-run');
+  await seen.close();
+});
+
+test('hostile and old links are refused in words', async () => {
+  for (const fragment of ['#run=1.!!!', '#run=99.e30', '#run=1.e30', `#run=1.${'A'.repeat(9000)}`]) {
+    const seen = await visit(browsers.cpu, server.url + fragment);
+    await part(seen, 'link-error').waitFor();
+    assert.ok((await text(seen, 'link-error')).length > 20);
+    await part(seen, 'link-dismiss').click();
+    await modelIsReady(seen);
+    await seen.close();
+  }
+});

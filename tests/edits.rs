@@ -1,0 +1,152 @@
+//! Ablations: what they change, and that undoing them leaves no trace.
+
+use burn::tensor::Tensor;
+use linchpin::model::probe::{Keep, Kept, Probe};
+use linchpin::model::{Model, Positions};
+use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Site, WeightEdit};
+
+use crate::support::{FIXTURES, model};
+
+const IDS: [u32; 6] = [1, 17, 42, 9, 250, 3];
+
+fn logits(model: &Model, ablation: &Ablation) -> Vec<f32> {
+    values(model.forward(&IDS, None, Positions::All, &mut Probe::with_interventions(&ablation.interventions)))
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+fn edits(targets: &[(EditTarget, f32)]) -> Ablation {
+    let weight_edits = targets.iter().map(|(target, scale)| WeightEdit { target: *target, scale: *scale }).collect();
+    Ablation { weight_edits, interventions: Vec::new() }
+}
+
+fn some_of_each() -> Ablation {
+    edits(&[
+        (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, 0.0),
+        (EditTarget::Scalar { layer: 0, row: 2, col: 3 }, -1.5),
+        (EditTarget::Row { layer: 0, row: 4 }, 0.25),
+        (EditTarget::Column { layer: 1, col: 30 }, 2.0),
+        (EditTarget::Channel { layer: 0, channel: 7 }, 0.0),
+    ])
+}
+
+#[test]
+fn undo_is_exact_to_the_bit_and_the_intact_model_never_changes() {
+    for name in FIXTURES {
+        let intact = model(name);
+        let before = logits(&intact, &Ablation::default());
+        let ablated = intact.with_ablation(&some_of_each()).unwrap();
+        assert_ne!(logits(&ablated, &Ablation::default()), before, "{name}: the edits did something");
+        assert_eq!(logits(&intact, &Ablation::default()), before, "{name}: beside the edited model");
+        drop(ablated);
+        assert_eq!(logits(&intact, &Ablation::default()), before, "{name}: after it");
+    }
+}
+
+#[test]
+fn edits_that_change_nothing_leave_the_bits_alone() {
+    for name in FIXTURES {
+        let intact = model(name);
+        let before = logits(&intact, &Ablation::default());
+        let same = intact.with_ablation(&edits(&[(EditTarget::Row { layer: 0, row: 1 }, 1.0), (EditTarget::Channel { layer: 1, channel: 2 }, 1.0)]));
+        assert_eq!(logits(&same.unwrap(), &Ablation::default()), before, "{name}");
+        let mut probe = Probe::empty().capturing(&[Site::DownProjInput], Keep::Everything);
+        assert_eq!(values(intact.forward(&IDS, None, Positions::All, &mut probe)), before, "{name}: a capture only reads");
+    }
+}
+
+/// A scalar, a row and a column in coordinates `[out, in]`, also where the checkpoint stores `[in, out]`.
+#[test]
+fn an_edit_changes_exactly_the_weights_it_names() {
+    for name in ["llama", "gpt2"] {
+        let intact = model(name);
+        let [rows, cols] = intact.layers[1].mlp.down_proj.shape();
+        let matrix = |model: &Model| -> Vec<f32> {
+            let of = |row, col| values(model.down_proj_scalar(1, row, col))[0];
+            (0..rows).flat_map(|row| (0..cols).map(move |col| of(row, col))).collect()
+        };
+        let before = matrix(&intact);
+        type Hits = fn(usize, usize) -> bool;
+        let cases: [(EditTarget, Hits); 3] = [
+            (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, |row, col| (row, col) == (5, 17)),
+            (EditTarget::Row { layer: 1, row: 5 }, |row, _| row == 5),
+            (EditTarget::Column { layer: 1, col: 17 }, |_, col| col == 17),
+        ];
+        for (target, hits) in cases {
+            let after = matrix(&intact.with_ablation(&edits(&[(target, 0.5)])).unwrap());
+            for (index, (before, after)) in before.iter().zip(&after).enumerate() {
+                let (row, col) = (index / cols, index % cols);
+                let expected = if hits(row, col) { 0.5 * before } else { *before };
+                assert_eq!(*after, expected, "{name}, {target}: [{row}, {col}]");
+            }
+        }
+    }
+}
+
+#[test]
+fn removing_a_channel_is_zeroing_its_activation() {
+    for name in FIXTURES {
+        let intact = model(name);
+        let channel = 11;
+        let removed = intact.with_ablation(&edits(&[(EditTarget::Channel { layer: 1, channel }, 0.0)])).unwrap();
+        let zero = |token| Intervention { site: Site::DownProjInput, layer: 1, token, channel, action: Action::Set(0.0) };
+        let zeroed = Ablation { weight_edits: Vec::new(), interventions: (0..IDS.len()).map(zero).collect() };
+        let (a, b) = (logits(&removed, &Ablation::default()), logits(&intact, &zeroed));
+        for (a, b) in a.iter().zip(&b) {
+            assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{name}: {a} is not {b}");
+        }
+        let mut probe = Probe::empty().capturing(&[Site::DownProjInput], Keep::Everything);
+        removed.forward(&IDS, None, Positions::Last, &mut probe);
+        let Kept::Everything(u) = probe.captured[1].kept.clone() else { panic!("everything was asked for") };
+        let seq = IDS.len();
+        assert_eq!(values(u.slice([0..seq, channel..channel + 1])), vec![0.0; seq], "{name}: gate, up and bias are gone too");
+    }
+}
+
+#[test]
+fn a_capture_shows_what_an_intervention_left() {
+    let model = model("llama");
+    let set = [Intervention { site: Site::DownProjOutput, layer: 1, token: 2, channel: 5, action: Action::Set(123.0) }];
+    let mut probe = Probe::with_interventions(&set).capturing(&[Site::DownProjOutput], Keep::Peaks);
+    model.forward(&IDS, None, Positions::Last, &mut probe);
+    let Kept::Peaks { values: peaks, channels } = probe.captured[1].kept.clone() else { panic!("peaks were asked for") };
+    assert_eq!(values(peaks)[2], 123.0);
+    assert_eq!(channels.into_data().convert::<i64>().try_into_vec::<i64>().unwrap()[2], 5);
+}
+
+#[test]
+fn an_intervention_names_a_place_in_the_whole_sequence() {
+    let model = model("qwen3");
+    let at = Ablation {
+        weight_edits: Vec::new(),
+        interventions: vec![Intervention { site: Site::ResidPost, layer: 0, token: 4, channel: 3, action: Action::Scale(-2.0) }],
+    };
+    let whole = logits(&model, &at);
+    let mut cache = linchpin::model::KvCache::default();
+    let mut last = Vec::new();
+    for chunk in [&IDS[..3], &IDS[3..4], &IDS[4..]] {
+        last = values(model.forward(chunk, Some(&mut cache), Positions::Last, &mut Probe::with_interventions(&at.interventions)));
+    }
+    for (a, b) in last.iter().zip(&whole[whole.len() - last.len()..]) {
+        assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a} is not {b}");
+    }
+}
+
+#[test]
+fn edits_outside_the_model_are_refused() {
+    let model = model("llama");
+    for (target, what) in [
+        (EditTarget::Scalar { layer: 3, row: 0, col: 0 }, "layer is 3"),
+        (EditTarget::Scalar { layer: 0, row: 32, col: 0 }, "row is 32"),
+        (EditTarget::Scalar { layer: 0, row: 0, col: 64 }, "column is 64"),
+        (EditTarget::Channel { layer: 0, channel: usize::MAX }, "channel is"),
+    ] {
+        let error = model.with_ablation(&edits(&[(target, 0.0)])).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+    for scale in [f32::NAN, f32::INFINITY, 3.5, -4.0] {
+        assert!(model.with_ablation(&edits(&[(EditTarget::Row { layer: 0, row: 0 }, scale)])).is_err(), "{scale}");
+    }
+}

@@ -1,0 +1,96 @@
+//! Every family against Hugging Face transformers, on golden values (tests/fixtures/README.md).
+
+use linchpin::protocol::{Event, Request};
+use linchpin::terms::{Ablation, EditTarget, Pane, WeightEdit};
+
+use crate::support::{FIXTURES, Session, bundled, file, fixture};
+use crate::the_event;
+
+/// f32 against f32: what is left is the order of sums (tests/fixtures/README.md).
+const TOLERANCE: f32 = 1e-4;
+
+#[test]
+fn every_family_computes_what_transformers_computes() {
+    let mut far = Vec::new();
+    for name in FIXTURES {
+        let mut session = Session::with_model(&fixture(name));
+        let golden = file(&fixture(name).join("golden.safetensors"));
+        let compared = the_event!(session.ask(Request::Verify { golden }).unwrap(), Event::Verified { compared } => compared);
+        let n_layers = compared.iter().filter(|error| error.name.starts_with("grad_down_proj_input.")).count();
+        assert!(n_layers >= 2, "{name}: gradients of {n_layers} layers only");
+        // Per layer: four sites and a gradient. And logits, loss, logits through the cache, greedy ids.
+        assert_eq!(compared.len(), 5 * n_layers + 4, "{name}: {compared:?}");
+        far.extend(compared.into_iter().filter(|error| error.relative.is_nan() || error.relative > TOLERANCE).map(|error| (name, error)));
+    }
+    assert!(far.is_empty(), "further off than {TOLERANCE}: {far:#?}");
+}
+
+/// `tests/golden/linchpin.json`, made by `linchpin.py` beside it.
+fn golden(id: &str) -> serde_json::Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/linchpin.json");
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    json["models"][id].clone()
+}
+
+#[test]
+fn the_bundled_models_write_what_transformers_writes() {
+    for id in ["linchpin-13m", "linchpin-11m-twin"] {
+        let golden = golden(id);
+        let mut session = Session::with_model(&bundled(id));
+        let greedy = golden["greedy_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect::<Vec<_>>();
+        let sampling = linchpin::terms::Sampling { temperature: 0.0, max_new_tokens: greedy.len(), ..Default::default() };
+        let prompt = "It was a dark evening, and the old man".to_owned();
+        let record = the_event!(session.ask(Request::Generate { prompt, sampling }).unwrap(), Event::Generated(record) => record);
+        assert_eq!(record.intact.token_ids, greedy, "{id}");
+        assert_eq!(record.intact.token_ids, record.ablated.token_ids, "{id}: nothing was ablated");
+        assert_eq!(record.intact.text, golden["greedy_text"].as_str().unwrap(), "{id}");
+    }
+}
+
+#[test]
+fn removing_the_scalar_or_its_channel_costs_what_transformers_says() {
+    for id in ["linchpin-13m", "linchpin-11m-twin"] {
+        let golden = golden(id);
+        let number = |path: &str| golden.pointer(path).and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{path} of {id}"));
+        let [layer, row, col] = ["layer", "row", "col"].map(|key| number(&format!("/scalar/{key}")) as usize);
+        let mut session = Session::with_model(&bundled(id));
+        let targets = [
+            ("/held_out/loss_scalar_zeroed", EditTarget::Scalar { layer, row, col }),
+            ("/held_out/loss_channel_zeroed", EditTarget::Channel { layer, channel: col }),
+            ("/held_out/loss_channel_zeroed", EditTarget::Column { layer, col }),
+        ];
+        for (path, target) in targets {
+            let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], interventions: Vec::new() };
+            session.ask(Request::Apply { ablation }).unwrap();
+            let events = session.ask(Request::Evaluate).unwrap();
+            for (pane, path) in [(Pane::Intact, "/held_out/loss_intact"), (Pane::Ablated, path)] {
+                let found = events.iter().find_map(|event| match event {
+                    Event::Evaluated { pane: of, evaluation } if *of == pane => Some(evaluation),
+                    _ => None,
+                });
+                let ours = found.unwrap();
+                assert_eq!(ours.n_tokens as f64, number("/held_out/n_predicted"));
+                assert!((f64::from(ours.loss_nats) - number(path)).abs() < 1e-3, "{id}, {target}: {} is not {}", ours.loss_nats, number(path));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bundled_models_have_the_spikes_that_transformers_sees() {
+    for id in ["linchpin-13m", "linchpin-11m-twin"] {
+        let golden = golden(id);
+        let mut session = Session::with_model(&bundled(id));
+        let prompt = "It was a dark evening, and the old man".to_owned();
+        let scan = the_event!(session.ask(Request::Scan { prompt }).unwrap(), Event::Scanned(scan) => scan);
+        for (site, ours) in [("input", &scan.inputs), ("output", &scan.outputs)] {
+            let expected = golden["spikes"][site].as_array().unwrap();
+            assert_eq!(ours.len(), expected.len());
+            for (ours, expected) in ours.iter().zip(expected) {
+                let value = expected["value"].as_f64().unwrap();
+                assert!((f64::from(ours.value) - value).abs() <= 1e-3 * value.abs(), "{id} {site}: {ours:?} is not {expected}");
+                assert_eq!((ours.token as u64, ours.channel as u64), (expected["token"].as_u64().unwrap(), expected["channel"].as_u64().unwrap()));
+            }
+        }
+    }
+}

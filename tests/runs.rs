@@ -1,0 +1,70 @@
+//! Whole runs: both panes, repeatability, and stopping.
+
+use linchpin::protocol::{Event, Request};
+use linchpin::terms::{Ablation, Finish, Pane, RunRecord, Sampling, WeightCoord, outcome_digest};
+
+use crate::support::{Session, fixture};
+use crate::the_event;
+
+fn sampling(temperature: f32, max_new_tokens: usize) -> Sampling {
+    Sampling { temperature, top_k: 0, top_p: 1.0, seed: 5, max_new_tokens }
+}
+
+fn run(session: &mut Session, sampling: Sampling) -> (Vec<Event>, RunRecord) {
+    let events = session.ask(Request::Generate { prompt: "the old man".into(), sampling }).unwrap();
+    let record = the_event!(events.clone(), Event::Generated(record) => record);
+    (events, record)
+}
+
+#[test]
+fn a_run_repeats_itself_and_its_events_add_up_to_its_record() {
+    let mut session = Session::with_model(&fixture("llama"));
+    session.ask(Request::Apply { ablation: Ablation::zeroing([WeightCoord { layer: 1, row: 5, col: 17 }]) }).unwrap();
+    let (events, first) = run(&mut session, sampling(1.0, 24));
+    let (_, second) = run(&mut session, sampling(1.0, 24));
+    assert_eq!((&first.intact.token_ids, &first.ablated.token_ids), (&second.intact.token_ids, &second.ablated.token_ids));
+    assert_eq!(first.digest, second.digest);
+    assert_eq!(first.digest, outcome_digest(&first.intact.token_ids, &first.ablated.token_ids));
+    assert_ne!(first.intact.token_ids, first.ablated.token_ids);
+    assert_eq!(first.intact.finish, Finish::Length);
+    for (pane, generated) in [(Pane::Intact, &first.intact), (Pane::Ablated, &first.ablated)] {
+        let ids = events.iter().filter_map(|event| match event {
+            Event::Token { pane: of, token_id, .. } if *of == pane => Some(*token_id),
+            _ => None,
+        });
+        assert_eq!(ids.collect::<Vec<_>>(), generated.token_ids);
+    }
+}
+
+#[test]
+fn another_seed_writes_another_text() {
+    let mut session = Session::with_model(&fixture("qwen2"));
+    let (_, first) = run(&mut session, sampling(1.0, 24));
+    let (_, second) = run(&mut session, Sampling { seed: 6, ..sampling(1.0, 24) });
+    assert_ne!(first.intact.token_ids, second.intact.token_ids);
+    assert_eq!(first.intact.token_ids, first.ablated.token_ids, "nothing is ablated");
+}
+
+#[test]
+fn the_end_of_the_context_ends_a_run() {
+    let mut session = Session::with_model(&fixture("gpt2-hub"));
+    let (_, record) = run(&mut session, sampling(1.0, 512));
+    assert!(matches!(record.intact.finish, Finish::Context | Finish::Eos), "{:?}", record.intact.finish);
+}
+
+#[test]
+fn a_stop_keeps_what_was_written() {
+    let control = linchpin::engine::control::Control::silent();
+    control.request_stop();
+    assert!(pollster::block_on(control.checkpoint()).is_err());
+    control.clear_stop();
+    assert!(pollster::block_on(control.checkpoint()).is_ok());
+}
+
+#[test]
+fn an_apply_is_faster_than_a_frame() {
+    let mut session = Session::with_model(&crate::support::bundled("linchpin-13m"));
+    let ablation = Ablation::zeroing([WeightCoord { layer: 2, row: 12, col: 86 }]);
+    let events = session.ask(Request::Apply { ablation: ablation.clone() }).unwrap();
+    assert_eq!(the_event!(events, Event::Applied { ablation, .. } => ablation), ablation);
+}

@@ -1,0 +1,87 @@
+//! What several test modules need.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use linchpin::engine::Engine;
+use linchpin::engine::control::Control;
+use linchpin::model::Model;
+use linchpin::model::config::ModelConfig;
+use linchpin::platform::Files;
+use linchpin::protocol::{BackendChoice, Event, Failure, ModelFile, Request};
+use linchpin::weights::load::load_weights;
+
+/// Every fixture with golden values, one of each family and more.
+pub const FIXTURES: [&str; 7] = ["llama", "llama3", "mistral", "qwen2", "qwen3", "gpt2", "gpt2-hub"];
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+pub fn bundled(id: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("public/models").join(id)
+}
+
+/// The files of a folder under their names.
+pub fn files_in(dir: &Path) -> Vec<ModelFile> {
+    let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let path = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path();
+    entries.map(path).map(|path| file(&path)).collect()
+}
+
+pub fn file(path: &Path) -> ModelFile {
+    ModelFile { name: path.file_name().unwrap().to_string_lossy().into(), url: path.display().to_string() }
+}
+
+/// A model on the CPU, without an engine around it.
+pub fn model(name: &str) -> Model {
+    let config = ModelConfig::from_json(&std::fs::read(fixture(name).join("config.json")).unwrap()).unwrap();
+    let files = Files::new(files_in(&fixture(name)));
+    pollster::block_on(load_weights(&files, &config, &burn::tensor::Device::flex(), &Control::silent())).unwrap().model
+}
+
+/// An engine and the events it sent.
+pub struct Session {
+    engine: Engine,
+    pub control: Control,
+    events: Rc<RefCell<Vec<Event>>>,
+}
+
+impl Session {
+    pub fn new() -> Self {
+        let events = Rc::new(RefCell::new(Vec::new()));
+        let basket = events.clone();
+        let control = Control::new(move |event| basket.borrow_mut().push(event));
+        Self { engine: Engine::new(control.clone()), control, events }
+    }
+
+    pub fn with_model(dir: &Path) -> Self {
+        let mut session = Self::new();
+        session.load(files_in(dir)).unwrap_or_else(|failure| panic!("{}: {failure:?}", dir.display()));
+        session
+    }
+
+    pub fn load(&mut self, files: Vec<ModelFile>) -> Result<Vec<Event>, Failure> {
+        self.ask(Request::Load { id: "test".into(), files, backend: BackendChoice::Cpu })
+    }
+
+    /// The events that answered a request; the last one says that it is over.
+    pub fn ask(&mut self, request: Request) -> Result<Vec<Event>, Failure> {
+        pollster::block_on(self.engine.handle(request));
+        let events = self.events.take();
+        match events.last().expect("an answer") {
+            Event::Failed(failure) => Err(failure.clone()),
+            Event::Done | Event::Stopped => Ok(events),
+            other => panic!("a request ended with {other:?}"),
+        }
+    }
+}
+
+/// The one event of a kind.
+#[macro_export]
+macro_rules! the_event {
+    ($events:expr, $pattern:pat => $value:expr) => {
+        $events.into_iter().find_map(|event| if let $pattern = event { Some($value) } else { None }).expect("the event")
+    };
+}
