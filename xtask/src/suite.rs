@@ -12,6 +12,9 @@ use crate::{deps, env, process, setup, size, tidy, wasm, web};
 /// The features that are checked together: everything but CUDA, which wants a toolkit of its own.
 const LINTED_FEATURES: &str = "ui,worker,cli";
 
+/// A page that hangs fails its test: ten minutes, for two cores that compute a GPU.
+const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=600000";
+
 #[derive(Clone, Copy, Default)]
 struct Counts {
     passed: usize,
@@ -172,8 +175,13 @@ fn browser_tests(dist: &Path) -> Result<Counts, (Counts, String)> {
     let xtask = std::env::current_exe()
         .map_err(|why| not_run(format!("cannot find this program: {why}")))?;
     let mut node: Command = env::command("node");
-    node.args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
-        .args(tests);
+    node.args([
+        "--test",
+        "--test-reporter=spec",
+        "--test-concurrency=1",
+        BROWSER_TEST_TIMEOUT,
+    ])
+    .args(tests);
     node.env("LINCHPIN_DIST", dist)
         .env("LINCHPIN_XTASK", xtask)
         .env("CHROME", browser);

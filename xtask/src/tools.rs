@@ -10,7 +10,7 @@ const WASM_BINDGEN: Tool = Tool {
     crate_name: "wasm-bindgen-cli",
     program: "wasm-bindgen",
     version: "0.2.130",
-    arguments: &["--bin", "wasm-bindgen"],
+    arguments: &["--bin", "wasm-bindgen", "--no-default-features"],
     // It walks through megabytes of WebAssembly: unoptimised it would take longer to run than it saves to build.
     opt_level: "1",
 };
