@@ -44,7 +44,6 @@ pub fn model(name: &str) -> Model {
 /// An engine and the events it sent.
 pub struct Session {
     engine: Engine,
-    pub control: Control,
     events: Rc<RefCell<Vec<Event>>>,
 }
 
@@ -53,7 +52,7 @@ impl Session {
         let events = Rc::new(RefCell::new(Vec::new()));
         let basket = events.clone();
         let control = Control::new(move |event| basket.borrow_mut().push(event));
-        Self { engine: Engine::new(control.clone()), control, events }
+        Self { engine: Engine::new(control), events }
     }
 
     pub fn with_model(dir: &Path) -> Self {

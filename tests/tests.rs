@@ -1,8 +1,10 @@
 //! One binary for all integration tests, so that Burn is linked once.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
 mod edits;
 mod gradient;
+mod recorded;
 mod reference;
 mod runs;
 mod safetensors;

@@ -3,8 +3,11 @@
 //! A spike is no proof (Qwen2.5-0.5B has one whose row explains .998 of it and does nothing), so every candidate is
 //! zeroed alone, all of them are zeroed jointly, and beside them: random scalars of the same matrix, and the model's
 //! largest scalars by magnitude with the candidates kept (the paper's "Prune Non-SW", scaled to the model's size, and
-//! a harsher one). The candidate's whole feed-forward channel is removed too: where that is critical and the scalar is
-//! not, the model has a critical channel without a super weight.
+//! a harsher one). The candidate's whole feed-forward channel is removed too.
+//!
+//! Only a scalar that does it alone is called a super weight. Where several are critical together and none is alone
+//! (Llama-3.2-1B, Phi-3, and the bundled twin: two scalars of one column, each harmless while the other stands), the
+//! verdict says so.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -25,6 +28,9 @@ pub const MIN_TIMES_CONTROL: f32 = 10.0;
 const N_RANDOM: usize = 3;
 /// The paper zeroes 7,000 scalars of 6.7 billion.
 const PAPER_SHARE: f64 = 7000.0 / 6.7e9;
+
+/// The harsher control, in a model of any size.
+const N_LARGEST_HARSH: usize = 1000;
 
 /// One experiment: its name, and the model to measure.
 struct Arm {
@@ -94,7 +100,7 @@ impl Experiment<'_> {
         }
         for n in self.largest_counts() {
             let scalars = self.largest_but(candidates, n);
-            let label = format!("the {} largest |w| of the model", scalars.len());
+            let label = format!("the {} largest |w|", scalars.len());
             arms.push(arm(ArmKind::LargestWeights, label, None, scalars.len(), self.model.with_zeroed(&scalars)));
         }
         let mut channels = candidates.iter().map(|at| (at.layer, at.col)).collect::<Vec<_>>();
@@ -124,7 +130,7 @@ impl Experiment<'_> {
     /// The paper's share of this model's scalars, and many more.
     fn largest_counts(&self) -> Vec<usize> {
         let share = (self.num_parameters as f64 * PAPER_SHARE).round().max(1.0) as usize;
-        let mut counts = vec![share.min(self.largest.len()), self.largest.len()];
+        let mut counts = vec![share, N_LARGEST_HARSH.max(share)];
         counts.dedup();
         counts
     }
@@ -139,22 +145,28 @@ impl Experiment<'_> {
 }
 
 fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
-    let delta = |wanted: &dyn Fn(&ConfirmArm) -> bool| arms.iter().filter(|arm| wanted(arm)).map(|arm| arm.delta_nats).fold(0.0_f32, f32::max);
-    let alone = delta(&|arm| arm.kind == ArmKind::Candidate && arm.at == Some(at));
-    let random = arms.iter().filter(|arm| arm.kind == ArmKind::RandomScalar && arm.at == Some(at)).map(|arm| arm.delta_nats.abs()).fold(0.0_f32, f32::max);
-    let passes = |delta: f32| delta >= MIN_DELTA_NATS && delta >= MIN_TIMES_CONTROL * random;
-    let nobody_alone = !arms.iter().any(|arm| arm.kind == ArmKind::Candidate && passes(arm.delta_nats));
-    let jointly = delta(&|arm| arm.kind == ArmKind::Jointly);
-    let channel = delta(&|arm| arm.kind == ArmKind::Channel && arm.at == Some(at));
-    let figures = format!("zeroing it raises the held-out loss by {alone:.3} nats, random scalars of the same matrix change it by at most {random:.4}");
-    let (confirmed, because) = if passes(alone) {
-        (true, format!("a super weight: {figures}"))
-    } else if nobody_alone && passes(jointly) {
-        (true, format!("a super weight together with the others only: alone {alone:.3} nats, jointly {jointly:.3}"))
-    } else if passes(channel) {
-        (false, format!("not a super weight: {figures}. But its whole channel is critical: removing it costs {channel:.3} nats"))
-    } else {
-        (false, format!("not a super weight: {figures}"))
+    let worst = |kind: ArmKind, at: Option<WeightCoord>| {
+        let deltas = arms.iter().filter(|arm| arm.kind == kind && arm.at == at).map(|arm| arm.delta_nats);
+        deltas.max_by(|a, b| a.abs().total_cmp(&b.abs()))
     };
+    let alone = worst(ArmKind::Candidate, Some(at)).unwrap_or(0.0);
+    let random = worst(ArmKind::RandomScalar, Some(at)).unwrap_or(0.0).abs();
+    let passes = |delta: f32| delta >= MIN_DELTA_NATS && delta >= MIN_TIMES_CONTROL * random;
+    let confirmed = passes(alone);
+    let mut because =
+        format!("Zeroing it changes the held-out loss by {alone:+.3} nats; random scalars of the same matrix by at most {random:.4}.");
+    if !confirmed {
+        if let Some(jointly) = worst(ArmKind::Jointly, None).filter(|delta| passes(*delta) && nobody_alone(arms)) {
+            because += &format!(" But all candidates together cost {jointly:+.3} nats: they stand in for one another.");
+        }
+        if let Some(channel) = worst(ArmKind::Channel, Some(at)).filter(|delta| passes(*delta)) {
+            because += &format!(" And its whole channel is critical: removing that costs {channel:+.3} nats.");
+        }
+    }
     Verdict { at, confirmed, because }
+}
+
+/// Whether no candidate does it by itself; otherwise what they do together says nothing of the others.
+fn nobody_alone(arms: &[ConfirmArm]) -> bool {
+    !arms.iter().any(|arm| arm.kind == ArmKind::Candidate && arm.delta_nats >= MIN_DELTA_NATS)
 }

@@ -1,7 +1,7 @@
 //! The engine's Web Worker: messages in, messages out, one request at a time.
-#![cfg_attr(not(target_family = "wasm"), allow(unused))]
 
 #[cfg(target_family = "wasm")]
+#[allow(unsafe_code, reason = "the linker's own constructor function, called once")]
 mod worker {
     use std::cell::{Cell, RefCell};
     use std::collections::VecDeque;

@@ -56,7 +56,8 @@ pub async fn self_check(model: &Model, reference: &[u8]) -> Result<(), EngineErr
     });
     let last = rows.last().copied().unwrap_or_default();
     let scale = reference.last_logits.iter().map(|(_, value)| value.abs()).fold(1.0, f32::max);
-    let far = reference.last_logits.iter().find(|(id, value)| last.get(*id).is_none_or(|got| !((got - value).abs() <= LOGIT_TOLERANCE * scale)));
+    let is_near = |got: &f32, value: f32| (got - value).abs() <= LOGIT_TOLERANCE * scale;
+    let far = reference.last_logits.iter().find(|(id, value)| !last.get(*id).is_some_and(|got| is_near(got, *value)));
     match (wrong, far) {
         (None, None) => Ok(()),
         (Some(position), _) => Err(EngineError::Gpu { why: format!("the self-check found another likeliest token at position {position}") }),

@@ -24,8 +24,8 @@ const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Bytes read, hashed and converted between two looks at the stop flag.
 const SLAB_BYTES: usize = 4 << 20;
-/// How many of the largest scalars are remembered for the controls.
-pub const N_LARGEST: usize = 1000;
+/// How many of the largest scalars are remembered for the controls: 1,000, and as many more as there may be candidates.
+const N_LARGEST: usize = 1024;
 
 /// A model and what was learned about its weights while they streamed by.
 #[derive(Debug)]

@@ -1,0 +1,22 @@
+//! The recorded story that the page opens with: still what the engine computes.
+
+use linchpin::protocol::{Event, Export, Request};
+
+use crate::support::{Session, bundled};
+use crate::the_event;
+
+#[test]
+fn the_recorded_story_is_what_the_engine_writes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/public/recorded/linchpin-13m.json");
+    let recorded: Export = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let run = recorded.run.expect("a run");
+    let mut session = Session::with_model(&bundled("linchpin-13m"));
+    session.ask(Request::Apply { ablation: run.setup.ablation.clone() }).unwrap();
+    let request = Request::Generate { prompt: run.setup.prompt.clone(), sampling: run.setup.sampling };
+    let again = the_event!(session.ask(request).unwrap(), Event::Generated(record) => record);
+    assert_eq!(again.digest, run.digest, "record it again: README.md, \"The recorded story\"");
+    assert_eq!(again.setup.model.revision, recorded.model.revision);
+    assert_eq!((again.intact.text, again.ablated.text), (run.intact.text, run.ablated.text));
+    let [(_, intact), (_, ablated)] = &recorded.evaluations[..] else { panic!("two evaluations") };
+    assert!(ablated.perplexity > 5.0 * intact.perplexity);
+}
