@@ -50,6 +50,9 @@ pub enum Request {
     Confirm { candidates: Vec<WeightCoord>, seed: u64 },
     /// Set the ablation of the right-hand pane; checked against the model, applied to resident weights.
     Apply { ablation: Ablation },
+    /// Use another text for `Confirm` and `Evaluate` from now on: passages between empty lines, each cut to
+    /// `max_tokens`. `name` is printed with every figure.
+    UseText { name: String, text: String, max_tokens: usize },
     /// Held-out loss of the intact model and of the one with the applied ablation.
     Evaluate,
     /// Both panes from the same prompt and seed, with the applied ablation on the right.

@@ -53,7 +53,7 @@ fn the_end_of_the_context_ends_a_run() {
 }
 
 #[test]
-fn a_stop_keeps_what_was_written() {
+fn a_stop_ends_the_next_checkpoint_until_it_is_cleared() {
     let control = linchpin::engine::control::Control::silent();
     control.request_stop();
     assert!(pollster::block_on(control.checkpoint()).is_err());
@@ -62,7 +62,7 @@ fn a_stop_keeps_what_was_written() {
 }
 
 #[test]
-fn an_apply_is_faster_than_a_frame() {
+fn an_applied_ablation_is_told_back() {
     let mut session = Session::with_model(&crate::support::bundled("linchpin-13m"));
     let ablation = Ablation::zeroing([WeightCoord { layer: 2, row: 12, col: 86 }]);
     let events = session.ask(Request::Apply { ablation: ablation.clone() }).unwrap();

@@ -12,8 +12,8 @@ use crate::tokenizer::Tokenizer;
 
 /// The bundled passages (public/held-out.md says where they are from); none was seen in training.
 const HELD_OUT: &str = include_str!("../../public/held-out.txt");
-/// Printed beside every figure. Perplexities of different conventions do not compare.
-pub const CONVENTION: &str = "held-out passages 1, each on its own, first 128 tokens";
+/// Perplexities of different texts or cuts do not compare, so both are named beside every figure.
+const HELD_OUT_NAME: &str = "held-out passages 1";
 const MAX_TOKENS: usize = 128;
 
 /// Passages as token ids, and the vocabulary's stopwords: what an evaluation needs beside the model.
@@ -21,25 +21,39 @@ const MAX_TOKENS: usize = 128;
 pub struct HeldOut {
     pub passages: Vec<Vec<u32>>,
     pub stopword_ids: Vec<u32>,
+    pub convention: String,
 }
 
 impl HeldOut {
+    /// The bundled text.
+    ///
     /// # Errors
     ///
-    /// If the tokenizer refuses the text.
-    pub fn new(tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
-        let limit = MAX_TOKENS.min(max_position_embeddings);
+    /// Those of [`Self::of`].
+    pub fn bundled(tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
+        Self::of(HELD_OUT_NAME, HELD_OUT, MAX_TOKENS, tokenizer, max_position_embeddings)
+    }
+
+    /// Passages between empty lines, each tokenised on its own and cut to `max_tokens`.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer refuses the text, or there is nothing to predict in it.
+    pub fn of(name: &str, text: &str, max_tokens: usize, tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
+        let limit = max_tokens.min(max_position_embeddings);
         let encode = |passage: &str| -> Result<Vec<u32>, EngineError> {
             let mut ids = tokenizer.encode(passage)?;
             ids.truncate(limit);
             Ok(ids)
         };
-        let passages = HELD_OUT.split("\n\n").map(str::trim).filter(|passage| !passage.is_empty());
-        let passages = passages.map(encode).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            passages: passages.into_iter().filter(|ids| ids.len() >= 2).collect(),
-            stopword_ids: super::stopwords::token_ids(tokenizer),
-        })
+        let passages = text.split("\n\n").map(str::trim).filter(|passage| !passage.is_empty());
+        let mut passages = passages.map(encode).collect::<Result<Vec<_>, _>>()?;
+        passages.retain(|ids| ids.len() >= 2);
+        if passages.is_empty() {
+            return Err(EngineError::EmptyText);
+        }
+        let convention = format!("{name}, each passage on its own, first {limit} tokens");
+        Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
     }
 
     /// Predicted positions.
@@ -82,7 +96,7 @@ pub async fn evaluate(
         perplexity: loss_nats.exp(),
         stopword_mass: (stopwords / n_tokens.max(1) as f64) as f32,
         n_tokens,
-        convention: CONVENTION.into(),
+        convention: text.convention.clone(),
     })
 }
 

@@ -18,6 +18,12 @@ pub struct Args {
     /// Where to compute.
     #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
+    /// Measure loss on this text instead of the bundled one: passages between empty lines.
+    #[arg(long, global = true)]
+    pub text: Option<PathBuf>,
+    /// Tokens of each passage of --text.
+    #[arg(long, global = true, default_value_t = 128)]
+    pub max_tokens: usize,
     /// Print one JSON document (docs/export.md) and nothing else.
     #[arg(long, global = true)]
     pub json: bool,

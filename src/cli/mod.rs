@@ -67,6 +67,11 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
     let events = session.ask(Request::Load { id, files, backend: args.device.into() }).await?;
     let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
     let info = info.context("the engine loaded nothing")?;
+    if let Some(path) = &args.text {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the text {}", path.display()))?;
+        let name = path.file_name().map_or_else(|| "text".into(), |name| name.to_string_lossy().into_owned());
+        session.ask(Request::UseText { name, text, max_tokens: args.max_tokens }).await?;
+    }
     let mut export = Export::new(info.model.clone());
     let is_positive = execute(&mut session, &args.command, &info, &mut export).await?;
     export.info = Some(info);

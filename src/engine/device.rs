@@ -32,11 +32,16 @@ impl Devices {
             BackendChoice::Cpu => Ok(cpu("asked for".into())),
             BackendChoice::Cuda => cuda(),
             BackendChoice::Gpu => self.gpu(needed).await,
-            BackendChoice::Auto => match self.gpu(needed).await {
-                Ok(chosen) => Ok(chosen),
-                Err(why) => Ok(cpu(why.to_string())),
-            },
+            BackendChoice::Auto => Ok(match self.gpu(needed).await {
+                Ok(_) if self.is_software() => cpu("the only GPU is made of software, which is slower".into()),
+                Ok(chosen) => chosen,
+                Err(why) => cpu(why.to_string()),
+            }),
         }
+    }
+
+    fn is_software(&self) -> bool {
+        self.gpu.as_ref().is_some_and(|gpu| gpu.as_ref().is_ok_and(|gpu| gpu.is_software))
     }
 
     async fn gpu(&mut self, needed: u64) -> Result<Chosen, EngineError> {

@@ -16,6 +16,8 @@ pub enum EngineError {
     NotLoaded,
     #[error("the prompt is empty")]
     EmptyPrompt,
+    #[error("the text has no passage of two tokens")]
+    EmptyText,
     #[error("the prompt is {got} tokens long, and the model's context ends at {limit}")]
     PromptTooLong { got: usize, limit: usize },
     #[error("{key} is {got}, expected {expected}")]

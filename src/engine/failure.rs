@@ -11,6 +11,7 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         EngineError::Stopped => (FailureKind::Input, "Stopped", "Start again whenever you like."),
         EngineError::NotLoaded => (FailureKind::Input, "There is no model yet", "Load a model first."),
         EngineError::EmptyPrompt => (FailureKind::Input, "There is nothing to read", "Type a few words into the prompt."),
+        EngineError::EmptyText => (FailureKind::Input, "There is nothing to measure on", "Choose a longer text."),
         EngineError::PromptTooLong { .. } => (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text."),
         EngineError::Setting { .. } => (FailureKind::Input, "A setting is out of range", "Change it and try again."),
         EngineError::Model(error) => of_model(error),

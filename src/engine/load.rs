@@ -53,7 +53,7 @@ pub(super) async fn load(
         sampling,
     };
     Ok(Loaded {
-        held_out: HeldOut::new(&tokenizer, config.max_position_embeddings)?,
+        held_out: HeldOut::bundled(&tokenizer, config.max_position_embeddings)?,
         ablated: weights.model.clone(),
         intact: weights.model,
         ablation: Ablation::default(),

@@ -76,6 +76,12 @@ impl Engine {
             Request::Scan { prompt } => self.scan(prompt).await,
             Request::Confirm { candidates, seed } => self.confirm(&candidates, seed).await,
             Request::Apply { ablation } => self.apply(ablation),
+            Request::UseText { name, text, max_tokens } => {
+                let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+                loaded.held_out = HeldOut::of(&name, &text, max_tokens, &loaded.tokenizer, loaded.info.max_position_embeddings)?;
+                loaded.intact_evaluation = None;
+                Ok(())
+            }
             Request::Evaluate => self.evaluate().await,
             Request::Generate { prompt, sampling } => {
                 let record = self.model()?.run(&prompt, sampling, &self.control).await?;
@@ -139,7 +145,7 @@ impl Engine {
         self.check_gpu()?;
         self.control.emit(Event::Confirmed(ConfirmReport {
             model: loaded.info.model.clone(),
-            convention: eval::CONVENTION.into(),
+            convention: loaded.held_out.convention.clone(),
             n_tokens: loaded.held_out.n_tokens(),
             arms,
             verdicts,

@@ -37,6 +37,8 @@ pub struct Gpu {
     pub kind: String,
     /// The adapter's name.
     pub name: String,
+    /// A GPU made of software (SwiftShader, llvmpipe): correct, and slower than the CPU backend.
+    pub is_software: bool,
     /// Largest buffer that a shader can be given, bytes.
     pub max_binding_bytes: u64,
     pub health: GpuHealth,
@@ -72,11 +74,13 @@ fn watch(setup: &burn::tensor::wgpu::WgpuSetup) -> GpuHealth {
 fn gpu_of(device: Device, setup: &burn::tensor::wgpu::WgpuSetup, kind: &str) -> Gpu {
     let limits = setup.device.limits();
     let info = setup.adapter.get_info();
+    let is_software = info.device_type == burn::tensor::wgpu::wgpu::DeviceType::Cpu;
     let name = [info.name, info.driver].into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "unnamed adapter".into());
     Gpu {
         device,
         kind: kind.into(),
         name,
+        is_software,
         max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         health: watch(setup),
     }

@@ -163,16 +163,19 @@ pub async fn open_gpu() -> Result<Gpu, String> {
     // wgpu asks for an adapter of its own; the one above only tells that there is one, without a panic if not.
     let (device, setup) = Device::wgpu_options().init_with_setup_async().await.map_err(|error| error.to_string())?;
     let mut gpu = gpu_of(device, &setup, "webgpu");
-    if gpu.name == "unnamed adapter" {
-        gpu.name = adapter_name(&adapter);
+    // wgpu does not pass on what the browser says of its adapter.
+    let info = Reflect::get(&adapter, &"info".into()).unwrap_or(JsValue::UNDEFINED);
+    if let Some(name) = adapter_name(&info) {
+        gpu.name = name;
     }
+    let is_fallback = Reflect::get(&info, &"isFallbackAdapter".into()).is_ok_and(|value| value.is_truthy());
+    gpu.is_software |= is_fallback || gpu.name.contains("swiftshader");
     Ok(gpu)
 }
 
-/// The browser's own description, which wgpu does not pass on.
-fn adapter_name(adapter: &JsValue) -> String {
-    let info = Reflect::get(adapter, &"info".into()).unwrap_or(JsValue::UNDEFINED);
-    let field = |name: &str| Reflect::get(&info, &name.into()).ok().and_then(|value| value.as_string()).filter(|text| !text.is_empty());
+/// The browser's own description of an adapter, as far as it gives one.
+fn adapter_name(info: &JsValue) -> Option<String> {
+    let field = |name: &str| Reflect::get(info, &name.into()).ok().and_then(|value| value.as_string()).filter(|text| !text.is_empty());
     let words = ["vendor", "architecture", "device", "description"].into_iter().filter_map(field).collect::<Vec<_>>();
-    if words.is_empty() { "unnamed adapter".into() } else { words.join(" ") }
+    (!words.is_empty()).then(|| words.join(" "))
 }
