@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::setup::{self, WasmToolchain};
+use crate::toolchain::{self, WasmToolchain};
 use crate::{env, process, size, tools};
 
 /// Everything that a built page depends on.
@@ -49,7 +49,7 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf, String> {
         );
         return Ok(dist);
     }
-    let toolchain = setup::wasm_toolchain()?;
+    let toolchain = toolchain::find_or_install()?;
     tools::wasm_bindgen()?;
     let trunk = tools::trunk()?;
 
