@@ -29,6 +29,12 @@ impl App {
 
     pub fn load_bundled(self, model: &'static CatalogModel) {
         let source = Source { id: model.id.into(), title: model.title.into(), files: model.files(), backend: self.backend.get_untracked() };
+        self.load(source);
+    }
+
+    /// Loads a model in place of whatever the engine does now.
+    pub fn load(self, source: Source) {
+        self.client.stop();
         self.client.ask(|state| state.load(source));
     }
 

@@ -30,7 +30,7 @@ fn Json() -> impl IntoView {
     let save = move |_| {
         let Some(export) = app.state.with_untracked(export) else { return };
         if let Ok(json) = serde_json::to_string(&export) {
-            dom::download(&format!("linchpin-{}.json", export.model.id), "application/json", &json);
+            dom::download(&format!("linchpin-{}.json", export.model.id.trim_start_matches("linchpin-")), "application/json", &json);
         }
     };
     view! {

@@ -183,7 +183,7 @@ fn open_files(app: App, picked: Vec<PickedFile>) -> Result<(), String> {
     let file = |i: usize| picked[i].url().map(|url| ModelFile { name: picked[i].name.clone(), url });
     let files = wanted.into_iter().map(file).collect::<Option<Vec<_>>>().ok_or("This browser could not open the files.")?;
     let source = Source { title: folder.unwrap_or_else(|| "Your model".into()), id, files, backend: app.backend.get_untracked() };
-    app.client.ask(|state| state.load(source));
+    app.load(source);
     Ok(())
 }
 

@@ -108,7 +108,7 @@ fn difference(state: &AppState) -> String {
     let finished = state.intact.done.is_some() && state.ablated.done.is_some();
     match state.first_difference() {
         Some(at) => {
-            let token = |pane: Pane| state.pane(pane).pieces.get(at).map(|piece| format!("“{}”", visible(piece))).unwrap_or_else(|| "its end".into());
+            let token = |pane: Pane| state.pane(pane).pieces.get(at).map(|piece| format!("“{}”", visible(piece.trim_matches(' ')))).unwrap_or_else(|| "its end".into());
             format!("The texts part at new token {}: {} intact, {} with the edits.", at + 1, token(Pane::Intact), token(Pane::Ablated))
         }
         None if finished => "The texts are the same, token for token.".into(),

@@ -105,13 +105,14 @@ impl AppState {
     }
 
     pub fn scan(&mut self) {
+        self.failure = None;
         self.queue.push(Request::Scan { prompt: self.scan_prompt.clone() });
     }
 
     pub fn confirm(&mut self) {
         let Some(scan) = &self.scan else { return };
         let candidates = scan.candidates.iter().map(|candidate| candidate.at).collect();
-        (self.arms, self.confirm) = (Vec::new(), None);
+        (self.arms, self.confirm, self.failure) = (Vec::new(), None, None);
         self.queue.push(Request::Confirm { candidates, seed: self.sampling.seed });
     }
 
@@ -124,6 +125,7 @@ impl AppState {
     }
 
     pub fn generate(&mut self) {
+        self.failure = None;
         self.apply_edits();
         self.queue.push(Request::Generate { prompt: self.prompt.clone(), sampling: self.sampling });
     }
@@ -223,12 +225,25 @@ impl AppState {
             Event::Done | Event::Stopped => self.finished(id),
             Event::Failed(failure) => {
                 self.queue.clear_waiting();
-                self.queue.finish(id);
+                let request = self.queue.finish(id);
+                if failure.kind == FailureKind::Device {
+                    self.disown(request);
+                }
                 self.leave_link_stage();
                 self.progress = None;
                 self.failure = Some(failure);
             }
             // Answers to what only tests and the command ask.
+            _ => {}
+        }
+    }
+
+    /// What a faulty device had computed of a request is no finding, so it is not shown as one.
+    fn disown(&mut self, request: Option<Request>) {
+        match request {
+            Some(Request::Generate { .. }) => (self.intact, self.ablated, self.shown_prompt) = Default::default(),
+            Some(Request::Confirm { .. }) => self.arms.clear(),
+            Some(Request::Evaluate) => (self.intact_evaluation, self.ablated_evaluation) = (None, None),
             _ => {}
         }
     }

@@ -218,3 +218,14 @@ fn a_failed_request_leaves_the_page_usable() {
     state.scan();
     assert!(state.next_message().is_some());
 }
+
+#[test]
+fn what_a_faulty_device_wrote_is_not_shown() {
+    let mut state = loaded();
+    state.generate();
+    state.next_message();
+    answer(&mut state, Event::Token { pane: Pane::Intact, index: 0, token_id: 5, text: " garbage".into() });
+    let failure = Failure { kind: FailureKind::Device, what: "w".into(), why: "y".into(), next_step: "n".into() };
+    answer(&mut state, Event::Failed(failure));
+    assert_eq!((&state.intact, state.shown_prompt.as_str()), (&PaneText::default(), ""));
+}
