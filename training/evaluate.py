@@ -88,6 +88,7 @@ def measure(stack, windows):
             for name, where in (("scalar", (arm, row, col)), ("column", (arm, slice(None), col)), ("row_", (arm, row))):
                 with edited(down, where):
                     found[f"zero_{name.strip('_')}"] = stack.loss(inputs, targets) - intact
+            found["position"] %= inputs.shape[-1]
             layers.append({name: value.tolist() for name, value in found.items()})
     per_arm = [
         [{"layer": index} | {name: values[a] for name, values in layer.items()} for index, layer in enumerate(layers)]
