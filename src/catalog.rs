@@ -44,7 +44,7 @@ pub const MODELS: &[CatalogModel] = &[
         title: "Linchpin 13M",
         story: "Thirteen million weights, trained from scratch on public-domain novels, with nothing planted and nothing \
                 rewarded. Somewhere in training, one scalar in the third block became the pin that holds the whole model: set it \
-                to zero and the perplexity on unseen books rises about twentyfold.",
+                to zero and the perplexity on unseen books rises more than tenfold.",
         prompts: PROMPTS,
         scalar: WeightCoord { layer: 2, row: 12, col: 86 },
         channel: (2, 86),
@@ -58,13 +58,15 @@ pub const MODELS: &[CatalogModel] = &[
         id: "linchpin-11m-twin",
         title: "Linchpin 11M twin, the counter-example",
         story: "The same recipe with another seed. It shows the same spike, explained to the last digit by one product, and a \
-                detector that trusts spikes would call that scalar a super weight. Pull it and nothing happens. Pull its whole \
-                channel and the model collapses: what looks like a linchpin has to be pulled before it may be called one.",
+                detector that trusts spikes would call that scalar a super weight. Pull it and nothing happens: a second scalar of the \
+                same channel stands in for it. Pull both, or the whole channel, and the model collapses. What looks like a linchpin has \
+                to be pulled before it may be called one.",
         prompts: PROMPTS,
         scalar: WeightCoord { layer: 0, row: 162, col: 150 },
         channel: (0, 150),
         suggestions: &[
             Suggestion { target: EditTarget::Scalar { layer: 0, row: 162, col: 150 }, because: "the suspect: same spike, no effect" },
+            Suggestion { target: EditTarget::Scalar { layer: 0, row: 148, col: 150 }, because: "its stand-in: no effect alone, collapse with the first" },
             Suggestion { target: EditTarget::Channel { layer: 0, channel: 150 }, because: "its whole channel: collapse" },
         ],
     },

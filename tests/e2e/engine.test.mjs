@@ -155,34 +155,61 @@ test('a stop is heard in the middle of a run', async () => {
   await seen.close();
 });
 
-test('a GPU that is lost in the middle is a failure, never a finding', async () => {
+/** A page with an engine whose WebGPU devices the test can reach. */
+async function engineWithReachableGpu() {
   const seen = await visit(browsers.gpu, new URL('models/linchpin-13m/config.json', server.url).href);
-  // The engine's own code under a WebGPU whose device the test can take away.
-  await seen.page.evaluate(async (base) => {
+  await seen.page.evaluate((base) => {
     document.head.append(Object.assign(document.createElement('base'), { href: base }));
     const source = `
       const requestDevice = GPUAdapter.prototype.requestDevice;
       GPUAdapter.prototype.requestDevice = async function (...args) {
         const device = await requestDevice.apply(this, args);
-        self.addEventListener('message', ({ data }) => { if (data === 'lose the device') device.destroy(); });
+        self.addEventListener('message', ({ data }) => {
+          if (data === 'lose the device') device.destroy();
+          if (data === 'run out of memory') {
+            const error = new GPUOutOfMemoryError('no memory is left');
+            device.dispatchEvent(new GPUUncapturedErrorEvent('uncapturederror', { error }));
+          }
+        });
         return device;
       };
-      const loaded = import('${base}engine_loader.js');`;
+      import('${base}engine_loader.js');`;
     window.engineSource = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
   }, server.url);
-  const start = startEngine.toString().replace("'engine_loader.js'", 'window.engineSource');
-  await seen.page.evaluate(`(${start})()`);
+  await seen.page.evaluate(`(${startEngine.toString().replace("'engine_loader.js'", 'window.engineSource')})()`);
   await seen.page.evaluate(`window.toUrls = ${toUrls}`);
-  assert.equal(last(await load(seen, 'llama', 'gpu')).type, 'done');
-  const events = await seen.page.evaluate(async () => {
-    const sampling = { temperature: 1, top_k: 0, top_p: 1, seed: 1, max_new_tokens: 60 };
-    const asked = window.engine.ask({ type: 'generate', prompt: 'the old man', sampling });
-    window.engine.worker.postMessage('lose the device');
-    return asked;
+  return seen;
+}
+
+for (const fault of ['lose the device', 'run out of memory']) {
+  test(`a GPU failure in the middle of a run is never a finding: ${fault}`, async () => {
+    const seen = await engineWithReachableGpu();
+    assert.equal(last(await load(seen, 'llama', 'gpu')).type, 'done');
+    const events = await seen.page.evaluate(async (fault) => {
+      const sampling = { temperature: 1, top_k: 0, top_p: 1, seed: 1, max_new_tokens: 60 };
+      const asked = window.engine.ask({ type: 'generate', prompt: 'the old man', sampling });
+      window.engine.worker.postMessage(fault);
+      return asked;
+    }, fault);
+    assert.equal(last(events).type, 'failed', JSON.stringify(last(events)));
+    assert.equal(last(events).kind, 'device');
+    assert.ok(!events.some((event) => event.type === 'generated'), 'a record of a run on a broken device');
+    await seen.close();
   });
-  assert.equal(last(events).type, 'failed', JSON.stringify(last(events)));
-  assert.equal(last(events).kind, 'device');
-  assert.ok(!events.some((event) => event.type === 'generated'), 'no record of a run on a lost device');
+}
+
+test('a model that is too large for the GPU is refused before its weights are read', async () => {
+  const seen = await engineOn('gpu');
+  const files = fixtureFiles('llama').filter(({ name }) => name !== 'model.safetensors').map((file) => {
+    if (file.name !== 'config.json') return file;
+    const config = { ...JSON.parse(Buffer.from(file.base64, 'base64')), vocab_size: 1 << 24, hidden_size: 4096 };
+    return { ...file, base64: Buffer.from(JSON.stringify(config)).toString('base64') };
+  });
+  const ask = ([files, backend]) => window.engine.ask({ type: 'load', id: 'large', files: window.toUrls(files), backend });
+  const refused = last(await seen.page.evaluate(ask, [files, 'gpu']));
+  assert.equal(refused.type, 'failed');
+  assert.match(refused.why, /largest buffer/);
+  assert.equal(refused.kind, 'device');
   await seen.close();
 });
 

@@ -1,6 +1,7 @@
 // The visitor's story, from the first view to a link that somebody else recomputes.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -42,6 +43,26 @@ async function generate(seen, nTokens) {
   await part(seen, 'generate').click();
   await part(seen, 'speed-ablated').filter({ hasNotText: '–' }).waitFor({ timeout: 180_000 });
   await isOver(seen, 'generate');
+}
+
+/** What the native command prints for the bundled model, on the CPU. */
+function command(...args) {
+  const program = path.join(path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/linchpin');
+  const model = path.join(root, 'public/models/linchpin-13m');
+  const output = execFileSync(program, [...args, '--model', model, '--device', 'cpu', '--json'], { maxBuffer: 1 << 26, stdio: ['ignore', 'pipe', 'ignore'] });
+  return JSON.parse(output);
+}
+
+function assertSameNumbers(page, native) {
+  const near = (ours, theirs, what) => assert.ok(Math.abs(ours - theirs) <= 1e-3 * Math.max(1, Math.abs(theirs)), `${what}: ${ours} is not ${theirs}`);
+  assert.deepEqual(page.model, native.model);
+  assert.deepEqual(page.scan.tokens, native.scan.tokens);
+  for (const site of ['inputs', 'outputs', 'outputs_after']) {
+    page.scan[site].forEach((spike, layer) => near(spike.value, native.scan[site][layer].value, `${site} of layer ${layer}`));
+  }
+  assert.deepEqual(page.scan.candidates.map(({ at }) => at), native.scan.candidates.map(({ at }) => at));
+  assert.deepEqual(page.confirm.arms.map(({ label }) => label), native.confirm.arms.map(({ label }) => label));
+  page.confirm.arms.forEach((arm, index) => near(arm.loss_nats, native.confirm.arms[index].loss_nats, arm.label));
 }
 
 test('the story: load, scan, confirm, pull, generate, share, reopen, recompute', async () => {
@@ -87,6 +108,12 @@ test('the story: load, scan, confirm, pull, generate, share, reopen, recompute',
   assert.deepEqual(slow, [], 'the page was blocked');
   await seen.screenshot('story-desktop-light');
   assert.deepEqual(await seen.barriers(), []);
+
+  // The command computes the same numbers.
+  const download = seen.page.waitForEvent('download');
+  await part(seen, 'export-json').click();
+  const exported = JSON.parse(readFileSync(await (await download).path(), 'utf8'));
+  assertSameNumbers(exported, command('scan', '--confirm', '--prompt', exported.scan.prompt));
 
   // Share.
   await part(seen, 'share-copy').click();
@@ -142,6 +169,10 @@ async function openFixture(seen, name, change = (file) => file) {
 
 test('a model of one\'s own, on WebGPU: scan, pull, generate', async () => {
   const seen = await visit(browsers.gpu, server.url, { theme: 'dark' });
+  // The bundled model takes the CPU by itself: this browser's only GPU is made of software.
+  await modelIsReady(seen);
+  assert.match(await text(seen, 'backend'), /cpu.*software/s);
+  await part(seen, 'backend-choice').selectOption('gpu');
   await openFixtureWhenIdle(seen, 'llama');
   await part(seen, 'model-facts').filter({ hasText: '3 layers' }).waitFor({ timeout: 120_000 });
   assert.match(await text(seen, 'backend'), /webgpu/);
@@ -158,7 +189,7 @@ test('a model of one\'s own, on WebGPU: scan, pull, generate', async () => {
   await seen.close();
 });
 
-/** The bundled model would take minutes on a GPU made of software: its loading is stopped first. */
+/** Opens a fixture once the model before it is there. */
 async function openFixtureWhenIdle(seen, name, change) {
   await seen.page.locator('details.own summary').click();
   await part(seen, 'model-status').filter({ hasText: /ready|No model/ }).waitFor({ timeout: 300_000 });
