@@ -66,7 +66,10 @@ pub const MODELS: &[CatalogModel] = &[
         channel: (0, 150),
         suggestions: &[
             Suggestion { target: EditTarget::Scalar { layer: 0, row: 162, col: 150 }, because: "the suspect: same spike, no effect" },
-            Suggestion { target: EditTarget::Scalar { layer: 0, row: 148, col: 150 }, because: "its stand-in: no effect alone, collapse with the first" },
+            Suggestion {
+                target: EditTarget::Scalar { layer: 0, row: 148, col: 150 },
+                because: "its stand-in: no effect alone, collapse with the first",
+            },
             Suggestion { target: EditTarget::Channel { layer: 0, channel: 150 }, because: "its whole channel: collapse" },
         ],
     },

@@ -87,21 +87,41 @@ pub struct Progress {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// The worker listens. Sent once, before any request.
-    Ready { protocol_version: u32 },
+    Ready {
+        protocol_version: u32,
+    },
     Progress(Progress),
     Loaded(ModelInfo),
     Scanned(ScanReport),
     /// One more arm is known; the whole report follows as [`Event::Confirmed`].
-    Arm { arm: ConfirmArm },
+    Arm {
+        arm: ConfirmArm,
+    },
     Confirmed(ConfirmReport),
     /// The ablation is in place; `took_ms` is the engine's own time.
-    Applied { ablation: Ablation, took_ms: f64 },
-    Evaluated { pane: Pane, evaluation: Evaluation },
+    Applied {
+        ablation: Ablation,
+        took_ms: f64,
+    },
+    Evaluated {
+        pane: Pane,
+        evaluation: Evaluation,
+    },
     /// One new token of one pane. `text` is what it adds to the pane (may be empty while a character is incomplete).
-    Token { pane: Pane, index: usize, token_id: u32, text: String },
-    PaneDone { pane: Pane, generated: Generated },
+    Token {
+        pane: Pane,
+        index: usize,
+        token_id: u32,
+        text: String,
+    },
+    PaneDone {
+        pane: Pane,
+        generated: Generated,
+    },
     Generated(RunRecord),
-    Verified { compared: Vec<TensorError> },
+    Verified {
+        compared: Vec<TensorError>,
+    },
     /// The request is complete.
     Done,
     /// The request ended because of [`Request::Stop`]; what it had sent stays valid.
@@ -170,6 +190,15 @@ impl Export {
     pub const VERSION: u32 = 1;
 
     pub fn new(model: ModelRef) -> Self {
-        Self { format: Self::FORMAT.into(), version: Self::VERSION, model, info: None, scan: None, confirm: None, run: None, evaluations: Vec::new() }
+        Self {
+            format: Self::FORMAT.into(),
+            version: Self::VERSION,
+            model,
+            info: None,
+            scan: None,
+            confirm: None,
+            run: None,
+            evaluations: Vec::new(),
+        }
     }
 }

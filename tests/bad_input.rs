@@ -108,7 +108,12 @@ fn a_rope_that_nobody_knows() {
 
 #[test]
 fn sizes_that_make_no_sense() {
-    for (key, value) in [("num_attention_heads", 0.into()), ("num_key_value_heads", 3.into()), ("vocab_size", serde_json::json!(1_u64 << 40)), ("hidden_size", serde_json::Value::Null)] {
+    for (key, value) in [
+        ("num_attention_heads", 0.into()),
+        ("num_key_value_heads", 3.into()),
+        ("vocab_size", serde_json::json!(1_u64 << 40)),
+        ("hidden_size", serde_json::Value::Null),
+    ] {
         let copy = Copy::of("llama", key);
         copy.edit_config(|config| config[key] = value);
         expect(&copy.failure(), FailureKind::Model, key);

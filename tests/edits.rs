@@ -50,7 +50,8 @@ fn edits_that_change_nothing_leave_the_bits_alone() {
     for name in FIXTURES {
         let intact = model(name);
         let before = logits(&intact, &Ablation::default());
-        let same = intact.with_ablation(&edits(&[(EditTarget::Row { layer: 0, row: 1 }, 1.0), (EditTarget::Channel { layer: 1, channel: 2 }, 1.0)]));
+        let same = intact
+            .with_ablation(&edits(&[(EditTarget::Row { layer: 0, row: 1 }, 1.0), (EditTarget::Channel { layer: 1, channel: 2 }, 1.0)]));
         assert_eq!(logits(&same.unwrap(), &Ablation::default()), before, "{name}");
         let mut probe = Probe::empty().capturing(&[Site::DownProjInput], Keep::Everything);
         assert_eq!(values(intact.forward(&IDS, None, Positions::All, &mut probe)), before, "{name}: a capture only reads");

@@ -35,7 +35,11 @@ fn gradients_match_central_differences() {
                 let slope = (loss(&model, &at(u[index] + step)) - loss(&model, &at(u[index] - step))) / (2.0 * f64::from(step));
                 let distance = (slope - f64::from(grad[index])).abs();
                 // A loss near 6 in f32 has steps of 5e-7; over 2 x 0.01 that is 2.4e-5.
-                assert!(distance <= 1e-4 + 2e-2 * f64::from(largest), "{name}, layer {layer}, [{token}, {channel}]: {slope} is not {}", grad[index]);
+                assert!(
+                    distance <= 1e-4 + 2e-2 * f64::from(largest),
+                    "{name}, layer {layer}, [{token}, {channel}]: {slope} is not {}",
+                    grad[index]
+                );
             }
         }
     }

@@ -70,7 +70,12 @@ fn removing_the_scalar_or_its_channel_costs_what_transformers_says() {
                 });
                 let ours = found.unwrap();
                 assert_eq!(ours.n_tokens as f64, number("/held_out/n_predicted"));
-                assert!((f64::from(ours.loss_nats) - number(path)).abs() < 1e-3, "{id}, {target}: {} is not {}", ours.loss_nats, number(path));
+                assert!(
+                    (f64::from(ours.loss_nats) - number(path)).abs() < 1e-3,
+                    "{id}, {target}: {} is not {}",
+                    ours.loss_nats,
+                    number(path)
+                );
             }
         }
     }
@@ -89,7 +94,10 @@ fn the_bundled_models_have_the_spikes_that_transformers_sees() {
             for (ours, expected) in ours.iter().zip(expected) {
                 let value = expected["value"].as_f64().unwrap();
                 assert!((f64::from(ours.value) - value).abs() <= 1e-3 * value.abs(), "{id} {site}: {ours:?} is not {expected}");
-                assert_eq!((ours.token as u64, ours.channel as u64), (expected["token"].as_u64().unwrap(), expected["channel"].as_u64().unwrap()));
+                assert_eq!(
+                    (ours.token as u64, ours.channel as u64),
+                    (expected["token"].as_u64().unwrap(), expected["channel"].as_u64().unwrap())
+                );
             }
         }
     }

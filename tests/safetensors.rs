@@ -269,9 +269,23 @@ fn index_that_leads_elsewhere() {
     let index = |file: &str| parse_index(json!({"weight_map": {"w": file}}).to_string().as_bytes());
     assert_eq!(index("model-00001-of-00002.safetensors").unwrap()["w"], "model-00001-of-00002.safetensors");
     for file in [
-        "../model.safetensors", "/etc/model.safetensors", "a/b.safetensors", "a\\b.safetensors", "C:model.safetensors", "..safetensors",
-        ".safetensors", "a..safetensors", "https://host/x.safetensors", "a%2fb.safetensors", "a?b.safetensors", "a#.safetensors",
-        "modèle.safetensors", "model.bin", "model.safetensors ", "a\0.safetensors", "",
+        "../model.safetensors",
+        "/etc/model.safetensors",
+        "a/b.safetensors",
+        "a\\b.safetensors",
+        "C:model.safetensors",
+        "..safetensors",
+        ".safetensors",
+        "a..safetensors",
+        "https://host/x.safetensors",
+        "a%2fb.safetensors",
+        "a?b.safetensors",
+        "a#.safetensors",
+        "modèle.safetensors",
+        "model.bin",
+        "model.safetensors ",
+        "a\0.safetensors",
+        "",
     ] {
         refused!(index(file), E::ShardName { .. });
     }

@@ -28,12 +28,7 @@ pub struct Control {
 
 impl Control {
     pub fn new(sink: impl Fn(Event) + 'static) -> Self {
-        Self {
-            stop: Arc::default(),
-            sink: Rc::new(sink),
-            last_turn: Rc::new(Cell::new(Instant::now())),
-            last_progress: Rc::default(),
-        }
+        Self { stop: Arc::default(), sink: Rc::new(sink), last_turn: Rc::new(Cell::new(Instant::now())), last_progress: Rc::default() }
     }
 
     /// Sends events nowhere and never stops.

@@ -12,13 +12,17 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         EngineError::NotLoaded => (FailureKind::Input, "There is no model yet", "Load a model first."),
         EngineError::EmptyPrompt => (FailureKind::Input, "There is nothing to read", "Type a few words into the prompt."),
         EngineError::EmptyText => (FailureKind::Input, "There is nothing to measure on", "Choose a longer text."),
-        EngineError::PromptTooLong { .. } => (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text."),
+        EngineError::PromptTooLong { .. } => {
+            (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text.")
+        }
         EngineError::Setting { .. } => (FailureKind::Input, "A setting is out of range", "Change it and try again."),
         EngineError::Model(error) => of_model(error),
         EngineError::Weights(error) => of_weights(error),
-        EngineError::Tokenizer(_) => {
-            (FailureKind::Model, "The tokenizer does not work with this model", "Use the tokenizer.json that was published with these weights.")
-        }
+        EngineError::Tokenizer(_) => (
+            FailureKind::Model,
+            "The tokenizer does not work with this model",
+            "Use the tokenizer.json that was published with these weights.",
+        ),
         EngineError::Platform(_) => {
             (FailureKind::Transport, "A file could not be read", "Check the connection or the disk, then load the model again.")
         }
@@ -42,21 +46,29 @@ pub(super) fn describe(error: &EngineError) -> Failure {
 
 fn of_model(error: &ModelError) -> (FailureKind, &'static str, &'static str) {
     match error {
-        ModelError::OutOfRange { .. } => (FailureKind::Input, "That place is outside the model", "Choose one within its layers, rows and columns."),
+        ModelError::OutOfRange { .. } => {
+            (FailureKind::Input, "That place is outside the model", "Choose one within its layers, rows and columns.")
+        }
         ModelError::Scale { .. } => (FailureKind::Input, "That scale is out of range", "Choose one within the slider's ends."),
         ModelError::UnknownArchitecture { .. } | ModelError::Unsupported { .. } => {
             (FailureKind::Model, "Linchpin cannot run this kind of model yet", "Choose a model of one of the known families.")
         }
-        ModelError::Config { .. } => (FailureKind::Model, "The model's configuration is broken", "Get its folder again, complete and unchanged."),
+        ModelError::Config { .. } => {
+            (FailureKind::Model, "The model's configuration is broken", "Get its folder again, complete and unchanged.")
+        }
     }
 }
 
 fn of_weights(error: &WeightsError) -> (FailureKind, &'static str, &'static str) {
     match error {
-        WeightsError::MissingFile { .. } => {
-            (FailureKind::Model, "A file of the model is missing", "Open the whole folder: config.json, tokenizer.json and the safetensors files.")
+        WeightsError::MissingFile { .. } => (
+            FailureKind::Model,
+            "A file of the model is missing",
+            "Open the whole folder: config.json, tokenizer.json and the safetensors files.",
+        ),
+        WeightsError::NonFinite { .. } => {
+            (FailureKind::Model, "The weights hold NaN or infinity", "Get the model's files again from their source.")
         }
-        WeightsError::NonFinite { .. } => (FailureKind::Model, "The weights hold NaN or infinity", "Get the model's files again from their source."),
         WeightsError::UnsupportedDtype { .. } => {
             (FailureKind::Model, "The weights are of a type that Linchpin cannot read", "Use a checkpoint in f32, f16 or bf16.")
         }

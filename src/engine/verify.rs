@@ -51,16 +51,19 @@ pub async fn self_check(model: &Model, reference: &[u8]) -> Result<(), EngineErr
     let logits = model.forward(&reference.input_ids, None, Positions::All, &mut Probe::empty());
     let logits = logits.into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
     let rows = logits.chunks(model.config.vocab_size).collect::<Vec<_>>();
-    let wrong = rows.iter().zip(reference.top1.iter().zip(&reference.margins)).position(|(row, (top1, margin))| {
-        *margin > SAFE_MARGIN && argmax(row) != Some(*top1 as usize)
-    });
+    let wrong = rows
+        .iter()
+        .zip(reference.top1.iter().zip(&reference.margins))
+        .position(|(row, (top1, margin))| *margin > SAFE_MARGIN && argmax(row) != Some(*top1 as usize));
     let last = rows.last().copied().unwrap_or_default();
     let scale = reference.last_logits.iter().map(|(_, value)| value.abs()).fold(1.0, f32::max);
     let is_near = |got: &f32, value: f32| (got - value).abs() <= LOGIT_TOLERANCE * scale;
     let far = reference.last_logits.iter().find(|(id, value)| !last.get(*id).is_some_and(|got| is_near(got, *value)));
     match (wrong, far) {
         (None, None) => Ok(()),
-        (Some(position), _) => Err(EngineError::Gpu { why: format!("the self-check found another likeliest token at position {position}") }),
+        (Some(position), _) => {
+            Err(EngineError::Gpu { why: format!("the self-check found another likeliest token at position {position}") })
+        }
         (_, Some((id, value))) => {
             let got = last.get(*id).copied().unwrap_or(f32::NAN);
             Err(EngineError::Gpu { why: format!("the self-check expected a score of {value} for token {id} and got {got}") })
@@ -202,7 +205,11 @@ async fn read_and_compare(tensors: Vec<(String, Tensor<2>)>, golden: &Golden) ->
         transaction = transaction.register(tensor);
     }
     let read = transaction.execute_async().await?;
-    names.into_iter().zip(read).map(|(name, data)| golden.compare(name, &data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default())).collect()
+    names
+        .into_iter()
+        .zip(read)
+        .map(|(name, data)| golden.compare(name, &data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()))
+        .collect()
 }
 
 /// The same logits again, one token at a time through the cache.

@@ -8,7 +8,11 @@ use super::rotary::Rotation;
 /// How queries, keys and values are projected.
 #[derive(Debug, Clone)]
 pub enum QkvProj {
-    Separate { q_proj: Linear, k_proj: Linear, v_proj: Linear },
+    Separate {
+        q_proj: Linear,
+        k_proj: Linear,
+        v_proj: Linear,
+    },
     /// One matrix for the three, in that order (GPT-2's `c_attn`).
     Fused(Linear),
 }
@@ -48,7 +52,13 @@ impl Attention {
     /// # Shapes
     ///
     /// `x` is `[seq, hidden_size]` and so is the result; `mask`, if any, is `[seq, cache_len + seq]` and is added.
-    pub fn forward(&self, x: Tensor<2>, rotation: Option<&Rotation>, mask: Option<&Tensor<2>>, cache: Option<&mut LayerCache>) -> Tensor<2> {
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        rotation: Option<&Rotation>,
+        mask: Option<&Tensor<2>>,
+        cache: Option<&mut LayerCache>,
+    ) -> Tensor<2> {
         let [seq, _] = x.dims();
         let (mut query, mut key, value) = self.project(x);
         if let Some((q_norm, k_norm)) = &self.qk_norm {

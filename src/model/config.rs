@@ -45,16 +45,26 @@ pub enum Activation {
 pub enum Positions {
     /// A table added to the embeddings (GPT-2's `wpe`).
     Learned,
-    Rotary { theta: f64, scaling: RopeScaling },
+    Rotary {
+        theta: f64,
+        scaling: RopeScaling,
+    },
 }
 
 /// How rotary frequencies are stretched for contexts longer than those of pre-training.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     None,
-    Linear { factor: f64 },
+    Linear {
+        factor: f64,
+    },
     /// Llama 3.1 and later: low frequencies divided by `factor`, high ones kept, a ramp between.
-    Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original_max_position_embeddings: f64 },
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_max_position_embeddings: f64,
+    },
 }
 
 /// What the forward pass needs to know, under transformers' names.

@@ -33,7 +33,10 @@ pub struct Captured {
 pub enum Kept {
     Everything(Tensor<2>),
     /// Signed values and channels, each `[seq, 1]`.
-    Peaks { values: Tensor<2>, channels: Tensor<2, Int> },
+    Peaks {
+        values: Tensor<2>,
+        channels: Tensor<2, Int>,
+    },
 }
 
 /// See the module's head.

@@ -36,9 +36,8 @@ pub(super) fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model
 fn block(config: &ModelConfig, weights: &mut Weights, root: &str, layer: usize) -> Result<DecoderLayer, WeightsError> {
     let path = format!("{root}h.{layer}");
     let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-    let mut conv1d = |matrix, name: &str, out, input| {
-        weights.linear((layer, matrix), &format!("{path}.{name}"), [out, input], Layout::InOut, true)
-    };
+    let mut conv1d =
+        |matrix, name: &str, out, input| weights.linear((layer, matrix), &format!("{path}.{name}"), [out, input], Layout::InOut, true);
     let c_attn = conv1d(Matrix::Query, "attn.c_attn", 3 * hidden, hidden)?;
     let attn_c_proj = conv1d(Matrix::Output, "attn.c_proj", hidden, hidden)?;
     let c_fc = conv1d(Matrix::Up, "mlp.c_fc", intermediate, hidden)?;
