@@ -24,20 +24,14 @@ impl Args {
             return Ok(None);
         };
         self.0.remove(at);
-        if at < self.0.len() && !self.0[at].starts_with("--") {
-            Ok(Some(self.0.remove(at)))
-        } else {
-            Err(format!("{name} wants a value"))
-        }
+        if at < self.0.len() && !self.0[at].starts_with("--") { Ok(Some(self.0.remove(at))) } else { Err(format!("{name} wants a value")) }
     }
 
     /// Fails on whatever nobody asked for.
     pub fn finish(self) -> Result<(), String> {
         match self.0.first() {
             None => Ok(()),
-            Some(extra) => Err(format!(
-                "`{extra}` means nothing here; see cargo xtask help"
-            )),
+            Some(extra) => Err(format!("`{extra}` means nothing here; see cargo xtask help")),
         }
     }
 }

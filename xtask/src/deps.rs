@@ -13,10 +13,7 @@ struct Package {
 pub fn check_page() -> Result<(), String> {
     let packages = dependencies("ui")?;
     let offenders = packages.iter().filter(|p| is_tensor_code(&p.name));
-    none(
-        offenders.map(|p| p.name.clone()),
-        "the page (features ui) must do without",
-    )
+    none(offenders.map(|p| p.name.clone()), "the page (features ui) must do without")
 }
 
 /// The engine holds no interface, and of Burn only what a browser is served well by: without a clock and threads
@@ -24,20 +21,11 @@ pub fn check_page() -> Result<(), String> {
 pub fn check_engine() -> Result<(), String> {
     let packages = dependencies("worker")?;
     if !packages.iter().any(|p| p.name == "burn") {
-        return Err(
-            "the engine (features worker) has no Burn in it: is this check still right?".to_owned(),
-        );
+        return Err("the engine (features worker) has no Burn in it: is this check still right?".to_owned());
     }
-    let crates = packages
-        .iter()
-        .map(|p| &p.name)
-        .filter(|name| is_unwanted_crate(name))
-        .cloned();
+    let crates = packages.iter().map(|p| &p.name).filter(|name| is_unwanted_crate(name)).cloned();
     let features = packages.iter().flat_map(unwanted_features);
-    none(
-        crates.chain(features),
-        "the engine (features worker) must do without",
-    )
+    none(crates.chain(features), "the engine (features worker) must do without")
 }
 
 fn is_tensor_code(name: &str) -> bool {
@@ -54,38 +42,20 @@ fn unwanted_features(package: &Package) -> Vec<String> {
     if !is_tensor_code(&package.name) || package.name.starts_with("wgpu") {
         return Vec::new();
     }
-    let unwanted = package
-        .features
-        .iter()
-        .filter(|f| matches!(f.as_str(), "autotune" | "fusion" | "vulkan"));
-    unwanted
-        .map(|feature| format!("{}/{feature}", package.name))
-        .collect()
+    let unwanted = package.features.iter().filter(|f| matches!(f.as_str(), "autotune" | "fusion" | "vulkan"));
+    unwanted.map(|feature| format!("{}/{feature}", package.name)).collect()
 }
 
 fn none(found: impl Iterator<Item = String>, complaint: &str) -> Result<(), String> {
     let found: Vec<_> = found.collect();
-    if found.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("{complaint} {}", found.join(", ")))
-    }
+    if found.is_empty() { Ok(()) } else { Err(format!("{complaint} {}", found.join(", "))) }
 }
 
 fn dependencies(features: &str) -> Result<Vec<Package>, String> {
     let mut cargo = env::command("cargo");
-    cargo.args([
-        "tree",
-        "--locked",
-        "--package",
-        "linchpin",
-        "--target",
-        "wasm32-unknown-unknown",
-    ]);
+    cargo.args(["tree", "--locked", "--package", "linchpin", "--target", "wasm32-unknown-unknown"]);
     cargo.args(["--no-default-features", "--features", features]);
-    cargo.args([
-        "--edges", "normal", "--prefix", "none", "--format", "{p}|{f}",
-    ]);
+    cargo.args(["--edges", "normal", "--prefix", "none", "--format", "{p}|{f}"]);
     let tree = process::output(&mut cargo)?;
     let mut packages: Vec<_> = tree.lines().filter_map(package).collect();
     packages.sort_by(|a, b| a.name.cmp(&b.name));
@@ -96,10 +66,7 @@ fn dependencies(features: &str) -> Result<Vec<Package>, String> {
 fn package(line: &str) -> Option<Package> {
     // Packages that occur again are marked, and come with the same features.
     let (package, features) = line.trim_end_matches(" (*)").split_once('|')?;
-    Some(Package {
-        name: package.split(' ').next()?.to_owned(),
-        features: features.split(',').map(str::to_owned).collect(),
-    })
+    Some(Package { name: package.split(' ').next()?.to_owned(), features: features.split(',').map(str::to_owned).collect() })
 }
 
 #[cfg(test)]

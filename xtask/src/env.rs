@@ -13,10 +13,7 @@ pub fn root() -> PathBuf {
         return root.to_owned();
     }
     let here = std::env::current_dir().unwrap_or_else(|_| ".".into());
-    here.ancestors()
-        .find(|folder| folder.join("xtask/Cargo.toml").is_file())
-        .unwrap_or(&here)
-        .to_owned()
+    here.ancestors().find(|folder| folder.join("xtask/Cargo.toml").is_file()).unwrap_or(&here).to_owned()
 }
 
 /// Cargo's output folder.
@@ -49,9 +46,7 @@ pub fn path_with(first: &[PathBuf]) -> OsString {
 pub fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(&name))
-        .find(|candidate| candidate.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|candidate| candidate.is_file())
 }
 
 /// Whether a file's name ends in `.extension`.
@@ -73,8 +68,7 @@ pub fn command(program: impl Into<OsString>) -> Command {
     // `cargo run` puts its compiler's libraries here, which another compiler would load.
     if let Some(libraries) = std::env::var_os("LD_LIBRARY_PATH") {
         let target = target_dir();
-        let kept = std::env::split_paths(&libraries)
-            .filter(|p| !p.starts_with(&target) && !p.iter().any(|part| part == "toolchains"));
+        let kept = std::env::split_paths(&libraries).filter(|p| !p.starts_with(&target) && !p.iter().any(|part| part == "toolchains"));
         if let Ok(kept) = std::env::join_paths(kept) {
             command.env("LD_LIBRARY_PATH", kept);
         }

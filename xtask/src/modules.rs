@@ -9,43 +9,10 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("tokenizer", &["terms"]),
     ("platform", &["protocol"]),
     ("model", &["terms", "weights"]),
-    (
-        "weights",
-        &[
-            "terms", "catalog", "platform", "protocol", "model", CONTROL, ERROR,
-        ],
-    ),
-    (
-        "analysis",
-        &["terms", "protocol", "model", "tokenizer", CONTROL, ERROR],
-    ),
-    (
-        "generate",
-        &[
-            "terms",
-            "protocol",
-            "model",
-            "tokenizer",
-            "analysis",
-            CONTROL,
-            ERROR,
-        ],
-    ),
-    (
-        "engine",
-        &[
-            "terms",
-            "protocol",
-            "catalog",
-            "share",
-            "tokenizer",
-            "platform",
-            "weights",
-            "model",
-            "analysis",
-            "generate",
-        ],
-    ),
+    ("weights", &["terms", "catalog", "platform", "protocol", "model", CONTROL, ERROR]),
+    ("analysis", &["terms", "protocol", "model", "tokenizer", CONTROL, ERROR]),
+    ("generate", &["terms", "protocol", "model", "tokenizer", "analysis", CONTROL, ERROR]),
+    ("engine", &["terms", "protocol", "catalog", "share", "tokenizer", "platform", "weights", "model", "analysis", "generate"]),
     ("cli", &["terms", "protocol", "catalog", "share", "engine"]),
     ("ui", &["terms", "protocol", "share", "catalog"]),
 ];
@@ -56,29 +23,21 @@ const ERROR: &str = "engine::error";
 
 /// Crates of tensors, which these modules do without.
 const TENSOR_CRATES: [&str; 5] = ["burn", "cubecl", "wgpu", "tokenizers", "half"];
-const WITHOUT_TENSORS: [&str; 7] = [
-    "terms", "catalog", "protocol", "share", "platform", "cli", "ui",
-];
+const WITHOUT_TENSORS: [&str; 7] = ["terms", "catalog", "protocol", "share", "platform", "cli", "ui"];
 
 /// Modules that read no files and open no connections.
 const WITHOUT_IO: [&str; 4] = ["terms", "model", "analysis", "generate"];
 
 /// What a source file (its path below `src/`) imports against the table.
 pub fn violations(path: &str, source: &str) -> Vec<String> {
-    let module = path
-        .split('/')
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(".rs");
+    let module = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
     // The tests of a module may lie beside it.
     let module = module.trim_end_matches("_tests");
     if matches!(module, "lib" | "bin") {
         return Vec::new();
     }
     let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
-        return vec![format!(
-            "src/{path}: module `{module}` is not in the import table (xtask/src/modules.rs)"
-        )];
+        return vec![format!("src/{path}: module `{module}` is not in the import table (xtask/src/modules.rs)")];
     };
     let code = without_comments(source);
     let mut found = Vec::new();
@@ -94,16 +53,12 @@ pub fn violations(path: &str, source: &str) -> Vec<String> {
         let tensors = TENSOR_CRATES.iter().filter(|name| has_path(&code, name));
         // The platform is where a GPU is asked for.
         let tensors = tensors.filter(|name| module != "platform" || **name == "tokenizers");
-        found.extend(
-            tensors.map(|name| format!("src/{path}: `{module}` may not import the crate `{name}`")),
-        );
+        found.extend(tensors.map(|name| format!("src/{path}: `{module}` may not import the crate `{name}`")));
     }
     if WITHOUT_IO.contains(&module) {
         for forbidden in ["std::fs", "std::net", "web_sys"] {
             if code.contains(forbidden) {
-                found.push(format!(
-                    "src/{path}: `{module}` does no I/O, but names `{forbidden}`"
-                ));
+                found.push(format!("src/{path}: `{module}` does no I/O, but names `{forbidden}`"));
             }
         }
     }
@@ -157,21 +112,10 @@ fn group_names(group: &str) -> Vec<String> {
 
 /// The one or two names that a path begins with.
 fn leading_name(path: &str) -> String {
-    let name = |text: &str| -> String {
-        text.chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect()
-    };
+    let name = |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     let first = name(path);
-    let second = path[first.len()..]
-        .strip_prefix("::")
-        .map(name)
-        .unwrap_or_default();
-    if second.is_empty() {
-        first
-    } else {
-        format!("{first}::{second}")
-    }
+    let second = path[first.len()..].strip_prefix("::").map(name).unwrap_or_default();
+    if second.is_empty() { first } else { format!("{first}::{second}") }
 }
 
 /// Whether `name::` occurs as the beginning of a path.
@@ -189,55 +133,16 @@ mod tests {
     #[test]
     fn imports_against_the_table_are_found() {
         let n = |path, source| violations(path, source).len();
-        assert_eq!(
-            n(
-                "ui/mod.rs",
-                "use crate::protocol::Event;\nuse crate::{terms::{Site, X}, share};"
-            ),
-            0
-        );
+        assert_eq!(n("ui/mod.rs", "use crate::protocol::Event;\nuse crate::{terms::{Site, X}, share};"), 0);
         assert_eq!(n("ui/mod.rs", "use crate::{terms, engine::Engine};"), 1);
-        assert_eq!(
-            n(
-                "ui/mod.rs",
-                "use crate::model;\nuse crate::weights::Weights;"
-            ),
-            2
-        );
+        assert_eq!(n("ui/mod.rs", "use crate::model;\nuse crate::weights::Weights;"), 2);
         assert_eq!(n("ui/mod.rs", "use burn::tensor::Tensor;"), 1);
-        assert_eq!(
-            n(
-                "ui/mod.rs",
-                "// crate::model and burn::Tensor are not for here"
-            ),
-            0
-        );
-        assert_eq!(
-            n(
-                "ui/chart.rs",
-                "let half = crate::ui::half::x(); my_crate::model::y();"
-            ),
-            0
-        );
-        assert_eq!(
-            n(
-                "model/llama.rs",
-                "use crate::model::mlp::Mlp; use burn::prelude::*;"
-            ),
-            0
-        );
+        assert_eq!(n("ui/mod.rs", "// crate::model and burn::Tensor are not for here"), 0);
+        assert_eq!(n("ui/chart.rs", "let half = crate::ui::half::x(); my_crate::model::y();"), 0);
+        assert_eq!(n("model/llama.rs", "use crate::model::mlp::Mlp; use burn::prelude::*;"), 0);
         assert_eq!(n("model/llama.rs", "std::fs::read(path)"), 1);
-        assert_eq!(
-            n("analysis/spikes.rs", "use crate::engine::control::Control;"),
-            0
-        );
-        assert_eq!(
-            n(
-                "analysis/spikes.rs",
-                "use crate::{engine::Engine, engine::error::E};"
-            ),
-            1
-        );
+        assert_eq!(n("analysis/spikes.rs", "use crate::engine::control::Control;"), 0);
+        assert_eq!(n("analysis/spikes.rs", "use crate::{engine::Engine, engine::error::E};"), 1);
         assert_eq!(n("share_tests.rs", "use crate::terms;"), 0);
         assert_eq!(n("novelty.rs", ""), 1);
     }

@@ -13,31 +13,18 @@ pub fn shown(command: &Command) -> String {
 /// Runs a command, its output going straight to the terminal.
 pub fn run(command: &mut Command) -> Result<(), String> {
     println!("    $ {}", shown(command));
-    let status = command
-        .status()
-        .map_err(|why| cannot_start(command, &why))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{}` failed ({status})", shown(command)))
-    }
+    let status = command.status().map_err(|why| cannot_start(command, &why))?;
+    if status.success() { Ok(()) } else { Err(format!("`{}` failed ({status})", shown(command))) }
 }
 
 /// What a command prints; its errors when it fails.
 pub fn output(command: &mut Command) -> Result<String, String> {
-    let output = command
-        .output()
-        .map_err(|why| cannot_start(command, &why))?;
+    let output = command.output().map_err(|why| cannot_start(command, &why))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
         let errors = String::from_utf8_lossy(&output.stderr);
-        Err(format!(
-            "`{}` failed ({}): {}",
-            shown(command),
-            output.status,
-            errors.trim()
-        ))
+        Err(format!("`{}` failed ({}): {}", shown(command), output.status, errors.trim()))
     }
 }
 

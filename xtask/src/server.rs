@@ -21,15 +21,11 @@ pub fn serve(folder: &Path, port: u16, base: &str, until_stdin_closes: bool) -> 
         return Err(format!("there is no folder {} to serve", folder.display()));
     }
     let base = format!("/{}/", base.trim_matches('/')).replace("//", "/");
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|why| {
-        format!("cannot listen on port {port}: {why}\n  is another server running? --port picks another port")
-    })?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .map_err(|why| format!("cannot listen on port {port}: {why}\n  is another server running? --port picks another port"))?;
     let port = listener.local_addr().map_err(|why| why.to_string())?.port();
     // The tests wait for this line.
-    println!(
-        "serving {} on http://127.0.0.1:{port}{base}",
-        folder.display()
-    );
+    println!("serving {} on http://127.0.0.1:{port}{base}", folder.display());
     if until_stdin_closes {
         std::thread::spawn(|| {
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
@@ -85,11 +81,7 @@ impl Request {
                 range = Some(value.trim().to_owned());
             }
         }
-        Ok(Some(Self {
-            method,
-            target,
-            range,
-        }))
+        Ok(Some(Self { method, target, range }))
     }
 }
 
@@ -109,11 +101,7 @@ impl Reply {
     fn text(status: &'static str) -> Self {
         let headers = vec![("Content-Type", "text/plain; charset=utf-8".to_owned())];
         let body = Body::Text(status);
-        Self {
-            status,
-            headers,
-            body,
-        }
+        Self { status, headers, body }
     }
 }
 
@@ -150,10 +138,7 @@ fn redirect(to: String) -> Reply {
 fn file_reply(path: &Path, range: Option<&str>) -> std::io::Result<Reply> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
-    let mut headers = vec![
-        ("Content-Type", content_type(path).to_owned()),
-        ("Accept-Ranges", "bytes".to_owned()),
-    ];
+    let mut headers = vec![("Content-Type", content_type(path).to_owned()), ("Accept-Ranges", "bytes".to_owned())];
     let (status, start, len) = match range.and_then(|range| parse_range(range, size)) {
         None => ("200 OK", 0, size),
         Some(Ok((start, end))) => {
@@ -162,18 +147,12 @@ fn file_reply(path: &Path, range: Option<&str>) -> std::io::Result<Reply> {
         }
         Some(Err(Unsatisfiable)) => {
             let mut reply = Reply::text("416 Range Not Satisfiable");
-            reply
-                .headers
-                .push(("Content-Range", format!("bytes */{size}")));
+            reply.headers.push(("Content-Range", format!("bytes */{size}")));
             return Ok(reply);
         }
     };
     let body = Body::File { file, start, len };
-    Ok(Reply {
-        status,
-        headers,
-        body,
-    })
+    Ok(Reply { status, headers, body })
 }
 
 fn send(mut stream: &TcpStream, reply: Reply, head_only: bool) -> std::io::Result<()> {
@@ -186,20 +165,14 @@ fn send(mut stream: &TcpStream, reply: Reply, head_only: bool) -> std::io::Resul
         let _ = write!(head, "{name}: {value}\r\n");
     }
     // A build replaces files under the same names: ask each time.
-    head.push_str(
-        "Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
-    );
+    head.push_str("Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes())?;
     if head_only {
         return Ok(());
     }
     match reply.body {
         Body::Text(text) => stream.write_all(text.as_bytes()),
-        Body::File {
-            mut file,
-            start,
-            len,
-        } => {
+        Body::File { mut file, start, len } => {
             file.seek(SeekFrom::Start(start))?;
             std::io::copy(&mut file.take(len), &mut stream).map(drop)
         }
@@ -213,9 +186,7 @@ fn relative_path(url_path: &str) -> Option<PathBuf> {
         return None;
     }
     let path = PathBuf::from(decoded.trim_matches('/'));
-    let stays_inside = path
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
+    let stays_inside = path.components().all(|part| matches!(part, Component::Normal(_)));
     stays_inside.then_some(path)
 }
 
@@ -248,11 +219,7 @@ fn parse_range(header: &str, size: u64) -> Option<Result<(u64, u64), Unsatisfiab
         (size - len, size.checked_sub(1))
     } else {
         let start = first.parse().ok()?;
-        let last = if last.is_empty() {
-            u64::MAX
-        } else {
-            last.parse().ok()?
-        };
+        let last = if last.is_empty() { u64::MAX } else { last.parse().ok()? };
         if last < start {
             return None;
         }
@@ -265,11 +232,7 @@ fn parse_range(header: &str, size: u64) -> Option<Result<(u64, u64), Unsatisfiab
 }
 
 fn content_type(path: &Path) -> &'static str {
-    match path
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or_default()
-    {
+    match path.extension().and_then(|e| e.to_str()).unwrap_or_default() {
         "html" => "text/html; charset=utf-8",
         "js" | "mjs" => "text/javascript; charset=utf-8",
         "css" => "text/css; charset=utf-8",
@@ -300,13 +263,7 @@ mod tests {
         assert_eq!(parse_range("bytes=100-", 100), Some(Err(Unsatisfiable)));
         assert_eq!(parse_range("bytes=-0", 100), Some(Err(Unsatisfiable)));
         assert_eq!(parse_range("bytes=0-", 0), Some(Err(Unsatisfiable)));
-        for ignored in [
-            "bytes=9-1",
-            "bytes=0-1,5-6",
-            "lines=1-2",
-            "bytes=a-b",
-            "bytes",
-        ] {
+        for ignored in ["bytes=9-1", "bytes=0-1,5-6", "lines=1-2", "bytes=a-b", "bytes"] {
             assert_eq!(parse_range(ignored, 100), None, "{ignored}");
         }
     }
@@ -315,30 +272,15 @@ mod tests {
     fn a_path_never_leaves_the_folder() {
         assert_eq!(relative_path("a/b%20c.js"), Some("a/b c.js".into()));
         assert_eq!(relative_path(""), Some("".into()));
-        for hostile in [
-            "../x",
-            "a/../../x",
-            "%2e%2e/x",
-            "a\\..\\x",
-            "C:/x",
-            "%00",
-            "%zz",
-            "%f",
-        ] {
+        for hostile in ["../x", "a/../../x", "%2e%2e/x", "a\\..\\x", "C:/x", "%00", "%zz", "%f"] {
             assert_eq!(relative_path(hostile), None, "{hostile}");
         }
     }
 
     #[test]
     fn weights_and_modules_have_the_types_that_browsers_want() {
-        assert_eq!(
-            content_type(Path::new("engine_bg.wasm")),
-            "application/wasm"
-        );
-        assert_eq!(
-            content_type(Path::new("model.safetensors")),
-            "application/octet-stream"
-        );
+        assert_eq!(content_type(Path::new("engine_bg.wasm")), "application/wasm");
+        assert_eq!(content_type(Path::new("model.safetensors")), "application/octet-stream");
         assert!(content_type(Path::new("engine.js")).starts_with("text/javascript"));
     }
 }

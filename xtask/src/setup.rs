@@ -15,13 +15,7 @@ use crate::{env, process, toolchain, tools};
 /// What the browser driver of the end-to-end tests asks for.
 const OLDEST_NODE: u32 = 20;
 
-const BROWSERS: [&str; 5] = [
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chromium-headless-shell",
-];
+const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chromium-headless-shell"];
 
 /// `cargo xtask setup`.
 pub fn setup(browser: bool) -> Result<(), String> {
@@ -57,10 +51,7 @@ pub fn chromium() -> Result<PathBuf, String> {
             say(&format!("browser: {} (from CHROME)", chosen.display()));
             Ok(chosen)
         } else {
-            Err(format!(
-                "the browser that CHROME names, {}, is not there",
-                chosen.display()
-            ))
+            Err(format!("the browser that CHROME names, {}, is not there", chosen.display()))
         };
     }
     if let Some(found) = BROWSERS.iter().find_map(|name| env::find_program(name)) {
@@ -69,10 +60,8 @@ pub fn chromium() -> Result<PathBuf, String> {
     }
     say("browser: none found; installing Debian's chromium, which the end-to-end tests drive");
     apt_install(&["chromium"])?;
-    env::find_program("chromium").ok_or_else(|| {
-        "a browser for the end-to-end tests: install Chromium or Chrome, or name one in CHROME"
-            .to_owned()
-    })
+    env::find_program("chromium")
+        .ok_or_else(|| "a browser for the end-to-end tests: install Chromium or Chrome, or name one in CHROME".to_owned())
 }
 
 /// What the end-to-end tests import: a driver for the browser and an accessibility checker.
@@ -82,21 +71,13 @@ pub fn npm_packages() -> Result<(), String> {
         apt_install(&["nodejs", "npm"])?;
     }
     let version = process::output(env::command("node").arg("--version"))?;
-    let major = version
-        .trim()
-        .trim_start_matches('v')
-        .split('.')
-        .next()
-        .unwrap_or_default();
+    let major = version.trim().trim_start_matches('v').split('.').next().unwrap_or_default();
     if major.parse::<u32>().is_ok_and(|major| major < OLDEST_NODE) {
-        return Err(format!(
-            "Node.js {OLDEST_NODE} or newer: this machine has {}\n   see https://nodejs.org/en/download",
-            version.trim()
-        ));
+        return Err(format!("Node.js {OLDEST_NODE} or newer: this machine has {}\n   see https://nodejs.org/en/download", version.trim()));
     }
     let e2e = env::e2e_dir();
-    let wanted = std::fs::read(e2e.join("package-lock.json"))
-        .map_err(|why| format!("tests/e2e/package-lock.json cannot be read: {why}"))?;
+    let wanted =
+        std::fs::read(e2e.join("package-lock.json")).map_err(|why| format!("tests/e2e/package-lock.json cannot be read: {why}"))?;
     let installed = e2e.join("node_modules/.installed-lock.json");
     if std::fs::read(&installed).is_ok_and(|lock| lock == wanted) {
         say("npm packages of the end-to-end tests: installed");
@@ -104,22 +85,17 @@ pub fn npm_packages() -> Result<(), String> {
     }
     say("npm packages of the end-to-end tests: installing what tests/e2e/package-lock.json lists");
     let mut npm = env::command("npm");
-    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .current_dir(&e2e);
-    process::run(&mut npm).map_err(|why| {
-        format!("the npm packages of the end-to-end tests: {why}\n   they come from the npm registry; is it reachable?")
-    })?;
-    std::fs::write(&installed, wanted)
-        .map_err(|why| format!("cannot write {}: {why}", installed.display()))
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&e2e);
+    process::run(&mut npm)
+        .map_err(|why| format!("the npm packages of the end-to-end tests: {why}\n   they come from the npm registry; is it reachable?"))?;
+    std::fs::write(&installed, wanted).map_err(|why| format!("cannot write {}: {why}", installed.display()))
 }
 
 /// Installs packages of Debian.
 pub fn apt_install(packages: &[&str]) -> Result<(), String> {
     let wanted = packages.join(" ");
     if env::find_program("apt-get").is_none() {
-        return Err(format!(
-            "this machine has no apt-get to install {wanted} with"
-        ));
+        return Err(format!("this machine has no apt-get to install {wanted} with"));
     }
     let apt = || {
         let mut apt = as_root("apt-get");
@@ -127,13 +103,7 @@ pub fn apt_install(packages: &[&str]) -> Result<(), String> {
         apt
     };
     process::run(apt().arg("update"))
-        .and_then(|()| {
-            process::run(
-                apt()
-                    .args(["install", "--yes", "--no-install-recommends"])
-                    .args(packages),
-            )
-        })
+        .and_then(|()| process::run(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages)))
         .map_err(|why| format!("{why}\n   Debian's packages {wanted} could not be installed"))
 }
 

@@ -35,9 +35,7 @@ struct Suite(Vec<Step>);
 /// `cargo xtask test`.
 pub fn run(quick: bool) -> Result<(), String> {
     let mut suite = Suite::default();
-    suite.check("format", || {
-        process::run(env::command("cargo").args(["fmt", "--all", "--check"]))
-    });
+    suite.check("format", || process::run(env::command("cargo").args(["fmt", "--all", "--check"])));
     suite.check("tidy", tidy::check);
     suite.check("page dependencies", deps::check_page);
     suite.check("engine dependencies", deps::check_engine);
@@ -46,9 +44,7 @@ pub fn run(quick: bool) -> Result<(), String> {
     suite.step("xtask tests", || cargo_test(&["--package", "xtask"]));
     suite.step("native tests", || cargo_test(&[]));
     if quick {
-        println!(
-            "\n--quick: the page's release build, its size and the browser tests were left out"
-        );
+        println!("\n--quick: the page's release build, its size and the browser tests were left out");
     } else {
         suite.page();
     }
@@ -61,30 +57,18 @@ impl Suite {
         self.check("setup", || setup::setup(true));
         let mut dist = Err("the page was not built".to_owned());
         self.check("build", || {
-            dist = web::build(&BuildOptions {
-                public_url: None,
-                dev: false,
-            });
+            dist = web::build(&BuildOptions { public_url: None, dev: false });
             dist.clone().map(drop)
         });
         let dist = dist.map_err(|_| "the page was not built".to_owned());
         self.check("size", || check_size(&dist.clone()?));
         self.check("constructors", || check_constructors(&dist.clone()?));
-        self.step("browser tests", || {
-            browser_tests(&dist.clone().map_err(not_run)?)
-        });
+        self.step("browser tests", || browser_tests(&dist.clone().map_err(not_run)?));
     }
 
     fn check(&mut self, name: &'static str, check: impl FnOnce() -> Result<(), String>) {
-        let passed = Counts {
-            passed: 1,
-            failed: 0,
-        };
-        self.step(name, || {
-            check()
-                .map(|()| passed)
-                .map_err(|why| (Counts::default(), why))
-        });
+        let passed = Counts { passed: 1, failed: 0 };
+        self.step(name, || check().map(|()| passed).map_err(|why| (Counts::default(), why)));
     }
 
     fn step<F>(&mut self, name: &'static str, step: F)
@@ -103,46 +87,23 @@ impl Suite {
             }
         };
         let took = began.elapsed();
-        self.0.push(Step {
-            name,
-            took,
-            counts,
-            failure,
-        });
+        self.0.push(Step { name, took, counts, failure });
     }
 
     fn report(&self) -> Result<(), String> {
-        println!(
-            "\n{:<22} {:>8} {:>8} {:>9}",
-            "step", "passed", "failed", "seconds"
-        );
+        println!("\n{:<22} {:>8} {:>8} {:>9}", "step", "passed", "failed", "seconds");
         let mut sum = Counts::default();
-        for Step {
-            name, took, counts, ..
-        } in &self.0
-        {
-            println!(
-                "{name:<22} {:>8} {:>8} {:>9.1}",
-                counts.passed,
-                counts.failed,
-                took.as_secs_f64()
-            );
+        for Step { name, took, counts, .. } in &self.0 {
+            println!("{name:<22} {:>8} {:>8} {:>9.1}", counts.passed, counts.failed, took.as_secs_f64());
             sum.passed += counts.passed;
             sum.failed += counts.failed;
         }
-        let failures = self
-            .0
-            .iter()
-            .filter_map(|step| Some((step.name, step.failure.as_ref()?)));
+        let failures = self.0.iter().filter_map(|step| Some((step.name, step.failure.as_ref()?)));
         for (name, why) in failures {
             println!("\nFAILED {name}: {why}");
         }
         println!("\n{} passed, {} failed", sum.passed, sum.failed);
-        if sum.failed == 0 {
-            Ok(())
-        } else {
-            Err(format!("{} failed", sum.failed))
-        }
+        if sum.failed == 0 { Ok(()) } else { Err(format!("{} failed", sum.failed)) }
     }
 }
 
@@ -154,10 +115,7 @@ fn not_run(why: String) -> (Counts, String) {
 /// Clippy on this machine's own target: it reads the page's code as well, and one pass compiles Burn's types once.
 fn lint(what: &[&str]) -> Result<(), String> {
     let mut cargo = env::command("cargo");
-    cargo
-        .args(["clippy", "--locked", "--all-targets"])
-        .args(what)
-        .args(["--", "-D", "warnings"]);
+    cargo.args(["clippy", "--locked", "--all-targets"]).args(what).args(["--", "-D", "warnings"]);
     process::run(&mut cargo)
 }
 
@@ -172,19 +130,10 @@ fn cargo_test(what: &[&str]) -> Result<Counts, (Counts, String)> {
 fn browser_tests(dist: &Path) -> Result<Counts, (Counts, String)> {
     let tests = browser_test_files().map_err(not_run)?;
     let browser = setup::chromium().map_err(not_run)?;
-    let xtask = std::env::current_exe()
-        .map_err(|why| not_run(format!("cannot find this program: {why}")))?;
+    let xtask = std::env::current_exe().map_err(|why| not_run(format!("cannot find this program: {why}")))?;
     let mut node: Command = env::command("node");
-    node.args([
-        "--test",
-        "--test-reporter=spec",
-        "--test-concurrency=1",
-        BROWSER_TEST_TIMEOUT,
-    ])
-    .args(tests);
-    node.env("LINCHPIN_DIST", dist)
-        .env("LINCHPIN_XTASK", xtask)
-        .env("CHROME", browser);
+    node.args(["--test", "--test-reporter=spec", "--test-concurrency=1", BROWSER_TEST_TIMEOUT]).args(tests);
+    node.env("LINCHPIN_DIST", dist).env("LINCHPIN_XTASK", xtask).env("CHROME", browser);
     let (succeeded, heard) = process::run_and_listen(&mut node).map_err(not_run)?;
     let (counts, n_skipped) = node_counts(&heard);
     verdict(counts, n_skipped, succeeded)
@@ -192,12 +141,9 @@ fn browser_tests(dist: &Path) -> Result<Counts, (Counts, String)> {
 
 fn browser_test_files() -> Result<Vec<PathBuf>, String> {
     let folder = env::e2e_dir();
-    let entries = std::fs::read_dir(&folder)
-        .map_err(|why| format!("cannot read {}: {why}", folder.display()))?;
+    let entries = std::fs::read_dir(&folder).map_err(|why| format!("cannot read {}: {why}", folder.display()))?;
     let paths = entries.flatten().map(|entry| entry.path());
-    let mut tests: Vec<_> = paths
-        .filter(|path| path.to_string_lossy().ends_with(".test.mjs"))
-        .collect();
+    let mut tests: Vec<_> = paths.filter(|path| path.to_string_lossy().ends_with(".test.mjs")).collect();
     tests.sort();
     if tests.is_empty() {
         return Err(format!("{} has no *.test.mjs", folder.display()));
@@ -211,10 +157,7 @@ fn verdict(counts: Counts, n_skipped: usize, succeeded: bool) -> Result<Counts, 
     } else if !succeeded {
         Err((counts, "the tests could not be built or run".to_owned()))
     } else if n_skipped > 0 {
-        Err((
-            counts,
-            format!("{n_skipped} tests were skipped; nothing here may be"),
-        ))
+        Err((counts, format!("{n_skipped} tests were skipped; nothing here may be")))
     } else if counts.passed == 0 {
         Err((counts, "there was not one test".to_owned()))
     } else {
@@ -226,14 +169,8 @@ fn verdict(counts: Counts, n_skipped: usize, succeeded: bool) -> Result<Counts, 
 fn cargo_counts(heard: &str) -> (Counts, usize) {
     let mut counts = Counts::default();
     let mut n_ignored = 0;
-    for line in heard
-        .lines()
-        .filter(|line| line.starts_with("test result:"))
-    {
-        let words: Vec<_> = line
-            .split([' ', ';'])
-            .filter(|word| !word.is_empty())
-            .collect();
+    for line in heard.lines().filter(|line| line.starts_with("test result:")) {
+        let words: Vec<_> = line.split([' ', ';']).filter(|word| !word.is_empty()).collect();
         for pair in words.windows(2) {
             let n = pair[0].parse().unwrap_or(0);
             match pair[1] {
@@ -252,10 +189,7 @@ fn node_counts(heard: &str) -> (Counts, usize) {
     let mut counts = Counts::default();
     let mut n_skipped = 0;
     for line in heard.lines().filter_map(|line| line.strip_prefix("ℹ ")) {
-        let Some((what, Ok(n))) = line
-            .split_once(' ')
-            .map(|(what, n)| (what, n.parse::<usize>()))
-        else {
+        let Some((what, Ok(n))) = line.split_once(' ').map(|(what, n)| (what, n.parse::<usize>())) else {
             continue;
         };
         match what {
@@ -276,10 +210,8 @@ fn check_size(dist: &Path) -> Result<(), String> {
 
 fn check_constructors(dist: &Path) -> Result<(), String> {
     for name in size::wasm_files(dist)? {
-        let contents =
-            std::fs::read(dist.join(&name)).map_err(|why| format!("cannot read {name}: {why}"))?;
-        let n = wasm::exports_that_run_constructors(&contents)
-            .map_err(|why| format!("{name}: {why}"))?;
+        let contents = std::fs::read(dist.join(&name)).map_err(|why| format!("cannot read {name}: {why}"))?;
+        let n = wasm::exports_that_run_constructors(&contents).map_err(|why| format!("{name}: {why}"))?;
         if n > 0 {
             return Err(format!(
                 "{n} exports of {name} run every static constructor on each call, which makes every call some 50 \
@@ -301,17 +233,13 @@ mod tests {
         let (counts, n_ignored) = cargo_counts(&format!("running\n{line}\n{line}\n"));
         assert_eq!((counts.passed, counts.failed, n_ignored), (6, 2, 4));
 
-        let (counts, n_skipped) =
-            node_counts("✔ a (1ms)\nℹ tests 4\nℹ pass 2\nℹ fail 1\nℹ cancelled 1\nℹ skipped 1\n");
+        let (counts, n_skipped) = node_counts("✔ a (1ms)\nℹ tests 4\nℹ pass 2\nℹ fail 1\nℹ cancelled 1\nℹ skipped 1\n");
         assert_eq!((counts.passed, counts.failed, n_skipped), (2, 2, 1));
     }
 
     #[test]
     fn silence_is_no_success() {
-        let passed = Counts {
-            passed: 1,
-            failed: 0,
-        };
+        let passed = Counts { passed: 1, failed: 0 };
         assert!(verdict(passed, 0, true).is_ok());
         assert!(verdict(passed, 1, true).is_err());
         assert!(verdict(passed, 0, false).is_err());

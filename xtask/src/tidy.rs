@@ -9,10 +9,8 @@ const MAX_LINES: usize = 400;
 const MAY_BE_LONGER: [(&str, &str); 0] = [];
 
 /// Kinds of files that people write; data (models, texts, tokenizers) is not looked into.
-const WRITTEN: [&str; 16] = [
-    "rs", "toml", "md", "html", "css", "js", "mjs", "cjs", "json", "yml", "yaml", "sh", "py",
-    "svg", "lock", "npmrc",
-];
+const WRITTEN: [&str; 16] =
+    ["rs", "toml", "md", "html", "css", "js", "mjs", "cjs", "json", "yml", "yaml", "sh", "py", "svg", "lock", "npmrc"];
 const DATA_FOLDERS: [&str; 3] = ["public/models/", "public/texts/", "tests/golden/"];
 
 /// A place in a file, and what is wrong there.
@@ -35,19 +33,13 @@ pub fn check() -> Result<(), String> {
     }
     for (path, _) in MAY_BE_LONGER {
         if !root.join(path).is_file() {
-            findings.push(format!(
-                "{path}: listed as long in xtask/src/tidy.rs, but not there"
-            ));
+            findings.push(format!("{path}: listed as long in xtask/src/tidy.rs, but not there"));
         }
     }
     if findings.is_empty() {
         return Ok(());
     }
-    Err(format!(
-        "{} findings\n    {}",
-        findings.len(),
-        findings.join("\n    ")
-    ))
+    Err(format!("{} findings\n    {}", findings.len(), findings.join("\n    ")))
 }
 
 /// Tracked files, and those not ignored that will be.
@@ -67,56 +59,30 @@ fn is_written_by_people(path: &str) -> bool {
 
 fn look_at(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Some(below_src) = path
-        .strip_prefix("src/")
-        .filter(|p| env::has_extension(p, "rs"))
-    {
+    if let Some(below_src) = path.strip_prefix("src/").filter(|p| env::has_extension(p, "rs")) {
         findings.extend(too_long(path, text));
         findings.extend(modules::violations(below_src, text));
         if !below_src.starts_with("platform/") && !below_src.starts_with("bin/") {
-            findings.extend(lines(
-                path,
-                text,
-                asks_for_the_target,
-                "asks for the target outside src/platform/",
-            ));
+            findings.extend(lines(path, text, asks_for_the_target, "asks for the target outside src/platform/"));
         }
     }
-    findings.extend(lines(
-        path,
-        text,
-        has_home_folder,
-        "names a folder of one machine",
-    ));
-    findings.extend(lines(
-        path,
-        text,
-        has_bare_to_do,
-        "leaves something to do without saying where it is tracked",
-    ));
+    findings.extend(lines(path, text, has_home_folder, "names a folder of one machine"));
+    findings.extend(lines(path, text, has_bare_to_do, "leaves something to do without saying where it is tracked"));
     if path.ends_with("package-lock.json") {
-        findings.extend(lines(
-            path,
-            text,
-            has_private_registry,
-            "names another registry than npm's",
-        ));
+        findings.extend(lines(path, text, has_private_registry, "names another registry than npm's"));
     }
     findings
 }
 
 fn lines(path: &str, text: &str, is_wrong: fn(&str) -> bool, complaint: &str) -> Vec<Finding> {
     let wrong = text.lines().enumerate().filter(|(_, line)| is_wrong(line));
-    wrong
-        .map(|(n, _)| format!("{path}:{}: {complaint}", n + 1))
-        .collect()
+    wrong.map(|(n, _)| format!("{path}:{}: {complaint}", n + 1)).collect()
 }
 
 fn too_long(path: &str, text: &str) -> Option<Finding> {
     let n_lines = text.lines().count();
     let excused = MAY_BE_LONGER.iter().any(|(long, _)| *long == path);
-    (n_lines > MAX_LINES && !excused)
-        .then(|| format!("{path}: {n_lines} lines; at most {MAX_LINES}"))
+    (n_lines > MAX_LINES && !excused).then(|| format!("{path}: {n_lines} lines; at most {MAX_LINES}"))
 }
 
 fn asks_for_the_target(line: &str) -> bool {
@@ -133,17 +99,15 @@ fn has_home_folder(line: &str) -> bool {
 }
 
 fn has_bare_to_do(line: &str) -> bool {
-    [concat!("TO", "DO"), concat!("FIX", "ME")]
-        .iter()
-        .any(|word| {
-            line.match_indices(word).any(|(at, _)| {
-                let inside_a_word = line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-                let rest = &line[at + word.len()..];
-                let continues = rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-                let tracked = rest.starts_with("(#") || rest.starts_with("(http");
-                !inside_a_word && !continues && !tracked
-            })
+    [concat!("TO", "DO"), concat!("FIX", "ME")].iter().any(|word| {
+        line.match_indices(word).any(|(at, _)| {
+            let inside_a_word = line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let rest = &line[at + word.len()..];
+            let continues = rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+            let tracked = rest.starts_with("(#") || rest.starts_with("(http");
+            !inside_a_word && !continues && !tracked
         })
+    })
 }
 
 fn has_private_registry(line: &str) -> bool {
@@ -162,23 +126,11 @@ mod tests {
     fn each_rule_finds_what_it_forbids() {
         assert_eq!(n_findings("src/terms.rs", &"\n".repeat(MAX_LINES)), 0);
         assert_eq!(n_findings("src/terms.rs", &"\n".repeat(MAX_LINES + 1)), 1);
-        assert_eq!(
-            n_findings("src/terms.rs", "#[cfg(target_arch = \"wasm32\")]"),
-            1
-        );
-        assert_eq!(
-            n_findings("src/platform/mod.rs", "#[cfg(target_arch = \"wasm32\")]"),
-            0
-        );
-        assert_eq!(
-            n_findings("README.md", concat!("see /ho", "me/me/notes")),
-            1
-        );
+        assert_eq!(n_findings("src/terms.rs", "#[cfg(target_arch = \"wasm32\")]"), 1);
+        assert_eq!(n_findings("src/platform/mod.rs", "#[cfg(target_arch = \"wasm32\")]"), 0);
+        assert_eq!(n_findings("README.md", concat!("see /ho", "me/me/notes")), 1);
         assert_eq!(n_findings("a.py", concat!("# TO", "DO later")), 1);
-        assert_eq!(
-            n_findings("a.py", concat!("# TO", "DO(#12): later; TO", "DOS")),
-            0
-        );
+        assert_eq!(n_findings("a.py", concat!("# TO", "DO(#12): later; TO", "DOS")), 0);
         let lock = "\"resolved\": \"https://mirror.example/x.tgz\"";
         assert_eq!(n_findings("tests/e2e/package-lock.json", lock), 1);
     }

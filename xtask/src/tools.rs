@@ -17,13 +17,8 @@ const WASM_BINDGEN: Tool = Tool {
 
 /// Trunk 0.22 wants a newer Rust than 1.95. Nothing is downloaded through it, so it goes without TLS and without its
 /// check for updates.
-const TRUNK: Tool = Tool {
-    crate_name: "trunk",
-    program: "trunk",
-    version: "0.21.14",
-    arguments: &["--locked", "--no-default-features"],
-    opt_level: "0",
-};
+const TRUNK: Tool =
+    Tool { crate_name: "trunk", program: "trunk", version: "0.21.14", arguments: &["--locked", "--no-default-features"], opt_level: "0" };
 
 struct Tool {
     crate_name: &'static str,
@@ -45,45 +40,23 @@ pub fn trunk() -> Result<PathBuf, String> {
 
 impl Tool {
     fn find_or_install(&self) -> Result<PathBuf, String> {
-        let ours = env::tools_dir().join("bin").join(format!(
-            "{}{}",
-            self.program,
-            std::env::consts::EXE_SUFFIX
-        ));
+        let ours = env::tools_dir().join("bin").join(format!("{}{}", self.program, std::env::consts::EXE_SUFFIX));
         let candidates = [Some(ours.clone()), env::find_program(self.program)];
-        if let Some(found) = candidates
-            .into_iter()
-            .flatten()
-            .find(|path| self.is_right_version(path))
-        {
-            say(&format!(
-                "{} {}: {}",
-                self.program,
-                self.version,
-                found.display()
-            ));
+        if let Some(found) = candidates.into_iter().flatten().find(|path| self.is_right_version(path)) {
+            say(&format!("{} {}: {}", self.program, self.version, found.display()));
             return Ok(found);
         }
-        say(&format!(
-            "{} {}: not found in this version; building it, once (2 to 4 minutes on two cores)",
-            self.program, self.version
-        ));
+        say(&format!("{} {}: not found in this version; building it, once (2 to 4 minutes on two cores)", self.program, self.version));
         self.install()?;
         if self.is_right_version(&ours) {
             Ok(ours)
         } else {
-            Err(format!(
-                "{} was built, but {} does not run",
-                self.program,
-                ours.display()
-            ))
+            Err(format!("{} was built, but {} does not run", self.program, ours.display()))
         }
     }
 
     fn is_right_version(&self, path: &Path) -> bool {
-        let printed = path
-            .is_file()
-            .then(|| process::output(env::command(path).arg("--version")));
+        let printed = path.is_file().then(|| process::output(env::command(path).arg("--version")));
         let printed = printed.and_then(Result::ok).unwrap_or_default();
         printed.split_whitespace().nth(1) == Some(self.version)
     }
@@ -91,14 +64,7 @@ impl Tool {
     fn install(&self) -> Result<(), String> {
         let build = env::tools_dir().join("build");
         let mut cargo = env::command("cargo");
-        cargo.args([
-            "install",
-            self.crate_name,
-            "--version",
-            self.version,
-            "--force",
-            "--root",
-        ]);
+        cargo.args(["install", self.crate_name, "--version", self.version, "--force", "--root"]);
         cargo.arg(env::tools_dir()).args(self.arguments);
         // Both ask for fat link-time optimisation, which costs minutes and gains nothing here.
         cargo
@@ -108,10 +74,7 @@ impl Tool {
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
         process::run(&mut cargo).map_err(|why| {
-            format!(
-                "{} {}: {why}\n   it comes from crates.io; is the Cargo registry reachable?",
-                self.program, self.version
-            )
+            format!("{} {}: {why}\n   it comes from crates.io; is the Cargo registry reachable?", self.program, self.version)
         })?;
         // Half a gigabyte that nobody needs again.
         let _ = std::fs::remove_dir_all(build);
@@ -127,13 +90,8 @@ mod tests {
     fn versions_are_those_of_the_manifests() {
         let read = |name: &str| std::fs::read_to_string(env::root().join(name)).unwrap();
         let pinned = format!("wasm-bindgen = {{ version = \"={}\"", WASM_BINDGEN.version);
-        assert!(
-            read("Cargo.toml").contains(&pinned),
-            "Cargo.toml pins another wasm-bindgen"
-        );
-        assert!(
-            read("Trunk.toml").contains(&format!("wasm_bindgen = \"{}\"", WASM_BINDGEN.version))
-        );
+        assert!(read("Cargo.toml").contains(&pinned), "Cargo.toml pins another wasm-bindgen");
+        assert!(read("Trunk.toml").contains(&format!("wasm_bindgen = \"{}\"", WASM_BINDGEN.version)));
         assert!(read("Trunk.toml").contains(&format!("trunk-version = \"{}\"", TRUNK.version)));
     }
 }

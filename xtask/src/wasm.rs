@@ -178,9 +178,7 @@ mod tests {
 
     /// A module of: an import, the constructors, a function `(i32) -> i32`, and `n` wrappers of it that are exported.
     fn module(n: u8, wrapper: &[u8]) -> Vec<u8> {
-        let section = |id: u8, contents: Vec<u8>| {
-            [vec![id, u8::try_from(contents.len()).unwrap()], contents].concat()
-        };
+        let section = |id: u8, contents: Vec<u8>| [vec![id, u8::try_from(contents.len()).unwrap()], contents].concat();
         let types = vec![2, 0x60, 0, 0, 0x60, 1, 0x7f, 1, 0x7f];
         let imports = vec![1, 1, b'm', 1, b'f', 0, 0];
         let functions = [vec![2 + n, 0, 1], vec![1; n.into()]].concat();

@@ -9,16 +9,7 @@ use crate::toolchain::{self, WasmToolchain};
 use crate::{env, process, size, tools};
 
 /// Everything that a built page depends on.
-const INPUTS: [&str; 8] = [
-    "src",
-    "style",
-    "public",
-    "index.html",
-    "Cargo.toml",
-    "Cargo.lock",
-    "Trunk.toml",
-    ".cargo/config.toml",
-];
+const INPUTS: [&str; 8] = ["src", "style", "public", "index.html", "Cargo.toml", "Cargo.lock", "Trunk.toml", ".cargo/config.toml"];
 
 pub struct BuildOptions {
     /// Where the page will be served from; `./` (wherever it is put) when absent.
@@ -42,38 +33,20 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf, String> {
     let dist = env::root().join("dist");
     let stamp_path = stamp_path();
     if std::fs::read_to_string(&stamp_path).is_ok_and(|stamp| stamp == stamp_of(options, &dist)) {
-        println!(
-            "[build] dist/ is up to date (profile {}, {})",
-            options.profile(),
-            options.public_url()
-        );
+        println!("[build] dist/ is up to date (profile {}, {})", options.profile(), options.public_url());
         return Ok(dist);
     }
     let toolchain = toolchain::find_or_install()?;
     tools::wasm_bindgen()?;
     let trunk = tools::trunk()?;
 
-    println!(
-        "[build] the page into dist/ (profile {}, {})",
-        options.profile(),
-        options.public_url()
-    );
+    println!("[build] the page into dist/ (profile {}, {})", options.profile(), options.public_url());
     // Before the sources are read, so that a change during the build counts as one.
     let inputs = stamp_of(options, Path::new(""));
     fetch(toolchain)?;
     let mut command = toolchain.command(&trunk.to_string_lossy());
-    command.args([
-        "build",
-        "--offline",
-        "true",
-        "--locked",
-        "true",
-        "--cargo-profile",
-        options.profile(),
-    ]);
-    command
-        .args(["--public-url", options.public_url(), "--dist"])
-        .arg(&dist);
+    command.args(["build", "--offline", "true", "--locked", "true", "--cargo-profile", options.profile()]);
+    command.args(["--public-url", options.public_url(), "--dist"]).arg(&dist);
     // Trunk reads it as its own yes-or-no flag and refuses the customary value 1.
     command.env_remove("NO_COLOR");
     process::run(&mut command)?;
@@ -90,15 +63,8 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf, String> {
 /// Downloads the page's dependencies; Trunk and the Cargo below it then run offline.
 fn fetch(toolchain: WasmToolchain) -> Result<(), String> {
     let mut cargo = toolchain.command("cargo");
-    cargo.args([
-        "fetch",
-        "--quiet",
-        "--locked",
-        "--target",
-        "wasm32-unknown-unknown",
-    ]);
-    process::run(&mut cargo)
-        .map_err(|why| format!("{why}\n  is the Cargo registry reachable, and Cargo.lock in step?"))
+    cargo.args(["fetch", "--quiet", "--locked", "--target", "wasm32-unknown-unknown"]);
+    process::run(&mut cargo).map_err(|why| format!("{why}\n  is the Cargo registry reachable, and Cargo.lock in step?"))
 }
 
 /// Makes one page load one engine.
@@ -116,31 +82,17 @@ fn pin_worker(dist: &Path) -> Result<(), String> {
     hasher.write(&read("engine_bg.wasm")?);
     let hash = format!("{:016x}", hasher.finish());
 
-    replace_once(
-        &dist.join("engine.js"),
-        "engine_bg.wasm",
-        &format!("engine_bg.wasm?v={hash}"),
-    )?;
-    replace_once(
-        &dist.join("engine_loader.js"),
-        "./engine.js",
-        &format!("./engine.js?v={hash}"),
-    )?;
-    let meta =
-        format!("<meta name=\"linchpin-engine\" content=\"./engine_loader.js?v={hash}\"></head>");
+    replace_once(&dist.join("engine.js"), "engine_bg.wasm", &format!("engine_bg.wasm?v={hash}"))?;
+    replace_once(&dist.join("engine_loader.js"), "./engine.js", &format!("./engine.js?v={hash}"))?;
+    let meta = format!("<meta name=\"linchpin-engine\" content=\"./engine_loader.js?v={hash}\"></head>");
     replace_once(&dist.join("index.html"), "</head>", &meta)
 }
 
 fn replace_once(path: &Path, from: &str, to: &str) -> Result<(), String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|why| format!("cannot read {}: {why}", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|why| format!("cannot read {}: {why}", path.display()))?;
     match text.matches(from).count() {
-        1 => std::fs::write(path, text.replace(from, to))
-            .map_err(|why| format!("cannot write {}: {why}", path.display())),
-        n => Err(format!(
-            "{} has `{from}` {n} times, not once: has Trunk's output changed?",
-            path.display()
-        )),
+        1 => std::fs::write(path, text.replace(from, to)).map_err(|why| format!("cannot write {}: {why}", path.display())),
+        n => Err(format!("{} has `{from}` {n} times, not once: has Trunk's output changed?", path.display())),
     }
 }
 
@@ -169,10 +121,7 @@ fn add_to_stamp(stamp: &mut String, path: &Path) {
             add_to_stamp(stamp, path);
         }
     } else if let Ok(metadata) = path.metadata() {
-        let modified = metadata
-            .modified()
-            .ok()
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let nanos = modified.unwrap_or_default().as_nanos();
         let _ = writeln!(stamp, "{} {} {nanos}", path.display(), metadata.len());
     }
