@@ -84,7 +84,7 @@ fn held(link: ShareLink) -> impl IntoView {
     let live = app.is_live();
     view! {
         {contents(&link)}
-        <p class="hint">"Nothing was downloaded or run for it so far."</p>
+        {move || (stage.get() == Some(LinkStage::Waiting)).then(|| view! { <p class="hint">"Nothing was downloaded or run for it so far."</p> })}
         {move || (waiting() && model.is_some()).then(|| view! {
             <button type="button" class="primary" data-testid="link-restore" disabled=move || loading.get() on:click=restore>
                 {move || if loading.get() { "Loading…" } else { "Load and restore" }}
