@@ -59,7 +59,7 @@ fn recorded(run: RunRecord, (before, after): (f32, f32), parameters: Option<u64>
                 <span class="sr">" becomes "</span>
                 <span class="big pulled">{short(after.round())}</span>
                 <span class="what">
-                    "perplexity on books it has never seen: how many words it hesitates between, on average. "
+                    "perplexity on books it has never seen: how many tokens it hesitates between, on average. "
                     {format!("Every other number stays as it was, and it is {:.0} times as lost.", after / before)}
                 </span>
             </p>
