@@ -107,7 +107,8 @@ impl Experiment<'_> {
         channels.dedup();
         for (layer, channel) in channels {
             let target = EditTarget::Channel { layer, channel };
-            let removed = self.model.with_ablation(&Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], interventions: Vec::new() })?;
+            let removed =
+                self.model.with_ablation(&Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], interventions: Vec::new() })?;
             let at = candidates.iter().find(|at| (at.layer, at.col) == (layer, channel)).copied();
             let n_zeroed = self.model.layers[layer].mlp.channel_size();
             arms.push(arm(ArmKind::Channel, format!("whole {target}"), at, n_zeroed, removed));
@@ -138,7 +139,10 @@ impl Experiment<'_> {
     /// The `n` largest scalars that are no candidates.
     fn largest_but(&self, candidates: &[WeightCoord], n: usize) -> Vec<(usize, Matrix, usize)> {
         let is_candidate = |&(layer, matrix, flat): &(usize, Matrix, usize)| {
-            matrix == Matrix::Down && candidates.iter().any(|at| at.layer == layer && self.model.layers[layer].mlp.down_proj.flat_index(at.row, at.col) == flat)
+            matrix == Matrix::Down
+                && candidates
+                    .iter()
+                    .any(|at| at.layer == layer && self.model.layers[layer].mlp.down_proj.flat_index(at.row, at.col) == flat)
         };
         self.largest.iter().filter(|place| !is_candidate(place)).take(n).copied().collect()
     }

@@ -39,7 +39,13 @@ impl HeldOut {
     /// # Errors
     ///
     /// If the tokenizer refuses the text, or there is nothing to predict in it.
-    pub fn of(name: &str, text: &str, max_tokens: usize, tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
+    pub fn of(
+        name: &str,
+        text: &str,
+        max_tokens: usize,
+        tokenizer: &Tokenizer,
+        max_position_embeddings: usize,
+    ) -> Result<Self, EngineError> {
         let limit = max_tokens.min(max_position_embeddings);
         let encode = |passage: &str| -> Result<Vec<u32>, EngineError> {
             let mut ids = tokenizer.encode(passage)?;

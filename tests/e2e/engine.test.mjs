@@ -90,24 +90,23 @@ function load(seen, name, backend) {
 const last = (events) => events[events.length - 1];
 
 for (const backend of ['cpu', 'gpu']) {
-  test(`every family computes what transformers computes: ${backend}`, async () => {
-    const seen = await engineOn(backend);
-    const far = [];
-    for (const name of FIXTURES) {
+  for (const name of FIXTURES) {
+    test(`${name} computes what transformers computes: ${backend}`, async () => {
+      const seen = await engineOn(backend);
       const loaded = await load(seen, name, backend);
       assert.equal(last(loaded).type, 'done', JSON.stringify(last(loaded)));
       const info = loaded.find((event) => event.type === 'loaded');
       assert.equal(info.backend.kind, backend === 'gpu' ? 'webgpu' : 'cpu');
       const events = await seen.page.evaluate(() => window.engine.ask({ type: 'verify', golden: window.golden }));
-      assert.equal(last(events).type, 'done', `${name}: ${JSON.stringify(last(events))}`);
+      assert.equal(last(events).type, 'done', JSON.stringify(last(events)));
       const { compared } = events.find((event) => event.type === 'verified');
-      assert.ok(compared.length >= 14, `${name}: only ${compared.length} tensors were compared`);
-      far.push(...compared.filter(({ relative }) => !(relative <= TOLERANCE)).map((error) => ({ fixture: name, ...error })));
-    }
-    assert.deepEqual(far, []);
-    assert.deepEqual(seen.problems, []);
-    await seen.close();
-  });
+      assert.ok(compared.length >= 14, `only ${compared.length} tensors were compared`);
+      assert.deepEqual(compared.filter(({ relative }) => !(relative <= TOLERANCE)), []);
+      // This page is bare data, without an icon.
+      assert.deepEqual(seen.problems.filter((problem) => !problem.includes('favicon')), []);
+      await seen.close();
+    });
+  }
 }
 
 test('the same seed writes the same text on WebGPU and on the CPU', async () => {

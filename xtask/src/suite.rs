@@ -12,8 +12,8 @@ use crate::{deps, env, process, setup, size, tidy, wasm, web};
 /// The features that are checked together: everything but CUDA, which wants a toolkit of its own.
 const LINTED_FEATURES: &str = "ui,worker,cli";
 
-/// A page that hangs fails its test: ten minutes, for two cores that compute a GPU.
-const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=600000";
+/// A page that hangs fails its file: half an hour, for two cores that compute a GPU.
+const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=1800000";
 
 #[derive(Clone, Copy, Default)]
 struct Counts {

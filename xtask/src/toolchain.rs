@@ -29,13 +29,15 @@ impl WasmToolchain {
     pub fn command(self, program: &str) -> Command {
         let mut command = env::command(program);
         let mut first = vec![env::tools_dir().join("bin")];
+        // Added to the flags in .cargo/config.toml.
+        let mut flags = remap_flags();
         if self == Self::Debian {
             first.push("/usr/bin".into());
             command.env("RUSTC", DEBIAN_RUSTC).env_remove("RUSTUP_TOOLCHAIN");
             command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", DEBIAN_LINKER);
-            // Added to the flags in .cargo/config.toml.
-            command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", sysroot_flag());
+            flags.push(sysroot_flag());
         }
+        command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags.join(" "));
         command.env("PATH", env::path_with(&first));
         command
     }
@@ -163,6 +165,18 @@ fn fill_sysroot(built: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A panic names the file it comes from: visitors download neither the builder's folders nor their length.
+fn remap_flags() -> Vec<String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let sources = home.and_then(|home| std::fs::read_dir(home.join("registry/src")).ok());
+    let mut folders: Vec<PathBuf> = sources.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    // Flags are told apart by spaces: a folder with one in its name stays as it is.
+    let names = folders.iter().map(|folder| folder.display().to_string()).filter(|name| !name.contains(' '));
+    names.map(|name| format!("--remap-path-prefix={name}/=")).collect()
 }
 
 fn seed() -> PathBuf {
