@@ -39,7 +39,9 @@ pub struct ShareLink {
 pub enum ShareError {
     #[error("the address holds no run")]
     NoRun,
-    #[error("the link was made by version {found} of this page, which reads up to version {LINK_VERSION}: reload the page or ask for a new link")]
+    #[error(
+        "the link was made by version {found} of this page, which reads up to version {LINK_VERSION}: reload the page or ask for a new link"
+    )]
     Version { found: String },
     #[error("the link is {found} characters long, and at most {MAX_ENCODED_BYTES} are accepted: use a shorter prompt or fewer new tokens")]
     TooLong { found: usize },
@@ -303,7 +305,10 @@ fn unpack_ids(text: &str) -> Result<Vec<u32>, ShareError> {
 pub enum Recomputed {
     Same,
     /// The first new token that differs, counted from 0, in the first pane that has one.
-    Differs { pane: Pane, index: usize },
+    Differs {
+        pane: Pane,
+        index: usize,
+    },
 }
 
 impl ShareLink {

@@ -21,7 +21,8 @@ pub fn ChartView(
     /// The table.
     children: Children,
 ) -> impl IntoView {
-    let save_svg = move |_| dom::download(&format!("linchpin-{name}.svg"), "image/svg+xml", &chart.with(|chart| chart.to_svg(dom::css_colour)));
+    let save_svg =
+        move |_| dom::download(&format!("linchpin-{name}.svg"), "image/svg+xml", &chart.with(|chart| chart.to_svg(dom::css_colour)));
     let save_csv = move |_| dom::download(&format!("linchpin-{name}.csv"), "text/csv", &csv.run(()));
     view! {
         <figure class="chart">
@@ -76,7 +77,11 @@ fn Picture(name: &'static str, caption: &'static str, chart: Signal<Chart>, line
         active.set(next);
     };
     let line = move || lines.with(|lines| lines.get(active.get()).cloned().unwrap_or_default());
-    let highlight = move || chart.with(|chart| chart.hits.get(active.get()).map(|hit| view! { <rect class="active" x=hit.x y="0" width=hit.width height=chart.height></rect> }));
+    let highlight = move || {
+        chart.with(|chart| {
+            chart.hits.get(active.get()).map(|hit| view! { <rect class="active" x=hit.x y="0" width=hit.width height=chart.height></rect> })
+        })
+    };
     view! {
         <div
             class="walk" data-testid=name node_ref=frame tabindex="0" role="slider" aria-label=format!("{caption}: layer")
@@ -98,6 +103,8 @@ fn draw((paint, shape): &Mark) -> AnyView {
             view! { <line class=class(if dashed { "stroke dashed" } else { "stroke" }) x1=x1 y1=y1 x2=x2 y2=y2></line> }.into_any()
         }
         Shape::Ring { x, y } => view! { <circle class=class("ring") cx=x cy=y r=RING_RADIUS></circle> }.into_any(),
-        Shape::Text { x, y, anchor, text } => view! { <text class=class("fill") x=x y=y text-anchor=anchor.name()>{text}</text> }.into_any(),
+        Shape::Text { x, y, anchor, text } => {
+            view! { <text class=class("fill") x=x y=y text-anchor=anchor.name()>{text}</text> }.into_any()
+        }
     }
 }

@@ -39,15 +39,35 @@ pub fn layer_chart(title: &str, spikes: &[Spike], after: &[Spike], log: bool) ->
     if let Some(peak) = (0..spikes.len()).max_by(|&a, &b| spikes[a].value.abs().total_cmp(&spikes[b].value.abs())) {
         chart.peak = peak;
         let x = LEFT + step * (peak as f32 + 0.5);
-        let anchor = if x < WIDTH * 0.3 { Anchor::Start } else if x > WIDTH * 0.7 { Anchor::End } else { Anchor::Middle };
-        chart.text(Paint::Ink, x, y(spikes[peak].value.abs()) - 6.0, anchor, format!("channel {}: {}", spikes[peak].channel, short(spikes[peak].value)));
+        let anchor = if x < WIDTH * 0.3 {
+            Anchor::Start
+        } else if x > WIDTH * 0.7 {
+            Anchor::End
+        } else {
+            Anchor::Middle
+        };
+        chart.text(
+            Paint::Ink,
+            x,
+            y(spikes[peak].value.abs()) - 6.0,
+            anchor,
+            format!("channel {}: {}", spikes[peak].channel, short(spikes[peak].value)),
+        );
     }
     chart
 }
 
 /// What a spike is, in one line.
 pub fn spike_line(spike: &Spike) -> String {
-    format!("layer {}, channel {}, token {} “{}”: {} ({} × the median)", spike.layer, spike.channel, spike.token, visible(&spike.token_text), short(spike.value), short(spike.ratio))
+    format!(
+        "layer {}, channel {}, token {} “{}”: {} ({} × the median)",
+        spike.layer,
+        spike.channel,
+        spike.token,
+        visible(&spike.token_text),
+        short(spike.value),
+        short(spike.ratio)
+    )
 }
 
 /// Held-out loss of every arm, in nats from zero; the dashed line is the intact model.
@@ -66,7 +86,11 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
             ArmKind::RandomScalar | ArmKind::LargestWeights => Paint::Muted,
         };
         chart.text(Paint::Ink, 0.0, y + 11.0, Anchor::Start, arm_name(arm));
-        let value = if arm.kind == ArmKind::Intact { short(arm.loss_nats) } else { format!("{} ({})", short(arm.loss_nats), signed(arm.delta_nats)) };
+        let value = if arm.kind == ArmKind::Intact {
+            short(arm.loss_nats)
+        } else {
+            format!("{} ({})", short(arm.loss_nats), signed(arm.delta_nats))
+        };
         chart.text(paint, WIDTH - RIGHT, y + 11.0, Anchor::End, value);
         chart.rect(Paint::Line, 0.0, y + 16.0, WIDTH - RIGHT, 9.0);
         chart.rect(paint, 0.0, y + 16.0, x(arm.loss_nats), 9.0);
@@ -116,11 +140,7 @@ impl Scale {
         if !value.is_finite() {
             return 1.0;
         }
-        let at = if self.log {
-            (value.max(self.low) / self.low).log10() / (self.high / self.low).log10()
-        } else {
-            value / self.high
-        };
+        let at = if self.log { (value.max(self.low) / self.low).log10() / (self.high / self.low).log10() } else { value / self.high };
         at.clamp(0.0, 1.0)
     }
 

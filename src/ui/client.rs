@@ -11,11 +11,14 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
+use super::dom;
 use super::state::{AppState, EngineStatus};
 use crate::protocol::{Envelope, Event, EventEnvelope, PROTOCOL_VERSION};
 
-/// Beside index.html; the build names it after the worker's binary.
+/// Beside index.html; Trunk names it after the worker's binary. A build for visitors says in `<meta name="linchpin-engine">`
+/// where exactly it is, hash included, so that this page never meets an engine from another build in the cache.
 const WORKER_SCRIPT: &str = "./engine_loader.js";
+const WORKER_META: &str = "linchpin-engine";
 const READY_TIMEOUT_MS: u32 = 30_000;
 const FRAME_MS: u32 = 16;
 /// An engine that says nothing for this long while it works is worth a word.
@@ -197,7 +200,7 @@ impl Client {
 fn connect(client: Client) -> Result<Connection, JsValue> {
     let options = WorkerOptions::new();
     options.set_type(WorkerType::Module);
-    let worker = Worker::new_with_options(WORKER_SCRIPT, &options)?;
+    let worker = Worker::new_with_options(&dom::meta(WORKER_META).unwrap_or_else(|| WORKER_SCRIPT.into()), &options)?;
     let on_message = Closure::new(move |event: MessageEvent| client.receive(event.data()));
     worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     let on_error = Closure::new(move |event: ErrorEvent| {
@@ -216,5 +219,11 @@ fn connect(client: Client) -> Result<Connection, JsValue> {
         let why = format!("It did not report within {} seconds (protocol version {PROTOCOL_VERSION}).", READY_TIMEOUT_MS / 1000);
         client.died("The engine did not start", &why);
     });
-    Ok(Connection { worker, _on_message: on_message, _on_error: on_error, _on_message_error: on_message_error, ready_timeout: Some(ready_timeout) })
+    Ok(Connection {
+        worker,
+        _on_message: on_message,
+        _on_error: on_error,
+        _on_message_error: on_message_error,
+        ready_timeout: Some(ready_timeout),
+    })
 }

@@ -74,6 +74,18 @@ pub fn clear_fragment() {
     }
 }
 
+/// What the head of the page says under this name.
+pub fn meta(name: &str) -> Option<String> {
+    let found = window()?.document()?.query_selector(&format!("meta[name=\"{name}\"]")).ok()??;
+    found.get_attribute("content")
+}
+
+/// Reads JSON with the browser's own parser and the deserialisers that the engine's messages need anyway; a second set
+/// of them, for serde_json, would only be more to download.
+pub fn parse_json<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+    serde_wasm_bindgen::from_value(js_sys::JSON::parse(text).ok()?).ok()
+}
+
 pub fn set_root_attribute(name: &str, value: Option<&str>) {
     if let Some(root) = window().and_then(|window| window.document()).and_then(|document| document.document_element()) {
         let _ = match value {

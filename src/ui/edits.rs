@@ -72,14 +72,21 @@ impl EditList {
     /// What the engine is asked to apply.
     pub fn ablation(&self) -> Ablation {
         let active = self.rows.iter().filter(|row| row.on && row.scale != 1.0);
-        Ablation { weight_edits: active.map(|row| WeightEdit { target: row.target, scale: row.scale }).collect(), interventions: Vec::new() }
+        Ablation {
+            weight_edits: active.map(|row| WeightEdit { target: row.target, scale: row.scale }).collect(),
+            interventions: Vec::new(),
+        }
     }
 }
 
 /// Says in words why a unit is not one of this model's.
 pub fn check_target(target: &EditTarget, info: &ModelInfo) -> Result<(), String> {
     let within = |what: &str, value: usize, end: usize| {
-        if value < end { Ok(()) } else { Err(format!("This model's {what}s run from 0 to {}; {value} is not one of them.", end.saturating_sub(1))) }
+        if value < end {
+            Ok(())
+        } else {
+            Err(format!("This model's {what}s run from 0 to {}; {value} is not one of them.", end.saturating_sub(1)))
+        }
     };
     within("layer", target.layer(), info.num_hidden_layers)?;
     match *target {

@@ -104,7 +104,12 @@ fn held(link: ShareLink) -> impl IntoView {
 
 fn contents(link: &ShareLink) -> impl IntoView + use<> {
     let setup = &link.setup;
-    let edits = setup.ablation.weight_edits.iter().map(|edit| view! { <li><span class="coordinate">{edit.target.to_string()}</span>{format!(" × {}", short(edit.scale))}</li> }).collect_view();
+    let edits = setup
+        .ablation
+        .weight_edits
+        .iter()
+        .map(|edit| view! { <li><span class="coordinate">{edit.target.to_string()}</span>{format!(" × {}", short(edit.scale))}</li> })
+        .collect_view();
     let sampling = setup.sampling;
     view! {
         <dl class="contents" data-testid="link-contents">

@@ -44,11 +44,30 @@ impl Anchor {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
-    Rect { x: f32, y: f32, width: f32, height: f32 },
-    Line { x1: f32, y1: f32, x2: f32, y2: f32, dashed: bool },
+    Rect {
+        x: f32,
+        y: f32,
+        width: f32,
+        height: f32,
+    },
+    Line {
+        x1: f32,
+        y1: f32,
+        x2: f32,
+        y2: f32,
+        dashed: bool,
+    },
     /// A ring, so that what lies behind it stays visible.
-    Ring { x: f32, y: f32 },
-    Text { x: f32, y: f32, anchor: Anchor, text: String },
+    Ring {
+        x: f32,
+        y: f32,
+    },
+    Text {
+        x: f32,
+        y: f32,
+        anchor: Anchor,
+        text: String,
+    },
 }
 
 pub type Mark = (Paint, Shape);
@@ -112,14 +131,24 @@ impl Chart {
             let paint = escape(&colour(paint.name()));
             // Writing to a String cannot fail.
             let _ = match shape {
-                Shape::Rect { x, y, width, height } => writeln!(svg, "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill=\"{paint}\"/>"),
+                Shape::Rect { x, y, width, height } => {
+                    writeln!(svg, "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill=\"{paint}\"/>")
+                }
                 Shape::Line { x1, y1, x2, y2, dashed } => {
                     let dash = if *dashed { " stroke-dasharray=\"3 3\"" } else { "" };
                     writeln!(svg, "<line x1=\"{x1:.2}\" y1=\"{y1:.2}\" x2=\"{x2:.2}\" y2=\"{y2:.2}\" stroke=\"{paint}\"{dash}/>")
                 }
-                Shape::Ring { x, y } => writeln!(svg, "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{RING_RADIUS}\" fill=\"none\" stroke=\"{paint}\" stroke-width=\"1.6\"/>"),
+                Shape::Ring { x, y } => writeln!(
+                    svg,
+                    "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{RING_RADIUS}\" fill=\"none\" stroke=\"{paint}\" stroke-width=\"1.6\"/>"
+                ),
                 Shape::Text { x, y, anchor, text } => {
-                    writeln!(svg, "<text x=\"{x:.2}\" y=\"{y:.2}\" text-anchor=\"{}\" fill=\"{paint}\">{}</text>", anchor.name(), escape(text))
+                    writeln!(
+                        svg,
+                        "<text x=\"{x:.2}\" y=\"{y:.2}\" text-anchor=\"{}\" fill=\"{paint}\">{}</text>",
+                        anchor.name(),
+                        escape(text)
+                    )
                 }
             };
         }

@@ -78,7 +78,8 @@ fn Text(pane: Pane) -> impl IntoView {
     };
     let prompt = app.part(|state| state.shown_prompt.clone());
     let parts = app.part(move |state| split(state, pane));
-    let stale = app.part(move |state| pane == Pane::Ablated && state.run.as_ref().is_some_and(|run| run.setup.ablation != state.edits.ablation()));
+    let stale =
+        app.part(move |state| pane == Pane::Ablated && state.run.as_ref().is_some_and(|run| run.setup.ablation != state.edits.ablation()));
     let empty = move || prompt.with(String::is_empty);
     view! {
         <div class="pane" class:pulled=pane == Pane::Ablated>
@@ -108,7 +109,14 @@ fn difference(state: &AppState) -> String {
     let finished = state.intact.done.is_some() && state.ablated.done.is_some();
     match state.first_difference() {
         Some(at) => {
-            let token = |pane: Pane| state.pane(pane).pieces.get(at).map(|piece| format!("“{}”", visible(piece.trim_matches(' ')))).unwrap_or_else(|| "its end".into());
+            let token = |pane: Pane| {
+                state
+                    .pane(pane)
+                    .pieces
+                    .get(at)
+                    .map(|piece| format!("“{}”", visible(piece.trim_matches(' '))))
+                    .unwrap_or_else(|| "its end".into())
+            };
             format!("The texts part at new token {}: {} intact, {} with the edits.", at + 1, token(Pane::Intact), token(Pane::Ablated))
         }
         None if finished => "The texts are the same, token for token.".into(),

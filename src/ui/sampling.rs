@@ -37,7 +37,13 @@ pub fn SamplingFields() -> impl IntoView {
 
 /// A number that is taken when its field is left, and shown as it was taken.
 #[component]
-fn Number(name: &'static str, label: &'static str, step: &'static str, get: fn(&Sampling) -> String, set: fn(&mut Sampling, f64)) -> impl IntoView {
+fn Number(
+    name: &'static str,
+    label: &'static str,
+    step: &'static str,
+    get: fn(&Sampling) -> String,
+    set: fn(&mut Sampling, f64),
+) -> impl IntoView {
     let app = app();
     let value = app.part(move |state| get(&state.sampling));
     let change = move |event: leptos::ev::Event| {

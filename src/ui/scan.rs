@@ -111,7 +111,8 @@ fn spikes_view(name: &'static str, caption: &'static str, spikes: Vec<Spike>, af
 #[component]
 fn Candidates(candidates: Vec<Candidate>) -> impl IntoView {
     if candidates.is_empty() {
-        return view! { <p data-testid="candidates">"No candidate: no output spike stands out and is explained by one product."</p> }.into_any();
+        return view! { <p data-testid="candidates">"No candidate: no output spike stands out and is explained by one product."</p> }
+            .into_any();
     }
     let csv = candidates_csv(&candidates);
     let rows = candidates.into_iter().map(candidate_row).collect_view();

@@ -4,7 +4,9 @@
 
 use super::edits::{EditList, Origin};
 use super::queue::Queue;
-use crate::protocol::{BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, ModelFile, PROTOCOL_VERSION, Progress, Request};
+use crate::protocol::{
+    BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, ModelFile, PROTOCOL_VERSION, Progress, Request,
+};
 use crate::share::{Recomputed, ShareLink};
 use crate::terms::{Ablation, ConfirmArm, ConfirmReport, Evaluation, Generated, ModelInfo, Pane, RunRecord, Sampling, ScanReport};
 
@@ -45,7 +47,10 @@ pub enum LinkState {
     #[default]
     None,
     Refused(String),
-    Held { link: Box<ShareLink>, stage: LinkStage },
+    Held {
+        link: Box<ShareLink>,
+        stage: LinkStage,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -184,7 +189,9 @@ impl AppState {
             kind: FailureKind::Internal,
             what: what.into(),
             why: why.into(),
-            next_step: "Everything computed so far is still on the page. Press “Restart engine” to start a new one and load the model again.".into(),
+            next_step:
+                "Everything computed so far is still on the page. Press “Restart engine” to start a new one and load the model again."
+                    .into(),
         });
     }
 
@@ -253,7 +260,10 @@ impl AppState {
             self.engine = EngineStatus::Ready;
             return;
         }
-        self.engine_died("The page and its engine are of different versions", &format!("The page speaks version {PROTOCOL_VERSION}, the engine version {version}: your browser kept an old file."));
+        self.engine_died(
+            "The page and its engine are of different versions",
+            &format!("The page speaks version {PROTOCOL_VERSION}, the engine version {version}: your browser kept an old file."),
+        );
         if let Some(failure) = &mut self.failure {
             failure.next_step = "Reload the page. If this stays, empty the browser's cache for it.".into();
         }
@@ -286,9 +296,15 @@ impl AppState {
         let (Some(info), link) = (&self.info, link.clone()) else { return };
         let (want, have) = (&link.setup.model, &info.model);
         if want.id != have.id {
-            *stage = LinkStage::Mismatch(format!("The link is about the model “{}”, and “{}” is loaded. Open the files of “{}” above to restore it.", want.id, have.id, want.id));
+            *stage = LinkStage::Mismatch(format!(
+                "The link is about the model “{}”, and “{}” is loaded. Open the files of “{}” above to restore it.",
+                want.id, have.id, want.id
+            ));
         } else if want.revision != have.revision {
-            *stage = LinkStage::Mismatch(format!("The link was made with revision {} of “{}”, and the one here is {}: other weights, so other text. Nothing was restored.", want.revision, want.id, have.revision));
+            *stage = LinkStage::Mismatch(format!(
+                "The link was made with revision {} of “{}”, and the one here is {}: other weights, so other text. Nothing was restored.",
+                want.revision, want.id, have.revision
+            ));
         } else {
             *stage = LinkStage::Restored;
             self.restore(&link);

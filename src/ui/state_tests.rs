@@ -18,11 +18,27 @@ pub(crate) fn info() -> ModelInfo {
 }
 
 pub(crate) fn candidate(layer: usize, row: usize, col: usize) -> Candidate {
-    Candidate { at: WeightCoord { layer, row, col }, weight: 0.3, input: 80.0, output: 24.0, token: 0, ratio: 50.0, share: 1.0, iteration: 0 }
+    Candidate {
+        at: WeightCoord { layer, row, col },
+        weight: 0.3,
+        input: 80.0,
+        output: 24.0,
+        token: 0,
+        ratio: 50.0,
+        share: 1.0,
+        iteration: 0,
+    }
 }
 
 fn generated(ids: &[u32]) -> Generated {
-    Generated { token_ids: ids.to_vec(), text: String::new(), repetition: 0.0, stopword_mass: 0.3, tokens_per_sec: 9.0, finish: Finish::Length }
+    Generated {
+        token_ids: ids.to_vec(),
+        text: String::new(),
+        repetition: 0.0,
+        stopword_mass: 0.3,
+        tokens_per_sec: 9.0,
+        finish: Finish::Length,
+    }
 }
 
 fn run(intact: &[u32], ablated: &[u32]) -> RunRecord {

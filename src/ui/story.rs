@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use super::dom;
 use super::words::{grouped, short};
 use crate::protocol::Export;
 use crate::terms::{Evaluation, Pane, RunRecord};
@@ -15,7 +16,7 @@ fn evaluation(export: &Export, of: Pane) -> Option<&Evaluation> {
 
 #[component]
 pub fn Story() -> impl IntoView {
-    let export = serde_json::from_str::<Export>(RECORDED).ok();
+    let export = dom::parse_json::<Export>(RECORDED);
     let recording = export.and_then(|export| {
         let perplexities = (evaluation(&export, Pane::Intact)?.perplexity, evaluation(&export, Pane::Ablated)?.perplexity);
         let parameters = export.info.as_ref().map(|info| info.num_parameters);

@@ -155,7 +155,12 @@ fn AddEdit() -> impl IntoView {
     };
     let limits = app.part(|state| {
         let info = state.info.as_ref()?;
-        Some(format!("layers 0–{}, rows 0–{}, columns and channels 0–{}", info.num_hidden_layers - 1, info.hidden_size - 1, info.intermediate_size - 1))
+        Some(format!(
+            "layers 0–{}, rows 0–{}, columns and channels 0–{}",
+            info.num_hidden_layers - 1,
+            info.hidden_size - 1,
+            info.intermediate_size - 1
+        ))
     });
     let number = move |name: &'static str, label: Signal<&'static str>, value: RwSignal<String>, shown: Signal<bool>| {
         view! {

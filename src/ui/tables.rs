@@ -20,7 +20,8 @@ pub fn spikes_csv(spikes: &[Spike], after: &[Spike]) -> String {
 }
 
 pub fn candidates_csv(candidates: &[Candidate]) -> String {
-    let mut csv = Csv::new(&["layer", "row", "col", "weight", "input", "output", "token", "ratio_to_median", "share_of_output", "iteration"]);
+    let mut csv =
+        Csv::new(&["layer", "row", "col", "weight", "input", "output", "token", "ratio_to_median", "share_of_output", "iteration"]);
     for c in candidates {
         csv.row([
             c.at.layer.to_string(),

@@ -23,7 +23,13 @@ fn trimmed(text: String) -> String {
 
 /// With its sign, a real minus; for differences.
 pub fn signed(value: f32) -> String {
-    if value.abs() < 0.0005 { "±0".into() } else if value < 0.0 { format!("−{}", short(-value)) } else { format!("+{}", short(value)) }
+    if value.abs() < 0.0005 {
+        "±0".into()
+    } else if value < 0.0 {
+        format!("−{}", short(-value))
+    } else {
+        format!("+{}", short(value))
+    }
 }
 
 /// `13,180,000`.
@@ -71,7 +77,17 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        let cases = [(0.0, "0"), (26.5, "26.5"), (1239.6, "1,240"), (0.32, "0.32"), (3.1e-5, "3.1e-5"), (-4700.0, "-4,700"), (100.0, "100"), (9.999, "10"), (f32::INFINITY, "infinite")];
+        let cases = [
+            (0.0, "0"),
+            (26.5, "26.5"),
+            (1239.6, "1,240"),
+            (0.32, "0.32"),
+            (3.1e-5, "3.1e-5"),
+            (-4700.0, "-4,700"),
+            (100.0, "100"),
+            (9.999, "10"),
+            (f32::INFINITY, "infinite"),
+        ];
         for (value, text) in cases {
             assert_eq!(short(value), text);
         }
