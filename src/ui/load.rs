@@ -44,7 +44,7 @@ fn Status() -> impl IntoView {
                 <p class="facts" data-testid="model-facts">{facts(&info)}</p>
                 <p class="facts" data-testid="backend">
                     <span class="tag" data-kind=info.backend.kind.clone()>{info.backend.kind.clone()}</span>
-                    {format!(" {}. {}", info.backend.name, info.backend.reason)}
+                    {format!(" {}: {}", info.backend.name, info.backend.reason)}
                 </p>
             })}
             {move || busy.get().then(|| progress_bar(progress))}

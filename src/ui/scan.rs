@@ -65,7 +65,7 @@ fn results(scan: ScanReport) -> impl IntoView {
             </p>
             <details class="tokens" data-testid="scan-tokens"><summary>{format!("The text as {n_tokens} tokens")}</summary><p>{tokens}</p></details>
             <Candidates candidates />
-            <p class="note" data-testid="scan-stopped">"The search removes a candidate and looks again. "{stopped}</p>
+            <p class="note" data-testid="scan-stopped">"The search removes a candidate and looks again. It stopped here: "{stopped}"."</p>
         </div>
     }
 }
