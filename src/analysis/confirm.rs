@@ -111,7 +111,7 @@ impl Experiment<'_> {
                 self.model.with_ablation(&Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], interventions: Vec::new() })?;
             let at = candidates.iter().find(|at| (at.layer, at.col) == (layer, channel)).copied();
             let n_zeroed = self.model.layers[layer].mlp.channel_size();
-            arms.push(arm(ArmKind::Channel, format!("whole {target}"), at, n_zeroed, removed));
+            arms.push(arm(ArmKind::Channel, target.to_string(), at, n_zeroed, removed));
         }
         Ok(arms)
     }
@@ -157,8 +157,9 @@ fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
     let random = worst(ArmKind::RandomScalar, Some(at)).unwrap_or(0.0).abs();
     let passes = |delta: f32| delta >= MIN_DELTA_NATS && delta >= MIN_TIMES_CONTROL * random;
     let confirmed = passes(alone);
+    let controls = if random < 1e-4 { "less than 0.0001".into() } else { format!("at most {random:.4}") };
     let mut because =
-        format!("Zeroing it changes the held-out loss by {alone:+.3} nats; random scalars of the same matrix by at most {random:.4}.");
+        format!("Zeroing it changes the held-out loss by {alone:+.3} nats; random scalars of the same matrix by {controls}.");
     if !confirmed {
         if let Some(jointly) = worst(ArmKind::Jointly, None).filter(|delta| passes(*delta) && nobody_alone(arms)) {
             because += &format!(" But all candidates together cost {jointly:+.3} nats: they stand in for one another.");
