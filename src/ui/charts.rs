@@ -97,7 +97,11 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
     }
     if let Some(intact) = intact {
         let bottom = TOP + ROW * arms.len() as f32;
-        chart.line(Paint::Ink, (x(intact), TOP + 14.0), (x(intact), bottom), true);
+        // Across the bars only: the labels between them stay readable.
+        for i in 0..arms.len() {
+            let y = TOP + ROW * i as f32;
+            chart.line(Paint::Ink, (x(intact), y + 14.0), (x(intact), y + 27.0), true);
+        }
         chart.text(Paint::Muted, x(intact), bottom + 11.0, Anchor::Middle, "intact");
     }
     chart
@@ -107,11 +111,11 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
 pub fn arm_name(arm: &ConfirmArm) -> String {
     let what = match arm.kind {
         ArmKind::Intact => return "nothing changed".into(),
+        ArmKind::Channel => return visible(&arm.label),
         ArmKind::Candidate => "candidate",
         ArmKind::Jointly => "all candidates together",
         ArmKind::RandomScalar => "control",
         ArmKind::LargestWeights => "control",
-        ArmKind::Channel => "whole channel",
     };
     let label = visible(&arm.label);
     if label.is_empty() || arm.kind == ArmKind::Jointly { what.into() } else { format!("{what}: {label}") }

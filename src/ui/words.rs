@@ -23,12 +23,11 @@ fn trimmed(text: String) -> String {
 
 /// With its sign, a real minus; for differences.
 pub fn signed(value: f32) -> String {
-    if value.abs() < 0.0005 {
-        "±0".into()
-    } else if value < 0.0 {
-        format!("−{}", short(-value))
-    } else {
-        format!("+{}", short(value))
+    let sign = if value < 0.0 { '−' } else { '+' };
+    match value.abs() {
+        size if size < 0.0005 => "±0".into(),
+        size if size < 0.01 => format!("{sign}{size:.3}"),
+        size => format!("{sign}{}", short(size)),
     }
 }
 
@@ -92,6 +91,7 @@ mod tests {
             assert_eq!(short(value), text);
         }
         assert_eq!((signed(2.781), signed(-0.5), signed(0.0001)), ("+2.78".into(), "−0.5".into(), "±0".into()));
+        assert_eq!(signed(0.000_99), "+0.001");
         assert_eq!(grouped(13_180_000), "13,180,000");
         assert_eq!(bytes(26_358_272.0), "26.4 MB");
         assert_eq!(visible("a\n\u{1b}"), "a⏎\u{fffd}");
