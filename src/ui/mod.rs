@@ -15,8 +15,8 @@
 //! | story | `recorded`, `recorded-number`, `recorded-intact`, `recorded-ablated` |
 //! | load | `model-select`, `model-story`, `model-load`, `backend-choice`, `open-files`, `open-folder`, `open-error`, `model-status`, `backend`, `model-facts`, `progress`, `progress-text`, `engine-restart`, `quiet` |
 //! | scan | `scan-prompt`, `scan-prompt-<n>`, `scan-run`, `scan-log`, `scan-results`, `scan-stopped`, `scan-tokens`, `candidates`, `candidate`, `candidate-pull`, `candidate-verdict`, `candidates-csv` |
-//! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`; each with `-readout`, `-svg`, `-csv`, `-table` appended |
-//! | confirm | `confirm-run`, `confirm-arms`, `verdicts`, `verdict`, `confirm-convention` |
+//! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`; each with `-svg`, `-csv`, `-table` appended, the first two with `-readout` |
+//! | confirm | `confirm-run`, `confirm-stop`, `confirm-arms`, `verdicts`, `verdict`, `confirm-convention` |
 //! | surgery | `suggestion-<n>`, `edit-list`, `edit`, `edit-switch`, `edit-scale`, `edit-value`, `edit-remove`, `edit-unit`, `edit-layer`, `edit-row`, `edit-col`, `edit-add`, `edit-error`, `edit-reset`, `applied` |
 //! | panes | `prompt`, `prompt-<n>`, `temperature`, `top-k`, `top-p`, `seed`, `max-tokens`, `live`, `generate`, `stop`, `evaluate`, `pane-intact`, `pane-ablated`, `first-difference`, `first-token-intact`, `first-token-ablated`, `stale`, `generate-status`; metrics as `<metric>-<pane>` with `perplexity`, `repetition`, `stopwords`, `speed` |
 //! | share | `share-copy`, `share-link`, `share-status`, `share-error` |
