@@ -28,6 +28,8 @@ pub mod terms;
 #[cfg(feature = "engine")]
 pub mod analysis;
 #[cfg(feature = "engine")]
+pub mod decode;
+#[cfg(feature = "engine")]
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod generate;

@@ -36,9 +36,13 @@ pub fn file(path: &Path) -> ModelFile {
 
 /// A model on the CPU, without an engine around it.
 pub fn model(name: &str) -> Model {
+    model_on(name, &burn::tensor::Device::flex())
+}
+
+pub fn model_on(name: &str, device: &burn::tensor::Device) -> Model {
     let config = ModelConfig::from_json(&std::fs::read(fixture(name).join("config.json")).unwrap()).unwrap();
     let files = Files::new(files_in(&fixture(name)));
-    pollster::block_on(load_weights(&files, &config, &burn::tensor::Device::flex(), &Control::silent())).unwrap().model
+    pollster::block_on(load_weights(&files, &config, device, &Control::silent())).unwrap().model
 }
 
 /// An engine and the events it sent.

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use burn::tensor::wgpu::WgpuBackend;
+use burn::tensor::wgpu::{WgpuBackend, wgpu};
 
 use super::{Gpu, MAX_WHOLE_FILE_BYTES, PlatformError, gpu_of};
 use crate::protocol::ModelFile;
@@ -87,6 +87,12 @@ impl ByteStream {
 
 /// Lets other work run. Natively nothing waits on this thread.
 pub async fn yield_now() {}
+
+/// Waits for the GPU, so that the callbacks of what it has done are called.
+pub fn finish_gpu_work(device: &wgpu::Device) {
+    // A lost device calls them too, with errors.
+    let _ = device.poll(wgpu::PollType::wait_indefinitely());
+}
 
 /// Opens a GPU through Vulkan, with the shaders that a browser gets (WGSL).
 ///
