@@ -1,33 +1,37 @@
 //! Path B against Path A, on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`).
 
-use linchpin::decode::{DecodeGpu, DecodePlan, submit};
+use std::sync::{Mutex, PoisonError};
+
+use linchpin::decode::{DecodeGpu, DecodePlan, MAX_BATCH, submit};
 use linchpin::model::probe::Probe;
 use linchpin::model::{KvCache, Model, Positions};
-use linchpin::platform::open_gpu;
-use linchpin::terms::{Ablation, WeightCoord};
+use linchpin::platform::{GpuHealth, open_gpu};
+use linchpin::protocol::{BackendChoice, Event, Request};
+use linchpin::terms::{Ablation, EditTarget, Sampling, WeightEdit};
 
-use crate::support::{FIXTURES, model_on};
+use crate::support::{FIXTURES, Session, bundled_on, fixture, model_on};
+use crate::the_event;
 
 /// Path B rounds in another order; the largest logit is what errors are measured by.
 const TOLERANCE: f32 = 1e-3;
 /// Below this lead either of two tokens may come out first.
 const SAFE_MARGIN: f32 = 1e-3;
 
-/// Opened once: Burn registers one runtime for it. Tests of this module take turns.
+/// The tests take turns: they share the one device.
+static TURN: Mutex<()> = Mutex::new(());
+
 struct Vulkan {
     gpu: DecodeGpu,
     device: burn::tensor::Device,
-}
-
-thread_local! {
-    static VULKAN: Vulkan = {
-        let gpu = pollster::block_on(open_gpu()).expect("a Vulkan device; install mesa-vulkan-drivers and libvulkan1");
-        Vulkan { gpu: DecodeGpu::new(gpu.handles), device: gpu.device }
-    };
+    health: GpuHealth,
 }
 
 fn on_gpu(test: impl FnOnce(&Vulkan)) {
-    VULKAN.with(test);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let gpu = pollster::block_on(open_gpu()).expect("these tests need a Vulkan device: install mesa-vulkan-drivers and libvulkan1");
+    let vulkan = Vulkan { gpu: DecodeGpu::new(gpu.handles), device: gpu.device, health: gpu.health };
+    test(&vulkan);
+    assert_eq!(vulkan.health.error(), None);
 }
 
 /// Path A's logits after each of `ids[from..]`, fed one by one.
@@ -66,9 +70,25 @@ fn check_forced(name: &str, vulkan: &Vulkan, model: &Model, ids: &[u32], from: u
     }
 }
 
-fn ids_of(model: &Model, n: usize) -> Vec<u32> {
-    let n = n.min(model.config.max_position_embeddings);
-    (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect()
+/// Integers of `golden.safetensors`.
+fn golden_ids(name: &str, tensor: &str) -> Vec<u32> {
+    let bytes = std::fs::read(fixture(name).join("golden.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    file.tensor(tensor).unwrap().data().as_chunks().0.iter().map(|id| i64::from_le_bytes(*id) as u32).collect()
+}
+
+/// Greedy decoding on the GPU, `batch` tokens between two reads.
+fn greedy(vulkan: &Vulkan, model: &Model, prompt: &[u32], n: usize, batch: usize) -> Vec<u32> {
+    let (cache, _) = path_a(model, prompt, prompt.len() - 1);
+    let mut plan = DecodePlan::new(&vulkan.gpu, model, &[], prompt.len() - 1 + n).unwrap();
+    plan.start(&cache).unwrap();
+    plan.feed(prompt[prompt.len() - 1]);
+    let mut drawn = Vec::new();
+    while drawn.len() < n {
+        let batch = submit(&mut [&mut plan], batch.min(n - drawn.len())).unwrap();
+        drawn.extend(pollster::block_on(batch.read()).unwrap().remove(0).iter().map(|drawn| drawn.token_id));
+    }
+    drawn
 }
 
 #[test]
@@ -76,7 +96,109 @@ fn every_family_decodes_what_path_a_computes() {
     on_gpu(|vulkan| {
         for name in FIXTURES {
             let model = model_on(name, &vulkan.device);
-            check_forced(name, vulkan, &model, &ids_of(&model, 40), 9);
+            check_forced(name, vulkan, &model, &golden_ids(name, "input_ids"), 3);
+        }
+    });
+}
+
+#[test]
+fn the_gpu_draws_the_golden_tokens_twice() {
+    on_gpu(|vulkan| {
+        for name in FIXTURES {
+            let model = model_on(name, &vulkan.device);
+            let (prompt, expected) = (golden_ids(name, "input_ids"), golden_ids(name, "greedy_ids"));
+            for batch in [MAX_BATCH, 3] {
+                assert_eq!(greedy(vulkan, &model, &prompt[..8], expected.len(), batch), expected, "{name}");
+            }
+        }
+    });
+}
+
+#[test]
+fn ablated_models_decode_what_path_a_computes() {
+    on_gpu(|vulkan| {
+        for name in ["llama", "gpt2"] {
+            let intact = model_on(name, &vulkan.device);
+            let edits = [
+                (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, -3.0),
+                (EditTarget::Row { layer: 0, row: 3 }, 0.5),
+                (EditTarget::Channel { layer: 1, channel: 9 }, 0.0),
+            ];
+            let weight_edits = edits.map(|(target, scale)| WeightEdit { target, scale }).to_vec();
+            let ablated = intact.with_ablation(&Ablation { weight_edits, interventions: Vec::new() }).unwrap();
+            let ids = &golden_ids(name, "input_ids")[..16];
+            check_forced(name, vulkan, &ablated, ids, 3);
+            check_forced(name, vulkan, &intact, ids, 3);
+        }
+    });
+}
+
+#[test]
+fn two_plans_in_one_submission_do_not_disturb_each_other() {
+    on_gpu(|vulkan| {
+        let intact = model_on("llama", &vulkan.device);
+        let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };
+        let ablated = intact.with_ablation(&Ablation { weight_edits: vec![edit], interventions: Vec::new() }).unwrap();
+        let prompt = &golden_ids("llama", "input_ids")[..8];
+        let alone = [&intact, &ablated].map(|model| greedy(vulkan, model, prompt, 16, MAX_BATCH));
+        let mut plans = [&intact, &ablated].map(|model| {
+            let (cache, _) = path_a(model, prompt, 7);
+            let mut plan = DecodePlan::new(&vulkan.gpu, model, &[], 23).unwrap();
+            plan.start(&cache).unwrap();
+            plan.feed(prompt[7]);
+            plan
+        });
+        let [a, b] = &mut plans;
+        let mut together = [Vec::new(), Vec::new()];
+        // The second is asked for before the first is read.
+        let batches = [8, 8].map(|n| submit(&mut [a, b], n).unwrap());
+        for batch in batches {
+            for (all, drawn) in together.iter_mut().zip(pollster::block_on(batch.read()).unwrap()) {
+                all.extend(drawn.iter().map(|drawn| drawn.token_id));
+            }
+        }
+        assert_eq!(together, alone);
+    });
+}
+
+/// The cache grows in steps; the bundled model's context is longer than the first.
+#[test]
+fn the_cache_grows_and_splits_without_a_seam() {
+    on_gpu(|vulkan| {
+        let model = bundled_on("linchpin-13m", &vulkan.device);
+        let n = model.config.max_position_embeddings.min(700);
+        let ids = (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect::<Vec<_>>();
+        let mut plan = DecodePlan::new(&vulkan.gpu, &model, &[], n).unwrap();
+        let mut cache = KvCache::default();
+        model.forward(&ids[..100], Some(&mut cache), Positions::Last, &mut Probe::empty());
+        plan.start(&cache).unwrap();
+        for (position, id) in ids.iter().enumerate().skip(100) {
+            let logits = plan.logits(*id).unwrap();
+            // Once in a while, and at the ends of tiles and caches, against Path A on all that came before.
+            if [255, 256, 257, 513, 640].contains(&(position + 1)) || position + 1 == n {
+                let expected = model.forward(&ids[..=position], None, Positions::Last, &mut Probe::empty());
+                let expected = expected.into_data().try_into_vec::<f32>().unwrap();
+                assert_same(&format!("position {position}"), &expected, &pollster::block_on(logits.read()).unwrap());
+            }
+        }
+    });
+}
+
+#[test]
+fn an_engine_on_the_gpu_writes_what_one_on_the_cpu_writes() {
+    on_gpu(|_vulkan| {
+        for temperature in [0.0, 0.8] {
+            let sampling = Sampling { temperature, top_k: 0, top_p: 0.95, seed: 7, max_new_tokens: 24 };
+            let [cpu, gpu] = [BackendChoice::Cpu, BackendChoice::Gpu].map(|backend| {
+                let mut session = Session::with_model_on(&fixture("llama"), backend);
+                let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };
+                session.ask(Request::Apply { ablation: Ablation { weight_edits: vec![edit], interventions: Vec::new() } }).unwrap();
+                let prompt = "the old man".to_owned();
+                the_event!(session.ask(Request::Generate { prompt, sampling }).unwrap(), Event::Generated(record) => record)
+            });
+            assert_eq!((&cpu.intact.token_ids, &cpu.ablated.token_ids), (&gpu.intact.token_ids, &gpu.ablated.token_ids));
+            assert!((cpu.intact.stopword_mass - gpu.intact.stopword_mass).abs() < 1e-4);
+            assert!((cpu.ablated.stopword_mass - gpu.ablated.stopword_mass).abs() < 1e-4);
         }
     });
 }

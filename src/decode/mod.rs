@@ -287,6 +287,12 @@ pub fn submit(plans: &mut [&mut DecodePlan], n: usize) -> Result<Batch, DecodeEr
 }
 
 impl Batch {
+    /// Tokens of each plan.
+    #[allow(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> usize {
+        self.n
+    }
+
     /// What each plan drew, in the plans' order.
     ///
     /// # Errors

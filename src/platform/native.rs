@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuBackend, wgpu};
@@ -100,6 +101,12 @@ pub fn finish_gpu_work(device: &wgpu::Device) {
 ///
 /// Why there is none, as a sentence.
 pub async fn open_gpu() -> Result<Gpu, String> {
+    // Once in a process: Burn registers one runtime for it.
+    static OPENED: OnceLock<Result<Gpu, String>> = OnceLock::new();
+    OPENED.get_or_init(open_vulkan).clone()
+}
+
+fn open_vulkan() -> Result<Gpu, String> {
     // wgpu panics where no Vulkan loader can be found; to the caller that is one more way of having no GPU.
     let opened = std::panic::catch_unwind(|| Device::wgpu_options().graphics_api(WgpuBackend::Vulkan).init_with_setup());
     match opened {
