@@ -3,7 +3,7 @@
 //! # Map
 //!
 //! ```text
-//! ui  ──────►  protocol  ◄──────  engine  ──────►  model, weights, analysis, generate
+//! ui  ──────►  protocol  ◄──────  engine  ──────►  model, decode, weights, analysis, generate
 //! (Leptos,      terms             (bin/engine:      (Burn: one forward pass, WebGPU or CPU)
 //!  bin/app)     share, catalog     a Web Worker;
 //!                                  bin/linchpin:

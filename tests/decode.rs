@@ -1,6 +1,7 @@
 //! Path B against Path A, on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`).
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use linchpin::decode::{DecodeGpu, DecodePlan, MAX_BATCH, submit};
 use linchpin::model::probe::Probe;
@@ -68,6 +69,10 @@ fn check_forced(name: &str, vulkan: &Vulkan, model: &Model, ids: &[u32], from: u
         let got = pollster::block_on(plan.logits(*id).unwrap().read()).unwrap();
         assert_same(name, expected, &got);
     }
+}
+
+fn ids_of(model: &Model, n: usize) -> Vec<u32> {
+    (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect()
 }
 
 /// Integers of `golden.safetensors`.
@@ -161,26 +166,49 @@ fn two_plans_in_one_submission_do_not_disturb_each_other() {
     });
 }
 
-/// The cache grows in steps; the bundled model's context is longer than the first.
+/// As many positions as the model has: the cache grows, heads are split, and a window leaves the first positions behind.
 #[test]
-fn the_cache_grows_and_splits_without_a_seam() {
+fn the_cache_grows_without_a_seam() {
+    on_gpu(|vulkan| {
+        for name in ["llama", "mistral"] {
+            let model = model_on(name, &vulkan.device);
+            check_forced(name, vulkan, &model, &ids_of(&model, 128), 3);
+        }
+    });
+}
+
+/// Past 8 splits of 256 positions each takes more than one tile.
+#[test]
+fn a_long_context_takes_several_tiles() {
+    on_gpu(|vulkan| {
+        let mut model = model_on("llama", &vulkan.device);
+        model.config.max_position_embeddings = 4096;
+        check_forced("llama, long", vulkan, &model, &ids_of(&model, 2403), 2400);
+    });
+}
+
+/// `cargo test -- --ignored --nocapture speed`: tokens a second of both paths on whatever device there is.
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::print_stdout, reason = "its result")]
+fn speed() {
     on_gpu(|vulkan| {
         let model = bundled_on("linchpin-13m", &vulkan.device);
-        let n = model.config.max_position_embeddings.min(700);
-        let ids = (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect::<Vec<_>>();
-        let mut plan = DecodePlan::new(&vulkan.gpu, &model, &[], n).unwrap();
-        let mut cache = KvCache::default();
-        model.forward(&ids[..100], Some(&mut cache), Positions::Last, &mut Probe::empty());
-        plan.start(&cache).unwrap();
-        for (position, id) in ids.iter().enumerate().skip(100) {
-            let logits = plan.logits(*id).unwrap();
-            // Once in a while, and at the ends of tiles and caches, against Path A on all that came before.
-            if [255, 256, 257, 513, 640].contains(&(position + 1)) || position + 1 == n {
-                let expected = model.forward(&ids[..=position], None, Positions::Last, &mut Probe::empty());
-                let expected = expected.into_data().try_into_vec::<f32>().unwrap();
-                assert_same(&format!("position {position}"), &expected, &pollster::block_on(logits.read()).unwrap());
-            }
+        let ids = ids_of(&model, 40);
+        path_a(&model, &ids[..12], 8);
+        let started = Instant::now();
+        path_a(&model, &ids[..18], 8);
+        let a = 10.0 / started.elapsed().as_secs_f64();
+        greedy(vulkan, &model, &ids[..8], 8, MAX_BATCH);
+        let started = Instant::now();
+        greedy(vulkan, &model, &ids[..8], 64, MAX_BATCH);
+        let b = 64.0 / started.elapsed().as_secs_f64();
+        println!("path A {a:.1} tok/s, path B {b:.1} tok/s");
+        for name in FIXTURES {
+            let plan = DecodePlan::new(&vulkan.gpu, &model_on(name, &vulkan.device), &[], 8).unwrap();
+            println!("{name}: {} dispatches a token", plan.dispatches());
         }
+        println!("linchpin-13m: {} dispatches a token", DecodePlan::new(&vulkan.gpu, &model, &[], 8).unwrap().dispatches());
     });
 }
 

@@ -11,8 +11,8 @@ use super::shape::{Shape, unsupported};
 use crate::model::KvCache;
 use crate::model::rotary::RotaryEmbedding;
 
-/// Positions come in steps of this many.
-const STEP: usize = 256;
+/// The first cache is a multiple of this many positions; later ones are twice as long.
+const STEP: usize = 64;
 
 pub(super) struct Cache {
     /// One buffer a layer, `[capacity][cache_width]`.
@@ -26,7 +26,13 @@ impl Cache {
     /// # Errors
     ///
     /// [`DecodeError::Unsupported`] if a layer's part is larger than a shader may be given.
-    pub fn new(gpu: &DecodeGpu, shape: &Shape, n_layers: usize, rotary: Option<&RotaryEmbedding>, needed: usize) -> Result<Self, DecodeError> {
+    pub fn new(
+        gpu: &DecodeGpu,
+        shape: &Shape,
+        n_layers: usize,
+        rotary: Option<&RotaryEmbedding>,
+        needed: usize,
+    ) -> Result<Self, DecodeError> {
         let capacity = needed.next_multiple_of(STEP).min(shape.max_position_embeddings).max(needed);
         let floats = (capacity * shape.cache_width()) as u64;
         if 4 * floats > gpu.max_binding_bytes() {

@@ -111,7 +111,9 @@ impl Kernel {
 pub(super) enum Input {
     Plain,
     /// The norm in front of the attention (which is also the final one) or the one in front of the feed-forward block.
-    Norm { second: bool },
+    Norm {
+        second: bool,
+    },
     Merge,
 }
 

@@ -210,10 +210,7 @@ impl DecodePlan {
         forward.push(product(&products.head, weights.layers.len(), &[x], std::slice::from_ref(&weights.head), logits));
         let scan = [logits, stopwords, found].map(|buffer| buffer.as_entire_binding());
         let pick = [state, found, drawn].map(|buffer| buffer.as_entire_binding());
-        let choose = vec![
-            gpu.step(&kernels::scan(shape), &scan, [SCAN_PARTS as u32, 1, 1]),
-            gpu.step(&kernels::pick(), &pick, [1, 1, 1]),
-        ];
+        let choose = vec![gpu.step(&kernels::scan(shape), &scan, [SCAN_PARTS as u32, 1, 1]), gpu.step(&kernels::pick(), &pick, [1, 1, 1])];
         (self.forward, self.choose) = (forward, choose);
     }
 }

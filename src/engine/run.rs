@@ -49,7 +49,11 @@ impl Loaded {
                 }
             }
         }
-        let mut generated = panes.into_iter().zip(&decoding.decoders).map(|(pane, decoder)| pane.into_generated(&self.tokenizer, decoder.spent)).collect::<Result<Vec<_>, _>>()?;
+        let mut generated = panes
+            .into_iter()
+            .zip(&decoding.decoders)
+            .map(|(pane, decoder)| pane.into_generated(&self.tokenizer, decoder.spent))
+            .collect::<Result<Vec<_>, _>>()?;
         let ablated = if generated.len() > 1 { generated.pop() } else { None };
         let intact = generated.remove(0);
         let ablated = ablated.unwrap_or_else(|| intact.clone());
