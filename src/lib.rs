@@ -3,7 +3,7 @@
 //! # Map
 //!
 //! ```text
-//! ui  ──────►  protocol  ◄──────  engine  ──────►  model, weights, analysis, generate
+//! ui  ──────►  protocol  ◄──────  engine  ──────►  model, decode, weights, analysis, generate
 //! (Leptos,      terms             (bin/engine:      (Burn: one forward pass, WebGPU or CPU)
 //!  bin/app)     share, catalog     a Web Worker;
 //!                                  bin/linchpin:
@@ -27,6 +27,8 @@ pub mod terms;
 
 #[cfg(feature = "engine")]
 pub mod analysis;
+#[cfg(feature = "engine")]
+pub mod decode;
 #[cfg(feature = "engine")]
 pub mod engine;
 #[cfg(feature = "engine")]

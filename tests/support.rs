@@ -36,9 +36,21 @@ pub fn file(path: &Path) -> ModelFile {
 
 /// A model on the CPU, without an engine around it.
 pub fn model(name: &str) -> Model {
-    let config = ModelConfig::from_json(&std::fs::read(fixture(name).join("config.json")).unwrap()).unwrap();
-    let files = Files::new(files_in(&fixture(name)));
-    pollster::block_on(load_weights(&files, &config, &burn::tensor::Device::flex(), &Control::silent())).unwrap().model
+    model_on(name, &burn::tensor::Device::flex())
+}
+
+pub fn model_on(name: &str, device: &burn::tensor::Device) -> Model {
+    model_in(&fixture(name), device)
+}
+
+pub fn bundled_on(id: &str, device: &burn::tensor::Device) -> Model {
+    model_in(&bundled(id), device)
+}
+
+fn model_in(dir: &Path, device: &burn::tensor::Device) -> Model {
+    let config = ModelConfig::from_json(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
+    let files = Files::new(files_in(dir));
+    pollster::block_on(load_weights(&files, &config, device, &Control::silent())).unwrap().model
 }
 
 /// An engine and the events it sent.
@@ -56,8 +68,12 @@ impl Session {
     }
 
     pub fn with_model(dir: &Path) -> Self {
+        Self::with_model_on(dir, BackendChoice::Cpu)
+    }
+
+    pub fn with_model_on(dir: &Path, backend: BackendChoice) -> Self {
         let mut session = Self::new();
-        session.load(files_in(dir)).unwrap_or_else(|failure| panic!("{}: {failure:?}", dir.display()));
+        session.ask(Request::Load { id: "test".into(), files: files_in(dir), backend }).unwrap_or_else(|failure| panic!("{}: {failure:?}", dir.display()));
         session
     }
 

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use super::error::EngineError;
-use crate::platform::{self, Gpu, GpuHealth};
+use crate::platform::{self, Gpu, GpuHandles, GpuHealth};
 use crate::protocol::BackendChoice;
 use crate::terms::BackendInfo;
 
@@ -18,6 +18,7 @@ pub struct Chosen {
     pub device: Device,
     pub info: BackendInfo,
     pub health: Option<GpuHealth>,
+    pub handles: Option<GpuHandles>,
 }
 
 impl Devices {
@@ -59,19 +60,19 @@ impl Devices {
             return Err(EngineError::GpuTooSmall { needed, limit: gpu.max_binding_bytes });
         }
         let info = BackendInfo { kind: gpu.kind.clone(), name: gpu.name.clone(), reason: "a GPU is there and large enough".into() };
-        Ok(Chosen { device: gpu.device.clone(), info, health: Some(gpu.health.clone()) })
+        Ok(Chosen { device: gpu.device.clone(), info, health: Some(gpu.health.clone()), handles: Some(gpu.handles.clone()) })
     }
 }
 
 fn cpu(reason: String) -> Chosen {
     let info = BackendInfo { kind: "cpu".into(), name: "Burn flex, SIMD".into(), reason };
-    Chosen { device: Device::flex(), info, health: None }
+    Chosen { device: Device::flex(), info, health: None, handles: None }
 }
 
 #[cfg(feature = "cuda")]
 fn cuda() -> Result<Chosen, EngineError> {
     let info = BackendInfo { kind: "cuda".into(), name: "CUDA device 0".into(), reason: "asked for".into() };
-    Ok(Chosen { device: Device::cuda(0), info, health: None })
+    Ok(Chosen { device: Device::cuda(0), info, health: None, handles: None })
 }
 
 #[cfg(not(feature = "cuda"))]

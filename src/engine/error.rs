@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::decode::error::DecodeError;
 use crate::model::ModelError;
 use crate::platform::PlatformError;
 use crate::tokenizer::TokenizerError;
@@ -40,6 +41,15 @@ pub enum EngineError {
     Execution { why: String },
     #[error("{what} came out as NaN or infinite")]
     NonFinite { what: &'static str },
+}
+
+impl From<DecodeError> for EngineError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::NonFinite => Self::NonFinite { what: "the next token's scores" },
+            other => Self::Execution { why: other.to_string() },
+        }
+    }
 }
 
 impl From<burn::tensor::ExecutionError> for EngineError {

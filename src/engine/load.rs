@@ -4,10 +4,12 @@ use serde::Deserialize;
 
 use super::Loaded;
 use super::control::Control;
+use super::decoder;
 use super::device::Devices;
 use super::error::EngineError;
 use super::verify;
 use crate::analysis::eval::HeldOut;
+use crate::decode::DecodeGpu;
 use crate::model::ModelError;
 use crate::model::config::ModelConfig;
 use crate::platform::{Files, GpuHealth};
@@ -36,6 +38,10 @@ pub(super) async fn load(
     if let Some(reference) = files.read("reference.json").await? {
         verify::self_check(&weights.model, &reference).await?;
     }
+    let decode = match chosen.handles.map(DecodeGpu::new) {
+        Some(gpu) => decoder::agrees(&gpu, &weights.model).await?.then_some(gpu),
+        None => None,
+    };
     if let Some(why) = chosen.health.as_ref().and_then(GpuHealth::error) {
         return Err(EngineError::Gpu { why });
     }
@@ -62,6 +68,7 @@ pub(super) async fn load(
         info,
         intact_evaluation: None,
         health: chosen.health,
+        decode,
     })
 }
 

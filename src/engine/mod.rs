@@ -4,6 +4,7 @@
 //! [`Event::Done`], [`Event::Stopped`] or [`Event::Failed`].
 
 pub mod control;
+mod decoder;
 mod device;
 pub mod error;
 mod failure;
@@ -16,6 +17,7 @@ use web_time::Instant;
 use crate::analysis::confirm::Experiment;
 use crate::analysis::eval::{self, HeldOut};
 use crate::analysis::{confirm, spikes};
+use crate::decode::DecodeGpu;
 use crate::model::Model;
 use crate::model::edit::Matrix;
 use crate::platform::{Files, GpuHealth};
@@ -45,6 +47,8 @@ struct Loaded {
     /// The intact model's evaluation does not change.
     intact_evaluation: Option<Evaluation>,
     health: Option<GpuHealth>,
+    /// Where decode plans can be made, once one was held against Path A.
+    decode: Option<DecodeGpu>,
 }
 
 impl Engine {

@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use burn::tensor::Tensor;
-use web_time::Instant;
-
 use super::Loaded;
 use super::control::Control;
+use super::decoder::Decoding;
 use super::error::EngineError;
-use crate::generate::{Sampler, repetition};
-use crate::model::probe::Probe;
-use crate::model::{KvCache, Model, Positions};
+use crate::decode::Drawn;
+use crate::generate::repetition;
 use crate::protocol::Event;
-use crate::terms::{Finish, Generated, Intervention, Pane, RunRecord, RunSetup, Sampling, first_difference, outcome_digest};
+use crate::terms::{Finish, Generated, Pane, RunRecord, RunSetup, Sampling, first_difference, outcome_digest};
 use crate::tokenizer::{StreamingText, Tokenizer};
 
 impl Loaded {
@@ -26,29 +23,37 @@ impl Loaded {
         let ids = self.prompt_ids(prompt)?;
         let context = PaneContext {
             tokenizer: &self.tokenizer,
-            stopword_ids: &self.held_out.stopword_ids,
             eos: &self.intact.config.eos_token_ids,
             room: self.info.max_position_embeddings - ids.len(),
             max_new_tokens: sampling.max_new_tokens,
             is_mirrored: self.ablation.is_empty(),
         };
-        let mut panes = vec![PaneRun::new(Pane::Intact, &self.intact, &[], sampling)];
+        let n_new = context.room.min(context.max_new_tokens);
+        let mut panes = vec![PaneRun::new(Pane::Intact)];
+        let mut decoders = vec![self.decoder(&self.intact, &[], &ids, n_new, sampling)];
         // Without an ablation the second pane is the first.
         if !self.ablation.is_empty() {
-            panes.push(PaneRun::new(Pane::Ablated, &self.ablated, &self.ablation.interventions, sampling));
+            panes.push(PaneRun::new(Pane::Ablated));
+            decoders.push(self.decoder(&self.ablated, &self.ablation.interventions, &ids, n_new, sampling));
         }
-        for pane in &mut panes {
-            pane.advance(&ids).await?;
-        }
+        let mut decoding = Decoding::start(decoders, &ids, n_new).await?;
         while panes.iter().any(|pane| pane.finish.is_none()) {
-            for pane in &mut panes {
-                pane.step(&context, control).await?;
+            let is_live = panes.iter().map(|pane| pane.finish.is_none()).collect::<Vec<_>>();
+            decoding.supply(&is_live).await?;
+            for (pane, decoder) in panes.iter_mut().zip(&mut decoding.decoders) {
+                if let (None, Some(next)) = (pane.finish, decoder.next()) {
+                    pane.step(next, &context, control)?;
+                }
                 if control.checkpoint().await.is_err() {
                     pane.finish.get_or_insert(Finish::Stopped);
                 }
             }
         }
-        let mut generated = panes.into_iter().map(|pane| pane.into_generated(&self.tokenizer)).collect::<Result<Vec<_>, _>>()?;
+        let mut generated = panes
+            .into_iter()
+            .zip(&decoding.decoders)
+            .map(|(pane, decoder)| pane.into_generated(&self.tokenizer, decoder.spent))
+            .collect::<Result<Vec<_>, _>>()?;
         let ablated = if generated.len() > 1 { generated.pop() } else { None };
         let intact = generated.remove(0);
         let ablated = ablated.unwrap_or_else(|| intact.clone());
@@ -81,7 +86,6 @@ fn check(sampling: &Sampling) -> Result<(), EngineError> {
 /// What both panes share.
 struct PaneContext<'a> {
     tokenizer: &'a Tokenizer,
-    stopword_ids: &'a [u32],
     eos: &'a [u32],
     /// New tokens that fit the model's context.
     room: usize,
@@ -91,56 +95,23 @@ struct PaneContext<'a> {
 }
 
 /// One pane on its way.
-struct PaneRun<'a> {
+struct PaneRun {
     pane: Pane,
-    model: &'a Model,
-    interventions: &'a [Intervention],
-    sampler: Sampler,
-    cache: KvCache,
-    /// Of the last position.
-    logits: Vec<f32>,
     text: StreamingText,
     token_ids: Vec<u32>,
     stopword_mass: f64,
-    /// Spent on this pane's new tokens, without the prompt.
-    spent: Duration,
     finish: Option<Finish>,
 }
 
-impl<'a> PaneRun<'a> {
-    fn new(pane: Pane, model: &'a Model, interventions: &'a [Intervention], sampling: Sampling) -> Self {
-        Self {
-            pane,
-            model,
-            interventions,
-            sampler: Sampler::new(sampling),
-            cache: KvCache::default(),
-            logits: Vec::new(),
-            text: StreamingText::default(),
-            token_ids: Vec::new(),
-            stopword_mass: 0.0,
-            spent: Duration::ZERO,
-            finish: None,
-        }
+impl PaneRun {
+    fn new(pane: Pane) -> Self {
+        Self { pane, text: StreamingText::default(), token_ids: Vec::new(), stopword_mass: 0.0, finish: None }
     }
 
-    /// Feeds tokens and waits for the logits of the last.
-    async fn advance(&mut self, ids: &[u32]) -> Result<(), EngineError> {
-        let mut probe = Probe::with_interventions(self.interventions);
-        let logits: Tensor<2> = self.model.forward(ids, Some(&mut self.cache), Positions::Last, &mut probe);
-        let data = logits.into_data_async().await?;
-        self.logits = data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
-        Ok(())
-    }
-
-    /// Draws the next token from the logits at hand and, if the pane goes on, computes the logits after it.
-    async fn step(&mut self, context: &PaneContext<'_>, control: &Control) -> Result<(), EngineError> {
-        if self.finish.is_some() {
-            return Ok(());
-        }
-        let started = Instant::now();
-        self.stopword_mass += stopword_mass(&self.logits, context.stopword_ids);
-        let token_id = self.sampler.sample(&self.logits).ok_or(EngineError::NonFinite { what: "the next token's scores" })?;
+    /// Takes the next token, and decides whether the pane goes on.
+    fn step(&mut self, next: Drawn, context: &PaneContext<'_>, control: &Control) -> Result<(), EngineError> {
+        let Drawn { token_id, stopword_mass } = next;
+        self.stopword_mass += f64::from(stopword_mass);
         self.token_ids.push(token_id);
         let text = self.text.push(context.tokenizer, token_id)?;
         let index = self.token_ids.len() - 1;
@@ -155,30 +126,21 @@ impl<'a> PaneRun<'a> {
         } else if self.token_ids.len() >= context.room {
             Some(Finish::Context)
         } else {
-            self.advance(&[token_id]).await?;
             None
         };
-        self.spent += started.elapsed();
         Ok(())
     }
 
-    fn into_generated(self, tokenizer: &Tokenizer) -> Result<Generated, EngineError> {
+    /// `spent` on this pane's new tokens, without the prompt.
+    fn into_generated(self, tokenizer: &Tokenizer, spent: Duration) -> Result<Generated, EngineError> {
         let n = self.token_ids.len();
         Ok(Generated {
             text: tokenizer.decode(&self.token_ids)?,
             repetition: repetition(&self.token_ids),
             stopword_mass: (self.stopword_mass / n.max(1) as f64) as f32,
-            tokens_per_sec: (n as f64 / self.spent.as_secs_f64().max(1e-9)) as f32,
+            tokens_per_sec: (n as f64 / spent.as_secs_f64().max(1e-9)) as f32,
             finish: self.finish.unwrap_or(Finish::Stopped),
             token_ids: self.token_ids,
         })
     }
-}
-
-/// Probability of the next token being a stopword.
-fn stopword_mass(logits: &[f32], stopword_ids: &[u32]) -> f64 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |logit: f32| f64::from(logit - largest).exp();
-    let stopwords = stopword_ids.iter().filter_map(|id| logits.get(*id as usize)).map(|logit| weight(*logit)).sum::<f64>();
-    stopwords / logits.iter().map(|logit| weight(*logit)).sum::<f64>()
 }

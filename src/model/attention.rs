@@ -35,6 +35,10 @@ pub struct LayerCache {
 }
 
 impl LayerCache {
+    pub fn key_value(&self) -> Option<(&Tensor<3>, &Tensor<3>)> {
+        self.key_value.as_ref().map(|(key, value)| (key, value))
+    }
+
     /// Appends this chunk's keys and values, and returns all of them.
     fn extend(&mut self, key: Tensor<3>, value: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         let all = match self.key_value.take() {

@@ -78,6 +78,11 @@ impl KvCache {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// Each layer's keys and values, `[num_kv_heads, len, head_dim]`.
+    pub fn key_values(&self) -> impl Iterator<Item = (&Tensor<3>, &Tensor<3>)> {
+        self.layers.iter().filter_map(LayerCache::key_value)
+    }
 }
 
 /// Which positions get logits; a head over a large vocabulary costs as much as many layers.

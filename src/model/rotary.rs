@@ -29,6 +29,12 @@ impl RotaryEmbedding {
         Self { inv_freq: inv_freq.collect() }
     }
 
+    /// `(cos, sin)` of one position's angles, of each pair of dimensions.
+    pub fn angles(&self, position: usize) -> impl Iterator<Item = (f32, f32)> + '_ {
+        let angles = self.inv_freq.iter().map(move |inv_freq| position as f32 * inv_freq);
+        angles.map(|angle| (angle.cos(), angle.sin()))
+    }
+
     /// Angles of the positions `start .. start + seq`.
     pub fn rotation(&self, start: usize, seq: usize, device: &Device) -> Rotation {
         let head_dim = 2 * self.inv_freq.len();

@@ -1,6 +1,6 @@
 //! What differs between a browser and a machine of one's own: files, yielding, and how a GPU is opened.
 //!
-//! Both sides have the same names: [`Files`], [`ByteStream`], [`yield_now`] and [`open_gpu`]. No other module asks
+//! Both sides have the same names: [`Files`], [`ByteStream`], [`yield_now`], [`open_gpu`] and [`finish_gpu_work`]. No other module asks
 //! which target it is built for.
 
 #[cfg(not(target_family = "wasm"))]
@@ -11,12 +11,13 @@ mod web;
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
+use burn::tensor::wgpu::wgpu;
 use thiserror::Error;
 
 #[cfg(not(target_family = "wasm"))]
-pub use native::{ByteStream, Files, open_gpu, yield_now};
+pub use native::{ByteStream, Files, finish_gpu_work, open_gpu, yield_now};
 #[cfg(target_family = "wasm")]
-pub use web::{ByteStream, Files, open_gpu, yield_now};
+pub use web::{ByteStream, Files, finish_gpu_work, open_gpu, yield_now};
 
 /// Largest file that is read whole (configuration, tokenizer, index).
 pub const MAX_WHOLE_FILE_BYTES: u64 = 64 << 20;
@@ -42,6 +43,14 @@ pub struct Gpu {
     /// Largest buffer that a shader can be given, bytes.
     pub max_binding_bytes: u64,
     pub health: GpuHealth,
+    pub handles: GpuHandles,
+}
+
+/// The device and queue that Burn computes on, for kernels of our own.
+#[derive(Debug, Clone)]
+pub struct GpuHandles {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
 }
 
 /// The first thing that went wrong on the GPU since it was opened. Once set, nothing that it computes is believed.
@@ -74,7 +83,7 @@ fn watch(setup: &burn::tensor::wgpu::WgpuSetup) -> GpuHealth {
 fn gpu_of(device: Device, setup: &burn::tensor::wgpu::WgpuSetup, kind: &str) -> Gpu {
     let limits = setup.device.limits();
     let info = setup.adapter.get_info();
-    let is_software = info.device_type == burn::tensor::wgpu::wgpu::DeviceType::Cpu;
+    let is_software = info.device_type == wgpu::DeviceType::Cpu;
     let name = [info.name, info.driver].into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "unnamed adapter".into());
     Gpu {
         device,
@@ -83,5 +92,6 @@ fn gpu_of(device: Device, setup: &burn::tensor::wgpu::WgpuSetup, kind: &str) -> 
         is_software,
         max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         health: watch(setup),
+        handles: GpuHandles { device: setup.device.clone(), queue: setup.queue.clone() },
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use burn::tensor::Device;
-use burn::tensor::wgpu::WgpuBackend;
+use burn::tensor::wgpu::{WgpuBackend, wgpu};
 
 use super::{Gpu, MAX_WHOLE_FILE_BYTES, PlatformError, gpu_of};
 use crate::protocol::ModelFile;
@@ -88,12 +89,24 @@ impl ByteStream {
 /// Lets other work run. Natively nothing waits on this thread.
 pub async fn yield_now() {}
 
+/// Waits for the GPU, so that the callbacks of what it has done are called.
+pub fn finish_gpu_work(device: &wgpu::Device) {
+    // A lost device calls them too, with errors.
+    let _ = device.poll(wgpu::PollType::wait_indefinitely());
+}
+
 /// Opens a GPU through Vulkan, with the shaders that a browser gets (WGSL).
 ///
 /// # Errors
 ///
 /// Why there is none, as a sentence.
 pub async fn open_gpu() -> Result<Gpu, String> {
+    // Once in a process: Burn registers one runtime for it.
+    static OPENED: OnceLock<Result<Gpu, String>> = OnceLock::new();
+    OPENED.get_or_init(open_vulkan).clone()
+}
+
+fn open_vulkan() -> Result<Gpu, String> {
     // wgpu panics where no Vulkan loader can be found; to the caller that is one more way of having no GPU.
     let opened = std::panic::catch_unwind(|| Device::wgpu_options().graphics_api(WgpuBackend::Vulkan).init_with_setup());
     match opened {

@@ -143,6 +143,9 @@ pub async fn yield_now() {
     sender.close();
 }
 
+/// A browser calls back by itself.
+pub fn finish_gpu_work(_device: &burn::tensor::wgpu::wgpu::Device) {}
+
 /// Opens WebGPU.
 ///
 /// # Errors

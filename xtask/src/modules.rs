@@ -1,7 +1,7 @@
 //! Who may import whom: the map at the head of `src/lib.rs`, as a table that is checked.
 
 /// The modules of the library, and those of ours (or the part of one) that each may name.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("terms", &[]),
     ("protocol", &["terms"]),
     ("share", &["terms", "protocol"]),
@@ -12,7 +12,8 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("weights", &["terms", "catalog", "platform", "protocol", "model", CONTROL, ERROR]),
     ("analysis", &["terms", "protocol", "model", "tokenizer", CONTROL, ERROR]),
     ("generate", &["terms", "protocol", "model", "tokenizer", "analysis", CONTROL, ERROR]),
-    ("engine", &["terms", "protocol", "catalog", "share", "tokenizer", "platform", "weights", "model", "analysis", "generate"]),
+    ("decode", &["platform", "model"]),
+    ("engine", &["terms", "protocol", "catalog", "share", "tokenizer", "platform", "weights", "model", "analysis", "generate", "decode"]),
     ("cli", &["terms", "protocol", "catalog", "share", "engine"]),
     ("ui", &["terms", "protocol", "share", "catalog"]),
 ];

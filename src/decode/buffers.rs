@@ -1,0 +1,239 @@
+//! The buffers behind Burn's tensors, bound where they lie, and the small vectors packed into one.
+
+use burn::backend::Wgpu;
+use burn::backend::wgpu::CubeTensor;
+use burn::tensor::wgpu::wgpu;
+use burn::tensor::{DType, Tensor};
+use cubecl_wgpu::{AutoCompiler, WgpuServer};
+
+use super::error::DecodeError;
+use super::gpu::DecodeGpu;
+use crate::model::attention::QkvProj;
+use crate::model::layers::{Linear, Norm};
+use crate::model::mlp::Hidden;
+use crate::model::{DecoderLayer, Model};
+
+/// A tensor's memory on the GPU. Holds the tensor, so that Burn neither frees nor reuses it.
+pub(super) struct Bound {
+    buffer: wgpu::Buffer,
+    offset: u64,
+    bytes: u64,
+    pub strides: Vec<usize>,
+    tensor: CubeTensor,
+}
+
+impl Bound {
+    /// # Errors
+    ///
+    /// [`DecodeError::Buffer`] if the tensor is elsewhere, or of another type than f32.
+    pub fn strided<const D: usize>(name: &'static str, tensor: &Tensor<D>) -> Result<Self, DecodeError> {
+        let failed = |why: String| DecodeError::Buffer { name, why };
+        let tensor = tensor.clone().try_into_primitive::<Wgpu>().map_err(|error| failed(format!("{error:?}")))?;
+        if tensor.dtype != DType::F32 {
+            return Err(failed(format!("its type is {:?}", tensor.dtype)));
+        }
+        // Runs what Burn has put off, up to here.
+        let managed = tensor.client.get_resource::<WgpuServer<AutoCompiler>>(tensor.handle.clone());
+        let resource = managed.map_err(|error| failed(format!("{error:?}")))?.resource().clone();
+        let strides = tensor.meta.strides().iter().copied().collect();
+        Ok(Self { buffer: resource.buffer, offset: resource.offset, bytes: resource.size.next_multiple_of(4), strides, tensor })
+    }
+
+    /// # Errors
+    ///
+    /// Those of [`Self::strided`], or a tensor whose values are not in row-major order.
+    pub fn new<const D: usize>(name: &'static str, tensor: &Tensor<D>) -> Result<Self, DecodeError> {
+        let bound = Self::strided(name, tensor)?;
+        let dims = tensor.dims();
+        let mut expected = 1;
+        for (dim, stride) in dims.iter().zip(&bound.strides).rev() {
+            if *dim > 1 && *stride != expected {
+                return Err(DecodeError::Buffer { name, why: format!("its strides are {:?}", bound.strides) });
+            }
+            expected *= dim;
+        }
+        Ok(bound)
+    }
+
+    pub fn binding(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.buffer,
+            offset: self.offset,
+            size: std::num::NonZeroU64::new(self.bytes),
+        })
+    }
+
+    /// Submits what Burn has recorded, so that what we submit next comes after it.
+    pub fn flush(&self) -> Result<(), DecodeError> {
+        self.tensor.client.flush().map_err(|error| DecodeError::Buffer { name: "Burn's queue", why: format!("{error:?}") })
+    }
+}
+
+/// A layer's matrices.
+pub(super) struct LayerWeights {
+    pub qkv: Vec<Bound>,
+    pub output: Bound,
+    pub hidden: Vec<Bound>,
+    pub down: Bound,
+    pub params: LayerParams,
+}
+
+/// Where a layer's small vectors lie: norms in vec4s, the rest in floats.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LayerParams {
+    norm1: [u32; 2],
+    norm2: [u32; 2],
+    qk_norm: [u32; 2],
+    qkv_bias: u32,
+    o_bias: u32,
+    hidden_bias: u32,
+    down_bias: u32,
+    window: u32,
+}
+
+/// Bytes between two layers' parameters: the largest alignment that WebGPU asks of a uniform.
+pub(super) const PARAMS_STRIDE: u64 = 256;
+
+impl LayerParams {
+    /// In the order of `struct Layer`.
+    pub fn words(&self) -> [u32; 12] {
+        let Self { norm1, norm2, qk_norm, qkv_bias, o_bias, hidden_bias, down_bias, window } = *self;
+        [norm1[0], norm1[1], norm2[0], norm2[1], qk_norm[0], qk_norm[1], qkv_bias, o_bias, hidden_bias, down_bias, window, 0]
+    }
+}
+
+/// Norms and biases one after the other: bound one by one they would not fit the 8 buffers that a stage may have.
+#[derive(Default)]
+struct Vectors {
+    parts: Vec<(Bound, u64)>,
+    floats: u64,
+}
+
+impl Vectors {
+    /// Appends a vector at the next vec4, and returns where, in floats.
+    fn align_and_push(&mut self, name: &'static str, vector: &Tensor<1>) -> Result<u32, DecodeError> {
+        self.floats = self.floats.next_multiple_of(4);
+        let at = self.floats;
+        self.push(name, vector)?;
+        Ok(at as u32)
+    }
+
+    fn push(&mut self, name: &'static str, vector: &Tensor<1>) -> Result<(), DecodeError> {
+        self.parts.push((Bound::new(name, vector)?, self.floats));
+        self.floats += vector.dims()[0] as u64;
+        Ok(())
+    }
+
+    /// Offsets in vec4s.
+    fn norm(&mut self, norm: &Norm) -> Result<[u32; 2], DecodeError> {
+        Ok(match norm {
+            Norm::Rms { weight, .. } => [self.align_and_push("a norm's weight", weight)? / 4, 0],
+            Norm::Layer { weight, bias, .. } => {
+                [self.align_and_push("a norm's weight", weight)? / 4, self.align_and_push("a norm's bias", bias)? / 4]
+            }
+        })
+    }
+
+    /// Biases of matrices that one kernel reads together.
+    fn biases(&mut self, linears: &[&Linear]) -> Result<u32, DecodeError> {
+        self.floats = self.floats.next_multiple_of(4);
+        let at = self.floats as u32;
+        for bias in linears.iter().filter_map(|linear| linear.bias.as_ref()) {
+            self.push("a bias", bias)?;
+        }
+        Ok(at)
+    }
+
+    fn into_buffer(self, gpu: &DecodeGpu) -> Result<wgpu::Buffer, DecodeError> {
+        let buffer = gpu.storage("vectors", self.floats);
+        if let Some((first, _)) = self.parts.first() {
+            first.flush()?;
+        }
+        let mut encoder = gpu.encoder();
+        for (bound, at) in &self.parts {
+            let bytes = 4 * bound.tensor.meta.shape().num_elements() as u64;
+            encoder.copy_buffer_to_buffer(&bound.buffer, bound.offset, &buffer, 4 * at, bytes);
+        }
+        gpu.queue.submit([encoder.finish()]);
+        Ok(buffer)
+    }
+}
+
+/// All that a plan binds of a model.
+pub(super) struct Weights {
+    pub embed_tokens: Bound,
+    pub embed_positions: Option<Bound>,
+    pub layers: Vec<LayerWeights>,
+    pub head: Bound,
+    pub vectors: wgpu::Buffer,
+    /// Every layer's parameters, then those of the final norm.
+    pub params: wgpu::Buffer,
+}
+
+impl Weights {
+    pub fn bind(gpu: &DecodeGpu, model: &Model) -> Result<Self, DecodeError> {
+        let mut vectors = Vectors::default();
+        let windows = &model.config.sliding_window;
+        let layers = model.layers.iter().enumerate().map(|(index, layer)| {
+            let window = windows.get(index).copied().flatten().unwrap_or(0);
+            bind_layer(layer, window as u32, &mut vectors)
+        });
+        let layers = layers.collect::<Result<Vec<_>, _>>()?;
+        let last = LayerParams { norm1: vectors.norm(&model.norm)?, ..LayerParams::default() };
+        let slots = layers.iter().map(|layer| &layer.params).chain([&last]);
+        let padding = PARAMS_STRIDE as usize / 4 - last.words().len();
+        let params = slots.flat_map(|params| params.words().into_iter().chain(std::iter::repeat_n(0, padding)));
+        let params = gpu.filled("params", &super::read::to_bytes(params), wgpu::BufferUsages::UNIFORM);
+        Ok(Self {
+            embed_tokens: Bound::new("embed_tokens", &model.embed_tokens)?,
+            embed_positions: model.embed_positions.as_ref().map(|table| Bound::new("embed_positions", table)).transpose()?,
+            layers,
+            head: Bound::new("lm_head", &model.lm_head.weight)?,
+            vectors: vectors.into_buffer(gpu)?,
+            params,
+        })
+    }
+
+    /// A layer's parameters; those after the last layer's are the final norm's.
+    pub fn params_of(&self, layer: usize) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.params,
+            offset: PARAMS_STRIDE * layer as u64,
+            size: std::num::NonZeroU64::new(48),
+        })
+    }
+}
+
+fn bind_layer(layer: &DecoderLayer, window: u32, vectors: &mut Vectors) -> Result<LayerWeights, DecodeError> {
+    let attention = &layer.self_attn;
+    let qkv = match &attention.qkv_proj {
+        QkvProj::Separate { q_proj, k_proj, v_proj } => vec![q_proj, k_proj, v_proj],
+        QkvProj::Fused(qkv) => vec![qkv],
+    };
+    let hidden = match &layer.mlp.hidden {
+        Hidden::Gated { gate_proj, up_proj } => vec![gate_proj, up_proj],
+        Hidden::Plain { c_fc } => vec![c_fc],
+    };
+    let bind = |linears: &[&Linear]| linears.iter().map(|linear| Bound::new("a matrix", &linear.weight)).collect::<Result<Vec<_>, _>>();
+    let qk_norm = match &attention.qk_norm {
+        Some((q_norm, k_norm)) => [4 * vectors.norm(q_norm)?[0], 4 * vectors.norm(k_norm)?[0]],
+        None => [0, 0],
+    };
+    let params = LayerParams {
+        norm1: vectors.norm(&layer.input_layernorm)?,
+        norm2: vectors.norm(&layer.post_attention_layernorm)?,
+        qk_norm,
+        qkv_bias: vectors.biases(&qkv)?,
+        o_bias: vectors.biases(&[&attention.o_proj])?,
+        hidden_bias: vectors.biases(&hidden)?,
+        down_bias: vectors.biases(&[&layer.mlp.down_proj])?,
+        window,
+    };
+    Ok(LayerWeights {
+        qkv: bind(&qkv)?,
+        output: Bound::new("o_proj", &attention.o_proj.weight)?,
+        hidden: bind(&hidden)?,
+        down: Bound::new("down_proj", &layer.mlp.down_proj.weight)?,
+        params,
+    })
+}

@@ -1,0 +1,369 @@
+//! The kernels' sources, specialised to a model: constants and bindings in front of the bodies in `wgsl/`.
+//!
+//! Portable WGSL: no subgroups, no f16, 256 invocations, at most 16 KiB of workgroup memory, at most 8 storage buffers.
+//! A layer takes five dispatches:
+//!
+//! | kernel | reads | writes | grid |
+//! |---|---|---|---|
+//! | qkv | x, norm, q/k/v weights | qkv | rows |
+//! | attention | qkv, cache | cache, parts | heads x splits |
+//! | output | parts, o_proj | x += | rows |
+//! | hidden | x, norm, gate and up (or c_fc) | u | rows |
+//! | down | u, down_proj | x += | rows |
+//!
+//! and a token four more: embed, head, scan, pick.
+
+use std::fmt::Write;
+
+use super::shape::Shape;
+use crate::model::config::Activation;
+use crate::model::layers::Layout;
+
+/// How a kernel uses a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Uniform,
+    Read,
+    ReadWrite,
+}
+
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub label: &'static str,
+    pub source: String,
+    pub bindings: Vec<Access>,
+}
+
+/// Normalised input that fits beside the reductions in 16 KiB, in vec4s.
+const MAX_CACHED4: usize = 768;
+/// Invocations in a workgroup.
+pub(super) const WORKGROUP: usize = 256;
+/// Workgroups of `scan`, and of partial results that `pick` reads.
+pub(super) const SCAN_PARTS: usize = 64;
+/// Workgroups that share a head's positions (`split.wgsl`).
+pub(super) const SPLITS: usize = 8;
+/// A dimension of a grid ends here.
+pub(super) const MAX_GRID: usize = 65_535;
+
+const STATE: &str = "struct State { token: u32, position: u32, n_drawn: u32, unused: u32 }\n";
+/// Offsets into `vectors`: norms in vec4s, the rest in floats. Mirrors `LayerParams::words`.
+const LAYER: &str = "struct Layer { norm1_weight: u32, norm1_bias: u32, norm2_weight: u32, norm2_bias: u32, \
+                     q_norm: u32, k_norm: u32, qkv_bias: u32, o_bias: u32, hidden_bias: u32, down_bias: u32, window: u32, unused: u32 }\n";
+
+impl Kernel {
+    fn new(label: &'static str) -> Self {
+        Self { label, source: String::new(), bindings: Vec::new() }
+    }
+
+    fn bind(mut self, access: Access, name: &str, ty: &str) -> Self {
+        let space = match access {
+            Access::Uniform => "uniform",
+            Access::Read => "storage, read",
+            Access::ReadWrite => "storage, read_write",
+        };
+        let binding = self.bindings.len();
+        self.bindings.push(access);
+        self.text(&format!("@group(0) @binding({binding}) var<{space}> {name}: {ty};\n"))
+    }
+
+    fn read(self, name: &str, ty: &str) -> Self {
+        self.bind(Access::Read, name, ty)
+    }
+
+    fn write(self, name: &str, ty: &str) -> Self {
+        self.bind(Access::ReadWrite, name, ty)
+    }
+
+    fn state(self, access: Access) -> Self {
+        self.text(STATE).bind(access, "state", "State")
+    }
+
+    fn layer(self) -> Self {
+        self.text(LAYER).bind(Access::Uniform, "layer", "Layer")
+    }
+
+    /// A weight, and the function that reads four neighbours of it as f32: the one place that knows its type.
+    fn weight(self, index: usize) -> Self {
+        let name = format!("w{index}");
+        self.read(&name, "array<vec4<f32>>").text(&format!("fn load_{name}(i: u32) -> vec4<f32> {{ return {name}[i]; }}\n"))
+    }
+
+    fn constant(self, name: &str, value: usize) -> Self {
+        self.text(&format!("const {name}: u32 = {value}u;\n"))
+    }
+
+    fn flag(self, name: &str, value: bool) -> Self {
+        self.text(&format!("const {name}: bool = {value};\n"))
+    }
+
+    fn float(self, name: &str, value: f64) -> Self {
+        self.text(&format!("const {name}: f32 = {value:e};\n"))
+    }
+
+    fn text(mut self, text: &str) -> Self {
+        self.source.push_str(text);
+        self
+    }
+}
+
+/// Where a product's input comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Input {
+    Plain,
+    /// The norm in front of the attention (which is also the final one) or the one in front of the feed-forward block.
+    Norm {
+        second: bool,
+    },
+    Merge,
+}
+
+/// What happens to a product's rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Output {
+    /// `out[row] = sum`, plus a bias.
+    Store,
+    /// `out[row] += sum`, plus a bias: the residual stream.
+    Add,
+    /// `out[row] = act(gate) * up`, or `act(sum)`.
+    Activate(Activation),
+}
+
+/// A matrix-vector product.
+#[derive(Debug, Clone)]
+pub(super) struct Product {
+    pub label: &'static str,
+    pub input: Input,
+    pub output: Output,
+    pub layout: Layout,
+    pub in_width: usize,
+    /// Rows of each matrix; one after the other in the output, or for a gated block the two side by side.
+    pub rows: Vec<usize>,
+    pub gated: bool,
+    /// The layer's offset of the bias.
+    pub bias: Option<&'static str>,
+}
+
+impl Product {
+    fn out(&self) -> usize {
+        if self.gated { self.rows[0] } else { self.rows.iter().sum() }
+    }
+
+    /// Invocations that share a row: enough loads in flight for a small matrix, few idle ones at a row's end.
+    fn lanes(&self) -> usize {
+        match self.in_width / 4 {
+            0..32 => 8,
+            32..64 => 16,
+            64..256 => 32,
+            _ => 64,
+        }
+    }
+
+    /// Rounds of rows a workgroup works off, so that normalising once pays; small matrices rather fill the GPU.
+    fn steps(&self) -> usize {
+        let rows = WORKGROUP / self.lanes();
+        (self.out() / (rows * 1024)).clamp(1, 16)
+    }
+
+    fn columns(&self) -> usize {
+        if self.out() <= 2048 { 4 } else { 8 }
+    }
+
+    pub fn grid(&self) -> [u32; 3] {
+        let per_group = match self.layout {
+            Layout::OutIn => self.steps() * WORKGROUP / self.lanes(),
+            Layout::InOut => 4 * self.columns(),
+        };
+        [self.out().div_ceil(per_group) as u32, 1, 1]
+    }
+
+    /// Bindings: layer, x (or parts and state), vectors, the weights, out.
+    pub fn kernel(&self, shape: &Shape) -> Kernel {
+        let mut kernel = Kernel::new(self.label).layer();
+        kernel = match self.input {
+            Input::Merge => kernel.read("parts", "array<vec4<f32>>").state(Access::Read),
+            Input::Plain | Input::Norm { .. } => kernel.read("x", "array<vec4<f32>>"),
+        };
+        kernel = kernel.read("vectors", "array<vec4<f32>>");
+        for index in 0..self.rows.len() {
+            kernel = kernel.weight(index);
+        }
+        let in4 = self.in_width / 4;
+        kernel = kernel
+            .write("out", "array<f32>")
+            .constant("IN4", in4)
+            .constant("OUT", self.out())
+            .constant("CACHED4", if in4 <= MAX_CACHED4 { in4 } else { 1 })
+            .text(&format!("alias Sum = {};\n", if self.gated { "vec2<f32>" } else { "f32" }));
+        self.with_body(self.with_input(kernel, shape)).text(&self.finish())
+    }
+
+    fn with_input(&self, kernel: Kernel, shape: &Shape) -> Kernel {
+        match self.input {
+            Input::Plain => kernel.text(include_str!("wgsl/input_plain.wgsl")),
+            Input::Merge => kernel
+                .constant("HEAD_DIM", shape.head_dim)
+                .constant("HEAD4", shape.head4())
+                .text(include_str!("wgsl/split.wgsl"))
+                .text(include_str!("wgsl/input_merge.wgsl")),
+            Input::Norm { second } => {
+                let n = if second { 2 } else { 1 };
+                kernel
+                    .float("EPS", shape.norm_eps)
+                    .flag("CENTRED", shape.centred)
+                    .text(&format!("fn norm_weight() -> u32 {{ return layer.norm{n}_weight; }}\n"))
+                    .text(&format!("fn norm_bias() -> u32 {{ return layer.norm{n}_bias; }}\n"))
+                    .text(include_str!("wgsl/reduce.wgsl"))
+                    .text(include_str!("wgsl/input_norm.wgsl"))
+            }
+        }
+    }
+
+    fn with_body(&self, kernel: Kernel) -> Kernel {
+        match self.layout {
+            Layout::OutIn => {
+                let lanes = self.lanes();
+                kernel
+                    .constant("LANES", lanes)
+                    .constant("ROUND", if lanes >= 32 { 8 } else { 4 })
+                    .constant("STEPS", self.steps())
+                    .text(&self.row_product())
+                    .text(include_str!("wgsl/rows.wgsl"))
+            }
+            Layout::InOut => kernel.constant("COLUMNS", self.columns()).text(include_str!("wgsl/columns.wgsl")),
+        }
+    }
+
+    /// `row_product`: an invocation's share of a row, of whichever matrix has it, or of both of a gated block.
+    fn row_product(&self) -> String {
+        let mut text = String::from("fn row_product(row: u32, lane: u32) -> Sum {\n");
+        // Writing to a string cannot fail.
+        let mut line = |args: std::fmt::Arguments<'_>| text.write_fmt(args).unwrap_or_default();
+        let over_lanes = "for (var i = lane; i < IN4; i += LANES)";
+        if self.gated {
+            line(format_args!("  let first = row * IN4; var gate = vec4<f32>(); var up = vec4<f32>();\n"));
+            line(format_args!("  {over_lanes} {{ let v = input(i); gate += v * load_w0(first + i); up += v * load_w1(first + i); }}\n"));
+            line(format_args!("  return vec2<f32>(dot(gate, vec4<f32>(1.0)), dot(up, vec4<f32>(1.0)));\n}}\n"));
+            return text;
+        }
+        line(format_args!("  var sum = vec4<f32>();\n"));
+        let mut start = 0;
+        for (index, rows) in self.rows.iter().enumerate() {
+            let end = start + rows;
+            line(format_args!("  if (row >= {start}u && row < {end}u) {{ let first = (row - {start}u) * IN4;\n"));
+            line(format_args!("    {over_lanes} {{ sum += input(i) * load_w{index}(first + i); }} }}\n"));
+            start = end;
+        }
+        line(format_args!("  return dot(sum, vec4<f32>(1.0));\n}}\n"));
+        text
+    }
+
+    /// `finish`: what becomes of a row's sum.
+    fn finish(&self) -> String {
+        let bias = |plus: usize| match self.bias {
+            Some(bias) => format!("vectors[(layer.{bias} + row + {plus}u) / 4u][(layer.{bias} + row + {plus}u) % 4u]"),
+            None => "0.0".into(),
+        };
+        let value = match (self.output, self.gated) {
+            (Output::Activate(_), true) => format!("act(sum.x + {}) * (sum.y + {})", bias(0), bias(self.out())),
+            (Output::Activate(_), false) => format!("act(sum + {})", bias(0)),
+            (Output::Add, _) => format!("out[row] + sum + {}", bias(0)),
+            (Output::Store, _) => format!("sum + {}", bias(0)),
+        };
+        let act = match self.output {
+            Output::Activate(activation) => activation_source(activation),
+            Output::Store | Output::Add => "",
+        };
+        format!("{act}fn finish(row: u32, sum: Sum) {{ out[row] = {value}; }}\n")
+    }
+}
+
+/// `act`, with arguments held where `exp` and `tanh` of every driver are finite.
+fn activation_source(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Silu => "fn act(x: f32) -> f32 { return x / (1.0 + exp(min(-x, 80.0))); }\n",
+        Activation::GeluTanh => {
+            "fn act(x: f32) -> f32 { let inner = clamp(0.7978845608 * (x + 0.044715 * x * x * x), -15.0, 15.0);\n  \
+             return 0.5 * x * (1.0 + tanh(inner)); }\n"
+        }
+        // Abramowitz and Stegun 7.1.26: erf to 1.5e-7.
+        Activation::Gelu => {
+            "fn act(x: f32) -> f32 { let z = abs(x) * 0.7071067812; let t = 1.0 / (1.0 + 0.3275911 * z);\n  \
+             let poly = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;\n  \
+             let erf = 1.0 - poly * exp(-min(z * z, 80.0)); return 0.5 * x * (1.0 + select(-erf, erf, x >= 0.0)); }\n"
+        }
+    }
+}
+
+/// Bindings: state, embeddings, positions (if learned), x.
+pub(super) fn embed(shape: &Shape) -> Kernel {
+    let mut kernel = Kernel::new("embed").state(Access::Read).weight(0);
+    let mut position_row = "fn position_row(i: u32) -> vec4<f32> { return vec4<f32>(); }\n";
+    if shape.learned_positions {
+        kernel = kernel.weight(1);
+        position_row = "fn position_row(i: u32) -> vec4<f32> { return load_w1(state.position * HIDDEN4 + i); }\n";
+    }
+    kernel
+        .write("x", "array<vec4<f32>>")
+        .constant("HIDDEN4", shape.hidden_size / 4)
+        .constant("VOCAB", shape.vocab_size)
+        .text(position_row)
+        .text(include_str!("wgsl/embed.wgsl"))
+}
+
+/// Bindings: layer, state, qkv, vectors, rotation, cache, parts.
+pub(super) fn attention(shape: &Shape) -> Kernel {
+    heads(Kernel::new("attention"), shape)
+        .layer()
+        .state(Access::Read)
+        .read("qkv", "array<f32>")
+        .read("vectors", "array<vec4<f32>>")
+        .read("rotation", "array<vec2<f32>>")
+        .write("cache", "array<vec4<f32>>")
+        .write("parts", "array<vec4<f32>>")
+        .constant("HEADS", shape.num_heads)
+        .float("SCALE", (shape.head_dim as f64).powf(-0.5))
+        .float("EPS", shape.norm_eps)
+        .flag("QK_NORM", shape.qk_norm)
+        .flag("ROTARY", !shape.learned_positions)
+        .text(include_str!("wgsl/reduce.wgsl"))
+        .text(include_str!("wgsl/split.wgsl"))
+        .text(include_str!("wgsl/attention.wgsl"))
+}
+
+/// Bindings: source, keys, values, cache.
+pub(super) fn import(shape: &Shape) -> Kernel {
+    let source = "struct Source { len: u32, key_head: u32, key_position: u32, key_dim: u32, \
+                  value_head: u32, value_position: u32, value_dim: u32, unused: u32 }\n";
+    heads(Kernel::new("import"), shape)
+        .text(source)
+        .bind(Access::Uniform, "source", "Source")
+        .read("keys", "array<f32>")
+        .read("values", "array<f32>")
+        .write("cache", "array<f32>")
+        .text(include_str!("wgsl/import.wgsl"))
+}
+
+fn heads(kernel: Kernel, shape: &Shape) -> Kernel {
+    kernel.constant("KV_HEADS", shape.num_kv_heads).constant("HEAD_DIM", shape.head_dim).constant("HEAD4", shape.head4())
+}
+
+/// Bindings: logits, stopwords, found.
+pub(super) fn scan(shape: &Shape) -> Kernel {
+    Kernel::new("scan")
+        .read("logits", "array<f32>")
+        .read("stopwords", "array<u32>")
+        .write("found", "array<vec4<u32>>")
+        .constant("VOCAB", shape.vocab_size)
+        .constant("PARTS", SCAN_PARTS)
+        .text(include_str!("wgsl/scan.wgsl"))
+}
+
+/// Bindings: state, found, drawn.
+pub(super) fn pick() -> Kernel {
+    Kernel::new("pick")
+        .state(Access::ReadWrite)
+        .read("found", "array<vec4<u32>>")
+        .write("drawn", "array<vec4<u32>>")
+        .constant("PARTS", SCAN_PARTS)
+        .text(include_str!("wgsl/pick.wgsl"))
+}

@@ -1,0 +1,217 @@
+//! How panes get from one token to the next: on plain tensor operations (Path A), or with a decode plan (Path B).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use burn::tensor::Tensor;
+use web_time::Instant;
+
+use super::Loaded;
+use super::error::EngineError;
+use crate::decode::{self, Batch, DecodeGpu, DecodePlan, Drawn, MAX_BATCH};
+use crate::generate::Sampler;
+use crate::model::probe::Probe;
+use crate::model::{KvCache, Model, Positions};
+use crate::terms::{Intervention, Sampling};
+
+/// The text should not come in gulps longer than this.
+const BATCH_TIME: Duration = Duration::from_millis(40);
+/// Batches under way at once, so that the GPU has work while an answer travels.
+const BATCHES_AHEAD: usize = 2;
+
+/// One pane's source of tokens.
+pub(super) struct Decoder<'a> {
+    model: &'a Model,
+    interventions: &'a [Intervention],
+    stopword_ids: &'a [u32],
+    sampler: Sampler,
+    cache: KvCache,
+    plan: Option<DecodePlan>,
+    /// Whether the plan chooses the tokens itself.
+    chooses: bool,
+    /// Not handed out yet.
+    waiting: VecDeque<Drawn>,
+    last: u32,
+    /// On new tokens, without the prompt.
+    pub spent: Duration,
+}
+
+impl Loaded {
+    /// A pane's decoder, with a plan wherever one can be had.
+    pub(super) fn decoder<'a>(
+        &'a self,
+        model: &'a Model,
+        interventions: &'a [Intervention],
+        prompt: &[u32],
+        n_new: usize,
+        sampling: Sampling,
+    ) -> Decoder<'a> {
+        let stopword_ids = self.held_out.stopword_ids.as_slice();
+        // The prompt runs on Path A, and interventions with it; those on later tokens need Path A throughout.
+        let is_over = interventions.iter().all(|intervention| intervention.token < prompt.len());
+        let gpu = self.decode.as_ref().filter(|_| is_over);
+        Decoder {
+            model,
+            interventions,
+            stopword_ids,
+            sampler: Sampler::new(sampling),
+            cache: KvCache::default(),
+            plan: gpu.and_then(|gpu| DecodePlan::new(gpu, model, stopword_ids, prompt.len() + n_new).ok()),
+            chooses: sampling.temperature <= 0.0,
+            waiting: VecDeque::new(),
+            last: 0,
+            spent: Duration::ZERO,
+        }
+    }
+}
+
+impl Decoder<'_> {
+    /// The next token, if it has been supplied.
+    pub fn next(&mut self) -> Option<Drawn> {
+        self.waiting.pop_front()
+    }
+
+    /// Feeds tokens on Path A, and returns the logits after the last.
+    async fn forward(&mut self, ids: &[u32]) -> Result<Vec<f32>, EngineError> {
+        let mut probe = Probe::with_interventions(self.interventions);
+        let logits: Tensor<2> = self.model.forward(ids, Some(&mut self.cache), Positions::Last, &mut probe);
+        let data = logits.into_data_async().await?;
+        Ok(data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default())
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Result<(), EngineError> {
+        let stopword_mass = stopword_mass(logits, self.stopword_ids) as f32;
+        let token_id = self.sampler.sample(logits).ok_or(EngineError::NonFinite { what: "the next token's scores" })?;
+        self.last = token_id;
+        self.waiting.push_back(Drawn { token_id, stopword_mass });
+        Ok(())
+    }
+
+    fn chooses(&self) -> bool {
+        self.chooses && self.plan.is_some()
+    }
+}
+
+/// All panes' decoders, and what the GPU is at.
+pub(super) struct Decoding<'a> {
+    pub decoders: Vec<Decoder<'a>>,
+    under_way: VecDeque<(Batch, Vec<usize>)>,
+    /// New tokens a pane may still ask the GPU for.
+    left: usize,
+    batch_size: usize,
+    last_answer: Instant,
+}
+
+impl<'a> Decoding<'a> {
+    /// Reads the prompt in every pane, and draws the first tokens.
+    pub async fn start(mut decoders: Vec<Decoder<'a>>, prompt: &[u32], n_new: usize) -> Result<Self, EngineError> {
+        for decoder in &mut decoders {
+            let logits = decoder.forward(prompt).await?;
+            decoder.draw(&logits)?;
+            let Some(mut plan) = decoder.plan.take() else { continue };
+            // Without one, Path A goes on from its own cache.
+            if plan.start(&decoder.cache).is_ok() {
+                plan.feed(decoder.last);
+                decoder.cache = KvCache::default();
+                decoder.plan = Some(plan);
+            }
+        }
+        let left = n_new.saturating_sub(1);
+        Ok(Self { decoders, under_way: VecDeque::new(), left, batch_size: 1, last_answer: Instant::now() })
+    }
+
+    /// Sees to it that every live pane has a token waiting.
+    pub async fn supply(&mut self, is_live: &[bool]) -> Result<(), EngineError> {
+        let mut in_batches = Vec::new();
+        let mut one_by_one = Vec::new();
+        for (index, decoder) in self.decoders.iter().enumerate().filter(|(index, _)| is_live[*index]) {
+            match (decoder.waiting.is_empty(), decoder.chooses()) {
+                (true, true) => in_batches.push(index),
+                (true, false) => one_by_one.push(index),
+                (false, _) => {}
+            }
+        }
+        if !in_batches.is_empty() {
+            self.supply_batches(&in_batches).await?;
+        }
+        self.supply_one_by_one(&one_by_one).await
+    }
+
+    /// One token each, drawn here. All of them are asked for before the first is waited for.
+    async fn supply_one_by_one(&mut self, indices: &[usize]) -> Result<(), EngineError> {
+        let mut asked = Vec::new();
+        let started = Instant::now();
+        for index in indices {
+            let decoder = &mut self.decoders[*index];
+            asked.push(decoder.plan.as_mut().map(|plan| plan.logits(decoder.last)).transpose()?);
+        }
+        for (index, logits) in indices.iter().zip(asked) {
+            let decoder = &mut self.decoders[*index];
+            let logits = match logits {
+                Some(logits) => logits.read().await?,
+                None => decoder.forward(&[decoder.last]).await?,
+            };
+            decoder.draw(&logits)?;
+        }
+        let share = started.elapsed() / indices.len().max(1) as u32;
+        indices.iter().for_each(|index| self.decoders[*index].spent += share);
+        Ok(())
+    }
+
+    /// Several tokens each, drawn on the GPU. Panes that decode in batches keep step with each other.
+    async fn supply_batches(&mut self, indices: &[usize]) -> Result<(), EngineError> {
+        if self.under_way.is_empty() {
+            self.last_answer = Instant::now();
+        }
+        while self.under_way.len() < BATCHES_AHEAD && self.left > 0 {
+            let n = self.batch_size.min(self.left);
+            let plans = self.decoders.iter_mut().enumerate().filter(|(index, _)| indices.contains(index));
+            let mut plans = plans.filter_map(|(_, decoder)| decoder.plan.as_mut()).collect::<Vec<_>>();
+            self.under_way.push_back((decode::submit(&mut plans, n)?, indices.to_vec()));
+            self.left -= n;
+        }
+        let Some((batch, of)) = self.under_way.pop_front() else { return Ok(()) };
+        let n = batch.len();
+        for (index, drawn) in of.iter().zip(batch.read().await?) {
+            self.decoders[*index].waiting.extend(drawn);
+        }
+        let took = self.last_answer.elapsed();
+        self.last_answer = Instant::now();
+        let per_token = (took / n as u32).max(Duration::from_micros(1));
+        self.batch_size = ((BATCH_TIME.as_secs_f64() / per_token.as_secs_f64()) as usize).clamp(1, MAX_BATCH);
+        of.iter().for_each(|index| self.decoders[*index].spent += took / of.len() as u32);
+        Ok(())
+    }
+}
+
+/// How far the two paths may be apart, of the largest logit.
+const TOLERANCE: f32 = 1e-3;
+
+/// Holds a plan for the loaded model against Path A, on a prompt that every vocabulary has. A fast path that computes
+/// something else is worse than none.
+pub(super) async fn agrees(gpu: &DecodeGpu, model: &Model) -> Result<bool, EngineError> {
+    let n = model.config.max_position_embeddings.min(6);
+    let ids = (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect::<Vec<_>>();
+    let (Some((last, prompt)), Ok(mut plan)) = (ids.split_last(), DecodePlan::new(gpu, model, &[], n)) else { return Ok(false) };
+    if prompt.is_empty() {
+        return Ok(false);
+    }
+    let mut cache = KvCache::default();
+    // Nothing of the prompt's own logits is needed, but its cache is.
+    let _ = model.forward(prompt, Some(&mut cache), Positions::Last, &mut Probe::empty());
+    plan.start(&cache)?;
+    let ours = plan.logits(*last)?.read().await?;
+    let logits = model.forward(&[*last], Some(&mut cache), Positions::Last, &mut Probe::empty());
+    let theirs = logits.into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
+    let largest = theirs.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let is_near = |(a, b): (&f32, &f32)| (a - b).abs() <= TOLERANCE * largest;
+    Ok(ours.len() == theirs.len() && ours.iter().zip(&theirs).all(is_near))
+}
+
+/// Probability of the next token being a stopword.
+fn stopword_mass(logits: &[f32], stopword_ids: &[u32]) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: f32| f64::from(logit - largest).exp();
+    let stopwords = stopword_ids.iter().filter_map(|id| logits.get(*id as usize)).map(|logit| weight(*logit)).sum::<f64>();
+    stopwords / logits.iter().map(|logit| weight(*logit)).sum::<f64>()
+}
