@@ -73,7 +73,9 @@ impl Session {
 
     pub fn with_model_on(dir: &Path, backend: BackendChoice) -> Self {
         let mut session = Self::new();
-        session.ask(Request::Load { id: "test".into(), files: files_in(dir), backend }).unwrap_or_else(|failure| panic!("{}: {failure:?}", dir.display()));
+        session
+            .ask(Request::Load { id: "test".into(), files: files_in(dir), backend })
+            .unwrap_or_else(|failure| panic!("{}: {failure:?}", dir.display()));
         session
     }
 
