@@ -69,6 +69,21 @@ impl Tokenizer {
         self.inner.decode(ids, true).map_err(|error| TokenizerError::Decode { id, why: error.to_string() })
     }
 
+    /// Text that `ids` add after `context`. Some tokenizers drop the space before the first word of a text, which here is
+    /// in the middle of one.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Decode`].
+    pub fn decode_after(&self, context: &[u32], ids: &[u32]) -> Result<String, TokenizerError> {
+        let before = self.decode(context)?;
+        let after = self.decode(&[context, ids].concat())?;
+        match after.strip_prefix(before.as_str()) {
+            Some(added) => Ok(added.to_owned()),
+            None => self.decode(ids),
+        }
+    }
+
     /// Ids whose text, without surrounding space and in lower case, is one of `words`.
     pub fn ids_of_words(&self, words: &HashSet<&str>) -> Vec<u32> {
         let is_word = |id: &u32| self.inner.decode(&[*id], true).is_ok_and(|text| words.contains(text.trim().to_lowercase().as_str()));
@@ -88,6 +103,11 @@ pub struct StreamingText {
 }
 
 impl StreamingText {
+    /// For text that goes on where these ids end.
+    pub fn after(context: &[u32]) -> Self {
+        Self { ids: context.to_vec(), prefix: 0, read: context.len() }
+    }
+
     /// What `id` adds to the text; empty while a character is incomplete.
     ///
     /// # Errors

@@ -121,6 +121,16 @@ fn sizes_that_make_no_sense() {
 }
 
 #[test]
+fn keys_that_no_family_reads_are_refused() {
+    let copy = Copy::of("gpt2", "unread");
+    copy.edit_config(|config| config["scale_attn_weights"] = false.into());
+    expect(&copy.failure(), FailureKind::Model, "scale_attn_weights");
+    let copy = Copy::of("gpt2", "heads");
+    copy.edit_config(|config| config["n_head"] = 5.into());
+    expect(&copy.failure(), FailureKind::Model, "head_dim");
+}
+
+#[test]
 fn a_type_that_cannot_be_read() {
     let copy = Copy::of("llama", "dtype");
     copy.edit("model.safetensors", |bytes| {
@@ -174,7 +184,7 @@ fn a_reference_that_the_model_does_not_meet() {
     let copy = Copy::of("llama", "reference");
     let reference = serde_json::json!({"input_ids": [1, 2, 3], "top1": [0, 0, 0], "margins": [9.0, 9.0, 9.0], "last_logits": [[5, 1e6]]});
     std::fs::write(copy.0.join("reference.json"), reference.to_string()).unwrap();
-    expect(&copy.failure(), FailureKind::Device, "self-check");
+    expect(&copy.failure(), FailureKind::Device, "self-check failed");
 }
 
 fn refusal(request: Request) -> Failure {
@@ -200,7 +210,8 @@ fn settings_out_of_range() {
     for (sampling, key) in [
         (Sampling { temperature: f32::NAN, ..good }, "temperature"),
         (Sampling { temperature: -1.0, ..good }, "temperature"),
-        (Sampling { top_p: 0.0, ..good }, "top_p"),
+        (Sampling { top_p: -0.1, ..good }, "top_p"),
+        (Sampling { top_p: f32::NAN, ..good }, "top_p"),
         (Sampling { max_new_tokens: 0, ..good }, "max_new_tokens"),
     ] {
         expect(&refusal(Request::Generate { prompt: "the old man".into(), sampling }), FailureKind::Input, key);

@@ -10,7 +10,7 @@ use linchpin::platform::{GpuHealth, open_gpu};
 use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::terms::{Ablation, EditTarget, Sampling, WeightEdit};
 
-use crate::support::{FIXTURES, Session, bundled_on, fixture, model_on};
+use crate::support::{fixtures, Session, bundled_on, fixture, model_on};
 use crate::the_event;
 
 /// Path B rounds in another order; the largest logit is what errors are measured by.
@@ -99,7 +99,7 @@ fn greedy(vulkan: &Vulkan, model: &Model, prompt: &[u32], n: usize, batch: usize
 #[test]
 fn every_family_decodes_what_path_a_computes() {
     on_gpu(|vulkan| {
-        for name in FIXTURES {
+        for name in &fixtures() {
             let model = model_on(name, &vulkan.device);
             check_forced(name, vulkan, &model, &golden_ids(name, "input_ids"), 3);
         }
@@ -109,7 +109,7 @@ fn every_family_decodes_what_path_a_computes() {
 #[test]
 fn the_gpu_draws_the_golden_tokens_twice() {
     on_gpu(|vulkan| {
-        for name in FIXTURES {
+        for name in &fixtures() {
             let model = model_on(name, &vulkan.device);
             let (prompt, expected) = (golden_ids(name, "input_ids"), golden_ids(name, "greedy_ids"));
             for batch in [MAX_BATCH, 3] {
@@ -204,7 +204,7 @@ fn speed() {
         greedy(vulkan, &model, &ids[..8], 64, MAX_BATCH);
         let b = 64.0 / started.elapsed().as_secs_f64();
         println!("path A {a:.1} tok/s, path B {b:.1} tok/s");
-        for name in FIXTURES {
+        for name in &fixtures() {
             let plan = DecodePlan::new(&vulkan.gpu, &model_on(name, &vulkan.device), &[], 8).unwrap();
             println!("{name}: {} dispatches a token", plan.dispatches());
         }

@@ -5,7 +5,7 @@ use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
 use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Site, WeightEdit};
 
-use crate::support::{FIXTURES, model};
+use crate::support::{fixtures, model};
 
 const IDS: [u32; 6] = [1, 17, 42, 9, 250, 3];
 
@@ -34,7 +34,7 @@ fn some_of_each() -> Ablation {
 
 #[test]
 fn undo_is_exact_to_the_bit_and_the_intact_model_never_changes() {
-    for name in FIXTURES {
+    for name in &fixtures() {
         let intact = model(name);
         let before = logits(&intact, &Ablation::default());
         let ablated = intact.with_ablation(&some_of_each()).unwrap();
@@ -47,7 +47,7 @@ fn undo_is_exact_to_the_bit_and_the_intact_model_never_changes() {
 
 #[test]
 fn edits_that_change_nothing_leave_the_bits_alone() {
-    for name in FIXTURES {
+    for name in &fixtures() {
         let intact = model(name);
         let before = logits(&intact, &Ablation::default());
         let same = intact
@@ -88,7 +88,7 @@ fn an_edit_changes_exactly_the_weights_it_names() {
 
 #[test]
 fn removing_a_channel_is_zeroing_its_activation() {
-    for name in FIXTURES {
+    for name in &fixtures() {
         let intact = model(name);
         let channel = 11;
         let removed = intact.with_ablation(&edits(&[(EditTarget::Channel { layer: 1, channel }, 0.0)])).unwrap();

@@ -17,6 +17,15 @@ fn the_recorded_story_is_what_the_engine_writes() {
     assert_eq!(again.digest, run.digest, "record it again: README.md, \"The recorded story\"");
     assert_eq!(again.setup.model.revision, recorded.model.revision);
     assert_eq!((again.intact.text, again.ablated.text), (run.intact.text, run.ablated.text));
-    let [(_, intact), (_, ablated)] = &recorded.evaluations[..] else { panic!("two evaluations") };
-    assert!(ablated.perplexity > 5.0 * intact.perplexity);
+    let events = session.ask(Request::Evaluate).unwrap();
+    let measured = events.into_iter().filter_map(|event| match event {
+        Event::Evaluated { pane, evaluation } => Some((pane, evaluation)),
+        _ => None,
+    });
+    let measured = measured.collect::<Vec<_>>();
+    assert_eq!(measured.len(), 2);
+    for ((pane, ours), (of, theirs)) in measured.iter().zip(&recorded.evaluations) {
+        assert_eq!((pane, &ours.convention, ours.n_tokens), (of, &theirs.convention, theirs.n_tokens));
+        assert!((ours.loss_nats - theirs.loss_nats).abs() < 1e-3, "{ours:?} is not {theirs:?}");
+    }
 }

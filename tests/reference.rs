@@ -1,9 +1,13 @@
 //! Every family against Hugging Face transformers, on golden values (tests/fixtures/README.md).
 
+use linchpin::engine::verify::relative_error;
+use linchpin::model::Positions;
+use linchpin::model::config::ModelConfig;
+use linchpin::model::probe::Probe;
 use linchpin::protocol::{Event, Request};
 use linchpin::terms::{Ablation, EditTarget, Pane, WeightEdit};
 
-use crate::support::{FIXTURES, Session, bundled, file, fixture};
+use crate::support::{Session, bundled, file, fixture, fixtures, model};
 use crate::the_event;
 
 /// f32 against f32: what is left is the order of sums (tests/fixtures/README.md).
@@ -12,7 +16,7 @@ const TOLERANCE: f32 = 1e-4;
 #[test]
 fn every_family_computes_what_transformers_computes() {
     let mut far = Vec::new();
-    for name in FIXTURES {
+    for name in &fixtures() {
         let mut session = Session::with_model(&fixture(name));
         let golden = file(&fixture(name).join("golden.safetensors"));
         let compared = the_event!(session.ask(Request::Verify { golden }).unwrap(), Event::Verified { compared } => compared);
@@ -20,9 +24,42 @@ fn every_family_computes_what_transformers_computes() {
         assert!(n_layers >= 2, "{name}: gradients of {n_layers} layers only");
         // Per layer: four sites and a gradient. And logits, loss, logits through the cache, greedy ids.
         assert_eq!(compared.len(), 5 * n_layers + 4, "{name}: {compared:?}");
-        far.extend(compared.into_iter().filter(|error| error.relative.is_nan() || error.relative > TOLERANCE).map(|error| (name, error)));
+        far.extend(compared.into_iter().filter(|error| error.relative.is_nan() || error.relative > TOLERANCE).map(|error| (name.clone(), error)));
     }
     assert!(far.is_empty(), "further off than {TOLERANCE}: {far:#?}");
+}
+
+#[test]
+fn old_and_new_keys_of_a_configuration_mean_the_same() {
+    for name in ["llama3", "gpt2-hub"] {
+        let read = |file: &str| ModelConfig::from_json(&std::fs::read(fixture(name).join(file)).unwrap()).unwrap();
+        assert_eq!(read("config.json"), read("config.v5.json"), "{name}");
+    }
+}
+
+#[test]
+fn a_window_of_null_is_none_and_one_left_out_is_mistrals_own() {
+    let json = std::fs::read(fixture("mistral").join("config.json")).unwrap();
+    let with = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
+        let mut config: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        change(config.as_object_mut().unwrap());
+        ModelConfig::from_json(&serde_json::to_vec(&config).unwrap()).unwrap()
+    };
+    assert_eq!(with(&|_| ()).sliding_window[0], Some(6));
+    let without_window = with(&|config| drop(config.insert("sliding_window".into(), serde_json::Value::Null)));
+    assert_eq!(without_window.sliding_window[0], None);
+    let left_out = with(&|config| drop((config.remove("sliding_window"), config.remove("layer_types"))));
+    assert_eq!(left_out.sliding_window[0], Some(4096));
+
+    // The golden logits without a window.
+    let mut model = model("mistral");
+    model.config = without_window;
+    let bytes = std::fs::read(fixture("mistral").join("golden.safetensors")).unwrap();
+    let golden = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let ids = golden.tensor("input_ids").unwrap().data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as u32).collect::<Vec<_>>();
+    let expected = golden.tensor("logits_without_window").unwrap().data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>();
+    let logits = model.forward(&ids, None, Positions::All, &mut Probe::empty()).into_data().try_into_vec::<f32>().unwrap();
+    assert!(relative_error(&logits, &expected, model.config.vocab_size) <= TOLERANCE);
 }
 
 /// `tests/golden/linchpin.json`, made by `linchpin.py` beside it.

@@ -12,8 +12,15 @@ use linchpin::platform::Files;
 use linchpin::protocol::{BackendChoice, Event, Failure, ModelFile, Request};
 use linchpin::weights::load::load_weights;
 
-/// Every fixture with golden values, one of each family and more.
-pub const FIXTURES: [&str; 7] = ["llama", "llama3", "mistral", "qwen2", "qwen3", "gpt2", "gpt2-hub"];
+/// Every fixture with golden values, at least one of each family: a new one is tested by being there.
+pub fn fixtures() -> Vec<String> {
+    let folders = std::fs::read_dir(fixture("")).unwrap().map(|entry| entry.unwrap().path());
+    let with_golden = folders.filter(|folder| folder.join("golden.safetensors").is_file());
+    let mut names = with_golden.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>();
+    names.sort();
+    assert!(names.len() >= 7, "fixtures are missing: {names:?}");
+    names
+}
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

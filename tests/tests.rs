@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod decode;
+mod cli;
 mod edits;
 mod gradient;
 mod recorded;

@@ -18,6 +18,7 @@ use crate::engine::error::EngineError;
 use crate::model::Model;
 use crate::model::edit::Matrix;
 use crate::protocol::Event;
+use crate::weights::load::{N_LARGEST_HARSH, PAPER_SHARE};
 use crate::terms::{Ablation, ArmKind, ConfirmArm, EditTarget, Verdict, WeightCoord, WeightEdit};
 
 /// A super weight raises the held-out loss by at least this, alone. (ln 1.28: perplexity up by 28 %.)
@@ -26,19 +27,19 @@ pub const MIN_DELTA_NATS: f32 = 0.25;
 pub const MIN_TIMES_CONTROL: f32 = 10.0;
 /// Random scalars drawn for each candidate.
 const N_RANDOM: usize = 3;
-/// The paper zeroes 7,000 scalars of 6.7 billion.
-const PAPER_SHARE: f64 = 7000.0 / 6.7e9;
-
-/// The harsher control, in a model of any size.
-const N_LARGEST_HARSH: usize = 1000;
-
-/// One experiment: its name, and the model to measure.
+/// One experiment: its name, and what it changes. The changed model is made when its turn comes, and dropped after it.
 struct Arm {
     kind: ArmKind,
     label: String,
     at: Option<WeightCoord>,
     n_zeroed: usize,
-    model: Model,
+    change: Change,
+}
+
+enum Change {
+    Edit(Ablation),
+    /// Scalars of any matrix, set to zero.
+    Zero(Vec<(usize, Matrix, usize)>),
 }
 
 /// What is measured, and against what.
@@ -61,7 +62,8 @@ pub async fn confirm(
     candidates: &[WeightCoord],
     control: &Control,
 ) -> Result<(Vec<ConfirmArm>, Vec<Verdict>), EngineError> {
-    let planned = experiment.plan(candidates)?;
+    experiment.model.check_ablation(&Ablation::zeroing(candidates.iter().copied()))?;
+    let planned = experiment.plan(candidates);
     let n_arms = planned.len();
     let total = (n_arms * experiment.text.n_tokens()) as f64;
     let mut arms = Vec::<ConfirmArm>::new();
@@ -69,7 +71,8 @@ pub async fn confirm(
         let doing = format!("held-out text, arm {} of {n_arms}", index + 1);
         let before = index * experiment.text.n_tokens();
         let progress = |done| control.progress(&doing, (before + done) as f64, total, "tokens");
-        let loss_nats = eval::evaluate(&arm.model, &Ablation::default(), experiment.text, control, progress).await?.loss_nats;
+        let changed = experiment.changed(&arm.change)?;
+        let loss_nats = eval::evaluate(&changed, &Ablation::default(), experiment.text, control, progress).await?.loss_nats;
         let intact = arms.first().map_or(loss_nats, |arm| arm.loss_nats);
         let Arm { kind, label, at, n_zeroed, .. } = arm;
         arms.push(ConfirmArm { kind, label, at, n_zeroed, loss_nats, delta_nats: loss_nats - intact });
@@ -80,40 +83,51 @@ pub async fn confirm(
 }
 
 impl Experiment<'_> {
-    fn plan(&self, candidates: &[WeightCoord]) -> Result<Vec<Arm>, EngineError> {
-        let arm = |kind, label, at, n_zeroed, model| Arm { kind, label, at, n_zeroed, model };
-        let mut arms = vec![arm(ArmKind::Intact, "intact".into(), None, 0, self.model.clone())];
+    fn plan(&self, candidates: &[WeightCoord]) -> Vec<Arm> {
+        let edit = |kind, label, at, n_zeroed, ablation| Arm { kind, label, at, n_zeroed, change: Change::Edit(ablation) };
+        let mut arms = vec![edit(ArmKind::Intact, "intact".into(), None, 0, Ablation::default())];
         for at in candidates {
-            let zeroed = self.model.with_ablation(&Ablation::zeroing([*at]))?;
-            arms.push(arm(ArmKind::Candidate, at.to_string(), Some(*at), 1, zeroed));
+            arms.push(edit(ArmKind::Candidate, at.to_string(), Some(*at), 1, Ablation::zeroing([*at])));
         }
         if candidates.len() > 1 {
-            let zeroed = self.model.with_ablation(&Ablation::zeroing(candidates.iter().copied()))?;
-            arms.push(arm(ArmKind::Jointly, format!("all {} together", candidates.len()), None, candidates.len(), zeroed));
+            let label = format!("all {} together", candidates.len());
+            arms.push(edit(ArmKind::Jointly, label, None, candidates.len(), Ablation::zeroing(candidates.iter().copied())));
         }
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         for at in candidates {
-            for random in (0..N_RANDOM).map(|_| self.random_scalar(*at, &mut rng)) {
-                let zeroed = self.model.with_ablation(&Ablation::zeroing([random]))?;
-                arms.push(arm(ArmKind::RandomScalar, format!("random, {random}"), Some(*at), 1, zeroed));
+            for random in (0..N_RANDOM).map(|_| self.random_scalar(*at, &mut rng)).collect::<Vec<_>>() {
+                arms.push(edit(ArmKind::RandomScalar, format!("random, {random}"), Some(*at), 1, Ablation::zeroing([random])));
             }
         }
         for n in self.largest_counts() {
             let scalars = self.largest_but(candidates, n);
             let label = format!("the {} largest |w|", scalars.len());
-            arms.push(arm(ArmKind::LargestWeights, label, None, scalars.len(), self.model.with_zeroed(&scalars)));
+            arms.push(Arm { kind: ArmKind::LargestWeights, label, at: None, n_zeroed: scalars.len(), change: Change::Zero(scalars) });
         }
-        let mut channels = candidates.iter().map(|at| (at.layer, at.col)).collect::<Vec<_>>();
-        channels.dedup();
-        for (layer, channel) in channels {
-            let target = EditTarget::Channel { layer, channel };
-            let removed =
-                self.model.with_ablation(&Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], interventions: Vec::new() })?;
-            let at = candidates.iter().find(|at| (at.layer, at.col) == (layer, channel)).copied();
-            let n_zeroed = self.model.layers[layer].mlp.channel_size();
-            arms.push(arm(ArmKind::Channel, target.to_string(), at, n_zeroed, removed));
+        arms.extend(self.channels(candidates));
+        arms
+    }
+
+    /// The whole channel of each candidate, once.
+    fn channels(&self, candidates: &[WeightCoord]) -> Vec<Arm> {
+        let mut arms = Vec::<Arm>::new();
+        for at in candidates {
+            if arms.iter().any(|arm| arm.at.is_some_and(|known| same_channel(known, *at))) {
+                continue;
+            }
+            let target = EditTarget::Channel { layer: at.layer, channel: at.col };
+            let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], interventions: Vec::new() };
+            let n_zeroed = self.model.layers[at.layer].mlp.channel_size();
+            arms.push(Arm { kind: ArmKind::Channel, label: target.to_string(), at: Some(*at), n_zeroed, change: Change::Edit(ablation) });
         }
-        Ok(arms)
+        arms
+    }
+
+    fn changed(&self, change: &Change) -> Result<Model, EngineError> {
+        Ok(match change {
+            Change::Edit(ablation) => self.model.with_ablation(ablation)?,
+            Change::Zero(scalars) => self.model.with_zeroed(scalars),
+        })
     }
 
     /// Another scalar of the same matrix.
@@ -149,26 +163,30 @@ impl Experiment<'_> {
 }
 
 fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
-    let worst = |kind: ArmKind, at: Option<WeightCoord>| {
-        let deltas = arms.iter().filter(|arm| arm.kind == kind && arm.at == at).map(|arm| arm.delta_nats);
+    let worst = |kind: ArmKind, is_its: &dyn Fn(WeightCoord) -> bool| {
+        let deltas = arms.iter().filter(|arm| arm.kind == kind && arm.at.is_none_or(is_its)).map(|arm| arm.delta_nats);
         deltas.max_by(|a, b| a.abs().total_cmp(&b.abs()))
     };
-    let alone = worst(ArmKind::Candidate, Some(at)).unwrap_or(0.0);
-    let random = worst(ArmKind::RandomScalar, Some(at)).unwrap_or(0.0).abs();
+    let alone = worst(ArmKind::Candidate, &|of| of == at).unwrap_or(0.0);
+    let random = worst(ArmKind::RandomScalar, &|of| of == at).unwrap_or(0.0).abs();
     let passes = |delta: f32| delta >= MIN_DELTA_NATS && delta >= MIN_TIMES_CONTROL * random;
     let confirmed = passes(alone);
     let controls = if random < 1e-4 { "less than 0.0001".into() } else { format!("at most {random:.4}") };
     let mut because =
         format!("Zeroing it changes the held-out loss by {alone:+.3} nats; random scalars of the same matrix by {controls}.");
     if !confirmed {
-        if let Some(jointly) = worst(ArmKind::Jointly, None).filter(|delta| passes(*delta) && nobody_alone(arms)) {
+        if let Some(jointly) = worst(ArmKind::Jointly, &|_| true).filter(|delta| passes(*delta) && nobody_alone(arms)) {
             because += &format!(" But all candidates together cost {jointly:+.3} nats: they stand in for one another.");
         }
-        if let Some(channel) = worst(ArmKind::Channel, Some(at)).filter(|delta| passes(*delta)) {
+        if let Some(channel) = worst(ArmKind::Channel, &|of| same_channel(of, at)).filter(|delta| passes(*delta)) {
             because += &format!(" And its whole channel is critical: removing that costs {channel:+.3} nats.");
         }
     }
     Verdict { at, confirmed, because }
+}
+
+fn same_channel(a: WeightCoord, b: WeightCoord) -> bool {
+    (a.layer, a.col) == (b.layer, b.col)
 }
 
 /// Whether no candidate does it by itself; otherwise what they do together says nothing of the others.

@@ -52,6 +52,7 @@ impl HeldOut {
             ids.truncate(limit);
             Ok(ids)
         };
+        let text = text.replace("\r\n", "\n");
         let passages = text.split("\n\n").map(str::trim).filter(|passage| !passage.is_empty());
         let mut passages = passages.map(encode).collect::<Result<Vec<_>, _>>()?;
         passages.retain(|ids| ids.len() >= 2);
@@ -99,7 +100,8 @@ pub async fn evaluate(
     }
     Ok(Evaluation {
         loss_nats,
-        perplexity: loss_nats.exp(),
+        // JSON has no infinity.
+        perplexity: loss_nats.exp().min(f32::MAX),
         stopword_mass: (stopwords / n_tokens.max(1) as f64) as f32,
         n_tokens,
         convention: text.convention.clone(),

@@ -86,7 +86,7 @@ async fn first_candidate(
 ) -> Result<Option<Candidate>, EngineError> {
     for (input, output) in peaks.inputs.iter().zip(&peaks.outputs) {
         let spike = output.largest();
-        let ratio = spike.value.abs() / output_median;
+        let ratio = (spike.value.abs() / output_median).min(f32::MAX);
         let Some(source) = input.peaks.get(spike.token) else { continue };
         let at = WeightCoord { layer: output.layer, row: spike.channel, col: source.channel };
         if ratio < MIN_RATIO || known.iter().any(|candidate| candidate.at == at) {

@@ -5,9 +5,6 @@ use std::collections::HashSet;
 
 use crate::tokenizer::Tokenizer;
 
-/// Name of the list, printed beside figures.
-pub const NAME: &str = "linchpin stopwords 1";
-
 const WORDS: &str = "a about above after again against all am an and any are as at be because been before being below \
     between both but by can could did do does doing down during each few for from further had has have having he her \
     here hers him his how i if in into is it its me more most my no nor not now of off on once only or other our out \

@@ -73,7 +73,7 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
         session.ask(Request::UseText { name, text, max_tokens: args.max_tokens }).await?;
     }
     let mut export = Export::new(info.model.clone());
-    let is_positive = execute(&mut session, &args.command, &info, &mut export).await?;
+    let is_positive = execute(&mut session, args, &info, &mut export).await?;
     export.info = Some(info);
     if args.json {
         print::json(&export)?;
@@ -83,17 +83,21 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(is_positive)
 }
 
-async fn execute(session: &mut Session, command: &Command, info: &ModelInfo, export: &mut Export) -> anyhow::Result<bool> {
+async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &mut Export) -> anyhow::Result<bool> {
+    let is_quiet = args.json;
     let mut is_positive = true;
     let mut events = Vec::new();
-    match command {
+    match &args.command {
         Command::Scan { prompt, confirm, seed } => {
             events.extend(session.ask(Request::Scan { prompt: prompt.clone() }).await?);
             let candidates = events.iter().find_map(|event| match event {
                 Event::Scanned(scan) => Some(scan.candidates.iter().map(|candidate| candidate.at).collect::<Vec<_>>()),
                 _ => None,
             });
-            if let (true, Some(candidates)) = (confirm, candidates.filter(|candidates| !candidates.is_empty())) {
+            let candidates = candidates.unwrap_or_default();
+            // Nothing to confirm is nothing confirmed.
+            is_positive = !confirm;
+            if *confirm && !candidates.is_empty() {
                 events.extend(session.ask(Request::Confirm { candidates, seed: *seed }).await?);
             }
         }
@@ -110,7 +114,7 @@ async fn execute(session: &mut Session, command: &Command, info: &ModelInfo, exp
         Command::Verify { golden, tolerance } => {
             let golden = ModelFile { name: "golden.safetensors".into(), url: golden.display().to_string() };
             events.extend(session.ask(Request::Verify { golden }).await?);
-            is_positive = print::verified(&events, *tolerance);
+            is_positive = print::verified(&events, *tolerance, is_quiet);
         }
     }
     for event in events {

@@ -98,11 +98,11 @@ fn pane(name: &str, record: &RunRecord, generated: &Generated) {
     println!("{}{}", record.setup.prompt, generated.text);
 }
 
-/// Prints the comparison; whether all of it is within the tolerance.
-pub fn verified(events: &[Event], tolerance: f32) -> bool {
+/// Prints the comparison unless told to be quiet; whether all of it is within the tolerance.
+pub fn verified(events: &[Event], tolerance: f32, is_quiet: bool) -> bool {
     let compared = events.iter().find_map(|event| if let Event::Verified { compared } = event { Some(compared) } else { None });
     let compared = compared.map(Vec::as_slice).unwrap_or_default();
-    for error in compared {
+    for error in compared.iter().filter(|_| !is_quiet) {
         let mark = if error.relative <= tolerance { "ok  " } else { "FAR " };
         println!("{mark}{:10.2e}  {}", error.relative, error.name);
     }

@@ -64,7 +64,8 @@ impl Devices {
     }
 }
 
-fn cpu(reason: String) -> Chosen {
+/// The CPU, and why.
+pub fn cpu(reason: String) -> Chosen {
     let info = BackendInfo { kind: "cpu".into(), name: "Burn flex, SIMD".into(), reason };
     Chosen { device: Device::flex(), info, health: None, handles: None }
 }

@@ -37,6 +37,8 @@ pub enum EngineError {
     NoGpu { why: String },
     #[error("the GPU failed: {why}")]
     Gpu { why: String },
+    #[error("the self-check failed: {why}")]
+    SelfCheck { why: String },
     #[error("the device failed: {why}")]
     Execution { why: String },
     #[error("{what} came out as NaN or infinite")]
@@ -49,6 +51,13 @@ impl From<DecodeError> for EngineError {
             DecodeError::NonFinite => Self::NonFinite { what: "the next token's scores" },
             other => Self::Execution { why: other.to_string() },
         }
+    }
+}
+
+impl EngineError {
+    /// Whether another device might do better.
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Self::Gpu { .. } | Self::Execution { .. } | Self::SelfCheck { .. } | Self::NonFinite { .. })
     }
 }
 

@@ -32,8 +32,13 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         EngineError::NoGpu { .. } => (FailureKind::Device, "There is no GPU to run on", "Run on the CPU, or use a browser with WebGPU."),
         EngineError::Gpu { .. } | EngineError::Execution { .. } => (
             FailureKind::Device,
-            "The GPU failed, and nothing from this run is shown as a finding",
+            "The device failed, and nothing from this run is shown as a finding",
             "Restart the engine; what was computed before stays. If it happens again, run on the CPU.",
+        ),
+        EngineError::SelfCheck { .. } => (
+            FailureKind::Device,
+            "This device does not compute what the model should",
+            "Run it on the CPU; if it fails there too, get the model's files again.",
         ),
         EngineError::NonFinite { .. } => (
             FailureKind::Device,

@@ -43,6 +43,7 @@ struct Loaded {
     ablation: Ablation,
     largest: Vec<(usize, Matrix, usize)>,
     tokenizer: Tokenizer,
+    eos_token_ids: Vec<u32>,
     held_out: HeldOut,
     /// The intact model's evaluation does not change.
     intact_evaluation: Option<Evaluation>,
@@ -200,6 +201,9 @@ impl Loaded {
             return Err(EngineError::EmptyPrompt);
         }
         let ids = self.tokenizer.encode(prompt)?;
+        if ids.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
         let limit = self.info.max_position_embeddings;
         if ids.len() >= limit {
             return Err(EngineError::PromptTooLong { got: ids.len(), limit });

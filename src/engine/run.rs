@@ -23,17 +23,18 @@ impl Loaded {
         let ids = self.prompt_ids(prompt)?;
         let context = PaneContext {
             tokenizer: &self.tokenizer,
-            eos: &self.intact.config.eos_token_ids,
+            end_of_prompt: &ids[ids.len().saturating_sub(END_OF_PROMPT)..],
+            eos: &self.eos_token_ids,
             room: self.info.max_position_embeddings - ids.len(),
             max_new_tokens: sampling.max_new_tokens,
             is_mirrored: self.ablation.is_empty(),
         };
         let n_new = context.room.min(context.max_new_tokens);
-        let mut panes = vec![PaneRun::new(Pane::Intact)];
+        let mut panes = vec![PaneRun::new(Pane::Intact, &context)];
         let mut decoders = vec![self.decoder(&self.intact, &[], &ids, n_new, sampling)];
         // Without an ablation the second pane is the first.
         if !self.ablation.is_empty() {
-            panes.push(PaneRun::new(Pane::Ablated));
+            panes.push(PaneRun::new(Pane::Ablated, &context));
             decoders.push(self.decoder(&self.ablated, &self.ablation.interventions, &ids, n_new, sampling));
         }
         let mut decoding = Decoding::start(decoders, &ids, n_new).await?;
@@ -52,7 +53,7 @@ impl Loaded {
         let mut generated = panes
             .into_iter()
             .zip(&decoding.decoders)
-            .map(|(pane, decoder)| pane.into_generated(&self.tokenizer, decoder.spent))
+            .map(|(pane, decoder)| pane.into_generated(&context, decoder.spent))
             .collect::<Result<Vec<_>, _>>()?;
         let ablated = if generated.len() > 1 { generated.pop() } else { None };
         let intact = generated.remove(0);
@@ -74,8 +75,8 @@ fn check(sampling: &Sampling) -> Result<(), EngineError> {
     if !(0.0..=5.0).contains(&sampling.temperature) {
         return Err(EngineError::Setting { key: "temperature", got: sampling.temperature.to_string(), expected: "0 to 5" });
     }
-    if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
-        return Err(EngineError::Setting { key: "top_p", got: sampling.top_p.to_string(), expected: "more than 0, at most 1" });
+    if !(0.0..=1.0).contains(&sampling.top_p) {
+        return Err(EngineError::Setting { key: "top_p", got: sampling.top_p.to_string(), expected: "0 to 1" });
     }
     if sampling.max_new_tokens == 0 {
         return Err(EngineError::Setting { key: "max_new_tokens", got: "0".into(), expected: "1 or more" });
@@ -83,9 +84,13 @@ fn check(sampling: &Sampling) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// Tokens of the prompt that new text is decoded after.
+const END_OF_PROMPT: usize = 8;
+
 /// What both panes share.
 struct PaneContext<'a> {
     tokenizer: &'a Tokenizer,
+    end_of_prompt: &'a [u32],
     eos: &'a [u32],
     /// New tokens that fit the model's context.
     room: usize,
@@ -104,8 +109,8 @@ struct PaneRun {
 }
 
 impl PaneRun {
-    fn new(pane: Pane) -> Self {
-        Self { pane, text: StreamingText::default(), token_ids: Vec::new(), stopword_mass: 0.0, finish: None }
+    fn new(pane: Pane, context: &PaneContext<'_>) -> Self {
+        Self { pane, text: StreamingText::after(context.end_of_prompt), token_ids: Vec::new(), stopword_mass: 0.0, finish: None }
     }
 
     /// Takes the next token, and decides whether the pane goes on.
@@ -132,13 +137,14 @@ impl PaneRun {
     }
 
     /// `spent` on this pane's new tokens, without the prompt.
-    fn into_generated(self, tokenizer: &Tokenizer, spent: Duration) -> Result<Generated, EngineError> {
+    fn into_generated(self, context: &PaneContext<'_>, spent: Duration) -> Result<Generated, EngineError> {
         let n = self.token_ids.len();
         Ok(Generated {
-            text: tokenizer.decode(&self.token_ids)?,
+            text: context.tokenizer.decode_after(context.end_of_prompt, &self.token_ids)?,
             repetition: repetition(&self.token_ids),
             stopword_mass: (self.stopword_mass / n.max(1) as f64) as f32,
-            tokens_per_sec: (n as f64 / spent.as_secs_f64().max(1e-9)) as f32,
+            // The first token comes from the prompt's own pass.
+            tokens_per_sec: (n.saturating_sub(1) as f64 / spent.as_secs_f64().max(1e-9)) as f32,
             finish: self.finish.unwrap_or(Finish::Stopped),
             token_ids: self.token_ids,
         })

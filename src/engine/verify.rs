@@ -38,7 +38,7 @@ const LOGIT_TOLERANCE: f32 = 2e-3;
 ///
 /// # Errors
 ///
-/// [`EngineError::Gpu`] if the model does not compute what transformers did.
+/// [`EngineError::SelfCheck`] if the model does not compute what transformers did.
 pub async fn self_check(model: &Model, reference: &[u8]) -> Result<(), EngineError> {
     let reference: Reference =
         serde_json::from_slice(reference).map_err(|error| ModelError::Config { key: "reference.json", why: error.to_string() })?;
@@ -62,11 +62,11 @@ pub async fn self_check(model: &Model, reference: &[u8]) -> Result<(), EngineErr
     match (wrong, far) {
         (None, None) => Ok(()),
         (Some(position), _) => {
-            Err(EngineError::Gpu { why: format!("the self-check found another likeliest token at position {position}") })
+            Err(EngineError::SelfCheck { why: format!("another token is the likeliest at position {position}") })
         }
         (_, Some((id, value))) => {
             let got = last.get(*id).copied().unwrap_or(f32::NAN);
-            Err(EngineError::Gpu { why: format!("the self-check expected a score of {value} for token {id} and got {got}") })
+            Err(EngineError::SelfCheck { why: format!("expected a score of {value} for token {id} and got {got}") })
         }
     }
 }

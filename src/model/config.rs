@@ -117,12 +117,20 @@ struct Raw {
     tie_word_embeddings: Option<bool>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
-    sliding_window: Option<usize>,
+    #[serde(default, deserialize_with = "given")]
+    sliding_window: Option<Option<usize>>,
     use_sliding_window: Option<bool>,
     max_window_layers: Option<usize>,
     layer_types: Option<Vec<String>>,
     eos_token_id: Option<Value>,
     scale_attn_by_inverse_layer_idx: Option<bool>,
+    scale_attn_weights: Option<bool>,
+    partial_rotary_factor: Option<f64>,
+}
+
+/// Tells a key that is left out from one that is `null`.
+fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<usize>>, D::Error> {
+    Option::deserialize(value).map(Some)
 }
 
 impl ModelConfig {
@@ -151,9 +159,7 @@ impl ModelConfig {
             None if is_gpt2 => 4 * hidden_size,
             other => required("intermediate_size", other)?,
         };
-        if raw.scale_attn_by_inverse_layer_idx == Some(true) {
-            return Err(ModelError::Unsupported { what: "scale_attn_by_inverse_layer_idx".into() });
-        }
+        raw.refuse_what_is_not_read()?;
         Ok(Self {
             architecture,
             vocab_size: required("vocab_size", raw.vocab_size)?,
@@ -162,7 +168,7 @@ impl ModelConfig {
             num_hidden_layers,
             num_attention_heads,
             num_key_value_heads: raw.num_key_value_heads.unwrap_or(num_attention_heads),
-            head_dim: raw.head_dim.unwrap_or(hidden_size / num_attention_heads),
+            head_dim: raw.head_dim.unwrap_or(if architecture == Architecture::Qwen3 { 128 } else { hidden_size / num_attention_heads }),
             max_position_embeddings: required("max_position_embeddings", raw.max_position_embeddings)?,
             norm_eps: raw.rms_norm_eps.unwrap_or(if is_gpt2 { 1e-5 } else { 1e-6 }),
             activation: activation(raw.hidden_act.as_deref().unwrap_or(if is_gpt2 { "gelu_new" } else { "silu" }))?,
@@ -182,6 +188,7 @@ impl ModelConfig {
             ("hidden_size", self.hidden_size, 1 << 17),
             ("intermediate_size", self.intermediate_size, 1 << 20),
             ("num_hidden_layers", self.num_hidden_layers, 1 << 10),
+            ("num_attention_heads", self.num_attention_heads, 1 << 12),
             ("num_key_value_heads", self.num_key_value_heads, 1 << 12),
             ("head_dim", self.head_dim, 1 << 12),
             ("max_position_embeddings", self.max_position_embeddings, 1 << 26),
@@ -195,6 +202,11 @@ impl ModelConfig {
             let why = format!("{} does not divide num_attention_heads {}", self.num_key_value_heads, self.num_attention_heads);
             return Err(ModelError::Config { key: "num_key_value_heads", why });
         }
+        // GPT-2's one matrix for queries, keys and values is three times as wide as the model.
+        if self.architecture == Architecture::Gpt2 && self.num_attention_heads * self.head_dim != self.hidden_size {
+            let why = format!("times {} heads is not hidden_size {}", self.num_attention_heads, self.hidden_size);
+            return Err(ModelError::Config { key: "head_dim", why: format!("{} {why}", self.head_dim) });
+        }
         if matches!(self.positions, Positions::Rotary { .. }) && !self.head_dim.is_multiple_of(2) {
             return Err(ModelError::Config { key: "head_dim", why: format!("is {}, rotary positions need an even one", self.head_dim) });
         }
@@ -202,6 +214,21 @@ impl ModelConfig {
             return Err(ModelError::Config { key: "rms_norm_eps", why: format!("is {}", self.norm_eps) });
         }
         Ok(())
+    }
+}
+
+impl Raw {
+    /// Keys that would change the numbers, and that no family here reads.
+    fn refuse_what_is_not_read(&self) -> Result<(), ModelError> {
+        let unread = [
+            ("scale_attn_by_inverse_layer_idx", self.scale_attn_by_inverse_layer_idx == Some(true)),
+            ("scale_attn_weights: false", self.scale_attn_weights == Some(false)),
+            ("partial_rotary_factor", self.partial_rotary_factor.is_some_and(|factor| factor != 1.0)),
+        ];
+        match unread.iter().find(|(_, is_set)| *is_set) {
+            Some((what, _)) => Err(ModelError::Unsupported { what: (*what).into() }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -254,10 +281,14 @@ fn sliding_windows(architecture: Architecture, raw: &Raw, num_hidden_layers: usi
         }
         (None, _) => false,
     };
-    (0..num_hidden_layers).map(|layer| raw.sliding_window.filter(|_| is_sliding(layer))).collect()
+    // Mistral's first configurations leave the key out and mean 4,096; `null` means none.
+    let default = (architecture == Architecture::Mistral).then_some(4096);
+    let window = raw.sliding_window.unwrap_or(default);
+    (0..num_hidden_layers).map(|layer| window.filter(|_| is_sliding(layer))).collect()
 }
 
-fn token_ids(value: Option<&Value>) -> Vec<u32> {
+/// One id, or a list of them.
+pub fn token_ids(value: Option<&Value>) -> Vec<u32> {
     let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value {
         Some(Value::Array(ids)) => ids.iter().filter_map(one).collect(),

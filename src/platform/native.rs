@@ -23,6 +23,10 @@ impl Files {
         Self { paths: files.into_iter().map(|file| (file.name, file.url.into())).collect() }
     }
 
+    pub fn contains(&self, name: &str) -> bool {
+        self.paths.contains_key(name)
+    }
+
     /// Opens a file for reading front to back; `None` if there is none of that name.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! A browser's worker: `fetch`, and WebGPU.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use burn::tensor::Device;
 use js_sys::{Function, Promise, Reflect, Uint8Array};
@@ -26,6 +26,10 @@ impl Files {
         Self { urls: files.into_iter().map(|file| (file.name, file.url)).collect() }
     }
 
+    pub fn contains(&self, name: &str) -> bool {
+        self.urls.contains_key(name)
+    }
+
     /// Opens a file for reading front to back; `None` if there is none of that name.
     ///
     /// # Errors
@@ -47,7 +51,7 @@ impl Files {
         let len = header("content-length").filter(|_| header("content-encoding").is_none()).and_then(|len| len.parse().ok());
         let body = response.body().ok_or_else(|| failed("the server sent no body".into()))?;
         let reader = body.get_reader().unchecked_into();
-        let mut stream = ByteStream { name: name.into(), reader, len: len.unwrap_or(0), pending: Vec::new(), is_done: false };
+        let mut stream = ByteStream { name: name.into(), reader, len: len.unwrap_or(0), pending: VecDeque::new(), is_done: false };
         if len.is_none() {
             stream.buffer_all().await?;
         }
@@ -75,7 +79,7 @@ pub struct ByteStream {
     reader: ReadableStreamDefaultReader,
     len: u64,
     /// Read but not handed out yet.
-    pending: Vec<u8>,
+    pending: VecDeque<u8>,
     is_done: bool,
 }
 
@@ -98,8 +102,8 @@ impl ByteStream {
         while self.pending.len() < n && !self.is_done {
             self.pull().await?;
         }
-        let rest = self.pending.split_off(n.min(self.pending.len()));
-        Ok(std::mem::replace(&mut self.pending, rest))
+        let n = n.min(self.pending.len());
+        Ok(self.pending.drain(..n).collect())
     }
 
     /// For servers that do not tell the length: reads to the end to learn it.
@@ -117,9 +121,7 @@ impl ByteStream {
         self.is_done = Reflect::get(&result, &"done".into()).map_err(failed)?.is_truthy();
         if !self.is_done {
             let chunk: Uint8Array = Reflect::get(&result, &"value".into()).map_err(failed)?.unchecked_into();
-            let start = self.pending.len();
-            self.pending.resize(start + chunk.length() as usize, 0);
-            chunk.copy_to(&mut self.pending[start..]);
+            self.pending.extend(chunk.to_vec());
         }
         Ok(())
     }

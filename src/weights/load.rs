@@ -1,7 +1,7 @@
 //! Reads a model's folder: configuration, tokenizer, and the weights in one pass over their bytes.
 //!
-//! A file is streamed front to back and converted tensor by tensor, so that the host never holds more than the largest
-//! tensor, and any static server will do (no range requests). Every byte is hashed on the way: the digest is the
+//! A file is streamed front to back and converted tensor by tensor, so that the host never holds more than one tensor
+//! in f32 and a slab of its bytes, and any static server will do (no range requests). Every byte is hashed on the way: the digest is the
 //! model's revision. bf16 and f16 are widened to f32, exactly.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use super::safetensors::{Dtype, Header, TensorEntry, header_len, parse_header, p
 use super::{Weights, WeightsError};
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
-use crate::model::config::ModelConfig;
+use crate::model::config::{ModelConfig, Positions};
 use crate::model::edit::Matrix;
 use crate::model::{Model, families};
 use crate::platform::{ByteStream, Files};
@@ -24,8 +24,12 @@ const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Bytes read, hashed and converted between two looks at the stop flag.
 const SLAB_BYTES: usize = 4 << 20;
-/// How many of the largest scalars are remembered for the controls: 1,000, and as many more as there may be candidates.
-const N_LARGEST: usize = 1024;
+/// The paper zeroes the 7,000 largest of 6.7 billion scalars.
+pub const PAPER_SHARE: f64 = 7000.0 / 6.7e9;
+/// The harsher control, in a model of any size.
+pub const N_LARGEST_HARSH: usize = 1000;
+/// More than there can be candidates among them, which the controls leave out.
+const SPARE: usize = 24;
 
 /// A model and what was learned about its weights while they streamed by.
 #[derive(Debug)]
@@ -40,9 +44,12 @@ pub struct LoadedWeights {
     pub largest: Vec<(usize, Matrix, usize)>,
 }
 
-/// Largest tensor on the device in bytes, from the headers of what would be loaded.
+/// Largest tensor on the device in bytes, as far as the configuration tells before any header is read.
 pub fn largest_tensor_bytes(config: &ModelConfig) -> u64 {
-    let matrices = [(config.vocab_size, config.hidden_size), (config.intermediate_size, config.hidden_size)];
+    let heads = config.num_attention_heads * config.head_dim;
+    let learned = if config.positions == Positions::Learned { config.max_position_embeddings } else { 0 };
+    let rows = [config.vocab_size, config.intermediate_size, 3 * heads, learned];
+    let matrices = rows.map(|rows| (rows, config.hidden_size));
     matrices.iter().map(|(rows, cols)| 4 * *rows as u64 * *cols as u64).max().unwrap_or(0)
 }
 
@@ -80,7 +87,9 @@ struct Shards {
 
 impl Shards {
     async fn find(files: &Files) -> Result<Self, EngineError> {
-        if let Some(index) = files.read(INDEX_FILE).await? {
+        // As transformers does: the single file, where there is one.
+        let is_sharded = !files.contains(SINGLE_FILE);
+        if let (true, Some(index)) = (is_sharded, files.read(INDEX_FILE).await?) {
             let map = parse_index(&index)?;
             let shards = map.values().cloned().collect::<BTreeSet<_>>();
             return Ok(Self { files: shards.into_iter().collect(), names: Some(map.into_keys().collect()) });
@@ -153,8 +162,8 @@ impl Reading {
         entries.sort_by_key(|entry| entry.begin);
         let doing = if n_files == 1 { "loading weights".into() } else { format!("loading weights, file {} of {n_files}", index + 1) };
         for entry in entries {
-            let mut values = Vec::new();
             let is_wanted = plan.wanted.contains_key(&entry.name);
+            let mut values = Vec::with_capacity(if is_wanted { entry.shape.iter().product() } else { 0 });
             let (mut left, mut at) = (entry.end - entry.begin, entry.begin);
             while left > 0 {
                 let want = left.min(SLAB_BYTES as u64) as usize;
@@ -180,6 +189,9 @@ impl Reading {
 
     fn keep(&mut self, entry: &TensorEntry, values: Vec<f32>, plan: &Weights) {
         if let Some((layer, matrix)) = plan.matrices.get(&entry.name) {
+            let n_parameters = plan.wanted.values().map(|shape| shape.iter().product::<usize>()).sum::<usize>();
+            let share = (n_parameters as f64 * PAPER_SHARE).round() as usize;
+            self.largest.limit = N_LARGEST_HARSH.max(share) + SPARE;
             self.largest.look_at(*layer, *matrix, &values);
         }
         let len = values.len();
@@ -214,6 +226,7 @@ fn widen(entry: &TensorEntry, slab: &[u8], values: &mut Vec<f32>) -> Result<(), 
 /// The scalars of largest magnitude seen so far.
 #[derive(Default)]
 struct Largest {
+    limit: usize,
     found: Vec<(f32, (usize, Matrix, usize))>,
     /// Nothing below this can enter.
     threshold: f32,
@@ -224,7 +237,7 @@ impl Largest {
         for (flat, value) in values.iter().enumerate() {
             if value.abs() > self.threshold {
                 self.found.push((value.abs(), (layer, matrix, flat)));
-                if self.found.len() >= 4 * N_LARGEST {
+                if self.found.len() >= 4 * self.limit {
                     self.trim();
                 }
             }
@@ -233,9 +246,9 @@ impl Largest {
 
     fn trim(&mut self) {
         self.found.sort_by(|a, b| b.0.total_cmp(&a.0));
-        self.found.truncate(N_LARGEST);
-        if self.found.len() == N_LARGEST {
-            self.threshold = self.found[N_LARGEST - 1].0;
+        self.found.truncate(self.limit);
+        if let (Some((smallest, _)), true) = (self.found.last(), self.found.len() == self.limit) {
+            self.threshold = *smallest;
         }
     }
 

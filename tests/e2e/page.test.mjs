@@ -52,7 +52,8 @@ test('works below any path, as on GitHub Pages', async () => {
   const below = await serve({ base: '/sub/path/' });
   try {
     await look({}, async (seen) => {
-      await seen.page.waitForLoadState('networkidle');
+      // The worker and the model come from below that path, too.
+      await seen.page.getByTestId('backend').waitFor({ timeout: 60_000 });
       assert.deepEqual(seen.problems, []);
     }, below.url);
   } finally {

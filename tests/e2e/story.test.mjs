@@ -93,7 +93,8 @@ test('the story: load, scan, confirm, pull, generate, share, reopen, recompute',
   await part(seen, 'candidate-pull').first().click();
   await part(seen, 'applied').filter({ hasText: 'in place' }).waitFor();
   const tookMs = Number(/in ([\d.]+) ms/.exec(await text(seen, 'applied'))[1]);
-  assert.ok(tookMs < 1000, `applying took ${tookMs} ms`);
+  // Under a frame.
+  assert.ok(tookMs < 16, `applying took ${tookMs} ms`);
   await generate(seen, 40);
   await part(seen, 'evaluate').click();
   await part(seen, 'perplexity-ablated').filter({ hasText: '×' }).waitFor({ timeout: 300_000 });

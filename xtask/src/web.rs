@@ -9,7 +9,8 @@ use crate::toolchain::{self, WasmToolchain};
 use crate::{env, process, size, tools};
 
 /// Everything that a built page depends on.
-const INPUTS: [&str; 8] = ["src", "style", "public", "index.html", "Cargo.toml", "Cargo.lock", "Trunk.toml", ".cargo/config.toml"];
+const INPUTS: [&str; 9] =
+    ["src", "xtask/src", "style", "public", "index.html", "Cargo.toml", "Cargo.lock", "Trunk.toml", ".cargo/config.toml"];
 
 pub struct BuildOptions {
     /// Where the page will be served from; `./` (wherever it is put) when absent.

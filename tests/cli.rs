@@ -1,0 +1,62 @@
+//! The command as somebody calls it.
+
+use std::process::{Command, Output};
+
+use linchpin::protocol::Export;
+
+use crate::support::fixture;
+
+fn linchpin(args: &[&str]) -> Output {
+    let model = fixture("llama");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_linchpin"));
+    command.args(args).args(["--device", "cpu", "--model"]).arg(model);
+    command.output().unwrap()
+}
+
+fn export(output: &Output) -> Export {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+#[test]
+fn json_is_one_document_of_the_pages_schema() {
+    let scan = export(&linchpin(&["scan", "--prompt", "the old man", "--json"]));
+    assert_eq!((scan.format.as_str(), scan.version), (Export::FORMAT, Export::VERSION));
+    assert_eq!(scan.scan.unwrap().candidates.len(), 1);
+    let run = export(&linchpin(&["ablate", "--scalar", "1,5,17=0.5", "--prompt", "the old man", "--max-new-tokens", "5", "--json"]));
+    assert_eq!(run.evaluations.len(), 2);
+    let run = run.run.unwrap();
+    assert_eq!(run.setup.ablation.weight_edits[0].scale, 0.5);
+    assert_eq!(run.intact.token_ids.len(), 5);
+    let generated = export(&linchpin(&["generate", "--prompt", "the old man", "--max-new-tokens", "5", "--json"]));
+    assert_eq!(generated.run.unwrap().intact.token_ids, run.intact.token_ids);
+}
+
+#[test]
+fn a_negative_finding_is_1_and_an_error_is_2() {
+    // The planted spike of a random model moves its loss by less than a super weight must.
+    assert_eq!(code(&linchpin(&["scan", "--confirm", "--prompt", "the old man"])), Some(1));
+    let golden = fixture("llama").join("golden.safetensors");
+    let golden = golden.to_str().unwrap();
+    assert_eq!(code(&linchpin(&["verify", "--golden", golden])), Some(0));
+    assert_eq!(code(&linchpin(&["verify", "--golden", golden, "--tolerance", "1e-12"])), Some(1));
+    assert_eq!(code(&linchpin(&["perplexity", "--scalar", "1,2"])), Some(2));
+    assert_eq!(code(&linchpin(&["perplexity", "--scalar", "99,0,0"])), Some(2));
+    let refused = linchpin(&["ablate", "--row", "0,1=lots"]);
+    assert_eq!(code(&refused), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is no scale"));
+}
+
+#[test]
+fn another_text_is_named_in_the_convention() {
+    let path = std::env::temp_dir().join(format!("linchpin-{}.txt", std::process::id()));
+    std::fs::write(&path, "The old man went home.\r\n\r\nIt was a dark evening.\n").unwrap();
+    let measured = export(&linchpin(&["perplexity", "--json", "--max-tokens", "16", "--text", path.to_str().unwrap()]));
+    std::fs::remove_file(path).unwrap();
+    let convention = &measured.evaluations[0].1.convention;
+    assert!(convention.contains(".txt") && convention.contains("first 16 tokens"), "{convention}");
+    assert!(measured.evaluations[0].1.n_tokens > 10);
+}
