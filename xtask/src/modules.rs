@@ -31,7 +31,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             ERROR,
         ],
     ),
-    ("decode", &["platform", "model"]),
+    ("decode", &["terms", "platform", "model"]),
     (
         "engine",
         &[
