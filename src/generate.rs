@@ -20,11 +20,16 @@ impl Sampler {
         Self { sampling, rng: ChaCha8Rng::seed_from_u64(sampling.seed) }
     }
 
+    /// The random number of the next token, 0 to 1, without 1.
+    pub fn uniform(&mut self) -> f64 {
+        (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// The next token. `None` if a logit is NaN or all of them are infinite.
     ///
     /// One random number is drawn a call, also when greedy, so that two panes stay in step.
     pub fn sample(&mut self, logits: &[f32]) -> Option<u32> {
-        let uniform = (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        let uniform = self.uniform();
         if logits.iter().any(|logit| logit.is_nan()) {
             return None;
         }

@@ -90,7 +90,7 @@ fn greedy(vulkan: &Vulkan, model: &Model, prompt: &[u32], n: usize, batch: usize
     plan.feed(prompt[prompt.len() - 1]);
     let mut drawn = Vec::new();
     while drawn.len() < n {
-        let batch = submit(&mut [&mut plan], batch.min(n - drawn.len())).unwrap();
+        let batch = submit(&mut [(&mut plan, Vec::new())], batch.min(n - drawn.len())).unwrap();
         drawn.extend(pollster::block_on(batch.read()).unwrap().remove(0).iter().map(|drawn| drawn.token_id));
     }
     drawn
@@ -156,7 +156,7 @@ fn two_plans_in_one_submission_do_not_disturb_each_other() {
         let [a, b] = &mut plans;
         let mut together = [Vec::new(), Vec::new()];
         // The second is asked for before the first is read.
-        let batches = [8, 8].map(|n| submit(&mut [a, b], n).unwrap());
+        let batches = [8, 8].map(|n| submit(&mut [(&mut *a, Vec::new()), (&mut *b, Vec::new())], n).unwrap());
         for batch in batches {
             for (all, drawn) in together.iter_mut().zip(pollster::block_on(batch.read()).unwrap()) {
                 all.extend(drawn.iter().map(|drawn| drawn.token_id));
@@ -215,8 +215,9 @@ fn speed() {
 #[test]
 fn an_engine_on_the_gpu_writes_what_one_on_the_cpu_writes() {
     on_gpu(|_vulkan| {
-        for temperature in [0.0, 0.8] {
-            let sampling = Sampling { temperature, top_k: 0, top_p: 0.95, seed: 7, max_new_tokens: 24 };
+        // Greedy and a small top-k are drawn on the GPU, the whole vocabulary here.
+        for (temperature, top_k) in [(0.0, 0), (0.8, 40), (1.5, 256), (0.8, 0)] {
+            let sampling = Sampling { temperature, top_k, top_p: 0.95, seed: 7, max_new_tokens: 40 };
             let [cpu, gpu] = [BackendChoice::Cpu, BackendChoice::Gpu].map(|backend| {
                 let mut session = Session::with_model_on(&fixture("llama"), backend);
                 let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };

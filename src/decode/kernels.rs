@@ -11,7 +11,7 @@
 //! | hidden | x, norm, gate and up (or c_fc) | u | rows |
 //! | down | u, down_proj | x += | rows |
 //!
-//! and a token four more: embed, head, scan, pick.
+//! and a token four more: embed, head, scan, and pick (greedy) or draw (seeded, up to 256 candidates).
 
 use std::fmt::Write;
 
@@ -360,10 +360,28 @@ pub(super) fn scan(shape: &Shape) -> Kernel {
 
 /// Bindings: state, found, drawn.
 pub(super) fn pick() -> Kernel {
-    Kernel::new("pick")
+    summary(Kernel::new("pick")).text(include_str!("wgsl/pick.wgsl"))
+}
+
+/// Most candidates that [`draw`] can sort.
+pub(super) const MAX_TOP_K: usize = WORKGROUP;
+
+/// Bindings: state, found, drawn, settings, uniforms, logits.
+pub(super) fn draw(shape: &Shape) -> Kernel {
+    summary(Kernel::new("draw"))
+        .text("struct Settings { temperature: f32, top_p: f32, top_k: u32, unused: u32 }\n")
+        .bind(Access::Uniform, "settings", "Settings")
+        .read("uniforms", "array<f32>")
+        .read("logits", "array<f32>")
+        .constant("VOCAB", shape.vocab_size)
+        .text(include_str!("wgsl/draw.wgsl"))
+}
+
+fn summary(kernel: Kernel) -> Kernel {
+    kernel
         .state(Access::ReadWrite)
         .read("found", "array<vec4<u32>>")
         .write("drawn", "array<vec4<u32>>")
         .constant("PARTS", SCAN_PARTS)
-        .text(include_str!("wgsl/pick.wgsl"))
+        .text(include_str!("wgsl/summary.wgsl"))
 }

@@ -10,6 +10,7 @@
 //!
 //! Interventions on activations are Path A's. A plan that starts after the tokens they act on is exact all the same.
 
+mod batch;
 mod buffers;
 mod cache;
 pub mod error;
@@ -26,29 +27,16 @@ use crate::model::layers::Layout;
 use crate::model::mlp::Hidden;
 use crate::model::rotary::RotaryEmbedding;
 use crate::model::{KvCache, Model};
+use crate::terms::Sampling;
+pub use batch::{Batch, Drawn, Logits, MAX_BATCH, submit};
 use buffers::{Bound, Weights};
 use cache::Cache;
 use error::DecodeError;
 pub use gpu::DecodeGpu;
 use gpu::Step;
-use kernels::{Input, Output, Product, SCAN_PARTS, SPLITS};
-use read::{Reading, to_bytes, words};
+use kernels::{Input, MAX_TOP_K, Output, Product, SCAN_PARTS, SPLITS};
+use read::{Reading, to_bytes};
 use shape::{Shape, unsupported};
-
-/// Most tokens between two reads.
-pub const MAX_BATCH: usize = 8;
-/// A drawn token's record: id, stopword mass, whether the scores were broken, unused.
-const RECORD_BYTES: u64 = 16;
-/// Where `n_drawn` lies in the state.
-const N_DRAWN_OFFSET: u64 = 8;
-
-/// A token that the GPU chose.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Drawn {
-    pub token_id: u32,
-    /// Probability, before the draw, of the token being a stopword.
-    pub stopword_mass: f32,
-}
 
 /// See the module's head.
 pub struct DecodePlan {
@@ -63,8 +51,16 @@ pub struct DecodePlan {
     forward: Vec<Step>,
     /// From the logits to the next token in the state.
     choose: Vec<Step>,
+    choice: Choice,
     /// Position of the next token to be fed.
     position: usize,
+}
+
+/// How the GPU chooses.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Choice {
+    Likeliest,
+    Draw { temperature: f32, top_p: f32, top_k: u32 },
 }
 
 /// The matrix-vector products of a layer, and the head.
@@ -87,6 +83,8 @@ struct Scratch {
     stopwords: wgpu::Buffer,
     found: wgpu::Buffer,
     drawn: wgpu::Buffer,
+    /// Random numbers of a batch, 0 to 1.
+    uniforms: wgpu::Buffer,
 }
 
 impl DecodePlan {
@@ -116,11 +114,28 @@ impl DecodePlan {
             cache,
             forward: Vec::new(),
             choose: Vec::new(),
+            choice: Choice::Likeliest,
             position: 0,
             shape,
         };
         plan.record();
         Ok(plan)
+    }
+
+    /// Has the GPU draw as these settings say, and returns whether it can: greedily, or from at most 256 candidates.
+    /// Otherwise the caller draws, from [`Self::logits`].
+    pub fn sample(&mut self, sampling: Sampling) -> bool {
+        let Sampling { temperature, top_k, top_p, .. } = sampling;
+        let choice = match temperature > 0.0 {
+            false => Choice::Likeliest,
+            true if (1..=MAX_TOP_K).contains(&top_k) => Choice::Draw { temperature, top_p, top_k: top_k as u32 },
+            true => return false,
+        };
+        if self.choice != choice {
+            self.choice = choice;
+            self.record();
+        }
+        true
     }
 
     /// Dispatches a token takes.
@@ -161,7 +176,7 @@ impl DecodePlan {
         let staging = self.gpu.buffer("staging", bytes, Usage::MAP_READ | Usage::COPY_DST);
         encoder.copy_buffer_to_buffer(&self.scratch.logits, 0, &staging, 0, bytes);
         self.gpu.queue.submit([encoder.finish()]);
-        Ok(Logits { reading: Reading::start(&self.gpu, staging), vocab_size: self.shape.vocab_size })
+        Ok(Logits::new(Reading::start(&self.gpu, staging), self.shape.vocab_size))
     }
 
     fn encode(&self, encoder: &mut wgpu::CommandEncoder, parts: &[&[Step]]) {
@@ -186,7 +201,7 @@ impl DecodePlan {
     /// Makes the bind groups; again after the cache has moved.
     fn record(&mut self) {
         let Self { gpu, shape, products, weights, scratch, cache, .. } = &*self;
-        let Scratch { state, x, qkv, parts, u, logits, stopwords, found, drawn } = scratch;
+        let Scratch { state, x, qkv, parts, u, logits, stopwords, found, drawn, uniforms } = scratch;
         let mut forward = vec![embed(gpu, shape, weights, scratch)];
         let product = |product: &Product, layer: usize, input: &[&wgpu::Buffer], matrices: &[Bound], out: &wgpu::Buffer| {
             let mut resources = vec![weights.params_of(layer)];
@@ -209,8 +224,17 @@ impl DecodePlan {
         }
         forward.push(product(&products.head, weights.layers.len(), &[x], std::slice::from_ref(&weights.head), logits));
         let scan = [logits, stopwords, found].map(|buffer| buffer.as_entire_binding());
+        let mut choose = vec![gpu.step(&kernels::scan(shape), &scan, [SCAN_PARTS as u32, 1, 1])];
         let pick = [state, found, drawn].map(|buffer| buffer.as_entire_binding());
-        let choose = vec![gpu.step(&kernels::scan(shape), &scan, [SCAN_PARTS as u32, 1, 1]), gpu.step(&kernels::pick(), &pick, [1, 1, 1])];
+        choose.push(match self.choice {
+            Choice::Likeliest => gpu.step(&kernels::pick(), &pick, [1, 1, 1]),
+            Choice::Draw { temperature, top_p, top_k } => {
+                let settings = to_bytes([temperature.to_bits(), top_p.to_bits(), top_k, 0]);
+                let settings = gpu.filled("settings", &settings, Usage::UNIFORM);
+                let more = [&settings, uniforms, logits].map(|buffer| buffer.as_entire_binding());
+                gpu.step(&kernels::draw(shape), &[pick.as_slice(), &more].concat(), [1, 1, 1])
+            }
+        });
         (self.forward, self.choose) = (forward, choose);
     }
 }
@@ -221,92 +245,6 @@ fn embed(gpu: &DecodeGpu, shape: &Shape, weights: &Weights, scratch: &Scratch) -
     resources.push(scratch.x.as_entire_binding());
     let grid = [(shape.hidden_size / 4).div_ceil(kernels::WORKGROUP) as u32, 1, 1];
     gpu.step(&kernels::embed(shape), &resources, grid)
-}
-
-/// The logits after a fed token, on their way.
-pub struct Logits {
-    reading: Reading,
-    vocab_size: usize,
-}
-
-impl Logits {
-    /// # Errors
-    ///
-    /// [`DecodeError::Read`].
-    pub async fn read(self) -> Result<Vec<f32>, DecodeError> {
-        let mut logits = words(&self.reading.bytes().await?).into_iter().map(f32::from_bits).collect::<Vec<_>>();
-        logits.truncate(self.vocab_size);
-        Ok(logits)
-    }
-}
-
-/// Tokens that the GPU is choosing, of each plan as many.
-pub struct Batch {
-    readings: Vec<Reading>,
-    n: usize,
-}
-
-/// Chooses the likeliest token `n` times in each plan, in one submission a token, and starts to read what was chosen.
-/// Further batches may be submitted before this one is read.
-///
-/// # Errors
-///
-/// A cache cannot grow.
-///
-/// # Panics
-///
-/// If `n` is 0 or larger than [`MAX_BATCH`].
-pub fn submit(plans: &mut [&mut DecodePlan], n: usize) -> Result<Batch, DecodeError> {
-    assert!((1..=MAX_BATCH).contains(&n), "a batch of {n}");
-    for plan in plans.iter_mut() {
-        plan.reserve(plan.position + n)?;
-        plan.position += n;
-        plan.gpu.queue.write_buffer(&plan.scratch.state, N_DRAWN_OFFSET, &to_bytes([0]));
-    }
-    let Some(gpu) = plans.first().map(|plan| plan.gpu.clone()) else { return Ok(Batch { readings: Vec::new(), n }) };
-    for _ in 0..n {
-        let mut encoder = gpu.encoder();
-        for plan in plans.iter() {
-            plan.encode(&mut encoder, &[&plan.forward, &plan.choose]);
-        }
-        gpu.queue.submit([encoder.finish()]);
-    }
-    let mut encoder = gpu.encoder();
-    let bytes = RECORD_BYTES * n as u64;
-    let copies = plans.iter().map(|plan| {
-        let staging = gpu.buffer("staging", bytes, Usage::MAP_READ | Usage::COPY_DST);
-        encoder.copy_buffer_to_buffer(&plan.scratch.drawn, 0, &staging, 0, bytes);
-        staging
-    });
-    let stagings = copies.collect::<Vec<_>>();
-    gpu.queue.submit([encoder.finish()]);
-    Ok(Batch { readings: stagings.into_iter().map(|staging| Reading::start(&gpu, staging)).collect(), n })
-}
-
-impl Batch {
-    /// Tokens of each plan.
-    #[allow(clippy::len_without_is_empty, reason = "a batch is never empty")]
-    pub fn len(&self) -> usize {
-        self.n
-    }
-
-    /// What each plan drew, in the plans' order.
-    ///
-    /// # Errors
-    ///
-    /// [`DecodeError::Read`], [`DecodeError::NonFinite`].
-    pub async fn read(self) -> Result<Vec<Vec<Drawn>>, DecodeError> {
-        let mut all = Vec::new();
-        for reading in self.readings {
-            let words = words(&reading.bytes().await?);
-            let drawn = words.as_chunks().0.iter().take(self.n).map(|[token_id, mass, is_broken, _]| match is_broken {
-                0 => Ok(Drawn { token_id: *token_id, stopword_mass: f32::from_bits(*mass) }),
-                _ => Err(DecodeError::NonFinite),
-            });
-            all.push(drawn.collect::<Result<Vec<_>, _>>()?);
-        }
-        Ok(all)
-    }
 }
 
 impl Products {
@@ -359,6 +297,7 @@ impl Scratch {
             stopwords: gpu.filled("stopwords", &to_bytes(stopwords), Usage::STORAGE),
             found: storage("found", 8 * SCAN_PARTS),
             drawn: storage("drawn", 4 * MAX_BATCH),
+            uniforms: storage("uniforms", MAX_BATCH),
         }
     }
 }

@@ -50,14 +50,15 @@ impl Loaded {
         // The prompt runs on Path A, and interventions with it; those on later tokens need Path A throughout.
         let is_over = interventions.iter().all(|intervention| intervention.token < prompt.len());
         let gpu = self.decode.as_ref().filter(|_| is_over);
+        let mut plan = gpu.and_then(|gpu| DecodePlan::new(gpu, model, stopword_ids, prompt.len() + n_new).ok());
         Decoder {
             model,
             interventions,
             stopword_ids,
             sampler: Sampler::new(sampling),
             cache: KvCache::default(),
-            plan: gpu.and_then(|gpu| DecodePlan::new(gpu, model, stopword_ids, prompt.len() + n_new).ok()),
-            chooses: sampling.temperature <= 0.0,
+            chooses: plan.as_mut().is_some_and(|plan| plan.sample(sampling)),
+            plan,
             waiting: VecDeque::new(),
             last: 0,
             spent: Duration::ZERO,
@@ -166,7 +167,12 @@ impl<'a> Decoding<'a> {
         while self.under_way.len() < BATCHES_AHEAD && self.left > 0 {
             let n = self.batch_size.min(self.left);
             let plans = self.decoders.iter_mut().enumerate().filter(|(index, _)| indices.contains(index));
-            let mut plans = plans.filter_map(|(_, decoder)| decoder.plan.as_mut()).collect::<Vec<_>>();
+            let plans = plans.filter_map(|(_, Decoder { plan, sampler, .. })| {
+                // Rounded down: 1 would be beyond the last candidate.
+                let uniforms = (0..n).map(|_| (sampler.uniform() as f32).min(1.0_f32.next_down())).collect();
+                plan.as_mut().map(|plan| (plan, uniforms))
+            });
+            let mut plans = plans.collect::<Vec<_>>();
             self.under_way.push_back((decode::submit(&mut plans, n)?, indices.to_vec()));
             self.left -= n;
         }

@@ -12,7 +12,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("weights", &["terms", "catalog", "platform", "protocol", "model", CONTROL, ERROR]),
     ("analysis", &["terms", "protocol", "model", "tokenizer", CONTROL, ERROR]),
     ("generate", &["terms", "protocol", "model", "tokenizer", "analysis", CONTROL, ERROR]),
-    ("decode", &["platform", "model"]),
+    ("decode", &["terms", "platform", "model"]),
     ("engine", &["terms", "protocol", "catalog", "share", "tokenizer", "platform", "weights", "model", "analysis", "generate", "decode"]),
     ("cli", &["terms", "protocol", "catalog", "share", "engine"]),
     ("ui", &["terms", "protocol", "share", "catalog"]),

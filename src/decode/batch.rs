@@ -1,0 +1,114 @@
+//! Asking the GPU for tokens, several at a time and of several plans at once.
+
+use burn::tensor::wgpu::wgpu::BufferUsages as Usage;
+
+use super::DecodePlan;
+use super::error::DecodeError;
+use super::read::{Reading, to_bytes, words};
+
+/// Most tokens between two reads.
+pub const MAX_BATCH: usize = 8;
+/// A drawn token's record: id, stopword mass, whether the scores were broken, unused.
+const RECORD_BYTES: u64 = 16;
+/// Where `n_drawn` lies in the state.
+const N_DRAWN_OFFSET: u64 = 8;
+
+/// A token that the GPU chose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drawn {
+    pub token_id: u32,
+    /// Probability, before the draw, of the token being a stopword.
+    pub stopword_mass: f32,
+}
+
+/// The logits after a fed token, on their way.
+pub struct Logits {
+    reading: Reading,
+    vocab_size: usize,
+}
+
+impl Logits {
+    pub(super) fn new(reading: Reading, vocab_size: usize) -> Self {
+        Self { reading, vocab_size }
+    }
+
+    /// # Errors
+    ///
+    /// [`DecodeError::Read`].
+    pub async fn read(self) -> Result<Vec<f32>, DecodeError> {
+        let mut logits = words(&self.reading.bytes().await?).into_iter().map(f32::from_bits).collect::<Vec<_>>();
+        logits.truncate(self.vocab_size);
+        Ok(logits)
+    }
+}
+
+/// Tokens that the GPU is choosing, of each plan as many.
+pub struct Batch {
+    readings: Vec<Reading>,
+    n: usize,
+}
+
+/// Chooses `n` tokens in each plan, in one submission a token, and starts to read what was chosen. Further batches may be
+/// submitted before this one is read. Each plan comes with its random numbers, one a token; greedy ones need none.
+///
+/// # Errors
+///
+/// A cache cannot grow.
+///
+/// # Panics
+///
+/// If `n` is 0 or larger than [`MAX_BATCH`].
+pub fn submit(plans: &mut [(&mut DecodePlan, Vec<f32>)], n: usize) -> Result<Batch, DecodeError> {
+    assert!((1..=MAX_BATCH).contains(&n), "a batch of {n}");
+    for (plan, uniforms) in plans.iter_mut() {
+        let uniforms = to_bytes(uniforms.iter().take(n).map(|uniform| uniform.to_bits()));
+        plan.gpu.queue.write_buffer(&plan.scratch.uniforms, 0, &uniforms);
+        plan.reserve(plan.position + n)?;
+        plan.position += n;
+        plan.gpu.queue.write_buffer(&plan.scratch.state, N_DRAWN_OFFSET, &to_bytes([0]));
+    }
+    let Some(gpu) = plans.first().map(|(plan, _)| plan.gpu.clone()) else { return Ok(Batch { readings: Vec::new(), n }) };
+    for _ in 0..n {
+        let mut encoder = gpu.encoder();
+        for (plan, _) in plans.iter() {
+            plan.encode(&mut encoder, &[&plan.forward, &plan.choose]);
+        }
+        gpu.queue.submit([encoder.finish()]);
+    }
+    let mut encoder = gpu.encoder();
+    let bytes = RECORD_BYTES * n as u64;
+    let copies = plans.iter().map(|(plan, _)| {
+        let staging = gpu.buffer("staging", bytes, Usage::MAP_READ | Usage::COPY_DST);
+        encoder.copy_buffer_to_buffer(&plan.scratch.drawn, 0, &staging, 0, bytes);
+        staging
+    });
+    let stagings = copies.collect::<Vec<_>>();
+    gpu.queue.submit([encoder.finish()]);
+    Ok(Batch { readings: stagings.into_iter().map(|staging| Reading::start(&gpu, staging)).collect(), n })
+}
+
+impl Batch {
+    /// Tokens of each plan.
+    #[allow(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> usize {
+        self.n
+    }
+
+    /// What each plan drew, in the plans' order.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Read`], [`DecodeError::NonFinite`].
+    pub async fn read(self) -> Result<Vec<Vec<Drawn>>, DecodeError> {
+        let mut all = Vec::new();
+        for reading in self.readings {
+            let words = words(&reading.bytes().await?);
+            let drawn = words.as_chunks().0.iter().take(self.n).map(|[token_id, mass, is_broken, _]| match is_broken {
+                0 => Ok(Drawn { token_id: *token_id, stopword_mass: f32::from_bits(*mass) }),
+                _ => Err(DecodeError::NonFinite),
+            });
+            all.push(drawn.collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(all)
+    }
+}
