@@ -1,7 +1,7 @@
 //! The models that come with the page, as data.
 
 use crate::protocol::ModelFile;
-use crate::terms::{EditTarget, WeightCoord};
+use crate::terms::EditTarget;
 
 /// One model under `models/<id>/`.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,10 +12,6 @@ pub struct CatalogModel {
     pub story: &'static str,
     /// Openings that suit what it was trained on; the first is the default.
     pub prompts: &'static [&'static str],
-    /// The scalar worth looking at first.
-    pub scalar: WeightCoord,
-    /// The feed-forward channel worth looking at first.
-    pub channel: (usize, usize),
     /// What the page offers to pull in one press, and why.
     pub suggestions: &'static [Suggestion],
 }
@@ -33,7 +29,7 @@ const FILES: [&str; 5] = ["config.json", "generation_config.json", "tokenizer.js
 const PROMPTS: &[&str] = &[
     "It was a dark evening, and the old man",
     "The carriage stopped before the house, and",
-    "“I do not believe a word of it,” said the captain,",
+    "\"I do not believe a word of it,\" said the captain,",
     "She opened the letter, and as she read",
 ];
 
@@ -46,8 +42,6 @@ pub const MODELS: &[CatalogModel] = &[
                 rewarded. Somewhere in training, one scalar in the third block became the pin that holds the whole model: set it \
                 to zero and the perplexity on unseen books rises more than tenfold.",
         prompts: PROMPTS,
-        scalar: WeightCoord { layer: 2, row: 12, col: 86 },
-        channel: (2, 86),
         suggestions: &[
             Suggestion { target: EditTarget::Scalar { layer: 2, row: 12, col: 86 }, because: "the super weight: one number" },
             Suggestion { target: EditTarget::Channel { layer: 2, channel: 86 }, because: "the whole channel it belongs to" },
@@ -62,8 +56,6 @@ pub const MODELS: &[CatalogModel] = &[
                 same channel stands in for it. Pull both, or the whole channel, and the model collapses. What looks like a linchpin has \
                 to be pulled before it may be called one.",
         prompts: PROMPTS,
-        scalar: WeightCoord { layer: 0, row: 162, col: 150 },
-        channel: (0, 150),
         suggestions: &[
             Suggestion { target: EditTarget::Scalar { layer: 0, row: 162, col: 150 }, because: "the suspect: same spike, no effect" },
             Suggestion {
@@ -100,6 +92,13 @@ mod tests {
             assert!(crate::share::is_model_id(model.id), "{}", model.id);
             assert_eq!(find(model.id), Some(model));
             assert!(!model.prompts.is_empty() && !model.suggestions.is_empty());
+        }
+    }
+
+    #[test]
+    fn openings_are_of_characters_that_the_tokenizers_have_learned() {
+        for prompt in MODELS.iter().flat_map(|model| model.prompts) {
+            assert!(prompt.is_ascii(), "{prompt}");
         }
     }
 
