@@ -1,6 +1,6 @@
 //! Every chart as CSV (RFC 4180).
 
-use crate::terms::{Candidate, ConfirmArm, Spike};
+use crate::terms::{ArmKind, Candidate, ConfirmArm, Spike};
 
 pub fn spikes_csv(spikes: &[Spike], after: &[Spike]) -> String {
     let mut csv = Csv::new(&["layer", "channel", "token", "token_text", "value", "ratio_to_median", "value_after_removal"]);
@@ -44,7 +44,7 @@ pub fn arms_csv(arms: &[ConfirmArm]) -> String {
     for arm in arms {
         let at = |get: fn(&crate::terms::WeightCoord) -> usize| arm.at.as_ref().map(|at| get(at).to_string()).unwrap_or_default();
         csv.row([
-            format!("{:?}", arm.kind),
+            kind(arm.kind),
             text(&arm.label),
             at(|at| at.layer),
             at(|at| at.row),
@@ -55,6 +55,11 @@ pub fn arms_csv(arms: &[ConfirmArm]) -> String {
         ]);
     }
     csv.0
+}
+
+/// The same word as in the JSON export.
+fn kind(kind: ArmKind) -> String {
+    serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(Into::into)).unwrap_or_default()
 }
 
 /// Model text as a JSON string: line breaks stay on one line, and a spreadsheet never takes it for a formula.
@@ -95,5 +100,12 @@ mod tests {
         let spike = Spike { layer: 1, token: 0, token_text: "=1,\"\n".into(), channel: 2, value: -3.5, ratio: 7.0 };
         let csv = spikes_csv(std::slice::from_ref(&spike), &[]);
         assert_eq!(csv.lines().nth(1).unwrap(), r#"1,2,0,"""=1,\""\n""",-3.5,7,"#);
+    }
+    #[test]
+    fn kinds_of_arms_are_called_as_in_the_json() {
+        let arm = |kind| ConfirmArm { kind, label: "l".into(), at: None, n_zeroed: 1, loss_nats: 3.5, delta_nats: 0.5 };
+        let csv = arms_csv(&[arm(ArmKind::RandomScalar), arm(ArmKind::Intact)]);
+        let kinds: Vec<_> = csv.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect();
+        assert_eq!(kinds, ["random_scalar", "intact"]);
     }
 }
