@@ -7,7 +7,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::terms::{Ablation, EditTarget, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest};
+use crate::terms::{Ablation, EditTarget, Finish, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest};
 
 /// What a fragment starts with when it holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
@@ -67,6 +67,8 @@ pub enum ShareError {
     Digest,
     #[error("changes to activations cannot be put into a link, only changes to weights")]
     Interventions,
+    #[error("a run that was stopped cannot be recomputed; generate it to its end")]
+    Stopped,
 }
 
 /// The JSON inside a link. Short names, because every byte is in the address bar.
@@ -107,10 +109,16 @@ enum WireEdit {
 }
 
 impl ShareLink {
-    pub fn from_run(run: &RunRecord) -> Self {
+    /// # Errors
+    ///
+    /// [`ShareError::Stopped`]: where a run was stopped is decided by a hand, so no recomputation ends there.
+    pub fn from_run(run: &RunRecord) -> Result<Self, ShareError> {
+        if [&run.intact, &run.ablated].iter().any(|pane| pane.finish == Finish::Stopped) {
+            return Err(ShareError::Stopped);
+        }
         let (intact, ablated) = (run.intact.token_ids.clone(), run.ablated.token_ids.clone());
         let digest = outcome_digest(&intact, &ablated);
-        Self { setup: run.setup.clone(), intact, ablated, digest }
+        Ok(Self { setup: run.setup.clone(), intact, ablated, digest })
     }
 
     /// The fragment, with its `#`. What this writes, [`ShareLink::decode`] reads back.

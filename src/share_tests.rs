@@ -158,6 +158,32 @@ fn what_cannot_be_read_is_not_written() {
 }
 
 #[test]
+fn a_run_that_was_stopped_is_not_shared() {
+    use crate::terms::{BackendInfo, Generated};
+    let link = link();
+    let pane = |token_ids: &[u32], finish| Generated {
+        token_ids: token_ids.to_vec(),
+        text: String::new(),
+        repetition: 0.0,
+        stopword_mass: 0.0,
+        tokens_per_sec: 1.0,
+        finish,
+    };
+    let run = |intact, ablated| RunRecord {
+        setup: link.setup.clone(),
+        backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "r".into() },
+        intact: pane(&link.intact, intact),
+        ablated: pane(&link.ablated, ablated),
+        first_difference: Some(1),
+        digest: link.digest.clone(),
+    };
+    assert_eq!(ShareLink::from_run(&run(Finish::Eos, Finish::Length)), Ok(link.clone()));
+    for stopped in [run(Finish::Stopped, Finish::Eos), run(Finish::Length, Finish::Stopped)] {
+        assert_eq!(ShareLink::from_run(&stopped), Err(ShareError::Stopped));
+    }
+}
+
+#[test]
 fn comparing_names_the_pane_and_the_token() {
     let link = link();
     assert_eq!(link.compare(&[17, 4000, 3], &[17, 128_255, u32::MAX]), Recomputed::Same);

@@ -73,17 +73,14 @@ impl Client {
 
     /// Asks for something that needs the engine, starting it if need be.
     pub fn ask(&self, change: impl FnOnce(&mut AppState)) {
-        if self.state.with_untracked(|state| state.engine == EngineStatus::Off) {
+        if self.state.with_untracked(|state| state.engine.needs_start()) {
             self.start();
         }
         self.act(change);
     }
 
     pub fn stop(&self) {
-        if let Some(Some(message)) = self.state.try_update(|state| {
-            state.queue.clear_waiting();
-            state.queue.stop()
-        }) {
+        if let Some(Some(message)) = self.state.try_update(AppState::stop) {
             self.post(&message);
         }
     }

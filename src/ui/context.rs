@@ -46,7 +46,7 @@ impl App {
     /// The catalogue's entry of the model that is loaded, or else of the one asked for.
     pub fn bundled(self) -> Memo<Option<&'static CatalogModel>> {
         self.part(|state| {
-            let id = state.info.as_ref().map(|info| &info.model.id).or(state.source.as_ref().map(|source| &source.id));
+            let id = state.info.as_ref().map(|info| &info.model.id).or(state.requested.as_ref().map(|source| &source.id));
             id.and_then(|id| catalog::find(id))
         })
     }

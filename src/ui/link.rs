@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::context::{App, app};
 use super::dom;
-use super::state::{LinkStage, LinkState};
+use super::link_state::{LinkStage, LinkState};
 use super::words::{short, visible};
 use crate::catalog;
 use crate::protocol::Request;
@@ -42,7 +42,7 @@ pub fn Panel() -> impl IntoView {
     let dismiss = move |_| {
         dom::clear_fragment();
         app.state.update(|state| state.link = LinkState::None);
-        if app.state.with_untracked(|state| state.source.is_none()) {
+        if app.state.with_untracked(|state| state.requested.is_none()) {
             app.load_bundled(catalog::default_model());
         }
     };
@@ -70,27 +70,30 @@ fn held(link: ShareLink) -> impl IntoView {
     let model = catalog::find(&link.setup.model.id);
     let id = link.setup.model.id.clone();
     let restore = move |_| {
-        let Some(model) = model else { return };
-        app.state.update(|state| {
-            if let LinkState::Held { stage, .. } = &mut state.link {
-                *stage = LinkStage::Loading;
-            }
-        });
-        app.load_bundled(model);
+        let mut restored = false;
+        app.client.act(|state| restored = state.restore_link());
+        if let (false, Some(model)) = (restored, model) {
+            app.load_bundled(model);
+        }
     };
     let waiting = move || matches!(stage.get(), Some(LinkStage::Waiting | LinkStage::Loading));
+    let is_here = app.part(|state| state.is_live() && state.holds_model_of_link());
+    // A bundled model that was looked for and is another one stays another one.
+    let wanted = id.clone();
+    let other = app.part(move |state| state.info.as_ref().is_some_and(|info| info.model.id != wanted));
+    let loadable = move || model.is_some() && (waiting() || other.get() && matches!(stage.get(), Some(LinkStage::Mismatch(_))));
     let loading = app.part(|state| state.queue.any(|request| matches!(request, Request::Load { .. })));
     let restored = move || matches!(stage.get(), Some(LinkStage::Restored | LinkStage::Recomputing | LinkStage::Verdict(_)));
     let live = app.is_live();
     view! {
         {contents(&link)}
         {move || (stage.get() == Some(LinkStage::Waiting)).then(|| view! { <p class="hint">"Nothing was downloaded or run for it so far."</p> })}
-        {move || (waiting() && model.is_some()).then(|| view! {
+        {move || (loadable() || waiting() && is_here.get()).then(|| view! {
             <button type="button" class="primary" data-testid="link-restore" disabled=move || loading.get() on:click=restore>
                 {move || if loading.get() { "Loading…" } else { "Load and restore" }}
             </button>
         })}
-        {model.is_none().then(|| view! {
+        {move || (model.is_none() && waiting() && !is_here.get()).then(|| view! {
             <p class="error" data-testid="link-mismatch">{format!("The model “{id}” does not come with this page. If you have its files, open them below; the run is restored if they are the same.")}</p>
         })}
         {move || restored().then(|| view! {

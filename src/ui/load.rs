@@ -58,18 +58,18 @@ fn Status() -> impl IntoView {
 
 /// Where things stand, in one sentence.
 fn status(state: &AppState) -> String {
-    let title = state.source.as_ref().map(|source| source.title.clone()).unwrap_or_default();
+    let title = |source: &Option<Source>| source.as_ref().map(|source| source.title.clone()).unwrap_or_default();
     let running = state.queue.running.as_ref().map(|running| &running.request);
     match (state.engine, running) {
         (EngineStatus::Off, _) => "Nothing is loaded yet.".into(),
         (EngineStatus::Starting, _) => "The engine is starting.".into(),
         (EngineStatus::Dead, _) => "The engine is not running.".into(),
-        (_, Some(Request::Load { .. })) => format!("Loading {title}."),
+        (_, Some(Request::Load { .. })) => format!("Loading {}.", title(&state.requested)),
         (_, Some(Request::Scan { .. })) => "Scanning.".into(),
         (_, Some(Request::Confirm { .. })) => "Confirming: pulling candidates and controls.".into(),
         (_, Some(Request::Evaluate)) => "Measuring on held-out text.".into(),
         (_, Some(Request::Generate { .. })) => "Writing.".into(),
-        _ if state.info.is_some() => format!("{title} is ready."),
+        _ if state.info.is_some() => format!("{} is ready.", title(&state.source)),
         _ => "No model is loaded.".into(),
     }
 }
@@ -109,7 +109,7 @@ fn progress_bar(progress: Memo<Option<Progress>>) -> impl IntoView {
 fn Choose() -> impl IntoView {
     let app = app();
     let chosen = RwSignal::new(catalog::default_model().id.to_string());
-    let current = app.part(|state| state.source.as_ref().map(|source| source.id.clone()));
+    let current = app.part(|state| state.requested.as_ref().map(|source| source.id.clone()));
     Effect::new(move |_| {
         if let Some(id) = current.get().filter(|id| catalog::find(id).is_some()) {
             chosen.set(id);
@@ -207,7 +207,19 @@ fn pick(names: &[&str]) -> Result<Vec<usize>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::pick;
+    use super::super::state::tests::{answer, failure, loaded, source};
+    use super::{pick, status};
+    use crate::protocol::{Event, FailureKind};
+
+    #[test]
+    fn only_a_model_that_loaded_is_called_ready() {
+        let mut state = loaded();
+        state.load(source("broken"));
+        state.next_message();
+        assert_eq!(status(&state), "Loading The broken.");
+        answer(&mut state, Event::Failed(failure(FailureKind::Model)));
+        assert_eq!(status(&state), "The linchpin-13m is ready.");
+    }
 
     #[test]
     fn a_model_is_picked_out_of_a_folder() {

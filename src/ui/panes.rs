@@ -107,6 +107,7 @@ fn split(state: &AppState, pane: Pane) -> (String, String, String) {
 
 fn difference(state: &AppState) -> String {
     let finished = state.intact.done.is_some() && state.ablated.done.is_some();
+    let n_same = state.intact.ids.len().min(state.ablated.ids.len());
     match state.first_difference() {
         Some(at) => {
             let token = |pane: Pane| {
@@ -119,7 +120,8 @@ fn difference(state: &AppState) -> String {
             };
             format!("The texts part at new token {}: {} intact, {} with the edits.", at + 1, token(Pane::Intact), token(Pane::Ablated))
         }
-        None if finished => "The texts are the same, token for token.".into(),
+        None if state.is_whole() => "The texts are the same, token for token.".into(),
+        None if finished && n_same > 0 => "The texts are the same as far as both were written.".into(),
         None => String::new(),
     }
 }

@@ -52,8 +52,8 @@ impl Queue {
     }
 
     /// The request with this number is over; it is handed back if it was the one that ran.
-    pub fn finish(&mut self, id: Option<u32>) -> Option<Request> {
-        self.running.take_if(|running| id.is_none_or(|id| id == running.id)).map(|running| running.request)
+    pub fn finish(&mut self, id: Option<u32>) -> Option<Running> {
+        self.running.take_if(|running| id.is_none_or(|id| id == running.id))
     }
 
     /// Forgets everything: the engine behind it is gone.
@@ -65,6 +65,11 @@ impl Queue {
     /// Drops what waits (not what runs).
     pub fn clear_waiting(&mut self) {
         self.waiting.clear();
+    }
+
+    /// Drops what waits for a model that may be gone; one that was just chosen still loads.
+    pub fn keep_loads(&mut self) {
+        self.waiting.retain(|request| matches!(request, Request::Load { .. }));
     }
 
     /// Whether such a request runs or waits.
@@ -95,7 +100,7 @@ mod tests {
         let first = queue.next().unwrap();
         assert_eq!(queue.next(), None);
         assert_eq!(queue.finish(Some(first.id + 100)), None, "an event of another request");
-        assert_eq!(queue.finish(Some(first.id)), Some(first.request));
+        assert_eq!(queue.finish(Some(first.id)).map(|running| running.request), Some(first.request));
         assert_eq!(queue.next().unwrap().request, Request::Evaluate);
     }
 

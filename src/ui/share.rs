@@ -21,8 +21,10 @@ pub fn Share() -> impl IntoView {
     });
     let share = move |_| {
         let Some(run) = run.get_untracked() else { return };
-        let made =
-            ShareLink::from_run(&run).encode().map(|fragment| format!("{}{fragment}", dom::address())).map_err(|error| error.to_string());
+        let made = ShareLink::from_run(&run)
+            .and_then(|link| link.encode())
+            .map(|fragment| format!("{}{fragment}", dom::address()))
+            .map_err(|error| error.to_string());
         link.set(Some(made.clone()));
         let Ok(text) = made else { return };
         spawn_local(async move {

@@ -2,13 +2,14 @@
 //!
 //! Results live here and not in the worker: when it has to be killed, nothing that was computed is lost.
 
-use super::edits::{EditList, Origin};
-use super::queue::Queue;
+use super::edits::EditList;
+use super::link_state::LinkState;
+use super::queue::{Queue, Running};
+use crate::catalog;
 use crate::protocol::{
     BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, ModelFile, PROTOCOL_VERSION, Progress, Request,
 };
-use crate::share::{Recomputed, ShareLink};
-use crate::terms::{Ablation, ConfirmArm, ConfirmReport, Evaluation, Generated, ModelInfo, Pane, RunRecord, Sampling, ScanReport};
+use crate::terms::{Ablation, ConfirmArm, ConfirmReport, Evaluation, Finish, Generated, ModelInfo, Pane, RunRecord, Sampling, ScanReport};
 
 /// The worker, as the page sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,6 +22,13 @@ pub enum EngineStatus {
     Ready,
     /// It crashed, hung or speaks another protocol; only a restart helps.
     Dead,
+}
+
+impl EngineStatus {
+    /// Whether a worker has to be started before it can be asked for anything.
+    pub fn needs_start(self) -> bool {
+        matches!(self, Self::Off | Self::Dead)
+    }
 }
 
 /// Which model was asked for; enough to ask again after a restart.
@@ -41,34 +49,13 @@ pub struct PaneText {
     pub done: Option<Generated>,
 }
 
-/// A link that the page was opened with.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub enum LinkState {
-    #[default]
-    None,
-    Refused(String),
-    Held {
-        link: Box<ShareLink>,
-        stage: LinkStage,
-    },
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum LinkStage {
-    /// Nothing was loaded for it: the reader has not pressed yet.
-    Waiting,
-    Loading,
-    Restored,
-    /// It cannot be restored here, and why.
-    Mismatch(String),
-    Recomputing,
-    Verdict(Recomputed),
-}
-
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AppState {
     pub engine: EngineStatus,
+    /// What is loaded.
     pub source: Option<Source>,
+    /// What was asked for last; it becomes [`AppState::source`] once it is loaded.
+    pub requested: Option<Source>,
     pub info: Option<ModelInfo>,
     pub progress: Option<Progress>,
     pub queue: Queue,
@@ -86,6 +73,8 @@ pub struct AppState {
     pub sampling: Sampling,
     /// The prompt of what the panes show.
     pub shown_prompt: String,
+    /// The request whose text the panes show.
+    pub text_of: Option<u32>,
     pub intact: PaneText,
     pub ablated: PaneText,
     pub run: Option<RunRecord>,
@@ -100,7 +89,7 @@ impl AppState {
     pub fn load(&mut self, source: Source) {
         self.queue.clear_waiting();
         self.queue.push(Request::Load { id: source.id.clone(), files: source.files.clone(), backend: source.backend });
-        self.source = Some(source);
+        self.requested = Some(source);
         self.failure = None;
     }
 
@@ -135,21 +124,19 @@ impl AppState {
         self.queue.push(Request::Generate { prompt: self.prompt.clone(), sampling: self.sampling });
     }
 
-    /// Runs what the link holds, exactly.
-    pub fn recompute(&mut self) {
-        let LinkState::Held { link, stage } = &mut self.link else { return };
-        *stage = LinkStage::Recomputing;
-        let link = link.clone();
-        self.restore(&link);
-        self.generate();
+    /// The visitor presses "Stop": a model that was just chosen still loads.
+    pub fn stop(&mut self) -> Option<Envelope> {
+        self.queue.keep_loads();
+        self.queue.stop()
     }
 
     /// The edits changed: what the engine computes under the old ones is of no use.
     pub fn edits_changed(&mut self) -> Option<Envelope> {
         let stale = |request: &Request| matches!(request, Request::Generate { .. } | Request::Evaluate);
+        let has_text = !self.shown_prompt.is_empty() || self.queue.any(|request| matches!(request, Request::Generate { .. }));
         let stop = if self.queue.runs(stale) { self.queue.stop() } else { None };
         self.apply_edits();
-        if self.live && !self.shown_prompt.is_empty() && self.info.is_some() {
+        if self.live && has_text && self.info.is_some() {
             self.generate();
         }
         stop
@@ -160,13 +147,7 @@ impl AppState {
         if self.engine != EngineStatus::Ready {
             return None;
         }
-        let message = self.queue.next()?;
-        if let Request::Generate { prompt, .. } = &message.request {
-            // Both panes are emptied together, and only when the new text is really coming.
-            (self.intact, self.ablated, self.run) = Default::default();
-            self.shown_prompt.clone_from(prompt);
-        }
-        Some(message)
+        self.queue.next()
     }
 
     /// The ablation that the engine has.
@@ -185,28 +166,29 @@ impl AppState {
         self.queue.clear();
         (self.progress, self.applied) = (None, None);
         self.leave_link_stage();
-        self.failure = Some(Failure {
-            kind: FailureKind::Internal,
-            what: what.into(),
-            why: why.into(),
-            next_step:
-                "Everything computed so far is still on the page. Press “Restart engine” to start a new one and load the model again."
-                    .into(),
-        });
+        // A panic has said what happened; the trap that follows it only says "unreachable".
+        let said = self.failure.take().filter(|failure| failure.kind == FailureKind::Internal);
+        let (what, why) = said.map_or_else(|| (what.into(), why.into()), |failure| (failure.what, failure.why));
+        let next_step =
+            "Everything computed so far is still on the page. Press “Restart engine” to start a new one and load the model again.";
+        self.failure = Some(Failure { kind: FailureKind::Internal, what, why, next_step: next_step.into() });
     }
 
-    /// A fresh worker is starting; the model is asked for again.
+    /// A fresh worker is starting; the model that worked is asked for again, or else the one that was to be loaded.
     pub fn engine_restarts(&mut self) {
         self.engine = EngineStatus::Starting;
         self.queue.clear();
         (self.progress, self.applied) = (None, None);
-        if let Some(source) = self.source.clone() {
+        if let Some(source) = self.source.clone().or_else(|| self.requested.clone()) {
             self.load(source);
         }
     }
 
     /// The reducer: every message of the engine ends here.
     pub fn apply(&mut self, EventEnvelope { id, event }: EventEnvelope) {
+        if matches!(event, Event::Token { .. } | Event::PaneDone { .. } | Event::Generated(_)) {
+            self.begin_text(id);
+        }
         match event {
             Event::Ready { protocol_version } => self.ready(protocol_version),
             Event::Progress(progress) => self.progress = Some(progress),
@@ -228,30 +210,48 @@ impl AppState {
             Event::Evaluated { pane: Pane::Ablated, evaluation } => self.ablated_evaluation = Some((self.in_place(), evaluation)),
             Event::Token { pane, index, token_id, text } => self.token(pane, index, token_id, text),
             Event::PaneDone { pane, generated } => self.pane_mut(pane).done = Some(generated),
-            Event::Generated(run) => self.generated(run),
-            Event::Done | Event::Stopped => self.finished(id),
-            Event::Failed(failure) => {
-                self.queue.clear_waiting();
-                let request = self.queue.finish(id);
-                if failure.kind == FailureKind::Device {
-                    self.disown(request);
-                }
-                self.leave_link_stage();
-                self.progress = None;
-                self.failure = Some(failure);
+            Event::Generated(run) => {
+                self.judge(&run);
+                self.run = Some(run);
             }
+            Event::Done | Event::Stopped => self.finished(id),
+            Event::Failed(failure) => self.failed(id, failure),
             // Answers to what only tests and the command ask.
             _ => {}
         }
     }
 
+    fn failed(&mut self, id: Option<u32>, failure: Failure) {
+        self.queue.keep_loads();
+        let over = self.queue.finish(id);
+        if let (FailureKind::Device, Some(over)) = (failure.kind, over) {
+            self.disown(&over);
+        }
+        self.leave_link_stage();
+        self.progress = None;
+        self.failure = Some(failure);
+    }
+
     /// What a faulty device had computed of a request is no finding, so it is not shown as one.
-    fn disown(&mut self, request: Option<Request>) {
-        match request {
-            Some(Request::Generate { .. }) => (self.intact, self.ablated, self.shown_prompt) = Default::default(),
-            Some(Request::Confirm { .. }) => self.arms.clear(),
-            Some(Request::Evaluate) => (self.intact_evaluation, self.ablated_evaluation) = (None, None),
+    fn disown(&mut self, over: &Running) {
+        match over.request {
+            // The text before it, if none of its own came, was written while the device was well.
+            Request::Generate { .. } if self.text_of == Some(over.id) => {
+                (self.intact, self.ablated, self.run, self.shown_prompt) = Default::default();
+            }
+            Request::Confirm { .. } => self.arms.clear(),
+            Request::Evaluate => (self.intact_evaluation, self.ablated_evaluation) = (None, None),
             _ => {}
+        }
+    }
+
+    /// The first of a new text is here: both panes are emptied together, and not for a text that never comes.
+    fn begin_text(&mut self, id: Option<u32>) {
+        let Some(Running { id: running, request: Request::Generate { prompt, .. }, .. }) = &self.queue.running else { return };
+        if id == Some(*running) && self.text_of != id {
+            (self.intact, self.ablated, self.run) = Default::default();
+            self.shown_prompt.clone_from(prompt);
+            self.text_of = id;
         }
     }
 
@@ -283,49 +283,19 @@ impl AppState {
         }
         self.applied = None;
         self.info = Some(info);
+        self.source = self.loading().or(self.source.take());
         self.restore_loading_link();
         self.apply_edits();
     }
 
-    /// A link that waited for its model: is this the one?
-    fn restore_loading_link(&mut self) {
-        let LinkState::Held { link, stage } = &mut self.link else { return };
-        if *stage != LinkStage::Loading && !matches!(stage, LinkStage::Mismatch(_)) {
-            return;
-        }
-        let (Some(info), link) = (&self.info, link.clone()) else { return };
-        let (want, have) = (&link.setup.model, &info.model);
-        if want.id != have.id {
-            *stage = LinkStage::Mismatch(format!(
-                "The link is about the model “{}”, and “{}” is loaded. Open the files of “{}” above to restore it.",
-                want.id, have.id, want.id
-            ));
-        } else if want.revision != have.revision {
-            *stage = LinkStage::Mismatch(format!(
-                "The link was made with revision {} of “{}”, and the one here is {}: other weights, so other text. Nothing was restored.",
-                want.revision, want.id, have.revision
-            ));
-        } else {
-            *stage = LinkStage::Restored;
-            self.restore(&link);
-        }
-    }
-
-    /// Puts prompt, sampling and edits of a link into the page's controls.
-    fn restore(&mut self, link: &ShareLink) {
-        let Some(info) = &self.info else { return };
-        self.prompt.clone_from(&link.setup.prompt);
-        self.sampling = link.setup.sampling;
-        let mut edits = EditList::default();
-        for edit in &link.setup.ablation.weight_edits {
-            if let Err(why) = edits.add(edit.target, edit.scale, true, Origin::Link, info) {
-                if let LinkState::Held { stage, .. } = &mut self.link {
-                    *stage = LinkStage::Mismatch(format!("The link changes {}, which this model does not have. {why}", edit.target));
-                }
-                return;
-            }
-        }
-        self.edits = edits;
+    /// The model that the engine is loading; by now, another may be asked for.
+    fn loading(&self) -> Option<Source> {
+        let Request::Load { id, files, backend } = &self.queue.running.as_ref()?.request else { return None };
+        let title = match &self.requested {
+            Some(requested) if requested.files == *files => requested.title.clone(),
+            _ => catalog::find(id).map_or_else(|| id.clone(), |model| model.title.into()),
+        };
+        Some(Source { id: id.clone(), title, files: files.clone(), backend: *backend })
     }
 
     fn token(&mut self, pane: Pane, index: usize, token_id: u32, text: String) {
@@ -337,34 +307,14 @@ impl AppState {
         }
     }
 
-    fn generated(&mut self, run: RunRecord) {
-        if let LinkState::Held { link, stage } = &mut self.link {
-            if *stage == LinkStage::Recomputing {
-                *stage = LinkStage::Verdict(link.compare(&run.intact.token_ids, &run.ablated.token_ids));
-            }
-        }
-        self.run = Some(run);
-    }
-
     fn finished(&mut self, id: Option<u32>) {
-        let Some(request) = self.queue.finish(id) else { return };
+        let Some(over) = self.queue.finish(id) else { return };
         self.progress = None;
         self.leave_link_stage();
         let measured = self.intact_evaluation.is_some() && self.current_ablated_evaluation().is_some();
-        if matches!(request, Request::Generate { .. }) && !measured {
+        // Text that was stopped also ends with "done"; who stopped it did not ask for more work.
+        if matches!(over.request, Request::Generate { .. }) && !over.stopping && !measured {
             self.queue.push(Request::Evaluate);
-        }
-    }
-
-    /// A recomputation or a load that ended without a result can be asked for again.
-    fn leave_link_stage(&mut self) {
-        let LinkState::Held { stage, .. } = &mut self.link else { return };
-        let still = |is: fn(&Request) -> bool| self.queue.any(is);
-        if *stage == LinkStage::Recomputing && !still(|request| matches!(request, Request::Generate { .. })) {
-            *stage = LinkStage::Restored;
-        }
-        if *stage == LinkStage::Loading && !still(|request| matches!(request, Request::Load { .. })) {
-            *stage = LinkStage::Waiting;
         }
     }
 
@@ -382,10 +332,15 @@ impl AppState {
         }
     }
 
+    /// Whether both texts came to an end of their own.
+    pub fn is_whole(&self) -> bool {
+        [&self.intact, &self.ablated].iter().all(|pane| pane.done.as_ref().is_some_and(|done| done.finish != Finish::Stopped))
+    }
+
     /// Index of the first new token that differs, as far as both panes have come.
     pub fn first_difference(&self) -> Option<usize> {
         let (a, b) = (&self.intact, &self.ablated);
-        if a.done.is_some() && b.done.is_some() {
+        if self.is_whole() {
             return crate::terms::first_difference(&a.ids, &b.ids);
         }
         a.ids.iter().zip(&b.ids).position(|(x, y)| x != y)

@@ -8,7 +8,7 @@ pub fn short(value: f32) -> String {
     }
     match size {
         0.0 => "0".into(),
-        _ if size >= 1e7 || size < 1e-3 => format!("{value:.1e}"),
+        _ if !(1e-3..1e7).contains(&size) => format!("{value:.1e}"),
         _ if size >= 1000.0 => grouped(value.round() as i64),
         _ if size >= 100.0 => format!("{value:.0}"),
         _ if size >= 10.0 => trimmed(format!("{value:.1}")),
@@ -36,7 +36,7 @@ pub fn grouped(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
     let mut out = String::from(if value < 0 { "-" } else { "" });
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
