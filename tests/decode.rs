@@ -10,7 +10,7 @@ use linchpin::platform::{GpuHealth, open_gpu};
 use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::terms::{Ablation, EditTarget, Sampling, WeightEdit};
 
-use crate::support::{fixtures, Session, bundled_on, fixture, model_on};
+use crate::support::{Session, bundled_on, fixture, fixtures, model_on};
 use crate::the_event;
 
 /// Path B rounds in another order; the largest logit is what errors are measured by.

@@ -24,7 +24,9 @@ fn every_family_computes_what_transformers_computes() {
         assert!(n_layers >= 2, "{name}: gradients of {n_layers} layers only");
         // Per layer: four sites and a gradient. And logits, loss, logits through the cache, greedy ids.
         assert_eq!(compared.len(), 5 * n_layers + 4, "{name}: {compared:?}");
-        far.extend(compared.into_iter().filter(|error| error.relative.is_nan() || error.relative > TOLERANCE).map(|error| (name.clone(), error)));
+        far.extend(
+            compared.into_iter().filter(|error| error.relative.is_nan() || error.relative > TOLERANCE).map(|error| (name.clone(), error)),
+        );
     }
     assert!(far.is_empty(), "further off than {TOLERANCE}: {far:#?}");
 }
@@ -57,7 +59,8 @@ fn a_window_of_null_is_none_and_one_left_out_is_mistrals_own() {
     let bytes = std::fs::read(fixture("mistral").join("golden.safetensors")).unwrap();
     let golden = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let ids = golden.tensor("input_ids").unwrap().data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as u32).collect::<Vec<_>>();
-    let expected = golden.tensor("logits_without_window").unwrap().data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>();
+    let expected =
+        golden.tensor("logits_without_window").unwrap().data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>();
     let logits = model.forward(&ids, None, Positions::All, &mut Probe::empty()).into_data().try_into_vec::<f32>().unwrap();
     assert!(relative_error(&logits, &expected, model.config.vocab_size) <= TOLERANCE);
 }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
-mod decode;
 mod cli;
+mod decode;
 mod edits;
 mod gradient;
 mod recorded;

@@ -18,8 +18,8 @@ use crate::engine::error::EngineError;
 use crate::model::Model;
 use crate::model::edit::Matrix;
 use crate::protocol::Event;
-use crate::weights::load::{N_LARGEST_HARSH, PAPER_SHARE};
 use crate::terms::{Ablation, ArmKind, ConfirmArm, EditTarget, Verdict, WeightCoord, WeightEdit};
+use crate::weights::load::{N_LARGEST_HARSH, PAPER_SHARE};
 
 /// A super weight raises the held-out loss by at least this, alone. (ln 1.28: perplexity up by 28 %.)
 pub const MIN_DELTA_NATS: f32 = 0.25;
@@ -172,8 +172,7 @@ fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
     let passes = |delta: f32| delta >= MIN_DELTA_NATS && delta >= MIN_TIMES_CONTROL * random;
     let confirmed = passes(alone);
     let controls = if random < 1e-4 { "less than 0.0001".into() } else { format!("at most {random:.4}") };
-    let mut because =
-        format!("Zeroing it changes the held-out loss by {alone:+.3} nats; random scalars of the same matrix by {controls}.");
+    let mut because = format!("Zeroing it changes the held-out loss by {alone:+.3} nats; random scalars of the same matrix by {controls}.");
     if !confirmed {
         if let Some(jointly) = worst(ArmKind::Jointly, &|_| true).filter(|delta| passes(*delta) && nobody_alone(arms)) {
             because += &format!(" But all candidates together cost {jointly:+.3} nats: they stand in for one another.");

@@ -61,9 +61,7 @@ pub async fn self_check(model: &Model, reference: &[u8]) -> Result<(), EngineErr
     let far = reference.last_logits.iter().find(|(id, value)| !last.get(*id).is_some_and(|got| is_near(got, *value)));
     match (wrong, far) {
         (None, None) => Ok(()),
-        (Some(position), _) => {
-            Err(EngineError::SelfCheck { why: format!("another token is the likeliest at position {position}") })
-        }
+        (Some(position), _) => Err(EngineError::SelfCheck { why: format!("another token is the likeliest at position {position}") }),
         (_, Some((id, value))) => {
             let got = last.get(*id).copied().unwrap_or(f32::NAN);
             Err(EngineError::SelfCheck { why: format!("expected a score of {value} for token {id} and got {got}") })

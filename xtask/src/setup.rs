@@ -91,6 +91,26 @@ pub fn npm_packages() -> Result<(), String> {
     std::fs::write(&installed, wanted).map_err(|why| format!("cannot write {}: {why}", installed.display()))
 }
 
+/// A Vulkan driver for the tests of the GPU path: that of a GPU, or Mesa's, which computes on the CPU.
+pub fn vulkan() -> Result<(), String> {
+    let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d"];
+    let is_driver = |path: PathBuf| env::has_extension(&path.to_string_lossy(), "json");
+    let has_driver = || {
+        let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        std::env::var_os("VK_DRIVER_FILES").is_some() || entries.map(|entry| entry.path()).any(is_driver)
+    };
+    if has_driver() {
+        say("Vulkan driver: installed");
+        return Ok(());
+    }
+    say("Vulkan driver: none found; installing Mesa's, on which the tests of the GPU path run without a GPU");
+    apt_install(&["mesa-vulkan-drivers", "libvulkan1"])?;
+    match has_driver() {
+        true => Ok(()),
+        false => Err("a Vulkan driver for the tests of the GPU path: install your GPU's, or mesa-vulkan-drivers".to_owned()),
+    }
+}
+
 /// Installs packages of Debian.
 pub fn apt_install(packages: &[&str]) -> Result<(), String> {
     let wanted = packages.join(" ");

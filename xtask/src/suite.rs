@@ -42,6 +42,8 @@ pub fn run(quick: bool) -> Result<(), String> {
     suite.check("lint", || lint(&["--features", LINTED_FEATURES]));
     suite.check("lint xtask", || lint(&["--package", "xtask"]));
     suite.step("xtask tests", || cargo_test(&["--package", "xtask"]));
+    suite.step("page's own tests", || cargo_test(&["--lib", "--no-default-features", "--features", "ui"]));
+    suite.check("Vulkan", setup::vulkan);
     suite.step("native tests", || cargo_test(&[]));
     if quick {
         println!("\n--quick: the page's release build, its size and the browser tests were left out");
