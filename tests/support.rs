@@ -50,10 +50,6 @@ pub fn model_on(name: &str, device: &burn::tensor::Device) -> Model {
     model_in(&fixture(name), device)
 }
 
-pub fn bundled_on(id: &str, device: &burn::tensor::Device) -> Model {
-    model_in(&bundled(id), device)
-}
-
 fn model_in(dir: &Path, device: &burn::tensor::Device) -> Model {
     let config = ModelConfig::from_json(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
     let files = Files::new(files_in(dir));
