@@ -35,10 +35,10 @@ impl AppState {
     /// Restores the link from the model that is there. Says whether it could; if not, the link's own has to be loaded.
     pub fn restore_link(&mut self) -> bool {
         let is_here = self.is_live() && self.holds_model_of_link();
-        if let LinkState::Held { link, stage } = &mut self.link {
-            if is_here || catalog::find(&link.setup.model.id).is_some() {
-                *stage = LinkStage::Loading;
-            }
+        if let LinkState::Held { link, stage } = &mut self.link
+            && (is_here || catalog::find(&link.setup.model.id).is_some())
+        {
+            *stage = LinkStage::Loading;
         }
         if is_here {
             self.restore_loading_link();
