@@ -63,12 +63,19 @@ impl Loaded {
         Ok(RunRecord {
             setup: RunSetup { model: self.info.model.clone(), prompt: prompt.into(), sampling, ablation: self.ablation.clone() },
             backend: self.info.backend.clone(),
-            first_difference: first_difference(&intact.token_ids, &ablated.token_ids),
+            first_difference: difference(&intact, &ablated),
             digest: outcome_digest(&intact.token_ids, &ablated.token_ids),
             intact,
             ablated,
         })
     }
+}
+
+/// Where the panes part. That one was stopped a token earlier is no difference.
+fn difference(intact: &Generated, ablated: &Generated) -> Option<usize> {
+    let is_stopped = [intact, ablated].iter().any(|pane| pane.finish == Finish::Stopped);
+    let shared = intact.token_ids.len().min(ablated.token_ids.len());
+    first_difference(&intact.token_ids, &ablated.token_ids).filter(|at| !is_stopped || *at < shared)
 }
 
 fn check(sampling: &Sampling) -> Result<(), EngineError> {
