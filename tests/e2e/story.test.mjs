@@ -170,7 +170,7 @@ async function openFixture(seen, name, change = (file) => file) {
   await part(seen, 'open-files').setInputFiles(files);
 }
 
-test('a model of one\'s own, on WebGPU: scan, pull, generate', async () => {
+test('a model of one\'s own, on WebGPU: scan, confirm, pull, generate, share, reopen, recompute', async () => {
   const seen = await visit(browsers.gpu, server.url, { theme: 'dark' });
   // The bundled model takes the CPU by itself: this browser's only GPU is made of software.
   await modelIsReady(seen);
@@ -183,19 +183,38 @@ test('a model of one\'s own, on WebGPU: scan, pull, generate', async () => {
   await part(seen, 'scan-run').click();
   await part(seen, 'candidate').first().waitFor({ timeout: 120_000 });
   assert.match(await text(seen, 'candidate'), /1.*5.*17/s);
+  await part(seen, 'confirm-run').click();
+  await part(seen, 'verdict').first().waitFor({ timeout: 400_000 });
+  // Planted in a random model: a spike that a loss near chance hardly notices.
+  assert.equal(await part(seen, 'verdict').first().getAttribute('data-confirmed'), 'false');
   await part(seen, 'candidate-pull').first().click();
   await part(seen, 'applied').filter({ hasText: 'in place' }).waitFor({ timeout: 60_000 });
   await part(seen, 'prompt').fill('the old man');
   await generate(seen, 8);
   await seen.screenshot('own-model-webgpu-dark');
+  assert.deepEqual(await seen.barriers(), []);
+  await part(seen, 'share-copy').click();
+  const link = await part(seen, 'share-link').inputValue();
   assert.deepEqual(seen.problems, []);
   await seen.close();
+
+  // Whoever opens it has to bring the same files; the page says so, and restores the run once they are there.
+  const reader = await visit(browsers.gpu, link);
+  await part(reader, 'link-mismatch').waitFor();
+  await part(reader, 'backend-choice').selectOption('gpu');
+  await openFixtureWhenIdle(reader, 'llama');
+  await part(reader, 'link-recompute').waitFor({ timeout: 120_000 });
+  await part(reader, 'link-recompute').click();
+  await part(reader, 'link-verdict').waitFor({ timeout: 120_000 });
+  assert.equal(await part(reader, 'link-verdict').getAttribute('data-same'), 'true');
+  assert.deepEqual(reader.problems, []);
+  await reader.close();
 });
 
 /** Opens a fixture once the model before it is there. */
 async function openFixtureWhenIdle(seen, name, change) {
   await seen.page.locator('details.own summary').click();
-  await part(seen, 'model-status').filter({ hasText: /ready|No model/ }).waitFor({ timeout: 300_000 });
+  await part(seen, 'model-status').filter({ hasText: /ready|No model|Nothing is loaded/ }).waitFor({ timeout: 300_000 });
   await openFixture(seen, name, change);
 }
 
