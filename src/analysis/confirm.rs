@@ -16,10 +16,9 @@ use super::eval::{self, HeldOut};
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::model::Model;
-use crate::model::edit::Matrix;
+use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
 use crate::protocol::Event;
 use crate::terms::{Ablation, ArmKind, ConfirmArm, EditTarget, Verdict, WeightCoord, WeightEdit};
-use crate::weights::load::{N_LARGEST_HARSH, PAPER_SHARE};
 
 /// A super weight raises the held-out loss by at least this, alone. (ln 1.28: perplexity up by 28 %.)
 pub const MIN_DELTA_NATS: f32 = 0.25;

@@ -13,6 +13,11 @@ use crate::terms::{Ablation, EditTarget, WeightEdit};
 /// Scales that make sense; the papers' sweeps stop at 3.
 pub const SCALE_RANGE: (f32, f32) = (-3.0, 3.0);
 
+/// The control "Prune Non-SW" of the super-weight paper zeroes the 7,000 largest of 6.7 billion scalars.
+pub const PAPER_SHARE: f64 = 7000.0 / 6.7e9;
+/// A harsher one, in a model of any size.
+pub const N_LARGEST_HARSH: usize = 1000;
+
 /// A matrix of a decoder layer, as the search for the largest weights names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Matrix {

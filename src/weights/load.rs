@@ -15,7 +15,7 @@ use super::{Weights, WeightsError};
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::model::config::{ModelConfig, Positions};
-use crate::model::edit::Matrix;
+use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
 use crate::model::{Model, families};
 use crate::platform::{ByteStream, Files};
 use crate::terms::hex;
@@ -24,10 +24,6 @@ const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Bytes read, hashed and converted between two looks at the stop flag.
 const SLAB_BYTES: usize = 4 << 20;
-/// The paper zeroes the 7,000 largest of 6.7 billion scalars.
-pub const PAPER_SHARE: f64 = 7000.0 / 6.7e9;
-/// The harsher control, in a model of any size.
-pub const N_LARGEST_HARSH: usize = 1000;
 /// More than there can be candidates among them, which the controls leave out.
 const SPARE: usize = 24;
 
