@@ -30,6 +30,22 @@ pub enum PlatformError {
     TooLarge { name: String, got: u64, limit: u64 },
 }
 
+impl Files {
+    /// Reads a small file whole; `None` if there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`].
+    pub async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PlatformError> {
+        let Some(mut stream) = self.open(name).await? else { return Ok(None) };
+        if stream.len() > MAX_WHOLE_FILE_BYTES {
+            return Err(PlatformError::TooLarge { name: name.into(), got: stream.len(), limit: MAX_WHOLE_FILE_BYTES });
+        }
+        let len = usize::try_from(stream.len()).unwrap_or(usize::MAX);
+        stream.read(len).await.map(Some)
+    }
+}
+
 /// An opened GPU.
 #[derive(Debug, Clone)]
 pub struct Gpu {

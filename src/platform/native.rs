@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuBackend, wgpu};
 
-use super::{Gpu, MAX_WHOLE_FILE_BYTES, PlatformError, gpu_of};
+use super::{Gpu, PlatformError, gpu_of};
 use crate::protocol::ModelFile;
 
 /// The files of a model by name, each with its path.
@@ -43,20 +43,6 @@ impl Files {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
         }
-    }
-
-    /// Reads a small file whole.
-    ///
-    /// # Errors
-    ///
-    /// [`PlatformError`].
-    pub async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PlatformError> {
-        let Some(mut stream) = self.open(name).await? else { return Ok(None) };
-        if stream.len > MAX_WHOLE_FILE_BYTES {
-            return Err(PlatformError::TooLarge { name: name.into(), got: stream.len, limit: MAX_WHOLE_FILE_BYTES });
-        }
-        let len = usize::try_from(stream.len).unwrap_or(usize::MAX);
-        stream.read(len).await.map(Some)
     }
 }
 

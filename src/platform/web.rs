@@ -8,7 +8,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, ReadableStreamDefaultReader, Response};
 
-use super::{Gpu, MAX_WHOLE_FILE_BYTES, PlatformError, gpu_of};
+use super::{Gpu, PlatformError, gpu_of};
 use crate::protocol::ModelFile;
 
 fn scope() -> DedicatedWorkerGlobalScope {
@@ -56,20 +56,6 @@ impl Files {
             stream.buffer_all().await?;
         }
         Ok(Some(stream))
-    }
-
-    /// Reads a small file whole.
-    ///
-    /// # Errors
-    ///
-    /// [`PlatformError`].
-    pub async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PlatformError> {
-        let Some(mut stream) = self.open(name).await? else { return Ok(None) };
-        if stream.len > MAX_WHOLE_FILE_BYTES {
-            return Err(PlatformError::TooLarge { name: name.into(), got: stream.len, limit: MAX_WHOLE_FILE_BYTES });
-        }
-        let len = stream.len as usize;
-        stream.read(len).await.map(Some)
     }
 }
 
