@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { launch, root, serve, visit } from './lib.mjs';
+import { close, open, root, visit } from './lib.mjs';
 
 const fixtures = path.join(root, 'tests/fixtures');
 const FIXTURES = readdirSync(fixtures).filter((name) => existsSync(path.join(fixtures, name, 'golden.safetensors')));
@@ -13,18 +13,13 @@ assert.ok(FIXTURES.length >= 7, `fixtures are missing: ${FIXTURES}`);
 const TOLERANCE = 1e-4;
 
 let server;
-const browsers = {};
+let browsers;
 
 before(async () => {
-  server = await serve();
-  browsers.cpu = await launch();
-  browsers.gpu = await launch({ webgpu: 'swiftshader' });
+  ({ server, browsers } = await open());
 });
 
-after(async () => {
-  for (const browser of Object.values(browsers)) await browser.close();
-  await server?.stop();
-});
+after(() => close({ server, browsers }));
 
 /** Runs in the page: a worker, and a function that asks it and resolves with all events of the answer. */
 function startEngine() {

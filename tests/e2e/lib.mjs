@@ -77,6 +77,17 @@ export function launch({ webgpu = 'none' } = {}) {
   return chromium.launch({ executablePath, headless: true, args: [...BROWSER_ARGS, ...WEBGPU_ARGS[webgpu]] });
 }
 
+/** The built page's server, and a browser without a GPU beside one whose GPU is made of software. */
+export async function open() {
+  return { server: await serve(), browsers: { cpu: await launch(), gpu: await launch({ webgpu: 'swiftshader' }) } };
+}
+
+/** Ends what `open` started, as far as it got. */
+export async function close({ server, browsers }) {
+  for (const browser of Object.values(browsers ?? {})) await browser.close();
+  await server?.stop();
+}
+
 /**
  * Opens an address as a visitor of its own (nothing stored) and listens to what goes wrong.
  * @param {import('playwright-core').Browser} browser

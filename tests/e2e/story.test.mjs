@@ -5,21 +5,16 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { launch, root, serve, visit } from './lib.mjs';
+import { close, open, root, visit } from './lib.mjs';
 
 let server;
-const browsers = {};
+let browsers;
 
 before(async () => {
-  server = await serve();
-  browsers.cpu = await launch();
-  browsers.gpu = await launch({ webgpu: 'swiftshader' });
+  ({ server, browsers } = await open());
 });
 
-after(async () => {
-  for (const browser of Object.values(browsers)) await browser.close();
-  await server?.stop();
-});
+after(() => close({ server, browsers }));
 
 /** The page's parts by their test ids. */
 const part = (seen, id) => seen.page.getByTestId(id);
