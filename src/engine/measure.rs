@@ -51,7 +51,7 @@ impl Loaded {
     /// A stop; whatever else fails costs its figure only.
     pub(super) async fn measure(&self, control: &Control) -> Result<Vec<Figure>, EngineError> {
         let effort = if self.decode.is_some() { WITH_PLAN } else { WITHOUT_PLAN };
-        let n_figures = 6 + 3 * effort.contexts.len();
+        let n_figures = 7 + 2 * effort.contexts.len();
         let mut measuring = Measuring { control, figures: Vec::new(), n_figures };
         self.measure_passes(&mut measuring).await?;
         for context in effort.contexts {

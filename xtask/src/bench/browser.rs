@@ -1,0 +1,81 @@
+//! A browser that opens one page at a time and is heard through the server.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Nothing that a browser does on its own; and something to listen to, without which a headless one may end at once.
+const FLAGS: [&str; 8] = [
+    "--headless",
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+];
+
+/// See the module's head.
+pub struct Browser {
+    pub program: PathBuf,
+    pub flags: Vec<String>,
+    /// Where its profiles and its log go.
+    pub folder: PathBuf,
+    pub port: u16,
+    pub results: Receiver<String>,
+    pub timeout: Duration,
+}
+
+impl Browser {
+    /// Opens a page as a new visitor, and waits for its figures. What it had told before it failed is returned with
+    /// the reason.
+    pub fn figures(&self, page: &str) -> Result<(Value, Option<String>), String> {
+        let profile = self.folder.join(format!("profile-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&profile);
+        std::fs::create_dir_all(&profile).map_err(|why| format!("cannot make {}: {why}", profile.display()))?;
+        let log = self.folder.join("browser.log");
+        let log = File::create(&log).map_err(|why| format!("cannot write {}: {why}", log.display()))?;
+        // From an earlier page.
+        while self.results.try_recv().is_ok() {}
+        println!("[bench] {page}");
+        let mut command = Command::new(&self.program);
+        command.args(FLAGS).arg("--enable-unsafe-webgpu").arg(format!("--user-data-dir={}", profile.display()));
+        command.args(&self.flags).arg(format!("http://127.0.0.1:{}/{page}", self.port));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut child = command.spawn().map_err(|why| format!("cannot start {}: {why}", self.program.display()))?;
+        let heard = self.listen(|| child.try_wait().ok().flatten().map(|status| status.to_string()));
+        let _ = child.kill();
+        let _ = child.wait();
+        let _ = std::fs::remove_dir_all(&profile);
+        Ok(heard)
+    }
+
+    fn listen(&self, mut ended: impl FnMut() -> Option<String>) -> (Value, Option<String>) {
+        let began = Instant::now();
+        let mut latest = Value::Null;
+        loop {
+            match self.results.recv_timeout(Duration::from_millis(500)) {
+                Ok(text) => {
+                    let told = serde_json::from_str::<Value>(&text).unwrap_or_default();
+                    latest = told["figures"].clone();
+                    if told["done"] == true {
+                        return (latest, None);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return (latest, Some("the server ended".into())),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(status) = ended() {
+                return (latest, Some(format!("the browser ended ({status}); see browser.log")));
+            }
+            if began.elapsed() > self.timeout {
+                return (latest, Some(format!("it took longer than {} s (--timeout)", self.timeout.as_secs())));
+            }
+        }
+    }
+}
