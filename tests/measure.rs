@@ -1,8 +1,13 @@
 //! The engine's own figures of speed: that they are there, not what they are.
 
-use linchpin::protocol::{Event, Request};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
-use crate::support::{Session, fixture};
+use linchpin::engine::Engine;
+use linchpin::engine::control::Control;
+use linchpin::protocol::{BackendChoice, Event, Request};
+
+use crate::support::{Session, files_in, fixture};
 use crate::the_event;
 
 #[test]
@@ -30,4 +35,25 @@ fn measuring_leaves_the_model_alone() {
     let text = include_str!("../public/held-out.txt").to_owned();
     session.ask(Request::UseText { name: "held-out passages 1".into(), text, max_tokens: 128 }).unwrap();
     assert_eq!(loss(&mut session), before);
+}
+
+#[test]
+fn a_stop_ends_measuring() {
+    let own = Rc::new(RefCell::new(None::<Control>));
+    let last = Rc::new(Cell::new(None));
+    let (of_sink, ended) = (own.clone(), last.clone());
+    // Somebody presses stop as soon as there is something to see.
+    let control = Control::new(move |event| {
+        if let (Event::Progress(_), Some(control)) = (&event, of_sink.borrow().as_ref()) {
+            control.request_stop();
+        }
+        ended.set(Some(event));
+    });
+    let mut engine = Engine::new(control.clone());
+    let load = Request::Load { id: "test".into(), files: files_in(&fixture("llama")), backend: BackendChoice::Cpu };
+    pollster::block_on(engine.handle(load));
+    assert_eq!(last.take(), Some(Event::Done));
+    *own.borrow_mut() = Some(control);
+    pollster::block_on(engine.handle(Request::Measure));
+    assert_eq!(last.take(), Some(Event::Stopped));
 }

@@ -1,7 +1,7 @@
 //! A browser that opens one page at a time and is heard through the server.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -43,13 +43,17 @@ impl Browser {
         // From an earlier page.
         while self.results.try_recv().is_ok() {}
         println!("[bench] {page}");
-        let mut command = Command::new(&self.program);
+        let mut command = leashed(&self.program);
         command.args(FLAGS).arg("--enable-unsafe-webgpu").arg(format!("--user-data-dir={}", profile.display()));
         command.args(&self.flags).arg(format!("http://127.0.0.1:{}/{page}", self.port));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         let mut child = command.spawn().map_err(|why| format!("cannot start {}: {why}", self.program.display()))?;
+        let leash = child.stdin.take();
         let heard = self.listen(|| child.try_wait().ok().flatten().map(|status| status.to_string()));
-        let _ = child.kill();
+        drop(leash);
+        if !cfg!(unix) {
+            let _ = child.kill();
+        }
         let _ = child.wait();
         let _ = std::fs::remove_dir_all(&profile);
         Ok(heard)
@@ -77,5 +81,45 @@ impl Browser {
                 return (latest, Some(format!("it took longer than {} s (--timeout)", self.timeout.as_secs())));
             }
         }
+    }
+}
+
+/// A command that ends with all its processes when its standard input closes, however this program ends: a browser may be
+/// a script around another, and one that is left over would share the GPU with the next.
+#[cfg(unix)]
+fn leashed(program: &Path) -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"("$@"; kill -KILL 0) & read -r _; kill -KILL 0"#, "sh"]).arg(program).process_group(0);
+    command
+}
+
+#[cfg(not(unix))]
+fn leashed(program: &Path) -> Command {
+    Command::new(program)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_ends_with_its_leash_and_the_other_way_round() {
+        let spawn = |script: &str| {
+            let mut command = leashed(Path::new("sh"));
+            // Like a browser's wrapper: the one that works is a child of the one that was started.
+            command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+        };
+        let mut kept = spawn("sleep 600; true");
+        assert_eq!(kept.try_wait().unwrap(), None);
+        drop(kept.stdin.take());
+        // Its output ends only once nobody holds it any more.
+        std::io::copy(&mut kept.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
+        assert!(!kept.wait().unwrap().success());
+
+        let mut crashed = spawn("exit 3");
+        let leash = crashed.stdin.take();
+        assert!(!crashed.wait().unwrap().success());
+        drop(leash);
     }
 }

@@ -138,8 +138,9 @@ fn table(shape: &Shape, runs: &[&Run]) -> String {
         let way = |name: &str| figures[name].as_f64().map_or_else(|| "-".into(), short);
         let _ = writeln!(
             text,
-            "Floor (`benches/floor.js`, {} dispatches a token, bf16): {} tokens/s read every 8th token, {} with two reads under way; \
-             {} unread, {} read each token.\n",
+            "Floor (`benches/floor.js` in this browser, {} dispatches a token, bf16): {} tokens/s read every 8th token, {} with two \
+             reads under way, of which the larger counts, for the native command too, which has no floor of its own; {} unread, \
+             {} read each token.\n",
             figures["dispatches"],
             way("every8"),
             way("every8_ahead"),
