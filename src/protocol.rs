@@ -61,6 +61,8 @@ pub enum Request {
     /// Compares a forward and a backward pass of the loaded model with golden values in a safetensors file
     /// (`tests/fixtures/README.md` lists its tensors).
     Verify { golden: ModelFile },
+    /// Times the loaded model, intact, on synthetic tokens: see [`Figure`]. Takes minutes on a large model.
+    Measure,
     /// Ends the running request.
     Stop,
 }
@@ -123,6 +125,9 @@ pub enum Event {
     Verified {
         compared: Vec<TensorError>,
     },
+    Measured {
+        figures: Vec<Figure>,
+    },
     /// The request is complete.
     Done,
     /// The request ended because of [`Request::Stop`]; what it had sent stays valid.
@@ -136,6 +141,31 @@ pub struct TensorError {
     pub name: String,
     /// The largest, over rows, of `max |ours - golden| / rms(golden)`.
     pub relative: f32,
+}
+
+/// One figure of speed: the median of several rounds after a warm-up, each waited for to its end.
+///
+/// | name | unit | |
+/// |---|---|---|
+/// | `prefill` | ms | a prompt into an empty cache, until the logits of its last position are read |
+/// | `prefill_with_peaks` | ms | the same tokens with the peaks of both sides of every `down_proj`, read: a pass of a scan |
+/// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and each channel's mean square of it, read: what a loss proxy costs |
+/// | `decode_at_N` | tokens/s | greedy, as a run does it, after a context of N tokens |
+/// | `decode_both_at_N` | tokens/s | the same of the intact model and an edited one side by side, tokens of both counted |
+/// | `dispatches` | dispatches | that a token takes |
+/// | `apply_edit` | ms | one scalar set to zero, until it can be read back |
+/// | `gate_proj`, `down_proj` | TFLOP/s | the first layer's products (`c_fc` where there is no gate), many queued and one read |
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    pub name: String,
+    /// Absent if there is none; [`Self::missing`] says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    pub unit: String,
+    /// What was measured, with its sizes: "128 tokens after 1024".
+    pub of: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 /// What went wrong, in words for the person in front of it.
@@ -184,6 +214,8 @@ pub struct Export {
     /// Intact first, then ablated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evaluations: Vec<(Pane, Evaluation)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<Figure>,
 }
 
 impl Export {
@@ -200,6 +232,7 @@ impl Export {
             confirm: None,
             run: None,
             evaluations: Vec::new(),
+            measured: Vec::new(),
         }
     }
 }

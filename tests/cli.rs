@@ -36,6 +36,13 @@ fn json_is_one_document_of_the_pages_schema() {
 }
 
 #[test]
+fn measuring_tells_a_fresh_start_and_the_engines_figures() {
+    let measured = export(&linchpin(&["measure", "--json"])).measured;
+    assert_eq!((measured[0].name.as_str(), measured[1].name.as_str()), ("load", "first_token"));
+    assert!(measured.len() > 8 && measured.iter().all(|figure| figure.value.is_some()), "{measured:?}");
+}
+
+#[test]
 fn a_negative_finding_is_1_and_an_error_is_2() {
     // The planted spike of a random model moves its loss by less than a super weight must.
     assert_eq!(code(&linchpin(&["scan", "--confirm", "--prompt", "the old man"])), Some(1));

@@ -6,6 +6,7 @@ mod cli;
 mod decode;
 mod edits;
 mod gradient;
+mod measure;
 mod recorded;
 mod reference;
 mod runs;

@@ -133,14 +133,14 @@ impl TokenPeaks {
 
 /// Peaks of both sides of every `down_proj`.
 #[derive(Debug, Clone, Default)]
-struct LayerPeaks {
+pub(crate) struct LayerPeaks {
     inputs: Vec<TokenPeaks>,
     outputs: Vec<TokenPeaks>,
 }
 
 impl LayerPeaks {
     /// One forward pass and one read.
-    async fn of(model: &Model, ids: &[u32]) -> Result<Self, EngineError> {
+    pub(crate) async fn of(model: &Model, ids: &[u32]) -> Result<Self, EngineError> {
         let mut probe = Probe::empty().capturing(&[Site::DownProjInput, Site::DownProjOutput], Keep::Peaks);
         model.forward(ids, None, Positions::Last, &mut probe);
         let mut transaction = Transaction::default();

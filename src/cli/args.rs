@@ -36,6 +36,7 @@ pub enum DeviceArg {
     /// Vulkan where there is a GPU that is large enough, else the CPU.
     Auto,
     Cpu,
+    #[value(alias = "gpu")]
     Vulkan,
     /// Needs a build with the feature `cuda`.
     Cuda,
@@ -86,6 +87,8 @@ pub enum Command {
         #[command(flatten)]
         edits: EditArgs,
     },
+    /// Time the model: prompts, new tokens, gradients, edits, matrix products.
+    Measure,
     /// Compare with golden values of transformers; exit code 1 if a tensor is further off than the tolerance.
     Verify {
         #[arg(long)]

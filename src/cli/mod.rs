@@ -7,13 +7,14 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 
 use crate::engine::Engine;
 use crate::engine::control::Control;
-use crate::protocol::{Event, Export, ModelFile, Request};
+use crate::protocol::{Event, Export, Figure, ModelFile, Request};
 use crate::terms::{ModelInfo, Sampling};
 use args::{Args, Command, SamplingArgs};
 
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
 struct Session {
     engine: Engine,
     events: Rc<RefCell<Vec<Event>>>,
+    started: Instant,
 }
 
 impl Session {
@@ -46,7 +48,13 @@ impl Session {
             }
             basket.borrow_mut().push(event);
         });
-        Self { engine: Engine::new(control), events }
+        Self { engine: Engine::new(control), events, started: Instant::now() }
+    }
+
+    /// What has passed since the engine was made.
+    fn since_start(&self, name: &str, of: &str) -> Figure {
+        let value = Some(self.started.elapsed().as_secs_f64() * 1e3);
+        Figure { name: name.into(), value, unit: "ms".into(), of: of.into(), missing: None }
     }
 
     /// Sends a request and returns what came back.
@@ -111,6 +119,9 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
             events.extend(session.ask(Request::Apply { ablation: edits.ablation()? }).await?);
             events.extend(session.ask(Request::Evaluate).await?);
         }
+        Command::Measure => {
+            events.extend(measure(session, info, export).await?);
+        }
         Command::Verify { golden, tolerance } => {
             let golden = ModelFile { name: "golden.safetensors".into(), url: golden.display().to_string() };
             events.extend(session.ask(Request::Verify { golden }).await?);
@@ -126,10 +137,20 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
             }
             Event::Evaluated { pane, evaluation } => export.evaluations.push((pane, evaluation)),
             Event::Generated(run) => export.run = Some(run),
+            Event::Measured { figures } => export.measured.extend(figures),
             _ => {}
         }
     }
     Ok(is_positive)
+}
+
+/// The engine's own figures, and before them how long a fresh start takes.
+async fn measure(session: &mut Session, info: &ModelInfo, export: &mut Export) -> anyhow::Result<Vec<Event>> {
+    export.measured.push(session.since_start("load", "the model, from the engine's start"));
+    let sampling = SamplingArgs { temperature: Some(0.0), top_k: None, top_p: None, seed: 1, max_new_tokens: Some(1) };
+    session.ask(generate("It was a dark evening, and the old man", &sampling, info)).await?;
+    export.measured.push(session.since_start("first_token", "from the engine's start, loading included"));
+    session.ask(Request::Measure).await
 }
 
 fn generate(prompt: &str, args: &SamplingArgs, info: &ModelInfo) -> Request {

@@ -3,7 +3,7 @@
 
 use std::io::{Write, stderr};
 
-use crate::protocol::{Event, Export, Progress};
+use crate::protocol::{Event, Export, Figure, Progress};
 use crate::terms::{ConfirmReport, Evaluation, Generated, Pane, RunRecord, ScanReport};
 
 /// Progress and arms while they come.
@@ -45,6 +45,15 @@ pub fn report(export: &Export) {
     }
     if let Some(record) = &export.run {
         run(record);
+    }
+    export.measured.iter().for_each(figure);
+}
+
+fn figure(figure: &Figure) {
+    let Figure { name, value, unit, of, missing } = figure;
+    match value {
+        Some(value) => println!("{name:<20} {value:>12.3} {unit:<10} {of}"),
+        None => println!("{name:<20} {:>12} {unit:<10} {of}: {}", "-", missing.as_deref().unwrap_or("not measured")),
     }
 }
 

@@ -91,6 +91,11 @@ impl Decoder<'_> {
     fn chooses(&self) -> bool {
         self.chooses && self.plan.is_some()
     }
+
+    /// Dispatches that a token takes, with a plan.
+    pub fn dispatches(&self) -> Option<usize> {
+        self.plan.as_ref().map(DecodePlan::dispatches)
+    }
 }
 
 /// All panes' decoders, and what the GPU is at.

@@ -9,6 +9,7 @@ mod device;
 pub mod error;
 mod failure;
 mod load;
+mod measure;
 mod run;
 pub mod verify;
 
@@ -98,6 +99,12 @@ impl Engine {
                 let model = &self.model()?.intact;
                 let compared = verify::compare(model, &golden).await?;
                 self.control.emit(Event::Verified { compared });
+                Ok(())
+            }
+            Request::Measure => {
+                let figures = self.model()?.measure(&self.control).await?;
+                self.check_gpu()?;
+                self.control.emit(Event::Measured { figures });
                 Ok(())
             }
             Request::Stop => Ok(()),

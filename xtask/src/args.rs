@@ -27,6 +27,14 @@ impl Args {
         if at < self.0.len() && !self.0[at].starts_with("--") { Ok(Some(self.0.remove(at))) } else { Err(format!("{name} wants a value")) }
     }
 
+    /// Takes what follows a bare `--`, which is meant for another program. To be asked for first.
+    pub fn after_dashes(&mut self) -> Vec<String> {
+        let Some(at) = self.0.iter().position(|argument| argument == "--") else { return Vec::new() };
+        let rest = self.0.split_off(at + 1);
+        self.0.pop();
+        rest
+    }
+
     /// Fails on whatever nobody asked for.
     pub fn finish(self) -> Result<(), String> {
         match self.0.first() {
@@ -51,6 +59,10 @@ mod tests {
         assert_eq!(a.value("--port").unwrap().as_deref(), Some("80"));
         assert!(a.flag("--dev") && !a.flag("--dev"));
         assert!(a.finish().is_ok());
+
+        let mut a = args("--dev -- --port 80");
+        assert_eq!(a.after_dashes(), ["--port", "80"]);
+        assert!(a.flag("--dev") && a.after_dashes().is_empty() && a.finish().is_ok());
 
         assert!(args("--port").value("--port").is_err());
         assert!(args("--port --dev").value("--port").is_err());

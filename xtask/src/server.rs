@@ -8,12 +8,26 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Longest request line or header accepted, and how many headers.
 const MAX_LINE_BYTES: u64 = 8 * 1024;
 const MAX_HEADERS: usize = 100;
+/// Longest result that a page may post.
+const MAX_BODY_BYTES: u64 = 16 << 20;
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is served.
+pub struct Site {
+    /// Where a file is looked for, in this order.
+    pub folders: Vec<PathBuf>,
+    /// The path that the site lies under.
+    pub base: String,
+    /// Where what pages post to `__result` goes; without it nothing may be posted.
+    pub results: Option<Sender<String>>,
+}
 
 /// Serves `folder` under the path `base` until the process ends.
 pub fn serve(folder: &Path, port: u16, base: &str, until_stdin_closes: bool) -> Result<(), String> {
@@ -21,9 +35,7 @@ pub fn serve(folder: &Path, port: u16, base: &str, until_stdin_closes: bool) -> 
         return Err(format!("there is no folder {} to serve", folder.display()));
     }
     let base = format!("/{}/", base.trim_matches('/')).replace("//", "/");
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .map_err(|why| format!("cannot listen on port {port}: {why}\n  is another server running? --port picks another port"))?;
-    let port = listener.local_addr().map_err(|why| why.to_string())?.port();
+    let (listener, port) = listen(port)?;
     // The tests wait for this line.
     println!("serving {} on http://127.0.0.1:{port}{base}", folder.display());
     if until_stdin_closes {
@@ -32,28 +44,46 @@ pub fn serve(folder: &Path, port: u16, base: &str, until_stdin_closes: bool) -> 
             std::process::exit(0);
         });
     }
-    for stream in listener.incoming().flatten() {
-        let (folder, base) = (folder.to_owned(), base.clone());
-        // A visitor who hangs up in the middle is no error of ours.
-        std::thread::spawn(move || drop(answer(&stream, &folder, &base)));
-    }
+    accept(&listener, Site { folders: vec![folder.to_owned()], base, results: None });
     Ok(())
 }
 
-fn answer(stream: &TcpStream, folder: &Path, base: &str) -> std::io::Result<()> {
+/// Opens a port of this machine only, and tells which; 0 picks a free one.
+pub fn listen(port: u16) -> Result<(TcpListener, u16), String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .map_err(|why| format!("cannot listen on port {port}: {why}\n  is another server running? --port picks another port"))?;
+    let port = listener.local_addr().map_err(|why| why.to_string())?.port();
+    Ok((listener, port))
+}
+
+/// Answers until the process ends.
+pub fn accept(listener: &TcpListener, site: Site) {
+    let site = Arc::new(site);
+    for stream in listener.incoming().flatten() {
+        let site = site.clone();
+        // A visitor who hangs up in the middle is no error of ours.
+        std::thread::spawn(move || drop(answer(&stream, &site)));
+    }
+}
+
+fn answer(stream: &TcpStream, site: &Site) -> std::io::Result<()> {
     stream.set_read_timeout(Some(READ_TIMEOUT))?;
     stream.set_nodelay(true)?;
     let Some(request) = Request::read(BufReader::new(stream))? else {
         return Ok(());
     };
-    let reply = reply_to(&request, folder, base);
+    let reply = reply_to(&request, site);
     send(stream, reply, request.method == "HEAD")
 }
 
+#[derive(Default)]
 struct Request {
     method: String,
     target: String,
     range: Option<String>,
+    /// The version that the browser has already.
+    if_none_match: Option<String>,
+    body: String,
 }
 
 impl Request {
@@ -69,19 +99,24 @@ impl Request {
             return Ok(None);
         };
         let (method, target) = (method.to_owned(), target.to_owned());
-        let mut range = None;
+        let mut request = Self { method, target, ..Self::default() };
+        let mut body_len = 0;
         for _ in 0..MAX_HEADERS {
             let header = line()?;
             if header.is_empty() {
                 break;
             }
-            if let Some((name, value)) = header.split_once(':')
-                && name.eq_ignore_ascii_case("range")
-            {
-                range = Some(value.trim().to_owned());
+            let Some((name, value)) = header.split_once(':') else { continue };
+            let value = value.trim();
+            match name.to_ascii_lowercase().as_str() {
+                "range" => request.range = Some(value.to_owned()),
+                "if-none-match" => request.if_none_match = Some(value.to_owned()),
+                "content-length" => body_len = value.parse().unwrap_or(0).min(MAX_BODY_BYTES),
+                _ => {}
             }
         }
-        Ok(Some(Self { method, target, range }))
+        reader.take(body_len).read_to_string(&mut request.body)?;
+        Ok(Some(request))
     }
 }
 
@@ -105,7 +140,12 @@ impl Reply {
     }
 }
 
-fn reply_to(request: &Request, folder: &Path, base: &str) -> Reply {
+fn reply_to(request: &Request, Site { folders, base, results }: &Site) -> Reply {
+    if let ("POST", Some(results), Some("__result")) = (request.method.as_str(), results, request.target.strip_prefix(base.as_str())) {
+        // Whoever waited for it may be gone.
+        drop(results.send(request.body.clone()));
+        return Reply::text("200 OK");
+    }
     if request.method != "GET" && request.method != "HEAD" {
         return Reply::text("405 Method Not Allowed");
     }
@@ -113,8 +153,11 @@ fn reply_to(request: &Request, folder: &Path, base: &str) -> Reply {
     if path.len() + 1 == base.len() && base.starts_with(path) {
         return redirect(base.to_owned());
     }
-    let file_path = path.strip_prefix(base).and_then(relative_path);
-    let Some(mut file_path) = file_path.map(|relative| folder.join(relative)) else {
+    let Some(relative) = path.strip_prefix(base.as_str()).and_then(relative_path) else {
+        return Reply::text("404 Not Found");
+    };
+    let candidates = || folders.iter().map(|folder| folder.join(&relative));
+    let Some(mut file_path) = candidates().find(|path| path.exists()) else {
         return Reply::text("404 Not Found");
     };
     if file_path.is_dir() {
@@ -123,7 +166,7 @@ fn reply_to(request: &Request, folder: &Path, base: &str) -> Reply {
         }
         file_path.push("index.html");
     }
-    match file_reply(&file_path, request.range.as_deref()) {
+    match file_reply(&file_path, request) {
         Ok(reply) => reply,
         Err(_) => Reply::text("404 Not Found"),
     }
@@ -135,11 +178,18 @@ fn redirect(to: String) -> Reply {
     reply
 }
 
-fn file_reply(path: &Path, range: Option<&str>) -> std::io::Result<Reply> {
+fn file_reply(path: &Path, request: &Request) -> std::io::Result<Reply> {
     let file = File::open(path)?;
-    let size = file.metadata()?.len();
-    let mut headers = vec![("Content-Type", content_type(path).to_owned()), ("Accept-Ranges", "bytes".to_owned())];
-    let (status, start, len) = match range.and_then(|range| parse_range(range, size)) {
+    let metadata = file.metadata()?;
+    let size = metadata.len();
+    let written = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let etag = format!("\"{size:x}-{:x}\"", written.as_nanos());
+    if request.range.is_none() && request.if_none_match.as_ref() == Some(&etag) {
+        let headers = vec![("ETag", etag)];
+        return Ok(Reply { status: "304 Not Modified", headers, body: Body::Text("") });
+    }
+    let mut headers = vec![("Content-Type", content_type(path).to_owned()), ("Accept-Ranges", "bytes".to_owned()), ("ETag", etag)];
+    let (status, start, len) = match request.range.as_deref().and_then(|range| parse_range(range, size)) {
         None => ("200 OK", 0, size),
         Some(Ok((start, end))) => {
             headers.push(("Content-Range", format!("bytes {start}-{end}/{size}")));
@@ -275,6 +325,35 @@ mod tests {
         for hostile in ["../x", "a/../../x", "%2e%2e/x", "a\\..\\x", "C:/x", "%00", "%zz", "%f"] {
             assert_eq!(relative_path(hostile), None, "{hostile}");
         }
+    }
+
+    #[test]
+    fn a_result_is_taken_only_where_somebody_waits_for_it() {
+        let request =
+            |method: &str, target: &str| Request { method: method.into(), target: target.into(), body: "{}".into(), ..Request::default() };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let mut site = Site { folders: Vec::new(), base: "/x/".into(), results: Some(sender) };
+        assert_eq!(reply_to(&request("POST", "/x/__result"), &site).status, "200 OK");
+        assert_eq!(receiver.try_recv().as_deref(), Ok("{}"));
+        assert!(reply_to(&request("POST", "/x/index.html"), &site).status.starts_with("405"));
+        site.results = None;
+        assert!(reply_to(&request("POST", "/x/__result"), &site).status.starts_with("405"));
+    }
+
+    #[test]
+    fn a_file_is_looked_for_in_every_folder_and_not_sent_twice() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let site = Site { folders: vec![here.join("src"), here.to_owned()], base: "/".into(), results: None };
+        let get = |target: &str, etag: Option<String>| {
+            let request = Request { method: "GET".into(), target: target.into(), if_none_match: etag, ..Request::default() };
+            reply_to(&request, &site)
+        };
+        let reply = get("/Cargo.toml", None);
+        assert_eq!(reply.status, "200 OK");
+        let etag = reply.headers.iter().find(|(name, _)| *name == "ETag").map(|(_, etag)| etag.clone());
+        assert_eq!(get("/Cargo.toml", etag).status, "304 Not Modified");
+        assert_eq!(get("/Cargo.toml", Some("\"0-0\"".into())).status, "200 OK");
+        assert!(get("/nothing", None).status.starts_with("404"));
     }
 
     #[test]

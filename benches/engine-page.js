@@ -1,0 +1,152 @@
+// See engine.html.
+
+import { list, machine, report } from './report.js';
+
+const PROMPT = 'It was a dark evening, and the old man';
+const NAMES = ['config.json', 'generation_config.json', 'tokenizer.json', 'reference.json'];
+
+const query = new URLSearchParams(location.search);
+const nTokens = Number(query.get('tokens') ?? 64);
+const greedy = (n) => ({ temperature: 0, top_k: 0, top_p: 1, seed: 1, max_new_tokens: n });
+const find = (events, wanted) => events.find(({ type }) => type === wanted);
+
+/** A worker, and a function that asks it and resolves with the events of the answer. */
+async function engine() {
+  const worker = new Worker('./engine_loader.js', { type: 'module' });
+  const waiting = new Map();
+  let nextId = 1;
+  /** A worker that crashed answers nobody any more. */
+  const crash = (why) => waiting.forEach(({ reject }) => reject(new Error(why)));
+  const answer = (id, take) => new Promise((resolve, reject) => waiting.set(id, { take, resolve, reject }));
+  worker.onerror = ({ message }) => crash(message);
+  worker.onmessage = ({ data: { id, event } }) => {
+    const waiter = waiting.get(id ?? undefined);
+    if (waiter && event.type !== 'failed') return waiter.take(event, waiter.resolve);
+    const error = `${event.what}: ${event.why}`;
+    return waiter && id != null ? waiter.reject(new Error(error)) : crash(error);
+  };
+  await answer(undefined, (event, resolve) => resolve(event));
+  waiting.delete(undefined);
+  const ask = (request) => {
+    const events = [];
+    const answered = answer(nextId, (event, resolve) => {
+      events.push({ ...event, atMs: performance.now() });
+      if (event.type === 'done' || event.type === 'stopped') resolve(events);
+    });
+    worker.postMessage({ id: nextId, request });
+    nextId += 1;
+    return answered;
+  };
+  return { ask, end: () => worker.terminate() };
+}
+
+const at = (folder, name) => ({ name, url: new URL(`${folder}/${name}`, location.href).href });
+
+/** The files of a model's folder: with one of weights, or with those that its index names. */
+async function files(folder) {
+  const index = await fetch(`${folder}/model.safetensors.index.json`);
+  const shards = index.ok ? ['model.safetensors.index.json', ...new Set(Object.values((await index.json()).weight_map))] : ['model.safetensors'];
+  return [...NAMES, ...shards].map((name) => at(folder, name));
+}
+
+/** A fresh worker with a model, and how long it took to load it and to write the first token. */
+async function start(folder, backend) {
+  const urls = await files(folder);
+  const began = performance.now();
+  const { ask, end } = await engine();
+  try {
+    const ready = performance.now();
+    const info = find(await ask({ type: 'load', id: folder.split('/').pop(), files: urls, backend }), 'loaded');
+    const loadMs = performance.now() - ready;
+    const events = await ask({ type: 'generate', prompt: PROMPT, sampling: greedy(4) });
+    return { ask, end, info, loadMs, readyMs: ready - began, firstTokenMs: find(events, 'token').atMs - began };
+  } catch (error) {
+    end();
+    throw error;
+  }
+}
+
+/** All figures of one model on one backend; `tell` is called as they come. */
+async function measure(folder, backend, tell) {
+  const measured = [];
+  const result = { backend, model: folder, measured };
+  const add = (name, unit, of, value) => measured.push({ name, value, unit, of });
+  /** One figure, or the reason why there is none. */
+  const step = async (name, unit, of, work) => {
+    try {
+      add(name, unit, of, await work());
+    } catch (error) {
+      measured.push({ name, unit, of, missing: String(error) });
+    }
+    await tell(result);
+  };
+  const timed = (request) => async () => {
+    const began = performance.now();
+    await ask(request);
+    return performance.now() - began;
+  };
+  const cold = await start(folder, backend);
+  cold.end();
+  const { ask, end, info, loadMs, readyMs, firstTokenMs } = await start(folder, backend);
+  result.info = info;
+  add('first_token_cold', 'ms', "from a new visitor's worker on", cold.firstTokenMs);
+  add('load_cold', 'ms', 'the model, of those', cold.loadMs);
+  add('first_token', 'ms', 'from the worker on, everything seen before', firstTokenMs);
+  add('worker', 'ms', 'until it listens, of those', readyMs);
+  add('load', 'ms', 'the model, of those', loadMs);
+  const bytes = Number((await fetch(`${folder}/model.safetensors`, { method: 'HEAD' })).headers.get('content-length'));
+  if (bytes > 0) add('load_rate', 'MB/s', `${(bytes / 1e6).toFixed(0)} MB of weights`, bytes / loadMs / 1e3);
+  await step('first_scan', 'ms', 'of a short prompt, iterated', timed({ type: 'scan', prompt: PROMPT }));
+  await step('scan', 'ms', 'the same again', timed({ type: 'scan', prompt: PROMPT }));
+  await step('evaluate', 'ms', 'held-out text', timed({ type: 'evaluate' }));
+  const generate = { type: 'generate', prompt: PROMPT, sampling: greedy(nTokens) };
+  await step('generate', 'tokens/s', `${nTokens} new tokens, events sent`, async () => find(await ask(generate), 'generated').intact.tokens_per_sec);
+  const edit = { unit: 'scalar', layer: 0, row: 0, col: 0, scale: 0 };
+  await step('apply', 'ms', "one scalar, the engine's own time", async () => find(await ask({ type: 'apply', ablation: { weight_edits: [edit] } }), 'applied').took_ms);
+  const rateOfBoth = async () => {
+    const { intact, ablated } = find(await ask(generate), 'generated');
+    // Of each pane the tokens and the half of the time that it is charged with.
+    const seconds = [intact, ablated].reduce((sum, pane) => sum + (pane.token_ids.length - 1) / pane.tokens_per_sec, 0);
+    return (intact.token_ids.length + ablated.token_ids.length - 2) / seconds;
+  };
+  await step('generate_both', 'tokens/s', `${nTokens} new tokens in each pane, both counted`, rateOfBoth);
+  try {
+    measured.push(...find(await ask({ type: 'measure' }), 'measured').figures);
+  } catch (error) {
+    result.error = String(error);
+  }
+  end();
+  return result;
+}
+
+/** The largest distance of a fixture's tensors from their golden values. */
+async function verify(fixture, backend) {
+  const { ask, end } = await engine();
+  try {
+    await ask({ type: 'load', id: fixture, files: await files(fixture), backend });
+    const { compared } = find(await ask({ type: 'verify', golden: at(fixture, 'golden.safetensors') }), 'verified');
+    return Math.max(...compared.map(({ relative }) => relative ?? Infinity));
+  } catch (error) {
+    return String(error);
+  } finally {
+    end();
+  }
+}
+
+const result = { machine: await machine(), results: [], golden: {} };
+for (const backend of list(query.get('backends') ?? 'gpu,cpu')) {
+  for (const fixture of list(query.get('fixtures') ?? '')) {
+    result.golden[`${fixture}, ${backend}`] = await verify(fixture, backend);
+  }
+  for (const model of list(query.get('models') ?? 'models/linchpin-13m')) {
+    const before = result.results;
+    const tell = (partial) => report('engine', { ...result, results: [...before, partial] });
+    try {
+      result.results = [...before, await measure(model, backend, tell)];
+    } catch (error) {
+      result.results = [...before, { backend, model, measured: [], error: String(error) }];
+    }
+    await report('engine', result);
+  }
+}
+await report('engine', result, { done: true });

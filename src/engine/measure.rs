@@ -1,0 +1,220 @@
+//! How fast the loaded model is here: the figures of [`Request::Measure`](crate::protocol::Request::Measure).
+//!
+//! Tokens are synthetic, since speed does not depend on them. A round ends when its result has been read back, as a
+//! visitor would have to wait for it too; a figure that cannot be had is listed with the reason.
+
+use burn::tensor::{Tensor, TensorData, Transaction};
+use web_time::Instant;
+
+use super::Loaded;
+use super::control::Control;
+use super::decoder::Decoding;
+use super::error::EngineError;
+use super::verify::mean_loss;
+use crate::analysis::spikes::LayerPeaks;
+use crate::model::layers::Linear;
+use crate::model::mlp::Hidden;
+use crate::model::probe::Probe;
+use crate::model::{KvCache, Model, Positions};
+use crate::protocol::Figure;
+use crate::terms::{Ablation, Sampling, Site, WeightCoord};
+
+/// Timed rounds of each figure, after one that is not counted.
+const ROUNDS: usize = 3;
+/// Tokens of a pass.
+const PASS: usize = 512;
+/// The edit that is applied.
+const EDIT: WeightCoord = WeightCoord { layer: 0, row: 0, col: 0 };
+
+/// How much is asked of a device.
+struct Effort {
+    /// Contexts to decode after, where the model's own reaches so far; the first is shortened to fit.
+    contexts: &'static [usize],
+    n_new: usize,
+    /// Products queued before one is read: enough to hide the read.
+    n_products: usize,
+}
+
+const WITH_PLAN: Effort = Effort { contexts: &[128, 1024], n_new: 128, n_products: 64 };
+const WITHOUT_PLAN: Effort = Effort { contexts: &[128], n_new: 16, n_products: 4 };
+
+/// The figures so far.
+struct Measuring<'a> {
+    control: &'a Control,
+    figures: Vec<Figure>,
+    n_figures: usize,
+}
+
+impl Loaded {
+    /// # Errors
+    ///
+    /// A stop; whatever else fails costs its figure only.
+    pub(super) async fn measure(&self, control: &Control) -> Result<Vec<Figure>, EngineError> {
+        let effort = if self.decode.is_some() { WITH_PLAN } else { WITHOUT_PLAN };
+        let n_figures = 7 + 2 * effort.contexts.len();
+        let mut measuring = Measuring { control, figures: Vec::new(), n_figures };
+        self.measure_passes(&mut measuring).await?;
+        for context in effort.contexts {
+            self.measure_decoding(&mut measuring, *context, &effort).await?;
+        }
+        let model = &self.intact;
+        measuring.figure("apply_edit", "ms", "one scalar", async || timed(apply_edit(model)).await).await?;
+        let mlp = &model.layers[0].mlp;
+        let (Hidden::Gated { gate_proj: first, .. } | Hidden::Plain { c_fc: first }) = &mlp.hidden;
+        for (name, linear) in [("gate_proj", first), ("down_proj", &mlp.down_proj)] {
+            let [output, input] = linear.shape();
+            let of = format!("{} products of {PASS} x {input} x {output}", effort.n_products);
+            measuring.figure(name, "TFLOP/s", &of, async || products(model, linear, effort.n_products).await).await?;
+        }
+        Ok(measuring.figures)
+    }
+
+    /// What takes a whole pass over many tokens.
+    async fn measure_passes(&self, measuring: &mut Measuring<'_>) -> Result<(), EngineError> {
+        let model = &self.intact;
+        let ids = synthetic(model, PASS);
+        let of = format!("{} tokens", ids.len());
+        measuring.figure("prefill", "ms", &of, async || timed(prefill(model, &ids)).await).await?;
+        measuring.figure("prefill_with_peaks", "ms", &of, async || timed(LayerPeaks::of(model, &ids)).await).await?;
+        measuring.figure("forward_backward", "ms", &of, async || timed(forward_backward(model, &ids)).await).await
+    }
+
+    /// New tokens of one pane, and of two side by side.
+    async fn measure_decoding(&self, measuring: &mut Measuring<'_>, context: usize, effort: &Effort) -> Result<(), EngineError> {
+        let limit = self.info.max_position_embeddings;
+        let n_new = effort.n_new.min(limit / 2).max(2);
+        let is_first = effort.contexts.first() == Some(&context);
+        let prompt = synthetic(&self.intact, if is_first { context.min(limit - n_new) } else { context });
+        if prompt.len() + n_new > limit {
+            return Ok(());
+        }
+        let of = format!("{n_new} tokens after {}", prompt.len());
+        let control = measuring.control;
+        let one = async || self.decode(&[&self.intact], &prompt, n_new, control).await;
+        measuring.figure(&format!("decode_at_{context}"), "tokens/s", &of, one).await?;
+        let both = async || {
+            let edited = self.intact.with_ablation(&Ablation::zeroing([EDIT]))?;
+            self.decode(&[&self.intact, &edited], &prompt, n_new, control).await
+        };
+        measuring.figure(&format!("decode_both_at_{context}"), "tokens/s", &of, both).await?;
+        if let (true, Some(n)) = (is_first, self.decoder(&self.intact, &[], &prompt, n_new, GREEDY).dispatches()) {
+            measuring.add("dispatches", "dispatches", "a token", Ok(n as f64));
+        }
+        Ok(())
+    }
+
+    /// New tokens a second, of all panes together, as a run gets them. The first token of each comes from the prompt's
+    /// own pass, which is not counted.
+    async fn decode(&self, panes: &[&Model], prompt: &[u32], n_new: usize, control: &Control) -> Result<f64, EngineError> {
+        let decoders = panes.iter().map(|model| self.decoder(model, &[], prompt, n_new, GREEDY)).collect::<Vec<_>>();
+        let mut decoding = Decoding::start(decoders, prompt, n_new).await?;
+        let is_live = vec![true; panes.len()];
+        let started = Instant::now();
+        for _ in 0..n_new {
+            decoding.supply(&is_live).await?;
+            for decoder in &mut decoding.decoders {
+                decoder.next();
+            }
+            control.checkpoint().await?;
+        }
+        Ok((panes.len() * (n_new - 1)) as f64 / started.elapsed().as_secs_f64().max(1e-9))
+    }
+}
+
+impl Measuring<'_> {
+    /// Takes the median of some rounds.
+    async fn figure(
+        &mut self,
+        name: &str,
+        unit: &str,
+        of: &str,
+        mut round: impl AsyncFnMut() -> Result<f64, EngineError>,
+    ) -> Result<(), EngineError> {
+        let mut values = Vec::new();
+        let mut outcome = Ok(());
+        for n in 0..=ROUNDS {
+            self.control.progress(&format!("measuring {name}"), self.figures.len() as f64, self.n_figures as f64, "steps");
+            self.control.checkpoint().await?;
+            match round().await {
+                // The first is the warm-up: kernels are compiled, buffers made.
+                Ok(value) if n > 0 => values.push(value),
+                Ok(_) => {}
+                Err(EngineError::Stopped) => return Err(EngineError::Stopped),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        values.sort_by(f64::total_cmp);
+        self.add(name, unit, of, outcome.map(|()| values[values.len() / 2]));
+        Ok(())
+    }
+
+    fn add(&mut self, name: &str, unit: &str, of: &str, outcome: Result<f64, EngineError>) {
+        let (value, missing) = match outcome {
+            // JSON has no infinity.
+            Ok(value) if value.is_finite() => (Some(value), None),
+            Ok(value) => (None, Some(format!("came out as {value}"))),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        self.figures.push(Figure { name: name.into(), value, unit: unit.into(), of: of.into(), missing });
+    }
+}
+
+const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 1, max_new_tokens: usize::MAX };
+
+/// Token ids that every vocabulary has, as many as the context allows.
+fn synthetic(model: &Model, n: usize) -> Vec<u32> {
+    let n = n.min(model.config.max_position_embeddings);
+    (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect()
+}
+
+/// Milliseconds that it takes.
+async fn timed<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<f64, EngineError> {
+    let started = Instant::now();
+    work.await?;
+    Ok(started.elapsed().as_secs_f64() * 1e3)
+}
+
+async fn prefill(model: &Model, ids: &[u32]) -> Result<(), EngineError> {
+    let mut cache = KvCache::default();
+    model.forward(ids, Some(&mut cache), Positions::Last, &mut Probe::empty()).into_data_async().await?;
+    Ok(())
+}
+
+async fn forward_backward(model: &Model, ids: &[u32]) -> Result<(), EngineError> {
+    let mut probe = Probe::empty().with_leaves(Site::DownProjInput);
+    let mut grads = mean_loss(model, ids, &mut probe).backward();
+    let mut transaction = Transaction::default();
+    for (_, leaf) in probe.leaves {
+        if let Some(grad) = leaf.grad_remove(&mut grads) {
+            transaction = transaction.register((grad.clone() * grad).mean_dim(0));
+        }
+    }
+    transaction.execute_async().await?;
+    Ok(())
+}
+
+async fn apply_edit(model: &Model) -> Result<(), EngineError> {
+    let edited = model.with_ablation(&Ablation::zeroing([EDIT]))?;
+    edited.down_proj_scalar(EDIT.layer, EDIT.row, EDIT.col).into_data_async().await?;
+    Ok(())
+}
+
+/// TFLOP/s of one matrix product, repeated.
+async fn products(model: &Model, linear: &Linear, n: usize) -> Result<f64, EngineError> {
+    let [output, input] = linear.shape();
+    let x = (0..PASS * input).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5).collect::<Vec<_>>();
+    let x = Tensor::<2>::from_data(TensorData::new(x, [PASS, input]), &model.device);
+    // Has the upload behind it before the clock starts.
+    x.clone().slice([0..1, 0..1]).into_data_async().await?;
+    let started = Instant::now();
+    let mut y = linear.forward(x.clone());
+    for _ in 1..n {
+        y = linear.forward(x.clone());
+    }
+    y.slice([0..1, 0..1]).into_data_async().await?;
+    let flops = 2.0 * (n * PASS * input * output) as f64;
+    Ok(flops / started.elapsed().as_secs_f64().max(1e-9) / 1e12)
+}

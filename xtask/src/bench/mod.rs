@@ -1,0 +1,207 @@
+//! `bench`: the engine's speed in a browser and natively, beside the floor, as a section of docs/benchmarks.md.
+//!
+//! It runs where there is neither Cargo nor a network: with a built page, a built command and a browser it needs this
+//! program and `benches/` only. Models are written here; see [`shapes`].
+
+mod browser;
+mod models;
+mod report;
+mod shapes;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::args::Args;
+use crate::{env, process, server, setup, web};
+use browser::Browser;
+use report::{Place, Run};
+use shapes::Shape;
+
+/// What is measured unless told otherwise.
+const SHAPES: &str = "linchpin-13m,smollm2-135m,llama-3.2-1b";
+
+/// See `HELP`.
+pub struct Options {
+    shapes: Vec<&'static Shape>,
+    dist: Option<PathBuf>,
+    dev: bool,
+    native: Option<PathBuf>,
+    browser: Option<PathBuf>,
+    browser_flags: Vec<String>,
+    skip_native: bool,
+    skip_browser: bool,
+    out: Option<PathBuf>,
+    markdown: Option<PathBuf>,
+    timeout: Duration,
+}
+
+impl Options {
+    pub fn read(mut args: Args) -> Result<Self, String> {
+        let browser_flags = args.after_dashes();
+        let timeout = args.value("--timeout")?.unwrap_or_else(|| "900".to_owned());
+        let timeout = timeout.parse().map_err(|_| format!("--timeout wants a number of seconds, not `{timeout}`"))?;
+        let options = Self {
+            browser_flags,
+            timeout: Duration::from_secs(timeout),
+            shapes: shapes::named(args.value("--shapes")?.as_deref().unwrap_or(SHAPES))?,
+            dist: args.value("--no-build")?.map(Into::into),
+            native: args.value("--native")?.map(Into::into),
+            browser: args.value("--browser")?.map(Into::into),
+            out: args.value("--out")?.map(Into::into),
+            markdown: args.value("--markdown")?.map(Into::into),
+            dev: args.flag("--dev"),
+            skip_native: args.flag("--skip-native"),
+            skip_browser: args.flag("--skip-browser"),
+        };
+        args.finish()?;
+        Ok(options)
+    }
+
+    /// The command without the paths, which are those of one machine.
+    fn shown(&self) -> String {
+        let names = self.shapes.iter().map(|shape| shape.name).collect::<Vec<_>>().join(",");
+        let mut words = vec![format!("cargo xtask bench --shapes {names}")];
+        words.extend(self.dev.then(|| "--dev".to_owned()));
+        words.extend(self.skip_native.then(|| "--skip-native".to_owned()));
+        words.extend(self.skip_browser.then(|| "--skip-browser".to_owned()));
+        if !self.browser_flags.is_empty() {
+            words.push(format!("-- {}", self.browser_flags.join(" ")));
+        }
+        words.join(" ")
+    }
+}
+
+/// `cargo xtask bench`.
+pub fn run(options: &Options) -> Result<(), String> {
+    let folder = env::target_dir().join("bench");
+    let models = folder.join("models");
+    std::fs::create_dir_all(&models).map_err(|why| format!("cannot make {}: {why}", models.display()))?;
+    let native = if options.skip_native { None } else { Some(native_command(options)?) };
+    let dist = if options.skip_browser { None } else { Some(built_page(options)?) };
+    let browser = dist.map(|dist| open_browser(options, &folder, dist)).transpose()?;
+
+    let mut runs = Vec::new();
+    for shape in &options.shapes {
+        let model = match &shape.random {
+            Some(sizes) => models::write(&models, shape, sizes)?,
+            None => bundled(options, shape)?,
+        };
+        if let Some(browser) = &browser {
+            measure_in_browser(browser, shape, &mut runs)?;
+        }
+        if let Some(native) = &native {
+            runs.push(measure_natively(native, shape, Place::NativeGpu, &model));
+            if shape.on_cpu {
+                runs.push(measure_natively(native, shape, Place::NativeCpu, &model));
+            }
+        }
+        // After each, so that a run that is cut short has told what it knew.
+        keep(options, &runs)?;
+    }
+    let section = report::section(&options.shown(), &runs);
+    println!("\n{section}");
+    let path = options.markdown.clone().unwrap_or_else(|| env::root().join("docs/benchmarks.md"));
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    let gap = if before.is_empty() { "" } else { "\n" };
+    std::fs::write(&path, format!("{before}{gap}{section}")).map_err(|why| format!("cannot write {}: {why}", path.display()))
+}
+
+fn keep(options: &Options, runs: &[Run]) -> Result<(), String> {
+    let Some(out) = &options.out else { return Ok(()) };
+    let all = json!({ "command": options.shown(), "runs": runs.iter().map(Run::json).collect::<Vec<_>>() });
+    std::fs::write(out, format!("{all:#}\n")).map_err(|why| format!("cannot write {}: {why}", out.display()))
+}
+
+fn built_page(options: &Options) -> Result<PathBuf, String> {
+    let dist = match &options.dist {
+        Some(dist) => dist.clone(),
+        None => web::build(&web::BuildOptions { public_url: None, dev: options.dev })?,
+    };
+    if dist.join("engine_loader.js").is_file() { Ok(dist) } else { Err(format!("{} is no built page", dist.display())) }
+}
+
+fn native_command(options: &Options) -> Result<PathBuf, String> {
+    if let Some(native) = &options.native {
+        // A bare name would be looked for in the search path.
+        return native.canonicalize().map_err(|why| format!("--native {}: {why}", native.display()));
+    }
+    let mut cargo = env::command("cargo");
+    cargo.args(["build", "--locked", "--release", "--bin", "linchpin"]);
+    process::run(&mut cargo)?;
+    Ok(env::target_dir().join("release").join(format!("linchpin{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// A bundled model lies beside the page, or in the repository.
+fn bundled(options: &Options, shape: &Shape) -> Result<PathBuf, String> {
+    let beside = options.dist.iter().cloned().chain([env::root().join("public"), env::root().join("dist")]);
+    let found = beside.map(|folder| folder.join("models").join(shape.name)).find(|folder| folder.join("config.json").is_file());
+    found.ok_or_else(|| format!("the bundled model {} is neither beside the page nor in the repository", shape.name))
+}
+
+/// Starts the server that pages come from and post their figures to.
+fn open_browser(options: &Options, folder: &Path, dist: PathBuf) -> Result<Browser, String> {
+    let benches = env::root().join("benches");
+    if !benches.join("engine.html").is_file() {
+        return Err(format!("{} is not there: start this in the repository, or beside its folder benches", benches.display()));
+    }
+    let program = match &options.browser {
+        Some(program) => program.clone(),
+        None => setup::chromium()?,
+    };
+    let (listener, port) = server::listen(0)?;
+    let (sender, results) = std::sync::mpsc::channel();
+    let site = server::Site { folders: vec![dist, benches, folder.to_owned()], base: "/".into(), results: Some(sender) };
+    std::thread::spawn(move || server::accept(&listener, site));
+    let flags = options.browser_flags.clone();
+    Ok(Browser { program, flags, folder: folder.to_owned(), port, results, timeout: options.timeout })
+}
+
+fn measure_in_browser(browser: &Browser, shape: &Shape, runs: &mut Vec<Run>) -> Result<(), String> {
+    let floor = format!("floor.html?shapes={}", shape.name);
+    let (figures, problem) = browser.figures(&floor)?;
+    runs.push(Run { shape: shape.name, place: Place::Floor, figures, problem });
+    for (place, backend, wanted) in [(Place::BrowserGpu, "gpu", true), (Place::BrowserCpu, "cpu", shape.on_cpu)] {
+        if wanted {
+            let page = format!("engine.html?backends={backend}&models=models/{}", shape.id());
+            let (figures, problem) = browser.figures(&page)?;
+            runs.push(Run { shape: shape.name, place, figures, problem });
+        }
+    }
+    Ok(())
+}
+
+fn measure_natively(native: &Path, shape: &'static Shape, place: Place, model: &Path) -> Run {
+    let device = if place == Place::NativeCpu { "cpu" } else { "gpu" };
+    let mut command = Command::new(native);
+    command.args(["measure", "--json", "--device", device, "--model"]).arg(model);
+    println!("[bench] linchpin measure --device {device}, {}", shape.id());
+    let outcome = process::output(&mut command)
+        .and_then(|printed| serde_json::from_str::<Value>(&printed).map_err(|why| format!("what it printed is no JSON: {why}")));
+    let (figures, problem) = match outcome {
+        Ok(figures) => (figures, None),
+        Err(why) => (Value::Null, Some(why)),
+    };
+    Run { shape: shape.name, place, figures, problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(line: &str) -> Result<Options, String> {
+        Options::read(Args::new(line.split_whitespace().map(str::to_owned)))
+    }
+
+    #[test]
+    fn the_command_is_shown_without_paths() {
+        let read =
+            options("--shapes tiny,linchpin-13m --no-build d --native /a/b --skip-browser --timeout 5 -- --use-angle=vulkan").unwrap();
+        assert_eq!(read.shown(), "cargo xtask bench --shapes tiny,linchpin-13m --skip-browser -- --use-angle=vulkan");
+        assert_eq!((read.timeout.as_secs(), read.dist), (5, Some("d".into())));
+        assert_eq!(options("").unwrap().shapes.len(), 3);
+        assert!(options("--shapes huge").is_err() && options("--timeout soon").is_err() && options("--what").is_err());
+    }
+}
