@@ -201,9 +201,8 @@ fn a_token_takes_five_dispatches_a_layer_and_four_more() {
 #[test]
 fn an_engine_on_the_gpu_writes_what_one_on_the_cpu_writes() {
     on_gpu(|_vulkan| {
-        // Greedy and a small top-k are drawn on the GPU, the whole vocabulary here.
-        for (temperature, top_k) in [(0.0, 0), (0.8, 40), (1.5, 256), (0.8, 0)] {
-            let sampling = Sampling { temperature, top_k, top_p: 0.95, seed: 7, max_new_tokens: 40 };
+        for (temperature, top_k, top_p) in [(0.0, 0, 1.0), (0.8, 40, 0.95), (1.5, 256, 1.0), (0.8, 0, 1.0), (1.2, 0, 0.7)] {
+            let sampling = Sampling { temperature, top_k, top_p, seed: 7, max_new_tokens: 40 };
             let [cpu, gpu] = [BackendChoice::Cpu, BackendChoice::Gpu].map(|backend| {
                 let mut session = Session::with_model_on(&fixture("llama"), backend);
                 let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };
