@@ -8,7 +8,8 @@
 //! An ablated model is a plan of its own: it shares every matrix that it did not edit with the intact one, and the
 //! pipelines, and both are encoded into the same submission.
 //!
-//! Interventions on activations are Path A's. A plan that starts after the tokens they act on is exact all the same.
+//! Interventions on activations of new tokens are dispatches of their own, in the layers that have any; those on the
+//! prompt's tokens are Path A's.
 
 mod batch;
 mod buffers;
@@ -16,6 +17,7 @@ mod cache;
 mod choose;
 pub mod error;
 mod gpu;
+mod intervene;
 mod kernels;
 mod read;
 mod shape;
@@ -28,7 +30,7 @@ use crate::model::layers::Layout;
 use crate::model::mlp::Hidden;
 use crate::model::rotary::RotaryEmbedding;
 use crate::model::{KvCache, Model};
-use crate::terms::Sampling;
+use crate::terms::{Intervention, Sampling, Site};
 pub use batch::{Batch, Drawn, Logits, MAX_BATCH, submit};
 use buffers::{Bound, Weights};
 use cache::Cache;
@@ -36,6 +38,7 @@ use choose::Chooser;
 use error::DecodeError;
 pub use gpu::DecodeGpu;
 use gpu::Step;
+use intervene::Interventions;
 use kernels::{Input, Output, Product, SPLITS};
 use read::{Reading, to_bytes};
 use shape::{Shape, unsupported};
@@ -47,6 +50,7 @@ pub struct DecodePlan {
     products: Products,
     weights: Weights,
     rotary: Option<RotaryEmbedding>,
+    interventions: Interventions,
     scratch: Scratch,
     chooser: Chooser,
     cache: Cache,
@@ -74,15 +78,24 @@ struct Scratch {
     qkv: wgpu::Buffer,
     parts: wgpu::Buffer,
     u: wgpu::Buffer,
+    /// What `down_proj` adds to `x`, where an intervention comes between.
+    y: wgpu::Buffer,
 }
 
 impl DecodePlan {
     /// A greedy plan for sequences of up to `positions` tokens. The model's tensors stay where they are, and stay alive.
+    /// Interventions act on the tokens that the plan is fed.
     ///
     /// # Errors
     ///
     /// [`DecodeError`] if the model is not on a GPU or of a shape that the kernels do not cover.
-    pub fn new(gpu: &DecodeGpu, model: &Model, stopword_ids: &[u32], positions: usize) -> Result<Self, DecodeError> {
+    pub fn new(
+        gpu: &DecodeGpu,
+        model: &Model,
+        interventions: &[Intervention],
+        stopword_ids: &[u32],
+        positions: usize,
+    ) -> Result<Self, DecodeError> {
         let shape = Shape::of(model)?;
         let products = Products::of(model)?;
         let weights = Weights::bind(gpu, model)?;
@@ -94,6 +107,7 @@ impl DecodePlan {
         let cache = Cache::new(gpu, &shape, model.layers.len(), model.rotary_emb.as_ref(), 1)?;
         let mut plan = Self {
             gpu: gpu.clone(),
+            interventions: Interventions::new(gpu, interventions),
             scratch: Scratch::new(gpu, &shape, &products),
             chooser: Chooser::new(gpu, shape.vocab_size, stopword_ids),
             products,
@@ -187,15 +201,26 @@ impl DecodePlan {
 
     fn layer(&self, index: usize) -> Vec<Step> {
         let Self { products, weights, scratch, .. } = self;
-        let Scratch { state, x, qkv, parts, u } = scratch;
+        let Scratch { state, x, qkv, parts, u, y } = scratch;
         let layer = &weights.layers[index];
+        let hidden_size = self.shape.hidden_size;
+        let intervene = |site, x, width| self.interventions.step(index, site, state, x, width);
         let mut steps = Vec::new();
+        steps.extend(intervene(Site::ResidPre, x, hidden_size));
         steps.push(self.product(&products.qkv, index, &[x], &layer.qkv, qkv));
         steps.push(self.attention(index));
         steps.push(self.product(&products.output, index, &[parts, state], std::slice::from_ref(&layer.output), x));
         steps.push(self.product(&products.hidden, index, &[x], &layer.hidden, u));
+        steps.extend(intervene(Site::DownProjInput, u, products.down.in_width));
         let down = std::slice::from_ref(&layer.down);
-        steps.push(self.product(&products.down, index, &[u], down, x));
+        if let Some(step) = intervene(Site::DownProjOutput, y, hidden_size) {
+            // The sum would not give back exactly what was added to it.
+            let store = Product { output: Output::Store, ..products.down.clone() };
+            steps.extend([self.product(&store, index, &[u], down, y), step, intervene::add(&self.gpu, y, x, hidden_size)]);
+        } else {
+            steps.push(self.product(&products.down, index, &[u], down, x));
+        }
+        steps.extend(intervene(Site::ResidPost, x, hidden_size));
         steps
     }
 
@@ -267,6 +292,7 @@ impl Scratch {
             qkv: storage("qkv", products.qkv.rows.iter().sum()),
             parts: storage("parts", shape.num_heads * SPLITS * 4 * (shape.head4() + 1)),
             u: storage("u", products.down.in_width),
+            y: storage("y", shape.hidden_size),
         }
     }
 }

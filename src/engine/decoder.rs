@@ -46,10 +46,10 @@ impl Loaded {
         sampling: Sampling,
     ) -> Decoder<'a> {
         let stopword_ids = self.held_out.stopword_ids.as_slice();
-        // The prompt runs on Path A, and interventions with it; those on later tokens need Path A throughout.
-        let is_over = interventions.iter().all(|intervention| intervention.token < prompt.len());
-        let made = |gpu| DecodePlan::new(gpu, model, stopword_ids, prompt.len() + n_new).ok();
-        let mut plan = self.decode.as_ref().filter(|_| is_over).and_then(made);
+        // The prompt runs on Path A, and interventions on its tokens with it.
+        let later = interventions.iter().filter(|intervention| intervention.token >= prompt.len()).copied().collect::<Vec<_>>();
+        let made = |gpu| DecodePlan::new(gpu, model, &later, stopword_ids, prompt.len() + n_new).ok();
+        let mut plan = self.decode.as_ref().and_then(made);
         if let Some(plan) = &mut plan {
             plan.sample(sampling);
         }
@@ -173,7 +173,7 @@ const TOLERANCE: f32 = 1e-3;
 pub(super) async fn agrees(gpu: &DecodeGpu, model: &Model) -> Result<bool, EngineError> {
     let n = model.config.max_position_embeddings.min(6);
     let ids = (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect::<Vec<_>>();
-    let (Some((last, prompt)), Ok(mut plan)) = (ids.split_last(), DecodePlan::new(gpu, model, &[], n)) else { return Ok(false) };
+    let (Some((last, prompt)), Ok(mut plan)) = (ids.split_last(), DecodePlan::new(gpu, model, &[], &[], n)) else { return Ok(false) };
     if prompt.is_empty() {
         return Ok(false);
     }
