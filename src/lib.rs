@@ -38,6 +38,8 @@ pub mod model;
 #[cfg(feature = "engine")]
 pub mod platform;
 #[cfg(feature = "engine")]
+pub mod tensors;
+#[cfg(feature = "engine")]
 pub mod tokenizer;
 #[cfg(feature = "engine")]
 pub mod weights;

@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 
 use linchpin::engine::Engine;
 use linchpin::engine::control::Control;
 use linchpin::model::Model;
 use linchpin::model::config::ModelConfig;
-use linchpin::platform::Files;
+use linchpin::platform::{Files, Gpu, open_gpu};
 use linchpin::protocol::{BackendChoice, Event, Failure, ModelFile, Request};
 use linchpin::weights::load::load_weights;
 
@@ -28,6 +29,22 @@ pub fn fixture(name: &str) -> PathBuf {
 
 pub fn bundled(id: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("public/models").join(id)
+}
+
+/// The tests on the GPU take turns: they share the one device.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Runs a test on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`), which must not report an error.
+pub fn on_vulkan(test: impl FnOnce(&burn::tensor::Device)) {
+    on_gpu(|gpu| test(&gpu.device));
+}
+
+/// The same, with all there is of the device.
+pub fn on_gpu(test: impl FnOnce(&Gpu)) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let gpu = pollster::block_on(open_gpu()).expect("these tests need a Vulkan device: install mesa-vulkan-drivers and libvulkan1");
+    test(&gpu);
+    assert_eq!(gpu.health.error(), None);
 }
 
 /// The files of a folder under their names.

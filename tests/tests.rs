@@ -12,3 +12,4 @@ mod runs;
 mod safetensors;
 mod spikes;
 mod support;
+mod tensors;

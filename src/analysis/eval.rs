@@ -1,12 +1,12 @@
 //! Loss on held-out text.
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData, Transaction};
 
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::model::probe::Probe;
 use crate::model::{Model, Positions};
+use crate::tensors;
 use crate::terms::{Ablation, Evaluation};
 use crate::tokenizer::Tokenizer;
 
@@ -109,35 +109,29 @@ pub async fn evaluate(
 }
 
 /// Per predicted position: cross-entropy in nats, and the probability on stopwords.
-async fn passage_losses(model: &Model, ids: &[u32], mask: &Tensor<2>, probe: &mut Probe<'_>) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-    let log_probs = next_token_log_probs(model, ids, probe);
-    let losses = cross_entropies(log_probs.clone(), &ids[1..]);
-    let masses = log_probs.exp().matmul(mask.clone());
+async fn passage_losses(model: &Model, ids: &[u32], mask: &Tensor<1>, probe: &mut Probe<'_>) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+    let logits = model.forward(&ids[..ids.len() - 1], None, Positions::All, probe);
+    let losses = cross_entropies(logits.clone(), &ids[1..]);
+    let masses = tensors::softmax_mass(logits, mask);
     let read = Transaction::default().register(losses).register(masses).execute_async().await?;
     let mut vectors = read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default());
     Ok((vectors.next().unwrap_or_default(), vectors.next().unwrap_or_default()))
 }
 
-/// `log softmax(logits)` at the positions that have a next token, `[seq - 1, vocab_size]`.
-fn next_token_log_probs(model: &Model, ids: &[u32], probe: &mut Probe) -> Tensor<2> {
-    let logits = model.forward(&ids[..ids.len() - 1], None, Positions::All, probe);
-    log_softmax(logits, 1)
-}
-
-/// `-log p(target)` of each row, `[targets, 1]`.
-pub fn cross_entropies(log_probs: Tensor<2>, targets: &[u32]) -> Tensor<2> {
+/// `-log p(target)` of each row of logits, `[targets, 1]`.
+pub fn cross_entropies(logits: Tensor<2>, targets: &[u32]) -> Tensor<2> {
     let targets = targets.iter().map(|id| id.cast_signed()).collect::<Vec<i32>>();
-    let shape = [targets.len(), 1];
-    let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, shape), &log_probs.device().without_autodiff());
-    -log_probs.gather(1, targets)
+    let shape = [targets.len()];
+    let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, shape), &logits.device().without_autodiff());
+    tensors::cross_entropy(logits, targets)
 }
 
-/// `[vocab_size, 1]`: 1 for a stopword.
-pub fn stopword_mask(model: &Model, stopword_ids: &[u32]) -> Tensor<2> {
+/// `[vocab_size]`: 1 for a stopword.
+pub fn stopword_mask(model: &Model, stopword_ids: &[u32]) -> Tensor<1> {
     let vocab_size = model.config.vocab_size;
     let mut mask = vec![0.0_f32; vocab_size];
     for id in stopword_ids {
         mask[*id as usize] = 1.0;
     }
-    Tensor::from_data(TensorData::new(mask, [vocab_size, 1]), &model.device)
+    Tensor::from_data(TensorData::new(mask, [vocab_size]), &model.device)
 }

@@ -4,6 +4,7 @@ use burn::backend::Wgpu;
 use burn::backend::wgpu::CubeTensor;
 use burn::tensor::wgpu::wgpu;
 use burn::tensor::{DType, Tensor};
+
 use cubecl_wgpu::{AutoCompiler, WgpuServer};
 
 use super::error::DecodeError;
@@ -12,6 +13,7 @@ use crate::model::attention::QkvProj;
 use crate::model::layers::{Linear, Norm};
 use crate::model::mlp::Hidden;
 use crate::model::{DecoderLayer, Model};
+use crate::tensors::{Packed, Weight};
 
 /// A tensor's memory on the GPU. Holds the tensor, so that Burn neither frees nor reuses it.
 pub(super) struct Bound {
@@ -27,9 +29,29 @@ impl Bound {
     ///
     /// [`DecodeError::Buffer`] if the tensor is elsewhere, or of another type than f32.
     pub fn strided<const D: usize>(name: &'static str, tensor: &Tensor<D>) -> Result<Self, DecodeError> {
+        let failed = |error| DecodeError::Buffer { name, why: format!("{error:?}") };
+        Self::of(name, tensor.clone().try_into_primitive::<Wgpu>().map_err(failed)?, DType::F32)
+    }
+
+    /// A matrix in either form; see [`Self::is_bf16`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn weight(name: &'static str, weight: &Weight) -> Result<Self, DecodeError> {
+        let failed = |error| DecodeError::Buffer { name, why: format!("{error:?}") };
+        match weight {
+            Weight::F32(weight) => Self::new(name, weight),
+            Weight::Bf16(Packed { words }) => {
+                let bound = Self::of(name, words.clone().try_into_primitive::<Wgpu>().map_err(failed)?, DType::I32)?;
+                bound.row_major(name, &words.dims())
+            }
+        }
+    }
+
+    fn of(name: &'static str, tensor: CubeTensor, dtype: DType) -> Result<Self, DecodeError> {
         let failed = |why: String| DecodeError::Buffer { name, why };
-        let tensor = tensor.clone().try_into_primitive::<Wgpu>().map_err(|error| failed(format!("{error:?}")))?;
-        if tensor.dtype != DType::F32 {
+        if tensor.dtype != dtype {
             return Err(failed(format!("its type is {:?}", tensor.dtype)));
         }
         // Runs what Burn has put off, up to here.
@@ -43,16 +65,23 @@ impl Bound {
     ///
     /// Those of [`Self::strided`], or a tensor whose values are not in row-major order.
     pub fn new<const D: usize>(name: &'static str, tensor: &Tensor<D>) -> Result<Self, DecodeError> {
-        let bound = Self::strided(name, tensor)?;
-        let dims = tensor.dims();
+        Self::strided(name, tensor)?.row_major(name, &tensor.dims())
+    }
+
+    fn row_major(self, name: &'static str, dims: &[usize]) -> Result<Self, DecodeError> {
         let mut expected = 1;
-        for (dim, stride) in dims.iter().zip(&bound.strides).rev() {
+        for (dim, stride) in dims.iter().zip(&self.strides).rev() {
             if *dim > 1 && *stride != expected {
-                return Err(DecodeError::Buffer { name, why: format!("its strides are {:?}", bound.strides) });
+                return Err(DecodeError::Buffer { name, why: format!("its strides are {:?}", self.strides) });
             }
             expected *= dim;
         }
-        Ok(bound)
+        Ok(self)
+    }
+
+    /// Whether it holds bf16 values, two in a word.
+    pub fn is_bf16(&self) -> bool {
+        self.tensor.dtype == DType::I32
     }
 
     pub fn binding(&self) -> wgpu::BindingResource<'_> {
@@ -185,10 +214,10 @@ impl Weights {
         let params = slots.flat_map(|params| params.words().into_iter().chain(std::iter::repeat_n(0, padding)));
         let params = gpu.filled("params", &super::read::to_bytes(params), wgpu::BufferUsages::UNIFORM);
         Ok(Self {
-            embed_tokens: Bound::new("embed_tokens", &model.embed_tokens)?,
-            embed_positions: model.embed_positions.as_ref().map(|table| Bound::new("embed_positions", table)).transpose()?,
+            embed_tokens: Bound::weight("embed_tokens", &model.embed_tokens)?,
+            embed_positions: model.embed_positions.as_ref().map(|table| Bound::weight("embed_positions", table)).transpose()?,
             layers,
-            head: Bound::new("lm_head", &model.lm_head.weight)?,
+            head: Bound::weight("lm_head", &model.lm_head.weight)?,
             vectors: vectors.into_buffer(gpu)?,
             params,
         })
@@ -214,7 +243,7 @@ fn bind_layer(layer: &DecoderLayer, window: u32, vectors: &mut Vectors) -> Resul
         Hidden::Gated { gate_proj, up_proj } => vec![gate_proj, up_proj],
         Hidden::Plain { c_fc } => vec![c_fc],
     };
-    let bind = |linears: &[&Linear]| linears.iter().map(|linear| Bound::new("a matrix", &linear.weight)).collect::<Result<Vec<_>, _>>();
+    let bind = |linears: &[&Linear]| linears.iter().map(|linear| Bound::weight("a matrix", &linear.weight)).collect::<Result<Vec<_>, _>>();
     let qk_norm = match &attention.qk_norm {
         Some((q_norm, k_norm)) => [4 * vectors.norm(q_norm)?[0], 4 * vectors.norm(k_norm)?[0]],
         None => [0, 0],
@@ -231,9 +260,9 @@ fn bind_layer(layer: &DecoderLayer, window: u32, vectors: &mut Vectors) -> Resul
     };
     Ok(LayerWeights {
         qkv: bind(&qkv)?,
-        output: Bound::new("o_proj", &attention.o_proj.weight)?,
+        output: Bound::weight("o_proj", &attention.o_proj.weight)?,
         hidden: bind(&hidden)?,
-        down: Bound::new("down_proj", &layer.mlp.down_proj.weight)?,
+        down: Bound::weight("down_proj", &layer.mlp.down_proj.weight)?,
         params,
     })
 }

@@ -81,9 +81,14 @@ impl Kernel {
     }
 
     /// A weight, and the function that reads four neighbours of it as f32: the one place that knows its type.
-    fn weight(self, index: usize) -> Self {
+    fn weight(self, index: usize, is_bf16: bool) -> Self {
         let name = format!("w{index}");
-        self.read(&name, "array<vec4<f32>>").text(&format!("fn load_{name}(i: u32) -> vec4<f32> {{ return {name}[i]; }}\n"))
+        let (ty, value) = match is_bf16 {
+            // bf16 is the upper half of an f32.
+            true => ("array<vec2<u32>>", "bitcast<vec4<f32>>(vec4<u32>(w.x << 16u, w.x & 0xffff0000u, w.y << 16u, w.y & 0xffff0000u))"),
+            false => ("array<vec4<f32>>", "w"),
+        };
+        self.read(&name, ty).text(&format!("fn load_{name}(i: u32) -> vec4<f32> {{ let w = {name}[i]; return {value}; }}\n"))
     }
 
     pub(super) fn constant(self, name: &str, value: usize) -> Self {
@@ -174,16 +179,16 @@ impl Product {
         [self.out().div_ceil(per_group) as u32, 1, 1]
     }
 
-    /// Bindings: layer, x (or parts and state), vectors, the weights, out.
-    pub fn kernel(&self, shape: &Shape) -> Kernel {
+    /// Bindings: layer, x (or parts and state), vectors, the weights, out. `is_bf16` is asked of each matrix.
+    pub fn kernel(&self, shape: &Shape, is_bf16: &[bool]) -> Kernel {
         let mut kernel = Kernel::new(self.label).layer();
         kernel = match self.input {
             Input::Merge => kernel.read("parts", "array<vec4<f32>>").state(Access::Read),
             Input::Plain | Input::Norm { .. } => kernel.read("x", "array<vec4<f32>>"),
         };
         kernel = kernel.read("vectors", "array<vec4<f32>>");
-        for index in 0..self.rows.len() {
-            kernel = kernel.weight(index);
+        for (index, is_bf16) in is_bf16.iter().enumerate() {
+            kernel = kernel.weight(index, *is_bf16);
         }
         let in4 = self.in_width / 4;
         kernel = kernel
@@ -293,11 +298,11 @@ fn activation_source(activation: Activation) -> &'static str {
 }
 
 /// Bindings: state, embeddings, positions (if learned), x.
-pub(super) fn embed(shape: &Shape) -> Kernel {
-    let mut kernel = Kernel::new("embed").state(Access::Read).weight(0);
+pub(super) fn embed(shape: &Shape, is_bf16: &[bool]) -> Kernel {
+    let mut kernel = Kernel::new("embed").state(Access::Read).weight(0, is_bf16[0]);
     let mut position_row = "fn position_row(i: u32) -> vec4<f32> { return vec4<f32>(); }\n";
     if shape.learned_positions {
-        kernel = kernel.weight(1);
+        kernel = kernel.weight(1, is_bf16[1]);
         position_row = "fn position_row(i: u32) -> vec4<f32> { return load_w1(state.position * HIDDEN4 + i); }\n";
     }
     kernel

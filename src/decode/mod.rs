@@ -230,7 +230,8 @@ impl DecodePlan {
         resources.push(self.weights.vectors.as_entire_binding());
         resources.extend(matrices.iter().map(Bound::binding));
         resources.push(out.as_entire_binding());
-        self.gpu.step(&product.kernel(&self.shape), &resources, product.grid())
+        let is_bf16 = matrices.iter().map(Bound::is_bf16).collect::<Vec<_>>();
+        self.gpu.step(&product.kernel(&self.shape, &is_bf16), &resources, product.grid())
     }
 
     fn attention(&self, layer: usize) -> Step {
@@ -243,11 +244,13 @@ impl DecodePlan {
 }
 
 fn embed(gpu: &DecodeGpu, shape: &Shape, weights: &Weights, scratch: &Scratch) -> Step {
-    let mut resources = vec![scratch.state.as_entire_binding(), weights.embed_tokens.binding()];
-    resources.extend(weights.embed_positions.as_ref().map(Bound::binding));
+    let tables = std::iter::once(&weights.embed_tokens).chain(&weights.embed_positions);
+    let is_bf16 = tables.clone().map(Bound::is_bf16).collect::<Vec<_>>();
+    let mut resources = vec![scratch.state.as_entire_binding()];
+    resources.extend(tables.map(Bound::binding));
     resources.push(scratch.x.as_entire_binding());
     let grid = [(shape.hidden_size / 4).div_ceil(kernels::WORKGROUP) as u32, 1, 1];
-    gpu.step(&kernels::embed(shape), &resources, grid)
+    gpu.step(&kernels::embed(shape, &is_bf16), &resources, grid)
 }
 
 impl Products {

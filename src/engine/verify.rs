@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Tensor, Transaction};
 use serde::Deserialize;
 
@@ -192,7 +191,7 @@ async fn backward(model: &Model, ids: &[u32], golden: &Golden) -> Result<Vec<Ten
 pub fn mean_loss(model: &Model, ids: &[u32], probe: &mut Probe) -> Tensor<1> {
     let logits = model.forward(ids, None, Positions::All, probe);
     let predicting = logits.slice([0..ids.len() - 1, 0..model.config.vocab_size]);
-    cross_entropies(log_softmax(predicting, 1), &ids[1..]).mean()
+    cross_entropies(predicting, &ids[1..]).mean()
 }
 
 async fn read_and_compare(tensors: Vec<(String, Tensor<2>)>, golden: &Golden) -> Result<Vec<TensorError>, EngineError> {

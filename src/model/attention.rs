@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, activation::softmax};
 
 use super::layers::{Linear, Norm};
 use super::rotary::Rotation;
+use crate::tensors::{self, Orientation};
 
 /// How queries, keys and values are projected.
 #[derive(Debug, Clone)]
@@ -79,9 +80,13 @@ impl Attention {
         // Query heads that share a key head stand side by side: [num_kv_heads, group * seq, head_dim].
         let group = self.num_heads / self.num_kv_heads;
         let query = query.reshape([self.num_kv_heads, group * seq, self.head_dim]);
-        let scores = query.matmul(key.swap_dims(1, 2)) * (self.head_dim as f64).powf(-0.5);
-        let weights = softmax(masked(scores, mask, group), 2);
-        let heads = weights.matmul(value).reshape([self.num_heads, seq, self.head_dim]);
+        let scores = tensors::batch_matmul(query, key, Orientation::SecondTransposed);
+        let scale = (self.head_dim as f64).powf(-0.5);
+        let weights = match mask {
+            Some(mask) => tensors::attention_weights(scores, mask, scale),
+            None => softmax(scores * scale, 2),
+        };
+        let heads = tensors::batch_matmul(weights, value, Orientation::Plain).reshape([self.num_heads, seq, self.head_dim]);
         self.o_proj.forward(heads.swap_dims(0, 1).reshape([seq, self.num_heads * self.head_dim]))
     }
 
@@ -99,13 +104,5 @@ impl Attention {
         };
         let split = |x: Tensor<2>, heads| x.reshape([seq, heads, self.head_dim]).swap_dims(0, 1);
         (split(query, self.num_heads), split(key, self.num_kv_heads), split(value, self.num_kv_heads))
-    }
-}
-
-/// Adds the mask to every head's scores: `[num_kv_heads, group * seq, cache_len + seq]`.
-fn masked(scores: Tensor<3>, mask: Option<&Tensor<2>>, group: usize) -> Tensor<3> {
-    match mask {
-        Some(mask) => scores + mask.clone().repeat_dim(0, group).unsqueeze::<3>(),
-        None => scores,
     }
 }

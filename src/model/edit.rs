@@ -3,7 +3,7 @@
 //! The intact model is never changed, so undoing is dropping the edited one, exact to the bit, and both can run side by
 //! side. Edits apply in their order and multiply where they meet.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use super::layers::{Layout, Linear};
 use super::mlp::Hidden;
@@ -107,7 +107,7 @@ impl Model {
             for matrix in Matrix::ALL {
                 let flat = scalars.iter().filter(|(l, m, _)| *l == layer && *m == matrix).map(|(_, _, flat)| *flat).collect::<Vec<_>>();
                 if let (false, Some(linear)) = (flat.is_empty(), decoder_layer.matrix_mut(matrix)) {
-                    zero_flat(&mut linear.weight, &flat);
+                    linear.weight.zero_flat(&flat);
                 }
             }
         }
@@ -117,7 +117,8 @@ impl Model {
     /// Reads one weight, `down_proj.weight[row, col]`, without waiting: the caller awaits the tensor `[1, 1]`.
     pub fn down_proj_scalar(&self, layer: usize, row: usize, col: usize) -> Tensor<2> {
         let down_proj = &self.layers[layer].mlp.down_proj;
-        down_proj.weight.clone().slice(block(down_proj, Some(row), Some(col)))
+        let [rows, cols] = block(down_proj, Some(row), Some(col));
+        down_proj.weight.block(rows, cols)
     }
 }
 
@@ -151,13 +152,8 @@ fn block(linear: &Linear, row: Option<usize>, col: Option<usize>) -> [std::ops::
 }
 
 fn scale_block(linear: &mut Linear, row: Option<usize>, col: Option<usize>, scale: f32) {
-    let range = block(linear, row, col);
-    linear.weight.inplace(|weight| {
-        let old = weight.clone().slice(range.clone());
-        // Exactly 0, also where the weight is negative.
-        let new = if scale == 0.0 { Tensor::zeros_like(&old) } else { old * scale };
-        weight.slice_assign(range, new)
-    });
+    let [rows, cols] = block(linear, row, col);
+    linear.weight.scale(rows, cols, scale);
 }
 
 /// Zeroes what makes a channel: its row of gate and up, or its column of `c_fc` with the bias.
@@ -179,16 +175,4 @@ fn remove_output(linear: &mut Linear, channel: usize) {
             bias.slice_assign([channel..channel + 1], zero)
         });
     }
-}
-
-fn zero_flat(weight: &mut Tensor<2>, flat: &[usize]) {
-    let [rows, cols] = weight.dims();
-    let mut keep = vec![1.0_f32; rows * cols];
-    for index in flat {
-        keep[*index] = 0.0;
-    }
-    weight.inplace(|weight| {
-        let keep = Tensor::from_data(TensorData::new(keep, [rows, cols]), &weight.device());
-        weight * keep
-    });
 }

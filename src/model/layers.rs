@@ -3,6 +3,7 @@
 use burn::tensor::{Tensor, activation as act};
 
 use super::config::Activation;
+use crate::tensors::{self, Weight};
 
 /// How a checkpoint stores a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub enum Layout {
 /// `y = x Wᵀ + b`, with W left as the checkpoint stores it, so that a coordinate means the same here and there.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    pub weight: Tensor<2>,
+    pub weight: Weight,
     pub bias: Option<Tensor<1>>,
     pub layout: Layout,
 }
@@ -26,11 +27,7 @@ impl Linear {
     ///
     /// `[seq, in]` to `[seq, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let weight = match self.layout {
-            Layout::OutIn => self.weight.clone().transpose(),
-            Layout::InOut => self.weight.clone(),
-        };
-        let y = x.matmul(weight);
+        let y = self.weight.product(x, self.layout == Layout::OutIn);
         match &self.bias {
             Some(bias) => y + bias.clone().unsqueeze::<2>(),
             None => y,
@@ -71,22 +68,24 @@ impl Norm {
     /// `[.., width]` to the same.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Rms { weight, eps } => scaled(x, *eps) * weight.clone().unsqueeze::<D>(),
+            Self::Rms { weight, eps } => tensors::rms_norm(x, weight, *eps),
             Self::Layer { weight, bias, eps } => {
                 let centred = x.clone() - x.mean_dim(D - 1);
-                scaled(centred, *eps) * weight.clone().unsqueeze::<D>() + bias.clone().unsqueeze::<D>()
+                tensors::rms_norm(centred, weight, *eps) + bias.clone().unsqueeze::<D>()
             }
         }
     }
 }
 
-/// `x / √(mean(x²) + eps)`.
-fn scaled<const D: usize>(x: Tensor<D>, eps: f64) -> Tensor<D> {
-    let mean_square = (x.clone() * x.clone()).mean_dim(D - 1);
-    x / (mean_square + eps).sqrt()
-}
-
 impl Activation {
+    /// `act(gate) · up`.
+    pub fn gate(self, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Silu => tensors::silu_gate(gate, up),
+            Self::Gelu | Self::GeluTanh => self.forward(gate) * up,
+        }
+    }
+
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Silu => act::silu(x),

@@ -42,7 +42,7 @@ impl Mlp {
     /// `[seq, hidden_size]` to the same.
     pub fn forward(&self, x: Tensor<2>, layer: usize, probe: &mut Probe) -> Tensor<2> {
         let u = match &self.hidden {
-            Hidden::Gated { gate_proj, up_proj } => self.activation.forward(gate_proj.forward(x.clone())) * up_proj.forward(x),
+            Hidden::Gated { gate_proj, up_proj } => self.activation.gate(gate_proj.forward(x.clone()), up_proj.forward(x)),
             Hidden::Plain { c_fc } => self.activation.forward(c_fc.forward(x)),
         };
         let u = probe.visit(layer, Site::DownProjInput, u); // [seq, intermediate_size]

@@ -16,6 +16,7 @@ pub mod rotary;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use thiserror::Error;
 
+use crate::tensors::Weight;
 use crate::terms::Site;
 use attention::{Attention, LayerCache};
 use config::ModelConfig;
@@ -44,9 +45,9 @@ pub enum ModelError {
 pub struct Model {
     pub config: ModelConfig,
     pub device: Device,
-    pub embed_tokens: Tensor<2>,
+    pub embed_tokens: Weight,
     /// Learned position table, `[max_position_embeddings, hidden_size]` (GPT-2's `wpe`).
-    pub embed_positions: Option<Tensor<2>>,
+    pub embed_positions: Option<Weight>,
     pub rotary_emb: Option<RotaryEmbedding>,
     pub layers: Vec<DecoderLayer>,
     pub norm: Norm,
@@ -134,9 +135,9 @@ impl Model {
     }
 
     fn embed(&self, input_ids: &[u32], start: usize) -> Tensor<2> {
-        let x = self.embed_tokens.clone().select(0, ids(input_ids, &self.device));
+        let x = self.embed_tokens.select_rows(ids(input_ids, &self.device));
         match &self.embed_positions {
-            Some(table) => x + table.clone().slice([start..start + input_ids.len(), 0..self.config.hidden_size]),
+            Some(table) => x + table.block(start..start + input_ids.len(), 0..self.config.hidden_size),
             None => x,
         }
     }

@@ -10,6 +10,7 @@
 
 use burn::tensor::{Int, Tensor};
 
+use crate::tensors;
 use crate::terms::{Action, Intervention, Site};
 
 /// What to keep of an activation.
@@ -121,8 +122,8 @@ impl<'a> Probe<'a> {
         let kept = match keep {
             Keep::Everything => Kept::Everything(x.clone()),
             Keep::Peaks => {
-                let channels = x.clone().abs().argmax(1);
-                Kept::Peaks { values: x.clone().gather(1, channels.clone()), channels }
+                let (values, channels) = tensors::peaks(x.clone());
+                Kept::Peaks { values, channels }
             }
         };
         self.captured.push(Captured { site, layer, kept });

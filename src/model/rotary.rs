@@ -5,6 +5,7 @@ use std::f64::consts::TAU;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::config::RopeScaling;
+use crate::tensors;
 
 /// `inv_freq[i] = theta^(-2i / head_dim)`, stretched as the configuration says. Kept in f32 as transformers does.
 #[derive(Debug, Clone)]
@@ -56,12 +57,7 @@ impl Rotation {
     ///
     /// `[heads, seq, head_dim]` to the same.
     pub fn apply(&self, x: Tensor<3>) -> Tensor<3> {
-        let [heads, seq, head_dim] = x.dims();
-        let half = head_dim / 2;
-        let low = x.clone().slice([0..heads, 0..seq, 0..half]);
-        let high = x.clone().slice([0..heads, 0..seq, half..head_dim]);
-        let swapped = Tensor::cat(vec![high, low], 2);
-        x * self.cos.clone() + swapped * self.signed_sin.clone()
+        tensors::rotate(x, &self.cos, &self.signed_sin)
     }
 }
 

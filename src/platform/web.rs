@@ -51,7 +51,8 @@ impl Files {
         let len = header("content-length").filter(|_| header("content-encoding").is_none()).and_then(|len| len.parse().ok());
         let body = response.body().ok_or_else(|| failed("the server sent no body".into()))?;
         let reader = body.get_reader().unchecked_into();
-        let mut stream = ByteStream { name: name.into(), reader, len: len.unwrap_or(0), pending: VecDeque::new(), is_done: false };
+        let mut stream =
+            ByteStream { name: name.into(), reader, len: len.unwrap_or(0), chunks: VecDeque::new(), pending: 0, is_done: false };
         if len.is_none() {
             stream.buffer_all().await?;
         }
@@ -64,8 +65,10 @@ pub struct ByteStream {
     name: String,
     reader: ReadableStreamDefaultReader,
     len: u64,
-    /// Read but not handed out yet.
-    pending: VecDeque<u8>,
+    /// Read but not handed out yet, as the browser gave them: a byte is copied into the wasm once.
+    chunks: VecDeque<Uint8Array>,
+    /// Bytes in them.
+    pending: usize,
     is_done: bool,
 }
 
@@ -85,11 +88,22 @@ impl ByteStream {
     ///
     /// [`PlatformError::Read`] if the connection breaks.
     pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, PlatformError> {
-        while self.pending.len() < n && !self.is_done {
+        while self.pending < n && !self.is_done {
             self.pull().await?;
         }
-        let n = n.min(self.pending.len());
-        Ok(self.pending.drain(..n).collect())
+        let mut bytes = vec![0; n.min(self.pending)];
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            let taken = (chunk.length() as usize).min(bytes.len() - at);
+            chunk.subarray(0, taken as u32).copy_to(&mut bytes[at..at + taken]);
+            if taken < chunk.length() as usize {
+                self.chunks.push_front(chunk.subarray(taken as u32, chunk.length()));
+            }
+            at += taken;
+        }
+        self.pending -= bytes.len();
+        Ok(bytes)
     }
 
     /// For servers that do not tell the length: reads to the end to learn it.
@@ -97,7 +111,7 @@ impl ByteStream {
         while !self.is_done {
             self.pull().await?;
         }
-        self.len = self.pending.len() as u64;
+        self.len = self.pending as u64;
         Ok(())
     }
 
@@ -107,7 +121,8 @@ impl ByteStream {
         self.is_done = Reflect::get(&result, &"done".into()).map_err(failed)?.is_truthy();
         if !self.is_done {
             let chunk: Uint8Array = Reflect::get(&result, &"value".into()).map_err(failed)?.unchecked_into();
-            self.pending.extend(chunk.to_vec());
+            self.pending += chunk.length() as usize;
+            self.chunks.push_back(chunk);
         }
         Ok(())
     }

@@ -1,23 +1,25 @@
 //! Reads a model's folder: configuration, tokenizer, and the weights in one pass over their bytes.
 //!
 //! A file is streamed front to back and converted tensor by tensor, so that the host never holds more than one tensor
-//! in f32 and a slab of its bytes, and any static server will do (no range requests). Every byte is hashed on the way: the digest is the
-//! model's revision. bf16 and f16 are widened to f32, exactly.
+//! and a slab of its bytes, and any static server will do (no range requests). Every byte is hashed on the way: the digest
+//! is the model's revision. On a GPU bf16 matrices stay bf16 ([`crate::tensors::Weight`]): 2 bytes a parameter, for
+//! every use there is. Everything else becomes f32, exactly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::{bf16, f16};
 use sha2::{Digest, Sha256};
 
 use super::safetensors::{Dtype, Header, TensorEntry, header_len, parse_header, parse_index};
-use super::{Weights, WeightsError};
+use super::{Arrived, Weights, WeightsError};
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::model::config::{ModelConfig, Positions};
 use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
 use crate::model::{Model, families};
 use crate::platform::{ByteStream, Files};
+use crate::tensors;
 use crate::terms::hex;
 
 const SINGLE_FILE: &str = "model.safetensors";
@@ -118,14 +120,22 @@ fn check_header(header: &Header, plan: &Weights) -> Result<(), WeightsError> {
 struct Reading {
     device: Device,
     hasher: Sha256,
-    tensors: BTreeMap<String, Tensor<1>>,
+    tensors: BTreeMap<String, Arrived>,
+    weight_bytes: u64,
     num_parameters: u64,
     largest: Largest,
 }
 
 impl Reading {
     fn new(device: &Device) -> Self {
-        Self { device: device.clone(), hasher: Sha256::new(), tensors: BTreeMap::new(), num_parameters: 0, largest: Largest::default() }
+        Self {
+            device: device.clone(),
+            hasher: Sha256::new(),
+            tensors: BTreeMap::new(),
+            weight_bytes: 0,
+            num_parameters: 0,
+            largest: Largest::default(),
+        }
     }
 
     async fn read_header(&mut self, file: &str, stream: &mut ByteStream) -> Result<Header, EngineError> {
@@ -158,8 +168,7 @@ impl Reading {
         entries.sort_by_key(|entry| entry.begin);
         let doing = if n_files == 1 { "loading weights".into() } else { format!("loading weights, file {} of {n_files}", index + 1) };
         for entry in entries {
-            let is_wanted = plan.wanted.contains_key(&entry.name);
-            let mut values = Vec::with_capacity(if is_wanted { entry.shape.iter().product() } else { 0 });
+            let mut values = plan.wanted.contains_key(&entry.name).then(|| Values::of(entry, &self.device));
             let (mut left, mut at) = (entry.end - entry.begin, entry.begin);
             while left > 0 {
                 let want = left.min(SLAB_BYTES as u64) as usize;
@@ -169,30 +178,30 @@ impl Reading {
                     return Err(WeightsError::Truncated { file: file.into(), expected: entry.end.max(stream.len()), got }.into());
                 }
                 self.hasher.update(&slab);
-                if is_wanted {
-                    widen(entry, &slab, &mut values)?;
+                if let Some(values) = &mut values {
+                    values.extend(entry, &slab)?;
                 }
                 (left, at) = (left - want as u64, at + want as u64);
                 control.progress(&doing, at as f64, stream.len() as f64, "bytes");
                 control.checkpoint().await?;
             }
-            if is_wanted {
+            if let Some(values) = values {
                 self.keep(entry, values, plan);
             }
         }
         Ok(())
     }
 
-    fn keep(&mut self, entry: &TensorEntry, values: Vec<f32>, plan: &Weights) {
+    fn keep(&mut self, entry: &TensorEntry, values: Values, plan: &Weights) {
         if let Some((layer, matrix)) = plan.matrices.get(&entry.name) {
             let n_parameters = plan.wanted.values().map(|shape| shape.iter().product::<usize>()).sum::<usize>();
             let share = (n_parameters as f64 * PAPER_SHARE).round() as usize;
             self.largest.limit = N_LARGEST_HARSH.max(share) + SPARE;
             self.largest.look_at(*layer, *matrix, &values);
         }
-        let len = values.len();
-        self.num_parameters += len as u64;
-        self.tensors.insert(entry.name.clone(), Tensor::from_data(TensorData::new(values, [len]), &self.device));
+        self.num_parameters += values.len() as u64;
+        self.weight_bytes += values.bytes();
+        self.tensors.insert(entry.name.clone(), values.into_tensor(&self.device));
     }
 
     fn finish(self, config: &ModelConfig, plan: Weights) -> Result<LoadedWeights, EngineError> {
@@ -200,23 +209,89 @@ impl Reading {
         let model = families::build(config, &mut weights)?;
         let revision = hex(&self.hasher.finalize()[..8]);
         let largest = self.largest.into_places();
-        Ok(LoadedWeights { model, num_parameters: self.num_parameters, weight_bytes: 4 * self.num_parameters, revision, largest })
+        Ok(LoadedWeights { model, num_parameters: self.num_parameters, weight_bytes: self.weight_bytes, revision, largest })
     }
 }
 
-/// Appends a slab of little-endian values as f32, refusing NaN and infinities: one of them would poison every number
-/// that follows, and look like a finding.
-fn widen(entry: &TensorEntry, slab: &[u8], values: &mut Vec<f32>) -> Result<(), WeightsError> {
-    let first = values.len();
-    match entry.dtype {
-        Dtype::BF16 => values.extend(slab.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32())),
-        Dtype::F16 => values.extend(slab.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32())),
-        _ => values.extend(slab.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
+/// A tensor's values as they go to the device.
+enum Values {
+    F32(Vec<f32>),
+    /// Little-endian, as they stand in the file.
+    Bf16(Vec<u8>),
+}
+
+impl Values {
+    /// Room for a tensor. A packed matrix has an even number of columns, so that no word spans two rows.
+    fn of(entry: &TensorEntry, device: &Device) -> Self {
+        let len = entry.shape.iter().product::<usize>();
+        let is_even = |shape: &[usize]| matches!(shape, [_, cols] if cols.is_multiple_of(2));
+        match entry.dtype {
+            Dtype::BF16 if is_even(&entry.shape) && tensors::packs(device) => Self::Bf16(Vec::with_capacity(2 * len)),
+            _ => Self::F32(Vec::with_capacity(len)),
+        }
     }
-    match values[first..].iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(WeightsError::NonFinite { name: entry.name.clone(), index: first + index }),
-        None => Ok(()),
+
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(bytes) => bytes.len() / 2,
+        }
     }
+
+    /// Bytes on the device.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::F32(values) => 4 * values.len() as u64,
+            Self::Bf16(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Appends a slab of little-endian values, refusing NaN and infinities: one of them would poison every number that
+    /// follows, and look like a finding.
+    fn extend(&mut self, entry: &TensorEntry, slab: &[u8]) -> Result<(), WeightsError> {
+        let first = self.len();
+        let bad = match self {
+            Self::Bf16(bytes) => {
+                bytes.extend_from_slice(slab);
+                let largest = magnitudes(slab).max().unwrap_or(0);
+                (largest >= BF16_INFINITY).then(|| magnitudes(slab).position(|bits| bits >= BF16_INFINITY)).flatten()
+            }
+            Self::F32(values) => {
+                match entry.dtype {
+                    Dtype::BF16 => values.extend(slab.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32())),
+                    Dtype::F16 => values.extend(slab.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32())),
+                    _ => values.extend(slab.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
+                }
+                values[first..].iter().position(|value| !value.is_finite())
+            }
+        };
+        match bad {
+            Some(index) => Err(WeightsError::NonFinite { name: entry.name.clone(), index: first + index }),
+            None => Ok(()),
+        }
+    }
+
+    fn into_tensor(self, device: &Device) -> Arrived {
+        match self {
+            Self::F32(values) => {
+                let len = values.len();
+                Arrived::F32(Tensor::from_data(TensorData::new(values, [len]), device))
+            }
+            Self::Bf16(bytes) => {
+                let words = [bytes.len() / 4];
+                let data = TensorData::from_bytes_vec(bytes, words, DType::I32);
+                Arrived::Bf16(Tensor::<1, Int>::from_data(data, device))
+            }
+        }
+    }
+}
+
+/// The bits of infinity in bf16, without a sign; NaNs are above.
+const BF16_INFINITY: u16 = 0x7f80;
+
+/// Bits of bf16 values without their signs: ordered as the magnitudes are.
+fn magnitudes(bytes: &[u8]) -> impl Iterator<Item = u16> + '_ {
+    bytes.as_chunks().0.iter().map(|value| u16::from_le_bytes(*value) & 0x7fff)
 }
 
 /// The scalars of largest magnitude seen so far.
@@ -229,10 +304,17 @@ struct Largest {
 }
 
 impl Largest {
-    fn look_at(&mut self, layer: usize, matrix: Matrix, values: &[f32]) {
-        for (flat, value) in values.iter().enumerate() {
-            if value.abs() > self.threshold {
-                self.found.push((value.abs(), (layer, matrix, flat)));
+    fn look_at(&mut self, layer: usize, matrix: Matrix, values: &Values) {
+        match values {
+            Values::F32(values) => self.look_at_all(layer, matrix, values.iter().map(|value| value.abs())),
+            Values::Bf16(bytes) => self.look_at_all(layer, matrix, magnitudes(bytes).map(|bits| bf16::from_bits(bits).to_f32())),
+        }
+    }
+
+    fn look_at_all(&mut self, layer: usize, matrix: Matrix, magnitudes: impl Iterator<Item = f32>) {
+        for (flat, magnitude) in magnitudes.enumerate() {
+            if magnitude > self.threshold {
+                self.found.push((magnitude, (layer, matrix, flat)));
                 if self.found.len() >= 4 * self.limit {
                     self.trim();
                 }

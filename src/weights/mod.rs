@@ -6,12 +6,21 @@ pub mod safetensors;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 pub use error::WeightsError;
 
 use crate::model::edit::Matrix;
 use crate::model::layers::{Layout, Linear};
+use crate::tensors::{Packed, Weight};
+
+/// A tensor that has arrived, flat.
+#[derive(Debug)]
+pub enum Arrived {
+    F32(Tensor<1>),
+    /// bf16, two values in a word.
+    Bf16(Tensor<1, Int>),
+}
 
 /// Hands tensors to a family's builder by name.
 ///
@@ -21,7 +30,7 @@ use crate::model::layers::{Layout, Linear};
 pub struct Weights {
     device: Device,
     known: BTreeSet<String>,
-    loaded: Option<BTreeMap<String, Tensor<1>>>,
+    loaded: Option<BTreeMap<String, Arrived>>,
     /// Every tensor asked for, with its shape.
     pub wanted: BTreeMap<String, Vec<usize>>,
     /// Which matrix of which layer a tensor is.
@@ -36,7 +45,7 @@ impl Weights {
 
     /// The same plan with its tensors, flat, each checked against [`Self::wanted`] by the loader.
     #[must_use]
-    pub fn with_tensors(mut self, tensors: BTreeMap<String, Tensor<1>>) -> Self {
+    pub fn with_tensors(mut self, tensors: BTreeMap<String, Arrived>) -> Self {
         self.loaded = Some(tensors);
         self
     }
@@ -56,7 +65,11 @@ impl Weights {
     ///
     /// [`WeightsError::MissingTensor`].
     pub fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, WeightsError> {
-        self.take(name, &[len])
+        match self.take(name, &[len])? {
+            Arrived::F32(vector) => Ok(vector),
+            // The loader packs matrices only.
+            Arrived::Bf16(_) => Err(WeightsError::MissingTensor { name: name.into() }),
+        }
     }
 
     /// A tensor `[rows, cols]`.
@@ -64,10 +77,13 @@ impl Weights {
     /// # Errors
     ///
     /// [`WeightsError::MissingTensor`].
-    pub fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Tensor<2>, WeightsError> {
-        let flat = self.take(name, &[rows, cols])?;
-        let is_plan = self.loaded.is_none();
-        Ok(if is_plan { flat.reshape([1, 1]) } else { flat.reshape([rows, cols]) })
+    pub fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, WeightsError> {
+        let arrived = self.take(name, &[rows, cols])?;
+        Ok(match arrived {
+            Arrived::F32(flat) if self.loaded.is_none() => Weight::F32(flat.reshape([1, 1])),
+            Arrived::F32(flat) => Weight::F32(flat.reshape([rows, cols])),
+            Arrived::Bf16(words) => Weight::Bf16(Packed { words: words.reshape([rows, cols / 2]) }),
+        })
     }
 
     /// `{path}.weight`, `[out, in]` or transposed as `layout` says, and `{path}.bias`, `[out]`.
@@ -94,12 +110,12 @@ impl Weights {
         Ok(Linear { weight, bias, layout })
     }
 
-    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor<1>, WeightsError> {
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arrived, WeightsError> {
         self.wanted.insert(name.into(), shape.into());
         let missing = || WeightsError::MissingTensor { name: name.into() };
         match &mut self.loaded {
             Some(tensors) => tensors.remove(name).ok_or_else(missing),
-            None if self.known.contains(name) => Ok(Tensor::zeros([1], &Device::flex())),
+            None if self.known.contains(name) => Ok(Arrived::F32(Tensor::zeros([1], &Device::flex()))),
             None => Err(missing()),
         }
     }

@@ -1,0 +1,147 @@
+//! Gradients, by hand and for every backend: each backward pass is again one of [`ModelOps`].
+
+use burn::backend::Autodiff;
+use burn::backend::Backend;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind, binary, unary};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+
+use super::ops::{ModelOps, Orientation};
+
+/// Registers what was computed, with what its backward pass needs.
+fn record<B, C, W, const N: usize>(backward: W, nodes: [NodeGuard; N], state: W::State, out: FloatTensor<B>) -> FloatTensor<Autodiff<B, C>>
+where
+    B: Backend,
+    C: CheckpointStrategy,
+    W: Backward<B, N>,
+{
+    match backward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(state, out),
+        OpsKind::UnTracked(prepared) => prepared.finish(out),
+    }
+}
+
+/// A backward pass of one input, as a function of the state and the gradient.
+macro_rules! backward_of_one {
+    ($name:ident, $state:ty, |$kept:pat_param, $grad:ident| $body:expr) => {
+        #[derive(Debug)]
+        struct $name;
+
+        impl<B: Backend + ModelOps> Backward<B, 1> for $name {
+            type State = $state;
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+                let $kept = ops.state;
+                unary::<B, _>(ops.parents, ops.node, grads, |$grad| $body);
+            }
+        }
+    };
+}
+
+backward_of_one!(Product, (FloatTensor<B>, bool), |(weight, transposed), grad| B::product(grad, weight, !transposed));
+backward_of_one!(ProductBf16, (IntTensor<B>, bool), |(words, transposed), grad| B::product_bf16(grad, words, !transposed));
+backward_of_one!(RmsNorm, (FloatTensor<B>, FloatTensor<B>, f64), |(x, weight, eps), grad| B::rms_norm_backward(x, weight, grad, eps));
+backward_of_one!(Rotate, (FloatTensor<B>, FloatTensor<B>, f32), |(cos, sin, sign), grad| B::rotate(grad, cos, sin, -sign));
+backward_of_one!(AttentionWeights, (FloatTensor<B>, f64), |(weights, scale), grad| B::attention_weights_backward(weights, grad, scale));
+
+backward_of_one!(CrossEntropy, (FloatTensor<B>, IntTensor<B>), |(logits, targets), grad| B::cross_entropy_backward(logits, targets, grad));
+
+#[derive(Debug)]
+struct BatchMatmul;
+
+impl<B: Backend + ModelOps> Backward<B, 2> for BatchMatmul {
+    type State = (FloatTensor<B>, FloatTensor<B>, Orientation);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        use Orientation::{FirstTransposed, Plain, SecondTransposed};
+        let (a, b, orientation) = ops.state;
+        binary::<B, _, _>(
+            ops.parents,
+            ops.node,
+            grads,
+            |grad| match orientation {
+                Plain => B::batch_matmul(grad, b, SecondTransposed),
+                SecondTransposed => B::batch_matmul(grad, b, Plain),
+                FirstTransposed => B::batch_matmul(b, grad, SecondTransposed),
+            },
+            |grad| match orientation {
+                Plain => B::batch_matmul(a, grad, FirstTransposed),
+                SecondTransposed => B::batch_matmul(grad, a, FirstTransposed),
+                FirstTransposed => B::batch_matmul(a, grad, Plain),
+            },
+        );
+    }
+}
+
+#[derive(Debug)]
+struct SiluGate;
+
+impl<B: Backend + ModelOps> Backward<B, 2> for SiluGate {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let (gate, up) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let (of_gate, of_up) = B::silu_gate_backward(gate, up, grad);
+        for (parent, grad) in ops.parents.into_iter().zip([of_gate, of_up]) {
+            if let Some(node) = parent {
+                grads.register::<B>(node.id, grad);
+            }
+        }
+    }
+}
+
+impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>, transposed: bool) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let weight = weight.into_primitive();
+        let out = B::product(x, weight.clone(), transposed);
+        record::<B, C, _, 1>(Product, [node], (weight, transposed), out)
+    }
+
+    fn product_bf16(x: FloatTensor<Self>, words: IntTensor<Self>, transposed: bool) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let out = B::product_bf16(x, words.clone(), transposed);
+        record::<B, C, _, 1>(ProductBf16, [node], (words, transposed), out)
+    }
+
+    fn batch_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>, orientation: Orientation) -> FloatTensor<Self> {
+        let ((a, node_a), (b, node_b)) = (a.into_parts(), b.into_parts());
+        let out = B::batch_matmul(a.clone(), b.clone(), orientation);
+        record::<B, C, _, 2>(BatchMatmul, [node_a, node_b], (a, b, orientation), out)
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let weight = weight.into_primitive();
+        let out = B::rms_norm(x.clone(), weight.clone(), eps);
+        record::<B, C, _, 1>(RmsNorm, [node], (x, weight, eps), out)
+    }
+
+    fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, signed_sin: FloatTensor<Self>, sign: f32) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let (cos, signed_sin) = (cos.into_primitive(), signed_sin.into_primitive());
+        let out = B::rotate(x, cos.clone(), signed_sin.clone(), sign);
+        record::<B, C, _, 1>(Rotate, [node], (cos, signed_sin, sign), out)
+    }
+
+    fn attention_weights(scores: FloatTensor<Self>, mask: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
+        let (scores, node) = scores.into_parts();
+        let out = B::attention_weights(scores, mask.into_primitive(), scale);
+        record::<B, C, _, 1>(AttentionWeights, [node], (out.clone(), scale), out)
+    }
+
+    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
+        let (logits, node) = logits.into_parts();
+        let out = B::cross_entropy(logits.clone(), targets.clone());
+        record::<B, C, _, 1>(CrossEntropy, [node], (logits, targets), out)
+    }
+
+    fn silu_gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ((gate, node_gate), (up, node_up)) = (gate.into_parts(), up.into_parts());
+        let out = B::silu_gate(gate.clone(), up.clone());
+        record::<B, C, _, 2>(SiluGate, [node_gate, node_up], (gate, up), out)
+    }
+}

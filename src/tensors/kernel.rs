@@ -1,0 +1,118 @@
+//! A kernel in WGSL, launched on Burn's own queue between its operations.
+
+use burn::backend::wgpu::CubeTensor;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl::ir::{ElemType, UIntKind, metadata::Info, settings::Dim3};
+use burn_cubecl::cubecl::prelude::{AddressType, ExecutionMode, KernelDefinition, KernelId, KernelMetadata, KernelSettings, Scope};
+use burn_cubecl::cubecl::server::{KernelArguments, MetadataBindingInfo};
+use burn_cubecl::cubecl::{CubeCount, CubeKernel, PrecompiledSource};
+
+/// Rows across a grid; see `row.wgsl`.
+const ROWS_ACROSS: usize = 32_768;
+/// Invocations of every kernel.
+pub(super) const WORKGROUP: u32 = 256;
+/// On wasm each tensor has a buffer of its own; elsewhere two may share one, and then both must be bound alike.
+const READ: &str = if cfg!(target_family = "wasm") { "read" } else { "read_write" };
+
+/// What a kernel is made of: declarations and WGSL bodies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kernel {
+    /// Tells kernels apart, so that each is compiled once.
+    pub name: &'static str,
+    pub inputs: &'static [&'static str],
+    pub outputs: &'static [&'static str],
+    /// Fields of `struct Info`, 4 bytes each.
+    pub info: &'static str,
+    pub parts: &'static [&'static str],
+}
+
+/// A kernel with the constants that it is specialised to.
+#[derive(Debug, Clone)]
+pub(super) struct Specialised {
+    pub kernel: Kernel,
+    /// Text in front of the bodies; part of the identity.
+    pub prelude: String,
+}
+
+impl Specialised {
+    fn source(&self) -> String {
+        let Kernel { inputs, outputs, info, parts, .. } = self.kernel;
+        let mut text = format!("struct Info {{ {info} }}\n");
+        let reads = inputs.iter().map(|declaration| (READ, *declaration));
+        let writes = outputs.iter().map(|declaration| ("read_write", *declaration));
+        for (binding, (access, declaration)) in reads.chain(writes).chain([("read", "info: Info")]).enumerate() {
+            text += &format!("@group(0) @binding({binding}) var<storage, {access}> {declaration};\n");
+        }
+        text += &self.prelude;
+        parts.iter().for_each(|part| text += part);
+        text
+    }
+}
+
+impl KernelMetadata for Specialised {
+    fn id(&self) -> KernelId {
+        let id = KernelId::new::<Self>().info((self.kernel.name, self.prelude.clone()));
+        id.cube_dim(Dim3::new_1d(WORKGROUP)).mode(ExecutionMode::Unchecked)
+    }
+
+    fn address_type(&self) -> ElemType {
+        ElemType::UInt(UIntKind::U32)
+    }
+}
+
+impl CubeKernel for Specialised {
+    /// Only names the launch; what runs is [`Self::source`].
+    fn define(&self) -> KernelDefinition {
+        let settings = KernelSettings::new(Dim3::new_1d(WORKGROUP), ExecutionMode::Unchecked, AddressType::U32);
+        KernelDefinition { body: Scope::root(settings.clone()), settings, info: Info::default() }
+    }
+
+    fn source(&self) -> Option<PrecompiledSource> {
+        Some(PrecompiledSource { source: Self::source(self), entrypoint_name: "main".into(), lang: "wgsl" })
+    }
+}
+
+/// Whether a tensor's device compiles WGSL.
+pub(super) fn runs_wgsl(tensor: &CubeTensor) -> bool {
+    tensor.client.name() == "wgpu<wgsl>"
+}
+
+/// A grid of one workgroup a row.
+pub(super) fn on_rows(n: usize) -> CubeCount {
+    CubeCount::Static(n.min(ROWS_ACROSS) as u32, n.div_ceil(ROWS_ACROSS) as u32, 1)
+}
+
+/// Launches a kernel without constants; see [`launch_specialised`].
+pub(super) fn launch<const N: usize>(
+    kernel: &Kernel,
+    grid: CubeCount,
+    inputs: &[&CubeTensor],
+    outputs: [(Shape, DType); N],
+    info: &[u32],
+) -> [CubeTensor; N] {
+    launch_specialised(Specialised { kernel: *kernel, prelude: String::new() }, grid, inputs, outputs, info)
+}
+
+/// Launches a kernel on tensors of one device, and returns its outputs, contiguous. `info` is what `struct Info` says,
+/// padded to a multiple of 16 bytes.
+pub(super) fn launch_specialised<const N: usize>(
+    kernel: Specialised,
+    grid: CubeCount,
+    inputs: &[&CubeTensor],
+    outputs: [(Shape, DType); N],
+    info: &[u32],
+) -> [CubeTensor; N] {
+    let CubeTensor { client, device, .. } = inputs[0];
+    // All types here are of 4 bytes.
+    let outputs = outputs.map(|(shape, dtype)| {
+        let handle = client.empty(4 * shape.num_elements());
+        CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, dtype)
+    });
+    let tensors = inputs.iter().copied().chain(&outputs);
+    let bindings = tensors.map(|tensor| tensor.handle.clone().binding()).collect();
+    let words = info.as_chunks().0.iter().map(|[low, high]| u64::from(*low) | u64::from(*high) << 32).collect();
+    let mut arguments = KernelArguments::new().with_buffers(bindings);
+    arguments.info = MetadataBindingInfo::custom(words);
+    client.launch(Box::new(kernel), grid, arguments);
+    outputs
+}

@@ -1,0 +1,89 @@
+//! The few tensor operations that decide how fast a model runs, and matrices as a checkpoint stores them.
+//!
+//! Each operation is defined once in stock Burn operations ([`stock`]), which is also what the CPU runs. On a GPU that
+//! takes WGSL it is one kernel of our own (`wgsl/`) instead of several stock ones: in a browser an operation costs some
+//! 0.05 ms whatever its size, and stock matrix products reach 0.04 to 0.6 TFLOP/s (docs/benchmarks.md). Gradients are
+//! written by hand once for both ([`autodiff`]).
+//!
+//! They enter through Burn's extension seam ([`ops::ModelOps`]): tensors, devices and autodiff stay Burn's.
+
+mod autodiff;
+mod cube;
+mod kernel;
+mod ops;
+mod product;
+mod stock;
+mod weight;
+
+use burn::backend::Dispatch;
+use burn::tensor::{Int, Tensor};
+
+use ops::ModelOps;
+pub use ops::Orientation;
+pub use weight::{Packed, Weight, packs};
+
+/// `x / √(mean(x²) + eps) · weight` over the last dimension.
+pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: &Tensor<1>, eps: f64) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.clone().into_dispatch(), eps))
+}
+
+/// `x · cos + swap(x) · signed_sin`, where `swap` exchanges the halves of the last dimension.
+///
+/// # Shapes
+///
+/// `x` is `[heads, seq, head_dim]` and so is the result; the angles are `[1, seq, head_dim]`.
+pub fn rotate(x: Tensor<3>, cos: &Tensor<3>, signed_sin: &Tensor<3>) -> Tensor<3> {
+    let (cos, signed_sin) = (cos.clone().into_dispatch(), signed_sin.clone().into_dispatch());
+    Tensor::from_dispatch(Dispatch::rotate(x.into_dispatch(), cos, signed_sin, 1.0))
+}
+
+/// Matrix products of a batch: see [`Orientation`].
+///
+/// # Shapes
+///
+/// `[batch, m, k]` and `[batch, k, n]`, or transposed, to `[batch, m, n]`.
+pub fn batch_matmul(a: Tensor<3>, b: Tensor<3>, orientation: Orientation) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::batch_matmul(a.into_dispatch(), b.into_dispatch(), orientation))
+}
+
+/// `softmax(scores · scale + mask)` over the last dimension.
+///
+/// # Shapes
+///
+/// `scores` is `[kv_heads, group * seq, total]` and so is the result; `mask` is `[seq, total]` and serves every head.
+pub fn attention_weights(scores: Tensor<3>, mask: &Tensor<2>, scale: f64) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::attention_weights(scores.into_dispatch(), mask.clone().into_dispatch(), scale))
+}
+
+/// `silu(gate) · up`.
+pub fn silu_gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::silu_gate(gate.into_dispatch(), up.into_dispatch()))
+}
+
+/// `-log softmax(logits)[target]` of each row, in nats.
+///
+/// # Shapes
+///
+/// `[rows, vocab_size]` and `[rows]` to `[rows, 1]`.
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::cross_entropy(logits.into_dispatch(), targets.into_dispatch()))
+}
+
+/// `Σ softmax(logits) · mask` of each row; without gradients.
+///
+/// # Shapes
+///
+/// `[rows, vocab_size]` and `[vocab_size]` to `[rows, 1]`.
+pub fn softmax_mass(logits: Tensor<2>, mask: &Tensor<1>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::softmax_mass(logits.into_dispatch(), mask.clone().into_dispatch()))
+}
+
+/// Each row's value of largest magnitude, signed, and its column; of equals the first.
+///
+/// # Shapes
+///
+/// `[rows, width]` to two of `[rows, 1]`.
+pub fn peaks(x: Tensor<2>) -> (Tensor<2>, Tensor<2, Int>) {
+    let (values, columns) = Dispatch::peaks(x.into_dispatch());
+    (Tensor::from_dispatch(values), Tensor::from_dispatch(columns))
+}

@@ -1,0 +1,94 @@
+//! The operations as Burn's backends see them.
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, backend_extension};
+
+use super::stock;
+
+/// Which of the two matrices of a product is transposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Orientation {
+    /// `a b`.
+    Plain,
+    /// `a bᵀ`.
+    SecondTransposed,
+    /// `aᵀ b`.
+    FirstTransposed,
+}
+
+/// See the functions of [`super`] for what they compute, and [`stock`] for how it is defined. Gradients with regard to
+/// weights, norms, angles and masks do not exist: nothing here trains.
+#[backend_extension(Cube, Flex, Autodiff)]
+pub trait ModelOps: Backend {
+    /// `x weightᵀ` where `transposed`, else `x weight`; `x` is `[rows, in]`.
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>, transposed: bool) -> FloatTensor<Self> {
+        stock::product::<Self>(x, weight, transposed)
+    }
+
+    /// The same with bf16 weights, two to a word.
+    fn product_bf16(x: FloatTensor<Self>, words: IntTensor<Self>, transposed: bool) -> FloatTensor<Self> {
+        stock::product::<Self>(x, Self::unpack_bf16(words), transposed)
+    }
+
+    /// bf16 values, `[rows, width / 2]` words of two, as `[rows, width]` floats. Exact.
+    fn unpack_bf16(words: IntTensor<Self>) -> FloatTensor<Self> {
+        stock::unpack_bf16::<Self>(words)
+    }
+
+    fn batch_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>, orientation: Orientation) -> FloatTensor<Self> {
+        stock::batch_matmul::<Self>(a, b, orientation)
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
+        stock::rms_norm::<Self>(x, weight, eps)
+    }
+
+    fn rms_norm_backward(x: FloatTensor<Self>, weight: FloatTensor<Self>, grad: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
+        stock::rms_norm_backward::<Self>(x, weight, grad, eps)
+    }
+
+    /// `x · cos + sign · swap(x) · signed_sin`; with sign -1 the inverse, which is the gradient.
+    fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, signed_sin: FloatTensor<Self>, sign: f32) -> FloatTensor<Self> {
+        stock::rotate::<Self>(x, cos, signed_sin, sign)
+    }
+
+    fn attention_weights(scores: FloatTensor<Self>, mask: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
+        stock::attention_weights::<Self>(scores, mask, scale)
+    }
+
+    fn attention_weights_backward(weights: FloatTensor<Self>, grad: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
+        stock::attention_weights_backward::<Self>(weights, grad, scale)
+    }
+
+    fn silu_gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        stock::silu_gate::<Self>(gate, up)
+    }
+
+    /// Gradients with regard to `gate` and `up`.
+    fn silu_gate_backward(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        stock::silu_gate_backward::<Self>(gate, up, grad)
+    }
+
+    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
+        stock::cross_entropy::<Self>(logits, targets)
+    }
+
+    /// `grad` is `[rows, 1]`.
+    fn cross_entropy_backward(logits: FloatTensor<Self>, targets: IntTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        stock::cross_entropy_backward::<Self>(logits, targets, grad)
+    }
+
+    fn softmax_mass(logits: FloatTensor<Self>, mask: FloatTensor<Self>) -> FloatTensor<Self> {
+        stock::softmax_mass::<Self>(logits, mask)
+    }
+
+    fn peaks(x: FloatTensor<Self>) -> (FloatTensor<Self>, IntTensor<Self>) {
+        stock::peaks::<Self>(x)
+    }
+}
+
+impl ModelOps for burn::backend::Flex {}

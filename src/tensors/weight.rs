@@ -1,0 +1,159 @@
+//! A matrix as the checkpoint stores it: f32, or bf16 in half the memory.
+
+use std::ops::Range;
+
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn_cubecl::cubecl::RuntimeId;
+
+use super::ops::ModelOps;
+
+/// A matrix of weights, `[rows, cols]`, row-major. Cloning shares it.
+#[derive(Debug, Clone)]
+pub enum Weight {
+    F32(Tensor<2>),
+    /// Exact: unpacking is a shift.
+    Bf16(Packed),
+}
+
+/// bf16 values, two in a word, the first in its low half: `[rows, cols / 2]`.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    pub words: Tensor<2, Int>,
+}
+
+/// Whether matrices in bf16 stay in bf16 on this device. The CPU's kernels want f32.
+pub fn packs(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Cube(device) if device.runtime() == RuntimeId::Wgpu)
+}
+
+impl Weight {
+    /// `[rows, cols]`.
+    pub fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::F32(weight) => weight.dims(),
+            Self::Bf16(Packed { words }) => {
+                let [rows, width] = words.dims();
+                [rows, 2 * width]
+            }
+        }
+    }
+
+    /// Bytes on the device.
+    pub fn bytes(&self) -> u64 {
+        let [rows, cols] = self.dims();
+        let per_value = match self {
+            Self::F32(_) => 4,
+            Self::Bf16(_) => 2,
+        };
+        per_value * rows as u64 * cols as u64
+    }
+
+    /// `x weightᵀ` where `transposed`, else `x weight`; with gradients with regard to `x`.
+    pub fn product(&self, x: Tensor<2>, transposed: bool) -> Tensor<2> {
+        let x = x.into_dispatch();
+        Tensor::from_dispatch(match self {
+            Self::F32(weight) => Dispatch::product(x, weight.clone().into_dispatch(), transposed),
+            Self::Bf16(packed) => Dispatch::product_bf16(x, packed.words.clone().into_dispatch(), transposed),
+        })
+    }
+
+    /// Rows by index, in f32.
+    pub fn select_rows(&self, indices: Tensor<1, Int>) -> Tensor<2> {
+        match self {
+            Self::F32(weight) => weight.clone().select(0, indices),
+            Self::Bf16(packed) => unpack(packed.words.clone().select(0, indices)),
+        }
+    }
+
+    /// A block, in f32. Whole rows where it is packed, or single columns.
+    pub fn block(&self, rows: Range<usize>, cols: Range<usize>) -> Tensor<2> {
+        match self {
+            Self::F32(weight) => weight.clone().slice([rows, cols]),
+            Self::Bf16(packed) => {
+                let (words, n) = (words_of(&cols), rows.len());
+                let unpacked = unpack(packed.words.clone().slice([rows, words.clone()]));
+                let first = cols.start - 2 * words.start;
+                unpacked.slice([0..n, first..first + cols.len()])
+            }
+        }
+    }
+
+    /// All of it, in f32.
+    pub fn to_f32(&self) -> Tensor<2> {
+        match self {
+            Self::F32(weight) => weight.clone(),
+            Self::Bf16(packed) => unpack(packed.words.clone()),
+        }
+    }
+
+    /// Multiplies a block by `scale`. A packed matrix stays packed where that is exact, which is at 0; other scales turn
+    /// it into f32.
+    pub fn scale(&mut self, rows: Range<usize>, cols: Range<usize>, scale: f32) {
+        match self {
+            Self::Bf16(packed) if scale == 0.0 => packed.zero(rows, cols),
+            Self::Bf16(_) => {
+                *self = Self::F32(self.to_f32());
+                self.scale(rows, cols, scale);
+            }
+            Self::F32(weight) => weight.inplace(|weight| {
+                let range = [rows, cols];
+                let old = weight.clone().slice(range.clone());
+                // Exactly 0, also where the weight is negative.
+                let new = if scale == 0.0 { Tensor::zeros_like(&old) } else { old * scale };
+                weight.slice_assign(range, new)
+            }),
+        }
+    }
+
+    /// Zeroes scalars, given in row-major order.
+    pub fn zero_flat(&mut self, flat: &[usize]) {
+        let [rows, cols] = self.dims();
+        match self {
+            Self::F32(weight) => {
+                let mut keep = vec![1.0_f32; rows * cols];
+                flat.iter().for_each(|index| keep[*index] = 0.0);
+                weight.inplace(|weight| {
+                    let keep = Tensor::from_data(TensorData::new(keep, [rows, cols]), &weight.device());
+                    weight * keep
+                });
+            }
+            Self::Bf16(packed) => {
+                let mut keep = vec![-1_i32; rows * cols / 2];
+                flat.iter().for_each(|index| keep[index / 2] &= keeping_all_but(*index));
+                packed.words.inplace(|words| {
+                    let keep = Tensor::<2, Int>::from_data(TensorData::new(keep, [rows, cols / 2]), &words.device());
+                    words.bitwise_and(keep)
+                });
+            }
+        }
+    }
+}
+
+impl Packed {
+    /// A block of whole words, or of one column.
+    fn zero(&mut self, rows: Range<usize>, cols: Range<usize>) {
+        let range = [rows, words_of(&cols)];
+        self.words.inplace(|words| {
+            let old = words.clone().slice(range.clone());
+            let new = match cols.len() {
+                1 => old.bitwise_and_scalar(keeping_all_but(cols.start)),
+                _ => Tensor::zeros_like(&old),
+            };
+            words.slice_assign(range, new)
+        });
+    }
+}
+
+fn words_of(cols: &Range<usize>) -> Range<usize> {
+    cols.start / 2..cols.end.div_ceil(2)
+}
+
+/// The mask that clears one of a word's two values.
+fn keeping_all_but(column: usize) -> i32 {
+    if column.is_multiple_of(2) { 0xffff_0000_u32.cast_signed() } else { 0x0000_ffff }
+}
+
+fn unpack(words: Tensor<2, Int>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::unpack_bf16(words.into_dispatch()))
+}

@@ -1,0 +1,18 @@
+// y = x (grad - Σ grad x) scale, where x are a softmax's results; a row a workgroup. Needs: reduce.wgsl, row.wgsl.
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
+    let row = row_of(group);
+    if (row >= info.rows) {
+        return;
+    }
+    let first = row * info.width;
+    var products = 0.0;
+    for (var i = tid; i < info.width; i += 256u) {
+        products += x[first + i] * grad[first + i];
+    }
+    let sum = workgroup_sum(tid, products);
+    for (var i = tid; i < info.width; i += 256u) {
+        y[first + i] = x[first + i] * (grad[first + i] - sum) * info.scale;
+    }
+}

@@ -1,0 +1,38 @@
+// Each row's value of largest magnitude and its column, of equals the first; a row a workgroup. Needs: row.wgsl.
+
+var<workgroup> magnitudes: array<f32, 256>;
+var<workgroup> at: array<u32, 256>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
+    let row = row_of(group);
+    if (row >= info.rows) {
+        return;
+    }
+    let first = row * info.width;
+    var largest = -1.0;
+    var column = 0u;
+    for (var i = tid; i < info.width; i += 256u) {
+        let magnitude = abs(x[first + i]);
+        if (magnitude > largest) {
+            largest = magnitude;
+            column = i;
+        }
+    }
+    magnitudes[tid] = largest;
+    at[tid] = column;
+    for (var half = 128u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (tid < half) {
+            let other = magnitudes[tid + half];
+            if (other > magnitudes[tid] || (other == magnitudes[tid] && at[tid + half] < at[tid])) {
+                magnitudes[tid] = other;
+                at[tid] = at[tid + half];
+            }
+        }
+    }
+    if (tid == 0u) {
+        values[row] = x[first + at[0]];
+        columns[row] = i32(at[0]);
+    }
+}

@@ -1,0 +1,7 @@
+// Rows beyond a grid's longest dimension continue in the next.
+
+const ROWS_ACROSS: u32 = 32768u;
+
+fn row_of(group: vec3<u32>) -> u32 {
+    return group.y * ROWS_ACROSS + group.x;
+}
