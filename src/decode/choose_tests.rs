@@ -39,7 +39,7 @@ impl Choices {
         let staging = self.gpu.buffer("staging", bytes, Usage::MAP_READ | Usage::COPY_DST);
         encoder.copy_buffer_to_buffer(&self.chooser.drawn, 0, &staging, 0, bytes);
         self.gpu.queue.submit([encoder.finish()]);
-        let read = pollster::block_on(Reading::start(&self.gpu, staging).bytes()).unwrap();
+        let read = pollster::block_on(Reading::start(&self.gpu, staging).bytes()).expect("what was drawn");
         words(&read).as_chunks().0.to_vec()
     }
 }
