@@ -1,10 +1,10 @@
 //! Causal self-attention with grouped keys and values.
 
-use burn::tensor::{Tensor, activation::softmax};
+use burn::tensor::Tensor;
 
 use super::layers::{Linear, Norm};
 use super::rotary::Rotation;
-use crate::tensors::{self, Orientation};
+use crate::tensors;
 
 /// How queries, keys and values are projected.
 #[derive(Debug, Clone)]
@@ -56,15 +56,8 @@ impl Attention {
     ///
     /// # Shapes
     ///
-    /// `x` is `[seq, hidden_size]` and so is the result; `mask`, if any, is `[seq, cache_len + seq]` and is added.
-    pub fn forward(
-        &self,
-        x: Tensor<2>,
-        rotation: Option<&Rotation>,
-        mask: Option<&Tensor<2>>,
-        cache: Option<&mut LayerCache>,
-    ) -> Tensor<2> {
-        let [seq, _] = x.dims();
+    /// `x` is `[seq, hidden_size]` and so is the result; `mask` is `[seq, cache_len + seq]` and is added.
+    pub fn forward(&self, x: Tensor<2>, rotation: Option<&Rotation>, mask: &Tensor<2>, cache: Option<&mut LayerCache>) -> Tensor<2> {
         let (mut query, mut key, value) = self.project(x);
         if let Some((q_norm, k_norm)) = &self.qk_norm {
             (query, key) = (q_norm.forward(query), k_norm.forward(key));
@@ -77,17 +70,7 @@ impl Attention {
             None => (key, value),
         };
 
-        // Query heads that share a key head stand side by side: [num_kv_heads, group * seq, head_dim].
-        let group = self.num_heads / self.num_kv_heads;
-        let query = query.reshape([self.num_kv_heads, group * seq, self.head_dim]);
-        let scores = tensors::batch_matmul(query, key, Orientation::SecondTransposed);
-        let scale = (self.head_dim as f64).powf(-0.5);
-        let weights = match mask {
-            Some(mask) => tensors::attention_weights(scores, mask, scale),
-            None => softmax(scores * scale, 2),
-        };
-        let heads = tensors::batch_matmul(weights, value, Orientation::Plain).reshape([self.num_heads, seq, self.head_dim]);
-        self.o_proj.forward(heads.swap_dims(0, 1).reshape([seq, self.num_heads * self.head_dim]))
+        self.o_proj.forward(tensors::attention(query, key, value, mask, (self.head_dim as f64).powf(-0.5)))
     }
 
     /// Queries, keys and values, each `[heads, seq, head_dim]`.

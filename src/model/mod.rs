@@ -149,38 +149,35 @@ fn ids(input_ids: &[u32], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(ids, [input_ids.len()]), device)
 }
 
-/// Additive causal masks, one for each distinct window. A single new token needs none unless a window cuts it.
+/// Additive causal masks, one for each distinct window.
 struct Masks {
     /// By window; `None` is full attention.
-    by_window: Vec<(Option<usize>, Option<Tensor<2>>)>,
-    windows: Vec<Option<usize>>,
+    by_window: Vec<(Option<usize>, Tensor<2>)>,
+    of_layer: Vec<usize>,
 }
 
 impl Masks {
     fn new(config: &ModelConfig, start: usize, seq: usize, device: &Device) -> Self {
-        let mut by_window = Vec::<(Option<usize>, Option<Tensor<2>>)>::new();
+        let mut by_window = Vec::<(Option<usize>, Tensor<2>)>::new();
         for window in &config.sliding_window {
             if by_window.iter().all(|(known, _)| known != window) {
                 by_window.push((*window, mask(start, seq, *window, device)));
             }
         }
-        Self { by_window, windows: config.sliding_window.clone() }
+        let of_layer = |window| by_window.iter().position(|(known, _)| known == window).unwrap_or(0);
+        Self { of_layer: config.sliding_window.iter().map(of_layer).collect(), by_window }
     }
 
-    fn of(&self, layer: usize) -> Option<&Tensor<2>> {
-        let window = self.windows.get(layer)?;
-        self.by_window.iter().find(|(known, _)| known == window)?.1.as_ref()
+    fn of(&self, layer: usize) -> &Tensor<2> {
+        &self.by_window[self.of_layer[layer]].1
     }
 }
 
 /// `[seq, start + seq]`: 0 where a position may look, -1e9 where it must not. Finite, since an infinity in a shader's
 /// literal is not portable; `exp(-1e9)` is 0 all the same.
-fn mask(start: usize, seq: usize, window: Option<usize>, device: &Device) -> Option<Tensor<2>> {
+fn mask(start: usize, seq: usize, window: Option<usize>, device: &Device) -> Tensor<2> {
     let total = start + seq;
     let hidden = |query: usize, key: usize| key > query || window.is_some_and(|window| key + window <= query);
-    if seq == 1 && !(0..total).any(|key| hidden(start, key)) {
-        return None;
-    }
     let values = (start..total).flat_map(|query| (0..total).map(move |key| if hidden(query, key) { -1e9 } else { 0.0 }));
-    Some(Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), [seq, total]), device))
+    Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), [seq, total]), device)
 }

@@ -41,10 +41,10 @@ impl RotaryEmbedding {
         let head_dim = 2 * self.inv_freq.len();
         let (mut cos, mut signed_sin) = (Vec::with_capacity(seq * head_dim), Vec::with_capacity(seq * head_dim));
         for position in start..start + seq {
-            let angles = self.inv_freq.iter().map(|inv_freq| position as f32 * inv_freq);
+            let angles = self.angles(position).collect::<Vec<_>>();
             for sign in [-1.0, 1.0] {
-                cos.extend(angles.clone().map(f32::cos));
-                signed_sin.extend(angles.clone().map(|angle| sign * angle.sin()));
+                cos.extend(angles.iter().map(|(cos, _)| cos));
+                signed_sin.extend(angles.iter().map(|(_, sin)| sign * sin));
             }
         }
         let tensor = |values| Tensor::from_data(TensorData::new(values, [1, seq, head_dim]), device);

@@ -1,14 +1,13 @@
 //! Gradients, by hand and for every backend: each backward pass is again one of [`ModelOps`].
 
-use burn::backend::Autodiff;
-use burn::backend::Backend;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind, binary, unary};
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind, unary};
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, AutodiffBackend, Backend};
 
-use super::ops::{ModelOps, Orientation};
+use super::ops::ModelOps;
 
 /// Registers what was computed, with what its backward pass needs.
 fn record<B, C, W, const N: usize>(backward: W, nodes: [NodeGuard; N], state: W::State, out: FloatTensor<B>) -> FloatTensor<Autodiff<B, C>>
@@ -21,6 +20,17 @@ where
         OpsKind::Tracked(prepared) => prepared.finish(state, out),
         OpsKind::UnTracked(prepared) => prepared.finish(out),
     }
+}
+
+/// Hands gradients to those parents that want one.
+macro_rules! register {
+    ($grads:expr, $parents:expr, $all:expr) => {
+        for (parent, grad) in $parents.into_iter().zip($all) {
+            if let Some(node) = parent {
+                $grads.register::<B>(node.id, grad);
+            }
+        }
+    };
 }
 
 /// A backward pass of one input, as a function of the state and the gradient.
@@ -44,34 +54,21 @@ backward_of_one!(Product, (FloatTensor<B>, bool), |(weight, transposed), grad| B
 backward_of_one!(ProductBf16, (IntTensor<B>, bool), |(words, transposed), grad| B::product_bf16(grad, words, !transposed));
 backward_of_one!(RmsNorm, (FloatTensor<B>, FloatTensor<B>, f64), |(x, weight, eps), grad| B::rms_norm_backward(x, weight, grad, eps));
 backward_of_one!(Rotate, (FloatTensor<B>, FloatTensor<B>, f32), |(cos, sin, sign), grad| B::rotate(grad, cos, sin, -sign));
-backward_of_one!(AttentionWeights, (FloatTensor<B>, f64), |(weights, scale), grad| B::attention_weights_backward(weights, grad, scale));
 
 backward_of_one!(CrossEntropy, (FloatTensor<B>, IntTensor<B>), |(logits, targets), grad| B::cross_entropy_backward(logits, targets, grad));
 
 #[derive(Debug)]
-struct BatchMatmul;
+struct Attention;
 
-impl<B: Backend + ModelOps> Backward<B, 2> for BatchMatmul {
-    type State = (FloatTensor<B>, FloatTensor<B>, Orientation);
+impl<B: Backend + ModelOps> Backward<B, 3> for Attention {
+    /// Query, key, value, weights, scale.
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, f64);
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
-        use Orientation::{FirstTransposed, Plain, SecondTransposed};
-        let (a, b, orientation) = ops.state;
-        binary::<B, _, _>(
-            ops.parents,
-            ops.node,
-            grads,
-            |grad| match orientation {
-                Plain => B::batch_matmul(grad, b, SecondTransposed),
-                SecondTransposed => B::batch_matmul(grad, b, Plain),
-                FirstTransposed => B::batch_matmul(b, grad, SecondTransposed),
-            },
-            |grad| match orientation {
-                Plain => B::batch_matmul(a, grad, FirstTransposed),
-                SecondTransposed => B::batch_matmul(grad, a, FirstTransposed),
-                FirstTransposed => B::batch_matmul(a, grad, Plain),
-            },
-        );
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let (query, key, value, weights, scale) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let (of_query, of_key, of_value) = B::attend_backward(query, key, value, weights, grad, scale);
+        register!(grads, ops.parents, [of_query, of_key, of_value]);
     }
 }
 
@@ -85,11 +82,7 @@ impl<B: Backend + ModelOps> Backward<B, 2> for SiluGate {
         let (gate, up) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let (of_gate, of_up) = B::silu_gate_backward(gate, up, grad);
-        for (parent, grad) in ops.parents.into_iter().zip([of_gate, of_up]) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, grad);
-            }
-        }
+        register!(grads, ops.parents, [of_gate, of_up]);
     }
 }
 
@@ -107,12 +100,6 @@ impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
         record::<B, C, _, 1>(ProductBf16, [node], (words, transposed), out)
     }
 
-    fn batch_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>, orientation: Orientation) -> FloatTensor<Self> {
-        let ((a, node_a), (b, node_b)) = (a.into_parts(), b.into_parts());
-        let out = B::batch_matmul(a.clone(), b.clone(), orientation);
-        record::<B, C, _, 2>(BatchMatmul, [node_a, node_b], (a, b, orientation), out)
-    }
-
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let weight = weight.into_primitive();
@@ -127,10 +114,19 @@ impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
         record::<B, C, _, 1>(Rotate, [node], (cos, signed_sin, sign), out)
     }
 
-    fn attention_weights(scores: FloatTensor<Self>, mask: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
-        let (scores, node) = scores.into_parts();
-        let out = B::attention_weights(scores, mask.into_primitive(), scale);
-        record::<B, C, _, 1>(AttentionWeights, [node], (out.clone(), scale), out)
+    fn attend(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        scale: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let ((query, node_q), (key, node_k), (value, node_v)) = (query.into_parts(), key.into_parts(), value.into_parts());
+        let (out, weights) = B::attend(query.clone(), key.clone(), value.clone(), mask.into_primitive(), scale);
+        let state = (query, key, value, weights.clone(), scale);
+        let out = record::<B, C, _, 3>(Attention, [node_q, node_k, node_v], state, out);
+        // The weights are for looking at, not for going back through.
+        (out, <Self as AutodiffBackend>::from_inner(weights))
     }
 
     fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {

@@ -7,12 +7,12 @@ use burn_cubecl::cubecl::CubeCount;
 use burn_cubecl::kernel::into_contiguous;
 
 use super::kernel::{Kernel, launch, on_rows, runs_wgsl};
-use super::ops::{ModelOps, Orientation};
-use super::product::{Weights, batch_product, product};
-use super::stock;
+use super::ops::ModelOps;
+use super::product::{Weights, product};
+use super::{attention, stock};
 
-const ROW: &str = include_str!("wgsl/row.wgsl");
-const REDUCE: &str = include_str!("wgsl/reduce.wgsl");
+pub(super) const ROW: &str = include_str!("wgsl/row.wgsl");
+pub(super) const REDUCE: &str = include_str!("wgsl/reduce.wgsl");
 const SIGMOID: &str = include_str!("wgsl/sigmoid.wgsl");
 
 const RMS_NORM: Kernel = Kernel {
@@ -34,19 +34,6 @@ const ROTATE: Kernel = Kernel {
     outputs: &["y: array<f32>"],
     info: "len: u32, seq: u32, width: u32, head_stride: u32, position_stride: u32, sign: f32",
     parts: &[ROW, include_str!("wgsl/rotate.wgsl")],
-};
-const ATTENTION_WEIGHTS: Kernel = Kernel {
-    name: "attention_weights",
-    inputs: &["x: array<f32>", "mask: array<f32>"],
-    outputs: &["y: array<f32>"],
-    info: "rows: u32, width: u32, seq: u32, scale: f32",
-    parts: &[ROW, REDUCE, include_str!("wgsl/attention_weights.wgsl")],
-};
-const ATTENTION_WEIGHTS_BACKWARD: Kernel = Kernel {
-    name: "attention_weights_backward",
-    inputs: &["x: array<f32>", "grad: array<f32>"],
-    parts: &[ROW, REDUCE, include_str!("wgsl/attention_weights_backward.wgsl")],
-    ..ATTENTION_WEIGHTS
 };
 const SILU_GATE: Kernel = Kernel {
     name: "silu_gate",
@@ -104,7 +91,7 @@ fn elements(x: &CubeTensor) -> (usize, CubeCount) {
 }
 
 /// Rows, their width, and the grid that gives each of them a workgroup.
-fn rows(x: &CubeTensor) -> (usize, usize, CubeCount) {
+pub(super) fn rows(x: &CubeTensor) -> (usize, usize, CubeCount) {
     let shape = x.shape();
     let width = shape[shape.num_dims() - 1];
     let rows = x.meta.num_elements() / width.max(1);
@@ -136,13 +123,6 @@ impl ModelOps for CubeBackend {
         let outputs = [(Shape::new([rows, 2 * width]), DType::F32)];
         let [y] = launch(&UNPACK_BF16, grid, &[&words], outputs, &[len as u32, 0, 0, 0]);
         y
-    }
-
-    fn batch_matmul(a: CubeTensor, b: CubeTensor, orientation: Orientation) -> CubeTensor {
-        match runs_wgsl(&a) {
-            true => batch_product(a, b, orientation),
-            false => stock::batch_matmul::<Self>(a, b, orientation),
-        }
     }
 
     fn rms_norm(x: CubeTensor, weight: CubeTensor, eps: f64) -> CubeTensor {
@@ -182,26 +162,25 @@ impl ModelOps for CubeBackend {
         y
     }
 
-    fn attention_weights(scores: CubeTensor, mask: CubeTensor, scale: f64) -> CubeTensor {
-        if !runs_wgsl(&scores) {
-            return stock::attention_weights::<Self>(scores, mask, scale);
+    fn attend(query: CubeTensor, key: CubeTensor, value: CubeTensor, mask: CubeTensor, scale: f64) -> (CubeTensor, CubeTensor) {
+        match runs_wgsl(&query) {
+            true => attention::attention(query, key, value, mask, scale),
+            false => stock::attention::<Self>(query, key, value, mask, scale),
         }
-        let (scores, mask) = (into_contiguous(scores), into_contiguous(mask));
-        let (n, width, grid) = rows(&scores);
-        let info = [n as u32, width as u32, mask.shape()[0] as u32, (scale as f32).to_bits()];
-        let [y] = launch(&ATTENTION_WEIGHTS, grid, &[&scores, &mask], [(scores.shape(), DType::F32)], &info);
-        y
     }
 
-    fn attention_weights_backward(weights: CubeTensor, grad: CubeTensor, scale: f64) -> CubeTensor {
-        if !runs_wgsl(&weights) {
-            return stock::attention_weights_backward::<Self>(weights, grad, scale);
+    fn attend_backward(
+        query: CubeTensor,
+        key: CubeTensor,
+        value: CubeTensor,
+        weights: CubeTensor,
+        grad: CubeTensor,
+        scale: f64,
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        match runs_wgsl(&query) {
+            true => attention::attention_backward(query, key, value, weights, grad, scale),
+            false => stock::attention_backward::<Self>(query, key, value, weights, grad, scale),
         }
-        let (weights, grad) = (into_contiguous(weights), into_contiguous(grad));
-        let (n, width, grid) = rows(&weights);
-        let info = [n as u32, width as u32, 0, (scale as f32).to_bits()];
-        let [y] = launch(&ATTENTION_WEIGHTS_BACKWARD, grid, &[&weights, &grad], [(weights.shape(), DType::F32)], &info);
-        y
     }
 
     fn silu_gate(gate: CubeTensor, up: CubeTensor) -> CubeTensor {

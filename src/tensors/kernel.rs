@@ -9,15 +9,14 @@ use burn_cubecl::cubecl::{CubeCount, CubeKernel, PrecompiledSource};
 
 /// Rows across a grid; see `row.wgsl`.
 const ROWS_ACROSS: usize = 32_768;
-/// Invocations of every kernel.
-pub(super) const WORKGROUP: u32 = 256;
+/// Invocations of a kernel that is not generated.
+const WORKGROUP: u32 = 256;
 /// On wasm each tensor has a buffer of its own; elsewhere two may share one, and then both must be bound alike.
 const READ: &str = if cfg!(target_family = "wasm") { "read" } else { "read_write" };
 
 /// What a kernel is made of: declarations and WGSL bodies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel {
-    /// Tells kernels apart, so that each is compiled once.
     pub name: &'static str,
     pub inputs: &'static [&'static str],
     pub outputs: &'static [&'static str],
@@ -26,16 +25,17 @@ pub(super) struct Kernel {
     pub parts: &'static [&'static str],
 }
 
-/// A kernel with the constants that it is specialised to.
-#[derive(Debug, Clone)]
+/// A kernel that is generated, with as many invocations as it wants.
 pub(super) struct Specialised {
     pub kernel: Kernel,
-    /// Text in front of the bodies; part of the identity.
-    pub prelude: String,
+    /// Tells those of one name apart, so that each is compiled once.
+    pub key: u32,
+    pub threads: u32,
+    pub body: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Specialised {
-    fn source(&self) -> String {
+    fn text(&self) -> String {
         let Kernel { inputs, outputs, info, parts, .. } = self.kernel;
         let mut text = format!("struct Info {{ {info} }}\n");
         let reads = inputs.iter().map(|declaration| (READ, *declaration));
@@ -43,7 +43,7 @@ impl Specialised {
         for (binding, (access, declaration)) in reads.chain(writes).chain([("read", "info: Info")]).enumerate() {
             text += &format!("@group(0) @binding({binding}) var<storage, {access}> {declaration};\n");
         }
-        text += &self.prelude;
+        text += &(self.body)();
         parts.iter().for_each(|part| text += part);
         text
     }
@@ -51,8 +51,8 @@ impl Specialised {
 
 impl KernelMetadata for Specialised {
     fn id(&self) -> KernelId {
-        let id = KernelId::new::<Self>().info((self.kernel.name, self.prelude.clone()));
-        id.cube_dim(Dim3::new_1d(WORKGROUP)).mode(ExecutionMode::Unchecked)
+        let id = KernelId::new::<Self>().info((self.kernel.name, self.key));
+        id.cube_dim(Dim3::new_1d(self.threads)).mode(ExecutionMode::Unchecked)
     }
 
     fn address_type(&self) -> ElemType {
@@ -61,14 +61,14 @@ impl KernelMetadata for Specialised {
 }
 
 impl CubeKernel for Specialised {
-    /// Only names the launch; what runs is [`Self::source`].
+    /// Only names the launch; what runs is [`Self::text`].
     fn define(&self) -> KernelDefinition {
-        let settings = KernelSettings::new(Dim3::new_1d(WORKGROUP), ExecutionMode::Unchecked, AddressType::U32);
+        let settings = KernelSettings::new(Dim3::new_1d(self.threads), ExecutionMode::Unchecked, AddressType::U32);
         KernelDefinition { body: Scope::root(settings.clone()), settings, info: Info::default() }
     }
 
     fn source(&self) -> Option<PrecompiledSource> {
-        Some(PrecompiledSource { source: Self::source(self), entrypoint_name: "main".into(), lang: "wgsl" })
+        Some(PrecompiledSource { source: self.text(), entrypoint_name: "main".into(), lang: "wgsl" })
     }
 }
 
@@ -82,7 +82,7 @@ pub(super) fn on_rows(n: usize) -> CubeCount {
     CubeCount::Static(n.min(ROWS_ACROSS) as u32, n.div_ceil(ROWS_ACROSS) as u32, 1)
 }
 
-/// Launches a kernel without constants; see [`launch_specialised`].
+/// Launches a kernel as it stands; see [`launch_specialised`].
 pub(super) fn launch<const N: usize>(
     kernel: &Kernel,
     grid: CubeCount,
@@ -90,7 +90,13 @@ pub(super) fn launch<const N: usize>(
     outputs: [(Shape, DType); N],
     info: &[u32],
 ) -> [CubeTensor; N] {
-    launch_specialised(Specialised { kernel: *kernel, prelude: String::new() }, grid, inputs, outputs, info)
+    launch_specialised(
+        Specialised { kernel: *kernel, key: 0, threads: WORKGROUP, body: Box::new(String::new) },
+        grid,
+        inputs,
+        outputs,
+        info,
+    )
 }
 
 /// Launches a kernel on tensors of one device, and returns its outputs, contiguous. `info` is what `struct Info` says,

@@ -7,19 +7,20 @@
 //!
 //! They enter through Burn's extension seam ([`ops::ModelOps`]): tensors, devices and autodiff stay Burn's.
 
+mod attention;
 mod autodiff;
 mod cube;
 mod kernel;
 mod ops;
 mod product;
 mod stock;
+mod tile;
 mod weight;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
 use ops::ModelOps;
-pub use ops::Orientation;
 pub use weight::{Packed, Weight, packs};
 
 /// `x / √(mean(x²) + eps) · weight` over the last dimension.
@@ -37,22 +38,16 @@ pub fn rotate(x: Tensor<3>, cos: &Tensor<3>, signed_sin: &Tensor<3>) -> Tensor<3
     Tensor::from_dispatch(Dispatch::rotate(x.into_dispatch(), cos, signed_sin, 1.0))
 }
 
-/// Matrix products of a batch: see [`Orientation`].
+/// Attention: `softmax(query keyᵀ · scale + mask) value`, the heads side by side.
 ///
 /// # Shapes
 ///
-/// `[batch, m, k]` and `[batch, k, n]`, or transposed, to `[batch, m, n]`.
-pub fn batch_matmul(a: Tensor<3>, b: Tensor<3>, orientation: Orientation) -> Tensor<3> {
-    Tensor::from_dispatch(Dispatch::batch_matmul(a.into_dispatch(), b.into_dispatch(), orientation))
-}
-
-/// `softmax(scores · scale + mask)` over the last dimension.
-///
-/// # Shapes
-///
-/// `scores` is `[kv_heads, group * seq, total]` and so is the result; `mask` is `[seq, total]` and serves every head.
-pub fn attention_weights(scores: Tensor<3>, mask: &Tensor<2>, scale: f64) -> Tensor<3> {
-    Tensor::from_dispatch(Dispatch::attention_weights(scores.into_dispatch(), mask.clone().into_dispatch(), scale))
+/// `query` is `[heads, seq, head_dim]`, `key` and `value` `[kv_heads, total, head_dim]` (each serves `heads / kv_heads`
+/// query heads), `mask` `[seq, total]`; the result is `[seq, heads * head_dim]`.
+pub fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tensor<2>, scale: f64) -> Tensor<2> {
+    let (query, key, value) = (query.into_dispatch(), key.into_dispatch(), value.into_dispatch());
+    let (out, _weights) = Dispatch::attend(query, key, value, mask.clone().into_dispatch(), scale);
+    Tensor::from_dispatch(out)
 }
 
 /// `silu(gate) · up`.

@@ -5,17 +5,6 @@ use burn::backend::{Backend, backend_extension};
 
 use super::stock;
 
-/// Which of the two matrices of a product is transposed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Orientation {
-    /// `a b`.
-    Plain,
-    /// `a bᵀ`.
-    SecondTransposed,
-    /// `aᵀ b`.
-    FirstTransposed,
-}
-
 /// See the functions of [`super`] for what they compute, and [`stock`] for how it is defined. Gradients with regard to
 /// weights, norms, angles and masks do not exist: nothing here trains.
 #[backend_extension(Cube, Flex, Autodiff)]
@@ -35,10 +24,6 @@ pub trait ModelOps: Backend {
         stock::unpack_bf16::<Self>(words)
     }
 
-    fn batch_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>, orientation: Orientation) -> FloatTensor<Self> {
-        stock::batch_matmul::<Self>(a, b, orientation)
-    }
-
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
         stock::rms_norm::<Self>(x, weight, eps)
     }
@@ -52,12 +37,27 @@ pub trait ModelOps: Backend {
         stock::rotate::<Self>(x, cos, signed_sin, sign)
     }
 
-    fn attention_weights(scores: FloatTensor<Self>, mask: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
-        stock::attention_weights::<Self>(scores, mask, scale)
+    /// `[seq, heads * head_dim]`, and the attention weights, `[heads, seq, total]`, for the way back.
+    fn attend(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        scale: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        stock::attention::<Self>(query, key, value, mask, scale)
     }
 
-    fn attention_weights_backward(weights: FloatTensor<Self>, grad: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
-        stock::attention_weights_backward::<Self>(weights, grad, scale)
+    /// Gradients with regard to query, key and value.
+    fn attend_backward(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        scale: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        stock::attention_backward::<Self>(query, key, value, weights, grad, scale)
     }
 
     fn silu_gate(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -1,4 +1,4 @@
-//! Matrix products: which kernel for which shapes.
+//! Matrix products: what is asked for, in which tiles, and launching it.
 
 use burn::backend::TensorMetadata;
 use burn::backend::wgpu::CubeTensor;
@@ -7,7 +7,7 @@ use burn_cubecl::cubecl::CubeCount;
 use burn_cubecl::kernel::into_contiguous;
 
 use super::kernel::{Kernel, Specialised, launch_specialised};
-use super::ops::Orientation;
+use super::tile::{Operand, Tile};
 
 /// A matrix of weights.
 pub(super) enum Weights {
@@ -15,55 +15,97 @@ pub(super) enum Weights {
     Bf16(CubeTensor),
 }
 
-const PRODUCT: Kernel = Kernel {
-    name: "product",
-    inputs: &["a: array<f32>", "b: array<f32>"],
-    outputs: &["y: array<f32>"],
-    info: "m: u32, k: u32, n: u32",
-    parts: &[include_str!("wgsl/product.wgsl")],
-};
-const PRODUCT_BF16: Kernel = Kernel { name: "product_bf16", inputs: &["a: array<f32>", "b: array<u32>"], ..PRODUCT };
+/// `y[z] = a[z] b[z / share]` for `z` in `0..batch`, of `[m, k]` and `[k, n]`. Either may be stored transposed.
+/// Pitches and batch strides are in elements.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Problem {
+    pub batch: usize,
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    /// Whether `a` is stored `[k, m]`.
+    pub a_transposed: bool,
+    /// Whether `b` is stored `[n, k]`.
+    pub b_transposed: bool,
+    pub a: Place,
+    pub b: Place,
+    pub y: Place,
+    /// Neighbours in the batch that have the same `b`: query heads of one key head.
+    pub share: usize,
+}
 
-const LOAD_A: &str = "fn load_a(batch: u32, row: u32, k: u32) -> f32 { return a[(batch * info.m + row) * info.k + k]; }\n";
-const LOAD_A_TRANSPOSED: &str = "fn load_a(batch: u32, row: u32, k: u32) -> f32 { return a[(batch * info.k + k) * info.m + row]; }\n";
-const LOAD_B: &str = "fn load_b(batch: u32, k: u32, column: u32) -> f32 { return b[(batch * info.k + k) * info.n + column]; }\n";
-const LOAD_B_TRANSPOSED: &str = "fn load_b(batch: u32, k: u32, column: u32) -> f32 { return b[(batch * info.n + column) * info.k + k]; }\n";
-const LOAD_BF16: &str = "fn load_b(batch: u32, k: u32, column: u32) -> f32 { let at = k * info.n + column; \
-                         return bitcast<f32>(select(b[at / 2u] << 16u, b[at / 2u] & 0xffff0000u, at % 2u == 1u)); }\n";
-const LOAD_BF16_TRANSPOSED: &str = "fn load_b(batch: u32, k: u32, column: u32) -> f32 { let at = column * info.k + k; \
-                                    return bitcast<f32>(select(b[at / 2u] << 16u, b[at / 2u] & 0xffff0000u, at % 2u == 1u)); }\n";
+/// Where the matrices of a batch lie: from a row to the next, and from a matrix to the next.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    pub pitch: usize,
+    pub stride: usize,
+}
+
+const INPUTS: [&[&str]; 4] = [
+    &["a: array<f32>", "b: array<f32>"],
+    &["a: array<vec4<f32>>", "b: array<f32>"],
+    &["a: array<f32>", "b: array<vec4<f32>>"],
+    &["a: array<vec4<f32>>", "b: array<vec4<f32>>"],
+];
+const INPUTS_BF16: [&[&str]; 4] = [
+    &["a: array<f32>", "b: array<u32>"],
+    &["a: array<vec4<f32>>", "b: array<u32>"],
+    &["a: array<f32>", "b: array<vec2<u32>>"],
+    &["a: array<vec4<f32>>", "b: array<vec2<u32>>"],
+];
 
 /// `x weight` or `x weightᵀ`.
 pub(super) fn product(x: CubeTensor, weight: Weights, transposed: bool) -> CubeTensor {
     let x = into_contiguous(x);
+    let (weight, is_bf16) = match weight {
+        Weights::F32(weight) => (into_contiguous(weight), false),
+        Weights::Bf16(words) => (into_contiguous(words), true),
+    };
     let [m, k] = x.shape().dims();
-    let (kernel, weight, per_word, load_b) = match weight {
-        Weights::F32(weight) => (PRODUCT, into_contiguous(weight), 1, if transposed { LOAD_B_TRANSPOSED } else { LOAD_B }),
-        Weights::Bf16(words) => (PRODUCT_BF16, into_contiguous(words), 2, if transposed { LOAD_BF16_TRANSPOSED } else { LOAD_BF16 }),
+    let [rows, width] = weight.shape().dims();
+    let cols = if is_bf16 { 2 * width } else { width };
+    let n = if transposed { rows } else { cols };
+    let problem = Problem {
+        batch: 1,
+        m,
+        k,
+        n,
+        b_transposed: transposed,
+        a: Place { pitch: k, stride: 0 },
+        b: Place { pitch: cols, stride: 0 },
+        y: Place { pitch: n, stride: 0 },
+        share: 1,
+        ..Problem::default()
     };
-    let [rows, cols] = weight.shape().dims();
-    let n = if transposed { rows } else { cols * per_word };
-    let kernel = Specialised { kernel, prelude: [LOAD_A, load_b].concat() };
-    let [y] =
-        launch_specialised(kernel, grid(m, n, 1), &[&x, &weight], [(Shape::new([m, n]), DType::F32)], &[m as u32, k as u32, n as u32, 0]);
-    y
+    multiply(&problem, &x, &weight, is_bf16, Shape::new([m, n]))
 }
 
-/// Products of a batch; see [`Orientation`].
-pub(super) fn batch_product(a: CubeTensor, b: CubeTensor, orientation: Orientation) -> CubeTensor {
-    let (a, b) = (into_contiguous(a), into_contiguous(b));
-    let ([batch, rows, cols], [_, b_rows, b_cols]): ([usize; 3], [usize; 3]) = (a.shape().dims(), b.shape().dims());
-    let (m, k, n, load_a, load_b) = match orientation {
-        Orientation::Plain => (rows, cols, b_cols, LOAD_A, LOAD_B),
-        Orientation::SecondTransposed => (rows, cols, b_rows, LOAD_A, LOAD_B_TRANSPOSED),
-        Orientation::FirstTransposed => (cols, rows, b_cols, LOAD_A_TRANSPOSED, LOAD_B),
+/// Launches a problem on tensors that hold what it says.
+pub(super) fn multiply(problem: &Problem, a: &CubeTensor, b: &CubeTensor, is_bf16: bool, out: Shape) -> CubeTensor {
+    let Problem { batch, m, k, n, a_transposed, b_transposed, share, .. } = *problem;
+    let tile = Tile::for_shape(m, n, batch);
+    let in_fours = |place: Place, across: usize| [place.pitch, place.stride, across].iter().all(|n| n.is_multiple_of(4));
+    let a_operand = Operand { along_k: !a_transposed, in_fours: in_fours(problem.a, if a_transposed { m } else { k }), is_bf16: false };
+    let b_operand = Operand { along_k: b_transposed, in_fours: in_fours(problem.b, if b_transposed { k } else { n }), is_bf16 };
+    let y_in_fours = in_fours(problem.y, n);
+    let inputs = if is_bf16 { INPUTS_BF16 } else { INPUTS };
+    let kernel = Kernel {
+        name: "product",
+        inputs: inputs[usize::from(a_operand.in_fours) + 2 * usize::from(b_operand.in_fours)],
+        outputs: if y_in_fours { &["y: array<vec4<f32>>"] } else { &["y: array<f32>"] },
+        info: "m: u32, k: u32, n: u32, a_pitch: u32, a_stride: u32, b_pitch: u32, b_stride: u32, y_pitch: u32, y_stride: u32, share: u32",
+        parts: &[],
     };
-    let kernel = Specialised { kernel: PRODUCT, prelude: [load_a, load_b].concat() };
-    let outputs = [(Shape::new([batch, m, n]), DType::F32)];
-    let [y] = launch_specialised(kernel, grid(m, n, batch), &[&a, &b], outputs, &[m as u32, k as u32, n as u32, 0]);
+    let source = move || tile.source(a_operand, b_operand, y_in_fours);
+    let kernel =
+        Specialised { kernel, key: tile.key(a_operand, b_operand, y_in_fours), threads: tile.threads() as u32, body: Box::new(source) };
+    let info = [
+        [m, k, n, problem.a.pitch],
+        [problem.a.stride, problem.b.pitch, problem.b.stride, problem.y.pitch],
+        [problem.y.stride, share, 0, 0],
+    ];
+    let info = info.as_flattened().iter().map(|n| *n as u32).collect::<Vec<_>>();
+    let grid = CubeCount::Static(n.div_ceil(tile.columns) as u32, m.div_ceil(tile.rows) as u32, batch as u32);
+    let [y] = launch_specialised(kernel, grid, &[a, b], [(out, DType::F32)], &info);
     y
-}
-
-fn grid(m: usize, n: usize, batch: usize) -> CubeCount {
-    CubeCount::Static(n.div_ceil(64) as u32, m.div_ceil(64) as u32, batch as u32)
 }

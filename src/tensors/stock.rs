@@ -4,8 +4,6 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata, read_sync};
 use burn::tensor::{DType, IndexingUpdateOp, IntDType, Shape, TensorData};
 
-use super::ops::Orientation;
-
 pub(super) fn product<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, transposed: bool) -> FloatTensor<B> {
     let weight = if transposed { B::float_transpose(weight) } else { weight };
     B::float_matmul(x, weight)
@@ -18,14 +16,6 @@ pub(super) fn unpack_bf16<B: Backend>(words: IntTensor<B>) -> FloatTensor<B> {
     let bytes = read_sync(B::int_into_data(words)).map(|data| data.bytes().to_vec()).unwrap_or_default();
     let data = TensorData::from_bytes_vec(bytes, Shape::new([shape[0], 2 * shape[1]]), DType::BF16);
     B::float_from_data(data.convert::<f32>(), &device)
-}
-
-pub(super) fn batch_matmul<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>, orientation: Orientation) -> FloatTensor<B> {
-    match orientation {
-        Orientation::Plain => B::float_matmul(a, b),
-        Orientation::SecondTransposed => B::float_matmul(a, B::float_transpose(b)),
-        Orientation::FirstTransposed => B::float_matmul(B::float_transpose(a), b),
-    }
 }
 
 /// A vector with as many dimensions as `x`, the last of them its own.
@@ -67,17 +57,50 @@ pub(super) fn rotate<B: Backend>(x: FloatTensor<B>, cos: FloatTensor<B>, signed_
     B::float_add(B::float_mul(x, cos), turned)
 }
 
-pub(super) fn attention_weights<B: Backend>(scores: FloatTensor<B>, mask: FloatTensor<B>, scale: f64) -> FloatTensor<B> {
-    let [_, rows, total] = scores.shape().dims();
-    let group = rows / mask.shape()[0];
-    let mask = B::float_reshape(B::float_repeat_dim(mask, 0, group), Shape::new([1, rows, total]));
-    B::softmax(B::float_add(B::float_mul_scalar(scores, scale.into()), mask), 2)
+/// Query heads that share a key head side by side: `[heads, seq, width]` as `[kv_heads, group * seq, width]`.
+fn grouped<B: Backend>(x: FloatTensor<B>, kv_heads: usize) -> FloatTensor<B> {
+    let [heads, seq, width] = x.shape().dims();
+    B::float_reshape(x, Shape::new([kv_heads, heads / kv_heads * seq, width]))
 }
 
-/// `p (grad - Σ grad p) scale`.
-pub(super) fn attention_weights_backward<B: Backend>(weights: FloatTensor<B>, grad: FloatTensor<B>, scale: f64) -> FloatTensor<B> {
-    let sum = B::float_sum_dim(B::float_mul(grad.clone(), weights.clone()), 2);
-    B::float_mul_scalar(B::float_mul(weights, B::float_sub(grad, sum)), scale.into())
+/// With `p = softmax(query keyᵀ · scale + mask)`: `p value`, the heads side by side, and `p`.
+pub(super) fn attention<B: Backend>(
+    query: FloatTensor<B>,
+    key: FloatTensor<B>,
+    value: FloatTensor<B>,
+    mask: FloatTensor<B>,
+    scale: f64,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let [heads, seq, head_dim] = query.shape().dims();
+    let [kv_heads, total, _] = key.shape().dims();
+    let scores = B::float_matmul(grouped::<B>(query, kv_heads), B::float_transpose(key));
+    let scores = B::float_reshape(B::float_mul_scalar(scores, scale.into()), Shape::new([heads, seq, total]));
+    let weights = B::softmax(B::float_add(scores, B::float_reshape(mask, Shape::new([1, seq, total]))), 2);
+    let out = B::float_matmul(grouped::<B>(weights.clone(), kv_heads), value);
+    let out = B::float_swap_dims(B::float_reshape(out, Shape::new([heads, seq, head_dim])), 0, 1);
+    (B::float_reshape(out, Shape::new([seq, heads * head_dim])), weights)
+}
+
+/// With `dp = grad valueᵀ` and `ds = p (dp - Σ dp p) scale`: `ds key`, `dsᵀ query`, `pᵀ grad`.
+pub(super) fn attention_backward<B: Backend>(
+    query: FloatTensor<B>,
+    key: FloatTensor<B>,
+    value: FloatTensor<B>,
+    weights: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    scale: f64,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let [heads, seq, head_dim] = query.shape().dims();
+    let kv_heads = key.shape()[0];
+    let grad = B::float_swap_dims(B::float_reshape(grad, Shape::new([seq, heads, head_dim])), 0, 1);
+    let grad = grouped::<B>(grad, kv_heads);
+    let weights = grouped::<B>(weights, kv_heads);
+    let of_weights = B::float_matmul(grad.clone(), B::float_transpose(value));
+    let sum = B::float_sum_dim(B::float_mul(of_weights.clone(), weights.clone()), 2);
+    let of_scores = B::float_mul_scalar(B::float_mul(weights.clone(), B::float_sub(of_weights, sum)), scale.into());
+    let of_query = B::float_reshape(B::float_matmul(of_scores.clone(), key), Shape::new([heads, seq, head_dim]));
+    let of_key = B::float_matmul(B::float_transpose(of_scores), grouped::<B>(query, kv_heads));
+    (of_query, of_key, B::float_matmul(B::float_transpose(weights), grad))
 }
 
 pub(super) fn silu_gate<B: Backend>(gate: FloatTensor<B>, up: FloatTensor<B>) -> FloatTensor<B> {
