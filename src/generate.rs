@@ -30,6 +30,11 @@ impl Sampler {
     /// One random number is drawn a call, also when greedy, so that two panes stay in step.
     pub fn sample(&mut self, logits: &[f32]) -> Option<u32> {
         let uniform = self.uniform();
+        self.choose(logits, uniform)
+    }
+
+    /// The token that a random number chooses.
+    pub(crate) fn choose(&self, logits: &[f32], uniform: f64) -> Option<u32> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return None;
         }

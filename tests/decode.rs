@@ -7,7 +7,7 @@ use linchpin::model::probe::Probe;
 use linchpin::model::{KvCache, Model, Positions};
 use linchpin::platform::{GpuHealth, open_gpu};
 use linchpin::protocol::{BackendChoice, Event, Request};
-use linchpin::terms::{Ablation, EditTarget, Sampling, WeightEdit};
+use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Sampling, Site, WeightEdit};
 
 use crate::support::{Session, fixture, fixtures, model_on};
 use crate::the_event;
@@ -35,12 +35,13 @@ fn on_gpu(test: impl FnOnce(&Vulkan)) {
 }
 
 /// Path A's logits after each of `ids[from..]`, fed one by one.
-fn path_a(model: &Model, ids: &[u32], from: usize) -> (KvCache, Vec<Vec<f32>>) {
+fn path_a(model: &Model, interventions: &[Intervention], ids: &[u32], from: usize) -> (KvCache, Vec<Vec<f32>>) {
     let mut cache = KvCache::default();
-    model.forward(&ids[..from], Some(&mut cache), Positions::Last, &mut Probe::empty());
+    let mut probe = Probe::with_interventions(interventions);
+    model.forward(&ids[..from], Some(&mut cache), Positions::Last, &mut probe);
     let start = cache.clone();
     let feed = |id: &u32| {
-        let logits = model.forward(&[*id], Some(&mut cache), Positions::Last, &mut Probe::empty());
+        let logits = model.forward(&[*id], Some(&mut cache), Positions::Last, &mut probe);
         logits.into_data().try_into_vec::<f32>().unwrap()
     };
     (start, ids[from..].iter().map(feed).collect())
@@ -61,8 +62,13 @@ fn assert_same(name: &str, a: &[f32], b: &[f32]) {
 }
 
 fn check_forced(name: &str, vulkan: &Vulkan, model: &Model, ids: &[u32], from: usize) {
-    let (cache, expected) = path_a(model, ids, from);
-    let mut plan = DecodePlan::new(&vulkan.gpu, model, &[], ids.len()).unwrap();
+    check_intervened(name, vulkan, model, &[], ids, from);
+}
+
+#[track_caller]
+fn check_intervened(name: &str, vulkan: &Vulkan, model: &Model, interventions: &[Intervention], ids: &[u32], from: usize) {
+    let (cache, expected) = path_a(model, interventions, ids, from);
+    let mut plan = DecodePlan::new(&vulkan.gpu, model, interventions, &[], ids.len()).unwrap();
     plan.start(&cache).unwrap();
     for (id, expected) in ids[from..].iter().zip(&expected) {
         let got = pollster::block_on(plan.logits(*id).unwrap().read()).unwrap();
@@ -83,8 +89,8 @@ fn golden_ids(name: &str, tensor: &str) -> Vec<u32> {
 
 /// Greedy decoding on the GPU, `batch` tokens between two reads.
 fn greedy(vulkan: &Vulkan, model: &Model, prompt: &[u32], n: usize, batch: usize) -> Vec<u32> {
-    let (cache, _) = path_a(model, prompt, prompt.len() - 1);
-    let mut plan = DecodePlan::new(&vulkan.gpu, model, &[], prompt.len() - 1 + n).unwrap();
+    let (cache, _) = path_a(model, &[], prompt, prompt.len() - 1);
+    let mut plan = DecodePlan::new(&vulkan.gpu, model, &[], &[], prompt.len() - 1 + n).unwrap();
     plan.start(&cache).unwrap();
     plan.feed(prompt[prompt.len() - 1]);
     let mut drawn = Vec::new();
@@ -146,8 +152,8 @@ fn two_plans_in_one_submission_do_not_disturb_each_other() {
         let prompt = &golden_ids("llama", "input_ids")[..8];
         let alone = [&intact, &ablated].map(|model| greedy(vulkan, model, prompt, 16, MAX_BATCH));
         let mut plans = [&intact, &ablated].map(|model| {
-            let (cache, _) = path_a(model, prompt, 7);
-            let mut plan = DecodePlan::new(&vulkan.gpu, model, &[], 23).unwrap();
+            let (cache, _) = path_a(model, &[], prompt, 7);
+            let mut plan = DecodePlan::new(&vulkan.gpu, model, &[], &[], 23).unwrap();
             plan.start(&cache).unwrap();
             plan.feed(prompt[7]);
             plan
@@ -192,22 +198,90 @@ fn a_token_takes_five_dispatches_a_layer_and_four_more() {
     on_gpu(|vulkan| {
         for name in &fixtures() {
             let model = model_on(name, &vulkan.device);
-            let plan = DecodePlan::new(&vulkan.gpu, &model, &[], 8).unwrap();
+            let plan = DecodePlan::new(&vulkan.gpu, &model, &[], &[], 8).unwrap();
             assert_eq!(plan.dispatches(), 5 * model.layers.len() + 4, "{name}");
         }
+    });
+}
+
+const SITES: [Site; 4] = [Site::ResidPre, Site::DownProjInput, Site::DownProjOutput, Site::ResidPost];
+
+/// The same at every site: factors, then a value and a factor on one channel, which only in this order give what they do.
+fn interventions_at(token: usize) -> Vec<Intervention> {
+    let at = |site, layer, channel, action| Intervention { site, layer, token, channel, action };
+    let of_site = |site| {
+        [
+            at(site, 1, 20, Action::Scale(3.0)),
+            at(site, 1, 70, Action::Scale(3.0)),
+            at(site, 0, 5, Action::Set(2.5)),
+            at(site, 0, 5, Action::Scale(-2.0)),
+            at(site, 0, 6, Action::Scale(0.0)),
+            // Beyond the width or the layers: nothing, on both paths.
+            at(site, 0, 1 << 20, Action::Set(9.0)),
+            at(site, 99, 0, Action::Set(9.0)),
+        ]
+    };
+    SITES.into_iter().flat_map(of_site).collect()
+}
+
+#[test]
+fn interventions_on_new_tokens_are_path_as() {
+    on_gpu(|vulkan| {
+        for name in ["llama", "gpt2"] {
+            let model = model_on(name, &vulkan.device);
+            let ids = &golden_ids(name, "input_ids")[..12];
+            let logits_of = |interventions: &[Intervention]| path_a(&model, interventions, ids, 3).1;
+            let untouched = logits_of(&[]);
+            for site in SITES {
+                let here = |token| interventions_at(token).into_iter().filter(move |at| at.site == site);
+                // A token of the prompt, the first new one, and two later ones.
+                let some = [1, 3, 4, 9].into_iter().flat_map(here).collect::<Vec<_>>();
+                check_intervened(&format!("{name}, {site:?}"), vulkan, &model, &some, ids, 3);
+                let alone = here(3).collect::<Vec<_>>();
+                assert_ne!(logits_of(&alone)[0], untouched[0], "{name}, {site:?} does nothing");
+            }
+            let all = (0..12).flat_map(interventions_at).collect::<Vec<_>>();
+            check_intervened(&format!("{name}, all sites"), vulkan, &model, &all, ids, 3);
+        }
+    });
+}
+
+/// A spike's size, so that a sum with it would lose what a block writes.
+#[test]
+fn a_huge_activation_does_not_blur_the_others() {
+    on_gpu(|vulkan| {
+        let model = model_on("llama", &vulkan.device);
+        let at = |site, action| Intervention { site, layer: 0, token: 5, channel: 5, action };
+        let spike =
+            [at(Site::ResidPre, Action::Set(1e5)), at(Site::DownProjOutput, Action::Scale(1e4)), at(Site::ResidPost, Action::Scale(1e-3))];
+        check_intervened("a spike", vulkan, &model, &spike, &ids_of(&model, 8), 3);
+    });
+}
+
+#[test]
+fn only_places_with_interventions_take_dispatches() {
+    on_gpu(|vulkan| {
+        let model = model_on("llama", &vulkan.device);
+        let dispatches = |interventions: &[Intervention]| DecodePlan::new(&vulkan.gpu, &model, interventions, &[], 8).unwrap().dispatches();
+        // One a place, and where the output of `down_proj` is changed another that adds it. The places of layer 99 take none.
+        assert_eq!(dispatches(&interventions_at(3)) - dispatches(&[]), 2 * (4 + 1));
     });
 }
 
 #[test]
 fn an_engine_on_the_gpu_writes_what_one_on_the_cpu_writes() {
     on_gpu(|_vulkan| {
-        // Greedy and a small top-k are drawn on the GPU, the whole vocabulary here.
-        for (temperature, top_k) in [(0.0, 0), (0.8, 40), (1.5, 256), (0.8, 0)] {
-            let sampling = Sampling { temperature, top_k, top_p: 0.95, seed: 7, max_new_tokens: 40 };
+        let at = |token| Intervention { site: Site::ResidPost, layer: 0, token, channel: 5, action: Action::Set(4.0) };
+        // One in the prompt, others while text is written.
+        let interventions = [at(1), at(12), at(13), at(20), at(30)];
+        for (temperature, top_k, top_p) in [(0.0, 0, 1.0), (0.8, 40, 0.95), (1.5, 256, 1.0), (0.8, 0, 1.0), (1.2, 0, 0.7)] {
+            let sampling = Sampling { temperature, top_k, top_p, seed: 7, max_new_tokens: 40 };
             let [cpu, gpu] = [BackendChoice::Cpu, BackendChoice::Gpu].map(|backend| {
                 let mut session = Session::with_model_on(&fixture("llama"), backend);
                 let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };
-                session.ask(Request::Apply { ablation: Ablation { weight_edits: vec![edit], interventions: Vec::new() } }).unwrap();
+                session
+                    .ask(Request::Apply { ablation: Ablation { weight_edits: vec![edit], interventions: interventions.to_vec() } })
+                    .unwrap();
                 let prompt = "the old man".to_owned();
                 the_event!(session.ask(Request::Generate { prompt, sampling }).unwrap(), Event::Generated(record) => record)
             });

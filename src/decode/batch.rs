@@ -49,7 +49,8 @@ pub struct Batch {
 }
 
 /// Chooses `n` tokens in each plan, in one submission a token, and starts to read what was chosen. Further batches may be
-/// submitted before this one is read. Each plan comes with its random numbers, one a token; greedy ones need none.
+/// submitted before this one is read. Each plan comes with its random numbers (0 to 1, without 1),
+/// one a token; greedy ones need none.
 ///
 /// # Errors
 ///
@@ -58,11 +59,10 @@ pub struct Batch {
 /// # Panics
 ///
 /// If `n` is 0 or larger than [`MAX_BATCH`].
-pub fn submit(plans: &mut [(&mut DecodePlan, Vec<f32>)], n: usize) -> Result<Batch, DecodeError> {
+pub fn submit(plans: &mut [(&mut DecodePlan, Vec<f64>)], n: usize) -> Result<Batch, DecodeError> {
     assert!((1..=MAX_BATCH).contains(&n), "a batch of {n}");
     for (plan, uniforms) in plans.iter_mut() {
-        let uniforms = to_bytes(uniforms.iter().take(n).map(|uniform| uniform.to_bits()));
-        plan.gpu.queue.write_buffer(&plan.scratch.uniforms, 0, &uniforms);
+        plan.chooser.set_uniforms(&uniforms[..n.min(uniforms.len())]);
         plan.reserve(plan.position + n)?;
         plan.position += n;
         plan.gpu.queue.write_buffer(&plan.scratch.state, N_DRAWN_OFFSET, &to_bytes([0]));
@@ -79,7 +79,7 @@ pub fn submit(plans: &mut [(&mut DecodePlan, Vec<f32>)], n: usize) -> Result<Bat
     let bytes = RECORD_BYTES * n as u64;
     let copies = plans.iter().map(|(plan, _)| {
         let staging = gpu.buffer("staging", bytes, Usage::MAP_READ | Usage::COPY_DST);
-        encoder.copy_buffer_to_buffer(&plan.scratch.drawn, 0, &staging, 0, bytes);
+        encoder.copy_buffer_to_buffer(&plan.chooser.drawn, 0, &staging, 0, bytes);
         staging
     });
     let stagings = copies.collect::<Vec<_>>();

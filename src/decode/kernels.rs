@@ -11,7 +11,7 @@
 //! | hidden | x, norm, gate and up (or c_fc) | u | rows |
 //! | down | u, down_proj | x += | rows |
 //!
-//! and a token four more: embed, head, scan, and pick (greedy) or draw (seeded, up to 256 candidates).
+//! and a token two more, embed and head, before its successor is chosen (`choose.rs`).
 
 use std::fmt::Write;
 
@@ -38,8 +38,6 @@ pub(super) struct Kernel {
 const MAX_CACHED4: usize = 768;
 /// Invocations in a workgroup.
 pub(super) const WORKGROUP: usize = 256;
-/// Workgroups of `scan`, and of partial results that `pick` reads.
-pub(super) const SCAN_PARTS: usize = 64;
 /// Workgroups that share a head's positions (`split.wgsl`).
 pub(super) const SPLITS: usize = 8;
 /// A dimension of a grid ends here.
@@ -51,11 +49,11 @@ const LAYER: &str = "struct Layer { norm1_weight: u32, norm1_bias: u32, norm2_we
                      q_norm: u32, k_norm: u32, qkv_bias: u32, o_bias: u32, hidden_bias: u32, down_bias: u32, window: u32, unused: u32 }\n";
 
 impl Kernel {
-    fn new(label: &'static str) -> Self {
+    pub(super) fn new(label: &'static str) -> Self {
         Self { label, source: String::new(), bindings: Vec::new() }
     }
 
-    fn bind(mut self, access: Access, name: &str, ty: &str) -> Self {
+    pub(super) fn bind(mut self, access: Access, name: &str, ty: &str) -> Self {
         let space = match access {
             Access::Uniform => "uniform",
             Access::Read => "storage, read",
@@ -66,15 +64,15 @@ impl Kernel {
         self.text(&format!("@group(0) @binding({binding}) var<{space}> {name}: {ty};\n"))
     }
 
-    fn read(self, name: &str, ty: &str) -> Self {
+    pub(super) fn read(self, name: &str, ty: &str) -> Self {
         self.bind(Access::Read, name, ty)
     }
 
-    fn write(self, name: &str, ty: &str) -> Self {
+    pub(super) fn write(self, name: &str, ty: &str) -> Self {
         self.bind(Access::ReadWrite, name, ty)
     }
 
-    fn state(self, access: Access) -> Self {
+    pub(super) fn state(self, access: Access) -> Self {
         self.text(STATE).bind(access, "state", "State")
     }
 
@@ -93,7 +91,7 @@ impl Kernel {
         self.read(&name, ty).text(&format!("fn load_{name}(i: u32) -> vec4<f32> {{ let w = {name}[i]; return {value}; }}\n"))
     }
 
-    fn constant(self, name: &str, value: usize) -> Self {
+    pub(super) fn constant(self, name: &str, value: usize) -> Self {
         self.text(&format!("const {name}: u32 = {value}u;\n"))
     }
 
@@ -105,7 +103,7 @@ impl Kernel {
         self.text(&format!("const {name}: f32 = {value:e};\n"))
     }
 
-    fn text(mut self, text: &str) -> Self {
+    pub(super) fn text(mut self, text: &str) -> Self {
         self.source.push_str(text);
         self
     }
@@ -350,43 +348,4 @@ pub(super) fn import(shape: &Shape) -> Kernel {
 
 fn heads(kernel: Kernel, shape: &Shape) -> Kernel {
     kernel.constant("KV_HEADS", shape.num_kv_heads).constant("HEAD_DIM", shape.head_dim).constant("HEAD4", shape.head4())
-}
-
-/// Bindings: logits, stopwords, found.
-pub(super) fn scan(shape: &Shape) -> Kernel {
-    Kernel::new("scan")
-        .read("logits", "array<f32>")
-        .read("stopwords", "array<u32>")
-        .write("found", "array<vec4<u32>>")
-        .constant("VOCAB", shape.vocab_size)
-        .constant("PARTS", SCAN_PARTS)
-        .text(include_str!("wgsl/scan.wgsl"))
-}
-
-/// Bindings: state, found, drawn.
-pub(super) fn pick() -> Kernel {
-    summary(Kernel::new("pick")).text(include_str!("wgsl/pick.wgsl"))
-}
-
-/// Most candidates that [`draw`] can sort.
-pub(super) const MAX_TOP_K: usize = WORKGROUP;
-
-/// Bindings: state, found, drawn, settings, uniforms, logits.
-pub(super) fn draw(shape: &Shape) -> Kernel {
-    summary(Kernel::new("draw"))
-        .text("struct Settings { temperature: f32, top_p: f32, top_k: u32, unused: u32 }\n")
-        .bind(Access::Uniform, "settings", "Settings")
-        .read("uniforms", "array<f32>")
-        .read("logits", "array<f32>")
-        .constant("VOCAB", shape.vocab_size)
-        .text(include_str!("wgsl/draw.wgsl"))
-}
-
-fn summary(kernel: Kernel) -> Kernel {
-    kernel
-        .state(Access::ReadWrite)
-        .read("found", "array<vec4<u32>>")
-        .write("drawn", "array<vec4<u32>>")
-        .constant("PARTS", SCAN_PARTS)
-        .text(include_str!("wgsl/summary.wgsl"))
 }

@@ -8,13 +8,16 @@
 //! An ablated model is a plan of its own: it shares every matrix that it did not edit with the intact one, and the
 //! pipelines, and both are encoded into the same submission.
 //!
-//! Interventions on activations are Path A's. A plan that starts after the tokens they act on is exact all the same.
+//! Interventions on activations of new tokens are dispatches of their own, in the layers that have any; those on the
+//! prompt's tokens are Path A's.
 
 mod batch;
 mod buffers;
 mod cache;
+mod choose;
 pub mod error;
 mod gpu;
+mod intervene;
 mod kernels;
 mod read;
 mod shape;
@@ -27,14 +30,16 @@ use crate::model::layers::Layout;
 use crate::model::mlp::Hidden;
 use crate::model::rotary::RotaryEmbedding;
 use crate::model::{KvCache, Model};
-use crate::terms::Sampling;
+use crate::terms::{Intervention, Sampling, Site};
 pub use batch::{Batch, Drawn, Logits, MAX_BATCH, submit};
 use buffers::{Bound, Weights};
 use cache::Cache;
+use choose::Chooser;
 use error::DecodeError;
 pub use gpu::DecodeGpu;
 use gpu::Step;
-use kernels::{Input, MAX_TOP_K, Output, Product, SCAN_PARTS, SPLITS};
+use intervene::Interventions;
+use kernels::{Input, Output, Product, SPLITS};
 use read::{Reading, to_bytes};
 use shape::{Shape, unsupported};
 
@@ -45,22 +50,16 @@ pub struct DecodePlan {
     products: Products,
     weights: Weights,
     rotary: Option<RotaryEmbedding>,
+    interventions: Interventions,
     scratch: Scratch,
+    chooser: Chooser,
     cache: Cache,
     /// From the state's token to its logits.
     forward: Vec<Step>,
     /// From the logits to the next token in the state.
     choose: Vec<Step>,
-    choice: Choice,
     /// Position of the next token to be fed.
     position: usize,
-}
-
-/// How the GPU chooses.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Choice {
-    Likeliest,
-    Draw { temperature: f32, top_p: f32, top_k: u32 },
 }
 
 /// The matrix-vector products of a layer, and the head.
@@ -79,63 +78,55 @@ struct Scratch {
     qkv: wgpu::Buffer,
     parts: wgpu::Buffer,
     u: wgpu::Buffer,
-    logits: wgpu::Buffer,
-    stopwords: wgpu::Buffer,
-    found: wgpu::Buffer,
-    drawn: wgpu::Buffer,
-    /// Random numbers of a batch, 0 to 1.
-    uniforms: wgpu::Buffer,
+    /// What `down_proj` adds to `x`, where an intervention comes between.
+    y: wgpu::Buffer,
 }
 
 impl DecodePlan {
-    /// A plan for sequences of up to `positions` tokens. The model's tensors stay where they are, and stay alive.
+    /// A greedy plan for sequences of up to `positions` tokens. The model's tensors stay where they are, and stay alive.
+    /// Interventions act on the tokens that the plan is fed.
     ///
     /// # Errors
     ///
     /// [`DecodeError`] if the model is not on a GPU or of a shape that the kernels do not cover.
-    pub fn new(gpu: &DecodeGpu, model: &Model, stopword_ids: &[u32], positions: usize) -> Result<Self, DecodeError> {
+    pub fn new(
+        gpu: &DecodeGpu,
+        model: &Model,
+        interventions: &[Intervention],
+        stopword_ids: &[u32],
+        positions: usize,
+    ) -> Result<Self, DecodeError> {
         let shape = Shape::of(model)?;
         let products = Products::of(model)?;
         let weights = Weights::bind(gpu, model)?;
-        let scratch = Scratch::new(gpu, &shape, &products, stopword_ids);
         // Whether all of it would fit is asked now, and only a first part made.
-        let n_layers = model.layers.len();
         let longest = (positions * shape.cache_width() * 4) as u64;
         if positions > shape.max_position_embeddings || longest > gpu.max_binding_bytes() {
             return Err(unsupported(&format!("{positions} positions")));
         }
-        let cache = Cache::new(gpu, &shape, n_layers, model.rotary_emb.as_ref(), 1)?;
+        let cache = Cache::new(gpu, &shape, model.layers.len(), model.rotary_emb.as_ref(), 1)?;
         let mut plan = Self {
             gpu: gpu.clone(),
+            interventions: Interventions::new(gpu, interventions),
+            scratch: Scratch::new(gpu, &shape, &products),
+            chooser: Chooser::new(gpu, shape.vocab_size, stopword_ids),
             products,
             weights,
             rotary: model.rotary_emb.clone(),
-            scratch,
             cache,
             forward: Vec::new(),
             choose: Vec::new(),
-            choice: Choice::Likeliest,
             position: 0,
             shape,
         };
         plan.record();
+        plan.sample(Sampling { temperature: 0.0, ..Sampling::default() });
         Ok(plan)
     }
 
-    /// Has the GPU draw as these settings say, and returns whether it can: greedily, or from at most 256 candidates.
-    /// Otherwise the caller draws, from [`Self::logits`].
-    pub fn sample(&mut self, sampling: Sampling) -> bool {
-        let Sampling { temperature, top_k, top_p, .. } = sampling;
-        let choice = match temperature > 0.0 {
-            false => Choice::Likeliest,
-            true if (1..=MAX_TOP_K).contains(&top_k) => Choice::Draw { temperature, top_p, top_k: top_k as u32 },
-            true => return false,
-        };
-        if self.choice != choice {
-            self.choice = choice;
-            self.record();
-        }
-        true
+    /// Has the GPU draw as these settings say, as [`crate::generate::Sampler`] would. The seed is the caller's business.
+    pub fn sample(&mut self, sampling: Sampling) {
+        self.choose = self.chooser.steps(&self.scratch.state, sampling);
     }
 
     /// Dispatches a token takes.
@@ -174,7 +165,7 @@ impl DecodePlan {
         self.position += 1;
         let bytes = 4 * self.shape.vocab_size as u64;
         let staging = self.gpu.buffer("staging", bytes, Usage::MAP_READ | Usage::COPY_DST);
-        encoder.copy_buffer_to_buffer(&self.scratch.logits, 0, &staging, 0, bytes);
+        encoder.copy_buffer_to_buffer(&self.chooser.logits, 0, &staging, 0, bytes);
         self.gpu.queue.submit([encoder.finish()]);
         Ok(Logits::new(Reading::start(&self.gpu, staging), self.shape.vocab_size))
     }
@@ -200,43 +191,55 @@ impl DecodePlan {
 
     /// Makes the bind groups; again after the cache has moved.
     fn record(&mut self) {
-        let Self { gpu, shape, products, weights, scratch, cache, .. } = &*self;
-        let Scratch { state, x, qkv, parts, u, logits, stopwords, found, drawn, uniforms } = scratch;
-        let mut forward = vec![embed(gpu, shape, weights, scratch)];
-        let product = |product: &Product, layer: usize, input: &[&wgpu::Buffer], matrices: &[Bound], out: &wgpu::Buffer| {
-            let mut resources = vec![weights.params_of(layer)];
-            resources.extend(input.iter().map(|buffer| buffer.as_entire_binding()));
-            resources.push(weights.vectors.as_entire_binding());
-            resources.extend(matrices.iter().map(Bound::binding));
-            resources.push(out.as_entire_binding());
-            let is_bf16 = matrices.iter().map(Bound::is_bf16).collect::<Vec<_>>();
-            gpu.step(&product.kernel(shape, &is_bf16), &resources, product.grid())
-        };
-        let attention = kernels::attention(shape);
-        for (index, (layer, cached)) in weights.layers.iter().zip(&cache.layers).enumerate() {
-            forward.push(product(&products.qkv, index, &[x], &layer.qkv, qkv));
-            let buffers = [state, qkv, &weights.vectors, &cache.rotation, cached, parts];
-            let resources = std::iter::once(weights.params_of(index)).chain(buffers.map(|buffer| buffer.as_entire_binding()));
-            let grid = [shape.num_heads as u32, SPLITS as u32, 1];
-            forward.push(gpu.step(&attention, &resources.collect::<Vec<_>>(), grid));
-            forward.push(product(&products.output, index, &[parts, state], std::slice::from_ref(&layer.output), x));
-            forward.push(product(&products.hidden, index, &[x], &layer.hidden, u));
-            forward.push(product(&products.down, index, &[u], std::slice::from_ref(&layer.down), x));
+        let Self { weights, products, scratch, .. } = &*self;
+        let mut forward = vec![embed(&self.gpu, &self.shape, weights, scratch)];
+        let n_layers = weights.layers.len();
+        forward.extend((0..n_layers).flat_map(|index| self.layer(index)));
+        forward.push(self.product(&products.head, n_layers, &[&scratch.x], std::slice::from_ref(&weights.head), &self.chooser.logits));
+        self.forward = forward;
+    }
+
+    fn layer(&self, index: usize) -> Vec<Step> {
+        let Self { products, weights, scratch, .. } = self;
+        let Scratch { state, x, qkv, parts, u, y } = scratch;
+        let layer = &weights.layers[index];
+        let hidden_size = self.shape.hidden_size;
+        let intervene = |site, x, width| self.interventions.step(index, site, state, x, width);
+        let mut steps = Vec::new();
+        steps.extend(intervene(Site::ResidPre, x, hidden_size));
+        steps.push(self.product(&products.qkv, index, &[x], &layer.qkv, qkv));
+        steps.push(self.attention(index));
+        steps.push(self.product(&products.output, index, &[parts, state], std::slice::from_ref(&layer.output), x));
+        steps.push(self.product(&products.hidden, index, &[x], &layer.hidden, u));
+        steps.extend(intervene(Site::DownProjInput, u, products.down.in_width));
+        let down = std::slice::from_ref(&layer.down);
+        if let Some(step) = intervene(Site::DownProjOutput, y, hidden_size) {
+            // The sum would not give back exactly what was added to it.
+            let store = Product { output: Output::Store, ..products.down.clone() };
+            steps.extend([self.product(&store, index, &[u], down, y), step, intervene::add(&self.gpu, y, x, hidden_size)]);
+        } else {
+            steps.push(self.product(&products.down, index, &[u], down, x));
         }
-        forward.push(product(&products.head, weights.layers.len(), &[x], std::slice::from_ref(&weights.head), logits));
-        let scan = [logits, stopwords, found].map(|buffer| buffer.as_entire_binding());
-        let mut choose = vec![gpu.step(&kernels::scan(shape), &scan, [SCAN_PARTS as u32, 1, 1])];
-        let pick = [state, found, drawn].map(|buffer| buffer.as_entire_binding());
-        choose.push(match self.choice {
-            Choice::Likeliest => gpu.step(&kernels::pick(), &pick, [1, 1, 1]),
-            Choice::Draw { temperature, top_p, top_k } => {
-                let settings = to_bytes([temperature.to_bits(), top_p.to_bits(), top_k, 0]);
-                let settings = gpu.filled("settings", &settings, Usage::UNIFORM);
-                let more = [&settings, uniforms, logits].map(|buffer| buffer.as_entire_binding());
-                gpu.step(&kernels::draw(shape), &[pick.as_slice(), &more].concat(), [1, 1, 1])
-            }
-        });
-        (self.forward, self.choose) = (forward, choose);
+        steps.extend(intervene(Site::ResidPost, x, hidden_size));
+        steps
+    }
+
+    fn product(&self, product: &Product, layer: usize, input: &[&wgpu::Buffer], matrices: &[Bound], out: &wgpu::Buffer) -> Step {
+        let mut resources = vec![self.weights.params_of(layer)];
+        resources.extend(input.iter().map(|buffer| buffer.as_entire_binding()));
+        resources.push(self.weights.vectors.as_entire_binding());
+        resources.extend(matrices.iter().map(Bound::binding));
+        resources.push(out.as_entire_binding());
+        let is_bf16 = matrices.iter().map(Bound::is_bf16).collect::<Vec<_>>();
+        self.gpu.step(&product.kernel(&self.shape, &is_bf16), &resources, product.grid())
+    }
+
+    fn attention(&self, layer: usize) -> Step {
+        let Scratch { state, qkv, parts, .. } = &self.scratch;
+        let buffers = [state, qkv, &self.weights.vectors, &self.cache.rotation, &self.cache.layers[layer], parts];
+        let resources = std::iter::once(self.weights.params_of(layer)).chain(buffers.map(|buffer| buffer.as_entire_binding()));
+        let grid = [self.shape.num_heads as u32, SPLITS as u32, 1];
+        self.gpu.step(&kernels::attention(&self.shape), &resources.collect::<Vec<_>>(), grid)
     }
 }
 
@@ -284,11 +287,7 @@ impl Products {
 }
 
 impl Scratch {
-    fn new(gpu: &DecodeGpu, shape: &Shape, products: &Products, stopword_ids: &[u32]) -> Self {
-        let mut stopwords = vec![0_u32; shape.vocab_size.div_ceil(32)];
-        for id in stopword_ids.iter().map(|id| *id as usize).filter(|id| *id < shape.vocab_size) {
-            stopwords[id / 32] |= 1 << (id % 32);
-        }
+    fn new(gpu: &DecodeGpu, shape: &Shape, products: &Products) -> Self {
         let storage = |label, floats: usize| gpu.storage(label, floats as u64);
         Self {
             state: storage("state", 4),
@@ -296,11 +295,7 @@ impl Scratch {
             qkv: storage("qkv", products.qkv.rows.iter().sum()),
             parts: storage("parts", shape.num_heads * SPLITS * 4 * (shape.head4() + 1)),
             u: storage("u", products.down.in_width),
-            logits: storage("logits", shape.vocab_size),
-            stopwords: gpu.filled("stopwords", &to_bytes(stopwords), Usage::STORAGE),
-            found: storage("found", 8 * SCAN_PARTS),
-            drawn: storage("drawn", 4 * MAX_BATCH),
-            uniforms: storage("uniforms", MAX_BATCH),
+            y: storage("y", shape.hidden_size),
         }
     }
 }

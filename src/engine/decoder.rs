@@ -26,9 +26,8 @@ pub(super) struct Decoder<'a> {
     stopword_ids: &'a [u32],
     sampler: Sampler,
     cache: KvCache,
+    /// Without one, Path A goes on from its own cache.
     plan: Option<DecodePlan>,
-    /// Whether the plan chooses the tokens itself.
-    chooses: bool,
     /// Not handed out yet.
     waiting: VecDeque<Drawn>,
     last: u32,
@@ -47,17 +46,19 @@ impl Loaded {
         sampling: Sampling,
     ) -> Decoder<'a> {
         let stopword_ids = self.held_out.stopword_ids.as_slice();
-        // The prompt runs on Path A, and interventions with it; those on later tokens need Path A throughout.
-        let is_over = interventions.iter().all(|intervention| intervention.token < prompt.len());
-        let gpu = self.decode.as_ref().filter(|_| is_over);
-        let mut plan = gpu.and_then(|gpu| DecodePlan::new(gpu, model, stopword_ids, prompt.len() + n_new).ok());
+        // The prompt runs on Path A, and interventions on its tokens with it.
+        let later = interventions.iter().filter(|intervention| intervention.token >= prompt.len()).copied().collect::<Vec<_>>();
+        let made = |gpu| DecodePlan::new(gpu, model, &later, stopword_ids, prompt.len() + n_new).ok();
+        let mut plan = self.decode.as_ref().and_then(made);
+        if let Some(plan) = &mut plan {
+            plan.sample(sampling);
+        }
         Decoder {
             model,
             interventions,
             stopword_ids,
             sampler: Sampler::new(sampling),
             cache: KvCache::default(),
-            chooses: plan.as_mut().is_some_and(|plan| plan.sample(sampling)),
             plan,
             waiting: VecDeque::new(),
             last: 0,
@@ -88,10 +89,6 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn chooses(&self) -> bool {
-        self.chooses && self.plan.is_some()
-    }
-
     /// Dispatches that a token takes, with a plan.
     pub fn dispatches(&self) -> Option<usize> {
         self.plan.as_ref().map(DecodePlan::dispatches)
@@ -115,7 +112,6 @@ impl<'a> Decoding<'a> {
             let logits = decoder.forward(prompt).await?;
             decoder.draw(&logits)?;
             let Some(mut plan) = decoder.plan.take() else { continue };
-            // Without one, Path A goes on from its own cache.
             if plan.start(&decoder.cache).is_ok() {
                 plan.feed(decoder.last);
                 decoder.cache = KvCache::default();
@@ -128,39 +124,19 @@ impl<'a> Decoding<'a> {
 
     /// Sees to it that every live pane has a token waiting.
     pub async fn supply(&mut self, is_live: &[bool]) -> Result<(), EngineError> {
-        let mut in_batches = Vec::new();
-        let mut one_by_one = Vec::new();
-        for (index, decoder) in self.decoders.iter().enumerate().filter(|(index, _)| is_live[*index]) {
-            match (decoder.waiting.is_empty(), decoder.chooses()) {
-                (true, true) => in_batches.push(index),
-                (true, false) => one_by_one.push(index),
-                (false, _) => {}
-            }
-        }
+        let is_waiting = |index: &usize| is_live[*index] && self.decoders[*index].waiting.is_empty();
+        let (in_batches, one_by_one) =
+            (0..self.decoders.len()).filter(is_waiting).partition::<Vec<_>, _>(|index| self.decoders[*index].plan.is_some());
         if !in_batches.is_empty() {
             self.supply_batches(&in_batches).await?;
         }
-        self.supply_one_by_one(&one_by_one).await
-    }
-
-    /// One token each, drawn here. All of them are asked for before the first is waited for.
-    async fn supply_one_by_one(&mut self, indices: &[usize]) -> Result<(), EngineError> {
-        let mut asked = Vec::new();
-        let started = Instant::now();
-        for index in indices {
-            let decoder = &mut self.decoders[*index];
-            asked.push(decoder.plan.as_mut().map(|plan| plan.logits(decoder.last)).transpose()?);
-        }
-        for (index, logits) in indices.iter().zip(asked) {
-            let decoder = &mut self.decoders[*index];
-            let logits = match logits {
-                Some(logits) => logits.read().await?,
-                None => decoder.forward(&[decoder.last]).await?,
-            };
+        for index in one_by_one {
+            let decoder = &mut self.decoders[index];
+            let started = Instant::now();
+            let logits = decoder.forward(&[decoder.last]).await?;
             decoder.draw(&logits)?;
+            decoder.spent += started.elapsed();
         }
-        let share = started.elapsed() / indices.len().max(1) as u32;
-        indices.iter().for_each(|index| self.decoders[*index].spent += share);
         Ok(())
     }
 
@@ -173,8 +149,7 @@ impl<'a> Decoding<'a> {
             let n = self.batch_size.min(self.left);
             let plans = self.decoders.iter_mut().enumerate().filter(|(index, _)| indices.contains(index));
             let plans = plans.filter_map(|(_, Decoder { plan, sampler, .. })| {
-                // Rounded down: 1 would be beyond the last candidate.
-                let uniforms = (0..n).map(|_| (sampler.uniform() as f32).min(1.0_f32.next_down())).collect();
+                let uniforms = (0..n).map(|_| sampler.uniform()).collect();
                 plan.as_mut().map(|plan| (plan, uniforms))
             });
             let mut plans = plans.collect::<Vec<_>>();
@@ -203,7 +178,7 @@ const TOLERANCE: f32 = 1e-3;
 pub(super) async fn agrees(gpu: &DecodeGpu, model: &Model) -> Result<bool, EngineError> {
     let n = model.config.max_position_embeddings.min(6);
     let ids = (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect::<Vec<_>>();
-    let (Some((last, prompt)), Ok(mut plan)) = (ids.split_last(), DecodePlan::new(gpu, model, &[], n)) else { return Ok(false) };
+    let (Some((last, prompt)), Ok(mut plan)) = (ids.split_last(), DecodePlan::new(gpu, model, &[], &[], n)) else { return Ok(false) };
     if prompt.is_empty() {
         return Ok(false);
     }
