@@ -91,7 +91,7 @@ async function measure(folder, backend, tell) {
   result.info = info;
   add('first_token_cold', 'ms', "from a new visitor's worker on", cold.firstTokenMs);
   add('load_cold', 'ms', 'the model, of those', cold.loadMs);
-  add('first_token', 'ms', 'from the worker on, everything seen before', firstTokenMs);
+  add('first_token', 'ms', 'from the worker on, cached', firstTokenMs);
   add('worker', 'ms', 'until it listens, of those', readyMs);
   add('load', 'ms', 'the model, of those', loadMs);
   const bytes = Number((await fetch(`${folder}/model.safetensors`, { method: 'HEAD' })).headers.get('content-length'));

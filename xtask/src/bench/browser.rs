@@ -90,7 +90,7 @@ impl Browser {
 fn leashed(program: &Path) -> Command {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("sh");
-    command.args(["-c", r#"("$@"; kill -KILL 0) & read -r _; kill -KILL 0"#, "sh"]).arg(program).process_group(0);
+    command.args(["-c", r#"("$@"; echo "ended with $?" >&2; kill -KILL 0) & read -r _; kill -KILL 0"#, "sh"]).arg(program).process_group(0);
     command
 }
 

@@ -161,7 +161,7 @@ fn table(shape: &Shape, runs: &[&Run]) -> String {
     }
     for run in runs {
         if let Some(problem) = &run.problem {
-            let _ = writeln!(text, "\n{}: {problem}.", run.place.name());
+            let _ = writeln!(text, "\n{}: {}.", run.place.name(), without_folders(problem));
         }
     }
     text
@@ -236,6 +236,12 @@ fn goal(shape: &Shape, place: Place, name: &str) -> Option<Goal> {
     }
 }
 
+/// The reason in one line, with files by their names only: folders are those of one machine.
+fn without_folders(problem: &str) -> String {
+    let name = |word: &str| word.rsplit('/').next().unwrap_or_default().to_owned();
+    problem.split_whitespace().map(name).collect::<Vec<_>>().join(" ").trim_end_matches([' ', ':', '.']).to_owned()
+}
+
 /// Three digits that matter.
 fn short(value: f64) -> String {
     let digits = if value.abs() >= 100.0 {
@@ -293,7 +299,7 @@ mod tests {
             "cargo xtask bench",
             &[
                 run(Place::Floor, floor, None),
-                run(Place::BrowserGpu, json!({ "results": [{ "measured": measured }] }), Some("cut short")),
+                run(Place::BrowserGpu, json!({ "results": [{ "measured": measured }] }), Some("cut /a/b short:\n")),
                 run(Place::NativeGpu, json!({ "measured": [figure("decode_at_128", 400.0, "tokens/s", "")] }), None),
             ],
         );
@@ -307,7 +313,7 @@ mod tests {
             "| browser, WebGPU | gate proj | - | products: a / b |  |  | >= 1.5 | **no** |",
             "| native, Vulkan | decode at 128 | 400 tokens/s |  | floor, 1000 tokens/s | 0.40 | >= 0.5 | **no** |",
             "57 tokens/s (46 to 71)",
-            "browser, WebGPU: cut short.",
+            "browser, WebGPU: cut b short.",
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
         }
