@@ -1,15 +1,12 @@
 //! Path B against Path A, on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`).
 
-use std::sync::{Mutex, PoisonError};
-
 use linchpin::decode::{DecodeGpu, DecodePlan, MAX_BATCH, submit};
 use linchpin::model::probe::Probe;
 use linchpin::model::{KvCache, Model, Positions};
-use linchpin::platform::{GpuHealth, open_gpu};
 use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Sampling, Site, WeightEdit};
 
-use crate::support::{Session, fixture, fixtures, model_on};
+use crate::support::{self, Session, fixture, fixtures, model_on};
 use crate::the_event;
 
 /// Path B rounds in another order; the largest logit is what errors are measured by.
@@ -17,21 +14,14 @@ const TOLERANCE: f32 = 1e-3;
 /// Below this lead either of two tokens may come out first.
 const SAFE_MARGIN: f32 = 1e-3;
 
-/// The tests take turns: they share the one device.
-static TURN: Mutex<()> = Mutex::new(());
-
+/// A device, for plans and for Path A.
 struct Vulkan {
     gpu: DecodeGpu,
     device: burn::tensor::Device,
-    health: GpuHealth,
 }
 
 fn on_gpu(test: impl FnOnce(&Vulkan)) {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let gpu = pollster::block_on(open_gpu()).expect("these tests need a Vulkan device: install mesa-vulkan-drivers and libvulkan1");
-    let vulkan = Vulkan { gpu: DecodeGpu::new(gpu.handles), device: gpu.device, health: gpu.health };
-    test(&vulkan);
-    assert_eq!(vulkan.health.error(), None);
+    support::on_gpu(|gpu| test(&Vulkan { gpu: DecodeGpu::new(gpu.handles.clone()), device: gpu.device.clone() }));
 }
 
 /// Path A's logits after each of `ids[from..]`, fed one by one.
