@@ -21,8 +21,9 @@ use crate::terms::Sampling;
 
 /// Workgroups of `scan`, and of partial results that the other kernels put together.
 const SCAN_PARTS: usize = 64;
-/// Tokens that a workgroup of `narrow` counts.
-const COUNTED: usize = 8 * WORKGROUP;
+/// Tokens that a workgroup of `narrow` counts. With fewer, all the workgroups of a large vocabulary would find out where the
+/// search stands, each for itself; with more, those of a small one would leave the GPU idle.
+const COUNTED: usize = 4 * WORKGROUP;
 /// Digits of a key.
 const LEVELS: usize = 4;
 /// Most dispatches that have bins: the first, and three of each of three searches. One more for what `narrow` clears ahead.
