@@ -155,7 +155,7 @@ fn losses_are_those_of_the_cpu() {
                 let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [rows]), device);
                 let logits = tensor([rows, vocab], 1, device) * 10.0;
                 let mask = tensor([vocab], 5, device);
-                let mut all = with_gradients(&[logits.clone()], |x| tensors::cross_entropy(x[0].clone(), targets.clone()));
+                let mut all = with_gradients(std::slice::from_ref(&logits), |x| tensors::cross_entropy(x[0].clone(), targets.clone()));
                 all.push(floats(tensors::softmax_mass(logits, &mask)));
                 all
             });

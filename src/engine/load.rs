@@ -14,7 +14,7 @@ use crate::model::ModelError;
 use crate::model::config::{ModelConfig, token_ids};
 use crate::platform::{Files, GpuHealth};
 use crate::protocol::BackendChoice;
-use crate::terms::{Ablation, ModelInfo, ModelRef, Sampling};
+use crate::terms::{Ablation, ModelInfo, ModelRef, Sampling, WeightCoord};
 use crate::tokenizer::Tokenizer;
 use crate::weights::WeightsError;
 use crate::weights::load::{LoadedWeights, largest_tensor_bytes, load_weights};
@@ -91,6 +91,9 @@ async fn load_onto(
         Some(gpu) => decoder::agrees(&gpu, &weights.model).await?.then_some(gpu),
         None => None,
     };
+    // Has a GPU compile an edit's kernels now, so that the first edit takes no longer than the next.
+    let first = WeightCoord { layer: 0, row: 0, col: 0 };
+    weights.model.with_ablation(&Ablation::zeroing([first]))?;
     match chosen.health.as_ref().and_then(GpuHealth::error) {
         Some(why) => Err(EngineError::Gpu { why }),
         None => Ok((chosen, weights, decode)),

@@ -35,7 +35,7 @@ struct Effort {
     n_products: usize,
 }
 
-const WITH_PLAN: Effort = Effort { contexts: &[128, 1024], n_new: 128, n_products: 64 };
+const WITH_PLAN: Effort = Effort { contexts: &[128, 1024], n_new: 128, n_products: 256 };
 const WITHOUT_PLAN: Effort = Effort { contexts: &[128], n_new: 16, n_products: 4 };
 
 /// The figures so far.

@@ -72,9 +72,10 @@ impl CubeKernel for Specialised {
     }
 }
 
-/// Whether a tensor's device compiles WGSL.
+/// Whether a tensor's device compiles WGSL. In a browser every GPU does; knowing it while compiling leaves Burn's own
+/// matrix products out of the download.
 pub(super) fn runs_wgsl(tensor: &CubeTensor) -> bool {
-    tensor.client.name() == "wgpu<wgsl>"
+    cfg!(target_family = "wasm") || tensor.client.name() == "wgpu<wgsl>"
 }
 
 /// A grid of one workgroup a row.
