@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, ConfirmArm, ConfirmReport, Evaluation, Generated, ModelInfo, ModelRef, Pane, RunRecord, Sampling, ScanReport, WeightCoord,
+    Ablation, CalibrationText, ConfirmArm, ConfirmReport, Evaluation, Generated, ModelInfo, ModelRef, Pane, RunRecord, Sampling,
+    ScanReport, ScoreProgress, ScoreReport, WeightCoord,
 };
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
@@ -63,6 +64,11 @@ pub enum Request {
     Verify { golden: ModelFile },
     /// Times the loaded model, intact, on synthetic tokens: see [`Figure`]. Takes minutes on a large model.
     Measure,
+    /// Scores every feed-forward channel of the intact model by gradients, over `sequences` of `length` tokens of a text
+    /// (the bundled one without); each sequence sends an [`Event::ScoreProgress`]. `super_weights` are looked up in the
+    /// scores. With `resume`, sequences that the last request scored are not scored again, where it had the same text and length.
+    /// A stop still sends the report of what was scored.
+    Score { text: Option<CalibrationText>, sequences: usize, length: usize, super_weights: Vec<WeightCoord>, resume: bool },
     /// Ends the running request.
     Stop,
 }
@@ -82,7 +88,7 @@ pub struct Progress {
     pub done: f64,
     /// Same unit as `done`.
     pub total: f64,
-    /// `bytes`, `steps` or `tokens`.
+    /// `bytes`, `steps`, `tokens` or `sequences`.
     pub unit: String,
 }
 
@@ -128,6 +134,8 @@ pub enum Event {
     Measured {
         figures: Vec<Figure>,
     },
+    ScoreProgress(ScoreProgress),
+    Scored(ScoreReport),
     /// The request is complete.
     Done,
     /// The request ended because of [`Request::Stop`]; what it had sent stays valid.
@@ -216,6 +224,8 @@ pub struct Export {
     pub evaluations: Vec<(Pane, Evaluation)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measured: Vec<Figure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<ScoreReport>,
 }
 
 impl Export {
@@ -233,6 +243,7 @@ impl Export {
             run: None,
             evaluations: Vec::new(),
             measured: Vec::new(),
+            scores: None,
         }
     }
 }

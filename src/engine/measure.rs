@@ -10,7 +10,7 @@ use super::Loaded;
 use super::control::Control;
 use super::decoder::Decoding;
 use super::error::EngineError;
-use super::verify::mean_loss;
+use crate::analysis::eval::mean_loss;
 use crate::analysis::spikes::LayerPeaks;
 use crate::model::layers::Linear;
 use crate::model::mlp::Hidden;

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 FIXTURES, BUNDLED = HERE / "../fixtures", HERE / "../../public/models"
 # bf16 weights, and a super weight in layer 2; not all of its layers, to keep the file small.
 MODELS = {FIXTURES / "llama": None, FIXTURES / "qwen3": None, FIXTURES / "gpt2": None, BUNDLED / "linchpin-13m": [0, 1, 2, 3, 10, 19]}
-SEQUENCES, LENGTH, DIGITS = 3, 32, 5
+SEQUENCES, LENGTH, DIGITS = 3, 32, 6
 
 
 def sequences_of(folder):
