@@ -1,4 +1,5 @@
-//! Drawing the next token, the same way on every device for the same logits.
+//! Drawing the next token: the definition. A decode plan draws on the GPU by the same rules (`decode/choose.rs`), and may
+//! take the neighbour only where the random number meets the border of two tokens to within f32's rounding.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -8,7 +9,7 @@ use crate::terms::Sampling;
 /// Draws tokens from logits with a seeded generator.
 ///
 /// As transformers does: temperature, then `top_k`, then `top_p`, then one draw. Ties go to the smaller id. All sums
-/// are in f64 and in the order of falling probability, so that equal logits give equal tokens on every machine.
+/// are in f64 and in the order of falling probability, so that equal logits give equal tokens on every processor.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     sampling: Sampling,

@@ -3,8 +3,8 @@
 //! # Map
 //!
 //! ```text
-//! ui  ──────►  protocol  ◄──────  engine  ──────►  model, decode, weights, analysis, generate
-//! (Leptos,      terms             (bin/engine:      (Burn: one forward pass, WebGPU or CPU)
+//! ui  ──────►  protocol  ◄──────  engine  ──────►  model, decode, weights, analysis, generate  ──────►  tensors
+//! (Leptos,      terms             (bin/engine:      (Burn: one forward pass, WebGPU or CPU)             (kernels)
 //!  bin/app)     share, catalog     a Web Worker;
 //!                                  bin/linchpin:
 //!                                  the command)

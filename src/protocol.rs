@@ -160,9 +160,12 @@ pub struct TensorError {
 /// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and each channel's mean square of it, read: what a loss proxy costs |
 /// | `decode_at_N` | tokens/s | greedy, as a run does it, after a context of N tokens |
 /// | `decode_both_at_N` | tokens/s | the same of the intact model and an edited one side by side, tokens of both counted |
-/// | `dispatches` | dispatches | that a token takes |
+/// | `dispatches` | dispatches | that a greedy token takes |
+/// | `paths_apart` | of the largest logit | distance of the decode plan's logits from those of plain operations, the largest over some forced tokens |
+/// | `paths_disagree` | tokens | of those, how many have another likeliest successor though it leads by 1e-3 of the largest logit |
 /// | `apply_edit` | ms | one scalar set to zero, until it can be read back |
 /// | `gate_proj`, `down_proj` | TFLOP/s | the first layer's products (`c_fc` where there is no gate), many queued and one read |
+/// | `load`, `first_token` | ms | from the engine's start, of the command only; a page counts from its worker's (`benches/engine-page.js`) |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     pub name: String,

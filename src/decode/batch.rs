@@ -61,9 +61,12 @@ pub struct Batch {
 /// If `n` is 0 or larger than [`MAX_BATCH`].
 pub fn submit(plans: &mut [(&mut DecodePlan, Vec<f64>)], n: usize) -> Result<Batch, DecodeError> {
     assert!((1..=MAX_BATCH).contains(&n), "a batch of {n}");
+    // All of them grow before any goes on, so that none is left ahead of the others.
+    for (plan, _) in plans.iter_mut() {
+        plan.reserve(plan.position + n)?;
+    }
     for (plan, uniforms) in plans.iter_mut() {
         plan.chooser.set_uniforms(&uniforms[..n.min(uniforms.len())]);
-        plan.reserve(plan.position + n)?;
         plan.position += n;
         plan.gpu.queue.write_buffer(&plan.scratch.state, N_DRAWN_OFFSET, &to_bytes([0]));
     }

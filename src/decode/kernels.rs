@@ -215,7 +215,7 @@ impl Product {
                     .flag("CENTRED", shape.centred)
                     .text(&format!("fn norm_weight() -> u32 {{ return layer.norm{n}_weight; }}\n"))
                     .text(&format!("fn norm_bias() -> u32 {{ return layer.norm{n}_bias; }}\n"))
-                    .text(include_str!("wgsl/reduce.wgsl"))
+                    .text(include_str!("../tensors/wgsl/reduce.wgsl"))
                     .text(include_str!("wgsl/input_norm.wgsl"))
             }
         }
@@ -328,7 +328,7 @@ pub(super) fn attention(shape: &Shape) -> Kernel {
         .float("EPS", shape.norm_eps)
         .flag("QK_NORM", shape.qk_norm)
         .flag("ROTARY", !shape.learned_positions)
-        .text(include_str!("wgsl/reduce.wgsl"))
+        .text(include_str!("../tensors/wgsl/reduce.wgsl"))
         .text(include_str!("wgsl/split.wgsl"))
         .text(include_str!("wgsl/attention.wgsl"))
 }

@@ -172,26 +172,75 @@ impl<'a> Decoding<'a> {
 
 /// How far the two paths may be apart, of the largest logit.
 const TOLERANCE: f32 = 1e-3;
+/// Below this lead, of the largest logit, either of two tokens may come out first.
+const SAFE_LEAD: f32 = 1e-3;
 
-/// Holds a plan for the loaded model against Path A, on a prompt that every vocabulary has. A fast path that computes
+/// What two paths make of the same tokens.
+pub(super) struct Agreement {
+    /// The largest distance of two logits, of the largest logit.
+    pub apart: f32,
+    /// Tokens whose likeliest successor differs, though it leads clearly.
+    pub disagreements: usize,
+}
+
+/// Holds a plan for the loaded model against Path A, on tokens that every vocabulary has. A fast path that computes
 /// something else is worse than none.
 pub(super) async fn agrees(gpu: &DecodeGpu, model: &Model) -> Result<bool, EngineError> {
-    let n = model.config.max_position_embeddings.min(6);
-    let ids = (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect::<Vec<_>>();
-    let (Some((last, prompt)), Ok(mut plan)) = (ids.split_last(), DecodePlan::new(gpu, model, &[], &[], n)) else { return Ok(false) };
+    let agreement = compare(gpu, model, 5, 1).await?;
+    Ok(agreement.is_some_and(|agreement| agreement.apart <= TOLERANCE))
+}
+
+/// Feeds the same `n` tokens after the same prompt to both paths. `None` if no plan covers the model.
+pub(super) async fn compare(gpu: &DecodeGpu, model: &Model, n_prompt: usize, n: usize) -> Result<Option<Agreement>, EngineError> {
+    let total = (n_prompt + n).min(model.config.max_position_embeddings);
+    let ids = (0..total).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect::<Vec<_>>();
+    let (prompt, fed) = ids.split_at(n_prompt.min(total.saturating_sub(1)));
+    let Ok(mut plan) = DecodePlan::new(gpu, model, &[], &[], total) else { return Ok(None) };
     if prompt.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let mut cache = KvCache::default();
     // Nothing of the prompt's own logits is needed, but its cache is.
     let _ = model.forward(prompt, Some(&mut cache), Positions::Last, &mut Probe::empty());
-    plan.start(&cache)?;
-    let ours = plan.logits(*last)?.read().await?;
-    let logits = model.forward(&[*last], Some(&mut cache), Positions::Last, &mut Probe::empty());
-    let theirs = logits.into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
-    let largest = theirs.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    let is_near = |(a, b): (&f32, &f32)| (a - b).abs() <= TOLERANCE * largest;
-    Ok(ours.len() == theirs.len() && ours.iter().zip(&theirs).all(is_near))
+    if plan.start(&cache).is_err() {
+        return Ok(None);
+    }
+    let mut agreement = Agreement { apart: 0.0, disagreements: 0 };
+    for id in fed {
+        let Ok(asked) = plan.logits(*id) else { return Ok(None) };
+        let ours = asked.read().await?;
+        let logits = model.forward(&[*id], Some(&mut cache), Positions::Last, &mut Probe::empty());
+        let theirs = logits.into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
+        agreement.add(&ours, &theirs);
+    }
+    Ok(Some(agreement))
+}
+
+impl Agreement {
+    fn add(&mut self, ours: &[f32], theirs: &[f32]) {
+        let largest = theirs.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let furthest = ours.iter().zip(theirs).fold(0.0_f32, |furthest, (a, b)| {
+            let distance = (a - b).abs();
+            if distance.is_nan() { f32::INFINITY } else { furthest.max(distance) }
+        });
+        let apart = if ours.len() == theirs.len() { furthest / largest } else { f32::INFINITY };
+        self.apart = self.apart.max(apart);
+        let ((our_id, _), (their_id, lead)) = (first_and_lead(ours), first_and_lead(theirs));
+        self.disagreements += usize::from(our_id != their_id && lead > SAFE_LEAD * largest);
+    }
+}
+
+/// The likeliest token, and how far it leads.
+fn first_and_lead(logits: &[f32]) -> (usize, f32) {
+    let (mut first, mut best, mut second) = (0, f32::NEG_INFINITY, f32::NEG_INFINITY);
+    for (id, logit) in logits.iter().enumerate() {
+        if *logit > best {
+            (first, second, best) = (id, best, *logit);
+        } else {
+            second = second.max(*logit);
+        }
+    }
+    (first, best - second)
 }
 
 /// Probability of the next token being a stopword.

@@ -57,7 +57,10 @@ impl From<DecodeError> for EngineError {
 impl EngineError {
     /// Whether another device might do better.
     pub fn is_of_device(&self) -> bool {
-        matches!(self, Self::Gpu { .. } | Self::Execution { .. } | Self::SelfCheck { .. } | Self::NonFinite { .. })
+        matches!(
+            self,
+            Self::Gpu { .. } | Self::GpuTooSmall { .. } | Self::Execution { .. } | Self::SelfCheck { .. } | Self::NonFinite { .. }
+        )
     }
 }
 

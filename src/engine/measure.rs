@@ -8,7 +8,7 @@ use web_time::Instant;
 
 use super::Loaded;
 use super::control::Control;
-use super::decoder::Decoding;
+use super::decoder::{self, Decoding};
 use super::error::EngineError;
 use crate::analysis::eval::mean_loss;
 use crate::analysis::spikes::LayerPeaks;
@@ -23,6 +23,9 @@ use crate::terms::{Ablation, Sampling, Site, WeightCoord};
 const ROUNDS: usize = 3;
 /// Tokens of a pass.
 const PASS: usize = 512;
+/// Tokens on which the two paths are compared, and how many are before them.
+const N_COMPARED: usize = 32;
+const COMPARED_AFTER: usize = 64;
 /// The edit that is applied.
 const EDIT: WeightCoord = WeightCoord { layer: 0, row: 0, col: 0 };
 
@@ -51,12 +54,13 @@ impl Loaded {
     /// A stop; whatever else fails costs its figure only.
     pub(super) async fn measure(&self, control: &Control) -> Result<Vec<Figure>, EngineError> {
         let effort = if self.decode.is_some() { WITH_PLAN } else { WITHOUT_PLAN };
-        let n_figures = 7 + 2 * effort.contexts.len();
+        let n_figures = 9 + 2 * effort.contexts.len();
         let mut measuring = Measuring { control, figures: Vec::new(), n_figures };
         self.measure_passes(&mut measuring).await?;
         for context in effort.contexts {
             self.measure_decoding(&mut measuring, *context, &effort).await?;
         }
+        self.measure_agreement(&mut measuring).await?;
         let model = &self.intact;
         measuring.figure("apply_edit", "ms", "one scalar", async || timed(apply_edit(model)).await).await?;
         let mlp = &model.layers[0].mlp;
@@ -99,6 +103,19 @@ impl Loaded {
         measuring.figure(&format!("decode_both_at_{context}"), "tokens/s", &of, both).await?;
         if let (true, Some(n)) = (is_first, self.decoder(&self.intact, &[], &prompt, n_new, GREEDY).dispatches()) {
             measuring.add("dispatches", "dispatches", "a token", Ok(n as f64));
+        }
+        Ok(())
+    }
+
+    /// The decode plan beside plain operations, on the same tokens.
+    async fn measure_agreement(&self, measuring: &mut Measuring<'_>) -> Result<(), EngineError> {
+        let Some(gpu) = &self.decode else { return Ok(()) };
+        measuring.control.checkpoint().await?;
+        let of = format!("{N_COMPARED} tokens after {COMPARED_AFTER}, fed to the plan and to plain operations");
+        let compared = decoder::compare(gpu, &self.intact, COMPARED_AFTER, N_COMPARED).await?;
+        if let Some(agreement) = compared {
+            measuring.add("paths_apart", "of the largest logit", &of, Ok(f64::from(agreement.apart)));
+            measuring.add("paths_disagree", "tokens", &of, Ok(agreement.disagreements as f64));
         }
         Ok(())
     }
@@ -215,6 +232,7 @@ async fn products(model: &Model, linear: &Linear, n: usize) -> Result<f64, Engin
         y = linear.forward(x.clone());
     }
     y.slice([0..1, 0..1]).into_data_async().await?;
-    let flops = 2.0 * (n * PASS * input * output) as f64;
+    // Multiplied as floats: 32 bits, as in a browser, do not hold it.
+    let flops = [n, PASS, input, output].iter().fold(2.0, |product, size| product * *size as f64);
     Ok(flops / started.elapsed().as_secs_f64().max(1e-9) / 1e12)
 }

@@ -19,6 +19,9 @@ pub use native::{ByteStream, Files, finish_gpu_work, open_gpu, yield_now};
 #[cfg(target_family = "wasm")]
 pub use web::{ByteStream, Files, finish_gpu_work, open_gpu, yield_now};
 
+/// Whether this is a browser: every GPU takes WGSL, and every tensor has a buffer of its own.
+pub const IN_BROWSER: bool = cfg!(target_family = "wasm");
+
 /// Largest file that is read whole (configuration, tokenizer, index).
 pub const MAX_WHOLE_FILE_BYTES: u64 = 64 << 20;
 

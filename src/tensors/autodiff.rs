@@ -113,6 +113,19 @@ impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
         record::<B, C, _, 1>(ProductBf16, [node], (words, transposed), out)
     }
 
+    fn unpack_bf16(words: IntTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::unpack_bf16(words))
+    }
+
+    fn softmax_mass(logits: FloatTensor<Self>, mask: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::softmax_mass(logits.into_primitive(), mask.into_primitive()))
+    }
+
+    fn peaks(x: FloatTensor<Self>) -> (FloatTensor<Self>, IntTensor<Self>) {
+        let (values, columns) = B::peaks(x.into_primitive());
+        (Self::from_inner(values), columns)
+    }
+
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let weight = weight.into_primitive();
@@ -139,7 +152,7 @@ impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
         let state = (query, key, value, weights.clone(), scale);
         let out = record::<B, C, _, 3>(Attention, [node_q, node_k, node_v], state, out);
         // The weights are for looking at, not for going back through.
-        (out, <Self as AutodiffBackend>::from_inner(weights))
+        (out, Self::from_inner(weights))
     }
 
     fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {

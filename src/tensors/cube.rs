@@ -116,16 +116,10 @@ impl ModelOps for CubeBackend {
     }
 
     fn product_bf16(x: CubeTensor, words: CubeTensor, transposed: bool) -> CubeTensor {
-        match runs_wgsl(&x) {
-            true => product(x, Weights::Bf16(words), transposed),
-            false => stock::product::<Self>(x, Self::unpack_bf16(words), transposed),
-        }
+        product(x, Weights::Bf16(words), transposed)
     }
 
     fn unpack_bf16(words: CubeTensor) -> CubeTensor {
-        if !runs_wgsl(&words) {
-            return stock::unpack_bf16::<Self>(words);
-        }
         let words = into_contiguous(words);
         let [rows, width] = words.shape().dims();
         let (len, grid) = elements(&words);

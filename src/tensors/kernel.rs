@@ -5,14 +5,17 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::ir::{ElemType, UIntKind, metadata::Info, settings::Dim3};
 use burn_cubecl::cubecl::prelude::{AddressType, ExecutionMode, KernelDefinition, KernelId, KernelMetadata, KernelSettings, Scope};
 use burn_cubecl::cubecl::server::{KernelArguments, MetadataBindingInfo};
-use burn_cubecl::cubecl::{CubeCount, CubeKernel, PrecompiledSource};
+use burn_cubecl::cubecl::{CubeCount, CubeKernel, PrecompiledSource, client::Client};
+
+use crate::platform::IN_BROWSER;
 
 /// Rows across a grid; see `row.wgsl`.
 const ROWS_ACROSS: usize = 32_768;
 /// Invocations of a kernel that is not generated.
 const WORKGROUP: u32 = 256;
-/// On wasm each tensor has a buffer of its own; elsewhere two may share one, and then both must be bound alike.
-const READ: &str = if cfg!(target_family = "wasm") { "read" } else { "read_write" };
+/// Elsewhere than in a browser two tensors may share a buffer, and then both must be bound alike. (`info` lies in a pool
+/// of CubeCL's that is read only.)
+const READ: &str = if IN_BROWSER { "read" } else { "read_write" };
 
 /// What a kernel is made of: declarations and WGSL bodies.
 #[derive(Debug, Clone, Copy)]
@@ -72,10 +75,15 @@ impl CubeKernel for Specialised {
     }
 }
 
-/// Whether a tensor's device compiles WGSL. In a browser every GPU does; knowing it while compiling leaves Burn's own
-/// matrix products out of the download.
+/// Whether a device takes WGSL. In a browser every GPU does; that it is known while compiling leaves Burn's own matrix
+/// products out of the download.
+pub(super) fn takes_wgsl(client: &Client) -> bool {
+    IN_BROWSER || client.name() == "wgpu<wgsl>"
+}
+
+/// Whether a tensor lies where kernels of our own run.
 pub(super) fn runs_wgsl(tensor: &CubeTensor) -> bool {
-    cfg!(target_family = "wasm") || tensor.client.name() == "wgpu<wgsl>"
+    takes_wgsl(&tensor.client)
 }
 
 /// A grid of one workgroup a row.

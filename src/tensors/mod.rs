@@ -1,9 +1,9 @@
 //! The few tensor operations that decide how fast a model runs, and matrices as a checkpoint stores them.
 //!
 //! Each operation is defined once in stock Burn operations ([`stock`]), which is also what the CPU runs. On a GPU that
-//! takes WGSL it is one kernel of our own (`wgsl/`) instead of several stock ones: in a browser an operation costs some
-//! 0.05 ms whatever its size, and stock matrix products reach 0.04 to 0.6 TFLOP/s (docs/benchmarks.md). Gradients are
-//! written by hand once for both ([`autodiff`]).
+//! takes WGSL it is one kernel of our own (`wgsl/`) instead of several stock ones, since in a browser every operation has
+//! its price whatever its size, and stock matrix products are slow (docs/benchmarks.md). Gradients are written by hand
+//! once for both ([`autodiff`]).
 //!
 //! They enter through Burn's extension seam ([`ops::ModelOps`]): tensors, devices and autodiff stay Burn's.
 
@@ -21,7 +21,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
 use ops::ModelOps;
-pub use weight::{Packed, Weight, packs};
+pub use weight::{Packed, Weight, largest_buffer, packs};
 
 /// `x / √(mean(x²) + eps) · weight` over the last dimension.
 pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: &Tensor<1>, eps: f64) -> Tensor<D> {
@@ -55,7 +55,7 @@ pub fn silu_gate(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::silu_gate(gate.into_dispatch(), up.into_dispatch()))
 }
 
-/// `-log softmax(logits)[target]` of each row, in nats.
+/// `-log softmax(logits)[target]` of each row, in nats. A target beyond the vocabulary counts as its last token.
 ///
 /// # Shapes
 ///
@@ -73,7 +73,7 @@ pub fn softmax_mass(logits: Tensor<2>, mask: &Tensor<1>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::softmax_mass(logits.into_dispatch(), mask.clone().into_dispatch()))
 }
 
-/// Each row's value of largest magnitude, signed, and its column; of equals the first.
+/// Each row's value of largest magnitude, signed, and its column; of equals the first, and NaN above all on a GPU.
 ///
 /// # Shapes
 ///

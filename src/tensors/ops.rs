@@ -20,8 +20,12 @@ pub trait ModelOps: Backend {
     }
 
     /// bf16 values, `[rows, width / 2]` words of two, as `[rows, width]` floats. Exact.
+    ///
+    /// # Panics
+    ///
+    /// On a device that does not pack ([`super::packs`]): it has no kernel for it, and no packed weights.
     fn unpack_bf16(words: IntTensor<Self>) -> FloatTensor<Self> {
-        stock::unpack_bf16::<Self>(words)
+        unreachable!("{words:?} is packed where nothing is")
     }
 
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {

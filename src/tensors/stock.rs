@@ -1,21 +1,12 @@
 //! What each operation is, in Burn's own operations. The CPU runs these, and the kernels are held to them.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, TensorMetadata, read_sync};
-use burn::tensor::{DType, IndexingUpdateOp, IntDType, Shape, TensorData};
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::{IndexingUpdateOp, IntDType, Shape};
 
 pub(super) fn product<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, transposed: bool) -> FloatTensor<B> {
     let weight = if transposed { B::float_transpose(weight) } else { weight };
     B::float_matmul(x, weight)
-}
-
-/// Reads back and widens on the host: only a GPU has packed weights, and it has a kernel.
-pub(super) fn unpack_bf16<B: Backend>(words: IntTensor<B>) -> FloatTensor<B> {
-    let device = words.device();
-    let shape = words.shape();
-    let bytes = read_sync(B::int_into_data(words)).map(|data| data.bytes().to_vec()).unwrap_or_default();
-    let data = TensorData::from_bytes_vec(bytes, Shape::new([shape[0], 2 * shape[1]]), DType::BF16);
-    B::float_from_data(data.convert::<f32>(), &device)
 }
 
 /// A vector with as many dimensions as `x`, the last of them its own.

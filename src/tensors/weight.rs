@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
+use super::kernel::takes_wgsl;
+use super::ops::ModelOps;
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use burn_cubecl::cubecl::RuntimeId;
-
-use super::ops::ModelOps;
 
 /// A matrix of weights, `[rows, cols]`, row-major. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -24,7 +23,15 @@ pub struct Packed {
 
 /// Whether matrices in bf16 stay in bf16 on this device. The CPU's kernels want f32.
 pub fn packs(device: &Device) -> bool {
-    matches!(device.as_dispatch(), DispatchDevice::Cube(device) if device.runtime() == RuntimeId::Wgpu)
+    matches!(device.as_dispatch(), DispatchDevice::Cube(device) if takes_wgsl(&device.client()))
+}
+
+/// Bytes of the largest tensor that a GPU can hold; none for the CPU.
+pub fn largest_buffer(device: &Device) -> Option<u64> {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(device) => Some(device.client().properties().memory.max_page_size),
+        _ => None,
+    }
 }
 
 impl Weight {
@@ -37,16 +44,6 @@ impl Weight {
                 [rows, 2 * width]
             }
         }
-    }
-
-    /// Bytes on the device.
-    pub fn bytes(&self) -> u64 {
-        let [rows, cols] = self.dims();
-        let per_value = match self {
-            Self::F32(_) => 4,
-            Self::Bf16(_) => 2,
-        };
-        per_value * rows as u64 * cols as u64
     }
 
     /// `x weightᵀ` where `transposed`, else `x weight`; with gradients with regard to `x`.
@@ -66,7 +63,7 @@ impl Weight {
         }
     }
 
-    /// A block, in f32. Whole rows where it is packed, or single columns.
+    /// A block, in f32.
     pub fn block(&self, rows: Range<usize>, cols: Range<usize>) -> Tensor<2> {
         match self {
             Self::F32(weight) => weight.clone().slice([rows, cols]),
@@ -87,9 +84,12 @@ impl Weight {
         }
     }
 
-    /// Multiplies a block by `scale`. A packed matrix stays packed where that is exact, which is at 0; other scales turn
-    /// it into f32.
+    /// Multiplies a block by `scale`: whole rows, or a single column of some. At 0 a packed matrix stays packed; other
+    /// scales turn it into f32, since bf16 could not hold the products.
     pub fn scale(&mut self, rows: Range<usize>, cols: Range<usize>, scale: f32) {
+        if scale == 1.0 {
+            return;
+        }
         match self {
             Self::Bf16(packed) if scale == 0.0 => packed.zero(rows, cols),
             Self::Bf16(_) => {
@@ -131,8 +131,8 @@ impl Weight {
 }
 
 impl Packed {
-    /// A block of whole words, or of one column.
     fn zero(&mut self, rows: Range<usize>, cols: Range<usize>) {
+        debug_assert!(cols.len() == 1 || cols.start.is_multiple_of(2) && cols.len().is_multiple_of(2), "{cols:?} splits a word");
         let range = [rows, words_of(&cols)];
         self.words.inplace(|words| {
             let old = words.clone().slice(range.clone());

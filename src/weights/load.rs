@@ -42,13 +42,14 @@ pub struct LoadedWeights {
     pub largest: Vec<(usize, Matrix, usize)>,
 }
 
-/// Largest tensor on the device in bytes, as far as the configuration tells before any header is read.
+/// Least bytes that the largest tensor takes on a device, as far as the configuration tells before any header is read:
+/// those of bf16. The header says the rest.
 pub fn largest_tensor_bytes(config: &ModelConfig) -> u64 {
     let heads = config.num_attention_heads * config.head_dim;
     let learned = if config.positions == Positions::Learned { config.max_position_embeddings } else { 0 };
     let rows = [config.vocab_size, config.intermediate_size, 3 * heads, learned];
     let matrices = rows.map(|rows| (rows, config.hidden_size));
-    matrices.iter().map(|(rows, cols)| 4 * *rows as u64 * *cols as u64).max().unwrap_or(0)
+    matrices.iter().map(|(rows, cols)| 2 * *rows as u64 * *cols as u64).max().unwrap_or(0)
 }
 
 /// Loads the weights that `config` asks for onto `device`.
@@ -71,6 +72,7 @@ pub async fn load_weights(files: &Files, config: &ModelConfig, device: &Device, 
             None => plan.insert(plan_for(config, device, header.tensors.keys().cloned().collect())?),
         };
         check_header(&header, plan)?;
+        check_sizes(&header, plan, device)?;
         reading.read_body(name, &mut stream, &header, plan, (index, shards.files.len()), control).await?;
     }
     let plan = plan.ok_or_else(|| WeightsError::MissingFile { name: SINGLE_FILE.into() })?;
@@ -114,6 +116,14 @@ fn check_header(header: &Header, plan: &Weights) -> Result<(), WeightsError> {
         }
     }
     Ok(())
+}
+
+/// Every wanted tensor fits into a buffer of the device.
+fn check_sizes(header: &Header, plan: &Weights, device: &Device) -> Result<(), EngineError> {
+    let Some(limit) = tensors::largest_buffer(device) else { return Ok(()) };
+    let wanted = header.tensors.values().filter(|entry| plan.wanted.contains_key(&entry.name));
+    let needed = wanted.map(|entry| Values::bytes_of(entry, device)).max().unwrap_or(0);
+    if needed > limit { Err(EngineError::GpuTooSmall { needed, limit }) } else { Ok(()) }
 }
 
 /// The state of one pass over the files.
@@ -224,11 +234,21 @@ impl Values {
     /// Room for a tensor. A packed matrix has an even number of columns, so that no word spans two rows.
     fn of(entry: &TensorEntry, device: &Device) -> Self {
         let len = entry.shape.iter().product::<usize>();
-        let is_even = |shape: &[usize]| matches!(shape, [_, cols] if cols.is_multiple_of(2));
-        match entry.dtype {
-            Dtype::BF16 if is_even(&entry.shape) && tensors::packs(device) => Self::Bf16(Vec::with_capacity(2 * len)),
-            _ => Self::F32(Vec::with_capacity(len)),
+        match Self::stay_bf16(entry, device) {
+            true => Self::Bf16(Vec::with_capacity(2 * len)),
+            false => Self::F32(Vec::with_capacity(len)),
         }
+    }
+
+    fn stay_bf16(entry: &TensorEntry, device: &Device) -> bool {
+        let is_even = matches!(entry.shape.as_slice(), [_, cols] if cols.is_multiple_of(2));
+        entry.dtype == Dtype::BF16 && is_even && tensors::packs(device)
+    }
+
+    /// Bytes that a tensor will take on a device.
+    fn bytes_of(entry: &TensorEntry, device: &Device) -> u64 {
+        let per_value = if Self::stay_bf16(entry, device) { 2 } else { 4 };
+        entry.shape.iter().fold(per_value, |bytes: u64, size| bytes.saturating_mul(*size as u64))
     }
 
     fn len(&self) -> usize {

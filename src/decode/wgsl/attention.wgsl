@@ -110,25 +110,6 @@ fn value_at(position: u32, kv_head: u32, i: u32) -> vec4<f32> {
     return cache[position * POSITION4 + (KV_HEADS + kv_head) * HEAD4 + i];
 }
 
-// The largest of `value` over the workgroup.
-fn workgroup_max(tid: u32, value: f32) -> f32 {
-    round_one[tid] = value;
-    workgroupBarrier();
-    if (tid < 16u) {
-        var largest = round_one[tid];
-        for (var i = 1u; i < 16u; i++) {
-            largest = max(largest, round_one[tid + 16u * i]);
-        }
-        round_two[tid] = largest;
-    }
-    workgroupBarrier();
-    var largest = round_two[0];
-    for (var i = 1u; i < 16u; i++) {
-        largest = max(largest, round_two[i]);
-    }
-    return largest;
-}
-
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
     let head = group.x;

@@ -17,7 +17,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         largest = max(largest, score(first + i, masked + i));
     }
     largest = workgroup_max(tid, largest);
-    workgroupBarrier();
     var sum = 0.0;
     for (var i = tid; i < info.width; i += 256u) {
         let weight = exp(score(first + i, masked + i) - largest);

@@ -9,6 +9,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = row * info.width;
     let all = log_sum_exp(tid, first);
     if (tid == 0u) {
-        y[row] = all.x + log(all.y) - x[first + u32(targets[row])];
+        y[row] = all.x + log(all.y) - x[first + min(u32(targets[row]), info.width - 1u)];
     }
 }

@@ -9,7 +9,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = row * info.width;
     let all = log_sum_exp(tid, first);
     let factor = grad[row];
-    let target_ = u32(targets[row]);
+    let target_ = min(u32(targets[row]), info.width - 1u);
     for (var i = tid; i < info.width; i += 256u) {
         y[first + i] = (exp(x[first + i] - all.x) / all.y - f32(i == target_)) * factor;
     }

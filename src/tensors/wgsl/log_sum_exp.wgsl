@@ -6,7 +6,6 @@ fn log_sum_exp(tid: u32, first: u32) -> vec2<f32> {
         largest = max(largest, x[first + i]);
     }
     largest = workgroup_max(tid, largest);
-    workgroupBarrier();
     var sum = 0.0;
     for (var i = tid; i < info.width; i += 256u) {
         sum += exp(x[first + i] - largest);

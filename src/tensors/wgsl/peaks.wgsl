@@ -1,6 +1,7 @@
-// Each row's value of largest magnitude and its column, of equals the first; a row a workgroup. Needs: row.wgsl.
+// Each row's value of largest magnitude and its column, of equals the first; a row a workgroup. Magnitudes compare by
+// their bits, so that NaN and infinity come out on top. Needs: row.wgsl.
 
-var<workgroup> magnitudes: array<f32, 256>;
+var<workgroup> magnitudes: array<u32, 256>;
 var<workgroup> at: array<u32, 256>;
 
 @compute @workgroup_size(256)
@@ -10,10 +11,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let first = row * info.width;
-    var largest = -1.0;
-    var column = 0u;
+    var largest = 0u;
+    var column = tid;
     for (var i = tid; i < info.width; i += 256u) {
-        let magnitude = abs(x[first + i]);
+        let magnitude = bitcast<u32>(x[first + i]) & 0x7fffffffu;
         if (magnitude > largest) {
             largest = magnitude;
             column = i;

@@ -1,5 +1,5 @@
 // Sums and maxima over a workgroup of 256, without subgroups: two rounds of 16, since a barrier costs more than an
-// addition. Call both from uniform control flow, with a barrier between two of them.
+// addition. Call both from uniform control flow; one may follow the other.
 
 var<workgroup> round_one: array<f32, 256>;
 var<workgroup> round_two: array<f32, 16>;

@@ -17,7 +17,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let width = f32(info.width);
     let scale = 1.0 / sqrt(workgroup_sum(tid, squares) / width + info.eps);
-    workgroupBarrier();
     let mean = workgroup_sum(tid, products) / width * scale * scale;
     for (var i = tid; i < info.width; i += 256u) {
         y[first + i] = scale * (grad[first + i] * weight[i] - x[first + i] * mean);

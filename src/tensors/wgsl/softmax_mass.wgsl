@@ -8,7 +8,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let first = row * info.width;
     let all = log_sum_exp(tid, first);
-    workgroupBarrier();
     var mass = 0.0;
     for (var i = tid; i < info.width; i += 256u) {
         mass += exp(x[first + i] - all.x) * mask[i];
