@@ -157,7 +157,7 @@ pub struct TensorError {
 /// |---|---|---|
 /// | `prefill` | ms | a prompt into an empty cache, until the logits of its last position are read |
 /// | `prefill_with_peaks` | ms | the same tokens with the peaks of both sides of every `down_proj`, read: a pass of a scan |
-/// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and each channel's mean square of it, read: what a loss proxy costs |
+/// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and the sums of it that scores are made of, read: what scoring a sequence costs |
 /// | `decode_at_N` | tokens/s | greedy, as a run does it, after a context of N tokens |
 /// | `decode_both_at_N` | tokens/s | the same of the intact model and an edited one side by side, tokens of both counted |
 /// | `dispatches` | dispatches | that a greedy token takes |

@@ -57,7 +57,8 @@ impl Sequences {
 fn spread(n: usize) -> impl Iterator<Item = usize> {
     let golden = (0.618 * n as f64).round() as usize;
     let step = (golden.max(1)..=n).find(|step| gcd(*step, n) == 1).unwrap_or(1);
-    (0..n).map(move |i| i * step % n)
+    // As 64 bits: 32, as in a browser, do not hold the product.
+    (0..n).map(move |i| (i as u64 * step as u64 % n as u64) as usize)
 }
 
 fn gcd(a: usize, b: usize) -> usize {

@@ -145,7 +145,11 @@ fn add_to(sums: &mut Vec<f64>, of_sequence: &[f32]) {
 }
 
 /// The mean loss of a sequence, and of every layer the channel sums at the input of `down_proj`.
-async fn sequence_sums(model: &Model, ids: &[u32]) -> Result<(f32, Vec<Vec<f32>>), EngineError> {
+///
+/// # Errors
+///
+/// A failing device, or anything that is not finite.
+pub async fn sequence_sums(model: &Model, ids: &[u32]) -> Result<(f32, Vec<Vec<f32>>), EngineError> {
     let mut probe = Probe::empty().with_taps(Site::DownProjInput);
     let loss = mean_loss(model, ids, &mut probe);
     let mut grads = loss.backward();

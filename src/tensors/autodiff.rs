@@ -126,6 +126,10 @@ impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
         (Self::from_inner(values), columns)
     }
 
+    fn channel_sums(u: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::channel_sums(u.into_primitive(), grad.into_primitive()))
+    }
+
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let weight = weight.into_primitive();
