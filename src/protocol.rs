@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, ConfirmArm, ConfirmReport, Evaluation, Generated, ModelInfo, ModelRef, Pane, RunRecord, Sampling, ScanReport, WeightCoord,
+    Ablation, CalibrationText, ConfirmArm, ConfirmReport, Evaluation, Generated, ModelInfo, ModelRef, Pane, RunRecord, Sampling,
+    ScanReport, ScoreProgress, ScoreReport, WeightCoord,
 };
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
@@ -63,6 +64,11 @@ pub enum Request {
     Verify { golden: ModelFile },
     /// Times the loaded model, intact, on synthetic tokens: see [`Figure`]. Takes minutes on a large model.
     Measure,
+    /// Scores every feed-forward channel of the intact model by gradients, over `sequences` of `length` tokens of a text
+    /// (the bundled one without); each sequence sends an [`Event::ScoreProgress`]. `super_weights` are looked up in the
+    /// scores. With `resume`, sequences that the last request scored are not scored again, where it had the same text and length.
+    /// A stop still sends the report of what was scored.
+    Score { text: Option<CalibrationText>, sequences: usize, length: usize, super_weights: Vec<WeightCoord>, resume: bool },
     /// Ends the running request.
     Stop,
 }
@@ -82,7 +88,7 @@ pub struct Progress {
     pub done: f64,
     /// Same unit as `done`.
     pub total: f64,
-    /// `bytes`, `steps` or `tokens`.
+    /// `bytes`, `steps`, `tokens` or `sequences`.
     pub unit: String,
 }
 
@@ -128,6 +134,8 @@ pub enum Event {
     Measured {
         figures: Vec<Figure>,
     },
+    ScoreProgress(ScoreProgress),
+    Scored(ScoreReport),
     /// The request is complete.
     Done,
     /// The request ended because of [`Request::Stop`]; what it had sent stays valid.
@@ -149,7 +157,7 @@ pub struct TensorError {
 /// |---|---|---|
 /// | `prefill` | ms | a prompt into an empty cache, until the logits of its last position are read |
 /// | `prefill_with_peaks` | ms | the same tokens with the peaks of both sides of every `down_proj`, read: a pass of a scan |
-/// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and each channel's mean square of it, read: what a loss proxy costs |
+/// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and the sums of it that scores are made of, read: what scoring a sequence costs |
 /// | `decode_at_N` | tokens/s | greedy, as a run does it, after a context of N tokens |
 /// | `decode_both_at_N` | tokens/s | the same of the intact model and an edited one side by side, tokens of both counted |
 /// | `dispatches` | dispatches | that a greedy token takes |
@@ -219,6 +227,8 @@ pub struct Export {
     pub evaluations: Vec<(Pane, Evaluation)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measured: Vec<Figure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<ScoreReport>,
 }
 
 impl Export {
@@ -236,6 +246,7 @@ impl Export {
             run: None,
             evaluations: Vec::new(),
             measured: Vec::new(),
+            scores: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | spike | the largest-magnitude value of a `down_proj` input (per channel) or output (per residual dimension) in one forward pass |
 //! | super activation | a spike of the output that persists through the residual stream |
 //! | super weight | the scalar `down_proj.weight[row, col]` whose removal collapses the model, confirmed against controls (arXiv:2411.07191) |
+//! | loss proxy (LP), supernode, core | how much a channel matters to the loss, and the channels that matter most: [`ChannelScores`] (arXiv:2604.23475) |
 //! | ablation | a list of edits, each naming layer and unit |
 //! | run | model revision, ablation, prompt, sampling and seed, and what came out |
 //!
@@ -13,8 +14,11 @@
 //! channel. (The caption of the paper's Figure 3 swaps the two words, and GPT-2 stores its matrices `[in, out]`;
 //! neither reaches this module.)
 
+mod scores;
+
 use std::fmt;
 
+pub use scores::*;
 use serde::{Deserialize, Serialize};
 
 /// One scalar of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, col]`.

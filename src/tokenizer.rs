@@ -51,6 +51,18 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// The special tokens that the model wants before a text, and the text's own ids.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Encode`].
+    pub fn encode_apart(&self, text: &str) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
+        let plain = self.inner.encode_fast(text, false).map_err(|error| TokenizerError::Encode { why: error.to_string() })?;
+        let (plain, whole) = (plain.get_ids().to_vec(), self.encode(text)?);
+        let before = (0..=whole.len().saturating_sub(plain.len())).find(|start| whole[*start..].starts_with(&plain)).unwrap_or(0);
+        Ok((whole[..before].to_vec(), plain))
+    }
+
     /// One token as text for people, special tokens included.
     pub fn token_text(&self, id: u32) -> String {
         match self.inner.decode(&[id], false) {

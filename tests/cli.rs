@@ -43,6 +43,21 @@ fn measuring_tells_a_fresh_start_and_the_engines_figures() {
 }
 
 #[test]
+fn scores_are_a_report_or_a_table() {
+    let args = ["score", "--sequences", "2", "--length", "16"];
+    let scores = export(&linchpin(&[&args[..], &["--super-weight", "1,5,17", "--json"]].concat())).scores.unwrap();
+    assert_eq!((scores.calibration.n_sequences, scores.calibration.n_tokens, scores.super_weights.len()), (2, 32, 1));
+    let table = linchpin(&[&args[..], &["--csv"]].concat());
+    let table = String::from_utf8(table.stdout).unwrap();
+    let lines = table.lines().collect::<Vec<_>>();
+    assert_eq!(lines.len(), 1 + 3 * 64);
+    let (names, last) = (lines[0].split(',').collect::<Vec<_>>(), lines[192].split(',').collect::<Vec<_>>());
+    assert_eq!((names.len(), names[2], &last[..2]), (last.len(), "loss_proxy", &["2", "63"][..]));
+    assert_eq!(last[2].parse::<f32>().unwrap(), scores.channels[2].loss_proxy[63]);
+    assert_eq!(code(&linchpin(&["score", "--super-weight", "1,5"])), Some(2));
+}
+
+#[test]
 fn a_negative_finding_is_1_and_an_error_is_2() {
     // The planted spike of a random model moves its loss by less than a super weight must.
     assert_eq!(code(&linchpin(&["scan", "--confirm", "--prompt", "the old man"])), Some(1));

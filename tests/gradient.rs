@@ -1,8 +1,10 @@
 //! The backward pass against central differences: an independent witness beside the golden gradients.
 
-use linchpin::engine::verify::mean_loss;
-use linchpin::model::Model;
+use linchpin::analysis::concentration::ranked;
+use linchpin::analysis::eval::mean_loss;
+use linchpin::analysis::score::Scores;
 use linchpin::model::probe::{Keep, Kept, Probe};
+use linchpin::model::{Model, Positions};
 use linchpin::terms::{Action, Intervention, Site};
 
 use crate::support::model;
@@ -12,6 +14,36 @@ const IDS: [u32; 7] = [1, 17, 42, 9, 250, 3, 77];
 fn loss(model: &Model, interventions: &[Intervention]) -> f64 {
     let loss = mean_loss(model, &IDS, &mut Probe::with_interventions(interventions));
     f64::from(loss.into_data().try_into_vec::<f32>().unwrap()[0])
+}
+
+/// The loss proxy by its definition: what moving each token's activation does to the loss, no backward pass in sight.
+#[test]
+fn loss_proxies_match_central_differences() {
+    for name in ["llama", "gpt2"] {
+        let model = model(name);
+        let mut scores = pollster::block_on(Scores::new(&model)).unwrap();
+        pollster::block_on(scores.add(&model, &IDS)).unwrap();
+        let mut probe = Probe::empty().capturing(&[Site::DownProjInput], Keep::Everything);
+        model.forward(&IDS, None, Positions::All, &mut probe);
+        for (layer, scores) in scores.channels().iter().enumerate() {
+            let Kept::Everything(u) = probe.captured[layer].kept.clone() else { panic!("everything was asked for") };
+            let [_, width] = u.dims();
+            let u = u.into_data().try_into_vec::<f32>().unwrap();
+            // The largest, whose slopes stand out of the loss's rounding.
+            for channel in ranked(&scores.loss_proxy)[..2].iter().copied() {
+                let squares = (0..IDS.len()).map(|token| {
+                    let value = u[token * width + channel];
+                    let step = 2e-2_f32.max(2e-2 * value.abs());
+                    let at = |value: f32| [Intervention { site: Site::DownProjInput, layer, token, channel, action: Action::Set(value) }];
+                    let slope = (loss(&model, &at(value + step)) - loss(&model, &at(value - step))) / (2.0 * f64::from(step));
+                    (f64::from(value) * slope).powi(2)
+                });
+                let expected = 0.5 * squares.sum::<f64>() / IDS.len() as f64;
+                let ours = f64::from(scores.loss_proxy[channel]);
+                assert!((ours / expected - 1.0).abs() < 1e-2, "{name}, layer {layer}, channel {channel}: {ours} is not {expected}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub fn model_on(name: &str, device: &burn::tensor::Device) -> Model {
     model_in(&fixture(name), device)
 }
 
-fn model_in(dir: &Path, device: &burn::tensor::Device) -> Model {
+pub fn model_in(dir: &Path, device: &burn::tensor::Device) -> Model {
     let config = ModelConfig::from_json(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
     let files = Files::new(files_in(dir));
     pollster::block_on(load_weights(&files, &config, device, &Control::silent())).unwrap().model

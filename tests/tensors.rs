@@ -164,6 +164,52 @@ fn losses_are_those_of_the_cpu() {
 }
 
 #[test]
+fn channel_sums_are_those_of_the_cpu_and_of_the_formulas() {
+    on_vulkan(|gpu| {
+        for (rows, width) in [(1, 1), (5, 3), (70, 33), (130, 448)] {
+            let (u, grad) = (numbers(rows * width, 1), numbers(rows * width, 2));
+            let mut expected = vec![0.0_f64; tensors::N_CHANNEL_SUMS * width];
+            for (index, (u, g)) in u.iter().zip(&grad).map(|(u, g)| (f64::from(*u), f64::from(*g))).enumerate() {
+                let row = |n: usize| n * width + index % width;
+                expected[row(0)] += u;
+                expected[row(1)] += u * u;
+                expected[row(2)] = expected[row(2)].max(u.abs());
+                expected[row(3)] += g * g;
+                expected[row(4)] += (u * g).abs();
+                expected[row(5)] += (u * g) * (u * g);
+            }
+            let expected = expected.into_iter().map(|value| value as f32).collect::<Vec<_>>();
+            for device in [gpu, &Device::flex()] {
+                let [u, grad] = [&u, &grad].map(|x| Tensor::from_data(TensorData::new(x.clone(), [rows, width]), device));
+                let error = relative_error(&floats(tensors::channel_sums(u, grad)), &expected, width);
+                assert!(error <= TOLERANCE, "{rows} x {width}: {error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_tap_changes_nothing_and_leaves_the_channel_sums_behind() {
+    on_vulkan(|gpu| {
+        for device in [gpu, &Device::flex()] {
+            let (x, factor) = (tensor([5, 40], 1, device), tensor([5, 40], 2, device));
+            let sink = || Tensor::<2>::zeros([tensors::N_CHANNEL_SUMS, 40], device).autodiff().require_grad();
+            let (leaf, sinks) = (x.clone().autodiff().require_grad(), [sink(), sink()]);
+            // The first has nothing behind it that wants a gradient.
+            let first = tensors::tap(x.clone(), &sinks[0]);
+            let y = tensors::tap(first + leaf.clone(), &sinks[1]);
+            assert_eq!(floats(y.clone().inner()), floats(x.clone() * 2.0));
+            let mut grads = (y * factor.clone().autodiff()).sum().backward();
+            assert_eq!(floats(leaf.grad(&grads).unwrap()), floats(factor.clone()));
+            for (sink, u) in sinks.iter().zip([x.clone(), x.clone() * 2.0]) {
+                let sums = floats(sink.grad_remove(&mut grads).unwrap());
+                assert_eq!(sums, floats(tensors::channel_sums(u, factor.clone())));
+            }
+        }
+    });
+}
+
+#[test]
 fn peaks_are_the_largest_magnitudes_and_of_equals_the_first() {
     on_vulkan(|gpu| {
         for device in [gpu, &Device::flex()] {

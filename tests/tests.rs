@@ -11,6 +11,7 @@ mod recorded;
 mod reference;
 mod runs;
 mod safetensors;
+mod scores;
 mod spikes;
 mod support;
 mod tensors;

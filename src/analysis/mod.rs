@@ -1,7 +1,10 @@
-//! What is read out of a model: spikes, held-out loss, and the confirmation of candidates.
+//! What is read out of a model: spikes, held-out loss, the confirmation of candidates, and scores of channels.
 
+pub mod calibration;
+pub mod concentration;
 pub mod confirm;
 pub mod eval;
+pub mod score;
 pub mod spikes;
 pub mod stopwords;
 

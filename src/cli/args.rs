@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::protocol::BackendChoice;
-use crate::terms::{Ablation, EditTarget, WeightEdit};
+use crate::terms::{Ablation, EditTarget, WeightCoord, WeightEdit};
 
 /// Find the few numbers that hold a language model up, and pull them.
 #[derive(Debug, Parser)]
@@ -18,7 +18,7 @@ pub struct Args {
     /// Where to compute.
     #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
-    /// Measure loss on this text instead of the bundled one: passages between empty lines.
+    /// Use this text instead of the bundled one: to measure loss, passages between empty lines; to score, all of it.
     #[arg(long, global = true)]
     pub text: Option<PathBuf>,
     /// Tokens of each passage of --text.
@@ -87,6 +87,21 @@ pub enum Command {
         #[command(flatten)]
         edits: EditArgs,
     },
+    /// Score every feed-forward channel by gradients, and tell how its layer's loss proxy is spread.
+    Score {
+        /// Sequences of the text; fewer if it is short.
+        #[arg(long, default_value_t = 64)]
+        sequences: usize,
+        /// Tokens of a sequence, at most as many as the model's context holds.
+        #[arg(long, default_value_t = 512)]
+        length: usize,
+        /// LAYER,ROW,COL: a super weight, to see where its channel stands.
+        #[arg(long)]
+        super_weight: Vec<String>,
+        /// Print a table of all channels, a line each, and nothing else.
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
     /// Time the model: prompts, new tokens, gradients, edits, matrix products.
     Measure,
     /// Compare with golden values of transformers; exit code 1 if a tensor is further off than the tolerance.
@@ -151,6 +166,15 @@ impl EditArgs {
             weight_edits.push(WeightEdit { target: EditTarget::Channel { layer, channel }, scale });
         }
         Ok(Ablation { weight_edits, interventions: Vec::new() })
+    }
+}
+
+/// `"2,12,86"`.
+pub fn parse_coord(text: &str) -> anyhow::Result<WeightCoord> {
+    let numbers = text.split(',').map(|number| number.trim().parse::<usize>().ok()).collect::<Vec<_>>();
+    match numbers[..] {
+        [Some(layer), Some(row), Some(col)] => Ok(WeightCoord { layer, row, col }),
+        _ => anyhow::bail!("{text:?}: expected LAYER,ROW,COL"),
     }
 }
 

@@ -15,8 +15,8 @@ use clap::Parser;
 use crate::engine::Engine;
 use crate::engine::control::Control;
 use crate::protocol::{Event, Export, Figure, ModelFile, Request};
-use crate::terms::{ModelInfo, Sampling};
-use args::{Args, Command, SamplingArgs};
+use crate::terms::{CalibrationText, ModelInfo, Sampling};
+use args::{Args, Command, SamplingArgs, parse_coord};
 
 /// Runs the command. Exit codes: 0 done, 1 a negative finding (nothing confirmed, golden values missed), 2 an error.
 pub fn main() -> ExitCode {
@@ -69,26 +69,35 @@ impl Session {
 }
 
 async fn run(args: &Args) -> anyhow::Result<bool> {
-    let mut session = Session::new(args.json);
+    let csv = matches!(args.command, Command::Score { csv: true, .. });
+    let mut session = Session::new(args.json || csv);
     let files = model_files(&args.model)?;
     let id = args.model.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
     let events = session.ask(Request::Load { id, files, backend: args.device.into() }).await?;
     let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
     let info = info.context("the engine loaded nothing")?;
-    if let Some(path) = &args.text {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the text {}", path.display()))?;
-        let name = path.file_name().map_or_else(|| "text".into(), |name| name.to_string_lossy().into_owned());
+    // Channels are scored on the text, everything else is measured on it.
+    let is_scoring = matches!(args.command, Command::Score { .. });
+    if let Some(CalibrationText { name, text }) = given_text(args)?.filter(|_| !is_scoring) {
         session.ask(Request::UseText { name, text, max_tokens: args.max_tokens }).await?;
     }
     let mut export = Export::new(info.model.clone());
     let is_positive = execute(&mut session, args, &info, &mut export).await?;
     export.info = Some(info);
-    if args.json {
-        print::json(&export)?;
-    } else {
-        print::report(&export);
+    match (&export.scores, csv) {
+        (Some(scores), true) => print::csv(scores),
+        _ if args.json => print::json(&export)?,
+        _ => print::report(&export),
     }
     Ok(is_positive)
+}
+
+/// The text of `--text`.
+fn given_text(args: &Args) -> anyhow::Result<Option<CalibrationText>> {
+    let Some(path) = &args.text else { return Ok(None) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the text {}", path.display()))?;
+    let name = path.file_name().map_or_else(|| "text".into(), |name| name.to_string_lossy().into_owned());
+    Ok(Some(CalibrationText { name, text }))
 }
 
 async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &mut Export) -> anyhow::Result<bool> {
@@ -119,6 +128,11 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
             events.extend(session.ask(Request::Apply { ablation: edits.ablation()? }).await?);
             events.extend(session.ask(Request::Evaluate).await?);
         }
+        Command::Score { sequences, length, super_weight, .. } => {
+            let super_weights = super_weight.iter().map(|text| parse_coord(text)).collect::<Result<_, _>>()?;
+            let (text, sequences, length) = (given_text(args)?, *sequences, *length);
+            events.extend(session.ask(Request::Score { text, sequences, length, super_weights, resume: false }).await?);
+        }
         Command::Measure => {
             events.extend(measure(session, info, export).await?);
         }
@@ -137,6 +151,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
             }
             Event::Evaluated { pane, evaluation } => export.evaluations.push((pane, evaluation)),
             Event::Generated(run) => export.run = Some(run),
+            Event::Scored(scores) => export.scores = Some(scores),
             Event::Measured { figures } => export.measured.extend(figures),
             _ => {}
         }

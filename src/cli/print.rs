@@ -4,7 +4,7 @@
 use std::io::{Write, stderr};
 
 use crate::protocol::{Event, Export, Figure, Progress};
-use crate::terms::{ConfirmReport, Evaluation, Generated, Pane, RunRecord, ScanReport};
+use crate::terms::{ConfirmReport, Evaluation, Generated, Metric, Pane, RunRecord, ScanReport, ScoreReport};
 
 /// Progress and arms while they come.
 pub fn live(event: &Event) {
@@ -47,6 +47,49 @@ pub fn report(export: &Export) {
         run(record);
     }
     export.measured.iter().for_each(figure);
+    if let Some(report) = &export.scores {
+        scores(report);
+    }
+}
+
+fn scores(report: &ScoreReport) {
+    let calibration = &report.calibration;
+    println!(
+        "{}: {} sequences, {} tokens, {:.4} nats",
+        calibration.convention, calibration.n_sequences, calibration.n_tokens, calibration.loss_nats
+    );
+    let heads = report.rhos.iter().zip(&report.core_sizes).map(|(rho, size)| format!("{:>12}", format!("{} % ({size})", 100.0 * rho)));
+    println!("share of loss proxy in the core\nlayer {}   largest channels", heads.collect::<String>());
+    for (layer, supernodes) in report.concentration.iter().zip(&report.supernodes) {
+        let shares = layer.shares.iter().map(|share| format!("{:11.1} %", 100.0 * share).chars().skip(1).collect::<String>());
+        let first = supernodes.channels.iter().take(5).map(|channel| format!("{channel:6}")).collect::<String>();
+        println!("{:5} {}  {first}", layer.layer, shares.collect::<String>());
+    }
+    for share in &report.summary {
+        let (median, smallest, largest) = (100.0 * share.median, 100.0 * share.smallest, 100.0 * share.largest);
+        println!("top {} %: median {median:.1} %, {smallest:.1} to {largest:.1} % over the layers", 100.0 * share.rho);
+    }
+    for super_weight in &report.super_weights {
+        println!(
+            "{}: its channel is number {} by loss proxy, with {:.1} %",
+            super_weight.at,
+            super_weight.rank + 1,
+            100.0 * super_weight.share
+        );
+    }
+}
+
+/// A line for every channel.
+pub fn csv(report: &ScoreReport) {
+    println!("layer,channel,loss_proxy,mean_activation,activation_power,peak_activation,curvature,taylor,down_norm,gate_norm,up_norm");
+    for layer in &report.channels {
+        for channel in 0..layer.loss_proxy.len() {
+            let columns = Metric::ALL.map(|metric| layer.by(metric).get(channel).map_or(String::new(), |value| format!("{value:e}")));
+            let [proxy, power, peak, curvature, taylor, down, gate, up] = columns;
+            let mean = layer.mean_activation[channel];
+            println!("{},{channel},{proxy},{mean:e},{power},{peak},{curvature},{taylor},{down},{gate},{up}", layer.layer);
+        }
+    }
 }
 
 fn figure(figure: &Figure) {

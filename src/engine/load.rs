@@ -66,6 +66,7 @@ pub(super) async fn load(
         // transformers asks generation_config.json first.
         eos_token_ids: generation.eos_token_ids().unwrap_or(config.eos_token_ids),
         intact_evaluation: None,
+        scored: None,
         health: chosen.health,
         decode,
     })

@@ -3,21 +3,21 @@
 //! Tokens are synthetic, since speed does not depend on them. A round ends when its result has been read back, as a
 //! visitor would have to wait for it too; a figure that cannot be had is listed with the reason.
 
-use burn::tensor::{Tensor, TensorData, Transaction};
+use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
 
 use super::Loaded;
 use super::control::Control;
 use super::decoder::{self, Decoding};
 use super::error::EngineError;
-use super::verify::mean_loss;
+use crate::analysis::score::sequence_sums;
 use crate::analysis::spikes::LayerPeaks;
 use crate::model::layers::Linear;
 use crate::model::mlp::Hidden;
 use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};
 use crate::protocol::Figure;
-use crate::terms::{Ablation, Sampling, Site, WeightCoord};
+use crate::terms::{Ablation, Sampling, WeightCoord};
 
 /// Timed rounds of each figure, after one that is not counted.
 const ROUNDS: usize = 3;
@@ -80,7 +80,7 @@ impl Loaded {
         let of = format!("{} tokens", ids.len());
         measuring.figure("prefill", "ms", &of, async || timed(prefill(model, &ids)).await).await?;
         measuring.figure("prefill_with_peaks", "ms", &of, async || timed(LayerPeaks::of(model, &ids)).await).await?;
-        measuring.figure("forward_backward", "ms", &of, async || timed(forward_backward(model, &ids)).await).await
+        measuring.figure("forward_backward", "ms", &of, async || timed(sequence_sums(model, &ids)).await).await
     }
 
     /// New tokens of one pane, and of two side by side.
@@ -197,19 +197,6 @@ async fn timed<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<
 async fn prefill(model: &Model, ids: &[u32]) -> Result<(), EngineError> {
     let mut cache = KvCache::default();
     model.forward(ids, Some(&mut cache), Positions::Last, &mut Probe::empty()).into_data_async().await?;
-    Ok(())
-}
-
-async fn forward_backward(model: &Model, ids: &[u32]) -> Result<(), EngineError> {
-    let mut probe = Probe::empty().with_leaves(Site::DownProjInput);
-    let mut grads = mean_loss(model, ids, &mut probe).backward();
-    let mut transaction = Transaction::default();
-    for (_, leaf) in probe.leaves {
-        if let Some(grad) = leaf.grad_remove(&mut grads) {
-            transaction = transaction.register((grad.clone() * grad).mean_dim(0));
-        }
-    }
-    transaction.execute_async().await?;
     Ok(())
 }
 

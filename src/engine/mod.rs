@@ -11,6 +11,7 @@ mod failure;
 mod load;
 mod measure;
 mod run;
+mod score;
 pub mod verify;
 
 use web_time::Instant;
@@ -48,6 +49,7 @@ struct Loaded {
     held_out: HeldOut,
     /// The intact model's evaluation does not change.
     intact_evaluation: Option<Evaluation>,
+    scored: Option<score::Scored>,
     health: Option<GpuHealth>,
     /// Where decode plans can be made, once one was held against Path A.
     decode: Option<DecodeGpu>,
@@ -107,6 +109,9 @@ impl Engine {
                 self.control.emit(Event::Measured { figures });
                 Ok(())
             }
+            Request::Score { text, sequences, length, super_weights, resume } => {
+                self.score(score::Asked { text, sequences, length, super_weights, resume }).await
+            }
             Request::Stop => Ok(()),
         }
     }
@@ -119,11 +124,7 @@ impl Engine {
     ///
     /// [`EngineError::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
     fn check_gpu(&self) -> Result<(), EngineError> {
-        let health = self.loaded.as_ref().and_then(|loaded| loaded.health.as_ref());
-        match health.and_then(GpuHealth::error) {
-            Some(why) => Err(EngineError::Gpu { why }),
-            None => Ok(()),
-        }
+        self.loaded.as_ref().map_or(Ok(()), Loaded::check_gpu)
     }
 
     async fn scan(&self, prompt: String) -> Result<(), EngineError> {
@@ -200,6 +201,14 @@ impl Engine {
 }
 
 impl Loaded {
+    /// See [`Engine::check_gpu`].
+    fn check_gpu(&self) -> Result<(), EngineError> {
+        match self.health.as_ref().and_then(GpuHealth::error) {
+            Some(why) => Err(EngineError::Gpu { why }),
+            None => Ok(()),
+        }
+    }
+
     /// # Errors
     ///
     /// An empty prompt, or one that leaves no room for a new token.

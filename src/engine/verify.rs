@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, Transaction};
 use serde::Deserialize;
 
 use super::error::EngineError;
-use crate::analysis::eval::cross_entropies;
+use crate::analysis::eval::mean_loss;
 use crate::model::probe::{Captured, Keep, Kept, Probe};
 use crate::model::{KvCache, Model, ModelError, Positions};
 use crate::platform::Files;
@@ -185,13 +185,6 @@ async fn backward(model: &Model, ids: &[u32], golden: &Golden) -> Result<Vec<Ten
         }
     }
     read_and_compare(tensors, golden).await
-}
-
-/// Mean next-token cross-entropy, `[1]`, over a forward pass of all ids, so that every token has a gradient.
-pub fn mean_loss(model: &Model, ids: &[u32], probe: &mut Probe) -> Tensor<1> {
-    let logits = model.forward(ids, None, Positions::All, probe);
-    let predicting = logits.slice([0..ids.len() - 1, 0..model.config.vocab_size]);
-    cross_entropies(predicting, &ids[1..]).mean()
 }
 
 async fn read_and_compare(tensors: Vec<(String, Tensor<2>)>, golden: &Golden) -> Result<Vec<TensorError>, EngineError> {

@@ -90,6 +90,8 @@ impl KvCache {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
     All,
+    /// Those whose next token is known.
+    AllButLast,
     Last,
 }
 
@@ -100,7 +102,7 @@ impl Model {
     ///
     /// # Shapes
     ///
-    /// `[seq, vocab_size]`, or `[1, vocab_size]` for [`Positions::Last`].
+    /// `[positions, vocab_size]`.
     ///
     /// # Panics
     ///
@@ -128,8 +130,13 @@ impl Model {
             x = x + layer.mlp.forward(h, index, probe);
             x = probe.visit(index, Site::ResidPost, x);
         }
-        if positions == Positions::Last {
-            x = x.slice([seq - 1..seq, 0..self.config.hidden_size]);
+        let kept = match positions {
+            Positions::All => 0..seq,
+            Positions::AllButLast => 0..seq - 1,
+            Positions::Last => seq - 1..seq,
+        };
+        if kept.len() < seq {
+            x = x.slice([kept, 0..self.config.hidden_size]);
         }
         self.lm_head.forward(self.norm.forward(x))
     }

@@ -3,7 +3,7 @@
 //! A [`Probe`] is handed to [`super::Model::forward`] and visited at every [`Site`]. At each visit, in this order:
 //!
 //! 1. interventions change the activation,
-//! 2. a zero leaf is added, where gradients are wanted,
+//! 2. a zero leaf is added, where gradients are wanted, or a tap set, where only channel sums of them are,
 //! 3. captures read it, so that a capture shows what the rest of the model saw.
 //!
 //! An empty probe returns its input untouched: the logits are bit-identical to those without it.
@@ -46,11 +46,14 @@ pub struct Probe<'a> {
     interventions: &'a [Intervention],
     capture: Option<(&'a [Site], Keep)>,
     leaves_at: Option<Site>,
+    taps_at: Option<Site>,
     /// Position of the current chunk's first token in the whole sequence; `forward` sets it.
     start: usize,
     pub captured: Vec<Captured>,
     /// Zero leaves `e` added at the wanted site, by layer: `e.grad(&grads)` is the gradient of the activation there.
     pub leaves: Vec<(usize, Tensor<2>)>,
+    /// Leaves by layer whose gradients are the channel sums at the tapped site, `[6, width]`.
+    pub sinks: Vec<(usize, Tensor<2>)>,
 }
 
 impl<'a> Probe<'a> {
@@ -78,6 +81,14 @@ impl<'a> Probe<'a> {
         self
     }
 
+    /// Sums activations and their gradients over tokens at this site of every layer, within the backward pass
+    /// ([`tensors::tap`]).
+    #[must_use]
+    pub fn with_taps(mut self, site: Site) -> Self {
+        self.taps_at = Some(site);
+        self
+    }
+
     pub(super) fn start_chunk(&mut self, start: usize) {
         self.start = start;
     }
@@ -86,6 +97,7 @@ impl<'a> Probe<'a> {
     pub(super) fn visit(&mut self, layer: usize, site: Site, x: Tensor<2>) -> Tensor<2> {
         let x = self.intervene(layer, site, x);
         let x = self.add_leaf(layer, site, x);
+        let x = self.tap(layer, site, x);
         self.capture(layer, site, &x);
         x
     }
@@ -112,6 +124,17 @@ impl<'a> Probe<'a> {
         let leaf = Tensor::zeros(x.dims(), &x.device()).autodiff().require_grad();
         self.leaves.push((layer, leaf.clone()));
         x + leaf
+    }
+
+    fn tap(&mut self, layer: usize, site: Site, x: Tensor<2>) -> Tensor<2> {
+        if self.taps_at != Some(site) {
+            return x;
+        }
+        let [_, width] = x.dims();
+        let sink = Tensor::zeros([tensors::N_CHANNEL_SUMS, width], &x.device()).autodiff().require_grad();
+        let x = tensors::tap(x, &sink);
+        self.sinks.push((layer, sink));
+        x
     }
 
     fn capture(&mut self, layer: usize, site: Site, x: &Tensor<2>) {

@@ -86,6 +86,19 @@ impl<B: Backend + ModelOps> Backward<B, 2> for SiluGate {
     }
 }
 
+#[derive(Debug)]
+struct Tap;
+
+impl<B: Backend + ModelOps> Backward<B, 2> for Tap {
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let sums = B::channel_sums(ops.state, grad.clone());
+        register!(grads, ops.parents, [grad, sums]);
+    }
+}
+
 impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
     fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>, transposed: bool) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
@@ -111,6 +124,10 @@ impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
     fn peaks(x: FloatTensor<Self>) -> (FloatTensor<Self>, IntTensor<Self>) {
         let (values, columns) = B::peaks(x.into_primitive());
         (Self::from_inner(values), columns)
+    }
+
+    fn channel_sums(u: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::channel_sums(u.into_primitive(), grad.into_primitive()))
     }
 
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
@@ -152,5 +169,10 @@ impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
         let ((gate, node_gate), (up, node_up)) = (gate.into_parts(), up.into_parts());
         let out = B::silu_gate(gate.clone(), up.clone());
         record::<B, C, _, 2>(SiluGate, [node_gate, node_up], (gate, up), out)
+    }
+
+    fn tap(u: FloatTensor<Self>, sink: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ((u, node), (_, node_sink)) = (u.into_parts(), sink.into_parts());
+        record::<B, C, _, 2>(Tap, [node, node_sink], u.clone(), u)
     }
 }

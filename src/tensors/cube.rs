@@ -9,7 +9,7 @@ use burn_cubecl::kernel::into_contiguous;
 use super::kernel::{Kernel, launch, on_rows, runs_wgsl};
 use super::ops::ModelOps;
 use super::product::{Weights, product};
-use super::{attention, stock};
+use super::{N_CHANNEL_SUMS, attention, stock};
 
 pub(super) const ROW: &str = include_str!("wgsl/row.wgsl");
 pub(super) const REDUCE: &str = include_str!("wgsl/reduce.wgsl");
@@ -83,6 +83,15 @@ const UNPACK_BF16: Kernel = Kernel {
     info: "len: u32",
     parts: &[ROW, include_str!("wgsl/unpack_bf16.wgsl")],
 };
+const CHANNEL_SUMS: Kernel = Kernel {
+    name: "channel_sums",
+    inputs: &["u: array<f32>", "grad: array<f32>"],
+    outputs: &["y: array<f32>"],
+    info: "rows: u32, width: u32",
+    parts: &[include_str!("wgsl/channel_sums.wgsl")],
+};
+/// Columns of a workgroup; see `channel_sums.wgsl`.
+const CHANNEL_SUMS_COLUMNS: usize = 32;
 
 /// Elements, and the grid that gives each of them an invocation.
 fn elements(x: &CubeTensor) -> (usize, CubeCount) {
@@ -240,5 +249,17 @@ impl ModelOps for CubeBackend {
         let outputs = [(Shape::new([n, 1]), DType::F32), (Shape::new([n, 1]), DType::I32)];
         let [values, columns] = launch(&PEAKS, grid, &[&x], outputs, &[n as u32, width as u32, 0, 0]);
         (values, columns)
+    }
+
+    fn channel_sums(u: CubeTensor, grad: CubeTensor) -> CubeTensor {
+        if !runs_wgsl(&u) {
+            return stock::channel_sums::<Self>(u, grad);
+        }
+        let (u, grad) = (into_contiguous(u), into_contiguous(grad));
+        let [n, width] = u.shape().dims();
+        let grid = CubeCount::Static(width.div_ceil(CHANNEL_SUMS_COLUMNS) as u32, 1, 1);
+        let outputs = [(Shape::new([N_CHANNEL_SUMS, width]), DType::F32)];
+        let [y] = launch(&CHANNEL_SUMS, grid, &[&u, &grad], outputs, &[n as u32, width as u32, 0, 0]);
+        y
     }
 }

@@ -82,3 +82,27 @@ pub fn peaks(x: Tensor<2>) -> (Tensor<2>, Tensor<2, Int>) {
     let (values, columns) = Dispatch::peaks(x.into_dispatch());
     (Tensor::from_dispatch(values), Tensor::from_dispatch(columns))
 }
+
+/// Rows of [`channel_sums`].
+pub const N_CHANNEL_SUMS: usize = 6;
+
+/// What the scores of feed-forward channels are made of, each summed over tokens: rows `Σ u`, `Σ u²`, `max |u|`, `Σ g²`,
+/// `Σ |u g|`, `Σ (u g)²`, with `g` the gradient of `u`. The last squares each token's product, which is not the product
+/// of the second and the fourth.
+///
+/// # Shapes
+///
+/// Two of `[tokens, channels]` to `[6, channels]`.
+pub fn channel_sums(u: Tensor<2>, grad: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::channel_sums(u.into_dispatch(), grad.into_dispatch()))
+}
+
+/// `u` unchanged; a backward pass through it leaves `channel_sums(u, dL/du)` as the gradient of `sink`. So only six
+/// numbers a channel outlive the step back through one layer, instead of a gradient of `u`'s size for each layer.
+///
+/// # Shapes
+///
+/// `u` is `[tokens, channels]`, `sink` a leaf of `[6, channels]` whose value does not matter.
+pub fn tap(u: Tensor<2>, sink: &Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::tap(u.into_dispatch(), sink.clone().into_dispatch()))
+}

@@ -93,6 +93,16 @@ pub trait ModelOps: Backend {
     fn peaks(x: FloatTensor<Self>) -> (FloatTensor<Self>, IntTensor<Self>) {
         stock::peaks::<Self>(x)
     }
+
+    /// Without gradients; see [`super::channel_sums`].
+    fn channel_sums(u: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        stock::channel_sums::<Self>(u, grad)
+    }
+
+    /// `u` itself. Going back, the gradient passes on to `u`, and `sink` gets the channel sums in place of its own.
+    fn tap(u: FloatTensor<Self>, _sink: FloatTensor<Self>) -> FloatTensor<Self> {
+        u
+    }
 }
 
 impl ModelOps for burn::backend::Flex {}

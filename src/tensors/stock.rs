@@ -136,3 +136,13 @@ pub(super) fn peaks<B: Backend>(x: FloatTensor<B>) -> (FloatTensor<B>, IntTensor
     let columns = B::float_argmax(B::float_abs(x.clone()), 1, IntDType::I32);
     (B::float_gather(1, x, columns.clone()), columns)
 }
+
+pub(super) fn channel_sums<B: Backend>(u: FloatTensor<B>, grad: FloatTensor<B>) -> FloatTensor<B> {
+    let sum = |x: FloatTensor<B>| B::float_sum_dim(x, 0);
+    let square = |x: FloatTensor<B>| B::float_mul(x.clone(), x);
+    let product = B::float_mul(u.clone(), grad.clone());
+    let largest = B::float_max_dim(B::float_abs(u.clone()), 0);
+    let of_u = [sum(u.clone()), sum(square(u)), largest];
+    let of_grad = [sum(square(grad)), sum(B::float_abs(product.clone())), sum(square(product))];
+    B::float_cat(of_u.into_iter().chain(of_grad).collect(), 0)
+}

@@ -1,0 +1,93 @@
+//! The text that channels are scored over, cut into sequences.
+//!
+//! It is never the text that a removal of channels is judged on: the bundled one shares no author with the held-out
+//! passages of [`super::eval`] (public/calibration.md).
+
+use crate::engine::error::EngineError;
+use crate::terms::CalibrationText;
+use crate::tokenizer::Tokenizer;
+
+const BUNDLED: &str = include_str!("../../public/calibration.txt");
+const BUNDLED_NAME: &str = "calibration excerpts 1";
+/// Of a visitor's text, bytes that are looked at: a tokenizer takes seconds for more.
+const MAX_BYTES: usize = 1 << 20;
+
+/// Sequences of token ids, in the order in which they are scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequences {
+    pub ids: Vec<Vec<u32>>,
+    pub length: usize,
+    /// Names the text and how it was cut.
+    pub convention: String,
+}
+
+impl Sequences {
+    /// Cuts a text into windows of `length` tokens, each behind the special tokens that the model wants first (its BOS,
+    /// counted in `length`), and takes at most `n` of them. All are equally long, since the loss proxy carries 1/T²;
+    /// a rest is dropped, unless the text is shorter than one window.
+    ///
+    /// Windows are taken in steps of a golden section of their number: a few are spread over the whole text, and more
+    /// go on where few ended, so that scoring can be resumed.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer refuses the text, or there is nothing to predict in it.
+    pub fn of(
+        text: Option<&CalibrationText>,
+        n: usize,
+        length: usize,
+        tokenizer: &Tokenizer,
+        max_position_embeddings: usize,
+    ) -> Result<Self, EngineError> {
+        let (name, text) = text.map_or((BUNDLED_NAME, BUNDLED), |given| (given.name.as_str(), given.text.as_str()));
+        let text = text[..text.floor_char_boundary(MAX_BYTES)].replace("\r\n", "\n");
+        let (before, ids) = tokenizer.encode_apart(text.trim())?;
+        let length = length.min(max_position_embeddings).min(before.len() + ids.len());
+        let room = length.saturating_sub(before.len());
+        if length < 2 || room == 0 {
+            return Err(EngineError::EmptyText);
+        }
+        let windows = ids.chunks_exact(room).collect::<Vec<_>>();
+        let ids = spread(windows.len()).take(n).map(|index| [&before, windows[index]].concat()).collect();
+        Ok(Self { ids, length, convention: format!("{name}, cut into sequences of {length} tokens") })
+    }
+}
+
+/// `0..n` in steps of about 0.618 n.
+fn spread(n: usize) -> impl Iterator<Item = usize> {
+    let golden = (0.618 * n as f64).round() as usize;
+    let step = (golden.max(1)..=n).find(|step| gcd(*step, n) == 1).unwrap_or(1);
+    // As 64 bits: 32, as in a browser, do not hold the product.
+    (0..n).map(move |i| (i as u64 * step as u64 % n as u64) as usize)
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_window_comes_once() {
+        for n in 0..200 {
+            let mut seen = spread(n).collect::<Vec<_>>();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..n).collect::<Vec<_>>(), "{n}");
+        }
+        let first = spread(79).take(4).collect::<Vec<_>>();
+        assert_eq!(first, [0, 49, 19, 68]);
+    }
+
+    #[test]
+    fn nothing_of_the_calibration_text_is_held_out() {
+        let letters = |text: &str| text.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect::<String>();
+        let (calibration, held_out) = (letters(BUNDLED), letters(include_str!("../../public/held-out.txt")));
+        assert!(held_out.len() > 5000);
+        for start in 0..held_out.len() - 48 {
+            let run = &held_out[start..start + 48];
+            assert!(!calibration.contains(run), "{run}");
+        }
+    }
+}

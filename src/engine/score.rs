@@ -1,0 +1,124 @@
+//! Scoring channels: sequence by sequence, with partial results, and resumed where it was stopped.
+
+use super::control::Control;
+use super::error::EngineError;
+use super::{Engine, Loaded};
+use crate::analysis::calibration::Sequences;
+use crate::analysis::concentration;
+use crate::analysis::score::Scores;
+use crate::protocol::Event;
+use crate::terms::{Ablation, Calibration, CalibrationText, Concentration, RHOS, ScoreProgress, ScoreReport, WeightCoord};
+
+/// More sequences than anybody waits for.
+const MAX_SEQUENCES: usize = 100_000;
+
+/// What [`crate::protocol::Request::Score`] asks for.
+pub(super) struct Asked {
+    pub text: Option<CalibrationText>,
+    pub sequences: usize,
+    pub length: usize,
+    pub super_weights: Vec<WeightCoord>,
+    pub resume: bool,
+}
+
+/// The last scores of the loaded model, for whatever goes by them later.
+pub(super) struct Scored {
+    pub scores: Scores,
+    /// Those that were asked for; the first `scores.n_sequences` are summed.
+    sequences: Sequences,
+    n_requested: usize,
+}
+
+impl Engine {
+    pub(super) async fn score(&mut self, asked: Asked) -> Result<(), EngineError> {
+        let control = self.control.clone();
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        let mut scored = loaded.begin(&asked).await?;
+        let outcome = scored.run(loaded, &control).await;
+        let is_stopped = matches!(outcome, Err(EngineError::Stopped));
+        if outcome.is_err() && !is_stopped {
+            return outcome;
+        }
+        if scored.scores.n_sequences > 0 {
+            loaded.check_gpu()?;
+            control.emit(Event::Scored(scored.report(loaded, &asked.super_weights)));
+            loaded.scored = Some(scored);
+        }
+        outcome
+    }
+}
+
+impl Loaded {
+    /// What was summed before, where it can be gone on with; else nothing yet.
+    async fn begin(&mut self, asked: &Asked) -> Result<Scored, EngineError> {
+        let Asked { text, sequences: n, length, super_weights, resume } = asked;
+        let setting = |key, got: usize, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
+        if !(1..=MAX_SEQUENCES).contains(n) {
+            return setting("sequences", *n, "1 to 100000");
+        }
+        if *length < 2 {
+            return setting("length", *length, "2 or more");
+        }
+        self.intact.check_ablation(&Ablation::zeroing(super_weights.iter().copied()))?;
+        let sequences = Sequences::of(text.as_ref(), *n, *length, &self.tokenizer, self.info.max_position_embeddings)?;
+        let kept = self.scored.take().filter(|kept| *resume && kept.is_beginning_of(&sequences));
+        let scores = match kept {
+            Some(kept) => kept.scores,
+            None => Scores::new(&self.intact).await?,
+        };
+        Ok(Scored { scores, sequences, n_requested: *n })
+    }
+}
+
+impl Scored {
+    /// Whether what was summed here is a beginning of what is asked for now.
+    fn is_beginning_of(&self, asked: &Sequences) -> bool {
+        let done = self.scores.n_sequences;
+        asked.convention == self.sequences.convention && asked.ids.get(..done).is_some_and(|ids| *ids == self.sequences.ids[..done])
+    }
+
+    async fn run(&mut self, loaded: &Loaded, control: &Control) -> Result<(), EngineError> {
+        let total = self.sequences.ids.len();
+        while self.scores.n_sequences < total {
+            control.progress("scoring channels", self.scores.n_sequences as f64, total as f64, "sequences");
+            control.checkpoint().await?;
+            self.scores.add(&loaded.intact, &self.sequences.ids[self.scores.n_sequences]).await?;
+            loaded.check_gpu()?;
+            control.emit(Event::ScoreProgress(ScoreProgress { calibration: self.calibration(), concentration: self.concentration() }));
+        }
+        control.progress("scoring channels", total as f64, total as f64, "sequences");
+        Ok(())
+    }
+
+    fn calibration(&self) -> Calibration {
+        Calibration {
+            convention: self.sequences.convention.clone(),
+            length: self.sequences.length,
+            n_sequences: self.scores.n_sequences,
+            n_requested: self.n_requested,
+            n_tokens: self.scores.n_tokens,
+            loss_nats: self.scores.loss_nats(),
+        }
+    }
+
+    fn concentration(&self) -> Vec<Concentration> {
+        let layers = self.scores.loss_proxies().into_iter().enumerate();
+        layers.map(|(layer, proxy)| concentration::concentration(layer, &proxy)).collect()
+    }
+
+    fn report(&self, loaded: &Loaded, super_weights: &[WeightCoord]) -> ScoreReport {
+        let (channels, concentration) = (self.scores.channels(), self.concentration());
+        ScoreReport {
+            model: loaded.info.model.clone(),
+            calibration: self.calibration(),
+            rhos: RHOS.to_vec(),
+            core_sizes: RHOS.map(|rho| concentration::core_size(rho, loaded.info.intermediate_size)).to_vec(),
+            summary: concentration::summary(&concentration),
+            supernodes: channels.iter().map(concentration::supernodes).collect(),
+            overlaps: channels.iter().flat_map(concentration::overlaps).collect(),
+            super_weights: concentration::super_weight_ranks(&channels, super_weights),
+            concentration,
+            channels,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Scores of channels: against PyTorch autograd, and what the engine makes of them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use linchpin::analysis::score::Scores;
+use linchpin::engine::Engine;
+use linchpin::engine::control::Control;
+use linchpin::engine::verify::relative_error;
+use linchpin::model::Model;
+use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
+use linchpin::terms::{CalibrationText, ChannelScores, Metric, RHOS, ScoreProgress, ScoreReport, WeightCoord};
+
+use crate::support::{Session, bundled, files_in, fixture, model_in, on_vulkan};
+use crate::the_event;
+
+/// Of a layer's root mean square. Squares of squares of f32 figures, printed with five digits.
+const TOLERANCE: f32 = 1e-3;
+
+/// `tests/golden/scores.json`, made by `scores.py` beside it.
+fn golden(name: &str) -> serde_json::Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/scores.json");
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    json[name].clone()
+}
+
+fn sequences(golden: &serde_json::Value) -> Vec<Vec<u32>> {
+    serde_json::from_value(golden["sequences"].clone()).unwrap()
+}
+
+fn scores(model: &Model, sequences: &[Vec<u32>]) -> Scores {
+    pollster::block_on(async {
+        let mut scores = Scores::new(model).await.unwrap();
+        for ids in sequences {
+            scores.add(model, ids).await.unwrap();
+        }
+        scores
+    })
+}
+
+/// The largest error of any list of any layer that the golden file has.
+fn compare(name: &str, model: &Model) -> f32 {
+    let golden = golden(name);
+    let scores = scores(model, &sequences(&golden));
+    let loss = golden["loss_nats"].as_f64().unwrap() as f32;
+    assert!((scores.loss_nats() - loss).abs() < 1e-4 * loss, "{name}: {} is not {loss}", scores.loss_nats());
+    let channels = scores.channels();
+    assert_eq!(channels.len(), model.layers.len());
+    let mut worst = 0.0_f32;
+    for (layer, expected) in golden["layers"].as_object().unwrap() {
+        let layer = &channels[layer.parse::<usize>().unwrap()];
+        let expected: std::collections::BTreeMap<String, Vec<f32>> = serde_json::from_value(expected.clone()).unwrap();
+        let ours: std::collections::BTreeMap<String, serde_json::Value> =
+            serde_json::from_value(serde_json::to_value(layer).unwrap()).unwrap();
+        assert_eq!(ours.len(), expected.len() + 1, "{name}: {:?}", ours.keys());
+        for (metric, expected) in expected {
+            let ours: Vec<f32> = serde_json::from_value(ours[&metric].clone()).unwrap();
+            let error = relative_error(&ours, &expected, expected.len());
+            assert!(error <= TOLERANCE, "{name}, layer {}, {metric}: {error}", layer.layer);
+            // A sum of squares or magnitudes is as exact in a quiet channel as in a loud one.
+            if metric != "mean_activation" {
+                let each = relative_error(&ours, &expected, 1);
+                assert!(each <= TOLERANCE, "{name}, layer {}, {metric}, a channel: {each}", layer.layer);
+            }
+            worst = worst.max(error);
+        }
+    }
+    worst
+}
+
+#[test]
+fn scores_are_those_of_pytorch() {
+    for name in ["llama", "qwen3", "gpt2"] {
+        compare(name, &crate::support::model(name));
+    }
+    compare("linchpin-13m", &model_in(&bundled("linchpin-13m"), &burn::tensor::Device::flex()));
+}
+
+#[test]
+fn scores_on_a_gpu_are_those_of_pytorch() {
+    on_vulkan(|gpu| {
+        for name in ["llama", "qwen3", "gpt2"] {
+            compare(name, &crate::support::model_on(name, gpu));
+        }
+    });
+}
+
+fn ask(length: usize, sequences: usize) -> Request {
+    Request::Score { text: None, sequences, length, super_weights: Vec::new(), resume: false }
+}
+
+fn resume(request: Request) -> Request {
+    match request {
+        Request::Score { text, sequences, length, super_weights, .. } => {
+            Request::Score { text, sequences, length, super_weights, resume: true }
+        }
+        other => other,
+    }
+}
+
+fn report(session: &mut Session, request: Request) -> (Vec<ScoreProgress>, ScoreReport) {
+    let events = session.ask(request).unwrap();
+    let progress = events.iter().filter_map(|event| if let Event::ScoreProgress(progress) = event { Some(progress.clone()) } else { None });
+    (progress.collect(), the_event!(events, Event::Scored(report) => report))
+}
+
+#[test]
+fn a_report_adds_up_and_its_last_progress_says_the_same() {
+    let mut session = Session::with_model(&fixture("llama"));
+    let (progress, report) = report(&mut session, ask(24, 3));
+    assert_eq!(progress.iter().map(|progress| progress.calibration.n_sequences).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((&progress[2].calibration, &progress[2].concentration), (&report.calibration, &report.concentration));
+    assert_eq!((report.calibration.n_tokens, report.calibration.n_requested, report.calibration.length), (72, 3, 24));
+    assert_eq!(report.core_sizes, [1, 1, 1, 3]);
+    assert_eq!(report.rhos, RHOS);
+    for (layer, supernodes) in report.channels.iter().zip(&report.supernodes) {
+        let total = layer.loss_proxy.iter().sum::<f32>();
+        for (size, share) in report.core_sizes.iter().zip(&report.concentration[layer.layer].shares) {
+            let core = supernodes.channels[..*size].iter().map(|channel| layer.loss_proxy[*channel]).sum::<f32>();
+            assert!((core / total - share).abs() < 1e-5);
+        }
+        // The joint moment is not the product of the moments.
+        let factored = layer.activation_power.iter().zip(&layer.curvature).map(|(a, r)| 0.5 * a * r).sum::<f32>();
+        assert!((factored / total - 1.0).abs() > 0.05, "{factored} {total}");
+    }
+    // Three layers, each with every metric but the loss proxy.
+    assert_eq!(report.overlaps.len(), 3 * (Metric::ALL.len() - 1));
+    let without_gate = self::report(&mut Session::with_model(&fixture("gpt2")), ask(24, 1)).1;
+    assert_eq!(without_gate.overlaps.len(), 3 * (Metric::ALL.len() - 2));
+}
+
+#[test]
+fn scoring_goes_on_where_it_ended() {
+    let mut session = Session::with_model(&fixture("qwen3"));
+    let (_, whole) = report(&mut session, ask(16, 5));
+    report(&mut session, ask(16, 2));
+    let (progress, resumed) = report(&mut session, resume(ask(16, 5)));
+    assert_eq!(progress.len(), 3, "two were there already");
+    assert_eq!(resumed, whole);
+    // Another length is another experiment, and without being asked nothing is gone on with.
+    assert_eq!(report(&mut session, resume(ask(17, 5))).0.len(), 5);
+    assert_eq!(report(&mut session, ask(17, 5)).0.len(), 5);
+    // Nothing is left to do, and the report is the same again.
+    let (progress, again) = report(&mut session, resume(ask(17, 5)));
+    assert_eq!((progress.len(), again.calibration.n_sequences), (0, 5));
+}
+
+#[test]
+fn a_stop_keeps_what_was_scored() {
+    let own = Rc::new(RefCell::new(None::<Control>));
+    let (of_sink, seen) = (own.clone(), Rc::new(RefCell::new(Vec::new())));
+    let events = seen.clone();
+    let stops = Rc::new(Cell::new(1));
+    // Somebody presses stop once, after two sequences.
+    let control = Control::new(move |event| {
+        if let (Event::ScoreProgress(progress), Some(control)) = (&event, of_sink.borrow().as_ref())
+            && progress.calibration.n_sequences == 2
+            && stops.replace(0) == 1
+        {
+            control.request_stop();
+        }
+        events.borrow_mut().push(event);
+    });
+    let mut engine = Engine::new(control.clone());
+    *own.borrow_mut() = Some(control);
+    let mut events_of = |request| {
+        pollster::block_on(engine.handle(request));
+        seen.take()
+    };
+    events_of(Request::Load { id: "test".into(), files: files_in(&fixture("llama")), backend: BackendChoice::Cpu });
+    let stopped = events_of(ask(16, 4));
+    assert_eq!(stopped.last(), Some(&Event::Stopped));
+    let report = the_event!(stopped, Event::Scored(report) => report);
+    assert_eq!((report.calibration.n_sequences, report.calibration.n_requested), (2, 4));
+    let done = events_of(resume(ask(16, 4)));
+    assert_eq!(done.last(), Some(&Event::Done));
+    assert_eq!(done.iter().filter(|event| matches!(event, Event::ScoreProgress(_))).count(), 2);
+}
+
+#[test]
+fn bad_requests_are_refused() {
+    let mut session = Session::with_model(&fixture("llama"));
+    let text = |text: &str| Some(CalibrationText { name: "mine".into(), text: text.into() });
+    let at = WeightCoord { layer: 9, row: 0, col: 0 };
+    let with = |text, sequences, length, super_weights| Request::Score { text, sequences, length, super_weights, resume: false };
+    let empty = Vec::new;
+    for request in [with(None, 0, 16, empty()), with(None, 1, 1, empty()), with(text(" \n"), 1, 16, empty()), with(None, 1, 16, vec![at])] {
+        assert_eq!(session.ask(request).unwrap_err().kind, FailureKind::Input);
+    }
+    // A short text is one short sequence, and its name is told.
+    let (_, short) = report(&mut session, with(text("The pin fell."), 4, 512, empty()));
+    assert_eq!((short.calibration.n_sequences, short.calibration.n_requested), (1, 4));
+    assert!(short.calibration.convention.starts_with("mine, cut into sequences of "), "{}", short.calibration.convention);
+}
+
+#[test]
+fn the_super_weights_channel_leads_its_layer() {
+    let mut session = Session::with_model(&bundled("linchpin-13m"));
+    let at = WeightCoord { layer: 2, row: 12, col: 86 };
+    let request = Request::Score { text: None, sequences: 2, length: 64, super_weights: vec![at], resume: false };
+    let (_, report) = report(&mut session, request);
+    let [found] = report.super_weights[..] else { panic!("{:?}", report.super_weights) };
+    assert_eq!((found.at, found.rank), (at, 0));
+    assert!(found.share > 0.9, "{found:?}");
+    assert_eq!(report.supernodes[2].channels[0], 86);
+    let _: &Vec<ChannelScores> = &report.channels;
+}
