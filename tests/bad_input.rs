@@ -1,55 +1,19 @@
 //! Broken and foreign models, and requests that make no sense: each gets its message, and what was loaded stays.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use linchpin::protocol::{Event, Failure, FailureKind, Request};
 use linchpin::terms::{Ablation, EditTarget, Sampling, WeightEdit};
 
-use crate::support::{Session, files_in, fixture};
+use crate::support::{Copy, Session, files_in, fixture};
 
-/// A copy of a fixture to break, removed at the end.
-struct Copy(PathBuf);
-
-impl Copy {
-    fn of(name: &str, test: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("linchpin-{}-{test}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        for file in files_in(&fixture(name)) {
-            std::fs::copy(&file.url, dir.join(&file.name)).unwrap();
-        }
-        Self(dir)
-    }
-
-    fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> &Self {
-        let path = self.0.join(name);
-        let mut bytes = std::fs::read(&path).unwrap();
-        change(&mut bytes);
-        std::fs::write(path, bytes).unwrap();
-        self
-    }
-
-    fn edit_config(&self, change: impl FnOnce(&mut serde_json::Value)) -> &Self {
-        self.edit("config.json", |bytes| {
-            let mut config = serde_json::from_slice(bytes).unwrap();
-            change(&mut config);
-            *bytes = serde_json::to_vec(&config).unwrap();
-        })
-    }
-
-    fn failure(&self) -> Failure {
-        let mut session = Session::with_model(&fixture("llama"));
-        let failure = session.load(files_in(&self.0)).expect_err("a broken model");
-        // The model from before still answers.
-        session.ask(Request::Scan { prompt: "the old man".into() }).unwrap();
-        assert!(!failure.what.is_empty() && !failure.next_step.is_empty());
-        failure
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn failure(copy: &Copy) -> Failure {
+    let mut session = Session::with_model(&fixture("llama"));
+    let failure = session.load(files_in(copy.dir())).expect_err("a broken model");
+    // The model from before still answers.
+    session.ask(Request::Scan { prompt: "the old man".into() }).unwrap();
+    assert!(!failure.what.is_empty() && !failure.next_step.is_empty());
+    failure
 }
 
 fn expect(failure: &Failure, kind: FailureKind, words: &str) {
@@ -61,49 +25,49 @@ fn expect(failure: &Failure, kind: FailureKind, words: &str) {
 fn a_truncated_weights_file() {
     let copy = Copy::of("llama", "truncated");
     copy.edit("model.safetensors", |bytes| bytes.truncate(bytes.len() - 100));
-    expect(&copy.failure(), FailureKind::Model, "bytes");
+    expect(&failure(&copy), FailureKind::Model, "bytes");
 }
 
 #[test]
 fn an_empty_weights_file() {
     let copy = Copy::of("llama", "empty");
     copy.edit("model.safetensors", Vec::clear);
-    expect(&copy.failure(), FailureKind::Model, "bytes");
+    expect(&failure(&copy), FailureKind::Model, "bytes");
 }
 
 #[test]
 fn a_header_that_lies_about_its_length() {
     let copy = Copy::of("llama", "lying");
     copy.edit("model.safetensors", |bytes| bytes[..8].copy_from_slice(&(1_u64 << 40).to_le_bytes()));
-    expect(&copy.failure(), FailureKind::Model, "header");
+    expect(&failure(&copy), FailureKind::Model, "header");
 }
 
 #[test]
 fn shapes_that_contradict_the_configuration() {
     let copy = Copy::of("llama", "shapes");
     copy.edit_config(|config| config["intermediate_size"] = 63.into());
-    expect(&copy.failure(), FailureKind::Model, "shape");
+    expect(&failure(&copy), FailureKind::Model, "shape");
 }
 
 #[test]
 fn more_layers_than_there_are() {
     let copy = Copy::of("llama", "layers");
     copy.edit_config(|config| config["num_hidden_layers"] = 4.into());
-    expect(&copy.failure(), FailureKind::Model, "model.layers.3");
+    expect(&failure(&copy), FailureKind::Model, "model.layers.3");
 }
 
 #[test]
 fn an_unknown_architecture() {
     let copy = Copy::of("llama", "architecture");
     copy.edit_config(|config| config["model_type"] = "mamba".into());
-    expect(&copy.failure(), FailureKind::Model, "mamba");
+    expect(&failure(&copy), FailureKind::Model, "mamba");
 }
 
 #[test]
 fn a_rope_that_nobody_knows() {
     let copy = Copy::of("llama", "rope");
     copy.edit_config(|config| config["rope_parameters"] = serde_json::json!({"rope_type": "yarn", "rope_theta": 1e4}));
-    expect(&copy.failure(), FailureKind::Model, "yarn");
+    expect(&failure(&copy), FailureKind::Model, "yarn");
 }
 
 #[test]
@@ -116,7 +80,7 @@ fn sizes_that_make_no_sense() {
     ] {
         let copy = Copy::of("llama", key);
         copy.edit_config(|config| config[key] = value);
-        expect(&copy.failure(), FailureKind::Model, key);
+        expect(&failure(&copy), FailureKind::Model, key);
     }
 }
 
@@ -124,10 +88,10 @@ fn sizes_that_make_no_sense() {
 fn keys_that_no_family_reads_are_refused() {
     let copy = Copy::of("gpt2", "unread");
     copy.edit_config(|config| config["scale_attn_weights"] = false.into());
-    expect(&copy.failure(), FailureKind::Model, "scale_attn_weights");
+    expect(&failure(&copy), FailureKind::Model, "scale_attn_weights");
     let copy = Copy::of("gpt2", "heads");
     copy.edit_config(|config| config["n_head"] = 5.into());
-    expect(&copy.failure(), FailureKind::Model, "head_dim");
+    expect(&failure(&copy), FailureKind::Model, "head_dim");
 }
 
 #[test]
@@ -138,7 +102,7 @@ fn a_type_that_cannot_be_read() {
         let at = bytes.windows(5).position(|window| window == b"\"F32\"").unwrap();
         bytes[at..at + 5].copy_from_slice(b"\"I32\"");
     });
-    expect(&copy.failure(), FailureKind::Model, "I32");
+    expect(&failure(&copy), FailureKind::Model, "I32");
 }
 
 #[test]
@@ -148,26 +112,26 @@ fn weights_that_are_nan() {
         let end = bytes.len();
         bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     });
-    expect(&copy.failure(), FailureKind::Model, "NaN");
+    expect(&failure(&copy), FailureKind::Model, "NaN");
 }
 
 #[test]
 fn a_tokenizer_of_another_vocabulary() {
     let copy = Copy::of("llama", "tokenizer");
     let foreign = fixture("llama3").join("tokenizer.json");
-    std::fs::copy(foreign, copy.0.join("tokenizer.json")).unwrap();
-    expect(&copy.failure(), FailureKind::Model, "another model");
+    std::fs::copy(foreign, copy.dir().join("tokenizer.json")).unwrap();
+    expect(&failure(&copy), FailureKind::Model, "another model");
 }
 
 #[test]
 fn files_that_are_missing_or_no_json() {
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         let copy = Copy::of("llama", &format!("without-{name}"));
-        std::fs::remove_file(copy.0.join(name)).unwrap();
-        expect(&copy.failure(), FailureKind::Model, name);
+        std::fs::remove_file(copy.dir().join(name)).unwrap();
+        expect(&failure(&copy), FailureKind::Model, name);
         if name != "model.safetensors" {
-            std::fs::write(copy.0.join(name), b"<html>not found</html>").unwrap();
-            expect(&copy.failure(), FailureKind::Model, name);
+            std::fs::write(copy.dir().join(name), b"<html>not found</html>").unwrap();
+            expect(&failure(&copy), FailureKind::Model, name);
         }
     }
 }
@@ -175,16 +139,16 @@ fn files_that_are_missing_or_no_json() {
 #[test]
 fn a_shard_that_is_missing() {
     let copy = Copy::of("mistral", "shard");
-    std::fs::remove_file(copy.0.join("model-00002-of-00002.safetensors")).unwrap();
-    expect(&copy.failure(), FailureKind::Model, "model-00002-of-00002.safetensors");
+    std::fs::remove_file(copy.dir().join("model-00002-of-00002.safetensors")).unwrap();
+    expect(&failure(&copy), FailureKind::Model, "model-00002-of-00002.safetensors");
 }
 
 #[test]
 fn a_reference_that_the_model_does_not_meet() {
     let copy = Copy::of("llama", "reference");
     let reference = serde_json::json!({"input_ids": [1, 2, 3], "top1": [0, 0, 0], "margins": [9.0, 9.0, 9.0], "last_logits": [[5, 1e6]]});
-    std::fs::write(copy.0.join("reference.json"), reference.to_string()).unwrap();
-    expect(&copy.failure(), FailureKind::Device, "self-check failed");
+    std::fs::write(copy.dir().join("reference.json"), reference.to_string()).unwrap();
+    expect(&failure(&copy), FailureKind::Device, "self-check failed");
 }
 
 fn refusal(request: Request) -> Failure {

@@ -1,12 +1,13 @@
 //! Path B against Path A, on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`).
 
 use linchpin::decode::{DecodeGpu, DecodePlan, MAX_BATCH, submit};
+use linchpin::model::edit::Matrix;
 use linchpin::model::probe::Probe;
 use linchpin::model::{KvCache, Model, Positions};
 use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Sampling, Site, WeightEdit};
 
-use crate::support::{self, Session, fixture, fixtures, model_on};
+use crate::support::{self, Copy, Session, fixture, fixtures, model_in, model_on};
 use crate::the_event;
 
 /// Path B rounds in another order; the largest logit is what errors are measured by.
@@ -102,6 +103,23 @@ fn every_family_decodes_what_path_a_computes() {
 }
 
 #[test]
+fn every_family_in_bf16_decodes_what_path_a_computes() {
+    on_gpu(|vulkan| {
+        for name in &fixtures() {
+            let model = model_in(Copy::in_bf16(name, "decode-bf16").dir(), &vulkan.device);
+            check_forced(&format!("{name} in bf16"), vulkan, &model, &golden_ids(name, "input_ids"), 3);
+        }
+    });
+}
+
+/// Both layouts of matrices, in f32 and packed, under the names of their fixtures.
+fn both_layouts(vulkan: &Vulkan, test: &str) -> [(&'static str, Model); 4] {
+    let rounded = model_in(Copy::in_bf16("gpt2", test).dir(), &vulkan.device);
+    let [llama, llama3, gpt2] = ["llama", "llama3", "gpt2"].map(|name| (name, model_on(name, &vulkan.device)));
+    [llama, llama3, gpt2, ("gpt2", rounded)]
+}
+
+#[test]
 fn the_gpu_draws_the_golden_tokens_twice() {
     on_gpu(|vulkan| {
         for name in &fixtures() {
@@ -116,19 +134,28 @@ fn the_gpu_draws_the_golden_tokens_twice() {
 
 #[test]
 fn ablated_models_decode_what_path_a_computes() {
+    let scaled = [
+        (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, -3.0),
+        (EditTarget::Row { layer: 0, row: 3 }, 0.5),
+        (EditTarget::Channel { layer: 1, channel: 9 }, 0.0),
+    ];
+    // What is packed stays so.
+    let zeroed = [
+        (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, 0.0),
+        (EditTarget::Row { layer: 0, row: 3 }, 0.0),
+        (EditTarget::Channel { layer: 2, channel: 8 }, 0.0),
+    ];
     on_gpu(|vulkan| {
-        for name in ["llama", "gpt2"] {
-            let intact = model_on(name, &vulkan.device);
-            let edits = [
-                (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, -3.0),
-                (EditTarget::Row { layer: 0, row: 3 }, 0.5),
-                (EditTarget::Channel { layer: 1, channel: 9 }, 0.0),
-            ];
-            let weight_edits = edits.map(|(target, scale)| WeightEdit { target, scale }).to_vec();
-            let ablated = intact.with_ablation(&Ablation { weight_edits, interventions: Vec::new() }).unwrap();
+        for (name, intact) in &both_layouts(vulkan, "decode-ablated") {
             let ids = &golden_ids(name, "input_ids")[..16];
-            check_forced(name, vulkan, &ablated, ids, 3);
-            check_forced(name, vulkan, &intact, ids, 3);
+            for edits in [scaled, zeroed] {
+                let weight_edits = edits.map(|(target, scale)| WeightEdit { target, scale }).to_vec();
+                let ablated = intact.with_ablation(&Ablation { weight_edits, interventions: Vec::new() }).unwrap();
+                check_forced(name, vulkan, &ablated, ids, 3);
+            }
+            let scalars = Matrix::ALL.map(|matrix| (1, matrix, 13));
+            check_forced(name, vulkan, &intact.with_zeroed(&scalars), ids, 3);
+            check_forced(name, vulkan, intact, ids, 3);
         }
     });
 }
@@ -217,21 +244,20 @@ fn interventions_at(token: usize) -> Vec<Intervention> {
 #[test]
 fn interventions_on_new_tokens_are_path_as() {
     on_gpu(|vulkan| {
-        for name in ["llama", "gpt2"] {
-            let model = model_on(name, &vulkan.device);
+        for (name, model) in &both_layouts(vulkan, "decode-intervened") {
             let ids = &golden_ids(name, "input_ids")[..12];
-            let logits_of = |interventions: &[Intervention]| path_a(&model, interventions, ids, 3).1;
+            let logits_of = |interventions: &[Intervention]| path_a(model, interventions, ids, 3).1;
             let untouched = logits_of(&[]);
             for site in SITES {
                 let here = |token| interventions_at(token).into_iter().filter(move |at| at.site == site);
                 // A token of the prompt, the first new one, and two later ones.
                 let some = [1, 3, 4, 9].into_iter().flat_map(here).collect::<Vec<_>>();
-                check_intervened(&format!("{name}, {site:?}"), vulkan, &model, &some, ids, 3);
+                check_intervened(&format!("{name}, {site:?}"), vulkan, model, &some, ids, 3);
                 let alone = here(3).collect::<Vec<_>>();
                 assert_ne!(logits_of(&alone)[0], untouched[0], "{name}, {site:?} does nothing");
             }
             let all = (0..12).flat_map(interventions_at).collect::<Vec<_>>();
-            check_intervened(&format!("{name}, all sites"), vulkan, &model, &all, ids, 3);
+            check_intervened(&format!("{name}, all sites"), vulkan, model, &all, ids, 3);
         }
     });
 }

@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
+use half::{bf16, f16};
 use linchpin::engine::Engine;
 use linchpin::engine::control::Control;
+use linchpin::engine::error::EngineError;
 use linchpin::model::Model;
 use linchpin::model::config::ModelConfig;
 use linchpin::platform::{Files, Gpu, open_gpu};
 use linchpin::protocol::{BackendChoice, Event, Failure, ModelFile, Request};
-use linchpin::weights::load::load_weights;
+use linchpin::weights::load::{LoadedWeights, load_weights};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Every fixture with golden values, at least one of each family: a new one is tested by being there.
 pub fn fixtures() -> Vec<String> {
@@ -68,9 +71,102 @@ pub fn model_on(name: &str, device: &burn::tensor::Device) -> Model {
 }
 
 pub fn model_in(dir: &Path, device: &burn::tensor::Device) -> Model {
+    load_in(dir, device).unwrap().model
+}
+
+pub fn load_in(dir: &Path, device: &burn::tensor::Device) -> Result<LoadedWeights, EngineError> {
     let config = ModelConfig::from_json(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
     let files = Files::new(files_in(dir));
-    pollster::block_on(load_weights(&files, &config, device, &Control::silent())).unwrap().model
+    pollster::block_on(load_weights(&files, &config, device, &Control::silent()))
+}
+
+/// A copy of a fixture to change, removed at the end.
+pub struct Copy(PathBuf);
+
+impl Copy {
+    /// `test` tells the copies of several tests apart.
+    pub fn of(name: &str, test: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("linchpin-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for file in files_in(&fixture(name)) {
+            std::fs::copy(&file.url, dir.join(&file.name)).unwrap();
+        }
+        Self(dir)
+    }
+
+    /// The same model with weights in bf16.
+    pub fn in_bf16(name: &str, test: &str) -> Self {
+        Self::of(name, test).with_tensors(|_name, shape| shape.to_vec())
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> &Self {
+        let path = self.0.join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        change(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+        self
+    }
+
+    pub fn edit_config(&self, change: impl FnOnce(&mut serde_json::Value)) -> &Self {
+        self.edit("config.json", |bytes| {
+            let mut config = serde_json::from_slice(bytes).unwrap();
+            change(&mut config);
+            *bytes = serde_json::to_vec(&config).unwrap();
+        })
+    }
+
+    /// Rewrites all weights in bf16, to the nearest and of two to the even one, and each in the shape that `resize` makes
+    /// of its own: cut, or filled up with zeros.
+    pub fn with_tensors(self, resize: impl Fn(&str, &[usize]) -> Vec<usize>) -> Self {
+        for name in files_in(&self.0).into_iter().map(|file| file.name) {
+            if name.starts_with("model") && name.ends_with(".safetensors") {
+                self.edit(&name, |bytes| *bytes = rewritten(bytes, &resize));
+            }
+        }
+        self
+    }
+}
+
+fn rewritten(file: &[u8], resize: impl Fn(&str, &[usize]) -> Vec<usize>) -> Vec<u8> {
+    let file = SafeTensors::deserialize(file).unwrap();
+    let rewrite = |(name, tensor): (String, TensorView<'_>)| {
+        let shape = resize(&name, tensor.shape());
+        let values = resized(floats(&tensor), tensor.shape(), &shape);
+        let bytes = values.into_iter().flat_map(|value| bf16::from_f32(value).to_le_bytes()).collect::<Vec<_>>();
+        (name, shape, bytes)
+    };
+    let tensors = file.tensors().into_iter().map(rewrite).collect::<Vec<_>>();
+    let view = |shape: &Vec<usize>, bytes| TensorView::new(Dtype::BF16, shape.clone(), bytes).unwrap();
+    safetensors::serialize(tensors.iter().map(|(name, shape, bytes)| (name, view(shape, bytes))), None).unwrap()
+}
+
+fn floats(tensor: &TensorView<'_>) -> Vec<f32> {
+    let bytes = tensor.data();
+    match tensor.dtype() {
+        Dtype::F32 => bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        Dtype::F16 => bytes.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
+        Dtype::BF16 => bytes.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
+        other => panic!("a fixture in {other:?}"),
+    }
+}
+
+fn resized(values: Vec<f32>, from: &[usize], to: &[usize]) -> Vec<f32> {
+    if from == to {
+        return values;
+    }
+    let (rows, [old, new]) = (to[..to.len() - 1].iter().product(), [from, to].map(|shape| shape[shape.len() - 1]));
+    let row = |index: usize| values.iter().skip(index * old).take(old).copied().chain(std::iter::repeat(0.0)).take(new);
+    (0..rows).flat_map(row).collect()
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// An engine and the events it sent.

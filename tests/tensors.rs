@@ -9,6 +9,8 @@ use linchpin::tensors::{self, Packed, Weight};
 use crate::support::on_vulkan;
 
 const TOLERANCE: f32 = 5e-5;
+/// More than there are workgroups along one side of a grid of rows.
+const MANY_ROWS: usize = 32_770;
 
 /// Numbers between -1 and 1 that depend on nothing but `seed`.
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -65,9 +67,20 @@ fn same_on_both(name: &str, gpu: &Device, compute: impl Fn(&Device) -> Vec<Vec<f
 #[test]
 fn products_are_those_of_the_cpu() {
     on_vulkan(|gpu| {
-        for (m, k, n) in
-            [(1, 4, 6), (3, 68, 36), (5, 6, 10), (70, 132, 66), (64, 64, 128), (130, 256, 64), (2, 512, 1000), (300, 40, 12_000)]
-        {
+        // The last ones are large enough for the larger tiles, also where nothing divides by four.
+        for (m, k, n) in [
+            (1, 4, 6),
+            (3, 68, 36),
+            (5, 6, 10),
+            (70, 132, 66),
+            (64, 64, 128),
+            (130, 256, 64),
+            (2, 512, 1000),
+            (100, 36, 4100),
+            (70, 66, 4098),
+            (300, 40, 12_000),
+            (300, 42, 12_002),
+        ] {
             for transposed in [true, false] {
                 for packed in [false, true] {
                     same_on_both(&format!("{m} x {k} x {n}, transposed {transposed}, packed {packed}"), gpu, |device| {
@@ -85,7 +98,7 @@ fn products_are_those_of_the_cpu() {
 #[test]
 fn norms_are_those_of_the_cpu() {
     on_vulkan(|gpu| {
-        for (rows, width) in [(1, 5), (3, 64), (7, 577)] {
+        for (rows, width) in [(1, 5), (3, 64), (7, 577), (MANY_ROWS, 2)] {
             same_on_both(&format!("{rows} x {width}"), gpu, |device| {
                 let weight = tensor([width], 3, device);
                 with_gradients(&[tensor([rows, width], 1, device)], |x| tensors::rms_norm(x[0].clone(), &weight, 1e-5))
@@ -116,7 +129,16 @@ fn causal(seq: usize, total: usize, device: &Device) -> Tensor<2> {
 #[test]
 fn attention_is_that_of_the_cpu() {
     on_vulkan(|gpu| {
-        for (heads, kv_heads, seq, total, head_dim) in [(1, 1, 1, 1, 4), (6, 2, 17, 40, 6), (4, 4, 70, 70, 16), (9, 3, 5, 300, 64)] {
+        // The last ones have heads enough for the larger tiles, forward and backward.
+        for (heads, kv_heads, seq, total, head_dim) in [
+            (1, 1, 1, 1, 4),
+            (6, 2, 17, 40, 6),
+            (4, 4, 70, 70, 16),
+            (9, 3, 5, 300, 64),
+            (36, 9, 130, 170, 20),
+            (33, 33, 70, 170, 18),
+            (100, 100, 70, 130, 6),
+        ] {
             same_on_both(&format!("{heads}, {kv_heads} x {seq} x {total} x {head_dim}"), gpu, |device| {
                 let mask = causal(seq, total, device);
                 let inputs = [
@@ -149,7 +171,7 @@ fn gates_are_those_of_the_cpu() {
 #[test]
 fn losses_are_those_of_the_cpu() {
     on_vulkan(|gpu| {
-        for (rows, vocab) in [(1, 7), (4, 1000)] {
+        for (rows, vocab) in [(1, 7), (4, 1000), (MANY_ROWS, 2)] {
             same_on_both(&format!("{rows} x {vocab}"), gpu, |device| {
                 let targets = (0..rows).map(|row| (row * 389 % vocab) as i32).collect::<Vec<_>>();
                 let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [rows]), device);
@@ -213,17 +235,42 @@ fn a_tap_changes_nothing_and_leaves_the_channel_sums_behind() {
 fn peaks_are_the_largest_magnitudes_and_of_equals_the_first() {
     on_vulkan(|gpu| {
         for device in [gpu, &Device::flex()] {
-            let mut values = numbers(3 * 700, 1);
+            let mut values = numbers(4 * 700, 1);
             (values[650], values[20], values[1400 + 3]) = (-8.0, 8.0, -9.0);
-            let (peaks, columns) = tensors::peaks(Tensor::from_data(TensorData::new(values.clone(), [3, 700]), device));
+            values[2100..].fill(0.0);
+            let (peaks, columns) = tensors::peaks(Tensor::from_data(TensorData::new(values.clone(), [4, 700]), device));
             let columns = columns.into_data().convert::<i32>().try_into_vec::<i32>().unwrap();
-            let largest = |row: &[f32]| row.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-            assert_eq!((columns[0], columns[2]), (20, 3));
-            assert_eq!(
-                floats(peaks).iter().map(|peak| peak.abs()).collect::<Vec<_>>(),
-                values.chunks(700).map(largest).collect::<Vec<_>>()
-            );
+            let peaks = floats(peaks);
+            assert_eq!((columns[0], columns[2], columns[3]), (20, 3, 0));
+            assert_eq!((peaks[0], peaks[2]), (8.0, -9.0));
+            for (i, row) in values.chunks(700).enumerate() {
+                assert_eq!(peaks[i], row[columns[i] as usize], "row {i}");
+                assert_eq!(peaks[i].abs(), row.iter().fold(0.0_f32, |largest, value| largest.max(value.abs())), "row {i}");
+            }
         }
+    });
+}
+
+#[test]
+fn a_peak_that_is_nan_is_seen_on_the_gpu() {
+    on_vulkan(|gpu| {
+        let mut values = numbers(2 * 700, 1);
+        (values[300], values[301], values[700 + 699]) = (f32::INFINITY, f32::NAN, f32::NEG_INFINITY);
+        let (peaks, columns) = tensors::peaks(Tensor::from_data(TensorData::new(values, [2, 700]), gpu));
+        assert_eq!(columns.into_data().convert::<i32>().try_into_vec::<i32>().unwrap(), [301, 699]);
+        let peaks = floats(peaks);
+        assert!(peaks[0].is_nan() && peaks[1] == f32::NEG_INFINITY, "{peaks:?}");
+    });
+}
+
+#[test]
+fn more_words_than_a_side_of_a_grid_reaches_are_unpacked() {
+    on_vulkan(|gpu| {
+        let (rows, cols) = (4100, 4096);
+        let expected = numbers(rows * cols, 99).into_iter().map(|value| bf16::from_f32(value).to_f32());
+        let got = floats(weight(rows, cols, true, gpu).to_f32());
+        assert_eq!(got.iter().copied().zip(expected).position(|(got, expected)| got != expected), None);
+        assert_eq!(got.len(), rows * cols);
     });
 }
 

@@ -7,6 +7,7 @@ mod decode;
 mod edits;
 mod gradient;
 mod measure;
+mod packed;
 mod recorded;
 mod reference;
 mod runs;

@@ -1,5 +1,7 @@
 //! The GPU's choice against the sampler's, on logits made to be awkward.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::super::read::{Reading, words};
 use super::*;
 use crate::generate::Sampler;
@@ -44,7 +46,11 @@ impl Choices {
     }
 }
 
+/// These tests take turns: they share the one device.
+static TURN: Mutex<()> = Mutex::new(());
+
 fn on_gpu(test: impl FnOnce(&DecodeGpu)) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let gpu = pollster::block_on(open_gpu()).expect(PROMISE);
     test(&DecodeGpu::new(gpu.handles));
     assert_eq!(gpu.health.error(), None);

@@ -101,12 +101,22 @@ pub fn run(options: &Options) -> Result<(), String> {
         // After each, so that a run that is cut short has told what it knew.
         keep(options, &runs)?;
     }
-    let section = report::section(&options.shown(), &runs);
-    println!("\n{section}");
     let path = options.markdown.clone().unwrap_or_else(|| env::root().join("docs/benchmarks.md"));
-    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    add_section(&options.shown(), &runs, &path)
+}
+
+/// Adds what was measured to a file. What went wrong stands there, too, and is an error all the same.
+fn add_section(command: &str, runs: &[Run], path: &Path) -> Result<(), String> {
+    let section = report::section(command, runs);
+    println!("\n{section}");
+    let failures = runs.iter().filter_map(|run| Some(format!("\n    {}, {}", run.shape, run.failure()?))).collect::<String>();
+    if !runs.iter().any(Run::has_figures) {
+        return Err(format!("nothing was measured, and {} is as it was{failures}", path.display()));
+    }
+    let before = std::fs::read_to_string(path).unwrap_or_default();
     let gap = if before.is_empty() { "" } else { "\n" };
-    std::fs::write(&path, format!("{before}{gap}{section}")).map_err(|why| format!("cannot write {}: {why}", path.display()))
+    std::fs::write(path, format!("{before}{gap}{section}")).map_err(|why| format!("cannot write {}: {why}", path.display()))?;
+    if failures.is_empty() { Ok(()) } else { Err(format!("not everything was measured{failures}")) }
 }
 
 fn keep(options: &Options, runs: &[Run]) -> Result<(), String> {
@@ -203,5 +213,31 @@ mod tests {
         assert_eq!((read.timeout.as_secs(), read.dist), (5, Some("d".into())));
         assert_eq!(options("").unwrap().shapes.len(), 3);
         assert!(options("--shapes huge").is_err() && options("--timeout soon").is_err() && options("--what").is_err());
+    }
+
+    fn natively(figures: Value, problem: Option<&str>) -> Run {
+        Run { shape: "tiny", place: Place::NativeCpu, figures, problem: problem.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_section_is_added_if_there_is_something_to_say() {
+        let path = std::env::temp_dir().join(format!("linchpin-bench-{}.md", std::process::id()));
+        std::fs::write(&path, "before\n").unwrap();
+        let text = || std::fs::read_to_string(&path).unwrap();
+        let figures = || json!({ "measured": [{ "name": "prefill", "value": 3.0, "unit": "ms", "of": "512 tokens" }] });
+
+        let nothing = add_section("bench", &[natively(Value::Null, Some("it crashed"))], &path).unwrap_err();
+        assert!(nothing.contains("nothing was measured") && nothing.contains("tiny, native, CPU: it crashed"), "{nothing}");
+        assert!(add_section("bench", &[], &path).is_err());
+        assert_eq!(text(), "before\n");
+
+        assert_eq!(add_section("bench", &[natively(figures(), None)], &path), Ok(()));
+        let after_one = text();
+        assert!(after_one.starts_with("before\n\n## ") && after_one.contains("3.00 ms"), "{after_one}");
+
+        let half = add_section("bench", &[natively(figures(), None), natively(Value::Null, Some("it crashed"))], &path).unwrap_err();
+        assert!(half.contains("not everything") && half.contains("it crashed"), "{half}");
+        assert!(text().len() > after_one.len() && text().contains("\nnative, CPU: it crashed.\n"));
+        std::fs::remove_file(path).unwrap();
     }
 }

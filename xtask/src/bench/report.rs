@@ -60,6 +60,18 @@ impl Figures {
 }
 
 impl Run {
+    /// Whether anything was measured.
+    pub fn has_figures(&self) -> bool {
+        self.floor().is_some() || self.list().0.iter().any(|(_, figure)| figure.value.is_some())
+    }
+
+    /// Where it was, and what went wrong there: outside of the page or command, else what it told of itself.
+    pub fn failure(&self) -> Option<String> {
+        let told = [&self.figures["results"][0]["error"], &self.figures["shapes"][self.shape]["error"]];
+        let why = self.problem.as_deref().or_else(|| told.into_iter().find_map(Value::as_str))?;
+        Some(format!("{}: {}", self.place.name(), without_folders(why)))
+    }
+
     pub fn json(&self) -> Value {
         json!({ "shape": self.shape, "place": self.place.name(), "figures": self.figures, "problem": self.problem })
     }
@@ -133,7 +145,7 @@ fn table(shape: &Shape, runs: &[&Run]) -> String {
     let mut text = format!("\n### {}\n\n", shape.title());
     let floor_run = runs.iter().find(|run| run.place == Place::Floor);
     let floor = floor_run.and_then(|run| run.floor());
-    if let Some(run) = floor_run {
+    if let (Some(run), Some(_)) = (floor_run, floor) {
         let figures = &run.figures["shapes"][shape.name];
         let way = |name: &str| figures[name].as_f64().map_or_else(|| "-".into(), short);
         let _ = writeln!(
@@ -148,24 +160,28 @@ fn table(shape: &Shape, runs: &[&Run]) -> String {
             way("every1")
         );
     }
-    text.push_str("| where | figure | measured | of | held against | ratio | target | met |\n|---|---|---|---|---|---|---|---|\n");
+    let mut rows = String::new();
     for run in runs.iter().filter(|run| run.place != Place::Floor) {
         let figures = run.list();
         for (name, figure) in &figures.0 {
             let against = against(name, &figures, floor.filter(|_| run.place.is_gpu()));
-            text.push_str(&row(run.place, name, figure, against.as_ref(), goal(shape, run.place, name)));
+            rows.push_str(&row(run.place, name, figure, against.as_ref(), goal(shape, run.place, name)));
         }
     }
-    if shape.name == "smollm2-135m" {
-        text.push_str(PEER);
+    if shape.name == "smollm2-135m" && runs.iter().any(|run| run.place == Place::BrowserGpu && run.has_figures()) {
+        rows.push_str(PEER);
     }
-    for run in runs {
-        if let Some(problem) = &run.problem {
-            let _ = writeln!(text, "\n{}: {}.", run.place.name(), without_folders(problem));
-        }
+    if !rows.is_empty() {
+        text.push_str(HEADER);
+        text.push_str(&rows);
+    }
+    for failure in runs.iter().filter_map(|run| run.failure()) {
+        let _ = writeln!(text, "\n{failure}.");
     }
     text
 }
+
+const HEADER: &str = "| where | figure | measured | of | held against | ratio | target | met |\n|---|---|---|---|---|---|---|---|\n";
 
 /// Measured once; `bench` does not repeat it.
 const PEER: &str = "| browser, WebGPU | transformers.js 4.3.1, onnxruntime-web, measured earlier on an H200 | 57 tokens/s (46 to 71) \
@@ -317,6 +333,24 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
         }
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_sentence_and_no_company() {
+        let run = |place, figures| Run { shape: "smollm2-135m", place, figures, problem: None };
+        let measured = |value: Value| json!({ "measured": [{ "name": "prefill", "value": value, "unit": "ms", "of": "512 tokens" }] });
+        let no_floor = run(Place::Floor, json!({ "shapes": { "smollm2-135m": { "error": "no WebGPU" } } }));
+        let no_page = run(Place::BrowserGpu, json!({ "results": [measured(Value::Null)] }));
+        let native = run(Place::NativeGpu, measured(12.0.into()));
+        assert_eq!([&no_floor, &no_page, &native].map(Run::has_figures), [false, false, true]);
+        assert_eq!(no_floor.failure().as_deref(), Some("floor, WebGPU: no WebGPU"));
+        let text = section("cargo xtask bench", &[no_floor, no_page, native]);
+        assert!(text.contains("| native, Vulkan | prefill | 12.0 ms |") && text.contains("\n\nfloor, WebGPU: no WebGPU.\n"), "{text}");
+        assert!(!text.contains("Floor (") && !text.contains("transformers.js"), "{text}");
+
+        let floor = run(Place::Floor, json!({ "shapes": { "smollm2-135m": { "every8": 900.0 } } }));
+        let text = section("cargo xtask bench", &[floor]);
+        assert!(text.contains("Floor (") && !text.contains('|'), "{text}");
     }
 
     #[test]
