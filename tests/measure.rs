@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use linchpin::engine::Engine;
 use linchpin::engine::control::Control;
@@ -54,6 +55,8 @@ fn a_stop_ends_measuring() {
     pollster::block_on(engine.handle(load));
     assert_eq!(last.take(), Some(Event::Done));
     *own.borrow_mut() = Some(control);
+    // Progress is told ten times a second at most, and loading has just told some.
+    std::thread::sleep(Duration::from_millis(150));
     pollster::block_on(engine.handle(Request::Measure));
     assert_eq!(last.take(), Some(Event::Stopped));
 }
