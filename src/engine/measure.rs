@@ -194,16 +194,20 @@ async fn timed<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<
     Ok(started.elapsed().as_secs_f64() * 1e3)
 }
 
+/// Waits until a tensor has been computed. Natively its data may be handed out before that, and waits when it is looked at.
+async fn waited(tensor: Tensor<2>) -> Result<(), EngineError> {
+    let values = tensor.into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
+    if values.is_empty() { Err(EngineError::Execution { why: "nothing came back".into() }) } else { Ok(()) }
+}
+
 async fn prefill(model: &Model, ids: &[u32]) -> Result<(), EngineError> {
     let mut cache = KvCache::default();
-    model.forward(ids, Some(&mut cache), Positions::Last, &mut Probe::empty()).into_data_async().await?;
-    Ok(())
+    waited(model.forward(ids, Some(&mut cache), Positions::Last, &mut Probe::empty())).await
 }
 
 async fn apply_edit(model: &Model) -> Result<(), EngineError> {
     let edited = model.with_ablation(&Ablation::zeroing([EDIT]))?;
-    edited.down_proj_scalar(EDIT.layer, EDIT.row, EDIT.col).into_data_async().await?;
-    Ok(())
+    waited(edited.down_proj_scalar(EDIT.layer, EDIT.row, EDIT.col)).await
 }
 
 /// TFLOP/s of one matrix product, repeated.
@@ -212,13 +216,13 @@ async fn products(model: &Model, linear: &Linear, n: usize) -> Result<f64, Engin
     let x = (0..PASS * input).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5).collect::<Vec<_>>();
     let x = Tensor::<2>::from_data(TensorData::new(x, [PASS, input]), &model.device);
     // Has the upload behind it before the clock starts.
-    x.clone().slice([0..1, 0..1]).into_data_async().await?;
+    waited(x.clone().slice([0..1, 0..1])).await?;
     let started = Instant::now();
     let mut y = linear.forward(x.clone());
     for _ in 1..n {
         y = linear.forward(x.clone());
     }
-    y.slice([0..1, 0..1]).into_data_async().await?;
+    waited(y.slice([0..1, 0..1])).await?;
     // Multiplied as floats: 32 bits, as in a browser, do not hold it.
     let flops = [n, PASS, input, output].iter().fold(2.0, |product, size| product * *size as f64);
     Ok(flops / started.elapsed().as_secs_f64().max(1e-9) / 1e12)

@@ -267,7 +267,7 @@ fn short(value: f64) -> String {
     } else {
         2
     };
-    if value != 0.0 && value.abs() < 0.1 { format!("{value:.4}") } else { format!("{value:.digits$}") }
+    if value != 0.0 && value.abs() < 0.1 { format!("{value:.1e}") } else { format!("{value:.digits$}") }
 }
 
 /// The date in UTC, as `2026-01-31`.
@@ -364,6 +364,6 @@ mod tests {
     #[test]
     fn dates_and_numbers() {
         assert_eq!((date(0), date(59), date(20_779)), ("1970-01-01".into(), "1970-03-01".into(), "2026-11-22".into()));
-        assert_eq!([1234.4, 12.34, 1.234, 0.012, 0.0].map(short), ["1234", "12.3", "1.23", "0.0120", "0.00"]);
+        assert_eq!([1234.4, 12.34, 1.234, 0.012, 0.0].map(short), ["1234", "12.3", "1.23", "1.2e-2", "0.00"]);
     }
 }
