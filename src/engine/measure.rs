@@ -54,7 +54,7 @@ impl Loaded {
     /// A stop; whatever else fails costs its figure only.
     pub(super) async fn measure(&self, control: &Control) -> Result<Vec<Figure>, EngineError> {
         let effort = if self.decode.is_some() { WITH_PLAN } else { WITHOUT_PLAN };
-        let n_figures = 9 + 2 * effort.contexts.len();
+        let n_figures = 6 + 2 * effort.contexts.len() + if self.decode.is_some() { 3 } else { 0 };
         let mut measuring = Measuring { control, figures: Vec::new(), n_figures };
         self.measure_passes(&mut measuring).await?;
         for context in effort.contexts {

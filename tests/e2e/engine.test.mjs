@@ -106,19 +106,58 @@ for (const backend of ['cpu', 'gpu']) {
   }
 }
 
-test('the same seed writes the same text on WebGPU and on the CPU', async () => {
-  const texts = {};
+/** Asks the same of a loaded fixture on both backends; what was asked of the events, by backend. */
+async function onBoth(name, work) {
+  const found = {};
   for (const backend of ['cpu', 'gpu']) {
     const seen = await engineOn(backend);
-    await load(seen, 'qwen3', backend);
-    const sampling = { temperature: 0.9, top_k: 40, top_p: 0.95, seed: 11, max_new_tokens: 24 };
-    const events = await seen.page.evaluate((sampling) => window.engine.ask({ type: 'generate', prompt: 'the old man', sampling }), sampling);
-    assert.equal(last(events).type, 'done', JSON.stringify(last(events)));
-    texts[backend] = events.find((event) => event.type === 'generated').intact.token_ids;
+    assert.equal(last(await load(seen, name, backend)).type, 'done');
+    const ask = async (request) => {
+      const events = await seen.page.evaluate((request) => window.engine.ask(request), request);
+      assert.equal(last(events).type, 'done', JSON.stringify(last(events)));
+      return events;
+    };
+    found[backend] = await work(ask);
     await seen.close();
   }
+  return found;
+}
+
+test('the same seed writes the same texts on WebGPU and on the CPU, with weights and activations changed', async () => {
+  // qwen3's matrices are bf16: the first edit leaves one packed, the second turns one into f32.
+  const weight_edits = [
+    { unit: 'channel', layer: 0, channel: 3, scale: 0 },
+    { unit: 'row', layer: 1, row: 5, scale: -2 },
+  ];
+  const interventions = [{ site: 'resid_pre', layer: 1, token: 8, channel: 2, action: 'set', value: 4 }];
+  const texts = await onBoth('qwen3', async (ask) => {
+    await ask({ type: 'apply', ablation: { weight_edits, interventions } });
+    const written = [];
+    for (const top_k of [40, 0]) {
+      const sampling = { temperature: 0.9, top_k, top_p: 0.95, seed: 11, max_new_tokens: 24 };
+      const events = await ask({ type: 'generate', prompt: 'the old man', sampling });
+      const { intact, ablated } = events.find((event) => event.type === 'generated');
+      written.push(intact.token_ids, ablated.token_ids);
+    }
+    return written;
+  });
   assert.deepEqual(texts.gpu, texts.cpu);
-  assert.equal(texts.cpu.length, 24);
+  assert.deepEqual(texts.cpu.map(({ length }) => length), [24, 24, 24, 24]);
+});
+
+test('channels score the same on WebGPU and on the CPU', async () => {
+  const reports = await onBoth('llama3', async (ask) => {
+    const events = await ask({ type: 'score', text: null, sequences: 2, length: 32, super_weights: [], resume: false });
+    return events.find((event) => event.type === 'scored');
+  });
+  const proxies = ({ channels }) => channels.map((layer) => layer.loss_proxy);
+  const [gpu, cpu] = [proxies(reports.gpu), proxies(reports.cpu)];
+  assert.ok(cpu.length >= 2);
+  cpu.forEach((layer, index) => {
+    const rms = Math.sqrt(layer.reduce((sum, value) => sum + value * value, 0) / layer.length);
+    assert.ok(rms > 0);
+    layer.forEach((value, channel) => assert.ok(Math.abs(value - gpu[index][channel]) <= 1e-3 * rms, `${index}, ${channel}`));
+  });
 });
 
 test('without WebGPU the engine takes the CPU and says why', async () => {
