@@ -13,6 +13,7 @@ mod measure;
 mod run;
 mod score;
 pub mod verify;
+mod warm;
 
 use web_time::Instant;
 
