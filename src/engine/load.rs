@@ -7,7 +7,7 @@ use super::control::Control;
 use super::decoder;
 use super::device::{self, Chosen, Devices};
 use super::error::EngineError;
-use super::{verify, warm};
+use super::verify;
 use crate::analysis::eval::HeldOut;
 use crate::decode::DecodeGpu;
 use crate::model::ModelError;
@@ -84,15 +84,11 @@ async fn load_onto(
     mut chosen: Chosen,
     control: &Control,
 ) -> Result<(Chosen, LoadedWeights, Option<DecodeGpu>), EngineError> {
-    let gpu = chosen.handles.take().map(DecodeGpu::new);
-    if let Some(gpu) = &gpu {
-        warm::compile_kernels(gpu, config, &chosen.device);
-    }
     let weights = load_weights(files, config, &chosen.device, control).await?;
     if let Some(reference) = files.read("reference.json").await? {
         verify::self_check(&weights.model, &reference).await?;
     }
-    let decode = match gpu {
+    let decode = match chosen.handles.take().map(DecodeGpu::new) {
         Some(gpu) => decoder::agrees(&gpu, &weights.model).await?.then_some(gpu),
         None => None,
     };

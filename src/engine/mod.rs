@@ -13,7 +13,6 @@ mod measure;
 mod run;
 mod score;
 pub mod verify;
-mod warm;
 
 use web_time::Instant;
 

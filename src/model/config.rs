@@ -88,8 +88,6 @@ pub struct ModelConfig {
     /// Per layer: attend to this many of the latest positions only.
     pub sliding_window: Vec<Option<usize>>,
     pub eos_token_ids: Vec<u32>,
-    /// What the checkpoint says of its own type; each tensor's header decides.
-    pub is_bf16: bool,
 }
 
 /// The keys as they stand in the file. GPT-2 has names of its own.
@@ -128,9 +126,6 @@ struct Raw {
     scale_attn_by_inverse_layer_idx: Option<bool>,
     scale_attn_weights: Option<bool>,
     partial_rotary_factor: Option<f64>,
-    /// transformers 5; before, it was `torch_dtype`.
-    dtype: Option<String>,
-    torch_dtype: Option<String>,
 }
 
 /// Tells a key that is left out from one that is `null`.
@@ -184,7 +179,6 @@ impl ModelConfig {
             mlp_bias: raw.mlp_bias.unwrap_or(false),
             sliding_window: sliding_windows(architecture, raw, num_hidden_layers),
             eos_token_ids: token_ids(raw.eos_token_id.as_ref()),
-            is_bf16: raw.dtype.as_ref().or(raw.torch_dtype.as_ref()).is_some_and(|dtype| dtype == "bfloat16"),
         })
     }
 
