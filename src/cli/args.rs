@@ -165,7 +165,7 @@ impl EditArgs {
             let ([layer, channel], scale) = parse_edit(text)?;
             weight_edits.push(WeightEdit { target: EditTarget::Channel { layer, channel }, scale });
         }
-        Ok(Ablation { weight_edits, interventions: Vec::new() })
+        Ok(Ablation { weight_edits, ..Ablation::default() })
     }
 }
 
