@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::prune::PruneArgs;
 use crate::protocol::BackendChoice;
 use crate::terms::{Ablation, EditTarget, WeightCoord, WeightEdit};
 
@@ -102,6 +103,8 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         csv: bool,
     },
+    /// Remove channels of every layer by a rule, in one shot, and measure what it costs; or all rules in a grid.
+    Prune(PruneArgs),
     /// Time the model: prompts, new tokens, gradients, edits, matrix products.
     Measure,
     /// Compare with golden values of transformers; exit code 1 if a tensor is further off than the tolerance.
