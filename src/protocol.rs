@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, CalibrationText, ConfirmArm, ConfirmReport, Evaluation, Generated, ModelInfo, ModelRef, Pane, RunRecord, Sampling,
+    Ablation, CalibrationText, ConfirmArm, ConfirmReport, Evaluation, Generated, ModelInfo, ModelRef, Pane, Pruned, RunRecord, Sampling,
     ScanReport, ScoreProgress, ScoreReport, WeightCoord,
 };
 
@@ -50,7 +50,8 @@ pub enum Request {
     Scan { prompt: String },
     /// Zero candidates alone and jointly beside controls.
     Confirm { candidates: Vec<WeightCoord>, seed: u64 },
-    /// Set the ablation of the right-hand pane; checked against the model, applied to resident weights.
+    /// Set the ablation of the right-hand pane; checked against the model, applied to resident weights. A pruning picks
+    /// its channels by the scores of the last [`Request::Score`], and is refused without any.
     Apply { ablation: Ablation },
     /// Use another text for `Confirm` and `Evaluate` from now on: passages between empty lines, each cut to
     /// `max_tokens`. `name` is printed with every figure.
@@ -111,6 +112,9 @@ pub enum Event {
     Applied {
         ablation: Ablation,
         took_ms: f64,
+        /// What its pruning came to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pruned: Option<Pruned>,
     },
     Evaluated {
         pane: Pane,
@@ -229,6 +233,9 @@ pub struct Export {
     pub measured: Vec<Figure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<ScoreReport>,
+    /// What the ablation's pruning came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
 }
 
 impl Export {
@@ -247,6 +254,7 @@ impl Export {
             evaluations: Vec::new(),
             measured: Vec::new(),
             scores: None,
+            pruned: None,
         }
     }
 }

@@ -67,6 +67,8 @@ pub enum ShareError {
     Digest,
     #[error("changes to activations cannot be put into a link, only changes to weights")]
     Interventions,
+    #[error("removed channels do not travel in links yet: save the run as a file instead")]
+    Pruning,
     #[error("a run that was stopped cannot be recomputed; generate it to its end")]
     Stopped,
 }
@@ -125,6 +127,9 @@ impl ShareLink {
     pub fn encode(&self) -> Result<String, ShareError> {
         if !self.setup.ablation.interventions.is_empty() {
             return Err(ShareError::Interventions);
+        }
+        if self.setup.ablation.pruning.is_some() {
+            return Err(ShareError::Pruning);
         }
         let RunSetup { model, prompt, sampling, ablation } = &self.setup;
         let wire = Wire {
@@ -218,7 +223,7 @@ fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
         model: ModelRef { id: wire.m, revision: wire.r },
         prompt: wire.p,
         sampling,
-        ablation: Ablation { weight_edits, interventions: Vec::new() },
+        ablation: Ablation { weight_edits, ..Ablation::default() },
     };
     Ok(ShareLink { setup, intact, ablated, digest: wire.d })
 }

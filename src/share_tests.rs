@@ -16,7 +16,7 @@ fn link() -> ShareLink {
                     WeightEdit { target: EditTarget::Row { layer: 0, row: 1 }, scale: 3.0 },
                     WeightEdit { target: EditTarget::Column { layer: 19, col: 447 }, scale: 1.05 },
                 ],
-                interventions: Vec::new(),
+                ..Ablation::default()
             },
         },
         digest: outcome_digest(&intact, &ablated),
@@ -226,7 +226,7 @@ proptest! {
                 model: ModelRef { id, revision },
                 prompt,
                 sampling: Sampling { temperature, top_k, top_p, seed, max_new_tokens },
-                ablation: Ablation { weight_edits, interventions: Vec::new() },
+                ablation: Ablation { weight_edits, ..Ablation::default() },
             },
             digest: outcome_digest(&intact, &ablated),
             intact,

@@ -7,18 +7,23 @@
 //! | super activation | a spike of the output that persists through the residual stream |
 //! | super weight | the scalar `down_proj.weight[row, col]` whose removal collapses the model, confirmed against controls (arXiv:2411.07191) |
 //! | loss proxy (LP), supernode, core | how much a channel matters to the loss, and the channels that matter most: [`ChannelScores`] (arXiv:2604.23475) |
-//! | ablation | a list of edits, each naming layer and unit |
+//! | selection, pruning | a rule that picks channels, and their removal: [`Selection`], [`Pruning`] |
+//! | ablation | a list of edits, each naming layer and unit, and a pruning |
 //! | run | model revision, ablation, prompt, sampling and seed, and what came out |
 //!
 //! Layers count from 0. Coordinates are Hugging Face's `[out, in]`: `row` is a residual channel, `col` a feed-forward
 //! channel. (The caption of the paper's Figure 3 swaps the two words, and GPT-2 stores its matrices `[in, out]`;
 //! neither reaches this module.)
 
+mod digest;
 mod scores;
+mod selection;
 
 use std::fmt;
 
+pub use digest::*;
 pub use scores::*;
+pub use selection::*;
 use serde::{Deserialize, Serialize};
 
 /// One scalar of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, col]`.
@@ -127,17 +132,25 @@ pub struct Ablation {
     pub weight_edits: Vec<WeightEdit>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interventions: Vec<Intervention>,
+    /// Channels that go before the weights are edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<Pruning>,
 }
 
 impl Ablation {
     /// The ablation that removes these scalars together.
     pub fn zeroing(coords: impl IntoIterator<Item = WeightCoord>) -> Self {
         let weight_edits = coords.into_iter().map(|at| WeightEdit { target: at.into(), scale: 0.0 }).collect();
-        Self { weight_edits, interventions: Vec::new() }
+        Self { weight_edits, ..Self::default() }
+    }
+
+    /// The ablation that removes the channels of a selection.
+    pub fn pruning(pruning: Pruning) -> Self {
+        Self { pruning: Some(pruning), ..Self::default() }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.weight_edits.is_empty() && self.interventions.is_empty()
+        self.weight_edits.is_empty() && self.interventions.is_empty() && self.pruning.is_none()
     }
 }
 
@@ -369,27 +382,4 @@ pub struct RunRecord {
     pub first_difference: Option<usize>,
     /// [`outcome_digest`] of both panes' token ids.
     pub digest: String,
-}
-
-/// First 16 hex digits of the SHA-256 over both panes' new token ids (little-endian `u32`, a separator between).
-pub fn outcome_digest(intact: &[u32], ablated: &[u32]) -> String {
-    use sha2::{Digest, Sha256};
-    let mut hasher = Sha256::new();
-    for ids in [intact, &[u32::MAX], ablated] {
-        for id in ids {
-            hasher.update(id.to_le_bytes());
-        }
-    }
-    hex(&hasher.finalize()[..8])
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// Index of the first position at which two token sequences differ, a missing tail included.
-pub fn first_difference(a: &[u32], b: &[u32]) -> Option<usize> {
-    let shared = a.iter().zip(b).take_while(|(x, y)| x == y).count();
-    (shared < a.len().max(b.len())).then_some(shared)
 }

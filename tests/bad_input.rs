@@ -186,7 +186,7 @@ fn settings_out_of_range() {
 fn coordinates_out_of_range() {
     let ablation = Ablation {
         weight_edits: vec![WeightEdit { target: EditTarget::Scalar { layer: 99, row: 0, col: 0 }, scale: 0.0 }],
-        interventions: Vec::new(),
+        ..Ablation::default()
     };
     expect(&refusal(Request::Apply { ablation }), FailureKind::Input, "layer is 99");
 }
@@ -201,7 +201,7 @@ fn an_edit_that_overflows_is_no_finding() {
         channel: 0,
         action: linchpin::terms::Action::Set(f32::INFINITY),
     }];
-    session.ask(Request::Apply { ablation: Ablation { weight_edits: Vec::new(), interventions } }).unwrap();
+    session.ask(Request::Apply { ablation: Ablation { interventions, ..Ablation::default() } }).unwrap();
     let failure = session.ask(Request::Evaluate).expect_err("not finite");
     assert!(failure.why.contains("NaN or infinite"), "{failure:?}");
 }

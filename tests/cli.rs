@@ -82,3 +82,33 @@ fn another_text_is_named_in_the_convention() {
     assert!(convention.contains(".txt") && convention.contains("first 16 tokens"), "{convention}");
     assert!(measured.evaluations[0].1.n_tokens > 10);
 }
+
+#[test]
+fn pruning_is_one_measurement_or_a_grid_that_goes_on() {
+    let scoring = ["prune", "--sequences", "2", "--length", "16"];
+    let one = export(&linchpin(&[&scoring[..], &["--method", "taylor", "--sparsity", "0.5", "--replace", "mean", "--json"]].concat()));
+    assert_eq!((one.evaluations.len(), one.pruned.unwrap().by_layer), (2, vec![32; 3]));
+    let group = export(&linchpin(&[&scoring[..], &["--group", "core", "--json"]].concat()));
+    assert_eq!(group.pruned.unwrap().n_channels, 3);
+    let path = std::env::temp_dir().join(format!("linchpin-{}.csv", std::process::id()));
+    let file = path.to_str().unwrap();
+    let grid = |seeds: &str| {
+        let args = ["--methods", "lp,random", "--sparsities", "0,0.5", "--seeds", seeds, "--csv", file];
+        assert_eq!(code(&linchpin(&[&scoring[..], &args].concat())), Some(0));
+        std::fs::read_to_string(&path).unwrap()
+    };
+    let few = grid("1");
+    assert_eq!(few.lines().count(), 1 + 4);
+    // What a crash left of a line goes, and only what is new is measured.
+    std::fs::write(&path, format!("{few}\"half a li")).unwrap();
+    let more = grid("1,2");
+    assert!(more.starts_with(&few), "{more}");
+    assert_eq!(more.lines().count(), 1 + 6);
+    assert_eq!(grid("1,2"), more);
+    std::fs::write(&path, "something,else\n").unwrap();
+    assert_eq!(code(&linchpin(&[&scoring[..], &["--methods", "lp", "--csv", file]].concat())), Some(2));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "something,else\n");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(code(&linchpin(&[&scoring[..], &["--methods", "astrology", "--csv", file]].concat())), Some(2));
+    assert!(!path.exists());
+}

@@ -150,11 +150,14 @@ fn ablated_models_decode_what_path_a_computes() {
             let ids = &golden_ids(name, "input_ids")[..16];
             for edits in [scaled, zeroed] {
                 let weight_edits = edits.map(|(target, scale)| WeightEdit { target, scale }).to_vec();
-                let ablated = intact.with_ablation(&Ablation { weight_edits, interventions: Vec::new() }).unwrap();
+                let ablated = intact.with_ablation(&Ablation { weight_edits, ..Ablation::default() }).unwrap();
                 check_forced(name, vulkan, &ablated, ids, 3);
             }
             let scalars = Matrix::ALL.map(|matrix| (1, matrix, 13));
             check_forced(name, vulkan, &intact.with_zeroed(&scalars), ids, 3);
+            // Constants in one layer only, where the others had no bias.
+            let means = vec![vec![2.0; intact.config.intermediate_size]; intact.layers.len()];
+            check_forced(name, vulkan, &intact.without_channels(&[vec![], vec![8, 9, 30]], Some(&means)), ids, 3);
             check_forced(name, vulkan, intact, ids, 3);
         }
     });
@@ -165,7 +168,7 @@ fn two_plans_in_one_submission_do_not_disturb_each_other() {
     on_gpu(|vulkan| {
         let intact = model_on("llama", &vulkan.device);
         let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };
-        let ablated = intact.with_ablation(&Ablation { weight_edits: vec![edit], interventions: Vec::new() }).unwrap();
+        let ablated = intact.with_ablation(&Ablation { weight_edits: vec![edit], ..Ablation::default() }).unwrap();
         let prompt = &golden_ids("llama", "input_ids")[..8];
         let alone = [&intact, &ablated].map(|model| greedy(vulkan, model, prompt, 16, MAX_BATCH));
         let mut plans = [&intact, &ablated].map(|model| {
@@ -296,7 +299,9 @@ fn an_engine_on_the_gpu_writes_what_one_on_the_cpu_writes() {
                 let mut session = Session::with_model_on(&fixture("llama"), backend);
                 let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };
                 session
-                    .ask(Request::Apply { ablation: Ablation { weight_edits: vec![edit], interventions: interventions.to_vec() } })
+                    .ask(Request::Apply {
+                        ablation: Ablation { weight_edits: vec![edit], interventions: interventions.to_vec(), pruning: None },
+                    })
                     .unwrap();
                 let prompt = "the old man".to_owned();
                 the_event!(session.ask(Request::Generate { prompt, sampling }).unwrap(), Event::Generated(record) => record)

@@ -19,7 +19,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 fn edits(targets: &[(EditTarget, f32)]) -> Ablation {
     let weight_edits = targets.iter().map(|(target, scale)| WeightEdit { target: *target, scale: *scale }).collect();
-    Ablation { weight_edits, interventions: Vec::new() }
+    Ablation { weight_edits, ..Ablation::default() }
 }
 
 fn some_of_each() -> Ablation {
@@ -93,7 +93,7 @@ fn removing_a_channel_is_zeroing_its_activation() {
         let channel = 11;
         let removed = intact.with_ablation(&edits(&[(EditTarget::Channel { layer: 1, channel }, 0.0)])).unwrap();
         let zero = |token| Intervention { site: Site::DownProjInput, layer: 1, token, channel, action: Action::Set(0.0) };
-        let zeroed = Ablation { weight_edits: Vec::new(), interventions: (0..IDS.len()).map(zero).collect() };
+        let zeroed = Ablation { interventions: (0..IDS.len()).map(zero).collect(), ..Ablation::default() };
         let (a, b) = (logits(&removed, &Ablation::default()), logits(&intact, &zeroed));
         for (a, b) in a.iter().zip(&b) {
             assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{name}: {a} is not {b}");
@@ -121,8 +121,8 @@ fn a_capture_shows_what_an_intervention_left() {
 fn an_intervention_names_a_place_in_the_whole_sequence() {
     let model = model("qwen3");
     let at = Ablation {
-        weight_edits: Vec::new(),
         interventions: vec![Intervention { site: Site::ResidPost, layer: 0, token: 4, channel: 3, action: Action::Scale(-2.0) }],
+        ..Ablation::default()
     };
     let whole = logits(&model, &at);
     let mut cache = linchpin::model::KvCache::default();

@@ -57,7 +57,7 @@ fn assert_same_matrices(name: &str, packed: &Model, plain: &Model, in_f32: &[(us
 
 fn ablation(edits: &[(EditTarget, f32)]) -> Ablation {
     let weight_edits = edits.iter().map(|(target, scale)| WeightEdit { target: *target, scale: *scale }).collect();
-    Ablation { weight_edits, interventions: Vec::new() }
+    Ablation { weight_edits, ..Ablation::default() }
 }
 
 /// A scalar in each half of a word, a row, a column and a channel.

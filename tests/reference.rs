@@ -100,7 +100,7 @@ fn removing_the_scalar_or_its_channel_costs_what_transformers_says() {
             ("/held_out/loss_channel_zeroed", EditTarget::Column { layer, col }),
         ];
         for (path, target) in targets {
-            let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], interventions: Vec::new() };
+            let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
             session.ask(Request::Apply { ablation }).unwrap();
             let events = session.ask(Request::Evaluate).unwrap();
             for (pane, path) in [(Pane::Intact, "/held_out/loss_intact"), (Pane::Ablated, path)] {

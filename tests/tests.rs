@@ -8,6 +8,7 @@ mod edits;
 mod gradient;
 mod measure;
 mod packed;
+mod prune;
 mod recorded;
 mod reference;
 mod runs;

@@ -120,7 +120,7 @@ pub fn spearman(a: &[f32], b: &[f32]) -> Option<f32> {
 }
 
 /// Ranks from 1 for the largest; equals share the mean of theirs.
-fn average_ranks(scores: &[f32]) -> Vec<f64> {
+pub(super) fn average_ranks(scores: &[f32]) -> Vec<f64> {
     let order = ranked(scores);
     let mut ranks = vec![0.0; scores.len()];
     let mut first = 0;

@@ -115,7 +115,7 @@ impl Experiment<'_> {
                 continue;
             }
             let target = EditTarget::Channel { layer: at.layer, channel: at.col };
-            let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], interventions: Vec::new() };
+            let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
             let n_zeroed = self.model.layers[at.layer].mlp.channel_size();
             arms.push(Arm { kind: ArmKind::Channel, label: target.to_string(), at: Some(*at), n_zeroed, change: Change::Edit(ablation) });
         }

@@ -1,9 +1,13 @@
-//! What is read out of a model: spikes, held-out loss, the confirmation of candidates, and scores of channels.
+//! What is read out of a model: spikes, held-out loss, the confirmation of candidates, scores of channels, and which
+//! channels to remove by them.
 
 pub mod calibration;
 pub mod concentration;
 pub mod confirm;
 pub mod eval;
+pub mod halo;
+pub mod prune;
+pub mod redundancy;
 pub mod score;
 pub mod spikes;
 pub mod stopwords;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::prune::PruneArgs;
 use crate::protocol::BackendChoice;
 use crate::terms::{Ablation, EditTarget, WeightCoord, WeightEdit};
 
@@ -102,6 +103,8 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         csv: bool,
     },
+    /// Remove channels of every layer by a rule, in one shot, and measure what it costs; or all rules in a grid.
+    Prune(PruneArgs),
     /// Time the model: prompts, new tokens, gradients, edits, matrix products.
     Measure,
     /// Compare with golden values of transformers; exit code 1 if a tensor is further off than the tolerance.
@@ -165,7 +168,7 @@ impl EditArgs {
             let ([layer, channel], scale) = parse_edit(text)?;
             weight_edits.push(WeightEdit { target: EditTarget::Channel { layer, channel }, scale });
         }
-        Ok(Ablation { weight_edits, interventions: Vec::new() })
+        Ok(Ablation { weight_edits, ..Ablation::default() })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod print;
+mod prune;
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -133,6 +134,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
             let (text, sequences, length) = (given_text(args)?, *sequences, *length);
             events.extend(session.ask(Request::Score { text, sequences, length, super_weights, resume: false }).await?);
         }
+        Command::Prune(asked) => events.extend(prune::run(session, asked, info).await?),
         Command::Measure => {
             events.extend(measure(session, info, export).await?);
         }
@@ -151,6 +153,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
             }
             Event::Evaluated { pane, evaluation } => export.evaluations.push((pane, evaluation)),
             Event::Generated(run) => export.run = Some(run),
+            Event::Applied { pruned, .. } => export.pruned = pruned,
             Event::Scored(scores) => export.scores = Some(scores),
             Event::Measured { figures } => export.measured.extend(figures),
             _ => {}

@@ -40,6 +40,10 @@ pub fn report(export: &Export) {
     if let Some(report) = &export.confirm {
         confirm(report);
     }
+    if let Some(pruned) = &export.pruned {
+        let (n, digest, of) = (pruned.n_channels, &pruned.digest, &pruned.calibration.convention);
+        println!("{n} channels removed (digest {digest}), scored over {of}");
+    }
     for (pane, measured) in &export.evaluations {
         evaluation(*pane, measured);
     }

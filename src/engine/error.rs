@@ -15,6 +15,8 @@ pub enum EngineError {
     Stopped,
     #[error("no model is loaded")]
     NotLoaded,
+    #[error("which channels to remove is decided by their scores, and there are none")]
+    NotScored,
     #[error("the prompt is empty")]
     EmptyPrompt,
     #[error("the text has no passage of two tokens")]

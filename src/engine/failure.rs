@@ -10,6 +10,7 @@ pub(super) fn describe(error: &EngineError) -> Failure {
     let (kind, what, next_step) = match error {
         EngineError::Stopped => (FailureKind::Input, "Stopped", "Start again whenever you like."),
         EngineError::NotLoaded => (FailureKind::Input, "There is no model yet", "Load a model first."),
+        EngineError::NotScored => (FailureKind::Input, "No channel was scored yet", "Score the channels first."),
         EngineError::EmptyPrompt => (FailureKind::Input, "There is nothing to read", "Type a few words into the prompt."),
         EngineError::EmptyText => (FailureKind::Input, "There is nothing to measure on", "Choose a longer text."),
         EngineError::PromptTooLong { .. } => {

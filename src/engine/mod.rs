@@ -10,11 +10,10 @@ pub mod error;
 mod failure;
 mod load;
 mod measure;
+mod prune;
 mod run;
 mod score;
 pub mod verify;
-
-use web_time::Instant;
 
 use crate::analysis::confirm::Experiment;
 use crate::analysis::eval::{self, HeldOut};
@@ -83,7 +82,7 @@ impl Engine {
             }
             Request::Scan { prompt } => self.scan(prompt).await,
             Request::Confirm { candidates, seed } => self.confirm(&candidates, seed).await,
-            Request::Apply { ablation } => self.apply(ablation),
+            Request::Apply { ablation } => self.apply(ablation).await,
             Request::UseText { name, text, max_tokens } => {
                 let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
                 loaded.held_out = HeldOut::of(&name, &text, max_tokens, &loaded.tokenizer, loaded.info.max_position_embeddings)?;
@@ -163,16 +162,6 @@ impl Engine {
             arms,
             verdicts,
         }));
-        Ok(())
-    }
-
-    fn apply(&mut self, ablation: Ablation) -> Result<(), EngineError> {
-        let started = Instant::now();
-        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
-        loaded.ablated = loaded.intact.with_ablation(&ablation)?;
-        loaded.ablation = ablation.clone();
-        let took_ms = started.elapsed().as_secs_f64() * 1e3;
-        self.control.emit(Event::Applied { ablation, took_ms });
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::control::Control;
 use super::error::EngineError;
+use super::prune::Surroundings;
 use super::{Engine, Loaded};
 use crate::analysis::calibration::Sequences;
 use crate::analysis::concentration;
@@ -25,7 +26,9 @@ pub(super) struct Asked {
 pub(super) struct Scored {
     pub scores: Scores,
     /// Those that were asked for; the first `scores.n_sequences` are summed.
-    sequences: Sequences,
+    pub(super) sequences: Sequences,
+    /// Of the cores that these scores make.
+    pub(super) surroundings: Option<Surroundings>,
     n_requested: usize,
 }
 
@@ -66,7 +69,7 @@ impl Loaded {
             Some(kept) => kept.scores,
             None => Scores::new(&self.intact).await?,
         };
-        Ok(Scored { scores, sequences, n_requested: *n })
+        Ok(Scored { scores, sequences, surroundings: None, n_requested: *n })
     }
 }
 
@@ -90,7 +93,7 @@ impl Scored {
         Ok(())
     }
 
-    fn calibration(&self) -> Calibration {
+    pub(super) fn calibration(&self) -> Calibration {
         Calibration {
             convention: self.sequences.convention.clone(),
             length: self.sequences.length,

@@ -71,7 +71,7 @@ impl Model {
         Ok(())
     }
 
-    /// The model with these weights edited.
+    /// The model with these weights edited; a pruning needs scores, and is the engine's to resolve.
     ///
     /// # Errors
     ///

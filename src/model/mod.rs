@@ -11,6 +11,7 @@ pub mod families;
 pub mod layers;
 pub mod mlp;
 pub mod probe;
+pub mod prune;
 pub mod rotary;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};

@@ -46,6 +46,13 @@ impl Weight {
         }
     }
 
+    pub fn device(&self) -> Device {
+        match self {
+            Self::F32(weight) => weight.device(),
+            Self::Bf16(packed) => packed.words.device(),
+        }
+    }
+
     /// `x weightᵀ` where `transposed`, else `x weight`; with gradients with regard to `x`.
     pub fn product(&self, x: Tensor<2>, transposed: bool) -> Tensor<2> {
         let x = x.into_dispatch();
@@ -123,6 +130,39 @@ impl Weight {
                 flat.iter().for_each(|index| keep[index / 2] &= keeping_all_but(*index));
                 packed.words.inplace(|words| {
                     let keep = Tensor::<2, Int>::from_data(TensorData::new(keep, [rows, cols / 2]), &words.device());
+                    words.bitwise_and(keep)
+                });
+            }
+        }
+    }
+
+    /// Zeroes whole rows, or else whole columns, in one pass; a packed matrix stays packed.
+    pub fn zero_lines(&mut self, is_row: bool, indices: &[usize]) {
+        if indices.is_empty() {
+            return;
+        }
+        let [rows, cols] = self.dims();
+        match self {
+            Self::F32(weight) => {
+                let shape = if is_row { [rows, 1] } else { [1, cols] };
+                let mut keep = vec![1.0_f32; shape[0] * shape[1]];
+                indices.iter().for_each(|index| keep[*index] = 0.0);
+                weight.inplace(|weight| {
+                    let keep = Tensor::from_data(TensorData::new(keep, shape), &weight.device());
+                    weight * keep
+                });
+            }
+            Self::Bf16(packed) => {
+                let shape = if is_row { [rows, 1] } else { [1, cols / 2] };
+                let mut keep = vec![-1_i32; shape[0] * shape[1]];
+                for index in indices {
+                    match is_row {
+                        true => keep[*index] = 0,
+                        false => keep[index / 2] &= keeping_all_but(*index),
+                    }
+                }
+                packed.words.inplace(|words| {
+                    let keep = Tensor::<2, Int>::from_data(TensorData::new(keep, shape), &words.device());
                     words.bitwise_and(keep)
                 });
             }

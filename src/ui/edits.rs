@@ -72,10 +72,7 @@ impl EditList {
     /// What the engine is asked to apply.
     pub fn ablation(&self) -> Ablation {
         let active = self.rows.iter().filter(|row| row.on && row.scale != 1.0);
-        Ablation {
-            weight_edits: active.map(|row| WeightEdit { target: row.target, scale: row.scale }).collect(),
-            interventions: Vec::new(),
-        }
+        Ablation { weight_edits: active.map(|row| WeightEdit { target: row.target, scale: row.scale }).collect(), ..Ablation::default() }
     }
 }
 

@@ -75,7 +75,7 @@ fn writes(state: &mut AppState) {
     while let Some(message) = state.next_message() {
         match message.request {
             Request::Generate { .. } => return,
-            Request::Apply { ablation } => answer(state, Event::Applied { ablation, took_ms: 1.0 }),
+            Request::Apply { ablation } => answer(state, Event::Applied { ablation, took_ms: 1.0, pruned: None }),
             other => panic!("{other:?}"),
         }
         answer(state, Event::Done);

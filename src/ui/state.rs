@@ -205,7 +205,7 @@ impl AppState {
                 self.arms.clone_from(&report.arms);
                 self.confirm = Some(report);
             }
-            Event::Applied { ablation, took_ms } => self.applied = Some((ablation, took_ms)),
+            Event::Applied { ablation, took_ms, .. } => self.applied = Some((ablation, took_ms)),
             Event::Evaluated { pane: Pane::Intact, evaluation } => self.intact_evaluation = Some(evaluation),
             Event::Evaluated { pane: Pane::Ablated, evaluation } => self.ablated_evaluation = Some((self.in_place(), evaluation)),
             Event::Token { pane, index, token_id, text } => self.token(pane, index, token_id, text),

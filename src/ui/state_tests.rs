@@ -94,7 +94,7 @@ fn edits_are_in_place_before_text_is_made() {
     pull(&mut state);
     state.generate();
     let Request::Apply { ablation } = state.next_message().unwrap().request else { panic!() };
-    answer(&mut state, Event::Applied { ablation, took_ms: 1.0 });
+    answer(&mut state, Event::Applied { ablation, took_ms: 1.0, pruned: None });
     answer(&mut state, Event::Done);
     assert!(matches!(state.next_message().unwrap().request, Request::Generate { .. }));
 }
@@ -146,7 +146,7 @@ fn a_crash_keeps_every_result_and_a_restart_loads_the_model_again() {
     let mut state = loaded();
     pull(&mut state);
     let Request::Apply { ablation } = state.next_message().unwrap().request else { panic!() };
-    answer(&mut state, Event::Applied { ablation, took_ms: 1.0 });
+    answer(&mut state, Event::Applied { ablation, took_ms: 1.0, pruned: None });
     answer(&mut state, Event::Done);
     answer(&mut state, Event::Generated(run(&[1], &[2])));
     state.engine_died("The engine stopped", "it was killed");

@@ -1,0 +1,124 @@
+//! The applied ablation: a selection resolved by the kept scores, its channels removed, then the weights edited.
+
+use web_time::Instant;
+
+use super::control::Control;
+use super::error::EngineError;
+use super::score::Scored;
+use super::{Engine, Loaded};
+use crate::analysis::halo::{default_support, layer_halo};
+use crate::analysis::prune::{self, Around, Layer};
+use crate::analysis::redundancy;
+use crate::model::{Model, ModelError};
+use crate::protocol::Event;
+use crate::terms::{Ablation, ChannelScores, Pick, Pruned, Pruning, Replacement, Selection};
+
+/// What was found around the cores of one size, for the next selection.
+pub(super) struct Surroundings {
+    rho: f64,
+    eta: f64,
+    n_support: usize,
+    layers: Vec<Around>,
+}
+
+impl Engine {
+    pub(super) async fn apply(&mut self, ablation: Ablation) -> Result<(), EngineError> {
+        let started = Instant::now();
+        let control = self.control.clone();
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        let (base, pruned) = match &ablation.pruning {
+            Some(pruning) => {
+                let (model, pruned) = loaded.pruned(pruning, &control).await?;
+                (model, Some(pruned))
+            }
+            None => (loaded.intact.clone(), None),
+        };
+        loaded.ablated = base.with_ablation(&ablation)?;
+        loaded.ablation = ablation.clone();
+        let took_ms = started.elapsed().as_secs_f64() * 1e3;
+        control.emit(Event::Applied { ablation, took_ms, pruned });
+        Ok(())
+    }
+}
+
+impl Loaded {
+    async fn pruned(&mut self, pruning: &Pruning, control: &Control) -> Result<(Model, Pruned), EngineError> {
+        check(&pruning.selection, &self.intact)?;
+        let mut scored = self.scored.take().ok_or(EngineError::NotScored)?;
+        let channels = scored.resolve(&self.intact, &pruning.selection, control).await;
+        let means = scored.scores.channels().into_iter().map(|layer| layer.mean_activation).collect::<Vec<_>>();
+        let calibration = scored.calibration();
+        self.scored = Some(scored);
+        let channels = channels?;
+        self.check_gpu()?;
+        let means = (pruning.replacement == Replacement::Mean).then_some(&means[..]);
+        Ok((self.intact.without_channels(&channels, means), Pruned::of(*pruning, calibration, &channels)))
+    }
+}
+
+fn check(selection: &Selection, model: &Model) -> Result<(), EngineError> {
+    let setting = |key, got: f64, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
+    let Selection { pick, rho, eta, support, layer, .. } = *selection;
+    if !(rho > 0.0 && rho < 1.0) {
+        return setting("rho", rho, "more than 0 and less than 1");
+    }
+    if !(eta > 0.0 && eta <= 1.0) {
+        return setting("eta", eta, "more than 0 and at most 1");
+    }
+    if let Pick::Lowest { share, .. } | Pick::Highest { share, .. } = pick
+        && !(0.0..=1.0).contains(&share)
+    {
+        return setting("share", share, "0 to 1");
+    }
+    let within = |what, got, limit| if got < limit { Ok(()) } else { Err(ModelError::OutOfRange { what, got, limit }) };
+    within("support", support.unwrap_or(1), model.config.hidden_size + 1)?;
+    within("layer", layer.unwrap_or(0), model.config.num_hidden_layers)?;
+    Ok(())
+}
+
+impl Scored {
+    /// The channels of each layer that a selection picks.
+    async fn resolve(&mut self, model: &Model, selection: &Selection, control: &Control) -> Result<Vec<Vec<usize>>, EngineError> {
+        let scores = self.scores.channels();
+        let known = self.surroundings.take();
+        let surroundings = self.surroundings(model, &scores, selection, known, control).await?;
+        let layers = scores.iter().zip(&surroundings.layers);
+        let channels = layers.map(|(scores, around)| prune::channels(selection, Layer { scores, around })).collect();
+        self.surroundings = Some(surroundings);
+        Ok(channels)
+    }
+
+    /// As much as the selection needs; what is `known` of cores of the same size is gone on from.
+    async fn surroundings(
+        &self,
+        model: &Model,
+        scores: &[ChannelScores],
+        selection: &Selection,
+        known: Option<Surroundings>,
+        control: &Control,
+    ) -> Result<Surroundings, EngineError> {
+        let Selection { rho, eta, support, pick, .. } = *selection;
+        let n_support = support.unwrap_or_else(|| default_support(model.config.hidden_size));
+        let known = known.filter(|known| (known.rho, known.eta, known.n_support) == (rho, eta, n_support));
+        let mut layers = known.map_or_else(
+            || scores.iter().map(|layer| Around { core: prune::core(layer, rho), ..Around::default() }).collect::<Vec<_>>(),
+            |known| known.layers,
+        );
+        if prune::needs_halo(pick) {
+            for (layer, around) in layers.iter_mut().enumerate() {
+                control.checkpoint().await?;
+                if around.halo.is_none() {
+                    around.halo = Some(layer_halo(model, layer, around.core.clone(), n_support, eta).await?);
+                }
+            }
+        }
+        if prune::needs_protection(pick) && layers.iter().any(|around| around.protect.is_none()) {
+            let halos = layers.iter().filter_map(|around| around.halo.clone()).collect::<Vec<_>>();
+            let redundancies = redundancy::redundancies(model, &halos, &self.sequences.ids, control).await?;
+            for ((around, halo), redundancy) in layers.iter_mut().zip(&halos).zip(&redundancies) {
+                around.protect = Some(redundancy::protections(model.config.intermediate_size, &halo.halo, redundancy));
+            }
+        }
+        Ok(Surroundings { rho, eta, n_support, layers })
+    }
+}

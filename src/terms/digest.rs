@@ -1,0 +1,24 @@
+//! What two runs are compared by.
+
+/// First 16 hex digits of the SHA-256 over both panes' new token ids (little-endian `u32`, a separator between).
+pub fn outcome_digest(intact: &[u32], ablated: &[u32]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    for ids in [intact, &[u32::MAX], ablated] {
+        for id in ids {
+            hasher.update(id.to_le_bytes());
+        }
+    }
+    hex(&hasher.finalize()[..8])
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Index of the first position at which two token sequences differ, a missing tail included.
+pub fn first_difference(a: &[u32], b: &[u32]) -> Option<usize> {
+    let shared = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    (shared < a.len().max(b.len())).then_some(shared)
+}

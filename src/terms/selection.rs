@@ -1,0 +1,175 @@
+//! Which feed-forward channels are removed together. A rule with its parameters travels, never a list of a thousand
+//! numbers; what the rule picked is told by a digest.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | halo | the channels outside the core that write most to where the core writes (`analysis::halo`) |
+//! | pruning | a selection, and what stands in place of the channels |
+
+use serde::{Deserialize, Serialize};
+
+use super::{Calibration, hex};
+
+/// What channels are ranked by to be pruned, each within its own layer. The scores are those of [`super::ChannelScores`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranking {
+    /// SCAR-LP: the loss proxy `LP`.
+    LossProxy,
+    /// SCAR-Prot: `LP · Protect`, which lets redundant channels of the halo go first.
+    Protected,
+    /// SCAR-Conn: `LP · ((1 - Conn) + Conn · Protect)`.
+    Connected,
+    /// By a draw.
+    Random,
+    /// `‖gate row‖₂ + ‖up row‖₂ + ‖down column‖₂`.
+    Magnitude,
+    /// `mean u²`.
+    ActivationPower,
+    /// `mean |u g|`.
+    Taylor,
+    /// FLAP's fluctuation (arXiv:2312.11983): `Var(u) · ‖down column‖₂²`.
+    Fluctuation,
+}
+
+impl Ranking {
+    pub const ALL: [Self; 8] = [
+        Self::LossProxy,
+        Self::Protected,
+        Self::Connected,
+        Self::Random,
+        Self::Magnitude,
+        Self::ActivationPower,
+        Self::Taylor,
+        Self::Fluctuation,
+    ];
+
+    /// The three of the paper never remove a supernode.
+    pub fn keeps_the_core(self) -> bool {
+        matches!(self, Self::LossProxy | Self::Protected | Self::Connected)
+    }
+}
+
+/// How channels are picked in each layer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Pick {
+    /// The supernodes.
+    Core,
+    Halo,
+    /// As many as the halo, of about its loss proxies, from neither halo nor core.
+    Matched,
+    /// As many as the core, drawn from the others.
+    Random,
+    /// `⌊share · channels⌋` from the lowest on: one-shot structured pruning.
+    Lowest {
+        by: Ranking,
+        share: f64,
+    },
+    /// As many from the highest on.
+    Highest {
+        by: Ranking,
+        share: f64,
+    },
+}
+
+/// A rule that picks channels by the scores that the engine keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Selection {
+    pub pick: Pick,
+    /// The core: a share of a layer's channels.
+    pub rho: f64,
+    /// The halo: a share of the channels outside the core.
+    pub eta: f64,
+    /// `K`, the residual channels that count as where the core writes; the authors' share of the width without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support: Option<usize>,
+    /// Only this layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<usize>,
+    /// Of whatever is drawn.
+    pub seed: u64,
+}
+
+impl Selection {
+    /// The paper's parameters, over all layers.
+    pub fn new(pick: Pick) -> Self {
+        Self { pick, rho: 0.01, eta: 0.1, support: None, layer: None, seed: 1 }
+    }
+}
+
+/// What stands in place of a removed channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replacement {
+    #[default]
+    Zero,
+    /// Its mean over the calibration text, at every token.
+    Mean,
+}
+
+/// Channels removed by a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Pruning {
+    pub selection: Selection,
+    #[serde(default)]
+    pub replacement: Replacement,
+}
+
+/// What a [`Pruning`] came to in a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pruned {
+    pub pruning: Pruning,
+    /// Over what the channels had been scored.
+    pub calibration: Calibration,
+    /// Removed channels of each layer.
+    pub by_layer: Vec<usize>,
+    pub n_channels: usize,
+    /// [`selection_digest`]. The same rule over other scores (another text, another device's rounding) may pick others.
+    pub digest: String,
+}
+
+impl Pruned {
+    pub fn of(pruning: Pruning, calibration: Calibration, channels: &[Vec<usize>]) -> Self {
+        let by_layer = channels.iter().map(Vec::len).collect::<Vec<_>>();
+        let digest = selection_digest(channels);
+        Self { pruning, calibration, n_channels: by_layer.iter().sum(), by_layer, digest }
+    }
+}
+
+/// First 16 hex digits of the SHA-256 over the pairs `layer:channel`, ascending, each with a comma behind it.
+pub fn selection_digest(channels: &[Vec<usize>]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut pairs = channels.iter().enumerate().flat_map(|(layer, of)| of.iter().map(move |channel| (layer, *channel))).collect::<Vec<_>>();
+    pairs.sort_unstable();
+    let text = pairs.iter().map(|(layer, channel)| format!("{layer}:{channel},")).collect::<String>();
+    hex(&Sha256::digest(text)[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_of_the_pairs_and_not_of_their_order() {
+        let found = selection_digest(&[vec![7, 5], vec![], vec![86]]);
+        // printf 0:5,0:7,2:86, | sha256sum
+        assert_eq!(found, "d37c6d3f02094f4a");
+        assert_eq!(found, selection_digest(&[vec![5, 7], vec![], vec![86], vec![]]));
+        assert_ne!(found, selection_digest(&[vec![5, 7], vec![86]]));
+        // printf "" | sha256sum
+        assert_eq!(selection_digest(&[vec![]]), "e3b0c44298fc1c14");
+    }
+
+    #[test]
+    fn a_selection_is_short_and_comes_back() {
+        let pick = Pick::Lowest { by: Ranking::Protected, share: 0.5 };
+        let pruning = Pruning { selection: Selection { layer: Some(2), ..Selection::new(pick) }, replacement: Replacement::Mean };
+        let json = serde_json::to_string(&pruning).unwrap();
+        assert_eq!(
+            json,
+            r#"{"selection":{"pick":{"type":"lowest","by":"protected","share":0.5},"rho":0.01,"eta":0.1,"layer":2,"seed":1},"replacement":"mean"}"#
+        );
+        assert_eq!(serde_json::from_str::<Pruning>(&json).unwrap(), pruning);
+    }
+}
