@@ -150,13 +150,20 @@ fn a_stop_keeps_what_was_scored() {
     let own = Rc::new(RefCell::new(None::<Control>));
     let (of_sink, seen) = (own.clone(), Rc::new(RefCell::new(Vec::new())));
     let events = seen.clone();
-    let stops = Rc::new(Cell::new(1));
-    // Somebody presses stop once, after two sequences.
+    // After how many sequences somebody presses stop, once.
+    let stop_after = Rc::new(Cell::new(Some(2)));
+    let stop = stop_after.clone();
     let control = Control::new(move |event| {
-        if let (Event::ScoreProgress(progress), Some(control)) = (&event, of_sink.borrow().as_ref())
-            && progress.calibration.n_sequences == 2
-            && stops.replace(0) == 1
+        let n_scored = match &event {
+            Event::ScoreProgress(progress) => Some(progress.calibration.n_sequences),
+            Event::Progress(progress) if progress.doing == "scoring channels" => Some(progress.done as usize),
+            _ => None,
+        };
+        if let Some(control) = of_sink.borrow().as_ref()
+            && n_scored.is_some()
+            && n_scored == stop.get()
         {
+            stop.set(None);
             control.request_stop();
         }
         events.borrow_mut().push(event);
@@ -174,7 +181,16 @@ fn a_stop_keeps_what_was_scored() {
     assert_eq!((report.calibration.n_sequences, report.calibration.n_requested), (2, 4));
     let done = events_of(resume(ask(16, 4)));
     assert_eq!(done.last(), Some(&Event::Done));
-    assert_eq!(done.iter().filter(|event| matches!(event, Event::ScoreProgress(_))).count(), 2);
+    let n_scored = |events: &[Event]| events.iter().filter(|event| matches!(event, Event::ScoreProgress(_))).count();
+    assert_eq!(n_scored(&done), 2);
+
+    // Other scores that are stopped before the first take nothing away. (Progress is told ten times a second.)
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    stop_after.set(Some(0));
+    let stopped = events_of(ask(17, 3));
+    assert_eq!((stopped.last(), n_scored(&stopped)), (Some(&Event::Stopped), 0));
+    let kept = events_of(resume(ask(16, 4)));
+    assert_eq!((kept.last(), n_scored(&kept)), (Some(&Event::Done), 0));
 }
 
 #[test]
