@@ -93,8 +93,10 @@ async fn load_onto(
         None => None,
     };
     // Has a GPU compile an edit's kernels now, so that the first edit takes no longer than the next.
-    let first = WeightCoord { layer: 0, row: 0, col: 0 };
-    weights.model.with_ablation(&Ablation::zeroing([first]))?;
+    if chosen.health.is_some() {
+        let first = WeightCoord { layer: 0, row: 0, col: 0 };
+        weights.model.with_ablation(&Ablation::zeroing([first]))?;
+    }
     match chosen.health.as_ref().and_then(GpuHealth::error) {
         Some(why) => Err(EngineError::Gpu { why }),
         None => Ok((chosen, weights, decode)),
