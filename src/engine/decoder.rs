@@ -175,6 +175,12 @@ const TOLERANCE: f32 = 1e-3;
 /// Below this lead, of the largest logit, either of two tokens may come out first.
 const SAFE_LEAD: f32 = 1e-3;
 
+/// Token ids that every vocabulary has, as many as the context allows.
+pub(super) fn synthetic_ids(model: &Model, n: usize) -> Vec<u32> {
+    let n = n.min(model.config.max_position_embeddings);
+    (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect()
+}
+
 /// What two paths make of the same tokens.
 pub(super) struct Agreement {
     /// The largest distance of two logits, of the largest logit.
@@ -192,10 +198,9 @@ pub(super) async fn agrees(gpu: &DecodeGpu, model: &Model) -> Result<bool, Engin
 
 /// Feeds the same `n` tokens after the same prompt to both paths. `None` if no plan covers the model.
 pub(super) async fn compare(gpu: &DecodeGpu, model: &Model, n_prompt: usize, n: usize) -> Result<Option<Agreement>, EngineError> {
-    let total = (n_prompt + n).min(model.config.max_position_embeddings);
-    let ids = (0..total).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect::<Vec<_>>();
-    let (prompt, fed) = ids.split_at(n_prompt.min(total.saturating_sub(1)));
-    let Ok(mut plan) = DecodePlan::new(gpu, model, &[], &[], total) else { return Ok(None) };
+    let ids = synthetic_ids(model, n_prompt + n);
+    let (prompt, fed) = ids.split_at(n_prompt.min(ids.len().saturating_sub(1)));
+    let Ok(mut plan) = DecodePlan::new(gpu, model, &[], &[], ids.len()) else { return Ok(None) };
     if prompt.is_empty() {
         return Ok(None);
     }
@@ -223,7 +228,12 @@ impl Agreement {
             let distance = (a - b).abs();
             if distance.is_nan() { f32::INFINITY } else { furthest.max(distance) }
         });
-        let apart = if ours.len() == theirs.len() { furthest / largest } else { f32::INFINITY };
+        let is_comparable = ours.len() == theirs.len() && largest.is_finite();
+        let apart = match furthest > 0.0 {
+            _ if !is_comparable => f32::INFINITY,
+            true => furthest / largest,
+            false => 0.0,
+        };
         self.apart = self.apart.max(apart);
         let ((our_id, _), (their_id, lead)) = (first_and_lead(ours), first_and_lead(theirs));
         self.disagreements += usize::from(our_id != their_id && lead > SAFE_LEAD * largest);

@@ -8,7 +8,7 @@ use web_time::Instant;
 
 use super::Loaded;
 use super::control::Control;
-use super::decoder::{self, Decoding};
+use super::decoder::{self, Decoding, synthetic_ids};
 use super::error::EngineError;
 use crate::analysis::score::sequence_sums;
 use crate::analysis::spikes::LayerPeaks;
@@ -76,7 +76,7 @@ impl Loaded {
     /// What takes a whole pass over many tokens.
     async fn measure_passes(&self, measuring: &mut Measuring<'_>) -> Result<(), EngineError> {
         let model = &self.intact;
-        let ids = synthetic(model, PASS);
+        let ids = synthetic_ids(model, PASS);
         let of = format!("{} tokens", ids.len());
         measuring.figure("prefill", "ms", &of, async || timed(prefill(model, &ids)).await).await?;
         measuring.figure("prefill_with_peaks", "ms", &of, async || timed(LayerPeaks::of(model, &ids)).await).await?;
@@ -88,7 +88,7 @@ impl Loaded {
         let limit = self.info.max_position_embeddings;
         let n_new = effort.n_new.min(limit / 2).max(2);
         let is_first = effort.contexts.first() == Some(&context);
-        let prompt = synthetic(&self.intact, if is_first { context.min(limit - n_new) } else { context });
+        let prompt = synthetic_ids(&self.intact, if is_first { context.min(limit - n_new) } else { context });
         if prompt.len() + n_new > limit {
             return Ok(());
         }
@@ -180,12 +180,6 @@ impl Measuring<'_> {
 }
 
 const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 1, max_new_tokens: usize::MAX };
-
-/// Token ids that every vocabulary has, as many as the context allows.
-fn synthetic(model: &Model, n: usize) -> Vec<u32> {
-    let n = n.min(model.config.max_position_embeddings);
-    (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect()
-}
 
 /// Milliseconds that it takes.
 async fn timed<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<f64, EngineError> {
