@@ -120,18 +120,12 @@ impl Weight {
             Self::F32(weight) => {
                 let mut keep = vec![1.0_f32; rows * cols];
                 flat.iter().for_each(|index| keep[*index] = 0.0);
-                weight.inplace(|weight| {
-                    let keep = Tensor::from_data(TensorData::new(keep, [rows, cols]), &weight.device());
-                    weight * keep
-                });
+                multiply(weight, TensorData::new(keep, [rows, cols]));
             }
             Self::Bf16(packed) => {
                 let mut keep = vec![-1_i32; rows * cols / 2];
                 flat.iter().for_each(|index| keep[index / 2] &= keeping_all_but(*index));
-                packed.words.inplace(|words| {
-                    let keep = Tensor::<2, Int>::from_data(TensorData::new(keep, [rows, cols / 2]), &words.device());
-                    words.bitwise_and(keep)
-                });
+                packed.keep(TensorData::new(keep, [rows, cols / 2]));
             }
         }
     }
@@ -147,10 +141,7 @@ impl Weight {
                 let shape = if is_row { [rows, 1] } else { [1, cols] };
                 let mut keep = vec![1.0_f32; shape[0] * shape[1]];
                 indices.iter().for_each(|index| keep[*index] = 0.0);
-                weight.inplace(|weight| {
-                    let keep = Tensor::from_data(TensorData::new(keep, shape), &weight.device());
-                    weight * keep
-                });
+                multiply(weight, TensorData::new(keep, shape));
             }
             Self::Bf16(packed) => {
                 let shape = if is_row { [rows, 1] } else { [1, cols / 2] };
@@ -161,16 +152,29 @@ impl Weight {
                         false => keep[index / 2] &= keeping_all_but(*index),
                     }
                 }
-                packed.words.inplace(|words| {
-                    let keep = Tensor::<2, Int>::from_data(TensorData::new(keep, shape), &words.device());
-                    words.bitwise_and(keep)
-                });
+                packed.keep(TensorData::new(keep, shape));
             }
         }
     }
 }
 
+/// Multiplies by a mask, `[rows, cols]` or one that repeats along a side.
+fn multiply(weight: &mut Tensor<2>, mask: TensorData) {
+    weight.inplace(|weight| {
+        let mask = Tensor::from_data(mask, &weight.device());
+        weight * mask
+    });
+}
+
 impl Packed {
+    /// Keeps the bits of a mask of words, which may repeat along a side.
+    fn keep(&mut self, mask: TensorData) {
+        self.words.inplace(|words| {
+            let mask = Tensor::<2, Int>::from_data(mask, &words.device());
+            words.bitwise_and(mask)
+        });
+    }
+
     fn zero(&mut self, rows: Range<usize>, cols: Range<usize>) {
         debug_assert!(cols.len() == 1 || cols.start.is_multiple_of(2) && cols.len().is_multiple_of(2), "{cols:?} splits a word");
         let range = [rows, words_of(&cols)];
