@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, CalibrationText, ConfirmArm, ConfirmReport, Evaluation, Generated, ModelInfo, ModelRef, Pane, Pruned, RunRecord, Sampling,
-    ScanReport, ScoreProgress, ScoreReport, WeightCoord,
+    Ablation, CalibrationText, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Generated, ModelInfo, ModelRef, Pane,
+    Pruned, Pruning, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, SurroundingsReport, SweepPoint, SweepReport, WeightCoord,
 };
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
@@ -70,6 +70,15 @@ pub enum Request {
     /// scores. With `resume`, sequences that the last request scored are not scored again, where it had the same text and length.
     /// A stop still sends the report of what was scored.
     Score { text: Option<CalibrationText>, sequences: usize, length: usize, super_weights: Vec<WeightCoord>, resume: bool },
+    /// Core, halo and write directions of a layer, or of all, by the scores of the last [`Request::Score`]. `support` is `K`,
+    /// the authors' share of the width without; with `redundancy`, gradients are taken for the halo's.
+    Surround { rho: f64, eta: f64, support: Option<usize>, layer: Option<usize>, redundancy: bool },
+    /// Measures each of these prunings on the held-out text, and the intact model; each sends an [`Event::SweepPoint`], so
+    /// that a stop loses nothing. The applied ablation stays what it is.
+    Sweep { prunings: Vec<Pruning> },
+    /// Removes channels one at a time: `per_layer` of a layer, or of all layers, drawn evenly from `n_quantiles` quantiles
+    /// of the layer's loss proxies; each sends an [`Event::Deletion`].
+    Delete { per_layer: usize, n_quantiles: usize, layer: Option<usize>, seed: u64 },
     /// Ends the running request.
     Stop,
 }
@@ -140,6 +149,11 @@ pub enum Event {
     },
     ScoreProgress(ScoreProgress),
     Scored(ScoreReport),
+    Surrounded(SurroundingsReport),
+    SweepPoint(SweepPoint),
+    Swept(SweepReport),
+    Deletion(Deletion),
+    Deleted(DeletionReport),
     /// The request is complete.
     Done,
     /// The request ended because of [`Request::Stop`]; what it had sent stays valid.
@@ -236,6 +250,12 @@ pub struct Export {
     /// What the ablation's pruning came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<Pruned>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surroundings: Option<SurroundingsReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletions: Option<DeletionReport>,
 }
 
 impl Export {
@@ -255,6 +275,9 @@ impl Export {
             measured: Vec::new(),
             scores: None,
             pruned: None,
+            surroundings: None,
+            sweep: None,
+            deletions: None,
         }
     }
 }

@@ -175,6 +175,7 @@ fn a_run_that_was_stopped_is_not_shared() {
         intact: pane(&link.intact, intact),
         ablated: pane(&link.ablated, ablated),
         first_difference: Some(1),
+        pruned: None,
         digest: link.digest.clone(),
     };
     assert_eq!(ShareLink::from_run(&run(Finish::Eos, Finish::Length)), Ok(link.clone()));

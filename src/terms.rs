@@ -16,15 +16,19 @@
 //! neither reaches this module.)
 
 mod digest;
+mod halo;
 mod scores;
 mod selection;
+mod sweep;
 
 use std::fmt;
 
 pub use digest::*;
+pub use halo::*;
 pub use scores::*;
 pub use selection::*;
 use serde::{Deserialize, Serialize};
+pub use sweep::*;
 
 /// One scalar of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, col]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -380,6 +384,9 @@ pub struct RunRecord {
     pub ablated: Generated,
     /// Index of the first new token that differs between the panes.
     pub first_difference: Option<usize>,
+    /// What the ablation's pruning came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
     /// [`outcome_digest`] of both panes' token ids.
     pub digest: String,
 }

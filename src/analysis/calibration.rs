@@ -4,7 +4,7 @@
 //! passages of [`super::eval`] (public/calibration.md).
 
 use crate::engine::error::EngineError;
-use crate::terms::CalibrationText;
+use crate::terms::{CalibrationText, text_digest};
 use crate::tokenizer::Tokenizer;
 
 const BUNDLED: &str = include_str!("../../public/calibration.txt");
@@ -19,6 +19,8 @@ pub struct Sequences {
     pub length: usize,
     /// Names the text and how it was cut.
     pub convention: String,
+    /// See [`crate::terms::Calibration::text_digest`].
+    pub text_digest: String,
 }
 
 impl Sequences {
@@ -49,7 +51,8 @@ impl Sequences {
         }
         let windows = ids.chunks_exact(room).collect::<Vec<_>>();
         let ids = spread(windows.len()).take(n).map(|index| [&before, windows[index]].concat()).collect();
-        Ok(Self { ids, length, convention: format!("{name}, cut into sequences of {length} tokens") })
+        let convention = format!("{name}, cut into sequences of {length} tokens");
+        Ok(Self { ids, length, convention, text_digest: text_digest(&text) })
     }
 }
 

@@ -101,6 +101,7 @@ fn ranks(by: Ranking, layer: Layer<'_>, seed: u64) -> Vec<f32> {
         }
         (Ranking::Magnitude, ..) => each(&|i| scores.down_norm[i] + scores.up_norm[i] + scores.gate_norm.get(i).copied().unwrap_or(0.0)),
         (Ranking::ActivationPower, ..) => scores.activation_power.clone(),
+        (Ranking::Wanda, ..) => scores.wanda.clone(),
         (Ranking::Taylor, ..) => scores.taylor.clone(),
         (Ranking::Fluctuation, ..) => each(&|i| {
             let variance = (scores.activation_power[i] - scores.mean_activation[i].powi(2)).max(0.0);

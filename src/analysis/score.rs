@@ -100,6 +100,7 @@ impl Scores {
                 down_norm: norms.down.clone(),
                 gate_norm: norms.gate.clone(),
                 up_norm: norms.up.clone(),
+                wanda: Vec::new(),
             }
         };
         self.norms.iter().enumerate().map(of_layer).collect()

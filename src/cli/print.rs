@@ -85,13 +85,15 @@ fn scores(report: &ScoreReport) {
 
 /// A line for every channel.
 pub fn csv(report: &ScoreReport) {
-    println!("layer,channel,loss_proxy,mean_activation,activation_power,peak_activation,curvature,taylor,down_norm,gate_norm,up_norm");
+    println!(
+        "layer,channel,loss_proxy,mean_activation,activation_power,peak_activation,curvature,taylor,down_norm,gate_norm,up_norm,wanda"
+    );
     for layer in &report.channels {
         for channel in 0..layer.loss_proxy.len() {
             let columns = Metric::ALL.map(|metric| layer.by(metric).get(channel).map_or(String::new(), |value| format!("{value:e}")));
-            let [proxy, power, peak, curvature, taylor, down, gate, up] = columns;
+            let [proxy, power, peak, curvature, taylor, down, gate, up, wanda] = columns;
             let mean = layer.mean_activation[channel];
-            println!("{},{channel},{proxy},{mean:e},{power},{peak},{curvature},{taylor},{down},{gate},{up}", layer.layer);
+            println!("{},{channel},{proxy},{mean:e},{power},{peak},{curvature},{taylor},{down},{gate},{up},{wanda}", layer.layer);
         }
     }
 }

@@ -73,6 +73,8 @@ pub enum MethodArg {
     Magnitude,
     /// Activation power.
     Activation,
+    /// Magnitudes of weights times the norms of what they are multiplied with.
+    Wanda,
     /// Mean |activation times gradient|.
     Taylor,
     /// Variance of the activation times the squared norm of what it writes with.
@@ -88,6 +90,7 @@ impl From<MethodArg> for Ranking {
             MethodArg::Random => Self::Random,
             MethodArg::Magnitude => Self::Magnitude,
             MethodArg::Activation => Self::ActivationPower,
+            MethodArg::Wanda => Self::Wanda,
             MethodArg::Taylor => Self::Taylor,
             MethodArg::Flap => Self::Fluctuation,
         }

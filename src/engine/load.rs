@@ -60,6 +60,7 @@ pub(super) async fn load(
         ablated: weights.model.clone(),
         intact: weights.model,
         ablation: Ablation::default(),
+        pruned: None,
         largest: weights.largest,
         tokenizer,
         info,

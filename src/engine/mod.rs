@@ -23,7 +23,7 @@ use crate::model::Model;
 use crate::model::edit::Matrix;
 use crate::platform::{Files, GpuHealth};
 use crate::protocol::{Event, Request};
-use crate::terms::{Ablation, ConfirmReport, Evaluation, ModelInfo, Pane, ScanReport, WeightCoord};
+use crate::terms::{Ablation, ConfirmReport, Evaluation, ModelInfo, Pane, Pruned, ScanReport, WeightCoord};
 use crate::tokenizer::Tokenizer;
 use control::Control;
 use device::Devices;
@@ -42,6 +42,8 @@ struct Loaded {
     intact: Model,
     ablated: Model,
     ablation: Ablation,
+    /// What the ablation's pruning came to.
+    pruned: Option<Pruned>,
     largest: Vec<(usize, Matrix, usize)>,
     tokenizer: Tokenizer,
     eos_token_ids: Vec<u32>,
@@ -111,6 +113,7 @@ impl Engine {
             Request::Score { text, sequences, length, super_weights, resume } => {
                 self.score(score::Asked { text, sequences, length, super_weights, resume }).await
             }
+            Request::Surround { .. } | Request::Sweep { .. } | Request::Delete { .. } => Ok(()),
             Request::Stop => Ok(()),
         }
     }

@@ -35,6 +35,7 @@ impl Engine {
         };
         loaded.ablated = base.with_ablation(&ablation)?;
         loaded.ablation = ablation.clone();
+        loaded.pruned.clone_from(&pruned);
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
         control.emit(Event::Applied { ablation, took_ms, pruned });
         Ok(())

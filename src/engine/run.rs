@@ -64,6 +64,7 @@ impl Loaded {
             setup: RunSetup { model: self.info.model.clone(), prompt: prompt.into(), sampling, ablation: self.ablation.clone() },
             backend: self.info.backend.clone(),
             first_difference: difference(&intact, &ablated),
+            pruned: self.pruned.clone(),
             digest: outcome_digest(&intact.token_ids, &ablated.token_ids),
             intact,
             ablated,

@@ -97,6 +97,7 @@ impl Scored {
     pub(super) fn calibration(&self) -> Calibration {
         Calibration {
             convention: self.sequences.convention.clone(),
+            text_digest: self.sequences.text_digest.clone(),
             length: self.sequences.length,
             n_sequences: self.scores.n_sequences,
             n_requested: self.n_requested,

@@ -12,6 +12,12 @@ pub fn outcome_digest(intact: &[u32], ablated: &[u32]) -> String {
     hex(&hasher.finalize()[..8])
 }
 
+/// First 16 hex digits of the SHA-256 of a text.
+pub fn text_digest(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    hex(&Sha256::digest(text)[..8])
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()

@@ -33,10 +33,11 @@ pub enum Metric {
     DownNorm,
     GateNorm,
     UpNorm,
+    Wanda,
 }
 
 impl Metric {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LossProxy,
         Self::ActivationPower,
         Self::PeakActivation,
@@ -45,6 +46,7 @@ impl Metric {
         Self::DownNorm,
         Self::GateNorm,
         Self::UpNorm,
+        Self::Wanda,
     ];
 }
 
@@ -76,6 +78,10 @@ pub struct ChannelScores {
     pub gate_norm: Vec<f32>,
     /// `‖up_proj.weight[i, :]‖₂` (GPT-2: of `c_fc`).
     pub up_norm: Vec<f32>,
+    /// `Σ_j (|gate_proj[i, j]| + |up_proj[i, j]|) X_j + Σ_h |down_proj[h, i]| U_i`, with `X_j` and `U_i` the root over sequences'
+    /// mean of the sum over tokens of `x_j²` and `u_i²`, and `x` the input of `gate_proj` and `up_proj` (GPT-2: of `c_fc`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanda: Vec<f32>,
 }
 
 impl ChannelScores {
@@ -90,6 +96,7 @@ impl ChannelScores {
             Metric::DownNorm => &self.down_norm,
             Metric::GateNorm => &self.gate_norm,
             Metric::UpNorm => &self.up_norm,
+            Metric::Wanda => &self.wanda,
         }
     }
 }
@@ -149,6 +156,9 @@ pub struct SuperWeightRank {
 pub struct Calibration {
     /// Names the text and how it was cut.
     pub convention: String,
+    /// First 16 hex digits of the SHA-256 of the text.
+    #[serde(default)]
+    pub text_digest: String,
     /// Tokens of a sequence, the BOS included.
     pub length: usize,
     pub n_sequences: usize,

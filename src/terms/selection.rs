@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Calibration, hex};
+use super::{Calibration, text_digest};
 
 /// What channels are ranked by to be pruned, each within its own layer. The scores are those of [`super::ChannelScores`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub enum Ranking {
     Magnitude,
     /// `mean u²`.
     ActivationPower,
+    /// Wanda, summed over a channel (arXiv:2306.11695): `Σ_j (|gate_ij| + |up_ij|) ‖x_j‖ + Σ_h |down_hi| ‖u_i‖`, see
+    /// [`super::ChannelScores::wanda`].
+    Wanda,
     /// `mean |u g|`.
     Taylor,
     /// FLAP's fluctuation (arXiv:2312.11983): `Var(u) · ‖down column‖₂²`.
@@ -33,13 +36,14 @@ pub enum Ranking {
 }
 
 impl Ranking {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LossProxy,
         Self::Protected,
         Self::Connected,
         Self::Random,
         Self::Magnitude,
         Self::ActivationPower,
+        Self::Wanda,
         Self::Taylor,
         Self::Fluctuation,
     ];
@@ -139,11 +143,10 @@ impl Pruned {
 
 /// First 16 hex digits of the SHA-256 over the pairs `layer:channel`, ascending, each with a comma behind it.
 pub fn selection_digest(channels: &[Vec<usize>]) -> String {
-    use sha2::{Digest, Sha256};
     let mut pairs = channels.iter().enumerate().flat_map(|(layer, of)| of.iter().map(move |channel| (layer, *channel))).collect::<Vec<_>>();
     pairs.sort_unstable();
     let text = pairs.iter().map(|(layer, channel)| format!("{layer}:{channel},")).collect::<String>();
-    hex(&Sha256::digest(text)[..8])
+    text_digest(&text)
 }
 
 #[cfg(test)]

@@ -1,0 +1,61 @@
+//! Many removals, each measured on held-out text: by rules, or one channel at a time.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Calibration, Evaluation, ModelRef, Pruned};
+
+/// Held-out loss without the channels that one rule picked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SweepPoint {
+    pub pruned: Pruned,
+    pub evaluation: Evaluation,
+}
+
+/// Rules measured one by one, in the order in which they were asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SweepReport {
+    pub model: ModelRef,
+    pub intact: Evaluation,
+    pub points: Vec<SweepPoint>,
+}
+
+/// One channel removed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Deletion {
+    pub layer: usize,
+    pub channel: usize,
+    /// The [`super::ChannelScores::loss_proxy`] that picked it.
+    pub loss_proxy: f32,
+    /// The quantile of its layer's loss proxies that it was drawn from, 0 the largest.
+    pub quantile: usize,
+    /// Change of the held-out loss against the intact model, nats.
+    pub delta_nats: f32,
+}
+
+/// How well the loss proxy tells what a removal costs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DeletionCorrelation {
+    /// All layers together without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<usize>,
+    pub n: usize,
+    /// Spearman's correlation of loss proxy and change of loss over all deletions; absent if one is constant.
+    pub spearman: Option<f32>,
+    /// Deletions that raised the loss.
+    pub n_positive: usize,
+    /// The same over those only, as in the paper's code.
+    pub spearman_positive: Option<f32>,
+}
+
+/// Channels removed one at a time, drawn evenly from the quantiles of their layer's loss proxies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeletionReport {
+    pub model: ModelRef,
+    pub calibration: Calibration,
+    pub intact: Evaluation,
+    pub n_quantiles: usize,
+    pub seed: u64,
+    pub deletions: Vec<Deletion>,
+    /// All layers together first, then each layer.
+    pub correlations: Vec<DeletionCorrelation>,
+}
