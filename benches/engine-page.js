@@ -10,6 +10,10 @@ const nTokens = Number(query.get('tokens') ?? 64);
 const greedy = (n) => ({ temperature: 0, top_k: 0, top_p: 1, seed: 1, max_new_tokens: n });
 const find = (events, wanted) => events.find(({ type }) => type === wanted);
 
+// serde's messages carry their kind outside: {"load": {...}}, or "done"; here it is a field like others.
+const read = (event) => (typeof event === 'string' ? { type: event } : Object.entries(event).map(([type, body]) => ({ type, ...body }))[0]);
+const write = ({ type, ...body }) => (Object.keys(body).length ? { [type]: body } : type);
+
 /** A worker, and a function that asks it and resolves with the events of the answer. */
 async function engine() {
   const worker = new Worker('./engine_loader.js', { type: 'module' });
@@ -19,7 +23,8 @@ async function engine() {
   const crash = (why) => waiting.forEach(({ reject }) => reject(new Error(why)));
   const answer = (id, take) => new Promise((resolve, reject) => waiting.set(id, { take, resolve, reject }));
   worker.onerror = ({ message }) => crash(message);
-  worker.onmessage = ({ data: { id, event } }) => {
+  worker.onmessage = ({ data: { id, event: message } }) => {
+    const event = read(message);
     const waiter = waiting.get(id ?? undefined);
     if (waiter && event.type !== 'failed') return waiter.take(event, waiter.resolve);
     const error = `${event.what}: ${event.why}`;
@@ -33,7 +38,7 @@ async function engine() {
       events.push({ ...event, atMs: performance.now() });
       if (event.type === 'done' || event.type === 'stopped') resolve(events);
     });
-    worker.postMessage({ id: nextId, request });
+    worker.postMessage({ id: nextId, request: write(request) });
     nextId += 1;
     return answered;
   };

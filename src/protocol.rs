@@ -12,7 +12,10 @@ use crate::terms::{
 };
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
-pub const PROTOCOL_VERSION: u32 = 1;
+///
+/// Messages carry their kind outside (`{"load": {...}}`, `"done"`): a tag inside would make serde keep every message in an
+/// intermediate form, and the page download every deserialiser twice.
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// A request with the number that its events will carry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,7 +45,7 @@ pub struct ModelFile {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Load a model; replaces the one before once it is complete.
     Load { id: String, files: Vec<ModelFile>, backend: BackendChoice },
@@ -103,7 +106,7 @@ pub struct Progress {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// The worker listens. Sent once, before any request.
     Ready {

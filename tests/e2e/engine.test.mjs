@@ -30,7 +30,10 @@ function startEngine() {
     listeners.set(undefined, (event) => (event.type === 'ready' ? resolve(event) : reject(new Error(JSON.stringify(event)))));
     worker.onerror = (error) => reject(new Error(error.message));
   });
-  worker.onmessage = ({ data }) => (listeners.get(data.id ?? undefined) ?? (() => {}))(data.event);
+  // serde's messages carry their kind outside: {"load": {...}}, or "done"; here it is a field like others.
+  const read = (event) => (typeof event === 'string' ? { type: event } : Object.entries(event).map(([type, body]) => ({ type, ...body }))[0]);
+  const write = ({ type, ...body }) => (Object.keys(body).length ? { [type]: body } : type);
+  worker.onmessage = ({ data }) => (listeners.get(data.id ?? undefined) ?? (() => {}))(read(data.event));
   const ask = (request) => {
     const id = nextId++;
     return new Promise((resolve) => {
@@ -39,10 +42,10 @@ function startEngine() {
         events.push(event);
         if (['done', 'stopped', 'failed'].includes(event.type)) resolve(events);
       });
-      worker.postMessage({ id, request });
+      worker.postMessage({ id, request: write(request) });
     });
   };
-  const stop = () => worker.postMessage({ id: nextId++, request: { type: 'stop' } });
+  const stop = () => worker.postMessage({ id: nextId++, request: 'stop' });
   window.engine = { worker, ready, ask, stop };
   return ready;
 }
