@@ -1,4 +1,4 @@
-//! A run as a link: `#run=1.<base64url of compact JSON>`.
+//! A run as a link: `#run=1.<base64url of compact JSON>`, and `#run=2.` of one whose channels were removed.
 //!
 //! A link is written by strangers. So it holds numbers and a prompt, never an address or a path; every number is
 //! clamped or refused, sizes are checked before and after decoding, and reading one starts nothing. What it promises
@@ -7,12 +7,20 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+mod pruned;
+
+use pruned::WirePruning;
+pub use pruned::{LinkedSelection, MAX_SEQUENCES};
+
 use crate::terms::{Ablation, EditTarget, Finish, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest};
 
 /// What a fragment starts with when it holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
-/// Version of the JSON inside; an older page refuses a newer link instead of guessing.
-pub const LINK_VERSION: u32 = 1;
+/// The newest version of the JSON inside; an older page refuses a newer link instead of guessing. Only links that remove
+/// channels are of this one: a page that does not know of that would recompute them with all channels in place.
+pub const LINK_VERSION: u32 = 2;
+/// Of every other link.
+const PLAIN_VERSION: u32 = 1;
 pub const MAX_ENCODED_BYTES: usize = 8 * 1024;
 pub const MAX_PROMPT_CHARS: usize = 2000;
 pub const MAX_EDITS: usize = 64;
@@ -32,6 +40,8 @@ pub struct ShareLink {
     pub ablated: Vec<u32>,
     /// [`outcome_digest`] of both.
     pub digest: String,
+    /// Of the setup's pruning, if and only if it has one.
+    pub selection: Option<LinkedSelection>,
 }
 
 /// Why a link was refused, or cannot be made. The text is for the person who opened it.
@@ -67,8 +77,16 @@ pub enum ShareError {
     Digest,
     #[error("changes to activations cannot be put into a link, only changes to weights")]
     Interventions,
-    #[error("removed channels do not travel in links yet: save the run as a file instead")]
+    #[error("the run does not say over what its removed channels were scored, so nobody could recompute it: generate it anew")]
     Pruning,
+    #[error("the link is of a version that {}, and it {}: it was changed on the way", if *.removes { "knows of no removed channels" } else { "is for removed channels" }, if *.removes { "names some" } else { "names none" })]
+    Misfit { removes: bool },
+    #[error("{what} in the link is {found:?}, and a share of the channels is {expected}")]
+    Share { what: &'static str, found: String, expected: &'static str },
+    #[error("the link says that channels were scored over {found} {what}, and {least} to {most} are accepted")]
+    Count { what: &'static str, found: u64, least: usize, most: usize },
+    #[error("the link names no valid digest of the removed channels, or of the text that they were scored over (16 hexadecimal digits)")]
+    SelectionDigest,
     #[error("a run that was stopped cannot be recomputed; generate it to its end")]
     Stopped,
 }
@@ -84,6 +102,9 @@ struct Wire {
     /// Edits.
     #[serde(default)]
     e: Vec<WireEdit>,
+    /// Removed channels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    c: Option<WirePruning>,
     /// Temperature, top-k, top-p, seed, most new tokens.
     t: f64,
     k: u64,
@@ -114,13 +135,18 @@ impl ShareLink {
     /// # Errors
     ///
     /// [`ShareError::Stopped`]: where a run was stopped is decided by a hand, so no recomputation ends there.
+    /// [`ShareError::Pruning`]: channels were removed, and which is not said.
     pub fn from_run(run: &RunRecord) -> Result<Self, ShareError> {
         if [&run.intact, &run.ablated].iter().any(|pane| pane.finish == Finish::Stopped) {
             return Err(ShareError::Stopped);
         }
+        let pruned = run.pruned.as_ref();
+        if pruned.map(|pruned| pruned.pruning) != run.setup.ablation.pruning {
+            return Err(ShareError::Pruning);
+        }
         let (intact, ablated) = (run.intact.token_ids.clone(), run.ablated.token_ids.clone());
         let digest = outcome_digest(&intact, &ablated);
-        Ok(Self { setup: run.setup.clone(), intact, ablated, digest })
+        Ok(Self { setup: run.setup.clone(), intact, ablated, digest, selection: pruned.map(LinkedSelection::from) })
     }
 
     /// The fragment, with its `#`. What this writes, [`ShareLink::decode`] reads back.
@@ -128,15 +154,19 @@ impl ShareLink {
         if !self.setup.ablation.interventions.is_empty() {
             return Err(ShareError::Interventions);
         }
-        if self.setup.ablation.pruning.is_some() {
-            return Err(ShareError::Pruning);
-        }
+        let pruning = match (&self.setup.ablation.pruning, &self.selection) {
+            (Some(pruning), Some(selection)) => Some(WirePruning::new(pruning, selection)),
+            (None, None) => None,
+            _ => return Err(ShareError::Pruning),
+        };
+        let version = if pruning.is_some() { LINK_VERSION } else { PLAIN_VERSION };
         let RunSetup { model, prompt, sampling, ablation } = &self.setup;
         let wire = Wire {
             m: model.id.clone(),
             r: model.revision.clone(),
             p: prompt.clone(),
             e: ablation.weight_edits.iter().map(WireEdit::from).collect(),
+            c: pruning,
             t: shortest(sampling.temperature),
             k: sampling.top_k as u64,
             n: shortest(sampling.top_p),
@@ -147,7 +177,7 @@ impl ShareLink {
             d: self.digest.clone(),
         };
         let json = serde_json::to_vec(&wire).map_err(|_| ShareError::Damaged)?;
-        let encoded = format!("{LINK_VERSION}.{}", URL_SAFE_NO_PAD.encode(json));
+        let encoded = format!("{version}.{}", URL_SAFE_NO_PAD.encode(json));
         if encoded.len() > MAX_ENCODED_BYTES {
             return Err(ShareError::TooLong { found: encoded.len() });
         }
@@ -164,11 +194,17 @@ impl ShareLink {
             return Err(ShareError::TooLong { found: encoded.len() });
         }
         let (version, body) = encoded.split_once('.').ok_or(ShareError::Damaged)?;
-        if version.parse() != Ok(LINK_VERSION) {
-            return Err(ShareError::Version { found: version.chars().take(8).collect() });
-        }
+        let removes = match version.parse() {
+            Ok(PLAIN_VERSION) => false,
+            Ok(LINK_VERSION) => true,
+            _ => return Err(ShareError::Version { found: version.chars().take(8).collect() }),
+        };
         let json = URL_SAFE_NO_PAD.decode(body).map_err(|_| ShareError::Damaged)?;
-        read_wire(serde_json::from_slice(&json).map_err(|_| ShareError::Damaged)?)
+        let wire: Wire = serde_json::from_slice(&json).map_err(|_| ShareError::Damaged)?;
+        if wire.c.is_some() != removes {
+            return Err(ShareError::Misfit { removes: wire.c.is_some() });
+        }
+        read_wire(wire)
     }
 }
 
@@ -208,6 +244,7 @@ fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
         return Err(ShareError::Seed);
     }
     let weight_edits = wire.e.into_iter().map(WeightEdit::try_from).collect::<Result<_, _>>()?;
+    let (pruning, selection) = wire.c.map(WirePruning::read).transpose()?.unzip();
     let sampling = Sampling {
         temperature: clamp("the temperature", wire.t, 0.0, 5.0)?,
         top_k: wire.k.min(MAX_INDEX as u64) as usize,
@@ -223,9 +260,9 @@ fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
         model: ModelRef { id: wire.m, revision: wire.r },
         prompt: wire.p,
         sampling,
-        ablation: Ablation { weight_edits, ..Ablation::default() },
+        ablation: Ablation { weight_edits, pruning, ..Ablation::default() },
     };
-    Ok(ShareLink { setup, intact, ablated, digest: wire.d })
+    Ok(ShareLink { setup, intact, ablated, digest: wire.d, selection })
 }
 
 impl From<&WeightEdit> for WireEdit {

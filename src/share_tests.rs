@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn link() -> ShareLink {
+pub(super) fn link() -> ShareLink {
     let (intact, ablated) = (vec![17, 4000, 3], vec![17, 128_255, u32::MAX]);
     ShareLink {
         setup: RunSetup {
@@ -22,6 +22,7 @@ fn link() -> ShareLink {
         digest: outcome_digest(&intact, &ablated),
         intact,
         ablated,
+        selection: None,
     }
 }
 
@@ -48,6 +49,12 @@ fn a_link_comes_back_as_it_was() {
 }
 
 #[test]
+fn links_of_before_are_read_and_written_as_they_were() {
+    assert_eq!(link().encode().unwrap(), BEFORE);
+    assert_eq!(ShareLink::decode(BEFORE), Ok(link()));
+}
+
+#[test]
 fn other_fragments_are_no_runs() {
     for text in ["", "#", "#glossary", "#run", "run", "#Run=1.e30"] {
         assert_eq!(ShareLink::decode(text), Err(ShareError::NoRun), "{text}");
@@ -56,7 +63,7 @@ fn other_fragments_are_no_runs() {
 
 #[test]
 fn other_versions_are_refused() {
-    for version in ["2", "0", "", "99999999999999999999", "-1"] {
+    for version in ["3", "0", "", "99999999999999999999", "-1"] {
         assert!(matches!(ShareLink::decode(&format!("#run={version}.e30")), Err(ShareError::Version { .. })), "{version}");
     }
 }
@@ -232,6 +239,7 @@ proptest! {
             digest: outcome_digest(&intact, &ablated),
             intact,
             ablated,
+            selection: None,
         };
         prop_assert_eq!(ShareLink::decode(&link.encode().unwrap()), Ok(link));
     }
@@ -249,3 +257,6 @@ proptest! {
         let _ = unpack_ids(&URL_SAFE_NO_PAD.encode(bytes));
     }
 }
+
+/// A link as it was written before channels could be removed.
+const BEFORE: &str = "#run=1.eyJtIjoibGluY2hwaW4tMTNtIiwiciI6IjAxMjM0NTY3ODlhYmNkZWYiLCJwIjoiSXQgd2FzIGEgZGFyayBldmVuaW5nLCBhbmQgdGhlIG9sZCBtYW4g4oCUIOKAnG7DqWXigJ0g5pqX44GEIiwiZSI6W3sidSI6InMiLCJsIjoyLCJyIjoxMiwiYyI6ODYsIngiOjAuMH0seyJ1IjoiaCIsImwiOjAsImMiOjE1MCwieCI6MC4zNX0seyJ1IjoiciIsImwiOjAsInIiOjEsIngiOjMuMH0seyJ1IjoiYyIsImwiOjE5LCJjIjo0NDcsIngiOjEuMDV9XSwidCI6MC43LCJrIjo0MCwibiI6MC45NSwicyI6NywieCI6ODAsImEiOiJFYUFmQXciLCJiIjoiRWZfcEJfX19fXzhQIiwiZCI6IjIwMjc2YzgyZjNkY2NjMDgifQ";

@@ -9,8 +9,6 @@ use crate::tokenizer::Tokenizer;
 
 const BUNDLED: &str = include_str!("../../public/calibration.txt");
 const BUNDLED_NAME: &str = "calibration excerpts 1";
-/// Of a visitor's text, bytes that are looked at: a tokenizer takes seconds for more.
-const MAX_BYTES: usize = 1 << 20;
 
 /// Sequences of token ids, in the order in which they are scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +40,7 @@ impl Sequences {
         max_position_embeddings: usize,
     ) -> Result<Self, EngineError> {
         let (name, text) = text.map_or((BUNDLED_NAME, BUNDLED), |given| (given.name.as_str(), given.text.as_str()));
-        let text = text[..text.floor_char_boundary(MAX_BYTES)].replace("\r\n", "\n");
+        let text = CalibrationText::scored(text);
         let (before, ids) = tokenizer.encode_apart(text.trim())?;
         let length = length.min(max_position_embeddings).min(before.len() + ids.len());
         let room = length.saturating_sub(before.len());
@@ -81,6 +79,12 @@ mod tests {
         }
         let first = spread(79).take(4).collect::<Vec<_>>();
         assert_eq!(first, [0, 49, 19, 68]);
+    }
+
+    #[test]
+    fn the_page_knows_the_bundled_text_by_its_digest() {
+        let bundled = CalibrationText { name: BUNDLED_NAME.into(), text: BUNDLED.into() };
+        assert_eq!(bundled.digest(), CalibrationText::BUNDLED_DIGEST);
     }
 
     #[test]

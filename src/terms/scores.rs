@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelRef, WeightCoord};
+use super::{ModelRef, WeightCoord, text_digest};
 
 /// The sizes of a core that are reported: shares of a layer's channels.
 pub const RHOS: [f64; 4] = [0.005, 0.01, 0.02, 0.05];
@@ -19,6 +19,23 @@ pub struct CalibrationText {
     /// Printed with every result.
     pub name: String,
     pub text: String,
+}
+
+impl CalibrationText {
+    /// [`Calibration::text_digest`] of the bundled text.
+    pub const BUNDLED_DIGEST: &str = "1f0fb13533b89c91";
+    /// Bytes of a text that are looked at: a tokenizer takes seconds for more.
+    pub const MAX_BYTES: usize = 1 << 20;
+
+    /// What of a text is scored: its beginning, with one character at a line's end.
+    pub fn scored(text: &str) -> String {
+        text[..text.floor_char_boundary(Self::MAX_BYTES)].replace("\r\n", "\n")
+    }
+
+    /// [`Calibration::text_digest`] of this text.
+    pub fn digest(&self) -> String {
+        text_digest(&Self::scored(&self.text))
+    }
 }
 
 /// What a channel can be ranked by.
@@ -156,7 +173,7 @@ pub struct SuperWeightRank {
 pub struct Calibration {
     /// Names the text and how it was cut.
     pub convention: String,
-    /// First 16 hex digits of the SHA-256 of the text.
+    /// First 16 hex digits of the SHA-256 of the text, as [`CalibrationText::scored`] has it.
     #[serde(default)]
     pub text_digest: String,
     /// Tokens of a sequence, the BOS included.

@@ -123,9 +123,9 @@ impl AppState {
 
     /// A recomputation or a load that ended without a result can be asked for again.
     pub(super) fn leave_link_stage(&mut self) {
-        let LinkState::Held { link, stage } = &mut self.link else { return };
         // Text that is asked for will be written with the edits as they are in the list.
-        let ablation = self.edits.ablation();
+        let ablation = self.ablation();
+        let LinkState::Held { link, stage } = &mut self.link else { return };
         let recomputes =
             |request: &Request| matches!(request, Request::Generate { prompt, sampling } if asks_for(link, prompt, sampling, &ablation));
         if *stage == LinkStage::Recomputing && !self.queue.any(recomputes) {

@@ -148,7 +148,7 @@ fn an_edit_during_a_recomputation_ends_it_without_a_verdict() {
     answer(&mut state, Event::Done);
     assert_eq!(*stage(&state), LinkStage::Restored);
     let mut other = its(&[1, 2], &[9, 9]);
-    other.setup.ablation = state.edits.ablation();
+    other.setup.ablation = state.ablation();
     recomputed(&mut state, other);
     assert_eq!(*stage(&state), LinkStage::Restored, "text with other edits is not the link's");
 }

@@ -78,8 +78,7 @@ fn Text(pane: Pane) -> impl IntoView {
     };
     let prompt = app.part(|state| state.shown_prompt.clone());
     let parts = app.part(move |state| split(state, pane));
-    let stale =
-        app.part(move |state| pane == Pane::Ablated && state.run.as_ref().is_some_and(|run| run.setup.ablation != state.edits.ablation()));
+    let stale = app.part(move |state| pane == Pane::Ablated && state.run.as_ref().is_some_and(|run| !state.is_current(run)));
     let empty = move || prompt.with(String::is_empty);
     view! {
         <div class="pane" class:pulled=pane == Pane::Ablated>

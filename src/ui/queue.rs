@@ -22,13 +22,39 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Adds a request. A newer `Apply`, `Evaluate` or `Generate` takes the place of one that still waits: only the last counts.
+    /// Adds a request. Of waiting `Score`, `Apply`, `Evaluate` and `Generate`, only the last each counts. An `Apply` goes
+    /// before the text and the figures that wait, which are to be of it, and a `Score` before the `Apply` that picks by it.
     pub fn push(&mut self, request: Request) {
-        let kind = std::mem::discriminant(&request);
-        if matches!(request, Request::Apply { .. } | Request::Evaluate | Request::Generate { .. }) {
+        self.drop_same(&request);
+        let is_score = |waiting: &Request| matches!(waiting, Request::Score { .. });
+        let is_of_edits = |waiting: &Request| matches!(waiting, Request::Evaluate | Request::Generate { .. });
+        let at = match request {
+            Request::Score { .. } => self.waiting.iter().position(|waiting| matches!(waiting, Request::Apply { .. })),
+            Request::Apply { .. } => {
+                let first = self.waiting.iter().position(is_score).map_or(0, |at| at + 1);
+                self.waiting.iter().skip(first).position(is_of_edits).map(|at| first + at)
+            }
+            _ => None,
+        };
+        self.waiting.insert(at.unwrap_or(self.waiting.len()), request);
+    }
+
+    /// Adds a request before everything that waits.
+    pub fn push_first(&mut self, request: Request) {
+        self.drop_same(&request);
+        self.waiting.push_front(request);
+    }
+
+    fn drop_same(&mut self, request: &Request) {
+        let kind = std::mem::discriminant(request);
+        if matches!(request, Request::Score { .. } | Request::Apply { .. } | Request::Evaluate | Request::Generate { .. }) {
             self.waiting.retain(|waiting| std::mem::discriminant(waiting) != kind);
         }
-        self.waiting.push_back(request);
+    }
+
+    /// What the next message will be, if the engine is free.
+    pub fn upcoming(&self) -> Option<&Request> {
+        self.waiting.front().filter(|_| self.running.is_none())
     }
 
     /// The next message to post, if the engine is free.
@@ -121,6 +147,28 @@ mod tests {
         assert_eq!(ablation.weight_edits[0].scale, 4.0);
         queue.finish(None);
         assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn scores_come_before_what_picks_by_them_and_both_before_the_text() {
+        let apply = || Request::Apply { ablation: Ablation::default() };
+        let score = |sequences| Request::Score { text: None, sequences, length: 512, super_weights: Vec::new(), resume: false };
+        let scan = || Request::Scan { prompt: "a".into() };
+        let mut queue = Queue::default();
+        for request in [Request::Evaluate, score(4), scan(), apply(), score(8)] {
+            queue.push(request);
+        }
+        assert_eq!(queue.waiting, [Request::Evaluate, scan(), score(8), apply()]);
+        queue.clear_waiting();
+        for request in [scan(), Request::Evaluate, apply(), score(4), apply()] {
+            queue.push(request);
+        }
+        assert_eq!(queue.waiting, [scan(), score(4), apply(), Request::Evaluate]);
+        queue.push_first(score(2));
+        assert_eq!(queue.upcoming(), Some(&score(2)));
+        assert_eq!(queue.waiting.len(), 4);
+        queue.next();
+        assert_eq!(queue.upcoming(), None);
     }
 
     #[test]

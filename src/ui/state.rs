@@ -4,12 +4,16 @@
 
 use super::edits::EditList;
 use super::link_state::LinkState;
+use super::prune_state::ScoreSetup;
 use super::queue::{Queue, Running};
 use crate::catalog;
 use crate::protocol::{
     BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, ModelFile, PROTOCOL_VERSION, Progress, Request,
 };
-use crate::terms::{Ablation, ConfirmArm, ConfirmReport, Evaluation, Finish, Generated, ModelInfo, Pane, RunRecord, Sampling, ScanReport};
+use crate::terms::{
+    Ablation, Calibration, ConfirmArm, ConfirmReport, Evaluation, Finish, Generated, ModelInfo, Pane, Pruned, Pruning, RunRecord, Sampling,
+    ScanReport, ScoreProgress, ScoreReport,
+};
 
 /// The worker, as the page sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,6 +53,15 @@ pub struct PaneText {
     pub done: Option<Generated>,
 }
 
+/// An evaluation of the pane on the right, and what it was measured under.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    pub of: Ablation,
+    /// The digest of the channels that its pruning picked.
+    pub selection: Option<String>,
+    pub evaluation: Evaluation,
+}
+
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AppState {
     pub engine: EngineStatus,
@@ -63,12 +76,24 @@ pub struct AppState {
     pub scan: Option<ScanReport>,
     pub arms: Vec<ConfirmArm>,
     pub confirm: Option<ConfirmReport>,
+    /// What the scoring section has chosen.
+    pub score_setup: ScoreSetup,
+    /// The last scores of this model; they outlive the engine that made them.
+    pub scores: Option<ScoreReport>,
+    /// What is known while channels are scored. Empty from the beginning of a scoring to its first sequence, and after
+    /// its report.
+    pub score_progress: Option<ScoreProgress>,
+    /// Over what the engine has scored channels. Without, a pruning has to wait for scores: a fresh engine has none.
+    pub engine_calibration: Option<Calibration>,
     pub edits: EditList,
+    /// The removal of channels that is switched on, next to the edits: see [`AppState::ablation`].
+    pub pruning: Option<Pruning>,
     /// What the engine says is in place, and how long that took it.
     pub applied: Option<(Ablation, f64)>,
+    /// What the pruning that is in place came to.
+    pub pruned: Option<Pruned>,
     pub intact_evaluation: Option<Evaluation>,
-    /// With the ablation that it was measured under.
-    pub ablated_evaluation: Option<(Ablation, Evaluation)>,
+    pub ablated_evaluation: Option<Measured>,
     pub prompt: String,
     pub sampling: Sampling,
     /// The prompt of what the panes show.
@@ -110,10 +135,15 @@ impl AppState {
         self.queue.push(Request::Confirm { candidates, seed: self.sampling.seed });
     }
 
-    /// Asks the engine for the listed edits, unless they are what it has.
+    /// Asks the engine for the listed edits and the pruning, unless they are what it has. Scores that it lacks come first.
     pub fn apply_edits(&mut self) {
-        let ablation = self.edits.ablation();
-        if self.info.is_some() && (self.in_place() != ablation || self.queue.any(|request| matches!(request, Request::Apply { .. }))) {
+        let ablation = self.ablation();
+        let changes = |request: &Request| match request {
+            Request::Apply { .. } => true,
+            Request::Score { .. } => ablation.pruning.is_some(),
+            _ => false,
+        };
+        if self.info.is_some() && (!self.is_in_place(&ablation) || self.queue.any(changes)) {
             self.queue.push(Request::Apply { ablation });
         }
     }
@@ -130,7 +160,7 @@ impl AppState {
         self.queue.stop()
     }
 
-    /// The edits changed: what the engine computes under the old ones is of no use.
+    /// The edits or the pruning changed: what the engine computes under the old ones is of no use.
     pub fn edits_changed(&mut self) -> Option<Envelope> {
         let stale = |request: &Request| matches!(request, Request::Generate { .. } | Request::Evaluate);
         let has_text = !self.shown_prompt.is_empty() || self.queue.any(|request| matches!(request, Request::Generate { .. }));
@@ -147,24 +177,30 @@ impl AppState {
         if self.engine != EngineStatus::Ready {
             return None;
         }
-        self.queue.next()
+        self.score_before_pruning();
+        let message = self.queue.next()?;
+        if matches!(message.request, Request::Score { .. }) {
+            self.score_progress = None;
+        }
+        Some(message)
     }
 
     /// The ablation that the engine has.
-    fn in_place(&self) -> Ablation {
+    pub(super) fn in_place(&self) -> Ablation {
         self.applied.as_ref().map(|(ablation, _)| ablation.clone()).unwrap_or_default()
     }
 
     /// The evaluation of the pane on the right, if it is still of the edits in the list.
     pub fn current_ablated_evaluation(&self) -> Option<&Evaluation> {
-        self.ablated_evaluation.as_ref().filter(|(of, _)| *of == self.edits.ablation()).map(|(_, evaluation)| evaluation)
+        let measured = self.ablated_evaluation.as_ref()?;
+        (measured.of == self.ablation() && self.picks(measured.selection.as_deref())).then_some(&measured.evaluation)
     }
 
     /// The worker is gone: what it was asked is forgotten, what it found stays.
     pub fn engine_died(&mut self, what: &str, why: &str) {
         self.engine = EngineStatus::Dead;
         self.queue.clear();
-        (self.progress, self.applied) = (None, None);
+        self.forget_engine();
         self.leave_link_stage();
         // A panic has said what happened; the trap that follows it only says "unreachable".
         let said = self.failure.take().filter(|failure| failure.kind == FailureKind::Internal);
@@ -174,11 +210,16 @@ impl AppState {
         self.failure = Some(Failure { kind: FailureKind::Internal, what, why, next_step: next_step.into() });
     }
 
+    /// What only the engine that is gone had.
+    fn forget_engine(&mut self) {
+        (self.progress, self.applied, self.pruned, self.engine_calibration) = Default::default();
+    }
+
     /// A fresh worker is starting; the model that worked is asked for again, or else the one that was to be loaded.
     pub fn engine_restarts(&mut self) {
         self.engine = EngineStatus::Starting;
         self.queue.clear();
-        (self.progress, self.applied) = (None, None);
+        self.forget_engine();
         if let Some(source) = self.source.clone().or_else(|| self.requested.clone()) {
             self.load(source);
         }
@@ -205,9 +246,14 @@ impl AppState {
                 self.arms.clone_from(&report.arms);
                 self.confirm = Some(report);
             }
-            Event::Applied { ablation, took_ms, .. } => self.applied = Some((ablation, took_ms)),
+            Event::ScoreProgress(progress) => self.score_progress = Some(progress),
+            Event::Scored(report) => self.scored(report),
+            Event::Applied { ablation, took_ms, pruned } => (self.applied, self.pruned) = (Some((ablation, took_ms)), pruned),
             Event::Evaluated { pane: Pane::Intact, evaluation } => self.intact_evaluation = Some(evaluation),
-            Event::Evaluated { pane: Pane::Ablated, evaluation } => self.ablated_evaluation = Some((self.in_place(), evaluation)),
+            Event::Evaluated { pane: Pane::Ablated, evaluation } => {
+                let selection = self.pruned.as_ref().map(|pruned| pruned.digest.clone());
+                self.ablated_evaluation = Some(Measured { of: self.in_place(), selection, evaluation });
+            }
             Event::Token { pane, index, token_id, text } => self.token(pane, index, token_id, text),
             Event::PaneDone { pane, generated } => self.pane_mut(pane).done = Some(generated),
             Event::Generated(run) => {
@@ -224,6 +270,11 @@ impl AppState {
     fn failed(&mut self, id: Option<u32>, failure: Failure) {
         self.queue.keep_loads();
         let over = self.queue.finish(id);
+        if let Some(Running { request: Request::Score { .. }, .. }) = over {
+            self.score_progress = None;
+            // What it went on from is lost, unless it was refused before it began.
+            self.engine_calibration.take_if(|_| failure.kind != FailureKind::Input);
+        }
         if let (FailureKind::Device, Some(over)) = (failure.kind, over) {
             self.disown(&over);
         }
@@ -277,11 +328,12 @@ impl AppState {
             (self.intact_evaluation, self.ablated_evaluation) = (None, None);
             (self.intact, self.ablated) = Default::default();
             self.arms.clear();
+            (self.scores, self.score_progress, self.pruning) = (None, None, None);
             self.edits = EditList::default();
             self.shown_prompt.clear();
             self.sampling = info.sampling;
         }
-        self.applied = None;
+        (self.applied, self.pruned, self.engine_calibration) = (None, None, None);
         self.info = Some(info);
         self.source = self.loading().or(self.source.take());
         self.restore_loading_link();

@@ -49,6 +49,7 @@ pub(crate) fn run(intact: &[u32], ablated: &[u32]) -> RunRecord {
         intact: generated(intact),
         ablated: generated(ablated),
         first_difference: None,
+        pruned: None,
         digest: outcome_digest(intact, ablated),
     }
 }

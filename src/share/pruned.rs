@@ -1,0 +1,231 @@
+//! A removal of channels inside a link: the rule, over what the channels were scored, and what the rule picked there.
+
+use serde::{Deserialize, Serialize};
+
+use super::{MAX_INDEX, MAX_SEED, ShareError, index, is_hex16};
+use crate::terms::{Pick, Pruned, Pruning, Ranking, Replacement, Selection};
+
+/// The most sequences that the engine scores.
+pub const MAX_SEQUENCES: usize = 100_000;
+
+/// What, besides the rule of [`Pruning`], decides and tells which channels went: enough to score them in the same way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkedSelection {
+    /// As many as were scored, which may be fewer than were asked for.
+    pub sequences: usize,
+    /// Tokens of a sequence.
+    pub length: usize,
+    /// [`crate::terms::Calibration::text_digest`].
+    pub text_digest: String,
+    /// [`crate::terms::selection_digest`] of the removed channels.
+    pub digest: String,
+}
+
+impl From<&Pruned> for LinkedSelection {
+    fn from(pruned: &Pruned) -> Self {
+        let calibration = &pruned.calibration;
+        Self {
+            sequences: calibration.n_sequences,
+            length: calibration.length,
+            text_digest: calibration.text_digest.clone(),
+            digest: pruned.digest.clone(),
+        }
+    }
+}
+
+/// The JSON of a pruning. Shares are text: a reader of JSON may miss the last bit of a number, and with it a channel.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WirePruning {
+    #[serde(flatten)]
+    pick: WirePick,
+    /// ρ, η, support, layer, seed.
+    r: String,
+    e: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    w: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    l: Option<u64>,
+    s: u64,
+    /// What stands in place of a channel.
+    p: WireReplacement,
+    /// Sequences, their length, digest of the text.
+    n: u64,
+    t: u64,
+    x: String,
+    /// Digest of the selection.
+    d: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "k")]
+enum WirePick {
+    #[serde(rename = "c")]
+    Core,
+    #[serde(rename = "h")]
+    Halo,
+    #[serde(rename = "m")]
+    Matched,
+    #[serde(rename = "r")]
+    Random,
+    #[serde(rename = "l")]
+    Lowest { b: WireRanking, q: String },
+    #[serde(rename = "u")]
+    Highest { b: WireRanking, q: String },
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum WireRanking {
+    #[serde(rename = "l")]
+    LossProxy,
+    #[serde(rename = "p")]
+    Protected,
+    #[serde(rename = "c")]
+    Connected,
+    #[serde(rename = "r")]
+    Random,
+    #[serde(rename = "m")]
+    Magnitude,
+    #[serde(rename = "a")]
+    ActivationPower,
+    #[serde(rename = "w")]
+    Wanda,
+    #[serde(rename = "t")]
+    Taylor,
+    #[serde(rename = "f")]
+    Fluctuation,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum WireReplacement {
+    #[serde(rename = "z")]
+    Zero,
+    #[serde(rename = "m")]
+    Mean,
+}
+
+impl WirePruning {
+    pub(super) fn new(pruning: &Pruning, selection: &LinkedSelection) -> Self {
+        let Selection { pick, rho, eta, support, layer, seed } = pruning.selection;
+        Self {
+            pick: pick.into(),
+            r: format!("{rho:?}"),
+            e: format!("{eta:?}"),
+            w: support.map(|support| support as u64),
+            l: layer.map(|layer| layer as u64),
+            s: seed,
+            p: match pruning.replacement {
+                Replacement::Zero => WireReplacement::Zero,
+                Replacement::Mean => WireReplacement::Mean,
+            },
+            n: selection.sequences as u64,
+            t: selection.length as u64,
+            x: selection.text_digest.clone(),
+            d: selection.digest.clone(),
+        }
+    }
+
+    /// Every rule about the content of a pruning: those of the engine, and nothing that a page could choke on. Nothing is
+    /// clamped, since another number would pick other channels.
+    pub(super) fn read(self) -> Result<(Pruning, LinkedSelection), ShareError> {
+        if self.s > MAX_SEED {
+            return Err(ShareError::Seed);
+        }
+        if ![&self.x, &self.d].iter().all(|digest| is_hex16(digest)) {
+            return Err(ShareError::SelectionDigest);
+        }
+        let selection = Selection {
+            pick: self.pick.read()?,
+            rho: share("the core", &self.r, "more than 0 and less than 1", |rho| rho > 0.0 && rho < 1.0)?,
+            eta: share("the halo", &self.e, "more than 0 and at most 1", |eta| eta > 0.0 && eta <= 1.0)?,
+            support: self.w.map(|w| index("a support of", w)).transpose()?,
+            layer: self.l.map(|l| index("layer", l)).transpose()?,
+            seed: self.s,
+        };
+        let replacement = match self.p {
+            WireReplacement::Zero => Replacement::Zero,
+            WireReplacement::Mean => Replacement::Mean,
+        };
+        let linked = LinkedSelection {
+            sequences: count("sequences", self.n, 1, MAX_SEQUENCES)?,
+            length: count("tokens to a sequence", self.t, 2, MAX_INDEX)?,
+            text_digest: self.x,
+            digest: self.d,
+        };
+        Ok((Pruning { selection, replacement }, linked))
+    }
+}
+
+impl From<Pick> for WirePick {
+    fn from(pick: Pick) -> Self {
+        match pick {
+            Pick::Core => Self::Core,
+            Pick::Halo => Self::Halo,
+            Pick::Matched => Self::Matched,
+            Pick::Random => Self::Random,
+            Pick::Lowest { by, share } => Self::Lowest { b: by.into(), q: format!("{share:?}") },
+            Pick::Highest { by, share } => Self::Highest { b: by.into(), q: format!("{share:?}") },
+        }
+    }
+}
+
+impl WirePick {
+    fn read(self) -> Result<Pick, ShareError> {
+        let of_all = |q: &str| share("the share to remove", q, "0 to 1", |share| (0.0..=1.0).contains(&share));
+        Ok(match self {
+            Self::Core => Pick::Core,
+            Self::Halo => Pick::Halo,
+            Self::Matched => Pick::Matched,
+            Self::Random => Pick::Random,
+            Self::Lowest { b, q } => Pick::Lowest { by: b.into(), share: of_all(&q)? },
+            Self::Highest { b, q } => Pick::Highest { by: b.into(), share: of_all(&q)? },
+        })
+    }
+}
+
+impl From<Ranking> for WireRanking {
+    fn from(ranking: Ranking) -> Self {
+        match ranking {
+            Ranking::LossProxy => Self::LossProxy,
+            Ranking::Protected => Self::Protected,
+            Ranking::Connected => Self::Connected,
+            Ranking::Random => Self::Random,
+            Ranking::Magnitude => Self::Magnitude,
+            Ranking::ActivationPower => Self::ActivationPower,
+            Ranking::Wanda => Self::Wanda,
+            Ranking::Taylor => Self::Taylor,
+            Ranking::Fluctuation => Self::Fluctuation,
+        }
+    }
+}
+
+impl From<WireRanking> for Ranking {
+    fn from(ranking: WireRanking) -> Self {
+        match ranking {
+            WireRanking::LossProxy => Self::LossProxy,
+            WireRanking::Protected => Self::Protected,
+            WireRanking::Connected => Self::Connected,
+            WireRanking::Random => Self::Random,
+            WireRanking::Magnitude => Self::Magnitude,
+            WireRanking::ActivationPower => Self::ActivationPower,
+            WireRanking::Wanda => Self::Wanda,
+            WireRanking::Taylor => Self::Taylor,
+            WireRanking::Fluctuation => Self::Fluctuation,
+        }
+    }
+}
+
+fn share(what: &'static str, text: &str, expected: &'static str, fits: impl Fn(f64) -> bool) -> Result<f64, ShareError> {
+    let number = text.parse::<f64>().map_err(|_| ShareError::Damaged)?;
+    if fits(number) { Ok(number) } else { Err(ShareError::Share { what, found: text.chars().take(24).collect(), expected }) }
+}
+
+fn count(what: &'static str, found: u64, least: usize, most: usize) -> Result<usize, ShareError> {
+    match usize::try_from(found) {
+        Ok(count) if (least..=most).contains(&count) => Ok(count),
+        _ => Err(ShareError::Count { what, found, least, most }),
+    }
+}
+
+#[cfg(test)]
+#[path = "pruned_tests.rs"]
+mod tests;
