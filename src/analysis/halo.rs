@@ -46,18 +46,25 @@ pub fn default_support(hidden_size: usize) -> usize {
 ///
 /// A failing device.
 pub async fn layer_halo(model: &Model, layer: usize, core: Vec<usize>, n_support: usize, eta: f64) -> Result<LayerHalo, EngineError> {
-    let writes = writes(model, layer).await?;
-    let n_channels = model.config.intermediate_size;
-    let support = write_support(&writes, n_channels, &core, n_support);
-    let connections = connections(&writes, n_channels, &support);
-    let halo = halo(&connections, &core, eta);
-    Ok(LayerHalo { core, support, connections, halo })
+    Ok(around(&writes(model, layer).await?, model.config.intermediate_size, core, n_support, eta))
 }
 
-/// `|down_proj.weight|`, `[hidden_size, intermediate_size]` row-major, however the checkpoint stores it.
-async fn writes(model: &Model, layer: usize) -> Result<Vec<f32>, EngineError> {
+/// The same from a matrix that was read: [`writes`].
+pub fn around(writes: &[f32], n_channels: usize, core: Vec<usize>, n_support: usize, eta: f64) -> LayerHalo {
+    let support = write_support(writes, n_channels, &core, n_support);
+    let connections = connections(writes, n_channels, &support);
+    let halo = halo(&connections, &core, eta);
+    LayerHalo { core, support, connections, halo }
+}
+
+/// `down_proj.weight`, `[hidden_size, intermediate_size]` row-major, however the checkpoint stores it.
+///
+/// # Errors
+///
+/// A failing device.
+pub async fn writes(model: &Model, layer: usize) -> Result<Vec<f32>, EngineError> {
     let down_proj = &model.layers[layer].mlp.down_proj;
-    let weight = down_proj.weight.to_f32().abs();
+    let weight = down_proj.weight.to_f32();
     let weight = if down_proj.layout == Layout::OutIn { weight } else { weight.transpose() };
     let data = weight.into_data_async().await?;
     Ok(data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default())
@@ -65,9 +72,9 @@ async fn writes(model: &Model, layer: usize) -> Result<Vec<f32>, EngineError> {
 
 /// `S`: the `k` rows in which the core's entries add up to most; of equals the lower row first.
 ///
-/// `writes` are magnitudes, `[rows, n_channels]` row-major, here and below.
+/// `writes` is `[rows, n_channels]` row-major, of which only magnitudes count, here and below.
 pub fn write_support(writes: &[f32], n_channels: usize, core: &[usize], k: usize) -> Vec<usize> {
-    let mass = |row: &[f32]| core.iter().map(|channel| f64::from(row[*channel])).sum::<f64>() as f32;
+    let mass = |row: &[f32]| core.iter().map(|channel| f64::from(row[*channel]).abs()).sum::<f64>() as f32;
     let masses = writes.chunks_exact(n_channels.max(1)).map(mass).collect::<Vec<_>>();
     let mut support = ranked(&masses);
     support.truncate(k);
@@ -80,10 +87,10 @@ pub fn connections(writes: &[f32], n_channels: usize, support: &[usize]) -> Vec<
     let mut is_support = vec![false; writes.len() / n_channels.max(1)];
     support.iter().for_each(|row| is_support[*row] = true);
     for (row, is_support) in writes.chunks_exact(n_channels.max(1)).zip(is_support) {
-        for (channel, write) in row.iter().enumerate() {
-            all[channel] += f64::from(*write);
+        for (channel, write) in row.iter().map(|write| f64::from(*write).abs()).enumerate() {
+            all[channel] += write;
             if is_support {
-                landed[channel] += f64::from(*write);
+                landed[channel] += write;
             }
         }
     }
@@ -156,10 +163,10 @@ mod tests {
 
     /// Four residual channels, five feed-forward channels.
     const WRITES: [f32; 20] = [
-        3.0, 0.0, 1.0, 1.0, 0.0, //
+        3.0, 0.0, -1.0, 1.0, 0.0, //
         0.0, 0.0, 1.0, 2.0, 0.0, //
         1.0, 4.0, 1.0, 0.0, 0.0, //
-        4.0, 0.0, 1.0, 1.0, 0.0,
+        -4.0, 0.0, 1.0, 1.0, 0.0,
     ];
 
     #[test]

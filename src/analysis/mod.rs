@@ -6,6 +6,7 @@ pub mod concentration;
 pub mod confirm;
 pub mod eval;
 pub mod halo;
+pub mod plane;
 pub mod prune;
 pub mod redundancy;
 pub mod score;

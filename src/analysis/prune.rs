@@ -19,6 +19,8 @@ pub struct Around {
     pub core: Vec<usize>,
     /// Read only for what needs it: [`needs_halo`].
     pub halo: Option<LayerHalo>,
+    /// `r` of the halo, in its order; found with `protect`.
+    pub redundancy: Option<Vec<f32>>,
     /// Of every channel, for what needs it: [`needs_protection`].
     pub protect: Option<Vec<f32>>,
 }
@@ -129,7 +131,7 @@ mod tests {
 
     fn around() -> Around {
         let halo = LayerHalo { core: vec![2], support: vec![0], connections: vec![0.9, 0.0, 1.0, 0.5, 0.1], halo: vec![0, 3] };
-        Around { core: vec![2], halo: Some(halo), protect: Some(vec![0.2, 1.0, 1.0, 1.0, 1.0]) }
+        Around { core: vec![2], halo: Some(halo), redundancy: None, protect: Some(vec![0.2, 1.0, 1.0, 1.0, 1.0]) }
     }
 
     fn picked(pick: Pick) -> Vec<usize> {

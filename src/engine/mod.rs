@@ -13,6 +13,7 @@ mod measure;
 mod prune;
 mod run;
 mod score;
+mod surround;
 pub mod verify;
 
 use crate::analysis::confirm::Experiment;
@@ -113,7 +114,10 @@ impl Engine {
             Request::Score { text, sequences, length, super_weights, resume } => {
                 self.score(score::Asked { text, sequences, length, super_weights, resume }).await
             }
-            Request::Surround { .. } | Request::Sweep { .. } | Request::Delete { .. } => Ok(()),
+            Request::Surround { rho, eta, support, layer, redundancy } => {
+                self.surround(surround::Asked { rho, eta, support, layer, redundancy }).await
+            }
+            Request::Sweep { .. } | Request::Delete { .. } => Ok(()),
             Request::Stop => Ok(()),
         }
     }

@@ -17,8 +17,8 @@ use crate::terms::{Ablation, ChannelScores, Pick, Pruned, Pruning, Replacement, 
 pub(super) struct Surroundings {
     rho: f64,
     eta: f64,
-    n_support: usize,
-    layers: Vec<Around>,
+    pub(super) n_support: usize,
+    pub(super) layers: Vec<Around>,
 }
 
 impl Engine {
@@ -57,7 +57,7 @@ impl Loaded {
     }
 }
 
-fn check(selection: &Selection, model: &Model) -> Result<(), EngineError> {
+pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineError> {
     let setting = |key, got: f64, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
     let Selection { pick, rho, eta, support, layer, .. } = *selection;
     if !(rho > 0.0 && rho < 1.0) {
@@ -89,8 +89,8 @@ impl Scored {
         Ok(channels)
     }
 
-    /// As much as the selection needs; what is `known` of cores of the same size is gone on from.
-    async fn surroundings(
+    /// As much as the selection needs, of every layer; what is `known` of cores of the same size is gone on from.
+    pub(super) async fn surroundings(
         &self,
         model: &Model,
         scores: &[ChannelScores],
@@ -116,8 +116,9 @@ impl Scored {
         if prune::needs_protection(pick) && layers.iter().any(|around| around.protect.is_none()) {
             let halos = layers.iter().filter_map(|around| around.halo.clone()).collect::<Vec<_>>();
             let redundancies = redundancy::redundancies(model, &halos, &self.sequences.ids, control).await?;
-            for ((around, halo), redundancy) in layers.iter_mut().zip(&halos).zip(&redundancies) {
-                around.protect = Some(redundancy::protections(model.config.intermediate_size, &halo.halo, redundancy));
+            for ((around, halo), redundancy) in layers.iter_mut().zip(&halos).zip(redundancies) {
+                around.protect = Some(redundancy::protections(model.config.intermediate_size, &halo.halo, &redundancy));
+                around.redundancy = Some(redundancy);
             }
         }
         Ok(Surroundings { rho, eta, n_support, layers })

@@ -1,0 +1,71 @@
+//! What is around the cores: the report against the selections that remove the same channels.
+
+use linchpin::protocol::{Event, FailureKind, Request};
+use linchpin::terms::{Ablation, Pick, Pruning, Replacement, Selection, SurroundingsReport, selection_digest};
+
+use crate::support::{Session, bundled, fixture};
+
+fn scored(dir: &std::path::Path) -> Session {
+    let mut session = Session::with_model(dir);
+    session.ask(Request::Score { text: None, sequences: 2, length: 48, super_weights: Vec::new(), resume: false }).unwrap();
+    session
+}
+
+fn surround(session: &mut Session, layer: Option<usize>, redundancy: bool) -> SurroundingsReport {
+    let events = session.ask(Request::Surround { rho: 0.02, eta: 0.1, support: None, layer, redundancy }).unwrap();
+    let found = events.into_iter().find_map(|event| if let Event::Surrounded(report) = event { Some(report) } else { None });
+    found.expect("a report")
+}
+
+fn digest_of(session: &mut Session, pick: Pick) -> String {
+    let pruning = Pruning { selection: Selection { rho: 0.02, ..Selection::new(pick) }, replacement: Replacement::Zero };
+    let events = session.ask(Request::Apply { ablation: Ablation::pruning(pruning) }).unwrap();
+    events.into_iter().find_map(|event| if let Event::Applied { pruned, .. } = event { pruned } else { None }).expect("a pruning").digest
+}
+
+#[test]
+fn the_report_shows_what_a_selection_removes() {
+    let mut session = scored(&bundled("linchpin-13m"));
+    let report = surround(&mut session, None, false);
+    assert_eq!((report.layers.len(), report.n_support), (20, 16));
+    let all = |of: fn(&linchpin::terms::LayerSurroundings) -> &Vec<usize>| {
+        report.layers.iter().map(|layer| of(layer).clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(selection_digest(&all(|layer| &layer.core)), digest_of(&mut session, Pick::Core));
+    assert_eq!(selection_digest(&all(|layer| &layer.halo)), digest_of(&mut session, Pick::Halo));
+    for layer in &report.layers {
+        assert_eq!((layer.core.len(), layer.halo.len(), layer.support.len()), (8, 44, 16));
+        assert_eq!((layer.connections.len(), layer.plane.len()), (448, 448));
+        assert!(layer.plane.iter().all(|[x, y]| x * x + y * y <= 1.0 + 1e-5));
+        // The core lies in its own plane more than the rest does.
+        let length = |channel: usize| layer.plane[channel].iter().map(|x| x * x).sum::<f32>();
+        let core = layer.core.iter().map(|channel| length(*channel)).sum::<f32>() / 8.0;
+        let others = (0..448).map(length).sum::<f32>() / 448.0;
+        assert!(core > 2.0 * others, "layer {}: {core} {others}", layer.layer);
+        let least = layer.halo.iter().map(|channel| layer.connections[*channel]).fold(1.0, f32::min);
+        let larger = (0..448).filter(|channel| layer.connections[*channel] > least && !layer.core.contains(channel)).count();
+        assert!(larger < layer.halo.len(), "layer {}", layer.layer);
+    }
+}
+
+#[test]
+fn one_layer_is_as_that_layer_of_all() {
+    let mut session = scored(&fixture("gpt2"));
+    let all = surround(&mut session, None, true);
+    let one = surround(&mut scored(&fixture("gpt2")), Some(1), true);
+    assert_eq!(one.layers, all.layers[1..2]);
+    let layer = &one.layers[0];
+    assert_eq!((layer.redundancy.len(), layer.protect.len()), (layer.halo.len(), layer.halo.len()));
+    assert!(layer.redundancy.iter().all(|r| *r >= 0.0) && layer.protect.iter().all(|p| (0.2..=1.0).contains(p)));
+    assert!(surround(&mut scored(&fixture("gpt2")), Some(1), false).layers[0].redundancy.is_empty());
+}
+
+#[test]
+fn without_scores_there_is_no_core() {
+    let mut session = Session::with_model(&fixture("llama"));
+    let failure = session.ask(Request::Surround { rho: 0.01, eta: 0.1, support: None, layer: None, redundancy: false }).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Input);
+    let mut session = scored(&fixture("llama"));
+    let failure = session.ask(Request::Surround { rho: 0.01, eta: 0.1, support: None, layer: Some(99), redundancy: false }).unwrap_err();
+    assert!(failure.why.contains("99"), "{failure:?}");
+}
