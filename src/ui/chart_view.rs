@@ -6,6 +6,7 @@ use leptos::prelude::*;
 
 use super::dom;
 use super::marks::{Chart, Mark, RING_RADIUS, Shape};
+use super::weigh_tables::Table;
 
 /// One chart with its caption, its readout and its table.
 #[component]
@@ -40,6 +41,18 @@ pub fn ChartView(
             </div>
         </figure>
     }
+}
+
+/// Rows under a head; the first cell of each names it.
+pub fn rows(table: &Table) -> AnyView {
+    let head = table.head.iter().map(|name| view! { <th scope="col">{name.clone()}</th> }).collect_view();
+    let row = |cells: &Vec<String>| {
+        let first = cells.first().cloned().unwrap_or_default();
+        let rest = cells.iter().skip(1).map(|cell| view! { <td class="number">{cell.clone()}</td> }).collect_view();
+        view! { <tr><th scope="row">{first}</th>{rest}</tr> }
+    };
+    let body = table.rows.iter().map(row).collect_view();
+    view! { <table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table> }.into_any()
 }
 
 #[component]
@@ -102,6 +115,10 @@ fn draw((paint, shape): &Mark) -> AnyView {
         Shape::Line { x1, y1, x2, y2, dashed } => {
             view! { <line class=class(if dashed { "stroke dashed" } else { "stroke" }) x1=x1 y1=y1 x2=x2 y2=y2></line> }.into_any()
         }
+        shape @ Shape::Path { dashed, .. } => {
+            view! { <path class=class(if dashed { "path dashed" } else { "path" }) d=shape.commands()></path> }.into_any()
+        }
+        shape @ Shape::Dots { .. } => view! { <path class=class("dots") d=shape.commands()></path> }.into_any(),
         Shape::Ring { x, y } => view! { <circle class=class("ring") cx=x cy=y r=RING_RADIUS></circle> }.into_any(),
         Shape::Text { x, y, anchor, text } => {
             view! { <text class=class("fill") x=x y=y text-anchor=anchor.name()>{text}</text> }.into_any()

@@ -1,6 +1,7 @@
-//! The two kinds of chart: a value by layer, and the loss of every arm of a confirmation.
+//! The charts of a scan and of a confirmation: a value by layer, and the loss of every arm.
 
 use super::marks::{Anchor, Chart, Hit, Paint};
+use super::scale::Scale;
 use super::words::{short, signed, visible};
 use crate::terms::{ArmKind, ConfirmArm, Spike};
 
@@ -121,47 +122,8 @@ pub fn arm_name(arm: &ConfirmArm) -> String {
     if label.is_empty() || arm.kind == ArmKind::Jointly { what.into() } else { format!("{what}: {label}") }
 }
 
-/// From values to `0..=1`, linear from zero or by decades.
-struct Scale {
-    low: f32,
-    high: f32,
-    log: bool,
-}
-
-impl Scale {
-    fn new(values: impl Iterator<Item = f32>, log: bool) -> Self {
-        let usable = values.filter(|value| value.is_finite() && *value > 0.0);
-        let (least, most) = usable.fold((f32::MAX, 0.0f32), |(least, most), value| (least.min(value), most.max(value)));
-        if most == 0.0 {
-            return Self { low: 0.0, high: 1.0, log: false };
-        }
-        let low = if log { 10f32.powf(least.log10().floor()) } else { 0.0 };
-        let high = if log { 10f32.powf((most * 1.3).log10()) } else { most * 1.1 };
-        Self { low, high: high.max(low * 10.0), log }
-    }
-
-    fn position(&self, value: f32) -> f32 {
-        if !value.is_finite() {
-            return 1.0;
-        }
-        let at = if self.log { (value.max(self.low) / self.low).log10() / (self.high / self.low).log10() } else { value / self.high };
-        at.clamp(0.0, 1.0)
-    }
-
-    fn ticks(&self) -> Vec<f32> {
-        if self.log {
-            let decades = (self.low.log10().round() as i32)..=(self.high.log10().floor() as i32);
-            return decades.map(|exponent| 10f32.powi(exponent)).collect();
-        }
-        let raw = self.high / 4.0;
-        let magnitude = 10f32.powf(raw.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(|step| *step >= raw).unwrap_or(raw);
-        (0..=(self.high / step) as usize).map(|i| i as f32 * step).collect()
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::marks::Shape;
     use super::*;
 
@@ -169,12 +131,13 @@ mod tests {
         Spike { layer, token: 0, token_text: "<s>".into(), channel: 86, value, ratio: value.abs() }
     }
 
-    fn inside(chart: &Chart) {
+    pub(crate) fn inside(chart: &Chart) {
         for (_, shape) in &chart.marks {
             let points = match *shape {
                 Shape::Rect { x, y, width, height } => vec![(x, y), (x + width, y + height)],
                 Shape::Line { x1, y1, x2, y2, .. } => vec![(x1, y1), (x2, y2)],
                 Shape::Ring { x, y } | Shape::Text { x, y, .. } => vec![(x, y)],
+                Shape::Path { ref points, .. } | Shape::Dots { ref points } => points.clone(),
             };
             for (x, y) in points {
                 assert!((0.0..=chart.width).contains(&x) && (0.0..=chart.height).contains(&y), "{shape:?}");
@@ -190,12 +153,6 @@ mod tests {
                 inside(&layer_chart("t", &spikes, &spikes, log));
             }
         }
-    }
-
-    #[test]
-    fn ticks_are_round() {
-        assert_eq!(Scale::new([430.0].into_iter(), false).ticks(), [0.0, 200.0, 400.0]);
-        assert_eq!(Scale::new([0.4, 430.0].into_iter(), true).ticks(), [0.1, 1.0, 10.0, 100.0]);
     }
 
     #[test]

@@ -27,6 +27,19 @@ impl App {
         Memo::new(move |_| self.state.with(&get))
     }
 
+    /// Something drawn from the state, anew only when what it is drawn of changed: a chart of thousands of channels is not
+    /// laid out for every token that arrives.
+    pub fn drawn<K, T>(self, key: Memo<K>, draw: impl Fn(&AppState) -> T + Send + Sync + 'static) -> Memo<T>
+    where
+        K: PartialEq + Send + Sync + 'static,
+        T: PartialEq + Send + Sync + 'static,
+    {
+        Memo::new(move |_| {
+            key.track();
+            self.state.with_untracked(&draw)
+        })
+    }
+
     pub fn load_bundled(self, model: &'static CatalogModel) {
         let source = Source { id: model.id.into(), title: model.title.into(), files: model.files(), backend: self.backend.get_untracked() };
         self.load(source);

@@ -7,13 +7,13 @@ use super::dom;
 use super::share::Share;
 use super::state::AppState;
 use crate::protocol::Export;
-use crate::terms::Pane;
+use crate::terms::{Pane, SweepReport};
 
 #[component]
 pub fn Keep() -> impl IntoView {
     view! {
         <section id="keep" aria-labelledby="keep-title">
-            <p class="step" aria-hidden="true">"4"</p>
+            <p class="step" aria-hidden="true">"6"</p>
             <h2 id="keep-title">"Keep: pass it on"</h2>
             <div class="pair">
                 <Share />
@@ -36,7 +36,7 @@ fn Json() -> impl IntoView {
     view! {
         <div>
             <h3>"Everything as data"</h3>
-            <p class="hint">"Scan, confirmation, run and perplexities in one file, the same format that the native command writes. Each chart also has its own SVG and CSV."</p>
+            <p class="hint">"Scan, confirmation, scores, removals, run and perplexities in one file, the same format that the native command writes. Each chart also has its own SVG and CSV."</p>
             <button type="button" data-testid="export-json" disabled=move || !loaded.get() on:click=save>"Save JSON"</button>
         </div>
     }
@@ -50,6 +50,15 @@ pub fn export(state: &AppState) -> Option<Export> {
     export.scan.clone_from(&state.scan);
     export.confirm.clone_from(&state.confirm);
     export.run.clone_from(&state.run);
+    export.scores.clone_from(&state.scores);
+    export.pruned.clone_from(&state.pruned);
+    export.surroundings.clone_from(&state.surroundings);
+    export.deletions.clone_from(&state.deletion_report);
+    export.sweep = state.intact_evaluation.clone().filter(|_| !state.sweep.is_empty()).map(|intact| SweepReport {
+        model: export.model.clone(),
+        intact,
+        points: state.sweep.clone(),
+    });
     export.evaluations.extend(state.intact_evaluation.clone().map(|evaluation| (Pane::Intact, evaluation)));
     export.evaluations.extend(state.current_ablated_evaluation().cloned().map(|evaluation| (Pane::Ablated, evaluation)));
     Some(export)

@@ -10,6 +10,8 @@ pub enum Paint {
     Line,
     Intact,
     Ablated,
+    /// One of several things that are compared, by its place; see [`SERIES`].
+    Series(usize),
 }
 
 impl Paint {
@@ -21,9 +23,13 @@ impl Paint {
             Self::Line => "line",
             Self::Intact => "intact",
             Self::Ablated => "ablated",
+            Self::Series(place) => SERIES[place % SERIES.len()],
         }
     }
 }
+
+/// Colours that can be told apart, for what has no colour of its own.
+const SERIES: [&str; 5] = ["series-1", "series-2", "series-3", "series-4", "series-5"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Anchor {
@@ -62,12 +68,39 @@ pub enum Shape {
         x: f32,
         y: f32,
     },
+    /// Straight pieces from point to point.
+    Path {
+        points: Vec<(f32, f32)>,
+        dashed: bool,
+    },
+    /// Thousands of points as one shape, which a page draws at the cost of one.
+    Dots {
+        points: Vec<(f32, f32)>,
+    },
     Text {
         x: f32,
         y: f32,
         anchor: Anchor,
         text: String,
     },
+}
+
+impl Shape {
+    /// What draws the points of a path, or of dots: an SVG path's commands. A piece of no length with round ends is a dot.
+    pub fn commands(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        match self {
+            Self::Path { points, .. } => points.iter().enumerate().for_each(|(i, (x, y))| {
+                let _ = write!(out, "{}{x:.1} {y:.1}", if i == 0 { 'M' } else { 'L' });
+            }),
+            Self::Dots { points } => points.iter().for_each(|(x, y)| {
+                let _ = write!(out, "M{x:.1} {y:.1}h0");
+            }),
+            _ => {}
+        }
+        out
+    }
 }
 
 pub type Mark = (Paint, Shape);
@@ -95,6 +128,9 @@ pub struct Chart {
 /// Size of the letters in a chart, in its own units.
 pub const FONT_SIZE: f32 = 11.5;
 pub const RING_RADIUS: f32 = 3.2;
+/// Widths of strokes, in the chart's units.
+pub const PATH_WIDTH: f32 = 1.7;
+pub const DOT_WIDTH: f32 = 4.4;
 
 impl Chart {
     pub fn new(title: String, width: f32, height: f32) -> Self {
@@ -111,6 +147,14 @@ impl Chart {
 
     pub fn ring(&mut self, paint: Paint, x: f32, y: f32) {
         self.marks.push((paint, Shape::Ring { x, y }));
+    }
+
+    pub fn path(&mut self, paint: Paint, points: Vec<(f32, f32)>, dashed: bool) {
+        self.marks.push((paint, Shape::Path { points, dashed }));
+    }
+
+    pub fn dots(&mut self, paint: Paint, points: Vec<(f32, f32)>) {
+        self.marks.push((paint, Shape::Dots { points }));
     }
 
     pub fn text(&mut self, paint: Paint, x: f32, y: f32, anchor: Anchor, text: impl Into<String>) {
@@ -142,6 +186,18 @@ impl Chart {
                     svg,
                     "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{RING_RADIUS}\" fill=\"none\" stroke=\"{paint}\" stroke-width=\"1.6\"/>"
                 ),
+                Shape::Path { dashed, .. } => {
+                    let dash = if *dashed { " stroke-dasharray=\"3 3\"" } else { "" };
+                    let d = shape.commands();
+                    writeln!(svg, "<path d=\"{d}\" fill=\"none\" stroke=\"{paint}\" stroke-width=\"{PATH_WIDTH}\"{dash}/>")
+                }
+                Shape::Dots { .. } => {
+                    let d = shape.commands();
+                    writeln!(
+                        svg,
+                        "<path d=\"{d}\" fill=\"none\" stroke=\"{paint}\" stroke-width=\"{DOT_WIDTH}\" stroke-linecap=\"round\"/>"
+                    )
+                }
                 Shape::Text { x, y, anchor, text } => {
                     writeln!(
                         svg,
@@ -184,6 +240,11 @@ mod tests {
         let svg = chart.to_svg(|name| format!("#{name}"));
         assert!(svg.contains("<title>a &lt; b</title>"));
         assert!(svg.contains("fill=\"#ablated\">&lt;script&gt;\u{fffd}&amp;</text>"));
+        chart.path(Paint::Series(1), vec![(0.0, 1.0), (2.5, 3.0)], true);
+        chart.dots(Paint::Ink, vec![(1.0, 1.0), (2.0, 2.0)]);
+        let svg = chart.to_svg(|name| format!("#{name}"));
+        assert!(svg.contains(r##"<path d="M0.0 1.0L2.5 3.0" fill="none" stroke="#series-2""##), "{svg}");
+        assert!(svg.contains(r#"<path d="M1.0 1.0h0M2.0 2.0h0""#));
         assert!(!svg.contains("class=") && !svg.contains("var("));
     }
 }

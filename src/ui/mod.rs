@@ -1,4 +1,4 @@
-//! The page: five sections over one state, and a client that talks to the engine's worker.
+//! The page: seven sections over one state, and a client that talks to the engine's worker.
 //!
 //! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`prune_state`], [`link_state`], [`client`], then a file a section.
 //! Files without an import of Leptos are pure and tested natively.
@@ -15,16 +15,24 @@
 //! | story | `recorded`, `recorded-number`, `recorded-intact`, `recorded-ablated` |
 //! | load | `model-select`, `model-story`, `model-load`, `backend-choice`, `open-files`, `open-folder`, `open-error`, `model-status`, `backend`, `model-facts`, `progress`, `progress-text`, `engine-restart`, `quiet` |
 //! | scan | `scan-prompt`, `scan-prompt-<n>`, `scan-run`, `scan-log`, `scan-results`, `scan-stopped`, `scan-tokens`, `candidates`, `candidate`, `candidate-pull`, `candidate-verdict`, `candidates-csv` |
-//! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`; each with `-svg`, `-csv`, `-table` appended, the first two with `-readout` |
+//! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`, `lp-share`, `lp-mass`, `lp-agreement`, `halo-plane`, `halo-connection`, `removal-chart`, `pruning-chart`, `deletions-chart`; each with `-svg`, `-csv`, `-table` appended, the first two and `lp-share` with `-readout` |
 //! | confirm | `confirm-run`, `confirm-stop`, `confirm-arms`, `verdicts`, `verdict`, `confirm-convention` |
+//! | weigh | `score-sequences`, `score-length`, `score-run`, `score-stop`, `score-resume`, `score-text`, `score-text-bundled`, `score-text-error`, `score-status`, `score-rho`, `score-layer`, `score-lorenz`, `score-findings`, `channels-csv` |
+//! | halo | `halo-support`, `halo-eta`, `halo-redundancy`, `halo-run`, `halo-line` |
+//! | channels | `prune-pick`, `prune-by`, `prune-layer`, `prune-replace`, `prune-sparsity`, `prune-rho`, `prune-eta`, `prune-seed`, `prune-switch`, `prune-status` |
+//! | compare | `compare-replace`, `compare-removal`, `compare-pruning`, `compare-stop`, `deletions-per-layer`, `deletions-run`, `deletions-line` |
 //! | surgery | `suggestion-<n>`, `edit-list`, `edit`, `edit-switch`, `edit-scale`, `edit-value`, `edit-remove`, `edit-unit`, `edit-layer`, `edit-row`, `edit-col`, `edit-add`, `edit-error`, `edit-reset`, `applied` |
 //! | panes | `prompt`, `prompt-<n>`, `temperature`, `top-k`, `top-p`, `seed`, `max-tokens`, `live`, `generate`, `stop`, `evaluate`, `pane-intact`, `pane-ablated`, `first-difference`, `first-token-intact`, `first-token-ablated`, `stale`, `generate-status`; metrics as `<metric>-<pane>` with `perplexity`, `repetition`, `stopwords`, `speed` |
 //! | share | `share-copy`, `share-link`, `share-status`, `share-error` |
 //! | export | `export-json` |
 
+mod channels;
 mod chart_view;
 mod charts;
 mod client;
+mod compare;
+mod compare_plan;
+mod compare_state;
 mod confirm;
 mod context;
 mod dom;
@@ -36,16 +44,23 @@ mod link_state;
 mod load;
 mod marks;
 mod panes;
+mod plot;
 mod prune_state;
+mod prune_words;
 mod queue;
 mod sampling;
+mod scale;
 mod scan;
 mod share;
 mod state;
 mod story;
 mod surgery;
+mod surroundings;
 mod tables;
 mod theme;
+mod weigh;
+mod weigh_charts;
+mod weigh_tables;
 mod words;
 
 use leptos::prelude::*;
@@ -72,7 +87,9 @@ pub fn App() -> impl IntoView {
             <nav aria-label="Sections">
                 <a href="#scan">"Find"</a>
                 <a href="#confirm">"Prove"</a>
+                <a href="#weigh">"Weigh"</a>
                 <a href="#pull">"Pull"</a>
+                <a href="#compare">"Compare"</a>
                 <a href="#keep">"Keep"</a>
             </nav>
             {theme::ThemeToggle()}
@@ -85,7 +102,9 @@ pub fn App() -> impl IntoView {
                 {load::Load().into_any()}
                 {scan::Scan().into_any()}
                 {confirm::Confirm().into_any()}
+                {weigh::Weigh().into_any()}
                 {surgery::Pull().into_any()}
+                {compare::Compare().into_any()}
                 {export::Keep().into_any()}
             </div>
         </main>

@@ -1,6 +1,7 @@
 //! Scores and removed channels, as the page knows them: what was scored, what the engine still holds, and the rule that
 //! is switched on.
 
+use super::compare_state::needs_scores;
 use super::state::AppState;
 use crate::protocol::Request;
 use crate::terms::{Ablation, CalibrationText, ModelInfo, Pick, Pruning, RunRecord, ScoreReport};
@@ -43,8 +44,7 @@ impl AppState {
     /// A pruning picks by scores: if the engine has none, they are made before it. Decided only when the pruning's turn
     /// comes, because scores may come, or go, while it waits.
     pub(super) fn score_before_pruning(&mut self) {
-        let is_pruning = |request: &Request| matches!(request, Request::Apply { ablation } if ablation.pruning.is_some());
-        if self.engine_calibration.is_none() && self.queue.upcoming().is_some_and(is_pruning) {
+        if self.engine_calibration.is_none() && self.queue.upcoming().is_some_and(needs_scores) {
             let request = self.score_request(true);
             self.queue.push_first(request);
         }

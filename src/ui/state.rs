@@ -11,8 +11,8 @@ use crate::protocol::{
     BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, ModelFile, PROTOCOL_VERSION, Progress, Request,
 };
 use crate::terms::{
-    Ablation, Calibration, ConfirmArm, ConfirmReport, Evaluation, Finish, Generated, ModelInfo, Pane, Pruned, Pruning, RunRecord, Sampling,
-    ScanReport, ScoreProgress, ScoreReport,
+    Ablation, Calibration, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Finish, Generated, ModelInfo, Pane, Pruned,
+    Pruning, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, SurroundingsReport, SweepPoint,
 };
 
 /// The worker, as the page sees it.
@@ -85,6 +85,13 @@ pub struct AppState {
     pub score_progress: Option<ScoreProgress>,
     /// Over what the engine has scored channels. Without, a pruning has to wait for scores: a fresh engine has none.
     pub engine_calibration: Option<Calibration>,
+    /// What was found around the core of a layer, or of several.
+    pub surroundings: Option<SurroundingsReport>,
+    /// Removals that were measured with these scores, whichever experiment asked for them.
+    pub sweep: Vec<SweepPoint>,
+    /// Channels removed one at a time, as they come.
+    pub deletions: Vec<Deletion>,
+    pub deletion_report: Option<DeletionReport>,
     pub edits: EditList,
     /// The removal of channels that is switched on, next to the edits: see [`AppState::ablation`].
     pub pruning: Option<Pruning>,
@@ -247,7 +254,18 @@ impl AppState {
                 self.confirm = Some(report);
             }
             Event::ScoreProgress(progress) => self.score_progress = Some(progress),
-            Event::Scored(report) => self.scored(report),
+            Event::Scored(report) => {
+                self.forget_comparisons_of_others(&report.calibration);
+                self.scored(report);
+            }
+            Event::Surrounded(report) => self.surroundings = Some(report),
+            Event::SweepPoint(point) => self.sweep.push(point),
+            Event::Swept(report) => self.intact_evaluation = Some(report.intact),
+            Event::Deletion(deletion) => self.deletions.push(deletion),
+            Event::Deleted(report) => {
+                self.deletions.clone_from(&report.deletions);
+                self.deletion_report = Some(report);
+            }
             Event::Applied { ablation, took_ms, pruned } => (self.applied, self.pruned) = (Some((ablation, took_ms)), pruned),
             Event::Evaluated { pane: Pane::Intact, evaluation } => self.intact_evaluation = Some(evaluation),
             Event::Evaluated { pane: Pane::Ablated, evaluation } => {
@@ -291,6 +309,8 @@ impl AppState {
                 (self.intact, self.ablated, self.run, self.shown_prompt) = Default::default();
             }
             Request::Confirm { .. } => self.arms.clear(),
+            Request::Sweep { .. } => self.sweep.clear(),
+            Request::Delete { .. } => self.deletions.clear(),
             Request::Evaluate => (self.intact_evaluation, self.ablated_evaluation) = (None, None),
             _ => {}
         }
@@ -327,6 +347,7 @@ impl AppState {
             (self.scan, self.confirm, self.run) = (None, None, None);
             (self.intact_evaluation, self.ablated_evaluation) = (None, None);
             (self.intact, self.ablated) = Default::default();
+            self.forget_comparisons();
             self.arms.clear();
             (self.scores, self.score_progress, self.pruning) = (None, None, None);
             self.edits = EditList::default();

@@ -83,12 +83,18 @@ pub fn Colophon() -> impl IntoView {
                     "One scalar, down_proj.weight[row, column], whose removal collapses the model while the removal of others does not. \
                      It is called so only after it was pulled beside controls."
                 </dd>
+                <dt>"loss proxy, LP"</dt>
+                <dd>"½ · mean over tokens of (u · ∂L/∂u)² for the channel's value u at the input of down_proj: an estimate of what its removal costs."</dd>
+                <dt>"supernode, core"</dt>
+                <dd>"A channel among the top 1 % of its layer by loss proxy, and all of them together."</dd>
+                <dt>"halo"</dt>
+                <dd>"The tenth of the other channels that writes most to the residual channels the core writes to."</dd>
                 <dt>"perplexity"</dt>
                 <dd>"e to the mean loss on held-out text. Lower is better; compare it only within one text and one way of cutting it."</dd>
             </dl>
             <p>
                 "Layers, rows and columns count from 0, as in Hugging Face checkpoints: [output, input]. Super weights were described in \
-                 arXiv:2411.07191. Nothing you type or open leaves this page: the model runs here, and there is no server behind it."
+                 arXiv:2411.07191, supernodes and halos in arXiv:2604.23475. Nothing you type or open leaves this page: the model runs here, and there is no server behind it."
             </p>
         </footer>
     }

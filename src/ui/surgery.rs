@@ -3,6 +3,7 @@
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 
+use super::channels::Channels;
 use super::context::app;
 use super::edits::{EditRow, Origin, parse_target, snap};
 use super::panes::Panes;
@@ -17,10 +18,10 @@ const DEBOUNCE_MS: u32 = 90;
 pub fn Pull() -> impl IntoView {
     view! {
         <section id="pull" aria-labelledby="pull-title">
-            <p class="step" aria-hidden="true">"3"</p>
+            <p class="step" aria-hidden="true">"4"</p>
             <h2 id="pull-title">"Pull: what does it write without it?"</h2>
             <p class="lead">
-                "Switch an edit on and slide its scale: at 0 the number is gone, at 1 nothing is changed. Both texts start from the same words \
+                "Switch an edit on and slide its scale: at 0 the number is gone, at 1 nothing is changed. Or remove whole channels by a rule. Both texts start from the same words \
                  and the same dice."
             </p>
             <div class="surgery">
@@ -28,6 +29,7 @@ pub fn Pull() -> impl IntoView {
                 <Edits />
                 <AddEdit />
             </div>
+            <div class="surgery">{Channels().into_any()}</div>
             {Panes().into_any()}
         </section>
     }

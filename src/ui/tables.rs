@@ -2,6 +2,14 @@
 
 use crate::terms::{ArmKind, Candidate, ConfirmArm, Spike};
 
+/// A head and rows.
+pub fn csv(head: &[String], rows: &[Vec<String>]) -> String {
+    let mut csv = Csv(String::new());
+    csv.row(head.iter().cloned());
+    rows.iter().for_each(|row| csv.row(row.iter().cloned()));
+    csv.0
+}
+
 pub fn spikes_csv(spikes: &[Spike], after: &[Spike]) -> String {
     let mut csv = Csv::new(&["layer", "channel", "token", "token_text", "value", "ratio_to_median", "value_after_removal"]);
     for spike in spikes {

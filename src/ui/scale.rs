@@ -1,0 +1,86 @@
+//! From values to places on an axis, and the round values to write beside it.
+
+/// An axis, linear or by decades.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scale {
+    low: f32,
+    high: f32,
+    log: bool,
+}
+
+impl Scale {
+    /// Holds every positive value: from zero, or from the decade below the smallest.
+    pub fn new(values: impl Iterator<Item = f32>, log: bool) -> Self {
+        let usable = values.filter(|value| value.is_finite() && *value > 0.0);
+        let (least, most) = usable.fold((f32::MAX, 0.0f32), |(least, most), value| (least.min(value), most.max(value)));
+        if most == 0.0 {
+            return Self { low: 0.0, high: 1.0, log: false };
+        }
+        if log {
+            let low = 10f32.powf(least.log10().floor());
+            return Self { low, high: (most * 1.3).max(low * 10.0), log };
+        }
+        Self { low: 0.0, high: most * 1.1, log }
+    }
+
+    /// Linear, from one value to a larger one.
+    pub fn between(low: f32, high: f32) -> Self {
+        Self { low, high: if high > low { high } else { low + 1.0 }, log: false }
+    }
+
+    /// Linear, with every finite value inside, and 0.
+    pub fn around(values: impl Iterator<Item = f32>) -> Self {
+        let (least, most) = values.filter(|value| value.is_finite()).fold((0.0f32, 0.0f32), |(a, b), value| (a.min(value), b.max(value)));
+        let room = 0.06 * (most - least);
+        Self::between(if least < 0.0 { least - room } else { 0.0 }, most + room)
+    }
+
+    /// `0..=1`; what is no number lies at the far end.
+    pub fn position(&self, value: f32) -> f32 {
+        if !value.is_finite() {
+            return 1.0;
+        }
+        let at = match self.log {
+            true => (value.max(self.low) / self.low).log10() / (self.high / self.low).log10(),
+            false => (value - self.low) / (self.high - self.low),
+        };
+        at.clamp(0.0, 1.0)
+    }
+
+    /// Decades, or about four round steps.
+    pub fn ticks(&self) -> Vec<f32> {
+        if self.log {
+            let decades = (self.low.log10().round() as i32)..=(self.high.log10().floor() as i32);
+            let every = decades.clone().count().div_ceil(7).max(1);
+            return decades.step_by(every).map(|exponent| 10f32.powi(exponent)).collect();
+        }
+        let raw = (self.high - self.low) / 4.0;
+        let magnitude = 10f32.powf(raw.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(|step| *step >= raw).unwrap_or(raw);
+        let (first, last) = ((self.low / step).ceil() as i32, (self.high / step * (1.0 + 1e-6)).floor() as i32);
+        (first..=last).map(|i| i as f32 * step).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round() {
+        assert_eq!(Scale::new([430.0].into_iter(), false).ticks(), [0.0, 200.0, 400.0]);
+        assert_eq!(Scale::new([0.4, 430.0].into_iter(), true).ticks(), [0.1, 1.0, 10.0, 100.0]);
+        assert_eq!(Scale::between(0.0, 1.0).ticks(), [0.0, 0.5, 1.0]);
+        assert_eq!(Scale::between(-1.0, 1.0).ticks(), [-1.0, -0.5, 0.0, 0.5, 1.0]);
+        assert!(Scale::new([1e-30, 1.0].into_iter(), true).ticks().len() <= 8);
+    }
+
+    #[test]
+    fn positions_stay_on_the_axis() {
+        let scale = Scale::between(-1.0, 3.0);
+        assert_eq!([-1.0, 1.0, 3.0, 9.0, f32::NAN].map(|value| scale.position(value)), [0.0, 0.5, 1.0, 1.0, 1.0]);
+        let around = Scale::around([0.5, -0.5, f32::INFINITY].into_iter());
+        assert!((around.position(0.0) - 0.5).abs() < 1e-6);
+        assert_eq!(Scale::around([].into_iter()).position(0.0), 0.0);
+    }
+}
