@@ -11,7 +11,7 @@
 //! |---|---|
 //! | head | `theme-toggle` |
 //! | failure | `failure`, `failure-dismiss`, `failure-restart` |
-//! | link | `link-panel`, `link-error`, `link-contents`, `link-restore`, `link-recompute`, `link-verdict`, `link-mismatch`, `link-dismiss` |
+//! | link | `link-panel`, `link-error`, `link-contents`, `link-restore`, `link-recompute`, `link-verdict`, `link-channels`, `link-unjudged`, `link-mismatch`, `link-dismiss` |
 //! | story | `recorded`, `recorded-number`, `recorded-intact`, `recorded-ablated` |
 //! | load | `model-select`, `model-story`, `model-load`, `backend-choice`, `open-files`, `open-folder`, `open-error`, `model-status`, `backend`, `model-facts`, `progress`, `progress-text`, `engine-restart`, `quiet` |
 //! | scan | `scan-prompt`, `scan-prompt-<n>`, `scan-run`, `scan-log`, `scan-results`, `scan-stopped`, `scan-tokens`, `candidates`, `candidate`, `candidate-pull`, `candidate-verdict`, `candidates-csv` |
@@ -37,6 +37,7 @@ mod load;
 mod marks;
 mod panes;
 mod prune_state;
+mod prune_words;
 mod queue;
 mod sampling;
 mod scan;

@@ -337,7 +337,7 @@ impl AppState {
         self.info = Some(info);
         self.source = self.loading().or(self.source.take());
         self.restore_loading_link();
-        self.apply_edits();
+        self.put_back();
     }
 
     /// The model that the engine is loading; by now, another may be asked for.
