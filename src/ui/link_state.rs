@@ -175,8 +175,8 @@ impl AppState {
             return None;
         }
         Some(format!(
-            "The channels of the link were scored over a text of its sender's own (digest {}), which is not in it. Opening, sampling and \
-             rule are restored. If you have the same text file, choose it where channels are scored and score again; then press “Recompute”.",
+            "The channels of the link were scored over a text of its sender's own (digest {}), which is not in it. The rest \
+             is restored. If you have the same text file, choose it where channels are scored and score again; then press “Recompute”.",
             linked.text_digest
         ))
     }
