@@ -1,6 +1,6 @@
 //! The page: five sections over one state, and a client that talks to the engine's worker.
 //!
-//! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`prune_state`], [`link_state`], [`client`], then a file a section.
+//! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`pane_state`], [`prune_state`], [`link_state`], [`client`], then a file a section.
 //! Files without an import of Leptos are pure and tested natively.
 //!
 //! # Test ids
@@ -35,6 +35,7 @@ mod link;
 mod link_state;
 mod load;
 mod marks;
+mod pane_state;
 mod panes;
 mod prune_state;
 mod prune_words;
