@@ -5,9 +5,11 @@ use linchpin::model::edit::Matrix;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
 use linchpin::protocol::{Event, FailureKind, Request};
+use linchpin::share::{LinkedSelection, Recomputed, ShareLink};
 use linchpin::tensors::Weight;
 use linchpin::terms::{
-    Ablation, Action, EditTarget, Evaluation, Intervention, Pane, Pick, Pruned, Pruning, Ranking, Replacement, Selection, Site, WeightEdit,
+    Ablation, Action, CalibrationText, EditTarget, Evaluation, Intervention, Pane, Pick, Pruned, Pruning, Ranking, Replacement, Sampling,
+    Selection, Site, WeightEdit,
 };
 
 use crate::support::{Copy, Session, bundled, fixture, fixtures, model, model_in, on_vulkan};
@@ -185,6 +187,31 @@ fn supernodes_hold_the_model_up_and_random_channels_do_not() {
     // Channel 86 of layer 2 leads its core.
     let (core, random) = (cost(Pick::Core, Some(2)).1, cost(Pick::Random, Some(2)).1);
     assert!(core > 0.5 && core > 10.0 * random.abs(), "layer 2: {core} nats, {random}");
+}
+
+/// What a reader does with a link: scores as it says, and looks whether the same channels go.
+#[test]
+fn a_link_scores_and_picks_as_its_sender_did() {
+    let prompt = Request::Generate { prompt: "Once upon".into(), sampling: Sampling { max_new_tokens: 4, ..Sampling::default() } };
+    let run = |session: &mut Session, pruning| {
+        let applied = session.ask(Request::Apply { ablation: Ablation::pruning(pruning) });
+        applied.unwrap();
+        let events = session.ask(prompt.clone()).unwrap();
+        events.into_iter().find_map(|event| if let Event::Generated(run) = event { Some(run) } else { None }).unwrap()
+    };
+    let pick = Pick::Lowest { by: Ranking::Protected, share: 0.3 };
+    let pruning = Pruning { selection: Selection { seed: 3, ..Selection::new(pick) }, replacement: Replacement::Mean };
+    // More than the text has, and longer than the context: a link holds what was scored.
+    let dir = fixture("llama");
+    let mut sender = scored(&dir, 3, 100_000);
+    let sent = run(&mut sender, pruning);
+    let link = ShareLink::decode(&ShareLink::from_run(&sent).unwrap().encode().unwrap()).unwrap();
+    let selection = link.selection.clone().unwrap();
+    assert!(selection.length < 100_000 && selection.text_digest == CalibrationText::BUNDLED_DIGEST, "{selection:?}");
+    let mut reader = scored(&dir, selection.sequences, selection.length);
+    let read = run(&mut reader, link.setup.ablation.pruning.unwrap());
+    assert_eq!(LinkedSelection::from(read.pruned.as_ref().unwrap()), selection);
+    assert_eq!(link.compare(&read.intact.token_ids, &read.ablated.token_ids), Recomputed::Same);
 }
 
 #[test]

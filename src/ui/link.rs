@@ -4,12 +4,13 @@ use leptos::prelude::*;
 
 use super::context::{App, app};
 use super::dom;
-use super::link_state::{LinkStage, LinkState};
+use super::link_state::{LinkStage, LinkState, OtherChannels};
+use super::prune_words::pruning_words;
 use super::words::{short, visible};
 use crate::catalog;
 use crate::protocol::Request;
 use crate::share::{Recomputed, ShareError, ShareLink};
-use crate::terms::Pane;
+use crate::terms::{CalibrationText, Pane};
 
 /// Reads the address. Without a run in it, the default model loads by itself; with one, nothing does.
 pub fn open_address(app: App) {
@@ -83,7 +84,9 @@ fn held(link: ShareLink) -> impl IntoView {
     let other = app.part(move |state| state.info.as_ref().is_some_and(|info| info.model.id != wanted));
     let loadable = move || model.is_some() && (waiting() || other.get() && matches!(stage.get(), Some(LinkStage::Mismatch(_))));
     let loading = app.part(|state| state.queue.any(|request| matches!(request, Request::Load { .. })));
-    let restored = move || matches!(stage.get(), Some(LinkStage::Restored | LinkStage::Recomputing | LinkStage::Verdict(_)));
+    let restored = move || {
+        matches!(stage.get(), Some(LinkStage::Restored | LinkStage::Unjudged(_) | LinkStage::Recomputing | LinkStage::Verdict { .. }))
+    };
     let live = app.is_live();
     view! {
         {contents(&link)}
@@ -119,6 +122,7 @@ fn contents(link: &ShareLink) -> impl IntoView + use<> {
             <dt>"model"</dt><dd>{setup.model.id.clone()}" (revision "{setup.model.revision.clone()}")"</dd>
             <dt>"opening"</dt><dd class="prose">{visible(&setup.prompt)}</dd>
             <dt>"edits"</dt><dd><ul>{edits}</ul></dd>
+            {removed(link).map(|words| view! { <dt>"channels removed"</dt><dd>{words}</dd> })}
             <dt>"sampling"</dt>
             <dd>{format!("temperature {}, top-k {}, top-p {}, seed {}, at most {} new tokens", sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed, sampling.max_new_tokens)}</dd>
             <dt>"outcome"</dt><dd>{format!("{} tokens intact, {} with the edits; digest {}", link.intact.len(), link.ablated.len(), link.digest)}</dd>
@@ -126,16 +130,51 @@ fn contents(link: &ShareLink) -> impl IntoView + use<> {
     }
 }
 
+/// Which channels went, and how they were chosen.
+fn removed(link: &ShareLink) -> Option<String> {
+    let (pruning, selection) = (link.setup.ablation.pruning.as_ref()?, link.selection.as_ref()?);
+    let text = match selection.text_digest.as_str() {
+        CalibrationText::BUNDLED_DIGEST => "the text that comes with this page".into(),
+        digest => format!("a text of the sender's own (digest {digest})"),
+    };
+    Some(format!(
+        "{}; scored over {} sequences of {} tokens of {text}; selection digest {}",
+        pruning_words(pruning),
+        selection.sequences,
+        selection.length,
+        selection.digest
+    ))
+}
+
 fn outcome(stage: LinkStage) -> Option<AnyView> {
     Some(match stage {
         LinkStage::Mismatch(why) => view! { <p class="error" data-testid="link-mismatch">{why}</p> }.into_any(),
         LinkStage::Restored => view! { <p class="note">"Restored: opening, sampling and edits are as they were. Recompute to see whether the same text comes out here."</p> }.into_any(),
-        LinkStage::Verdict(Recomputed::Same) => view! { <p class="verdict same" data-testid="link-verdict" data-same="true">"The same, token for token."</p> }.into_any(),
-        LinkStage::Verdict(Recomputed::Differs { pane, index }) => {
-            let pane = if pane == Pane::Intact { "intact" } else { "edited" };
-            let text = format!("Not the same: in the {pane} pane, new token {} is the first that differs. Devices round differently, and sampling can tip over on a near tie.", index + 1);
-            view! { <p class="verdict" data-testid="link-verdict" data-same="false">{text}</p> }.into_any()
-        }
+        LinkStage::Unjudged(why) => view! { <p class="note" data-testid="link-unjudged">{why}</p> }.into_any(),
+        LinkStage::Verdict { text, picked } => view! { {picked.map(other_channels)} {verdict(text)} }.into_any(),
         LinkStage::Waiting | LinkStage::Loading | LinkStage::Recomputing => return None,
     })
+}
+
+fn other_channels(OtherChannels { here, there }: OtherChannels) -> impl IntoView {
+    let text = format!(
+        "The same rule picks other channels here (digest {here}, in the link {there}): scores round differently on another device. The text was \
+         recomputed with the channels picked here:"
+    );
+    view! { <p class="note" data-testid="link-channels">{text}</p> }
+}
+
+fn verdict(text: Recomputed) -> impl IntoView {
+    let (is_same, words) = match text {
+        Recomputed::Same => (true, "The same, token for token.".into()),
+        Recomputed::Differs { pane, index } => {
+            let pane = if pane == Pane::Intact { "intact" } else { "edited" };
+            let words = format!(
+                "Not the same: in the {pane} pane, new token {} is the first that differs. Devices round differently, and sampling can tip over on a near tie.",
+                index + 1
+            );
+            (false, words)
+        }
+    };
+    view! { <p class="verdict" class:same=is_same data-testid="link-verdict" data-same=is_same.to_string()>{words}</p> }
 }

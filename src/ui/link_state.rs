@@ -1,11 +1,12 @@
 //! The run that the page was opened with: how far it is restored, and whether the same text came out again.
 
 use super::edits::{EditList, Origin};
+use super::prune_state::check_pruning;
 use super::state::AppState;
 use crate::catalog;
 use crate::protocol::Request;
-use crate::share::{Recomputed, ShareLink};
-use crate::terms::{Ablation, Finish, ModelRef, RunRecord, RunSetup, Sampling, WeightEdit};
+use crate::share::{LinkedSelection, Recomputed, ShareLink};
+use crate::terms::{Ablation, Calibration, CalibrationText, Finish, ModelRef, RunRecord, RunSetup, Sampling, WeightEdit};
 
 /// A link that the page was opened with.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,8 +28,21 @@ pub enum LinkStage {
     Restored,
     /// It cannot be restored here, and why.
     Mismatch(String),
+    /// Restored, but as things are, nothing that is recomputed would tell, and why.
+    Unjudged(String),
     Recomputing,
-    Verdict(Recomputed),
+    Verdict {
+        text: Recomputed,
+        /// The link's rule picked other channels here.
+        picked: Option<OtherChannels>,
+    },
+}
+
+/// Digests of the channels that one rule picked, here and where the link was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OtherChannels {
+    pub here: String,
+    pub there: String,
 }
 
 impl AppState {
@@ -42,9 +56,18 @@ impl AppState {
         }
         if is_here {
             self.restore_loading_link();
-            self.apply_edits();
+            self.put_back();
         }
         is_here
+    }
+
+    /// Applies what the page has switched on, unless it is a link's pruning that would be picked by scores of another text.
+    pub(super) fn put_back(&mut self) {
+        let is_unjudged = matches!(&self.link, LinkState::Held { link, stage: LinkStage::Unjudged(_) }
+            if link.selection.is_some() && link.setup.ablation.pruning == self.pruning);
+        if !is_unjudged {
+            self.apply_edits();
+        }
     }
 
     /// Whether the loaded model is the link's: the same weights, whatever the folder was called.
@@ -60,10 +83,30 @@ impl AppState {
             *stage = LinkStage::Mismatch(why);
             return;
         }
-        *stage = LinkStage::Recomputing;
         let link = link.clone();
-        if self.restore(&link) {
+        self.restored(&link);
+        if matches!(&self.link, LinkState::Held { stage: LinkStage::Restored, .. }) {
+            self.set_stage(LinkStage::Recomputing);
+            self.score_as_in(&link);
             self.generate();
+        }
+    }
+
+    /// Scores channels as for the link, unless the engine's scores are these, and stay it.
+    fn score_as_in(&mut self, link: &ShareLink) {
+        let Some(linked) = &link.selection else { return };
+        if !self.is_scored_for(linked) || self.queue.any(|request| matches!(request, Request::Score { .. })) {
+            self.score(true);
+        }
+    }
+
+    fn is_scored_for(&self, linked: &LinkedSelection) -> bool {
+        self.engine_calibration.as_ref().is_some_and(|calibration| is_of(linked, calibration))
+    }
+
+    fn set_stage(&mut self, now: LinkStage) {
+        if let LinkState::Held { stage, .. } = &mut self.link {
+            *stage = now;
         }
     }
 
@@ -74,7 +117,7 @@ impl AppState {
             LinkStage::Loading | LinkStage::Mismatch(_) => true,
             // There is nothing to press for a model that does not come with the page: opening its files is the asking.
             LinkStage::Waiting => catalog::find(&link.setup.model.id).is_none(),
-            LinkStage::Restored | LinkStage::Recomputing | LinkStage::Verdict(_) => false,
+            LinkStage::Restored | LinkStage::Unjudged(_) | LinkStage::Recomputing | LinkStage::Verdict { .. } => false,
         };
         if !waits {
             return;
@@ -83,31 +126,59 @@ impl AppState {
             *stage = LinkStage::Mismatch(why);
             return;
         }
-        *stage = LinkStage::Restored;
         let link = link.clone();
-        self.restore(&link);
+        self.restored(&link);
     }
 
-    /// Puts prompt, sampling and edits of a link into the page's controls, or says why it cannot.
-    fn restore(&mut self, link: &ShareLink) -> bool {
-        let Some(info) = &self.info else { return false };
+    /// Restores a link, and says how far that came.
+    fn restored(&mut self, link: &ShareLink) {
+        let stage = match self.restore(link) {
+            Err(why) => LinkStage::Mismatch(why),
+            Ok(()) => self.lacks_text(link).map_or(LinkStage::Restored, LinkStage::Unjudged),
+        };
+        self.set_stage(stage);
+    }
+
+    /// Puts prompt, sampling, edits and pruning of a link into the page's controls, or says why it cannot.
+    fn restore(&mut self, link: &ShareLink) -> Result<(), String> {
+        let Some(info) = &self.info else { return Err("There is no model to restore it on.".into()) };
         let mut edits = EditList::default();
-        let mut refused = None;
         for edit in &link.setup.ablation.weight_edits {
             if edits.rows.iter().any(|row| row.target == edit.target) {
-                refused = Some(format!("The link changes {} twice, and the list of edits holds it once.", edit.target));
-            } else if let Err(why) = edits.add(edit.target, edit.scale, true, Origin::Link, info) {
-                refused = Some(format!("The link changes {}, which this model does not have. {why}", edit.target));
+                return Err(format!("The link changes {} twice, and the list of edits holds it once.", edit.target));
             }
+            edits
+                .add(edit.target, edit.scale, true, Origin::Link, info)
+                .map_err(|why| format!("The link changes {}, which this model does not have. {why}", edit.target))?;
         }
-        if let (Some(why), LinkState::Held { stage, .. }) = (&refused, &mut self.link) {
-            *stage = LinkStage::Mismatch(why.clone());
-            return false;
+        if let Some(pruning) = &link.setup.ablation.pruning {
+            check_pruning(pruning, info).map_err(|why| format!("The link removes channels as this model cannot. {why}"))?;
         }
         self.prompt.clone_from(&link.setup.prompt);
         self.sampling = link.setup.sampling;
         self.edits = edits;
-        true
+        self.pruning = link.setup.ablation.pruning;
+        if let Some(linked) = &link.selection {
+            (self.score_setup.sequences, self.score_setup.length) = (linked.sequences, linked.length);
+            if linked.text_digest == CalibrationText::BUNDLED_DIGEST {
+                self.score_setup.text = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is missing for the link's channels to be scored as they were: a text that does not come with the page.
+    fn lacks_text(&self, link: &ShareLink) -> Option<String> {
+        let linked = link.selection.as_ref()?;
+        let chosen = || self.score_setup.text.as_ref().is_some_and(|text| text.digest() == linked.text_digest);
+        if linked.text_digest == CalibrationText::BUNDLED_DIGEST || self.is_scored_for(linked) || chosen() {
+            return None;
+        }
+        Some(format!(
+            "The channels of the link were scored over a text of its sender's own (digest {}), which is not in it. The rest \
+             is restored. If you have the same text file, choose it where channels are scored and score again; then press “Recompute”.",
+            linked.text_digest
+        ))
     }
 
     /// Compares a finished run with the link, if it is the link's: another may have been under way.
@@ -117,7 +188,7 @@ impl AppState {
         let is_its = model.revision == link.setup.model.revision && asks_for(link, prompt, sampling, ablation);
         let stopped = run.intact.finish == Finish::Stopped || run.ablated.finish == Finish::Stopped;
         if *stage == LinkStage::Recomputing && is_its && !stopped {
-            *stage = LinkStage::Verdict(link.compare(&run.intact.token_ids, &run.ablated.token_ids));
+            *stage = verdict(link, run);
         }
     }
 
@@ -137,6 +208,28 @@ impl AppState {
     }
 }
 
+/// What a run of the link's setup says about the link.
+fn verdict(link: &ShareLink, run: &RunRecord) -> LinkStage {
+    let text = link.compare(&run.intact.token_ids, &run.ablated.token_ids);
+    let (Some(linked), Some(pruned)) = (&link.selection, &run.pruned) else { return LinkStage::Verdict { text, picked: None } };
+    if !is_of(linked, &pruned.calibration) {
+        let Calibration { n_sequences, length, text_digest, .. } = &pruned.calibration;
+        return LinkStage::Unjudged(format!(
+            "Here, channels were scored over {n_sequences} sequences of {length} tokens of the text {text_digest}; in the link, over {} of {} \
+             tokens of {}. So the texts do not compare.",
+            linked.sequences, linked.length, linked.text_digest
+        ));
+    }
+    let differs = pruned.digest != linked.digest;
+    let picked = differs.then(|| OtherChannels { here: pruned.digest.clone(), there: linked.digest.clone() });
+    LinkStage::Verdict { text, picked }
+}
+
+/// Whether scores are over the tokens that the link's were.
+fn is_of(linked: &LinkedSelection, calibration: &Calibration) -> bool {
+    (linked.sequences, linked.length, &linked.text_digest) == (calibration.n_sequences, calibration.length, &calibration.text_digest)
+}
+
 /// Whether this is the run of the link, on its model.
 fn asks_for(link: &ShareLink, prompt: &str, sampling: &Sampling, ablation: &Ablation) -> bool {
     // Times one changes nothing, and the page leaves it out.
@@ -146,6 +239,7 @@ fn asks_for(link: &ShareLink, prompt: &str, sampling: &Sampling, ablation: &Abla
     let setup = &link.setup;
     prompt == setup.prompt
         && *sampling == setup.sampling
+        && ablation.pruning == setup.ablation.pruning
         && ablation.interventions == setup.ablation.interventions
         && changes(ablation).eq(changes(&setup.ablation))
 }
@@ -171,3 +265,7 @@ fn mismatch(want: &ModelRef, have: &ModelRef) -> Option<String> {
 #[cfg(test)]
 #[path = "link_state_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "link_prune_tests.rs"]
+mod prune_tests;

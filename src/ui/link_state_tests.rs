@@ -37,7 +37,7 @@ fn a_link_is_restored_and_recomputed_only_when_asked() {
     state.recompute();
     assert!(state.queue.any(|request| matches!(request, Request::Generate { .. })));
     recomputed(&mut state, its(&[1, 2], &[1, 3]));
-    assert_eq!(*stage(&state), LinkStage::Verdict(Recomputed::Differs { pane: Pane::Ablated, index: 1 }));
+    assert_eq!(*stage(&state), said(Recomputed::Differs { pane: Pane::Ablated, index: 1 }));
 }
 
 #[test]
@@ -54,6 +54,11 @@ fn a_link_with_impossible_coordinates_restores_no_edit() {
     let state = opened(hostile);
     assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("layer 900")));
     assert!(state.edits.rows.is_empty());
+}
+
+/// A verdict on text alone.
+fn said(text: Recomputed) -> LinkStage {
+    LinkStage::Verdict { text, picked: None }
 }
 
 /// The run of the link that [`link`] makes.
@@ -133,7 +138,7 @@ fn a_recomputation_that_is_stopped_has_no_verdict() {
     assert_eq!(*stage(&state), LinkStage::Restored);
     state.recompute();
     recomputed(&mut state, its(&[1, 2], &[1, 2]));
-    assert_eq!(*stage(&state), LinkStage::Verdict(Recomputed::Same));
+    assert_eq!(*stage(&state), said(Recomputed::Same));
 }
 
 #[test]
@@ -166,7 +171,7 @@ fn a_run_that_was_under_way_is_not_taken_for_the_links() {
     answer(&mut state, Event::Done);
     assert_eq!(*stage(&state), LinkStage::Recomputing);
     recomputed(&mut state, its(&[1, 2], &[1, 2]));
-    assert_eq!(*stage(&state), LinkStage::Verdict(Recomputed::Same));
+    assert_eq!(*stage(&state), said(Recomputed::Same));
 }
 
 #[test]
@@ -204,5 +209,5 @@ fn a_scale_of_one_in_a_link_does_not_stand_in_the_way_of_a_verdict() {
     let mut state = opened(with_one);
     state.recompute();
     recomputed(&mut state, its(&[1], &[1]));
-    assert_eq!(*stage(&state), LinkStage::Verdict(Recomputed::Same));
+    assert_eq!(*stage(&state), said(Recomputed::Same));
 }

@@ -1,6 +1,6 @@
 //! The page: seven sections over one state, and a client that talks to the engine's worker.
 //!
-//! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`prune_state`], [`link_state`], [`client`], then a file a section.
+//! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`pane_state`], [`prune_state`], [`link_state`], [`client`], then a file a section.
 //! Files without an import of Leptos are pure and tested natively.
 //!
 //! # Test ids
@@ -11,7 +11,7 @@
 //! |---|---|
 //! | head | `theme-toggle` |
 //! | failure | `failure`, `failure-dismiss`, `failure-restart` |
-//! | link | `link-panel`, `link-error`, `link-contents`, `link-restore`, `link-recompute`, `link-verdict`, `link-mismatch`, `link-dismiss` |
+//! | link | `link-panel`, `link-error`, `link-contents`, `link-restore`, `link-recompute`, `link-verdict`, `link-channels`, `link-unjudged`, `link-mismatch`, `link-dismiss` |
 //! | story | `recorded`, `recorded-number`, `recorded-intact`, `recorded-ablated` |
 //! | load | `model-select`, `model-story`, `model-load`, `backend-choice`, `open-files`, `open-folder`, `open-error`, `model-status`, `backend`, `model-facts`, `progress`, `progress-text`, `engine-restart`, `quiet` |
 //! | scan | `scan-prompt`, `scan-prompt-<n>`, `scan-run`, `scan-log`, `scan-results`, `scan-stopped`, `scan-tokens`, `candidates`, `candidate`, `candidate-pull`, `candidate-verdict`, `candidates-csv` |
@@ -43,6 +43,7 @@ mod link;
 mod link_state;
 mod load;
 mod marks;
+mod pane_state;
 mod panes;
 mod plot;
 mod prune_state;

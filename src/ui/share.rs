@@ -35,7 +35,7 @@ pub fn Share() -> impl IntoView {
         <div class="share">
             <h3>"A link to this run"</h3>
             <p class="hint">
-                "It holds the model's name and revision, the edits, the opening, the sampling and the tokens that came out, so that others can recompute \
+                "It holds the model's name and revision, the edits, the rule that channels were removed by, the opening, the sampling and the tokens that came out, so that others can recompute \
                  it and see whether it is the same. It is all in the address; nothing is stored anywhere."
             </p>
             <div class="row">

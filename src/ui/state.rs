@@ -4,6 +4,7 @@
 
 use super::edits::EditList;
 use super::link_state::LinkState;
+use super::pane_state::PaneText;
 use super::prune_state::ScoreSetup;
 use super::queue::{Queue, Running};
 use crate::catalog;
@@ -11,8 +12,8 @@ use crate::protocol::{
     BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, ModelFile, PROTOCOL_VERSION, Progress, Request,
 };
 use crate::terms::{
-    Ablation, Calibration, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Finish, Generated, ModelInfo, Pane, Pruned,
-    Pruning, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, SurroundingsReport, SweepPoint,
+    Ablation, Calibration, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, ModelInfo, Pane, Pruned, Pruning, RunRecord,
+    Sampling, ScanReport, ScoreProgress, ScoreReport, SurroundingsReport, SweepPoint,
 };
 
 /// The worker, as the page sees it.
@@ -42,15 +43,6 @@ pub struct Source {
     pub title: String,
     pub files: Vec<ModelFile>,
     pub backend: BackendChoice,
-}
-
-/// One pane's new tokens as they arrive.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PaneText {
-    pub ids: Vec<u32>,
-    /// What each token adds to the text.
-    pub pieces: Vec<String>,
-    pub done: Option<Generated>,
 }
 
 /// An evaluation of the pane on the right, and what it was measured under.
@@ -316,16 +308,6 @@ impl AppState {
         }
     }
 
-    /// The first of a new text is here: both panes are emptied together, and not for a text that never comes.
-    fn begin_text(&mut self, id: Option<u32>) {
-        let Some(Running { id: running, request: Request::Generate { prompt, .. }, .. }) = &self.queue.running else { return };
-        if id == Some(*running) && self.text_of != id {
-            (self.intact, self.ablated, self.run) = Default::default();
-            self.shown_prompt.clone_from(prompt);
-            self.text_of = id;
-        }
-    }
-
     fn ready(&mut self, version: u32) {
         if version == PROTOCOL_VERSION {
             self.engine = EngineStatus::Ready;
@@ -358,7 +340,7 @@ impl AppState {
         self.info = Some(info);
         self.source = self.loading().or(self.source.take());
         self.restore_loading_link();
-        self.apply_edits();
+        self.put_back();
     }
 
     /// The model that the engine is loading; by now, another may be asked for.
@@ -371,15 +353,6 @@ impl AppState {
         Some(Source { id: id.clone(), title, files: files.clone(), backend: *backend })
     }
 
-    fn token(&mut self, pane: Pane, index: usize, token_id: u32, text: String) {
-        let pane = self.pane_mut(pane);
-        // Tokens come in order; one that does not belongs to a run whose panes were cleared since.
-        if index == pane.ids.len() {
-            pane.ids.push(token_id);
-            pane.pieces.push(text);
-        }
-    }
-
     fn finished(&mut self, id: Option<u32>) {
         let Some(over) = self.queue.finish(id) else { return };
         self.progress = None;
@@ -389,34 +362,6 @@ impl AppState {
         if matches!(over.request, Request::Generate { .. }) && !over.stopping && !measured {
             self.queue.push(Request::Evaluate);
         }
-    }
-
-    pub fn pane(&self, pane: Pane) -> &PaneText {
-        match pane {
-            Pane::Intact => &self.intact,
-            Pane::Ablated => &self.ablated,
-        }
-    }
-
-    fn pane_mut(&mut self, pane: Pane) -> &mut PaneText {
-        match pane {
-            Pane::Intact => &mut self.intact,
-            Pane::Ablated => &mut self.ablated,
-        }
-    }
-
-    /// Whether both texts came to an end of their own.
-    pub fn is_whole(&self) -> bool {
-        [&self.intact, &self.ablated].iter().all(|pane| pane.done.as_ref().is_some_and(|done| done.finish != Finish::Stopped))
-    }
-
-    /// Index of the first new token that differs, as far as both panes have come.
-    pub fn first_difference(&self) -> Option<usize> {
-        let (a, b) = (&self.intact, &self.ablated);
-        if self.is_whole() {
-            return crate::terms::first_difference(&a.ids, &b.ids);
-        }
-        a.ids.iter().zip(&b.ids).position(|(x, y)| x != y)
     }
 }
 

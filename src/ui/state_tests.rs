@@ -1,6 +1,6 @@
 use super::super::edits::Origin;
 use super::*;
-use crate::terms::{BackendInfo, Candidate, EditTarget, ModelRef, RunSetup, WeightCoord, outcome_digest};
+use crate::terms::{BackendInfo, Candidate, EditTarget, Finish, Generated, ModelRef, RunSetup, WeightCoord, outcome_digest};
 
 pub(crate) fn info() -> ModelInfo {
     ModelInfo {

@@ -7,7 +7,7 @@ use super::channels::Channels;
 use super::context::app;
 use super::edits::{EditRow, Origin, parse_target, snap};
 use super::panes::Panes;
-use super::words::short;
+use super::words::{grouped, short};
 use crate::catalog::Suggestion;
 use crate::terms::EditTarget;
 
@@ -74,8 +74,11 @@ fn Edits() -> impl IntoView {
     let keys = app.part(|state| state.edits.rows.iter().map(|row| row.key).collect::<Vec<_>>());
     let applied = app.part(|state| {
         let (ablation, took_ms) = state.applied.as_ref()?;
-        let n = ablation.weight_edits.len();
-        let what = if n == 0 { "The model is intact again".into() } else { format!("{n} edit{} in place", if n == 1 { "" } else { "s" }) };
+        let counted = |n: usize, what: &str| (n > 0).then(|| format!("{} {what}{}", grouped(n as i64), if n == 1 { "" } else { "s" }));
+        let removed = state.pruned.as_ref().and_then(|pruned| Some(format!("{} removed", counted(pruned.n_channels, "channel")?)));
+        let edits = counted(ablation.weight_edits.len(), "edit").map(|edits| format!("{edits} in place"));
+        let what = removed.into_iter().chain(edits).collect::<Vec<_>>().join(" and ");
+        let what = if what.is_empty() { "The model is intact again" } else { &what };
         Some(format!("{what}, in {} ms.", short(*took_ms as f32)))
     });
     let any = move || keys.with(|keys| !keys.is_empty());
