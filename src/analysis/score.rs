@@ -3,20 +3,17 @@
 //!
 //! `u` and its gradient meet where the backward pass crosses a layer's `down_proj`, and only their sums over tokens go
 //! on from there ([`crate::tensors::tap`]): in f32 on the device within a sequence, in f64 on the host between
-//! sequences. Sequences run one at a time, and each ends with one small read (24 bytes a channel), so memory does not grow with
-//! their number. It is bounded by what autodiff keeps of one sequence: a token of a layer costs about three times
-//! `intermediate_size` (gate, up, u), a few times `hidden_size`, and `num_attention_heads · T` attention weights, and the
-//! head three times the vocabulary, all in f32. So it grows with T, and beyond a few thousand tokens with T².
+//! sequences. Sequences run one at a time, and each ends with one small read (24 bytes a channel), so memory does not grow
+//! with their number. What one sequence takes is told at [`super::backward`].
 
 use burn::tensor::{Tensor, Transaction};
 
-use super::eval::mean_loss;
+use super::backward::{Limits, sequence_sums};
 use crate::engine::error::EngineError;
 use crate::model::Model;
 use crate::model::layers::{Layout, Linear};
 use crate::model::mlp::Hidden;
-use crate::model::probe::Probe;
-use crate::terms::{ChannelScores, Site};
+use crate::terms::ChannelScores;
 
 /// Scalars that are squared at once.
 const BLOCK: usize = 1 << 22;
@@ -61,11 +58,11 @@ impl Scores {
     ///
     /// A failing device, or a sum that is not finite; what was summed before is left as it was.
     pub async fn add(&mut self, model: &Model, ids: &[u32]) -> Result<(), EngineError> {
-        let (loss, of_layers) = sequence_sums(model, ids).await?;
-        for (sums, of_sequence) in self.sums.iter_mut().zip(&of_layers) {
-            add_to(sums, of_sequence);
+        let of_sequence = sequence_sums(model, ids, Limits::default()).await?;
+        for (sums, of_layer) in self.sums.iter_mut().zip(&of_sequence.layers) {
+            add_to(sums, &of_layer.channels);
         }
-        self.loss += f64::from(loss);
+        self.loss += f64::from(of_sequence.loss);
         self.n_sequences += 1;
         self.n_tokens += ids.len();
         Ok(())
@@ -143,32 +140,6 @@ fn add_to(sums: &mut Vec<f64>, of_sequence: &[f32]) {
             *sum = if *row == Row::Peak { sum.max(added) } else { *sum + added };
         }
     }
-}
-
-/// The mean loss of a sequence, and of every layer the channel sums at the input of `down_proj`.
-///
-/// # Errors
-///
-/// A failing device, or anything that is not finite.
-pub async fn sequence_sums(model: &Model, ids: &[u32]) -> Result<(f32, Vec<Vec<f32>>), EngineError> {
-    let mut probe = Probe::empty().with_taps(Site::DownProjInput);
-    let loss = mean_loss(model, ids, &mut probe);
-    let mut grads = loss.backward();
-    let mut transaction = Transaction::default().register(loss.inner());
-    for (_, sink) in probe.sinks {
-        if let Some(sums) = sink.grad_remove(&mut grads) {
-            transaction = transaction.register(sums);
-        }
-    }
-    let read = transaction.execute_async().await?;
-    let mut vectors = read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default());
-    let loss = vectors.next().and_then(|loss| loss.first().copied()).unwrap_or(f32::NAN);
-    let sums = vectors.collect::<Vec<_>>();
-    let is_whole = sums.len() == model.layers.len() && sums.iter().flatten().all(|sum| sum.is_finite());
-    if !is_whole || !loss.is_finite() {
-        return Err(EngineError::NonFinite { what: "a channel's score" });
-    }
-    Ok((loss, sums))
 }
 
 impl Norms {
