@@ -48,7 +48,7 @@ fn compare(name: &str, model: &Model) -> f32 {
     let scores = scores(model, &sequences(&golden));
     let loss = golden["loss_nats"].as_f64().unwrap() as f32;
     assert!((scores.loss_nats() - loss).abs() < 1e-4 * loss, "{name}: {} is not {loss}", scores.loss_nats());
-    let channels = scores.channels();
+    let channels = pollster::block_on(scores.channels(model)).unwrap();
     assert_eq!(channels.len(), model.layers.len());
     let mut worst = 0.0_f32;
     for (layer, expected) in golden["layers"].as_object().unwrap() {

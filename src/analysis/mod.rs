@@ -3,6 +3,7 @@
 
 pub mod backward;
 pub mod calibration;
+pub mod channel_weights;
 pub mod concentration;
 pub mod confirm;
 pub mod eval;
