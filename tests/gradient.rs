@@ -25,7 +25,7 @@ fn loss_proxies_match_central_differences() {
         pollster::block_on(scores.add(&model, &IDS)).unwrap();
         let mut probe = Probe::empty().capturing(&[Site::DownProjInput], Keep::Everything);
         model.forward(&IDS, None, Positions::All, &mut probe);
-        for (layer, scores) in scores.channels().iter().enumerate() {
+        for (layer, scores) in pollster::block_on(scores.channels(&model)).unwrap().iter().enumerate() {
             let Kept::Everything(u) = probe.captured[layer].kept.clone() else { panic!("everything was asked for") };
             let [_, width] = u.dims();
             let u = u.into_data().try_into_vec::<f32>().unwrap();

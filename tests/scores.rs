@@ -3,13 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use linchpin::analysis::backward::{LayerSums, Limits, SequenceSums, sequence_sums};
+use linchpin::analysis::eval::mean_loss;
 use linchpin::analysis::score::Scores;
 use linchpin::engine::Engine;
 use linchpin::engine::control::Control;
 use linchpin::engine::verify::relative_error;
 use linchpin::model::Model;
+use linchpin::model::probe::Probe;
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
-use linchpin::terms::{CalibrationText, ChannelScores, Metric, RHOS, ScoreProgress, ScoreReport, WeightCoord};
+use linchpin::tensors::N_CHANNEL_SUMS;
+use linchpin::terms::{CalibrationText, ChannelScores, Metric, RHOS, ScoreProgress, ScoreReport, Site, WeightCoord};
 
 use crate::support::{Session, bundled, files_in, fixture, model_in, on_vulkan};
 use crate::the_event;
@@ -44,7 +48,7 @@ fn compare(name: &str, model: &Model) -> f32 {
     let scores = scores(model, &sequences(&golden));
     let loss = golden["loss_nats"].as_f64().unwrap() as f32;
     assert!((scores.loss_nats() - loss).abs() < 1e-4 * loss, "{name}: {} is not {loss}", scores.loss_nats());
-    let channels = scores.channels();
+    let channels = pollster::block_on(scores.channels(model)).unwrap();
     assert_eq!(channels.len(), model.layers.len());
     let mut worst = 0.0_f32;
     for (layer, expected) in golden["layers"].as_object().unwrap() {
@@ -81,6 +85,74 @@ fn scores_on_a_gpu_are_those_of_pytorch() {
     on_vulkan(|gpu| {
         for name in ["llama", "qwen3", "gpt2"] {
             compare(name, &crate::support::model_on(name, gpu));
+        }
+    });
+}
+
+/// The same by one graph over the whole model, with the logits of all positions in it.
+fn whole(model: &Model, ids: &[u32]) -> SequenceSums {
+    let mut probe = Probe::empty().with_taps(Site::DownProjInput).with_mlp_input_squares();
+    let loss = mean_loss(model, ids, &mut probe);
+    let mut grads = loss.backward();
+    let values = |data: burn::tensor::TensorData| data.try_into_vec::<f32>().unwrap();
+    let layers = probe.sinks.into_iter().zip(probe.mlp_input_squares).map(|((_, sink), (_, squares))| LayerSums {
+        channels: values(sink.grad_remove(&mut grads).unwrap().into_data()),
+        input_squares: values(squares.into_data()),
+    });
+    SequenceSums { layers: layers.collect(), loss: values(loss.inner().into_data())[0] }
+}
+
+fn assert_same(what: &str, ours: &SequenceSums, expected: &SequenceSums) {
+    assert!((ours.loss - expected.loss).abs() < 1e-5 * expected.loss, "{what}: {} is not {}", ours.loss, expected.loss);
+    assert_eq!(ours.layers.len(), expected.layers.len());
+    for (layer, (ours, expected)) in ours.layers.iter().zip(&expected.layers).enumerate() {
+        let rows = expected.channels.len() / N_CHANNEL_SUMS;
+        for (ours, expected) in [(&ours.channels, &expected.channels), (&ours.input_squares, &expected.input_squares)] {
+            let error = relative_error(ours, expected, rows.min(expected.len()));
+            assert!(error <= 1e-4, "{what}, layer {layer}: {error}");
+        }
+    }
+}
+
+fn synthetic(model: &Model, length: usize) -> Vec<u32> {
+    (0..length).map(|i| ((i * i * 31 + i * 7 + 3) % model.config.vocab_size) as u32).collect()
+}
+
+/// One layer at a time, and logits of five tokens at a time, the last part being shorter.
+fn smallest(model: &Model) -> Limits {
+    Limits { kept_bytes: 0, logits: 5 * model.config.vocab_size }
+}
+
+#[test]
+fn layers_on_their_own_and_logits_in_parts_sum_to_the_same() {
+    for name in ["llama", "qwen3", "gpt2", "mistral"] {
+        let model = crate::support::model(name);
+        let ids = synthetic(&model, model.config.max_position_embeddings.min(64));
+        let expected = whole(&model, &ids);
+        let sums = |limits| pollster::block_on(sequence_sums(&model, &ids, limits)).unwrap();
+        assert_same(&format!("{name}, by layer"), &sums(Limits { kept_bytes: 0, ..Limits::default() }), &expected);
+        assert_same(&format!("{name}, in parts"), &sums(Limits { logits: 0, ..Limits::default() }), &expected);
+        assert_same(&format!("{name}, both"), &sums(smallest(&model)), &expected);
+        assert_same(&format!("{name}, neither"), &sums(Limits::default()), &expected);
+    }
+}
+
+/// Twenty layers in groups of three, of which the first is smaller.
+#[test]
+fn a_long_sequence_in_groups_of_layers_sums_to_the_same() {
+    let model = model_in(&bundled("linchpin-13m"), &burn::tensor::Device::flex());
+    let ids = synthetic(&model, 300);
+    let limits = Limits { kept_bytes: 4 * 300 * (2 * 256 + 2 * 8 * 64 + 4 * 300 + 3 * 448) * 3, logits: 100 * 4096 };
+    assert_same("linchpin-13m", &pollster::block_on(sequence_sums(&model, &ids, limits)).unwrap(), &whole(&model, &ids));
+}
+
+#[test]
+fn layers_on_their_own_sum_to_the_same_on_a_gpu() {
+    on_vulkan(|gpu| {
+        for name in ["llama", "gpt2"] {
+            let model = crate::support::model_on(name, gpu);
+            let ids = synthetic(&model, 48);
+            assert_same(name, &pollster::block_on(sequence_sums(&model, &ids, smallest(&model))).unwrap(), &whole(&model, &ids));
         }
     });
 }

@@ -1,7 +1,9 @@
 //! What is read out of a model: spikes, held-out loss, the confirmation of candidates, scores of channels, and which
 //! channels to remove by them.
 
+pub mod backward;
 pub mod calibration;
+pub mod channel_weights;
 pub mod concentration;
 pub mod confirm;
 pub mod eval;

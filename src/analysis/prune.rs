@@ -125,6 +125,7 @@ mod tests {
             taylor: vec![1.0, 2.0, 3.0, 4.0, 5.0],
             down_norm: vec![9.0, 1.0, 1.0, 3.0, 1.0],
             up_norm: vec![1.0, 5.0, 1.0, 1.0, 1.0],
+            wanda: vec![5.0, 4.0, 1.0, 2.0, 3.0],
             ..ChannelScores::default()
         }
     }
@@ -156,6 +157,7 @@ mod tests {
         assert_eq!(lowest(Ranking::Magnitude, 0.4), [2, 4]);
         assert_eq!(lowest(Ranking::ActivationPower, 0.4), [3, 4]);
         assert_eq!(lowest(Ranking::Taylor, 0.4), [0, 1]);
+        assert_eq!(lowest(Ranking::Wanda, 0.6), [2, 3, 4]);
         // Variances 0 3 4 1 2, times 81 1 1 9 1.
         assert_eq!(lowest(Ranking::Fluctuation, 0.4), [0, 4]);
         assert_eq!(picked(Pick::Highest { by: Ranking::LossProxy, share: 0.4 }), [0, 2]);

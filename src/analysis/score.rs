@@ -3,42 +3,30 @@
 //!
 //! `u` and its gradient meet where the backward pass crosses a layer's `down_proj`, and only their sums over tokens go
 //! on from there ([`crate::tensors::tap`]): in f32 on the device within a sequence, in f64 on the host between
-//! sequences. Sequences run one at a time, and each ends with one small read (24 bytes a channel), so memory does not grow with
-//! their number. It is bounded by what autodiff keeps of one sequence: a token of a layer costs about three times
-//! `intermediate_size` (gate, up, u), a few times `hidden_size`, and `num_attention_heads · T` attention weights, and the
-//! head three times the vocabulary, all in f32. So it grows with T, and beyond a few thousand tokens with T².
+//! sequences. Sequences run one at a time, and each ends with one small read (24 bytes a channel), so memory does not grow
+//! with their number. What one sequence takes is told at [`super::backward`].
 
-use burn::tensor::{Tensor, Transaction};
-
-use super::eval::mean_loss;
+use super::backward::{LayerSums, Limits, sequence_sums};
+use super::channel_weights::{Norms, reading_magnitudes};
 use crate::engine::error::EngineError;
 use crate::model::Model;
-use crate::model::layers::{Layout, Linear};
-use crate::model::mlp::Hidden;
-use crate::model::probe::Probe;
-use crate::terms::{ChannelScores, Site};
-
-/// Scalars that are squared at once.
-const BLOCK: usize = 1 << 22;
+use crate::terms::ChannelScores;
 
 /// Running sums over sequences, and the norms of the weights.
 #[derive(Debug, Clone)]
 pub struct Scores {
-    /// Of each layer, the rows of [`crate::tensors::channel_sums`], one after the other.
-    sums: Vec<Vec<f64>>,
+    layers: Vec<LayerTotals>,
     norms: Vec<Norms>,
     loss: f64,
     pub n_sequences: usize,
     pub n_tokens: usize,
 }
 
-/// Of each channel's weights, in one layer.
-#[derive(Debug, Clone)]
-struct Norms {
-    down: Vec<f32>,
-    /// Empty where there is no gate.
-    gate: Vec<f32>,
-    up: Vec<f32>,
+/// [`LayerSums`] of all sequences.
+#[derive(Debug, Clone, Default)]
+struct LayerTotals {
+    channels: Vec<f64>,
+    input_squares: Vec<f64>,
 }
 
 impl Scores {
@@ -50,9 +38,9 @@ impl Scores {
     pub async fn new(model: &Model) -> Result<Self, EngineError> {
         let mut norms = Vec::new();
         for layer in &model.layers {
-            norms.push(Norms::of(&layer.mlp.down_proj, &layer.mlp.hidden).await?);
+            norms.push(Norms::of(&layer.mlp).await?);
         }
-        Ok(Self { sums: vec![Vec::new(); model.layers.len()], norms, loss: 0.0, n_sequences: 0, n_tokens: 0 })
+        Ok(Self { layers: vec![LayerTotals::default(); model.layers.len()], norms, loss: 0.0, n_sequences: 0, n_tokens: 0 })
     }
 
     /// Adds one sequence of at least two tokens.
@@ -61,11 +49,9 @@ impl Scores {
     ///
     /// A failing device, or a sum that is not finite; what was summed before is left as it was.
     pub async fn add(&mut self, model: &Model, ids: &[u32]) -> Result<(), EngineError> {
-        let (loss, of_layers) = sequence_sums(model, ids).await?;
-        for (sums, of_sequence) in self.sums.iter_mut().zip(&of_layers) {
-            add_to(sums, of_sequence);
-        }
-        self.loss += f64::from(loss);
+        let of_sequence = sequence_sums(model, ids, Limits::default()).await?;
+        self.layers.iter_mut().zip(&of_sequence.layers).for_each(|(totals, sums)| totals.add(sums));
+        self.loss += f64::from(of_sequence.loss);
         self.n_sequences += 1;
         self.n_tokens += ids.len();
         Ok(())
@@ -78,18 +64,23 @@ impl Scores {
 
     /// Each layer's loss proxy, which is all that a chart needs while more is coming.
     pub fn loss_proxies(&self) -> Vec<Vec<f32>> {
-        (0..self.sums.len()).map(|layer| self.loss_proxy(layer)).collect()
+        (0..self.layers.len()).map(|layer| self.loss_proxy(layer)).collect()
     }
 
     fn loss_proxy(&self, layer: usize) -> Vec<f32> {
         self.mean(layer, Row::ProductSquare).map(|mean| (0.5 * mean) as f32).collect()
     }
 
-    /// Everything, layer by layer.
-    pub fn channels(&self) -> Vec<ChannelScores> {
-        let of_layer = |(layer, norms): (usize, &Norms)| {
+    /// Everything, layer by layer. It reads through the weights once: to be kept.
+    ///
+    /// # Errors
+    ///
+    /// A failing device.
+    pub async fn channels(&self, model: &Model) -> Result<Vec<ChannelScores>, EngineError> {
+        let mut all = Vec::with_capacity(self.layers.len());
+        for (layer, norms) in self.norms.iter().enumerate() {
             let mean = |row| self.mean(layer, row).map(|mean| mean as f32).collect();
-            ChannelScores {
+            all.push(ChannelScores {
                 layer,
                 loss_proxy: self.loss_proxy(layer),
                 mean_activation: mean(Row::Value),
@@ -100,14 +91,23 @@ impl Scores {
                 down_norm: norms.down.clone(),
                 gate_norm: norms.gate.clone(),
                 up_norm: norms.up.clone(),
-                wanda: Vec::new(),
-            }
-        };
-        self.norms.iter().enumerate().map(of_layer).collect()
+                wanda: self.wanda(model, layer).await?,
+            });
+        }
+        Ok(all)
+    }
+
+    /// See [`ChannelScores::wanda`].
+    async fn wanda(&self, model: &Model, layer: usize) -> Result<Vec<f32>, EngineError> {
+        let norm = |sum: f64| (sum / self.n_sequences.max(1) as f64).sqrt() as f32;
+        let x = self.layers[layer].input_squares.iter().map(|sum| norm(*sum)).collect::<Vec<_>>();
+        let read = reading_magnitudes(&model.layers[layer].mlp, &x).await?;
+        let written = self.row(layer, Row::Square).map(norm).zip(&self.norms[layer].down_magnitude);
+        Ok(read.iter().zip(written).map(|(read, (u, magnitude))| read + u * magnitude).collect())
     }
 
     fn row(&self, layer: usize, row: Row) -> impl Iterator<Item = f64> {
-        let sums = &self.sums[layer];
+        let sums = &self.layers[layer].channels;
         let width = sums.len() / Row::ALL.len();
         sums.iter().skip(row as usize * width).take(width).copied()
     }
@@ -134,79 +134,22 @@ impl Row {
         [Self::Value, Self::Square, Self::Peak, Self::GradientSquare, Self::Product, Self::ProductSquare];
 }
 
-/// Adds a sequence's rows; of the peaks the larger stays.
-fn add_to(sums: &mut Vec<f64>, of_sequence: &[f32]) {
-    sums.resize(of_sequence.len(), 0.0);
-    let width = (of_sequence.len() / Row::ALL.len()).max(1);
-    for (row, (sums, added)) in Row::ALL.iter().zip(sums.chunks_mut(width).zip(of_sequence.chunks(width))) {
-        for (sum, added) in sums.iter_mut().zip(added.iter().copied().map(f64::from)) {
-            *sum = if *row == Row::Peak { sum.max(added) } else { *sum + added };
+impl LayerTotals {
+    /// Of the peaks the larger stays.
+    fn add(&mut self, sums: &LayerSums) {
+        let LayerSums { channels, input_squares } = sums;
+        self.channels.resize(channels.len(), 0.0);
+        let width = (channels.len() / Row::ALL.len()).max(1);
+        for (row, (totals, sums)) in Row::ALL.iter().zip(self.channels.chunks_mut(width).zip(channels.chunks(width))) {
+            add_to(totals, sums, |total, sum| if *row == Row::Peak { total.max(sum) } else { total + sum });
         }
+        self.input_squares.resize(input_squares.len(), 0.0);
+        add_to(&mut self.input_squares, input_squares, |total, sum| total + sum);
     }
 }
 
-/// The mean loss of a sequence, and of every layer the channel sums at the input of `down_proj`.
-///
-/// # Errors
-///
-/// A failing device, or anything that is not finite.
-pub async fn sequence_sums(model: &Model, ids: &[u32]) -> Result<(f32, Vec<Vec<f32>>), EngineError> {
-    let mut probe = Probe::empty().with_taps(Site::DownProjInput);
-    let loss = mean_loss(model, ids, &mut probe);
-    let mut grads = loss.backward();
-    let mut transaction = Transaction::default().register(loss.inner());
-    for (_, sink) in probe.sinks {
-        if let Some(sums) = sink.grad_remove(&mut grads) {
-            transaction = transaction.register(sums);
-        }
+fn add_to(totals: &mut [f64], sums: &[f32], add: impl Fn(f64, f64) -> f64) {
+    for (total, sum) in totals.iter_mut().zip(sums) {
+        *total = add(*total, f64::from(*sum));
     }
-    let read = transaction.execute_async().await?;
-    let mut vectors = read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default());
-    let loss = vectors.next().and_then(|loss| loss.first().copied()).unwrap_or(f32::NAN);
-    let sums = vectors.collect::<Vec<_>>();
-    let is_whole = sums.len() == model.layers.len() && sums.iter().flatten().all(|sum| sum.is_finite());
-    if !is_whole || !loss.is_finite() {
-        return Err(EngineError::NonFinite { what: "a channel's score" });
-    }
-    Ok((loss, sums))
-}
-
-impl Norms {
-    async fn of(down_proj: &Linear, hidden: &Hidden) -> Result<Self, EngineError> {
-        let (gate, up) = match hidden {
-            Hidden::Gated { gate_proj, up_proj } => (Some(gate_proj), up_proj),
-            Hidden::Plain { c_fc } => (None, c_fc),
-        };
-        let mut transaction = Transaction::default().register(norms(down_proj, Side::In)).register(norms(up, Side::Out));
-        if let Some(gate) = gate {
-            transaction = transaction.register(norms(gate, Side::Out));
-        }
-        let read = transaction.execute_async().await?;
-        let mut vectors = read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default());
-        let mut next = || vectors.next().unwrap_or_default();
-        Ok(Self { down: next(), up: next(), gate: next() })
-    }
-}
-
-/// Which side of a linear map the channels are on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    In,
-    Out,
-}
-
-/// The Euclidean norm of what belongs to each channel, in blocks of rows: a packed matrix is never unpacked whole.
-fn norms(linear: &Linear, side: Side) -> Tensor<1> {
-    let [rows, cols] = linear.weight.dims();
-    let by_row = (side == Side::Out) == (linear.layout == Layout::OutIn);
-    let step = (BLOCK / cols.max(1)).max(1);
-    let squares = |first: usize| {
-        let block = linear.weight.block(first..(first + step).min(rows), 0..cols);
-        (block.clone() * block).sum_dim(usize::from(by_row))
-    };
-    let blocks = (0..rows).step_by(step).map(squares).collect::<Vec<_>>();
-    // Of rows one after the other, of columns to be added.
-    let sums = if by_row { Tensor::cat(blocks, 0) } else { Tensor::cat(blocks, 0).sum_dim(0) };
-    let [a, b] = sums.dims();
-    sums.sqrt().reshape([a * b])
 }

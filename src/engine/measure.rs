@@ -10,7 +10,7 @@ use super::Loaded;
 use super::control::Control;
 use super::decoder::{self, Decoding, synthetic_ids};
 use super::error::EngineError;
-use crate::analysis::score::sequence_sums;
+use crate::analysis::backward::{Limits, sequence_sums};
 use crate::analysis::spikes::LayerPeaks;
 use crate::model::layers::Linear;
 use crate::model::mlp::Hidden;
@@ -80,7 +80,7 @@ impl Loaded {
         let of = format!("{} tokens", ids.len());
         measuring.figure("prefill", "ms", &of, async || timed(prefill(model, &ids)).await).await?;
         measuring.figure("prefill_with_peaks", "ms", &of, async || timed(LayerPeaks::of(model, &ids)).await).await?;
-        measuring.figure("forward_backward", "ms", &of, async || timed(sequence_sums(model, &ids)).await).await
+        measuring.figure("forward_backward", "ms", &of, async || timed(sequence_sums(model, &ids, Limits::default())).await).await
     }
 
     /// New tokens of one pane, and of two side by side.

@@ -11,7 +11,7 @@ use crate::analysis::prune::{self, Around, Layer};
 use crate::analysis::redundancy;
 use crate::model::{Model, ModelError};
 use crate::protocol::Event;
-use crate::terms::{Ablation, ChannelScores, Pick, Pruned, Pruning, Replacement, Selection};
+use crate::terms::{Ablation, Pick, Pruned, Pruning, Replacement, Selection};
 
 /// What was found around the cores of one size, for the next selection.
 pub(super) struct Surroundings {
@@ -47,7 +47,7 @@ impl Loaded {
         check(&pruning.selection, &self.intact)?;
         let mut scored = self.scored.take().ok_or(EngineError::NotScored)?;
         let channels = scored.resolve(&self.intact, &pruning.selection, control).await;
-        let means = scored.scores.channels().into_iter().map(|layer| layer.mean_activation).collect::<Vec<_>>();
+        let means = scored.channels.iter().map(|layer| layer.mean_activation.clone()).collect::<Vec<_>>();
         let calibration = scored.calibration();
         self.scored = Some(scored);
         let channels = channels?;
@@ -80,10 +80,9 @@ pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineEr
 impl Scored {
     /// The channels of each layer that a selection picks.
     async fn resolve(&mut self, model: &Model, selection: &Selection, control: &Control) -> Result<Vec<Vec<usize>>, EngineError> {
-        let scores = self.scores.channels();
         let known = self.surroundings.take();
-        let surroundings = self.surroundings(model, &scores, selection, known, control).await?;
-        let layers = scores.iter().zip(&surroundings.layers);
+        let surroundings = self.surroundings(model, selection, known, control).await?;
+        let layers = self.channels.iter().zip(&surroundings.layers);
         let channels = layers.map(|(scores, around)| prune::channels(selection, Layer { scores, around })).collect();
         self.surroundings = Some(surroundings);
         Ok(channels)
@@ -93,7 +92,6 @@ impl Scored {
     pub(super) async fn surroundings(
         &self,
         model: &Model,
-        scores: &[ChannelScores],
         selection: &Selection,
         known: Option<Surroundings>,
         control: &Control,
@@ -102,7 +100,7 @@ impl Scored {
         let n_support = support.unwrap_or_else(|| default_support(model.config.hidden_size));
         let known = known.filter(|known| (known.rho, known.eta, known.n_support) == (rho, eta, n_support));
         let mut layers = known.map_or_else(
-            || scores.iter().map(|layer| Around { core: prune::core(layer, rho), ..Around::default() }).collect::<Vec<_>>(),
+            || self.channels.iter().map(|layer| Around { core: prune::core(layer, rho), ..Around::default() }).collect::<Vec<_>>(),
             |known| known.layers,
         );
         if prune::needs_halo(pick) {

@@ -8,7 +8,7 @@ use crate::analysis::calibration::Sequences;
 use crate::analysis::concentration;
 use crate::analysis::score::Scores;
 use crate::protocol::Event;
-use crate::terms::{Ablation, Calibration, CalibrationText, Concentration, RHOS, ScoreProgress, ScoreReport, WeightCoord};
+use crate::terms::{Ablation, Calibration, CalibrationText, ChannelScores, Concentration, RHOS, ScoreProgress, ScoreReport, WeightCoord};
 
 /// More sequences than anybody waits for.
 const MAX_SEQUENCES: usize = 100_000;
@@ -25,6 +25,8 @@ pub(super) struct Asked {
 /// The last scores of the loaded model, for whatever goes by them later.
 pub(super) struct Scored {
     pub scores: Scores,
+    /// What they come to; empty while nothing is.
+    pub(super) channels: Vec<ChannelScores>,
     /// Those that were asked for; the first `scores.n_sequences` are summed.
     pub(super) sequences: Sequences,
     /// Of the cores that these scores make.
@@ -43,6 +45,7 @@ impl Engine {
             return outcome;
         }
         if scored.scores.n_sequences > 0 {
+            scored.channels = scored.scores.channels(&loaded.intact).await?;
             loaded.check_gpu()?;
             control.emit(Event::Scored(scored.report(loaded, &asked.super_weights)));
             loaded.scored = Some(scored);
@@ -70,7 +73,7 @@ impl Loaded {
             Some(kept) => kept.scores,
             None => Scores::new(&self.intact).await?,
         };
-        Ok(Scored { scores, sequences, surroundings: None, n_requested: *n })
+        Ok(Scored { scores, channels: Vec::new(), sequences, surroundings: None, n_requested: *n })
     }
 }
 
@@ -112,7 +115,7 @@ impl Scored {
     }
 
     fn report(&self, loaded: &Loaded, super_weights: &[WeightCoord]) -> ScoreReport {
-        let (channels, concentration) = (self.scores.channels(), self.concentration());
+        let (channels, concentration) = (self.channels.clone(), self.concentration());
         ScoreReport {
             model: loaded.info.model.clone(),
             calibration: self.calibration(),

@@ -41,6 +41,7 @@ impl Mlp {
     ///
     /// `[seq, hidden_size]` to the same.
     pub fn forward(&self, x: Tensor<2>, layer: usize, probe: &mut Probe) -> Tensor<2> {
+        probe.see_mlp_input(layer, &x);
         let u = match &self.hidden {
             Hidden::Gated { gate_proj, up_proj } => self.activation.gate(gate_proj.forward(x.clone()), up_proj.forward(x)),
             Hidden::Plain { c_fc } => self.activation.forward(c_fc.forward(x)),

@@ -24,7 +24,7 @@ use config::ModelConfig;
 use layers::{Linear, Norm};
 use mlp::Mlp;
 use probe::Probe;
-use rotary::RotaryEmbedding;
+use rotary::{RotaryEmbedding, Rotation};
 
 /// What can be wrong with a model's configuration or with what is asked of it.
 #[derive(Debug, Error)]
@@ -112,24 +112,15 @@ impl Model {
     pub fn forward(&self, input_ids: &[u32], mut cache: Option<&mut KvCache>, positions: Positions, probe: &mut Probe) -> Tensor<2> {
         let seq = input_ids.len();
         let start = cache.as_ref().map_or(0, |cache| cache.len);
-        assert!(seq > 0 && start + seq <= self.config.max_position_embeddings, "positions {start}..{} out of range", start + seq);
         probe.start_chunk(start);
+        let (mut x, pass) = self.begin(input_ids, start);
         if let Some(cache) = cache.as_deref_mut() {
             cache.layers.resize_with(self.layers.len(), LayerCache::default);
             cache.len += seq;
         }
-
-        let mut x = self.embed(input_ids, start);
-        let rotation = self.rotary_emb.as_ref().map(|rotary| rotary.rotation(start, seq, &self.device));
-        let masks = Masks::new(&self.config, start, seq, &self.device);
-        for (index, layer) in self.layers.iter().enumerate() {
-            x = probe.visit(index, Site::ResidPre, x);
-            let h = layer.input_layernorm.forward(x.clone());
-            let layer_cache = cache.as_deref_mut().map(|cache| &mut cache.layers[index]);
-            x = x + layer.self_attn.forward(h, rotation.as_ref(), masks.of(index), layer_cache);
-            let h = layer.post_attention_layernorm.forward(x.clone());
-            x = x + layer.mlp.forward(h, index, probe);
-            x = probe.visit(index, Site::ResidPost, x);
+        for layer in 0..self.layers.len() {
+            let layer_cache = cache.as_deref_mut().map(|cache| &mut cache.layers[layer]);
+            x = self.layer(layer, x, &pass, layer_cache, probe);
         }
         let kept = match positions {
             Positions::All => 0..seq,
@@ -139,6 +130,35 @@ impl Model {
         if kept.len() < seq {
             x = x.slice([kept, 0..self.config.hidden_size]);
         }
+        self.head(x)
+    }
+
+    /// The beginning of a pass over ids from position `start` on: the residual stream that enters the first layer,
+    /// `[seq, hidden_size]`, and what all layers share.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::forward`].
+    pub(crate) fn begin(&self, input_ids: &[u32], start: usize) -> (Tensor<2>, Pass) {
+        let seq = input_ids.len();
+        assert!(seq > 0 && start + seq <= self.config.max_position_embeddings, "positions {start}..{} out of range", start + seq);
+        let rotation = self.rotary_emb.as_ref().map(|rotary| rotary.rotation(start, seq, &self.device));
+        (self.embed(input_ids, start), Pass { rotation, masks: Masks::new(&self.config, start, seq, &self.device) })
+    }
+
+    /// One layer of a pass: the residual stream that enters it to that which leaves it, each `[seq, hidden_size]`.
+    pub(crate) fn layer(&self, index: usize, x: Tensor<2>, pass: &Pass, cache: Option<&mut LayerCache>, probe: &mut Probe) -> Tensor<2> {
+        let layer = &self.layers[index];
+        let x = probe.visit(index, Site::ResidPre, x);
+        let h = layer.input_layernorm.forward(x.clone());
+        let x = x + layer.self_attn.forward(h, pass.rotation.as_ref(), pass.masks.of(index), cache);
+        let h = layer.post_attention_layernorm.forward(x.clone());
+        let x = x + layer.mlp.forward(h, index, probe);
+        probe.visit(index, Site::ResidPost, x)
+    }
+
+    /// The end of a pass: what leaves the last layer, `[positions, hidden_size]`, to logits, `[positions, vocab_size]`.
+    pub(crate) fn head(&self, x: Tensor<2>) -> Tensor<2> {
         self.lm_head.forward(self.norm.forward(x))
     }
 
@@ -155,6 +175,12 @@ impl Model {
 fn ids(input_ids: &[u32], device: &Device) -> Tensor<1, Int> {
     let ids = input_ids.iter().map(|id| id.cast_signed()).collect::<Vec<i32>>();
     Tensor::from_data(TensorData::new(ids, [input_ids.len()]), device)
+}
+
+/// What all layers of one pass share: angles and masks of its positions.
+pub(crate) struct Pass {
+    rotation: Option<Rotation>,
+    masks: Masks,
 }
 
 /// Additive causal masks, one for each distinct window.

@@ -47,6 +47,7 @@ pub struct Probe<'a> {
     capture: Option<(&'a [Site], Keep)>,
     leaves_at: Option<Site>,
     taps_at: Option<Site>,
+    sums_mlp_inputs: bool,
     /// Position of the current chunk's first token in the whole sequence; `forward` sets it.
     start: usize,
     pub captured: Vec<Captured>,
@@ -54,6 +55,8 @@ pub struct Probe<'a> {
     pub leaves: Vec<(usize, Tensor<2>)>,
     /// Leaves by layer whose gradients are the channel sums at the tapped site, `[6, width]`.
     pub sinks: Vec<(usize, Tensor<2>)>,
+    /// Sums of squares over tokens of each feed-forward block's input, by layer, `[1, hidden_size]`.
+    pub mlp_input_squares: Vec<(usize, Tensor<2>)>,
 }
 
 impl<'a> Probe<'a> {
@@ -89,6 +92,13 @@ impl<'a> Probe<'a> {
         self
     }
 
+    /// Sums the squares of what every feed-forward block reads, over tokens. No [`Site`]: nothing reaches in there.
+    #[must_use]
+    pub fn with_mlp_input_squares(mut self) -> Self {
+        self.sums_mlp_inputs = true;
+        self
+    }
+
     pub(super) fn start_chunk(&mut self, start: usize) {
         self.start = start;
     }
@@ -100,6 +110,14 @@ impl<'a> Probe<'a> {
         let x = self.tap(layer, site, x);
         self.capture(layer, site, &x);
         x
+    }
+
+    /// `x`, `[seq, hidden_size]`, is what a feed-forward block reads.
+    pub(super) fn see_mlp_input(&mut self, layer: usize, x: &Tensor<2>) {
+        if self.sums_mlp_inputs {
+            let x = x.clone().without_autodiff();
+            self.mlp_input_squares.push((layer, (x.clone() * x).sum_dim(0)));
+        }
     }
 
     fn intervene(&self, layer: usize, site: Site, mut x: Tensor<2>) -> Tensor<2> {

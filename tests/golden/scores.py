@@ -8,6 +8,8 @@ sequence with regard to `u`. Per channel, over all tokens of all sequences (the 
     mean_activation = mean u        activation_power = mean u^2     peak_activation = max |u|
     curvature = mean s^2            taylor = mean |u s|             loss_proxy = 1/2 mean (u s)^2
     down_norm = |down_proj.weight[:, i]|     gate_norm, up_norm = |gate_proj.weight[i]|, |up_proj.weight[i]|  (GPT-2: c_fc)
+    wanda = sum_j (|gate_proj.weight[i, j]| + |up_proj.weight[i, j]|) X_j + sum_h |down_proj.weight[h, i]| U_i,
+        X_j = sqrt(mean over sequences of sum over tokens of x_j^2), U_i of u likewise, x the input of gate_proj and up_proj
 """
 
 import argparse
@@ -35,38 +37,47 @@ def sequences_of(folder):
 
 
 def blocks(model):
-    """Of every layer: the down projection, and the weights it has beside, all as [out, in]."""
+    """Of every layer: the down projection, a module that reads the block's input, and all weights as [out, in]."""
     if hasattr(model, "transformer"):
         for block in model.transformer.h:
-            yield block.mlp.c_proj, dict(down=block.mlp.c_proj.weight.T, up=block.mlp.c_fc.weight.T)
+            yield block.mlp.c_proj, block.mlp.c_fc, dict(down=block.mlp.c_proj.weight.T, up=block.mlp.c_fc.weight.T)
     else:
         for block in model.model.layers:
             mlp = block.mlp
-            yield mlp.down_proj, dict(down=mlp.down_proj.weight, gate=mlp.gate_proj.weight, up=mlp.up_proj.weight)
+            yield mlp.down_proj, mlp.up_proj, dict(down=mlp.down_proj.weight, gate=mlp.gate_proj.weight, up=mlp.up_proj.weight)
 
 
 def one_pass(model, ids):
-    """The loss, and (u, s) of every layer, each [seq, intermediate_size]."""
-    kept = []
+    """The loss, and (u, s, x) of every layer, the first two [seq, intermediate_size], the last [seq, hidden_size]."""
+    kept, inputs = [], []
 
     def keep(_, args):
         args[0].retain_grad()
         kept.append(args[0])
 
-    handles = [down.register_forward_pre_hook(keep) for down, _ in blocks(model)]
+    handles = [down.register_forward_pre_hook(keep) for down, _, _ in blocks(model)]
+    handles += [up.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for _, up, _ in blocks(model)]
     logits = model(torch.tensor([ids]), use_cache=False).logits[0]
     for handle in handles:
         handle.remove()
     loss = torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(ids[1:]))
     model.zero_grad()
     loss.backward()
-    return loss.item(), [(u.detach()[0].double(), u.grad[0].double()) for u in kept]
+    return loss.item(), [(u.detach()[0].double(), u.grad[0].double(), x.detach()[0].double()) for u, x in zip(kept, inputs)]
+
+
+def wanda(layer, passes, weights):
+    """See the module's head; `weights` are [out, in]."""
+    norms = lambda at: sum((each[layer][at] ** 2).sum(0) for _, each in passes).div(len(passes)).sqrt()
+    magnitudes = {name: weight.detach().double().abs() for name, weight in weights.items()}
+    reads = sum(magnitude @ norms(2) for name, magnitude in magnitudes.items() if name != "down")
+    return reads + magnitudes["down"].sum(0) * norms(0)
 
 
 def scores(model, sequences, wanted):
     passes = [one_pass(model, ids) for ids in sequences]
     layers = {}
-    for layer, (_, weights) in enumerate(blocks(model)):
+    for layer, (_, _, weights) in enumerate(blocks(model)):
         if wanted and layer not in wanted:
             continue
         u = torch.cat([each[layer][0] for _, each in passes])
@@ -74,6 +85,7 @@ def scores(model, sequences, wanted):
         found = dict(
             mean_activation=u.mean(0), activation_power=(u**2).mean(0), peak_activation=u.abs().amax(0),
             curvature=(s**2).mean(0), taylor=(u * s).abs().mean(0), loss_proxy=0.5 * ((u * s) ** 2).mean(0),
+            wanda=wanda(layer, passes, weights),
         )  # fmt: skip
         for name, weight in weights.items():
             found[f"{name}_norm"] = weight.detach().double().norm(dim=0 if name == "down" else 1)

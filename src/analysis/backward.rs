@@ -1,0 +1,194 @@
+//! One sequence forward and backward, for what the scores of channels are made of. Memory is bounded.
+//!
+//! Autodiff keeps of a layer, of each of T tokens, about
+//!
+//! ```text
+//! 4 bytes · (2 hidden_size + 2 (num_attention_heads + num_key_value_heads) head_dim + num_attention_heads T + n intermediate_size)
+//! ```
+//!
+//! with n 3 for silu (gate, up, u) and about 8 for gelu, which is made of stock operations. So as many layers as fit into
+//! [`Limits::kept_bytes`] make one graph, at least one. Short sequences are one graph of all layers. Else a first pass
+//! without autodiff keeps the residual stream that enters each group of layers, and from the last group to the first each
+//! is run again from there. Memory is then `4 bytes · layers · T · hidden_size` at most, and one group with what going back
+//! through it takes. The last group is never run twice. A backward pass costs about as much as a forward pass, since no
+//! weight has a gradient, so it is two passes for short sequences and three at most.
+//!
+//! Logits are taken for a few tokens at a time ([`Limits::logits`]). What stays quadratic in T is one layer's attention
+//! weights, `num_attention_heads · T²`, a few times over while they are made and gone back through, and the mask, `T²`.
+
+use std::ops::Range;
+
+use burn::tensor::{Tensor, Transaction};
+
+use super::eval::cross_entropies;
+use crate::engine::error::EngineError;
+use crate::model::config::{Activation, ModelConfig};
+use crate::model::probe::Probe;
+use crate::model::{Model, Pass};
+use crate::terms::Site;
+
+/// How much of a pass is kept at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a graph over layers; a single layer may take more.
+    pub kept_bytes: u64,
+    /// Scalars of logits; a single token may have more.
+    pub logits: usize,
+}
+
+impl Default for Limits {
+    /// 256 MiB of layers, and 64 MiB of logits, which a softmax and its gradient multiply by about four.
+    fn default() -> Self {
+        Self { kept_bytes: 256 << 20, logits: 1 << 24 }
+    }
+}
+
+/// What is summed over the tokens of one sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SequenceSums {
+    /// Mean next-token cross-entropy, nats.
+    pub loss: f32,
+    pub layers: Vec<LayerSums>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LayerSums {
+    /// [`crate::tensors::channel_sums`] at the input of `down_proj`, its rows one after the other.
+    pub channels: Vec<f32>,
+    /// `Σ x²` of each channel of the feed-forward block's input.
+    pub input_squares: Vec<f32>,
+}
+
+/// Sums over a sequence of at least two tokens, gradients being those of its mean loss.
+///
+/// # Errors
+///
+/// A failing device, or anything that is not finite.
+pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result<SequenceSums, EngineError> {
+    let (loss, mut layers) = backward(model, ids, limits);
+    layers.sort_by_key(|(layer, ..)| *layer);
+    let mut transaction = Transaction::default().register(loss);
+    for (_, channels, input_squares) in layers {
+        transaction = transaction.register(channels).register(input_squares);
+    }
+    let read = transaction.execute_async().await?;
+    let mut vectors = read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default());
+    let loss = vectors.next().and_then(|loss| loss.first().copied()).unwrap_or(f32::NAN);
+    let mut layers = Vec::with_capacity(model.layers.len());
+    while let (Some(channels), Some(input_squares)) = (vectors.next(), vectors.next()) {
+        layers.push(LayerSums { channels, input_squares });
+    }
+    let is_finite = |layer: &LayerSums| layer.channels.iter().chain(&layer.input_squares).all(|sum| sum.is_finite());
+    if layers.len() != model.layers.len() || !layers.iter().all(is_finite) || !loss.is_finite() {
+        return Err(EngineError::NonFinite { what: "a channel's score" });
+    }
+    Ok(SequenceSums { loss, layers })
+}
+
+/// The loss, and each layer's channel sums and squares of inputs, in no order.
+fn backward(model: &Model, ids: &[u32], limits: Limits) -> (Tensor<1>, Vec<(usize, Tensor<2>, Tensor<2>)>) {
+    let groups = groups(model.layers.len(), limits.layers(&model.config, ids.len()));
+    let (mut x, pass) = model.begin(ids, 0);
+    let mut entering = vec![x.clone()];
+    for group in &groups[..groups.len() - 1] {
+        x = forward(model, group.clone(), x, &pass, &mut Probe::empty());
+        entering.push(x.clone());
+    }
+
+    let mut sums = Vec::new();
+    let (mut loss, mut gradient) = (None, None);
+    for (group, x) in groups.into_iter().zip(entering).rev() {
+        let mut probe = Probe::empty().with_taps(Site::DownProjInput).with_mlp_input_squares();
+        // Nobody asks for the gradient of embeddings.
+        let x = if group.start == 0 { x } else { x.autodiff().require_grad() };
+        let y = forward(model, group, x.clone(), &pass, &mut probe);
+        let of_y = gradient.take().unwrap_or_else(|| {
+            let (of_sequence, gradient) = mean_loss(model, y.clone().without_autodiff(), ids, limits.logits);
+            loss = Some(of_sequence);
+            gradient
+        });
+        // Ones go back from a product, so that y gets its gradient.
+        let mut grads = (y * of_y).backward();
+        for ((layer, sink), (_, input_squares)) in probe.sinks.into_iter().zip(probe.mlp_input_squares) {
+            sums.extend(sink.grad_remove(&mut grads).map(|channels| (layer, channels, input_squares)));
+        }
+        gradient = x.grad_remove(&mut grads);
+    }
+    (loss.unwrap_or_else(|| Tensor::full([1], f32::NAN, &model.device)), sums)
+}
+
+/// Some layers of a pass.
+fn forward(model: &Model, layers: Range<usize>, x: Tensor<2>, pass: &Pass, probe: &mut Probe) -> Tensor<2> {
+    layers.fold(x, |x, layer| model.layer(layer, x, pass, None, probe))
+}
+
+/// The mean loss of what leaves the last layer, `[seq, hidden_size]`, and its gradient; the last token's, from which
+/// nothing is predicted, is 0.
+fn mean_loss(model: &Model, x: Tensor<2>, ids: &[u32], logits: usize) -> (Tensor<1>, Tensor<2>) {
+    let [seq, width] = x.dims();
+    let n = seq - 1;
+    let step = (logits / model.config.vocab_size.max(1)).max(1);
+    let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+    for first in (0..n).step_by(step) {
+        let end = (first + step).min(n);
+        let part = x.clone().slice([first..end, 0..width]).autodiff().require_grad();
+        let each = cross_entropies(model.head(part.clone()), &ids[first + 1..=end]);
+        // Their share of the mean, from which ones go back.
+        let mut grads = (each.clone() * (1.0 / n as f64)).backward();
+        gradients.extend(part.grad_remove(&mut grads));
+        losses.push(each.without_autodiff());
+    }
+    gradients.push(Tensor::zeros([1, width], &x.device()));
+    (Tensor::cat(losses, 0).mean(), Tensor::cat(gradients, 0))
+}
+
+impl Limits {
+    /// Layers that one graph may span.
+    fn layers(self, config: &ModelConfig, seq: usize) -> usize {
+        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+        let of_hidden = if config.activation == Activation::Silu { 3 } else { 8 };
+        let of_token =
+            2 * config.hidden_size + 2 * (heads + kv_heads) * config.head_dim + heads * seq + of_hidden * config.intermediate_size;
+        // In 64 bits, which a browser's usize has not.
+        let bytes = 4 * seq as u64 * of_token as u64;
+        usize::try_from(self.kept_bytes / bytes.max(1)).unwrap_or(usize::MAX).max(1)
+    }
+}
+
+/// Layers in groups of `size`, in their order; a smaller group comes first, since the last is the cheapest.
+fn groups(n_layers: usize, size: usize) -> Vec<Range<usize>> {
+    let mut groups = Vec::new();
+    let mut end = n_layers;
+    while end > 0 {
+        let start = end.saturating_sub(size);
+        groups.push(start..end);
+        end = start;
+    }
+    groups.reverse();
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_all_layers_and_the_last_is_whole() {
+        assert_eq!(groups(5, 2), [0..1, 1..3, 3..5]);
+        assert_eq!(groups(4, 2), [0..2, 2..4]);
+        assert_eq!(groups(3, 1), [0..1, 1..2, 2..3]);
+        assert_eq!(groups(3, usize::MAX), [0..3]);
+    }
+
+    #[test]
+    fn fewer_layers_fit_where_sequences_are_long() {
+        let json = include_bytes!("../../public/models/linchpin-13m/config.json");
+        let config = ModelConfig::from_json(json).unwrap();
+        // 4 · 512 · (2 · 256 + 2 · 8 · 64 + 4 · 512 + 3 · 448) bytes of each.
+        assert_eq!(Limits::default().layers(&config, 512), 26);
+        // 4 · 2^20 · (2880 + 4 · 2^20) bytes, past 32 bits.
+        assert_eq!(Limits::default().layers(&config, 1 << 20), 1);
+        assert_eq!(Limits { kept_bytes: 1 << 45, ..Limits::default() }.layers(&config, 1 << 20), 1);
+        assert_eq!(Limits { kept_bytes: 1 << 46, ..Limits::default() }.layers(&config, 1 << 20), 3);
+    }
+}

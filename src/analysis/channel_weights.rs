@@ -1,0 +1,134 @@
+//! What is read of a channel's weights alone: norms, and sums of magnitudes. On the device, in blocks of rows, so that a
+//! packed matrix is never unpacked whole.
+
+use std::ops::Range;
+
+use burn::tensor::{Tensor, TensorData, Transaction};
+
+use crate::engine::error::EngineError;
+use crate::model::layers::{Layout, Linear};
+use crate::model::mlp::{Hidden, Mlp};
+
+/// Scalars that are taken at once.
+const BLOCK: usize = 1 << 22;
+
+/// Of each channel's weights, in one layer.
+#[derive(Debug, Clone)]
+pub struct Norms {
+    /// `‖down_proj.weight[:, i]‖₂`.
+    pub down: Vec<f32>,
+    /// `Σ_h |down_proj.weight[h, i]|`.
+    pub down_magnitude: Vec<f32>,
+    /// `‖gate_proj.weight[i, :]‖₂`; empty where there is no gate.
+    pub gate: Vec<f32>,
+    /// `‖up_proj.weight[i, :]‖₂` (GPT-2: of `c_fc`).
+    pub up: Vec<f32>,
+}
+
+impl Norms {
+    /// # Errors
+    ///
+    /// A failing device.
+    pub async fn of(mlp: &Mlp) -> Result<Self, EngineError> {
+        let norms = |linear, side| sums(linear, side, BLOCK, |block, _| block.clone() * block).sqrt();
+        let (gate, up) = reading(&mlp.hidden);
+        let down_magnitude = sums(&mlp.down_proj, Side::In, BLOCK, |block, _| block.abs());
+        let mut vectors = vec![norms(&mlp.down_proj, Side::In), down_magnitude, norms(up, Side::Out)];
+        vectors.extend(gate.map(|gate| norms(gate, Side::Out)));
+        let mut vectors = read(vectors).await?.into_iter();
+        let mut next = || vectors.next().unwrap_or_default();
+        Ok(Self { down: next(), down_magnitude: next(), up: next(), gate: next() })
+    }
+}
+
+/// `Σ_j (|gate_proj[i, j]| + |up_proj[i, j]|) x_j` of each channel (GPT-2: of `c_fc`), `x` being `hidden_size` scalars.
+///
+/// # Errors
+///
+/// A failing device.
+pub async fn reading_magnitudes(mlp: &Mlp, x: &[f32]) -> Result<Vec<f32>, EngineError> {
+    let (gate, up) = reading(&mlp.hidden);
+    let x = Tensor::<2>::from_data(TensorData::new(x.to_vec(), [x.len(), 1]), &up.weight.device());
+    let total = gate.into_iter().fold(weighted(up, &x, BLOCK), |sum, gate| sum + weighted(gate, &x, BLOCK));
+    Ok(read(vec![total]).await?.pop().unwrap_or_default())
+}
+
+/// `Σ_j |weight[i, j]| x_j` of each output `i`; `x` is `[inputs, 1]`.
+fn weighted(linear: &Linear, x: &Tensor<2>, block: usize) -> Tensor<1> {
+    sums(linear, Side::Out, block, |block, inputs| {
+        let x = x.clone().slice([inputs, 0..1]);
+        block.abs() * if linear.layout == Layout::OutIn { x.transpose() } else { x }
+    })
+}
+
+/// What the channels read with: the gate, if any, and the rest.
+fn reading(hidden: &Hidden) -> (Option<&Linear>, &Linear) {
+    match hidden {
+        Hidden::Gated { gate_proj, up_proj } => (Some(gate_proj), up_proj),
+        Hidden::Plain { c_fc } => (None, c_fc),
+    }
+}
+
+async fn read(vectors: Vec<Tensor<1>>) -> Result<Vec<Vec<f32>>, EngineError> {
+    let transaction = vectors.into_iter().fold(Transaction::default(), Transaction::register);
+    let read = transaction.execute_async().await?;
+    Ok(read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).collect())
+}
+
+/// Which side of a linear map the channels are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    In,
+    Out,
+}
+
+/// Sums of what `of` makes of the scalars that belong to each channel. It gets whole rows of the matrix as stored, `block`
+/// scalars at most or one row, and which of the map's other side they span.
+fn sums(linear: &Linear, side: Side, block: usize, of: impl Fn(Tensor<2>, Range<usize>) -> Tensor<2>) -> Tensor<1> {
+    let [rows, cols] = linear.weight.dims();
+    let by_row = (side == Side::Out) == (linear.layout == Layout::OutIn);
+    let step = (block / cols.max(1)).max(1);
+    let of_block = |first: usize| {
+        let rows = first..(first + step).min(rows);
+        let block = linear.weight.block(rows.clone(), 0..cols);
+        of(block, if by_row { 0..cols } else { rows }).sum_dim(usize::from(by_row))
+    };
+    let blocks = (0..rows).step_by(step).map(of_block).collect::<Vec<_>>();
+    // Of rows one after the other, of columns to be added.
+    let sums = if by_row { Tensor::cat(blocks, 0) } else { Tensor::cat(blocks, 0).sum_dim(0) };
+    let [a, b] = sums.dims();
+    sums.reshape([a * b])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::tensors::Weight;
+
+    /// Three outputs of two inputs: `[[1, -2], [-3, 4], [5, -6]]`.
+    fn linear(layout: Layout) -> Linear {
+        let weight = Tensor::<2>::from_data([[1.0, -2.0], [-3.0, 4.0], [5.0, -6.0]], &Device::flex());
+        let weight = if layout == Layout::OutIn { weight } else { weight.transpose() };
+        Linear { weight: Weight::F32(weight), bias: None, layout }
+    }
+
+    fn values(tensor: Tensor<1>) -> Vec<f32> {
+        tensor.into_data().try_into_vec().unwrap()
+    }
+
+    #[test]
+    fn sums_are_the_same_in_any_layout_and_blocks() {
+        let x = Tensor::<2>::from_data([[10.0], [100.0]], &Device::flex());
+        for layout in [Layout::OutIn, Layout::InOut] {
+            let linear = linear(layout);
+            // A row at a time; two of three; all at once.
+            for block in [1, 4, 100] {
+                let magnitudes = |side| values(sums(&linear, side, block, |block, _| block.abs()));
+                assert_eq!((magnitudes(Side::Out), magnitudes(Side::In)), (vec![3.0, 7.0, 11.0], vec![9.0, 12.0]), "{layout:?} {block}");
+                assert_eq!(values(weighted(&linear, &x, block)), [210.0, 430.0, 650.0], "{layout:?} {block}");
+            }
+        }
+    }
+}
