@@ -16,4 +16,5 @@ mod safetensors;
 mod scores;
 mod spikes;
 mod support;
+mod sweep;
 mod tensors;
