@@ -7,7 +7,8 @@ use linchpin::engine::Engine;
 use linchpin::engine::control::Control;
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
 use linchpin::terms::{
-    Ablation, Evaluation, Pane, Pick, Pruned, Pruning, Ranking, Replacement, Selection, SweepPoint, SweepReport, WeightCoord,
+    Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Pick, Pruned, Pruning, Ranking, Replacement, Selection, SweepPoint,
+    SweepReport, WeightCoord, WeightEdit,
 };
 
 use crate::support::{Session, files_in, fixture};
@@ -95,6 +96,7 @@ fn the_applied_ablation_stays_what_it_is() {
     let (_, intact, after) = applied(&mut session, Ablation::zeroing([WeightCoord { layer: 1, row: 5, col: 17 }]));
     assert_ne!(intact, after);
     swept(&mut session, some_prunings());
+    session.ask(Request::Delete { per_layer: 1, n_quantiles: 1, layer: Some(0), seed: 1 }).unwrap();
     assert_eq!(evaluations(&mut session), (intact, after));
 }
 
@@ -125,18 +127,82 @@ fn a_stop_keeps_what_was_measured() {
     let points = events.iter().filter_map(is_point).collect::<Vec<_>>();
     assert_eq!(points, swept(&mut scored("llama"), some_prunings()).points[..1]);
     assert!(!events.iter().any(|event| matches!(event, Event::Swept(_))));
+    let delete = || Request::Delete { per_layer: 4, n_quantiles: 2, layer: None, seed: 1 };
+    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![delete()]);
+    assert_eq!(events.last(), Some(&Event::Stopped));
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Deletion(_))).count(), 1);
+    // Neither costs the scores.
+    let sweep = Request::Sweep { prunings: some_prunings()[..1].to_vec() };
+    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![delete(), sweep]);
+    assert_eq!(events.last(), Some(&Event::Done));
 }
 
 #[test]
 fn sweeps_that_make_no_sense_are_refused() {
     let mut session = Session::with_model(&fixture("llama"));
-    let refused = session.ask(Request::Sweep { prunings: some_prunings() }).unwrap_err();
-    assert_eq!((refused.kind, refused.what.as_str()), (FailureKind::Input, "No channel was scored yet"));
+    let delete = |per_layer, n_quantiles, layer| Request::Delete { per_layer, n_quantiles, layer, seed: 1 };
+    for request in [Request::Sweep { prunings: some_prunings() }, delete(4, 2, None)] {
+        let refused = session.ask(request).unwrap_err();
+        assert_eq!((refused.kind, refused.what.as_str()), (FailureKind::Input, "No channel was scored yet"));
+    }
     session.ask(score()).unwrap();
     let wrong = zero(Pick::Lowest { by: Ranking::Random, share: 1.5 });
-    let refused = [Request::Sweep { prunings: vec![zero(Pick::Core); 10_001] }, Request::Sweep { prunings: vec![zero(Pick::Core), wrong] }];
+    let refused = [
+        Request::Sweep { prunings: vec![zero(Pick::Core); 10_001] },
+        Request::Sweep { prunings: vec![zero(Pick::Core), wrong] },
+        delete(0, 2, None),
+        delete(4, 0, None),
+        delete(4, 65, None),
+        delete(4, 2, Some(3)),
+    ];
     for request in refused {
         assert_eq!(session.ask(request.clone()).unwrap_err().kind, FailureKind::Input, "{request:?}");
     }
     assert_eq!(swept(&mut session, Vec::new()).points, []);
+}
+
+fn deleted(session: &mut Session, per_layer: usize, layer: Option<usize>) -> DeletionReport {
+    let events = session.ask(Request::Delete { per_layer, n_quantiles: 4, layer, seed: 3 }).unwrap();
+    let sent = events.iter().filter_map(|event| if let Event::Deletion(deletion) = event { Some(*deletion) } else { None });
+    let sent = sent.collect::<Vec<_>>();
+    let report = the_event!(events, Event::Deleted(report) => report);
+    assert_eq!(report.deletions, sent, "the report is what was sent before");
+    report
+}
+
+#[test]
+fn a_deletion_is_what_removing_the_channel_gives() {
+    for name in ["llama", "gpt2"] {
+        let mut session = scored(name);
+        let report = deleted(&mut session, 6, None);
+        assert_eq!(report.deletions.len(), 3 * 6, "{name}");
+        for Deletion { layer, channel, delta_nats, .. } in &report.deletions {
+            let target = EditTarget::Channel { layer: *layer, channel: *channel };
+            let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
+            let (_, intact, after) = applied(&mut session, ablation);
+            assert_eq!(report.intact, intact, "{name}");
+            // Two losses in f32 are each half a step off.
+            let expected = after.loss_nats - intact.loss_nats;
+            assert!((delta_nats - expected).abs() <= 5e-7, "{name}, layer {layer}, {channel}: {delta_nats}, {expected}");
+        }
+        // The difference of two f32 between 4 and 8 is a multiple of their step.
+        assert!((4.0..8.0).contains(&report.intact.loss_nats), "{name}: {}", report.intact.loss_nats);
+        let steps = report.deletions.iter().map(|deletion| deletion.delta_nats / 2.0_f32.powi(-21));
+        assert!(steps.filter(|steps| steps.fract() != 0.0).count() > 9, "{name}: finer than f32 losses");
+    }
+}
+
+#[test]
+fn one_layer_or_all_of_it() {
+    let mut session = scored("qwen3");
+    let report = deleted(&mut session, 1000, Some(1));
+    let mut channels = report.deletions.iter().map(|deletion| deletion.channel).collect::<Vec<_>>();
+    channels.sort_unstable();
+    assert!(channels.len() > 9 && channels.iter().copied().eq(0..channels.len()));
+    assert_eq!(
+        report.correlations.iter().map(|found| (found.layer, found.n)).collect::<Vec<_>>(),
+        [(None, channels.len()), (Some(1), channels.len())]
+    );
+    assert_eq!((report.correlations[0].spearman, report.calibration.n_sequences), (report.correlations[1].spearman, 2));
+    assert!(report.correlations[0].spearman.is_some());
 }

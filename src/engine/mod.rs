@@ -5,6 +5,7 @@
 
 pub mod control;
 mod decoder;
+mod deletion;
 mod device;
 pub mod error;
 mod failure;
@@ -114,8 +115,11 @@ impl Engine {
             Request::Score { text, sequences, length, super_weights, resume } => {
                 self.score(score::Asked { text, sequences, length, super_weights, resume }).await
             }
-            Request::Surround { .. } | Request::Delete { .. } => Ok(()),
+            Request::Surround { .. } => Ok(()),
             Request::Sweep { prunings } => self.sweep(&prunings).await,
+            Request::Delete { per_layer, n_quantiles, layer, seed } => {
+                self.delete(deletion::Asked { per_layer, n_quantiles, layer, seed }).await
+            }
             Request::Stop => Ok(()),
         }
     }
