@@ -1,6 +1,8 @@
 //! Many removals measured one by one: by rules, and channel by channel.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
+use std::process::Output;
 use std::rc::Rc;
 
 use linchpin::engine::Engine;
@@ -11,7 +13,7 @@ use linchpin::terms::{
     SweepReport, WeightCoord, WeightEdit,
 };
 
-use crate::support::{Session, files_in, fixture};
+use crate::support::{Session, code, export, files_in, fixture, linchpin};
 use crate::the_event;
 
 fn score() -> Request {
@@ -205,4 +207,101 @@ fn one_layer_or_all_of_it() {
     );
     assert_eq!((report.correlations[0].spearman, report.calibration.n_sequences), (report.correlations[1].spearman, 2));
     assert!(report.correlations[0].spearman.is_some());
+}
+
+/// A table that one test writes.
+struct Csv(PathBuf);
+
+impl Csv {
+    fn new(test: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("linchpin-{}-{test}.csv", std::process::id())))
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).unwrap();
+    }
+
+    fn read(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap()
+    }
+
+    /// The command with this table.
+    fn after(&self, args: &[&str]) -> Output {
+        linchpin(&[args, &["--sequences", "2", "--length", "16", "--csv", self.0.to_str().unwrap()]].concat())
+    }
+}
+
+impl Drop for Csv {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The first `n` lines, and half of the next.
+fn interrupted(table: &str, n: usize) -> String {
+    let lines = table.split_inclusive('\n').collect::<Vec<_>>();
+    let half = &lines[n][..lines[n].len() / 2];
+    format!("{}{half}", lines[..n].concat())
+}
+
+const BOTH: [&str; 12] = [
+    "sweep",
+    "--methods",
+    "lp,scar-conn,random",
+    "--sparsities",
+    "0,0.5",
+    "--shares",
+    "0.02,0.1",
+    "--etas",
+    "0.1",
+    "--seeds",
+    "1,2",
+    "--json",
+];
+
+#[test]
+fn an_interrupted_sweep_ends_as_one_that_was_not() {
+    let (csv, whole) = (Csv::new("sweep"), Csv::new("whole-sweep"));
+    let points = export(&whole.after(&BOTH)).sweep.unwrap().points;
+    // Both experiments with lp, scar-conn and two draws at two shares; core, halo and two that are matched; twice.
+    assert_eq!((points.len(), whole.read().lines().count()), (2 * (2 * 8 + 4), 1 + 2 * (2 * 8 + 4)));
+    csv.write(&interrupted(&whole.read(), 23));
+    let rest = export(&csv.after(&BOTH)).sweep.unwrap().points;
+    assert_eq!((rest.len(), &rest[..]), (points.len() - 22, &points[22..]));
+    assert_eq!(csv.read(), whole.read());
+    // Nothing is left to do.
+    assert_eq!(export(&csv.after(&BOTH)).sweep.unwrap().points, []);
+    assert_eq!(csv.read(), whole.read());
+    // A row holds what its point holds.
+    let (row, point) = (whole.read().lines().nth(2).unwrap().to_owned(), &points[1]);
+    assert!(row.contains(&format!(",{},{},{},", point.pruned.n_channels, point.pruned.digest, point.evaluation.loss_nats)), "{row}");
+    assert!(row.contains(",lowest,lp,0.5,zero,1,,0.01,0.1,,2,16,"), "{row}");
+}
+
+#[test]
+fn other_tables_stay_and_other_methods_are_refused() {
+    let csv = Csv::new("other");
+    csv.write("something,else\n");
+    for command in [&BOTH[..], &["deletions"]] {
+        assert_eq!(code(&csv.after(command)), Some(2), "{command:?}");
+        assert_eq!(csv.read(), "something,else\n");
+    }
+    let csv = Csv::new("astrology");
+    assert_eq!(code(&csv.after(&["sweep", "--methods", "astrology"])), Some(2));
+    assert!(!csv.0.exists());
+}
+
+#[test]
+fn deletions_are_a_report_and_a_table() {
+    let csv = Csv::new("deletions");
+    let args = ["deletions", "--per-layer", "4", "--quantiles", "2", "--layer", "1"];
+    let report = export(&csv.after(&[&args[..], &["--json"]].concat())).deletions.unwrap();
+    assert_eq!((report.deletions.len(), report.n_quantiles, report.correlations.len()), (4, 2, 2));
+    let table = csv.read();
+    let (last, deletion) = (table.lines().last().unwrap(), report.deletions[3]);
+    let Deletion { layer, channel, quantile, loss_proxy, delta_nats } = deletion;
+    assert!(last.contains(&format!(",{layer},{channel},{quantile},{loss_proxy:e},{delta_nats:e},")), "{last}");
+    let printed = String::from_utf8(csv.after(&args).stdout).unwrap();
+    assert!(printed.lines().any(|line| line.trim_start().starts_with("all ")), "{printed}");
+    assert_eq!(csv.read(), table, "the same deletions are there once");
 }
