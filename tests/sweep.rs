@@ -13,7 +13,7 @@ use linchpin::terms::{
     SweepReport, WeightCoord, WeightEdit,
 };
 
-use crate::support::{Session, code, export, files_in, fixture, linchpin};
+use crate::support::{Copy, Session, code, export, files_in, fixture, linchpin};
 use crate::the_event;
 
 fn score() -> Request {
@@ -282,7 +282,7 @@ fn an_interrupted_sweep_ends_as_one_that_was_not() {
 fn other_tables_stay_and_other_methods_are_refused() {
     let csv = Csv::new("other");
     csv.write("something,else\n");
-    for command in [&BOTH[..], &["deletions"]] {
+    for command in [&BOTH[..], &["deletions"], &["training", fixture("").to_str().unwrap()]] {
         assert_eq!(code(&csv.after(command)), Some(2), "{command:?}");
         assert_eq!(csv.read(), "something,else\n");
     }
@@ -304,4 +304,32 @@ fn deletions_are_a_report_and_a_table() {
     let printed = String::from_utf8(csv.after(&args).stdout).unwrap();
     assert!(printed.lines().any(|line| line.trim_start().starts_with("all ")), "{printed}");
     assert_eq!(csv.read(), table, "the same deletions are there once");
+}
+
+#[test]
+fn checkpoints_are_measured_in_order_in_one_call() {
+    let (whole, csv) = (Csv::new("whole-training"), Csv::new("training"));
+    let (early, late) = (Copy::of("llama", "checkpoints/seed-1/step-000020"), Copy::in_bf16("llama", "checkpoints/seed-1/step-000100"));
+    let dir = early.dir().ancestors().nth(2).unwrap().to_path_buf();
+    let args = ["training", dir.to_str().unwrap(), "--scalar", "1,5,17", "--json"];
+    let found = export(&whole.after(&args));
+    let [first, second] = &found.checkpoints[..] else { panic!("{:?}", found.checkpoints) };
+    assert_eq!((first.name.as_str(), first.step, second.step), ("seed-1/step-000020", Some(20), Some(100)));
+    assert_eq!(found.model, second.model);
+    assert_ne!(first.model.revision, second.model.revision);
+    assert!(first.evaluation.loss_nats != second.evaluation.loss_nats && first.summary.len() == 4);
+    // As the other commands have it.
+    let scored = export(&linchpin(&["score", "--sequences", "2", "--length", "16", "--json"])).scores.unwrap();
+    assert_eq!((&first.summary, &first.calibration), (&scored.summary, &scored.calibration));
+    let measured = export(&linchpin(&["perplexity", "--scalar", "1,5,17", "--json"])).evaluations;
+    assert_eq!(first.evaluation, measured[0].1);
+    assert_eq!(first.zeroed.unwrap().loss_nats, measured[1].1.loss_nats);
+    csv.write(&interrupted(&whole.read(), 2));
+    let rest = export(&csv.after(&args)).checkpoints;
+    assert_eq!((rest.len(), &rest[0]), (1, second));
+    assert_eq!(csv.read(), whole.read());
+    drop((early, late));
+    // Nothing is left to be a checkpoint.
+    assert_eq!(code(&csv.after(&args)), Some(2));
+    std::fs::remove_dir_all(&dir).unwrap();
 }

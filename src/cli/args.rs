@@ -9,6 +9,7 @@ use super::deletions::DeletionArgs;
 use super::prune::{PruneArgs, ScoringArgs};
 use super::surround::SurroundArgs;
 use super::sweep::SweepArgs;
+use super::training::TrainingArgs;
 use crate::protocol::BackendChoice;
 use crate::terms::{Ablation, EditTarget, WeightCoord, WeightEdit};
 
@@ -110,6 +111,8 @@ pub enum Command {
     Deletions(DeletionArgs),
     /// Find each layer's core, where it writes, and the channels that write there too.
     Surround(SurroundArgs),
+    /// Score the checkpoints of one model, to see how its loss proxy concentrated while it was trained.
+    Training(TrainingArgs),
     /// Time the model: prompts, new tokens, gradients, edits, matrix products.
     Measure,
     /// Compare with golden values of transformers; exit code 1 if a tensor is further off than the tolerance.

@@ -7,6 +7,7 @@ mod prune;
 mod surround;
 mod sweep;
 mod table;
+mod training;
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -126,7 +127,10 @@ impl Session {
 async fn run(args: &Args) -> anyhow::Result<bool> {
     let csv = matches!(args.command, Command::Score { csv: true, .. });
     let mut session = Session::new(args.json || csv);
-    let (export, is_positive) = of_one_model(&mut session, args).await?;
+    let (export, is_positive) = match &args.command {
+        Command::Training(asked) => (training::run(&mut session, args, asked).await?, true),
+        _ => of_one_model(&mut session, args).await?,
+    };
     match (&export.scores, csv) {
         (Some(scores), true) => print::csv(scores),
         _ if args.json => print::json(&export)?,
@@ -189,6 +193,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         Command::Sweep(asked) => events.extend(sweep::run(session, asked, info).await?),
         Command::Deletions(asked) => events.extend(deletions::run(session, asked, info).await?),
         Command::Surround(asked) => events.extend(surround::run(session, asked).await?),
+        Command::Training(_) => anyhow::bail!("checkpoints are not of one model"),
         Command::Measure => events.extend(measure(session, info, export).await?),
         Command::Verify { golden, tolerance } => {
             let golden = ModelFile { name: "golden.safetensors".into(), url: golden.display().to_string() };

@@ -7,8 +7,8 @@ use super::sweep;
 use crate::analysis::median;
 use crate::protocol::{Event, Export, Figure, Progress};
 use crate::terms::{
-    ConfirmReport, DeletionReport, Evaluation, Generated, Metric, Pane, Pick, Pruning, Replacement, RunRecord, ScanReport, ScoreReport,
-    SurroundingsReport, SweepPoint, SweepReport,
+    Checkpoint, ConfirmReport, DeletionReport, Evaluation, Generated, Metric, Pane, Pick, Pruning, Replacement, RunRecord, ScanReport,
+    ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport,
 };
 
 /// Progress and arms while they come.
@@ -71,6 +71,7 @@ pub fn report(export: &Export) {
     if let Some(report) = &export.deletions {
         deletions(report);
     }
+    export.checkpoints.iter().for_each(checkpoint);
 }
 
 fn surroundings(report: &SurroundingsReport) {
@@ -119,6 +120,18 @@ fn deletions(report: &DeletionReport) {
         let (all, positive) = (number(of.spearman), number(of.spearman_positive));
         println!("{layer:>5} {:10} {all:>43} {:31} {positive:>9}", of.n, of.n_positive);
     }
+}
+
+/// One line.
+fn checkpoint(checkpoint: &Checkpoint) {
+    let of = |share: &ShareSummary| {
+        let [median, smallest, largest] = [share.median, share.smallest, share.largest].map(|share| 100.0 * share);
+        format!("   top {} %: {median:.1} ({smallest:.1} to {largest:.1}) %", 100.0 * share.rho)
+    };
+    let (of_calibration, held_out) = (checkpoint.calibration.loss_nats, checkpoint.evaluation.loss_nats);
+    let shares = checkpoint.summary.iter().map(of).collect::<String>();
+    let zeroed = checkpoint.zeroed.map_or(String::new(), |zeroed| format!(", {:+.4} with {} zeroed", zeroed.delta_nats, zeroed.at));
+    println!("{}: {of_calibration:.4} nats where scored, {held_out:.4} held out{zeroed}{shares}", checkpoint.name);
 }
 
 fn scores(report: &ScoreReport) {
