@@ -101,14 +101,15 @@ fn swept(report: &SweepReport) {
     }
 }
 
-/// "lowest lp 0.5, mean in its place"
+/// "lowest random 0.5 seed 2, their means instead"
 fn rule(Pruning { selection, replacement }: &Pruning) -> String {
     let (pick, method, share) = sweep::pick_fields(selection.pick);
     let is_near = matches!(selection.pick, Pick::Halo | Pick::Matched);
-    let more = [method, share, if is_near { format!("eta {}", selection.eta) } else { String::new() }, format!("seed {}", selection.seed)];
-    let words = more.into_iter().filter(|word| !word.is_empty()).map(|word| format!(" {word}")).collect::<String>();
+    let eta = if is_near { format!("eta {}", selection.eta) } else { String::new() };
+    let seed = if selection.pick.is_drawn() { format!("seed {}", selection.seed) } else { String::new() };
+    let words = [pick, &method, &share, &eta, &seed].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     let instead = if *replacement == Replacement::Mean { ", their means instead" } else { "" };
-    format!("{pick}{words}{instead}")
+    format!("{words}{instead}")
 }
 
 fn deletions(report: &DeletionReport) {

@@ -142,9 +142,7 @@ impl SweepArgs {
 
     /// With every seed, if it is drawn; one that draws nothing needs one only.
     fn repeated(&self, pick: Pick) -> Vec<Selection> {
-        let by = |wanted| matches!(pick, Pick::Lowest { by, .. } | Pick::Highest { by, .. } if by == wanted);
-        let is_drawn = matches!(pick, Pick::Matched | Pick::Random) || by(Ranking::Random);
-        let n = if is_drawn { self.seeds.len() } else { self.seeds.len().min(1) };
+        let n = if pick.is_drawn() { self.seeds.len() } else { self.seeds.len().min(1) };
         self.seeds[..n].iter().map(|seed| self.around.selection(pick, *seed)).collect()
     }
 
