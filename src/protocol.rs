@@ -7,8 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, CalibrationText, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Generated, ModelInfo, ModelRef, Pane,
-    Pruned, Pruning, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, SurroundingsReport, SweepPoint, SweepReport, WeightCoord,
+    Ablation, CalibrationText, Checkpoint, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Generated, ModelInfo, ModelRef,
+    Pane, Pruned, Pruning, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, SurroundingsReport, SweepPoint, SweepReport,
+    WeightCoord,
 };
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
@@ -259,6 +260,9 @@ pub struct Export {
     pub sweep: Option<SweepReport>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletions: Option<DeletionReport>,
+    /// One model at several points of its training; `model` is the last of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<Checkpoint>,
 }
 
 impl Export {
@@ -281,6 +285,7 @@ impl Export {
             surroundings: None,
             sweep: None,
             deletions: None,
+            checkpoints: Vec::new(),
         }
     }
 }

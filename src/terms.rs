@@ -20,6 +20,7 @@ mod halo;
 mod scores;
 mod selection;
 mod sweep;
+mod training;
 
 use std::fmt;
 
@@ -29,6 +30,7 @@ pub use scores::*;
 pub use selection::*;
 use serde::{Deserialize, Serialize};
 pub use sweep::*;
+pub use training::*;
 
 /// One scalar of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, col]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

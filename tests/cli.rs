@@ -1,25 +1,8 @@
 //! The command as somebody calls it.
 
-use std::process::{Command, Output};
-
 use linchpin::protocol::Export;
 
-use crate::support::fixture;
-
-fn linchpin(args: &[&str]) -> Output {
-    let model = fixture("llama");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_linchpin"));
-    command.args(args).args(["--device", "cpu", "--model"]).arg(model);
-    command.output().unwrap()
-}
-
-fn export(output: &Output) -> Export {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
-}
-
-fn code(output: &Output) -> Option<i32> {
-    output.status.code()
-}
+use crate::support::{code, export, fixture, linchpin};
 
 #[test]
 fn json_is_one_document_of_the_pages_schema() {
@@ -84,31 +67,10 @@ fn another_text_is_named_in_the_convention() {
 }
 
 #[test]
-fn pruning_is_one_measurement_or_a_grid_that_goes_on() {
+fn pruning_is_one_measurement() {
     let scoring = ["prune", "--sequences", "2", "--length", "16"];
     let one = export(&linchpin(&[&scoring[..], &["--method", "taylor", "--sparsity", "0.5", "--replace", "mean", "--json"]].concat()));
     assert_eq!((one.evaluations.len(), one.pruned.unwrap().by_layer), (2, vec![32; 3]));
     let group = export(&linchpin(&[&scoring[..], &["--group", "core", "--json"]].concat()));
     assert_eq!(group.pruned.unwrap().n_channels, 3);
-    let path = std::env::temp_dir().join(format!("linchpin-{}.csv", std::process::id()));
-    let file = path.to_str().unwrap();
-    let grid = |seeds: &str| {
-        let args = ["--methods", "lp,random", "--sparsities", "0,0.5", "--seeds", seeds, "--csv", file];
-        assert_eq!(code(&linchpin(&[&scoring[..], &args].concat())), Some(0));
-        std::fs::read_to_string(&path).unwrap()
-    };
-    let few = grid("1");
-    assert_eq!(few.lines().count(), 1 + 4);
-    // What a crash left of a line goes, and only what is new is measured.
-    std::fs::write(&path, format!("{few}\"half a li")).unwrap();
-    let more = grid("1,2");
-    assert!(more.starts_with(&few), "{more}");
-    assert_eq!(more.lines().count(), 1 + 6);
-    assert_eq!(grid("1,2"), more);
-    std::fs::write(&path, "something,else\n").unwrap();
-    assert_eq!(code(&linchpin(&[&scoring[..], &["--methods", "lp", "--csv", file]].concat())), Some(2));
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "something,else\n");
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(code(&linchpin(&[&scoring[..], &["--methods", "astrology", "--csv", file]].concat())), Some(2));
-    assert!(!path.exists());
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +13,7 @@ use linchpin::engine::error::EngineError;
 use linchpin::model::Model;
 use linchpin::model::config::ModelConfig;
 use linchpin::platform::{Files, Gpu, open_gpu};
-use linchpin::protocol::{BackendChoice, Event, Failure, ModelFile, Request};
+use linchpin::protocol::{BackendChoice, Event, Export, Failure, ModelFile, Request};
 use linchpin::weights::load::{LoadedWeights, load_weights};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -209,6 +210,23 @@ impl Session {
             other => panic!("a request ended with {other:?}"),
         }
     }
+}
+
+/// Runs the command on a fixture.
+pub fn linchpin(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_linchpin"));
+    command.args(args).args(["--device", "cpu", "--model"]).arg(fixture("llama"));
+    command.output().unwrap()
+}
+
+/// What `--json` printed.
+pub fn export(output: &Output) -> Export {
+    let shown = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", shown(&output.stdout), shown(&output.stderr)))
+}
+
+pub fn code(output: &Output) -> Option<i32> {
+    output.status.code()
 }
 
 /// The one event of a kind.

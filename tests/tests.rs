@@ -17,4 +17,5 @@ mod scores;
 mod spikes;
 mod support;
 mod surround;
+mod sweep;
 mod tensors;

@@ -146,7 +146,7 @@ pub fn layer_rng(seed: u64, layer: usize) -> ChaCha8Rng {
     rng
 }
 
-fn below(n: usize, rng: &mut ChaCha8Rng) -> usize {
+pub(super) fn below(n: usize, rng: &mut ChaCha8Rng) -> usize {
     (rng.next_u64() % n as u64) as usize
 }
 

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::prune::PruneArgs;
+use super::deletions::DeletionArgs;
+use super::prune::{PruneArgs, ScoringArgs};
+use super::surround::SurroundArgs;
+use super::sweep::SweepArgs;
+use super::training::TrainingArgs;
 use crate::protocol::BackendChoice;
 use crate::terms::{Ablation, EditTarget, WeightCoord, WeightEdit};
 
@@ -90,12 +94,8 @@ pub enum Command {
     },
     /// Score every feed-forward channel by gradients, and tell how its layer's loss proxy is spread.
     Score {
-        /// Sequences of the text; fewer if it is short.
-        #[arg(long, default_value_t = 64)]
-        sequences: usize,
-        /// Tokens of a sequence, at most as many as the model's context holds.
-        #[arg(long, default_value_t = 512)]
-        length: usize,
+        #[command(flatten)]
+        scoring: ScoringArgs,
         /// LAYER,ROW,COL: a super weight, to see where its channel stands.
         #[arg(long)]
         super_weight: Vec<String>,
@@ -103,8 +103,16 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         csv: bool,
     },
-    /// Remove channels of every layer by a rule, in one shot, and measure what it costs; or all rules in a grid.
+    /// Remove channels of every layer by a rule, in one shot, and measure what it costs.
     Prune(PruneArgs),
+    /// Measure what the removal of channels costs by many rules, one after the other.
+    Sweep(SweepArgs),
+    /// Remove channels one at a time, and tell how far their loss proxies told what it cost.
+    Deletions(DeletionArgs),
+    /// Find each layer's core, where it writes, and the channels that write there too.
+    Surround(SurroundArgs),
+    /// Score the checkpoints of one model, to see how its loss proxy concentrated while it was trained.
+    Training(TrainingArgs),
     /// Time the model: prompts, new tokens, gradients, edits, matrix products.
     Measure,
     /// Compare with golden values of transformers; exit code 1 if a tensor is further off than the tolerance.
@@ -190,4 +198,47 @@ fn parse_edit<const N: usize>(text: &str) -> anyhow::Result<([usize; N], f32)> {
     let n = numbers.len();
     let place = numbers.try_into().map_err(|_wrong| anyhow::anyhow!("{text:?}: expected {N} numbers, got {n}"))?;
     Ok((place, scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::super::prune::{AroundArgs, MethodArg};
+    use super::super::sweep::ExperimentArg;
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Command, clap::Error> {
+        Args::try_parse_from([&["linchpin"], args].concat()).map(|args| args.command)
+    }
+
+    #[test]
+    fn no_two_arguments_clash() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn surroundings_are_of_a_core_and_a_halo() {
+        let parsed = parse(&["surround", "--layer", "2", "--rho", "0.02", "--eta", "0.2", "--support", "36", "--redundancy", "--json"]);
+        let Ok(Command::Surround(SurroundArgs { around, redundancy: true, .. })) = parsed else { panic!("{parsed:?}") };
+        let AroundArgs { layer, rho, eta, support } = around;
+        assert_eq!((layer, rho, eta, support), (Some(2), 0.02, 0.2, Some(36)));
+        let parsed = parse(&["surround"]);
+        let Ok(Command::Surround(SurroundArgs { around, redundancy: false, scoring })) = parsed else { panic!("{parsed:?}") };
+        assert_eq!((around.layer, around.rho, around.eta, around.support), (None, 0.01, 0.1, None));
+        assert_eq!((scoring.sequences, scoring.length), (64, 512));
+        assert!(parse(&["surround", "--rho", "much"]).is_err());
+    }
+
+    #[test]
+    fn a_sweep_is_both_experiments_unless_one_is_named() {
+        let parsed = parse(&["sweep", "--experiment", "removal", "--methods", "lp,flap", "--replace", "mean", "--etas", "0.1,0.2"]);
+        let Ok(Command::Sweep(asked)) = parsed else { panic!("{parsed:?}") };
+        assert_eq!(asked.experiment, [ExperimentArg::Removal]);
+        assert_eq!(asked.methods.map(|methods| methods.0), Some(vec![MethodArg::Lp, MethodArg::Flap]));
+        assert_eq!(asked.etas, [0.1, 0.2]);
+        let Ok(Command::Sweep(asked)) = parse(&["sweep"]) else { panic!("its defaults") };
+        assert_eq!((asked.experiment.len(), asked.replace.len(), asked.methods, asked.csv), (2, 2, None, None));
+        assert!(parse(&["sweep", "--methods", "astrology"]).is_err());
+    }
 }

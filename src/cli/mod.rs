@@ -1,8 +1,13 @@
 //! The `linchpin` command: arguments in, the same requests as the page's, the same JSON out.
 
 mod args;
+mod deletions;
 mod print;
 mod prune;
+mod surround;
+mod sweep;
+mod table;
+mod training;
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -16,8 +21,9 @@ use clap::Parser;
 use crate::engine::Engine;
 use crate::engine::control::Control;
 use crate::protocol::{Event, Export, Figure, ModelFile, Request};
-use crate::terms::{CalibrationText, ModelInfo, Sampling};
+use crate::terms::{CalibrationText, Evaluation, ModelInfo, Pane, Sampling};
 use args::{Args, Command, SamplingArgs, parse_coord};
+use prune::ScoringArgs;
 
 /// Runs the command. Exit codes: 0 done, 1 a negative finding (nothing confirmed, golden values missed), 2 an error.
 pub fn main() -> ExitCode {
@@ -32,24 +38,32 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Sees events as they come.
+type Watcher = Box<dyn FnMut(&Event)>;
+
 /// The engine with a basket for its events.
 struct Session {
     engine: Engine,
+    control: Control,
     events: Rc<RefCell<Vec<Event>>>,
+    watcher: Rc<RefCell<Option<Watcher>>>,
     started: Instant,
 }
 
 impl Session {
     fn new(is_quiet: bool) -> Self {
-        let events = Rc::new(RefCell::new(Vec::new()));
-        let basket = events.clone();
+        let (events, watcher) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None::<Watcher>)));
+        let (basket, of_sink) = (events.clone(), watcher.clone());
         let control = Control::new(move |event| {
             if !is_quiet {
                 print::live(&event);
             }
+            if let Some(watch) = of_sink.borrow_mut().as_mut() {
+                watch(&event);
+            }
             basket.borrow_mut().push(event);
         });
-        Self { engine: Engine::new(control), events, started: Instant::now() }
+        Self { engine: Engine::new(control.clone()), control, events, watcher, started: Instant::now() }
     }
 
     /// What has passed since the engine was made.
@@ -67,30 +81,71 @@ impl Session {
             _ => Ok(events),
         }
     }
+
+    /// The same, with each event shown to a watcher as it comes; if that fails, the request is stopped.
+    async fn watch(
+        &mut self,
+        request: Request,
+        mut watcher: impl FnMut(&Event) -> anyhow::Result<()> + 'static,
+    ) -> anyhow::Result<Vec<Event>> {
+        let (control, failed) = (self.control.clone(), Rc::new(RefCell::new(None)));
+        let of_watcher = failed.clone();
+        self.watcher.replace(Some(Box::new(move |event| {
+            if let Err(error) = watcher(event) {
+                of_watcher.borrow_mut().get_or_insert(error);
+                control.request_stop();
+            }
+        })));
+        let answered = self.ask(request).await;
+        self.watcher.take();
+        failed.take().map_or(answered, Err)
+    }
+
+    /// The intact model on the held-out text.
+    async fn intact(&mut self) -> anyhow::Result<Evaluation> {
+        let events = self.ask(Request::Evaluate).await?;
+        let found = events.into_iter().find_map(|event| match event {
+            Event::Evaluated { pane: Pane::Intact, evaluation } => Some(evaluation),
+            _ => None,
+        });
+        found.context("the engine evaluated nothing")
+    }
+
+    /// Loads the model in a folder, and has it measured on the text of the arguments.
+    async fn load(&mut self, args: &Args, dir: &Path, id: String) -> anyhow::Result<ModelInfo> {
+        let events = self.ask(Request::Load { id, files: model_files(dir)?, backend: args.device.into() }).await?;
+        let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
+        // Channels are scored on the text, everything else is measured on it.
+        let is_scoring = matches!(args.command, Command::Score { .. });
+        if let Some(CalibrationText { name, text }) = given_text(args)?.filter(|_| !is_scoring) {
+            self.ask(Request::UseText { name, text, max_tokens: args.max_tokens }).await?;
+        }
+        info.context("the engine loaded nothing")
+    }
 }
 
 async fn run(args: &Args) -> anyhow::Result<bool> {
     let csv = matches!(args.command, Command::Score { csv: true, .. });
     let mut session = Session::new(args.json || csv);
-    let files = model_files(&args.model)?;
-    let id = args.model.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-    let events = session.ask(Request::Load { id, files, backend: args.device.into() }).await?;
-    let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
-    let info = info.context("the engine loaded nothing")?;
-    // Channels are scored on the text, everything else is measured on it.
-    let is_scoring = matches!(args.command, Command::Score { .. });
-    if let Some(CalibrationText { name, text }) = given_text(args)?.filter(|_| !is_scoring) {
-        session.ask(Request::UseText { name, text, max_tokens: args.max_tokens }).await?;
-    }
-    let mut export = Export::new(info.model.clone());
-    let is_positive = execute(&mut session, args, &info, &mut export).await?;
-    export.info = Some(info);
+    let (export, is_positive) = match &args.command {
+        Command::Training(asked) => (training::run(&mut session, args, asked).await?, true),
+        _ => of_one_model(&mut session, args).await?,
+    };
     match (&export.scores, csv) {
         (Some(scores), true) => print::csv(scores),
         _ if args.json => print::json(&export)?,
         _ => print::report(&export),
     }
     Ok(is_positive)
+}
+
+async fn of_one_model(session: &mut Session, args: &Args) -> anyhow::Result<(Export, bool)> {
+    let id = args.model.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+    let info = session.load(args, &args.model, id).await?;
+    let mut export = Export::new(info.model.clone());
+    let is_positive = execute(session, args, &info, &mut export).await?;
+    export.info = Some(info);
+    Ok((export, is_positive))
 }
 
 /// The text of `--text`.
@@ -129,37 +184,47 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
             events.extend(session.ask(Request::Apply { ablation: edits.ablation()? }).await?);
             events.extend(session.ask(Request::Evaluate).await?);
         }
-        Command::Score { sequences, length, super_weight, .. } => {
+        Command::Score { scoring: ScoringArgs { sequences, length }, super_weight, .. } => {
             let super_weights = super_weight.iter().map(|text| parse_coord(text)).collect::<Result<_, _>>()?;
             let (text, sequences, length) = (given_text(args)?, *sequences, *length);
             events.extend(session.ask(Request::Score { text, sequences, length, super_weights, resume: false }).await?);
         }
-        Command::Prune(asked) => events.extend(prune::run(session, asked, info).await?),
-        Command::Measure => {
-            events.extend(measure(session, info, export).await?);
-        }
+        Command::Prune(asked) => events.extend(prune::run(session, asked).await?),
+        Command::Sweep(asked) => events.extend(sweep::run(session, asked, info).await?),
+        Command::Deletions(asked) => events.extend(deletions::run(session, asked, info).await?),
+        Command::Surround(asked) => events.extend(surround::run(session, asked).await?),
+        Command::Training(_) => anyhow::bail!("checkpoints are not of one model"),
+        Command::Measure => events.extend(measure(session, info, export).await?),
         Command::Verify { golden, tolerance } => {
             let golden = ModelFile { name: "golden.safetensors".into(), url: golden.display().to_string() };
             events.extend(session.ask(Request::Verify { golden }).await?);
             is_positive = print::verified(&events, *tolerance, is_quiet);
         }
     }
+    if let Some(confirm) = collect(events, export) {
+        is_positive = confirm;
+    }
+    Ok(is_positive)
+}
+
+/// Puts into the export what events brought. Whether something was confirmed, if that was tried.
+fn collect(events: Vec<Event>, export: &mut Export) -> Option<bool> {
     for event in events {
         match event {
             Event::Scanned(scan) => export.scan = Some(scan),
-            Event::Confirmed(confirm) => {
-                is_positive = confirm.verdicts.iter().any(|verdict| verdict.confirmed);
-                export.confirm = Some(confirm);
-            }
+            Event::Confirmed(confirm) => export.confirm = Some(confirm),
             Event::Evaluated { pane, evaluation } => export.evaluations.push((pane, evaluation)),
             Event::Generated(run) => export.run = Some(run),
             Event::Applied { pruned, .. } => export.pruned = pruned,
             Event::Scored(scores) => export.scores = Some(scores),
             Event::Measured { figures } => export.measured.extend(figures),
+            Event::Surrounded(surroundings) => export.surroundings = Some(surroundings),
+            Event::Swept(sweep) => export.sweep = Some(sweep),
+            Event::Deleted(deletions) => export.deletions = Some(deletions),
             _ => {}
         }
     }
-    Ok(is_positive)
+    export.confirm.as_ref().map(|confirm| confirm.verdicts.iter().any(|verdict| verdict.confirmed))
 }
 
 /// The engine's own figures, and before them how long a fresh start takes.

@@ -3,8 +3,13 @@
 
 use std::io::{Write, stderr};
 
+use super::sweep;
+use crate::analysis::median;
 use crate::protocol::{Event, Export, Figure, Progress};
-use crate::terms::{ConfirmReport, Evaluation, Generated, Metric, Pane, RunRecord, ScanReport, ScoreReport};
+use crate::terms::{
+    Checkpoint, ConfirmReport, DeletionReport, Evaluation, Generated, Metric, Pane, Pick, Pruning, Replacement, RunRecord, ScanReport,
+    ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport,
+};
 
 /// Progress and arms while they come.
 pub fn live(event: &Event) {
@@ -19,6 +24,9 @@ pub fn live(event: &Event) {
             eprintln!("\r\x1b[K{} ({millions:.2} M parameters) on {} ({})", info.model.id, info.backend.name, info.backend.reason);
         }
         Event::Arm { arm } => eprintln!("\r\x1b[K{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, arm.label),
+        Event::SweepPoint(SweepPoint { pruned, evaluation }) => {
+            eprintln!("\r\x1b[K{:8.4} nats  {:6} channels: {}", evaluation.loss_nats, pruned.n_channels, rule(&pruned.pruning));
+        }
         Event::Done => eprint!("\r\x1b[K"),
         _ => {}
     }
@@ -54,6 +62,77 @@ pub fn report(export: &Export) {
     if let Some(report) = &export.scores {
         scores(report);
     }
+    if let Some(report) = &export.surroundings {
+        surroundings(report);
+    }
+    if let Some(report) = &export.sweep {
+        swept(report);
+    }
+    if let Some(report) = &export.deletions {
+        deletions(report);
+    }
+    export.checkpoints.iter().for_each(checkpoint);
+}
+
+fn surroundings(report: &SurroundingsReport) {
+    let (rho, eta, n) = (100.0 * report.rho, 100.0 * report.eta, report.n_support);
+    println!("core {rho} %, halo {eta} % of the others, {n} residual channels of support, scored over {}", report.calibration.convention);
+    println!("layer   core   halo   median connection of the core, the halo, the others   mean redundancy");
+    for layer in &report.layers {
+        let is_near = |channel: &usize| layer.core.contains(channel) || layer.halo.contains(channel);
+        let others = (0..layer.connections.len()).filter(|channel| !is_near(channel)).collect::<Vec<_>>();
+        let of = |channels: &[usize]| median(channels.iter().map(|channel| layer.connections[*channel]));
+        let medians = [&layer.core, &layer.halo, &others].map(|channels| of(channels));
+        let n = layer.redundancy.len();
+        let redundancy = match n {
+            0 => "-".into(),
+            _ => format!("{:.4} nats", layer.redundancy.iter().sum::<f32>() / n as f32),
+        };
+        let ([core, halo, others], (n_core, n_halo)) = (medians, (layer.core.len(), layer.halo.len()));
+        println!("{:5} {n_core:6} {n_halo:6} {core:22.3} {halo:11.3} {others:12.3}   {redundancy:>15}", layer.layer);
+    }
+}
+
+fn swept(report: &SweepReport) {
+    evaluation(Pane::Intact, &report.intact);
+    for SweepPoint { pruned, evaluation } in &report.points {
+        let (loss, delta) = (evaluation.loss_nats, evaluation.loss_nats - report.intact.loss_nats);
+        println!("{loss:8.4} nats ({delta:+.4})  {:6} channels: {}", pruned.n_channels, rule(&pruned.pruning));
+    }
+}
+
+/// "lowest random 0.5 seed 2, their means instead"
+fn rule(Pruning { selection, replacement }: &Pruning) -> String {
+    let (pick, method, share) = sweep::pick_fields(selection.pick);
+    let is_near = matches!(selection.pick, Pick::Halo | Pick::Matched);
+    let eta = if is_near { format!("eta {}", selection.eta) } else { String::new() };
+    let seed = if selection.pick.is_drawn() { format!("seed {}", selection.seed) } else { String::new() };
+    let words = [pick, &method, &share, &eta, &seed].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let instead = if *replacement == Replacement::Mean { ", their means instead" } else { "" };
+    format!("{words}{instead}")
+}
+
+fn deletions(report: &DeletionReport) {
+    evaluation(Pane::Intact, &report.intact);
+    let number = |value: Option<f32>| value.map_or_else(|| "-".into(), |value| format!("{value:.3}"));
+    println!("layer  deletions  Spearman of loss proxy and change of loss   where the loss rose: deletions, Spearman");
+    for of in &report.correlations {
+        let layer = of.layer.map_or_else(|| "all".into(), |layer| layer.to_string());
+        let (all, positive) = (number(of.spearman), number(of.spearman_positive));
+        println!("{layer:>5} {:10} {all:>43} {:31} {positive:>9}", of.n, of.n_positive);
+    }
+}
+
+/// One line.
+fn checkpoint(checkpoint: &Checkpoint) {
+    let of = |share: &ShareSummary| {
+        let [median, smallest, largest] = [share.median, share.smallest, share.largest].map(|share| 100.0 * share);
+        format!("   top {} %: {median:.1} ({smallest:.1} to {largest:.1}) %", 100.0 * share.rho)
+    };
+    let (of_calibration, held_out) = (checkpoint.calibration.loss_nats, checkpoint.evaluation.loss_nats);
+    let shares = checkpoint.summary.iter().map(of).collect::<String>();
+    let zeroed = checkpoint.zeroed.map_or(String::new(), |zeroed| format!(", {:+.4} with {} zeroed", zeroed.delta_nats, zeroed.at));
+    println!("{}: {of_calibration:.4} nats where scored, {held_out:.4} held out{zeroed}{shares}", checkpoint.name);
 }
 
 fn scores(report: &ScoreReport) {

@@ -5,6 +5,7 @@
 
 pub mod control;
 mod decoder;
+mod deletion;
 mod device;
 pub mod error;
 mod failure;
@@ -14,17 +15,18 @@ mod prune;
 mod run;
 mod score;
 mod surround;
+mod sweep;
 pub mod verify;
 
 use crate::analysis::confirm::Experiment;
-use crate::analysis::eval::{self, HeldOut};
+use crate::analysis::eval::{self, HeldOut, Measured};
 use crate::analysis::{confirm, spikes};
 use crate::decode::DecodeGpu;
 use crate::model::Model;
 use crate::model::edit::Matrix;
 use crate::platform::{Files, GpuHealth};
 use crate::protocol::{Event, Request};
-use crate::terms::{Ablation, ConfirmReport, Evaluation, ModelInfo, Pane, Pruned, ScanReport, WeightCoord};
+use crate::terms::{Ablation, ConfirmReport, ModelInfo, Pane, Pruned, ScanReport, WeightCoord};
 use crate::tokenizer::Tokenizer;
 use control::Control;
 use device::Devices;
@@ -50,7 +52,7 @@ struct Loaded {
     eos_token_ids: Vec<u32>,
     held_out: HeldOut,
     /// The intact model's evaluation does not change.
-    intact_evaluation: Option<Evaluation>,
+    intact_evaluation: Option<Measured>,
     scored: Option<score::Scored>,
     health: Option<GpuHealth>,
     /// Where decode plans can be made, once one was held against Path A.
@@ -117,7 +119,10 @@ impl Engine {
             Request::Surround { rho, eta, support, layer, redundancy } => {
                 self.surround(surround::Asked { rho, eta, support, layer, redundancy }).await
             }
-            Request::Sweep { .. } | Request::Delete { .. } => Ok(()),
+            Request::Sweep { prunings } => self.sweep(&prunings).await,
+            Request::Delete { per_layer, n_quantiles, layer, seed } => {
+                self.delete(deletion::Asked { per_layer, n_quantiles, layer, seed }).await
+            }
             Request::Stop => Ok(()),
         }
     }
@@ -180,11 +185,7 @@ impl Engine {
             let control = control.clone();
             move |done: usize| control.progress("held-out text", (pane * n_tokens + done) as f64, 2.0 * n_tokens as f64, "tokens")
         };
-        let intact = match &loaded.intact_evaluation {
-            Some(known) => known.clone(),
-            None => eval::evaluate(&loaded.intact, &Ablation::default(), &loaded.held_out, &control, progress(0)).await?,
-        };
-        loaded.intact_evaluation = Some(intact.clone());
+        let intact = loaded.measured_intact(&control, progress(0)).await?.evaluation;
         control.emit(Event::Evaluated { pane: Pane::Intact, evaluation: intact.clone() });
         let ablated = match loaded.ablation.is_empty() {
             true => intact,
@@ -203,6 +204,17 @@ impl Loaded {
             Some(why) => Err(EngineError::Gpu { why }),
             None => Ok(()),
         }
+    }
+
+    /// The intact model on the held-out text; what is known is not measured again.
+    async fn measured_intact(&mut self, control: &Control, progress: impl FnMut(usize)) -> Result<Measured, EngineError> {
+        if let Some(known) = &self.intact_evaluation {
+            return Ok(known.clone());
+        }
+        let measured = eval::measure(&self.intact, &Ablation::default(), &self.held_out, control, progress).await?;
+        self.check_gpu()?;
+        self.intact_evaluation = Some(measured.clone());
+        Ok(measured)
     }
 
     /// # Errors

@@ -21,6 +21,12 @@ pub(super) struct Surroundings {
     pub(super) layers: Vec<Around>,
 }
 
+/// The channels of each layer that a pruning removes.
+pub(super) struct Removal {
+    pub channels: Vec<Vec<usize>>,
+    pub pruned: Pruned,
+}
+
 impl Engine {
     pub(super) async fn apply(&mut self, ablation: Ablation) -> Result<(), EngineError> {
         let started = Instant::now();
@@ -44,16 +50,31 @@ impl Engine {
 
 impl Loaded {
     async fn pruned(&mut self, pruning: &Pruning, control: &Control) -> Result<(Model, Pruned), EngineError> {
+        let removal = self.resolved(pruning, control).await?;
+        Ok((self.without(&removal), removal.pruned))
+    }
+
+    /// What a pruning comes to by the kept scores.
+    ///
+    /// # Errors
+    ///
+    /// A selection that the model has no place for, no scores, a stop, or a failing device.
+    pub(super) async fn resolved(&mut self, pruning: &Pruning, control: &Control) -> Result<Removal, EngineError> {
         check(&pruning.selection, &self.intact)?;
         let mut scored = self.scored.take().ok_or(EngineError::NotScored)?;
         let channels = scored.resolve(&self.intact, &pruning.selection, control).await;
-        let means = scored.channels.iter().map(|layer| layer.mean_activation.clone()).collect::<Vec<_>>();
         let calibration = scored.calibration();
         self.scored = Some(scored);
         let channels = channels?;
         self.check_gpu()?;
-        let means = (pruning.replacement == Replacement::Mean).then_some(&means[..]);
-        Ok((self.intact.without_channels(&channels, means), Pruned::of(*pruning, calibration, &channels)))
+        Ok(Removal { pruned: Pruned::of(*pruning, calibration, &channels), channels })
+    }
+
+    /// The intact model without what was resolved by the scores that are still kept.
+    pub(super) fn without(&self, removal: &Removal) -> Model {
+        let scored = self.scored.as_ref().filter(|_| removal.pruned.pruning.replacement == Replacement::Mean);
+        let means = scored.map(|scored| scored.channels.iter().map(|layer| layer.mean_activation.clone()).collect::<Vec<_>>());
+        self.intact.without_channels(&removal.channels, means.as_deref())
     }
 }
 

@@ -40,7 +40,7 @@ impl Loaded {
         check(&selection, &self.intact)?;
         let mut scored = self.scored.take().ok_or(EngineError::NotScored)?;
         let known = scored.surroundings.take();
-        let found = scored.surroundings(&self.intact, &scored.scores.channels(), &selection, known, control).await;
+        let found = scored.surroundings(&self.intact, &selection, known, control).await;
         let calibration = scored.calibration();
         let kept = self.scored.insert(scored);
         let found = kept.surroundings.insert(found?);

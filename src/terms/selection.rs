@@ -77,6 +77,13 @@ pub enum Pick {
     },
 }
 
+impl Pick {
+    /// Whether another seed picks other channels.
+    pub fn is_drawn(self) -> bool {
+        matches!(self, Self::Matched | Self::Random | Self::Lowest { by: Ranking::Random, .. } | Self::Highest { by: Ranking::Random, .. })
+    }
+}
+
 /// A rule that picks channels by the scores that the engine keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Selection {

@@ -1,0 +1,52 @@
+//! `linchpin deletions`: channels removed one at a time, against their loss proxies.
+
+use std::path::PathBuf;
+
+use super::Session;
+use super::prune::ScoringArgs;
+use super::table::{Table, quoted};
+use crate::protocol::{Event, Request};
+use crate::terms::{Deletion, ModelInfo};
+
+#[derive(Debug, clap::Args)]
+pub struct DeletionArgs {
+    /// Channels of each layer; all of a layer that has fewer.
+    #[arg(long, default_value_t = 128)]
+    pub per_layer: usize,
+    /// They are drawn evenly from as many quantiles of the layer's loss proxies.
+    #[arg(long, default_value_t = 8)]
+    pub quantiles: usize,
+    /// Only this layer.
+    #[arg(long)]
+    pub layer: Option<usize>,
+    /// Of the draw.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+    /// A table for the deletions, each written as soon as it is measured; one that it has already is not written again.
+    #[arg(long)]
+    pub csv: Option<PathBuf>,
+}
+
+const HEADER: &str = "model,revision,backend,per_layer,quantiles,seed,sequences,length,text,layer,channel,\
+    quantile,loss_proxy,delta_nats,intact_loss_nats";
+
+pub async fn run(session: &mut Session, args: &DeletionArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
+    let mut table = args.csv.as_ref().map(|path| Table::open(path, HEADER)).transpose()?;
+    let intact = session.intact().await?;
+    session.ask(args.scoring.request()).await?;
+    let DeletionArgs { per_layer, quantiles, layer, seed, scoring: ScoringArgs { sequences, length }, .. } = *args;
+    let [id, backend, text] = [&info.model.id, &info.backend.kind, &intact.convention].map(|text| quoted(text));
+    let first = format!("{id},{},{backend},{per_layer},{quantiles},{seed},{sequences},{length},{text}", info.model.revision);
+    let written = move |event: &Event| {
+        let (Event::Deletion(deletion), Some(table)) = (event, &mut table) else { return Ok(()) };
+        let Deletion { layer, channel, loss_proxy, quantile, delta_nats } = deletion;
+        let key = format!("{first},{layer},{channel},");
+        if table.knows(&key) {
+            return Ok(());
+        }
+        table.add(&key, &format!("{quantile},{loss_proxy:e},{delta_nats:e},{}", intact.loss_nats))
+    };
+    session.watch(Request::Delete { per_layer, n_quantiles: quantiles, layer, seed }, written).await
+}

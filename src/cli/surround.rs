@@ -1,0 +1,28 @@
+//! `linchpin surround`: the core of each layer, and what is around it.
+
+use super::Session;
+use super::prune::{AroundArgs, ScoringArgs};
+use crate::protocol::{Event, Request};
+
+#[derive(Debug, clap::Args)]
+pub struct SurroundArgs {
+    #[command(flatten)]
+    pub around: AroundArgs,
+    /// Then how much of each halo channel the core does already, which takes gradients.
+    #[arg(long)]
+    pub redundancy: bool,
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+}
+
+impl SurroundArgs {
+    fn request(&self) -> Request {
+        let AroundArgs { layer, rho, eta, support } = self.around;
+        Request::Surround { rho, eta, support, layer, redundancy: self.redundancy }
+    }
+}
+
+pub async fn run(session: &mut Session, args: &SurroundArgs) -> anyhow::Result<Vec<Event>> {
+    session.ask(args.scoring.request()).await?;
+    session.ask(args.request()).await
+}

@@ -1,0 +1,154 @@
+//! `linchpin training`: the checkpoints of one model, each scored and measured alike.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::Session;
+use super::args::{Args, parse_coord};
+use super::prune::ScoringArgs;
+use super::table::{Table, optional, quoted};
+use crate::protocol::{Event, Export, Request};
+use crate::terms::{Ablation, Checkpoint, Evaluation, ModelInfo, Pane, RHOS, WeightCoord, Zeroed};
+
+#[derive(Debug, clap::Args)]
+pub struct TrainingArgs {
+    /// Every folder in it that holds a config.json is a checkpoint; they come in the order of the numbers in their names.
+    pub dir: PathBuf,
+    /// LAYER,ROW,COL: a scalar of `down_proj` to zero in each.
+    #[arg(long)]
+    pub scalar: Option<String>,
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+    /// A table for the results. Checkpoints that it has already are not scored again.
+    #[arg(long)]
+    pub csv: Option<PathBuf>,
+}
+
+/// Folders in folders: a run, its seeds, their steps, and one to spare.
+const MAX_DEPTH: usize = 4;
+
+/// Loads, scores and measures one checkpoint after the other. The export has those that the table had not.
+pub async fn run(session: &mut Session, args: &Args, asked: &TrainingArgs) -> anyhow::Result<Export> {
+    let scalar = asked.scalar.as_deref().map(parse_coord).transpose()?;
+    let folders = folders(&asked.dir)?;
+    let mut table = asked.csv.as_ref().map(|path| Table::open(path, &header())).transpose()?;
+    let (mut last, mut checkpoints) = (None, Vec::new());
+    for Folder { path, name, step } in folders {
+        let info = session.load(args, &path, name.clone()).await.with_context(|| format!("checkpoint {name}"))?;
+        let evaluation = session.intact().await?;
+        let key = key(&name, step, &info, asked, &evaluation.convention);
+        if table.as_ref().is_none_or(|table| !table.knows(&key)) {
+            let checkpoint = measured(session, asked, Folder { path, name, step }, &info, evaluation, scalar).await?;
+            if let Some(table) = &mut table {
+                table.add(&key, &figures(&checkpoint))?;
+            }
+            checkpoints.push(checkpoint);
+        }
+        last = Some(info);
+    }
+    let info = last.with_context(|| format!("{} holds no folder with a config.json", asked.dir.display()))?;
+    Ok(Export { info: Some(info.clone()), checkpoints, ..Export::new(info.model) })
+}
+
+/// One checkpoint.
+struct Folder {
+    path: PathBuf,
+    /// Within the folder of all.
+    name: String,
+    step: Option<u64>,
+}
+
+fn folders(dir: &Path) -> anyhow::Result<Vec<Folder>> {
+    let mut found = Vec::new();
+    search(dir, "", &mut found)?;
+    // By the folders they are in, then by number; what has none comes last.
+    let parent = |folder: &Folder| folder.name.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
+    found.sort_by_cached_key(|folder| (parent(folder), folder.step.is_none(), folder.step, folder.name.clone()));
+    Ok(found)
+}
+
+fn search(dir: &Path, within: &str, found: &mut Vec<Folder>) -> anyhow::Result<()> {
+    let cannot = || format!("cannot open the folder {}", dir.display());
+    for entry in std::fs::read_dir(dir).with_context(cannot)? {
+        let path = entry.with_context(cannot)?.path();
+        let own = path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+        let name = if within.is_empty() { own.clone() } else { format!("{within}/{own}") };
+        if path.join("config.json").is_file() {
+            found.push(Folder { path, name, step: number(&own) });
+        } else if path.is_dir() && name.split('/').count() < MAX_DEPTH {
+            search(&path, &name, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// The number behind "step", or else the first in a name.
+fn number(name: &str) -> Option<u64> {
+    let name = name.split_once("step").map_or(name, |(_, behind)| behind);
+    let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+    digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok())
+}
+
+async fn measured(
+    session: &mut Session,
+    asked: &TrainingArgs,
+    Folder { name, step, .. }: Folder,
+    info: &ModelInfo,
+    evaluation: Evaluation,
+    scalar: Option<WeightCoord>,
+) -> anyhow::Result<Checkpoint> {
+    let zeroed = match scalar {
+        Some(at) => Some(zeroed(session, at, &evaluation).await?),
+        None => None,
+    };
+    let events = session.ask(asked.scoring.request()).await?;
+    let report = events.into_iter().find_map(|event| if let Event::Scored(report) = event { Some(report) } else { None });
+    let report = report.context("the engine scored nothing")?;
+    let (calibration, summary) = (report.calibration, report.summary);
+    Ok(Checkpoint { name, step, model: info.model.clone(), calibration, summary, evaluation, zeroed })
+}
+
+async fn zeroed(session: &mut Session, at: WeightCoord, whole: &Evaluation) -> anyhow::Result<Zeroed> {
+    session.ask(Request::Apply { ablation: Ablation::zeroing([at]) }).await?;
+    let events = session.ask(Request::Evaluate).await?;
+    let loss = events.into_iter().find_map(|event| match event {
+        Event::Evaluated { pane: Pane::Ablated, evaluation } => Some(evaluation.loss_nats),
+        _ => None,
+    });
+    let loss_nats = loss.context("the engine evaluated nothing")?;
+    Ok(Zeroed { at, loss_nats, delta_nats: loss_nats - whole.loss_nats })
+}
+
+fn header() -> String {
+    let shares = RHOS.map(|rho| format!("median_share_{rho},smallest_share_{rho},largest_share_{rho}")).join(",");
+    format!(
+        "name,step,revision,backend,scalar,sequences,length,text,\
+        held_out_loss_nats,held_out_perplexity,scalar_loss_nats,scalar_delta_nats,calibration_loss_nats,{shares}"
+    )
+}
+
+/// A checkpoint is known by its folder and its weights.
+fn key(name: &str, step: Option<u64>, info: &ModelInfo, asked: &TrainingArgs, text: &str) -> String {
+    let [name, backend, scalar, text] = [name, &info.backend.kind, asked.scalar.as_deref().unwrap_or_default(), text].map(quoted);
+    let (step, revision, ScoringArgs { sequences, length }) = (optional(step), &info.model.revision, &asked.scoring);
+    format!("{name},{step},{revision},{backend},{scalar},{sequences},{length},{text},")
+}
+
+fn figures(Checkpoint { calibration, summary, evaluation, zeroed, .. }: &Checkpoint) -> String {
+    let shares = summary.iter().map(|share| format!(",{},{},{}", share.median, share.smallest, share.largest)).collect::<String>();
+    let (zeroed_loss, delta) = (optional(zeroed.map(|zeroed| zeroed.loss_nats)), optional(zeroed.map(|zeroed| zeroed.delta_nats)));
+    let Evaluation { loss_nats, perplexity, .. } = evaluation;
+    format!("{loss_nats},{perplexity},{zeroed_loss},{delta},{}{shares}", calibration.loss_nats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_a_number_in_a_name() {
+        let names = ["step-000500", "step1000-tokens4B", "stage1-step140000", "checkpoint-12", "7", "best"];
+        assert_eq!(names.map(number), [Some(500), Some(1000), Some(140_000), Some(12), Some(7), None]);
+    }
+}

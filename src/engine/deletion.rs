@@ -1,0 +1,82 @@
+//! Channels removed one at a time, each measured on the held-out text.
+
+use super::Engine;
+use super::Loaded;
+use super::control::Control;
+use super::error::EngineError;
+use crate::analysis::{deletion, eval};
+use crate::model::ModelError;
+use crate::protocol::Event;
+use crate::terms::{Ablation, Deletion, DeletionReport, EditTarget, WeightEdit};
+
+/// What a person is told meanwhile.
+const DOING: &str = "removing channels one at a time";
+
+/// What [`crate::protocol::Request::Delete`] asks for.
+pub(super) struct Asked {
+    pub per_layer: usize,
+    pub n_quantiles: usize,
+    pub layer: Option<usize>,
+    pub seed: u64,
+}
+
+impl Engine {
+    /// A loss that is not finite ends it as a failure; the deletions before stay.
+    pub(super) async fn delete(&mut self, asked: Asked) -> Result<(), EngineError> {
+        let control = self.control.clone();
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        let mut deletions = loaded.drawn(&asked)?;
+        let calibration = loaded.scored.as_ref().ok_or(EngineError::NotScored)?.calibration();
+        let total = deletions.len() as f64;
+        control.progress(DOING, 0.0, total, "steps");
+        let intact = loaded.measured_intact(&control, |_done| {}).await?;
+        for (index, deletion) in deletions.iter_mut().enumerate() {
+            control.progress(DOING, index as f64, total, "steps");
+            control.checkpoint().await?;
+            deletion.delta_nats = (loaded.loss_without(deletion, &control).await? - intact.loss_nats) as f32;
+            control.emit(Event::Deletion(*deletion));
+        }
+        control.progress(DOING, total, total, "steps");
+        control.emit(Event::Deleted(DeletionReport {
+            model: loaded.info.model.clone(),
+            calibration,
+            intact: intact.evaluation,
+            n_quantiles: asked.n_quantiles,
+            seed: asked.seed,
+            correlations: deletion::correlations(&deletions),
+            deletions,
+        }));
+        Ok(())
+    }
+}
+
+impl Loaded {
+    /// The channels to remove, layer by layer, with nothing measured yet.
+    fn drawn(&self, asked: &Asked) -> Result<Vec<Deletion>, EngineError> {
+        let setting = |key, got: usize, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
+        let (limit, width) = (self.info.num_hidden_layers, self.info.intermediate_size);
+        if asked.per_layer == 0 {
+            return setting("per_layer", asked.per_layer, "1 or more");
+        }
+        if !(1..=width).contains(&asked.n_quantiles) {
+            return setting("n_quantiles", asked.n_quantiles, "1 or more, and no more than a layer has channels");
+        }
+        if let Some(got) = asked.layer.filter(|layer| *layer >= limit) {
+            return Err(ModelError::OutOfRange { what: "layer", got, limit }.into());
+        }
+        let scored = self.scored.as_ref().ok_or(EngineError::NotScored)?;
+        let layers = scored.scores.loss_proxies().into_iter().enumerate();
+        let of_layer =
+            |(layer, loss_proxy): (usize, Vec<f32>)| deletion::drawn(layer, &loss_proxy, asked.per_layer, asked.n_quantiles, asked.seed);
+        Ok(layers.filter(|(layer, _)| asked.layer.is_none_or(|only| only == *layer)).flat_map(of_layer).collect())
+    }
+
+    async fn loss_without(&self, deletion: &Deletion, control: &Control) -> Result<f64, EngineError> {
+        let target = EditTarget::Channel { layer: deletion.layer, channel: deletion.channel };
+        let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
+        let model = self.intact.with_ablation(&ablation)?;
+        let measured = eval::measure(&model, &ablation, &self.held_out, control, |_done| {}).await?;
+        self.check_gpu()?;
+        Ok(measured.loss_nats)
+    }
+}

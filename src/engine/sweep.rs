@@ -1,0 +1,78 @@
+//! Many prunings, one after the other, each measured on the held-out text.
+
+use std::collections::HashMap;
+
+use super::control::Control;
+use super::error::EngineError;
+use super::prune::{Removal, check};
+use super::{Engine, Loaded};
+use crate::analysis::eval;
+use crate::protocol::Event;
+use crate::terms::{Ablation, Evaluation, Pruning, Replacement, SweepPoint, SweepReport};
+
+/// More than anybody waits for.
+const MAX_PRUNINGS: usize = 10_000;
+/// What a person is told meanwhile.
+const DOING: &str = "measuring removals";
+
+/// What was measured in one request: rules that pick the same channels are measured once.
+type Known = HashMap<(String, Replacement), Evaluation>;
+
+impl Engine {
+    /// See [`crate::protocol::Request::Sweep`]. A loss that is not finite ends it as a failure; the points before stay.
+    pub(super) async fn sweep(&mut self, prunings: &[Pruning]) -> Result<(), EngineError> {
+        let control = self.control.clone();
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        loaded.check_sweep(prunings)?;
+        let (mut known, mut points, total) = (Known::new(), Vec::new(), prunings.len() as f64);
+        control.progress(DOING, 0.0, total, "steps");
+        let intact = loaded.measured_intact(&control, |_done| {}).await?.evaluation;
+        for (index, pruning) in prunings.iter().enumerate() {
+            control.progress(DOING, index as f64, total, "steps");
+            control.checkpoint().await?;
+            let removal = loaded.resolved(pruning, &control).await?;
+            let evaluation = loaded.measured_without(&removal, &intact, &mut known, &control).await?;
+            let point = SweepPoint { pruned: removal.pruned, evaluation };
+            control.emit(Event::SweepPoint(point.clone()));
+            points.push(point);
+        }
+        control.progress(DOING, total, total, "steps");
+        control.emit(Event::Swept(SweepReport { model: loaded.info.model.clone(), intact, points }));
+        Ok(())
+    }
+}
+
+impl Loaded {
+    /// Before anything is paid for.
+    fn check_sweep(&self, prunings: &[Pruning]) -> Result<(), EngineError> {
+        if prunings.len() > MAX_PRUNINGS {
+            return Err(EngineError::Setting { key: "prunings", got: prunings.len().to_string(), expected: "10000 or fewer" });
+        }
+        if self.scored.is_none() {
+            return Err(EngineError::NotScored);
+        }
+        prunings.iter().try_for_each(|pruning| check(&pruning.selection, &self.intact))
+    }
+
+    /// Held-out loss without the channels of a removal. The pruned model is gone again at the end.
+    async fn measured_without(
+        &self,
+        removal: &Removal,
+        intact: &Evaluation,
+        known: &mut Known,
+        control: &Control,
+    ) -> Result<Evaluation, EngineError> {
+        let pruned = &removal.pruned;
+        if pruned.n_channels == 0 {
+            return Ok(intact.clone());
+        }
+        let key = (pruned.digest.clone(), pruned.pruning.replacement);
+        if let Some(evaluation) = known.get(&key) {
+            return Ok(evaluation.clone());
+        }
+        let evaluation = eval::evaluate(&self.without(removal), &Ablation::default(), &self.held_out, control, |_done| {}).await?;
+        self.check_gpu()?;
+        known.insert(key, evaluation.clone());
+        Ok(evaluation)
+    }
+}

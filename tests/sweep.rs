@@ -1,0 +1,335 @@
+//! Many removals measured one by one: by rules, and channel by channel.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::process::Output;
+use std::rc::Rc;
+
+use linchpin::engine::Engine;
+use linchpin::engine::control::Control;
+use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
+use linchpin::terms::{
+    Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Pick, Pruned, Pruning, Ranking, Replacement, Selection, SweepPoint,
+    SweepReport, WeightCoord, WeightEdit,
+};
+
+use crate::support::{Copy, Session, code, export, files_in, fixture, linchpin};
+use crate::the_event;
+
+fn score() -> Request {
+    Request::Score { text: None, sequences: 2, length: 24, super_weights: Vec::new(), resume: false }
+}
+
+fn scored(name: &str) -> Session {
+    let mut session = Session::with_model(&fixture(name));
+    session.ask(score()).unwrap();
+    session
+}
+
+fn zero(pick: Pick) -> Pruning {
+    Pruning { selection: Selection::new(pick), replacement: Replacement::Zero }
+}
+
+fn some_prunings() -> Vec<Pruning> {
+    let half = zero(Pick::Lowest { by: Ranking::Connected, share: 0.5 });
+    vec![
+        zero(Pick::Core),
+        Pruning { replacement: Replacement::Mean, ..half },
+        half,
+        zero(Pick::Lowest { by: Ranking::Taylor, share: 0.0 }),
+        Pruning { selection: Selection { eta: 0.2, layer: Some(1), ..Selection::new(Pick::Halo) }, replacement: Replacement::Mean },
+        zero(Pick::Highest { by: Ranking::LossProxy, share: 0.02 }),
+    ]
+}
+
+fn is_point(event: &Event) -> Option<SweepPoint> {
+    if let Event::SweepPoint(point) = event { Some(point.clone()) } else { None }
+}
+
+fn swept(session: &mut Session, prunings: Vec<Pruning>) -> SweepReport {
+    let events = session.ask(Request::Sweep { prunings }).unwrap();
+    let points = events.iter().filter_map(is_point).collect::<Vec<_>>();
+    let report = the_event!(events, Event::Swept(report) => report);
+    assert_eq!(report.points, points, "the report is what was sent before");
+    report
+}
+
+fn evaluations(session: &mut Session) -> (Evaluation, Evaluation) {
+    let events = session.ask(Request::Evaluate).unwrap();
+    let of = |wanted| {
+        let found = events.iter().find_map(|event| match event {
+            Event::Evaluated { pane, evaluation } if *pane == wanted => Some(evaluation.clone()),
+            _ => None,
+        });
+        found.unwrap()
+    };
+    (of(Pane::Intact), of(Pane::Ablated))
+}
+
+fn applied(session: &mut Session, ablation: Ablation) -> (Option<Pruned>, Evaluation, Evaluation) {
+    let pruned = the_event!(session.ask(Request::Apply { ablation }).unwrap(), Event::Applied { pruned, .. } => pruned);
+    let (intact, after) = evaluations(session);
+    (pruned, intact, after)
+}
+
+#[test]
+fn a_point_is_what_applying_it_gives() {
+    for name in ["llama", "gpt2"] {
+        let mut session = scored(name);
+        let found = swept(&mut session, some_prunings());
+        assert_eq!(found.points.len(), some_prunings().len());
+        for (point, pruning) in found.points.iter().zip(some_prunings()) {
+            let (pruned, intact, after) = applied(&mut session, Ablation::pruning(pruning));
+            assert_eq!((Some(&point.pruned), &point.evaluation), (pruned.as_ref(), &after), "{name}");
+            assert_eq!(found.intact, intact, "{name}");
+        }
+        // Another rule that picks the core is the core; nothing removed is the intact model.
+        assert_eq!(found.points[0].pruned.digest, found.points[5].pruned.digest, "{name}");
+        assert_eq!(found.points[0].evaluation, found.points[5].evaluation, "{name}");
+        assert_eq!(found.points[3].evaluation, found.intact, "{name}");
+        assert_ne!(found.points[1].evaluation, found.points[2].evaluation, "{name}");
+        assert_eq!(found.points[4].pruned.by_layer[0], 0, "{name}");
+    }
+}
+
+#[test]
+fn the_applied_ablation_stays_what_it_is() {
+    let mut session = scored("llama");
+    let (_, intact, after) = applied(&mut session, Ablation::zeroing([WeightCoord { layer: 1, row: 5, col: 17 }]));
+    assert_ne!(intact, after);
+    swept(&mut session, some_prunings());
+    session.ask(Request::Delete { per_layer: 1, n_quantiles: 1, layer: Some(0), seed: 1 }).unwrap();
+    assert_eq!(evaluations(&mut session), (intact, after));
+}
+
+/// An engine that is told to stop as soon as it has sent an event of a kind, and what it sent.
+fn stopped_after(is_enough: impl Fn(&Event) -> bool + 'static, requests: Vec<Request>) -> Vec<Event> {
+    let (events, own) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None::<Control>)));
+    let (basket, of_sink) = (events.clone(), own.clone());
+    let control = Control::new(move |event| {
+        if let (true, Some(control)) = (is_enough(&event), of_sink.borrow().as_ref()) {
+            control.request_stop();
+        }
+        basket.borrow_mut().push(event);
+    });
+    *own.borrow_mut() = Some(control.clone());
+    let mut engine = Engine::new(control);
+    let load = Request::Load { id: "test".into(), files: files_in(&fixture("llama")), backend: BackendChoice::Cpu };
+    for request in [load, score()].into_iter().chain(requests) {
+        events.borrow_mut().clear();
+        pollster::block_on(engine.handle(request));
+    }
+    events.take()
+}
+
+#[test]
+fn a_stop_keeps_what_was_measured() {
+    let events = stopped_after(|event| matches!(event, Event::SweepPoint(_)), vec![Request::Sweep { prunings: some_prunings() }]);
+    assert_eq!(events.last(), Some(&Event::Stopped));
+    let points = events.iter().filter_map(is_point).collect::<Vec<_>>();
+    assert_eq!(points, swept(&mut scored("llama"), some_prunings()).points[..1]);
+    assert!(!events.iter().any(|event| matches!(event, Event::Swept(_))));
+    let delete = || Request::Delete { per_layer: 4, n_quantiles: 2, layer: None, seed: 1 };
+    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![delete()]);
+    assert_eq!(events.last(), Some(&Event::Stopped));
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Deletion(_))).count(), 1);
+    // Neither costs the scores.
+    let sweep = Request::Sweep { prunings: some_prunings()[..1].to_vec() };
+    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![delete(), sweep]);
+    assert_eq!(events.last(), Some(&Event::Done));
+}
+
+#[test]
+fn sweeps_that_make_no_sense_are_refused() {
+    let mut session = Session::with_model(&fixture("llama"));
+    let delete = |per_layer, n_quantiles, layer| Request::Delete { per_layer, n_quantiles, layer, seed: 1 };
+    for request in [Request::Sweep { prunings: some_prunings() }, delete(4, 2, None)] {
+        let refused = session.ask(request).unwrap_err();
+        assert_eq!((refused.kind, refused.what.as_str()), (FailureKind::Input, "No channel was scored yet"));
+    }
+    session.ask(score()).unwrap();
+    let wrong = zero(Pick::Lowest { by: Ranking::Random, share: 1.5 });
+    let refused = [
+        Request::Sweep { prunings: vec![zero(Pick::Core); 10_001] },
+        Request::Sweep { prunings: vec![zero(Pick::Core), wrong] },
+        delete(0, 2, None),
+        delete(4, 0, None),
+        delete(4, 65, None),
+        delete(4, 2, Some(3)),
+    ];
+    for request in refused {
+        assert_eq!(session.ask(request.clone()).unwrap_err().kind, FailureKind::Input, "{request:?}");
+    }
+    assert_eq!(swept(&mut session, Vec::new()).points, []);
+}
+
+fn deleted(session: &mut Session, per_layer: usize, layer: Option<usize>) -> DeletionReport {
+    let events = session.ask(Request::Delete { per_layer, n_quantiles: 4, layer, seed: 3 }).unwrap();
+    let sent = events.iter().filter_map(|event| if let Event::Deletion(deletion) = event { Some(*deletion) } else { None });
+    let sent = sent.collect::<Vec<_>>();
+    let report = the_event!(events, Event::Deleted(report) => report);
+    assert_eq!(report.deletions, sent, "the report is what was sent before");
+    report
+}
+
+#[test]
+fn a_deletion_is_what_removing_the_channel_gives() {
+    for name in ["llama", "gpt2"] {
+        let mut session = scored(name);
+        let report = deleted(&mut session, 6, None);
+        assert_eq!(report.deletions.len(), 3 * 6, "{name}");
+        for Deletion { layer, channel, delta_nats, .. } in &report.deletions {
+            let target = EditTarget::Channel { layer: *layer, channel: *channel };
+            let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
+            let (_, intact, after) = applied(&mut session, ablation);
+            assert_eq!(report.intact, intact, "{name}");
+            // Two losses in f32 are each half a step off.
+            let expected = after.loss_nats - intact.loss_nats;
+            assert!((delta_nats - expected).abs() <= 5e-7, "{name}, layer {layer}, {channel}: {delta_nats}, {expected}");
+        }
+        // The difference of two f32 between 4 and 8 is a multiple of their step.
+        assert!((4.0..8.0).contains(&report.intact.loss_nats), "{name}: {}", report.intact.loss_nats);
+        let steps = report.deletions.iter().map(|deletion| deletion.delta_nats / 2.0_f32.powi(-21));
+        assert!(steps.filter(|steps| steps.fract() != 0.0).count() > 9, "{name}: finer than f32 losses");
+    }
+}
+
+#[test]
+fn one_layer_or_all_of_it() {
+    let mut session = scored("qwen3");
+    let report = deleted(&mut session, 1000, Some(1));
+    let mut channels = report.deletions.iter().map(|deletion| deletion.channel).collect::<Vec<_>>();
+    channels.sort_unstable();
+    assert!(channels.len() > 9 && channels.iter().copied().eq(0..channels.len()));
+    assert_eq!(
+        report.correlations.iter().map(|found| (found.layer, found.n)).collect::<Vec<_>>(),
+        [(None, channels.len()), (Some(1), channels.len())]
+    );
+    assert_eq!((report.correlations[0].spearman, report.calibration.n_sequences), (report.correlations[1].spearman, 2));
+    assert!(report.correlations[0].spearman.is_some());
+}
+
+/// A table that one test writes.
+struct Csv(PathBuf);
+
+impl Csv {
+    fn new(test: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("linchpin-{}-{test}.csv", std::process::id())))
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).unwrap();
+    }
+
+    fn read(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap()
+    }
+
+    /// The command with this table.
+    fn after(&self, args: &[&str]) -> Output {
+        linchpin(&[args, &["--sequences", "2", "--length", "16", "--csv", self.0.to_str().unwrap()]].concat())
+    }
+}
+
+impl Drop for Csv {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The first `n` lines, and half of the next.
+fn interrupted(table: &str, n: usize) -> String {
+    let lines = table.split_inclusive('\n').collect::<Vec<_>>();
+    let half = &lines[n][..lines[n].len() / 2];
+    format!("{}{half}", lines[..n].concat())
+}
+
+const BOTH: [&str; 12] = [
+    "sweep",
+    "--methods",
+    "lp,scar-conn,random",
+    "--sparsities",
+    "0,0.5",
+    "--shares",
+    "0.02,0.1",
+    "--etas",
+    "0.1",
+    "--seeds",
+    "1,2",
+    "--json",
+];
+
+#[test]
+fn an_interrupted_sweep_ends_as_one_that_was_not() {
+    let (csv, whole) = (Csv::new("sweep"), Csv::new("whole-sweep"));
+    let points = export(&whole.after(&BOTH)).sweep.unwrap().points;
+    // Both experiments with lp, scar-conn and two draws at two shares; core, halo and two that are matched; twice.
+    assert_eq!((points.len(), whole.read().lines().count()), (2 * (2 * 8 + 4), 1 + 2 * (2 * 8 + 4)));
+    csv.write(&interrupted(&whole.read(), 23));
+    let rest = export(&csv.after(&BOTH)).sweep.unwrap().points;
+    assert_eq!((rest.len(), &rest[..]), (points.len() - 22, &points[22..]));
+    assert_eq!(csv.read(), whole.read());
+    // Nothing is left to do.
+    assert_eq!(export(&csv.after(&BOTH)).sweep.unwrap().points, []);
+    assert_eq!(csv.read(), whole.read());
+    // A row holds what its point holds.
+    let (row, point) = (whole.read().lines().nth(2).unwrap().to_owned(), &points[1]);
+    assert!(row.contains(&format!(",{},{},{},", point.pruned.n_channels, point.pruned.digest, point.evaluation.loss_nats)), "{row}");
+    assert!(row.contains(",lowest,lp,0.5,zero,1,,0.01,0.1,,2,16,"), "{row}");
+}
+
+#[test]
+fn other_tables_stay_and_other_methods_are_refused() {
+    let csv = Csv::new("other");
+    csv.write("something,else\n");
+    for command in [&BOTH[..], &["deletions"], &["training", fixture("").to_str().unwrap()]] {
+        assert_eq!(code(&csv.after(command)), Some(2), "{command:?}");
+        assert_eq!(csv.read(), "something,else\n");
+    }
+    let csv = Csv::new("astrology");
+    assert_eq!(code(&csv.after(&["sweep", "--methods", "astrology"])), Some(2));
+    assert!(!csv.0.exists());
+}
+
+#[test]
+fn deletions_are_a_report_and_a_table() {
+    let csv = Csv::new("deletions");
+    let args = ["deletions", "--per-layer", "4", "--quantiles", "2", "--layer", "1"];
+    let report = export(&csv.after(&[&args[..], &["--json"]].concat())).deletions.unwrap();
+    assert_eq!((report.deletions.len(), report.n_quantiles, report.correlations.len()), (4, 2, 2));
+    let table = csv.read();
+    let (last, deletion) = (table.lines().last().unwrap(), report.deletions[3]);
+    let Deletion { layer, channel, quantile, loss_proxy, delta_nats } = deletion;
+    assert!(last.contains(&format!(",{layer},{channel},{quantile},{loss_proxy:e},{delta_nats:e},")), "{last}");
+    let printed = String::from_utf8(csv.after(&args).stdout).unwrap();
+    assert!(printed.lines().any(|line| line.trim_start().starts_with("all ")), "{printed}");
+    assert_eq!(csv.read(), table, "the same deletions are there once");
+}
+
+#[test]
+fn checkpoints_are_measured_in_order_in_one_call() {
+    let (whole, csv) = (Csv::new("whole-training"), Csv::new("training"));
+    let (early, late) = (Copy::of("llama", "checkpoints/seed-1/step-000020"), Copy::in_bf16("llama", "checkpoints/seed-1/step-000100"));
+    let dir = early.dir().ancestors().nth(2).unwrap().to_path_buf();
+    let args = ["training", dir.to_str().unwrap(), "--scalar", "1,5,17", "--json"];
+    let found = export(&whole.after(&args));
+    let [first, second] = &found.checkpoints[..] else { panic!("{:?}", found.checkpoints) };
+    assert_eq!((first.name.as_str(), first.step, second.step), ("seed-1/step-000020", Some(20), Some(100)));
+    assert_eq!(found.model, second.model);
+    assert_ne!(first.model.revision, second.model.revision);
+    assert!(first.evaluation.loss_nats != second.evaluation.loss_nats && first.summary.len() == 4);
+    // As the other commands have it.
+    let scored = export(&linchpin(&["score", "--sequences", "2", "--length", "16", "--json"])).scores.unwrap();
+    assert_eq!((&first.summary, &first.calibration), (&scored.summary, &scored.calibration));
+    let measured = export(&linchpin(&["perplexity", "--scalar", "1,5,17", "--json"])).evaluations;
+    assert_eq!(first.evaluation, measured[0].1);
+    assert_eq!(first.zeroed.unwrap().loss_nats, measured[1].1.loss_nats);
+    csv.write(&interrupted(&whole.read(), 2));
+    let rest = export(&csv.after(&args)).checkpoints;
+    assert_eq!((rest.len(), &rest[0]), (1, second));
+    assert_eq!(csv.read(), whole.read());
+    drop((early, late));
+    // Nothing is left to be a checkpoint.
+    assert_eq!(code(&csv.after(&args)), Some(2));
+    std::fs::remove_dir_all(&dir).unwrap();
+}
