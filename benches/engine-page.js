@@ -104,6 +104,8 @@ async function measure(folder, backend, tell) {
   await step('first_scan', 'ms', 'of a short prompt, iterated', timed({ type: 'scan', prompt: PROMPT }));
   await step('scan', 'ms', 'the same again', timed({ type: 'scan', prompt: PROMPT }));
   await step('evaluate', 'ms', 'held-out text', timed({ type: 'evaluate' }));
+  const score = { type: 'score', text: null, sequences: 64, length: 512, super_weights: [], resume: false };
+  await step('score', 'ms', '64 sequences of 512 tokens, all scores read', timed(score));
   const generate = { type: 'generate', prompt: PROMPT, sampling: greedy(nTokens) };
   await step('generate', 'tokens/s', `${nTokens} new tokens, events sent`, async () => find(await ask(generate), 'generated').intact.tokens_per_sec);
   const edit = { unit: 'scalar', layer: 0, row: 0, col: 0, scale: 0 };

@@ -187,6 +187,7 @@ pub struct TensorError {
 /// | `paths_disagree` | tokens | of those, how many have another likeliest successor though it leads by 1e-3 of the largest logit |
 /// | `apply_edit` | ms | one scalar set to zero, until it can be read back |
 /// | `gate_proj`, `down_proj` | TFLOP/s | the first layer's products (`c_fc` where there is no gate), many queued and one read |
+/// | `score` | ms | a whole scoring, of the command and `benches/engine-page.js` only |
 /// | `load`, `first_token` | ms | from the engine's start, of the command only; a page counts from its worker's (`benches/engine-page.js`) |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figure {

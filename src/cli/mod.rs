@@ -68,8 +68,7 @@ impl Session {
 
     /// What has passed since the engine was made.
     fn since_start(&self, name: &str, of: &str) -> Figure {
-        let value = Some(self.started.elapsed().as_secs_f64() * 1e3);
-        Figure { name: name.into(), value, unit: "ms".into(), of: of.into(), missing: None }
+        figure(name, self.started, of)
     }
 
     /// Sends a request and returns what came back.
@@ -122,6 +121,12 @@ impl Session {
         }
         info.context("the engine loaded nothing")
     }
+}
+
+/// What has passed.
+fn figure(name: &str, since: Instant, of: &str) -> Figure {
+    let value = Some(since.elapsed().as_secs_f64() * 1e3);
+    Figure { name: name.into(), value, unit: "ms".into(), of: of.into(), missing: None }
 }
 
 async fn run(args: &Args) -> anyhow::Result<bool> {
@@ -186,8 +191,9 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         }
         Command::Score { scoring: ScoringArgs { sequences, length }, super_weight, .. } => {
             let super_weights = super_weight.iter().map(|text| parse_coord(text)).collect::<Result<_, _>>()?;
-            let (text, sequences, length) = (given_text(args)?, *sequences, *length);
+            let (text, sequences, length, started) = (given_text(args)?, *sequences, *length, Instant::now());
             events.extend(session.ask(Request::Score { text, sequences, length, super_weights, resume: false }).await?);
+            export.measured.push(figure("score", started, "all sequences, kernels compiled and weights' norms read within"));
         }
         Command::Prune(asked) => events.extend(prune::run(session, asked).await?),
         Command::Sweep(asked) => events.extend(sweep::run(session, asked, info).await?),

@@ -203,7 +203,7 @@ fn Which(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
                 on:input=move |event| set(&event, |choice, value| choice.sparsity = value.parse().unwrap_or(choice.sparsity).clamp(0.0, MAX_SPARSITY))
             />
         </label>
-        <details class="more">
+        <details class="fold">
             <summary>"Sizes of core and halo, and the seed"</summary>
             <div class="row">
                 {number("prune-rho", "Core, %", "0.5", |choice| choice.rho, |choice, value| choice.rho = value.parse().unwrap_or(choice.rho).clamp(0.01, 50.0))}

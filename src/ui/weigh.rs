@@ -82,7 +82,7 @@ fn Setup() -> impl IntoView {
                 "Go on"
             </button>
         </div>
-        <details class="own">
+        <details class="fold">
             <summary>{move || text_name.get().map_or_else(|| "Text: bundled excerpts of novels".to_string(), |name| format!("Text: {name}"))}</summary>
             <div class="row">
                 <label class="field">"A text file of your own" <input type="file" accept=".txt,.md,text/plain" data-testid="score-text" on:change=open /></label>
