@@ -2,7 +2,7 @@
 //
 // `cargo xtask test` runs them. By hand, on a page built by `cargo xtask build`: node --test tests/e2e/*.test.mjs
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -167,4 +167,20 @@ export class Visit {
   async close() {
     await this.page.context().close();
   }
+}
+
+/** The page's parts by their test ids. */
+export const part = (seen, id) => seen.page.getByTestId(id);
+
+/** What a part says. */
+export async function text(seen, id) {
+  return (await part(seen, id).first().innerText()).trim();
+}
+
+/** What the native command prints for the bundled model, on the CPU. */
+export function command(...args) {
+  const program = path.join(path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/linchpin');
+  const model = path.join(root, 'public/models/linchpin-13m');
+  const output = execFileSync(program, [...args, '--model', model, '--device', 'cpu', '--json'], { maxBuffer: 1 << 26, stdio: ['ignore', 'pipe', 'ignore'] });
+  return JSON.parse(output);
 }

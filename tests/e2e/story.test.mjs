@@ -1,11 +1,10 @@
 // The visitor's story, from the first view to a link that somebody else recomputes.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { close, open, root, visit } from './lib.mjs';
+import { close, command, open, part, root, text, visit } from './lib.mjs';
 
 let server;
 let browsers;
@@ -15,13 +14,6 @@ before(async () => {
 });
 
 after(() => close({ server, browsers }));
-
-/** The page's parts by their test ids. */
-const part = (seen, id) => seen.page.getByTestId(id);
-
-async function text(seen, id) {
-  return (await part(seen, id).first().innerText()).trim();
-}
 
 async function modelIsReady(seen) {
   await part(seen, 'backend').waitFor({ timeout: 60_000 });
@@ -38,14 +30,6 @@ async function generate(seen, nTokens) {
   await part(seen, 'generate').click();
   await part(seen, 'speed-ablated').filter({ hasNotText: '–' }).waitFor({ timeout: 180_000 });
   await isOver(seen, 'generate');
-}
-
-/** What the native command prints for the bundled model, on the CPU. */
-function command(...args) {
-  const program = path.join(path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/linchpin');
-  const model = path.join(root, 'public/models/linchpin-13m');
-  const output = execFileSync(program, [...args, '--model', model, '--device', 'cpu', '--json'], { maxBuffer: 1 << 26, stdio: ['ignore', 'pipe', 'ignore'] });
-  return JSON.parse(output);
 }
 
 function assertSameNumbers(page, native) {

@@ -1,0 +1,189 @@
+// Channels: weighed, looked at, removed by rules, compared, and passed on in a link.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { close, command, open, part, text, visit } from './lib.mjs';
+
+let server;
+let browsers;
+
+before(async () => {
+  ({ server, browsers } = await open());
+});
+
+after(() => close({ server, browsers }));
+
+const SEQUENCES = 4;
+const LENGTH = 64;
+
+async function ready(browser, address, options) {
+  const seen = await visit(browser, address, options);
+  await part(seen, 'backend').waitFor({ timeout: 60_000 });
+  return seen;
+}
+
+/** Types a number and leaves its field. */
+async function put(seen, id, value) {
+  await part(seen, id).fill(String(value));
+  await part(seen, id).blur();
+}
+
+async function score(seen, sequences = SEQUENCES) {
+  await put(seen, 'score-sequences', sequences);
+  await put(seen, 'score-length', LENGTH);
+  await part(seen, 'score-run').click();
+  await part(seen, 'score-findings').waitFor({ timeout: 180_000 });
+}
+
+async function write(seen, nTokens) {
+  await seen.page.locator('details.more summary').first().click();
+  await put(seen, 'max-tokens', nTokens);
+  await part(seen, 'generate').click();
+  await part(seen, 'speed-ablated').filter({ hasNotText: '–' }).waitFor({ timeout: 180_000 });
+  await part(seen, 'perplexity-ablated').filter({ hasText: '×' }).waitFor({ timeout: 180_000 });
+}
+
+/** What "Save JSON" saves. */
+async function saved(seen) {
+  const [download] = await Promise.all([seen.page.waitForEvent('download'), part(seen, 'export-json').click()]);
+  const chunks = [];
+  for await (const chunk of await download.createReadStream()) chunks.push(chunk);
+  return JSON.parse(Buffer.concat(chunks).toString());
+}
+
+test('weigh, look around a core, remove it, write, share, reopen, recompute', async () => {
+  const seen = await ready(browsers.cpu, server.url);
+  await part(seen, 'scan-run').click();
+  await part(seen, 'scan-results').waitFor({ timeout: 60_000 });
+  await score(seen);
+  assert.match(await text(seen, 'score-status'), /4 sequences, 256 tokens: calibration excerpts 1, cut into sequences of 64 tokens/);
+  const findings = await text(seen, 'score-findings');
+  assert.match(findings, /top 1 % of a layer's channels hold \d+ %/);
+  assert.match(findings, /layer 2, \[12, 86\] lies in channel 86, number 1 of its layer by loss proxy.*a supernode/s);
+  for (const chart of ['lp-share', 'lp-mass', 'lp-agreement']) await part(seen, chart).waitFor();
+  // Arrow keys walk over the layers, and the core's channels are named.
+  await part(seen, 'lp-share').press('Home');
+  await part(seen, 'lp-share').press('ArrowRight');
+  await part(seen, 'lp-share').press('ArrowRight');
+  assert.match(await text(seen, 'lp-share-readout'), /layer 2: \d+ % in 4 of 448 channels: 86/);
+  await part(seen, 'score-rho').selectOption('3');
+  assert.match(await text(seen, 'score-findings'), /top 5 %/);
+  await part(seen, 'score-rho').selectOption('1');
+  await part(seen, 'score-layer').selectOption('2');
+
+  // The halo.
+  await part(seen, 'halo-redundancy').check();
+  await part(seen, 'halo-run').click();
+  await part(seen, 'halo-line').filter({ hasText: 'Layer 2' }).waitFor({ timeout: 120_000 });
+  assert.match(await text(seen, 'halo-line'), /4 in the core, 44 in the halo.*16 of 256 residual channels.*Redundancy/s);
+  await part(seen, 'halo-plane').waitFor();
+
+  // The core goes, and the text with it.
+  await part(seen, 'prune-switch').check();
+  await part(seen, 'prune-status').filter({ hasText: '80 channels are removed' }).waitFor({ timeout: 60_000 });
+  await write(seen, 24);
+  assert.match(await text(seen, 'first-difference'), /part at new token/);
+  const times = Number(/×([\d.]+)/.exec(await text(seen, 'perplexity-ablated'))[1]);
+  assert.ok(times > 3, `perplexity rose by ${times} only`);
+  await seen.screenshot('channels-desktop-light');
+  assert.deepEqual(await seen.barriers(), []);
+
+  // The command picks the same channels, and measures the same.
+  const page = await saved(seen);
+  const native = command('prune', '--group', 'core', '--sequences', String(SEQUENCES), '--length', String(LENGTH));
+  assert.equal(page.pruned.digest, native.pruned.digest);
+  const ablated = ({ evaluations }) => evaluations.find(([pane]) => pane === 'ablated')[1].loss_nats;
+  assert.ok(Math.abs(ablated(page) - ablated(native)) < 1e-3, `${ablated(page)} is not ${ablated(native)}`);
+  assert.equal(page.scores.channels.length, 20);
+  assert.equal(page.surroundings.layers[0].halo.length, 44);
+  assert.equal(page.run.pruned.digest, page.pruned.digest);
+
+  // A link holds the rule; whoever opens it has the channels scored again.
+  await part(seen, 'share-copy').click();
+  const link = await part(seen, 'share-link').inputValue();
+  assert.match(link, /#run=2\./);
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+
+  const reader = await visit(browsers.cpu, link, { theme: 'dark' });
+  assert.match(await text(reader, 'link-contents'), /the supernodes/);
+  await part(reader, 'link-restore').click();
+  await part(reader, 'link-recompute').waitFor({ timeout: 120_000 });
+  await part(reader, 'link-recompute').click();
+  await part(reader, 'link-verdict').waitFor({ timeout: 240_000 });
+  assert.equal(await part(reader, 'link-verdict').getAttribute('data-same'), 'true');
+  assert.ok(await part(reader, 'prune-switch').isChecked());
+  await reader.screenshot('channels-link-dark');
+  assert.deepEqual(await reader.barriers(), []);
+  assert.deepEqual(reader.problems, []);
+  await reader.close();
+});
+
+test('a stopped scoring keeps what it has and goes on; a text of one\'s own is scored', async () => {
+  const seen = await ready(browsers.cpu, server.url);
+  await put(seen, 'score-sequences', 200);
+  await put(seen, 'score-length', LENGTH);
+  await part(seen, 'score-run').click();
+  await part(seen, 'score-status').filter({ hasText: /[2-9] of 200 sequences/ }).waitFor({ timeout: 120_000 });
+  // Charts stand while more is coming.
+  await part(seen, 'lp-share').waitFor();
+  await part(seen, 'score-stop').click();
+  await part(seen, 'score-resume').waitFor({ timeout: 60_000 });
+  const done = Number(/over (\d+) of 200/.exec(await text(seen, 'score-status'))[1]);
+  await put(seen, 'score-sequences', done + 2);
+  await part(seen, 'score-resume').click();
+  await part(seen, 'score-status').filter({ hasText: `${done + 2} sequences, ${(done + 2) * LENGTH} tokens` }).waitFor({ timeout: 120_000 });
+
+  await seen.page.locator('details.fold summary').first().click();
+  const words = Array.from({ length: 600 }, (_, i) => ['the', 'old', 'man', 'and', 'sea'][(i * i) % 5]).join(' ');
+  await part(seen, 'score-text').setInputFiles({ name: 'mine.txt', mimeType: 'text/plain', buffer: Buffer.from(words) });
+  await seen.page.getByText('Text: mine.txt').waitFor();
+  await put(seen, 'score-sequences', 2);
+  await part(seen, 'score-run').click();
+  await part(seen, 'score-status').filter({ hasText: 'mine.txt' }).waitFor({ timeout: 120_000 });
+  await part(seen, 'score-text').setInputFiles({ name: 'empty.txt', mimeType: 'text/plain', buffer: Buffer.from('  \n') });
+  await part(seen, 'score-text-error').filter({ hasText: 'empty.txt is empty' }).waitFor();
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+});
+
+test('rules beside each other: as far as wanted, and on from there', async () => {
+  const seen = await ready(browsers.cpu, server.url, { width: 390, height: 800 });
+  await score(seen, 2);
+  await part(seen, 'compare-removal').click();
+  await part(seen, 'compare-removal').filter({ hasText: /\([3-9] of 52\)/ }).waitFor({ timeout: 120_000 });
+  await part(seen, 'compare-stop').click();
+  await part(seen, 'removal-chart').waitFor();
+  await seen.page.waitForFunction(() => !document.querySelector('[data-testid="compare-removal"]').disabled, null, { timeout: 60_000 });
+  const known = Number(/\((\d+) of/.exec(await text(seen, 'compare-removal'))[1]);
+  await part(seen, 'compare-removal').click();
+  await part(seen, 'compare-removal').filter({ hasText: `(${known + 1} of 52)` }).waitFor({ timeout: 120_000 });
+  await part(seen, 'compare-stop').click();
+  await seen.page.waitForFunction(() => !document.querySelector('[data-testid="deletions-run"]').disabled, null, { timeout: 60_000 });
+
+  await put(seen, 'deletions-per-layer', 1);
+  await part(seen, 'deletions-run').click();
+  await part(seen, 'deletions-line').filter({ hasText: 'Over 20 removals' }).waitFor({ timeout: 300_000 });
+  await part(seen, 'deletions-chart').waitFor();
+  await seen.screenshot('channels-phone-light');
+  assert.equal(await seen.overflowPx(), 0);
+  assert.deepEqual(await seen.barriers(), []);
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+});
+
+test('the same on WebGPU: weigh and remove', async () => {
+  const seen = await ready(browsers.gpu, server.url);
+  await part(seen, 'backend-choice').selectOption('gpu');
+  await part(seen, 'model-load').click();
+  await part(seen, 'backend').filter({ hasText: 'webgpu' }).waitFor({ timeout: 120_000 });
+  await score(seen, 1);
+  await part(seen, 'prune-pick').selectOption('halo');
+  await part(seen, 'prune-layer').selectOption('2');
+  await part(seen, 'prune-switch').check();
+  await part(seen, 'prune-status').filter({ hasText: '44 channels are removed' }).waitFor({ timeout: 120_000 });
+  const native = command('prune', '--group', 'halo', '--layer', '2', '--sequences', '1', '--length', String(LENGTH));
+  assert.match(await text(seen, 'prune-status'), new RegExp(native.pruned.digest));
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+});
