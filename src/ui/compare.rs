@@ -21,8 +21,8 @@ pub fn Compare() -> impl IntoView {
             <p class="step" aria-hidden="true">"5"</p>
             <h2 id="compare-title">"Compare: is it the ranking, or would anything do?"</h2>
             <p class="lead">
-                "A score is worth what its removals show. Take away the channels that each ranking puts first, and as many random ones, and look at the loss on text that \
-                 was used for neither training nor scoring. Then the other end: how many of the last can go?"
+                "A score is worth what its removals show. Take away the channels that each ranking puts first, and as many random ones, and look at the loss on held-out \
+                 text, which shares no author with the text that was scored. Then the other end: how many of the last can go?"
             </p>
             <div class="row">
                 <label class="field">

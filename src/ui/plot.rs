@@ -4,9 +4,9 @@ use super::marks::{Anchor, Chart, Paint};
 use super::scale::Scale;
 
 pub const WIDTH: f32 = 400.0;
-const HEIGHT: f32 = 250.0;
+const HEIGHT: f32 = 258.0;
 const LEFT: f32 = 44.0;
-const TOP: f32 = 12.0;
+const TOP: f32 = 24.0;
 const BOTTOM: f32 = HEIGHT - 36.0;
 /// Letters of this size take about as much.
 const LINE_HEIGHT: f32 = 12.5;
@@ -48,7 +48,7 @@ impl Plot {
         }
         plot.chart.line(Paint::Muted, (LEFT, BOTTOM), (plot.right, BOTTOM), false);
         plot.chart.text(Paint::Muted, f32::midpoint(LEFT, plot.right), BOTTOM + 30.0, Anchor::Middle, x.label);
-        plot.chart.text(Paint::Muted, LEFT + 4.0, TOP + 2.0, Anchor::Start, y.label);
+        plot.chart.text(Paint::Muted, LEFT - 38.0, TOP - 12.0, Anchor::Start, y.label);
         plot
     }
 
@@ -87,7 +87,7 @@ impl Plot {
         self.chart.line(Paint::Ink, (x, TOP), (x, BOTTOM), true);
         let anchor = if x > f32::midpoint(LEFT, self.right) { Anchor::End } else { Anchor::Start };
         let beside = if anchor == Anchor::End { -4.0 } else { 4.0 };
-        self.chart.text(Paint::Muted, x + beside, TOP + 16.0, anchor, name);
+        self.chart.text(Paint::Muted, x + beside, TOP + 10.0, anchor, name);
     }
 
     /// Lines with their spreads, each named at its end; names that would meet are moved apart.

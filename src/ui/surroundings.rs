@@ -38,8 +38,8 @@ pub fn Surroundings(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     view! {
         <h3>"The halo of a core"</h3>
         <p class="note">
-            "The supernodes of a layer write to a few residual channels, their write support. Other channels that write there too are their halo: some of them repeat \
-             what the core does and can go, others cannot be told from it by where they write."
+            "The supernodes of a layer write to a few residual channels, their write support. The channels that write there too are their halo. Some of it repeats what the \
+             core does (redundancy: what a channel does to the loss rises and falls with what the core does) and can be spared; some only shares the place."
         </p>
         <div class="row">
             {number("halo-support", "Write support K", "d/16", support)}

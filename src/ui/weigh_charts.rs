@@ -14,7 +14,7 @@ fn shares(label: &'static str) -> Axis {
 pub fn share_chart(layers: &[Concentration], rho_index: usize, rho: f64) -> Chart {
     let n = layers.len().max(1) as f32;
     // Places of layers, one unit wide each; ticks are written by hand, in the middle of a bar.
-    let x = Axis { scale: Scale::between(0.0, n), label: "layer", tick: |_| String::new() };
+    let x = Axis { scale: Scale::between(0.0, n), label: "layer; dashed, if all channels mattered alike", tick: |_| String::new() };
     let mut plot = Plot::new("Share of the loss proxy in the core, by layer", x, shares(""), 8.0);
     let every = (layers.len() / 10).max(1);
     let step = plot.x(1.0) - plot.x(0.0);
@@ -28,7 +28,7 @@ pub fn share_chart(layers: &[Concentration], rho_index: usize, rho: f64) -> Char
         }
         plot.chart.hits.push(Hit { x: left, width: step });
     }
-    plot.level(rho as f32, "if all mattered alike");
+    plot.level(rho as f32, "");
     plot.chart.peak = highest(layers, rho_index);
     plot.chart
 }
@@ -49,7 +49,7 @@ pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Char
             (Axis { scale, label: "channels, the largest loss proxies first", tick: fine_percent }, |[x, y]| (*x, *y))
         }
     };
-    let mut plot = Plot::new("Loss proxy held by the first channels", x, shares("of the layer's loss proxy"), 12.0);
+    let mut plot = Plot::new("Loss proxy held by the first channels", x, shares("share of the layer's loss proxy"), 22.0);
     let line = |layer: &Concentration| layer.curve.iter().skip(usize::from(!lorenz)).map(turned).collect::<Vec<_>>();
     for layer in layers.iter().filter(|layer| layer.layer != chosen) {
         plot.path(Paint::Line, line(layer), false);
@@ -61,8 +61,11 @@ pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Char
     }
     if let Some(layer) = layers.iter().find(|layer| layer.layer == chosen) {
         plot.path(Paint::Ablated, line(layer), false);
-        let at = plot.at(if lorenz { (0.5, 0.6) } else { (0.3, 0.1) });
-        plot.chart.text(Paint::Ablated, at.0, at.1, Anchor::Middle, format!("layer {chosen}"));
+        // Beside its own line, where the lines are apart.
+        let points = line(layer);
+        let at = points.iter().copied().find(|(x, _)| *x >= if lorenz { 0.7 } else { 0.03 });
+        let (x, y) = plot.at(at.unwrap_or((1.0, 1.0)));
+        plot.chart.text(Paint::Ablated, x + 8.0, y + 16.0, Anchor::Start, format!("layer {chosen}"));
     }
     plot.chart
 }
@@ -174,7 +177,7 @@ pub fn connection_chart(report: &SurroundingsReport, layer: &LayerSurroundings, 
         label: "Conn: share of its writing that lands where the core writes",
         tick: short,
     };
-    let mut plot = Plot::new("Connection and loss proxy", x, y, 12.0);
+    let mut plot = Plot::new("Connection and loss proxy", x, y, 16.0);
     plot.mark(report.n_support as f32 / hidden_size.max(1) as f32, "by chance");
     for (paint, channels) in groups(layer) {
         plot.dots(paint, channels.iter().map(|channel| (layer.connections[*channel], loss_proxy.get(*channel).copied().unwrap_or(0.0))));
