@@ -127,7 +127,7 @@ impl Client {
     }
 
     fn post(&self, message: &Envelope) {
-        // Plain objects throughout, also for what serde flattens: those would become a Map otherwise.
+        // As JSON has it, with null for what is absent: other scripts than this page write to the engine, too.
         let value = message.serialize(&serde_wasm_bindgen::Serializer::json_compatible());
         let posted = self.with_inner(|inner| match (&inner.connection, &value) {
             (Some(connection), Ok(value)) => connection.worker.post_message(value).is_ok(),
