@@ -9,6 +9,7 @@ use super::dom;
 use super::prune_state::ScoreSetup;
 use super::state::AppState;
 use super::surroundings::Surroundings;
+use super::training::Training;
 use super::weigh_charts::{agreement_chart, agreements, fine_percent, highest, layer_line, mass_chart, share_chart};
 use super::weigh_tables::{FULL, READ, channels, masses, overlaps, shares};
 use super::words::{percent, short};
@@ -33,6 +34,7 @@ pub fn Weigh() -> impl IntoView {
             </p>
             <Setup />
             {move || has_scores.get().then(|| view! { <Spread /> }.into_any())}
+            <Training />
         </section>
     }
 }
