@@ -118,17 +118,28 @@ struct Wire {
     d: String,
 }
 
+/// An edit: its unit, layer, row, column or channel, scale.
 #[derive(Serialize, Deserialize)]
-#[serde(tag = "u")]
-enum WireEdit {
+struct WireEdit {
+    u: WireUnit,
+    l: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    r: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    c: Option<u64>,
+    x: f64,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum WireUnit {
     #[serde(rename = "s")]
-    Scalar { l: u64, r: u64, c: u64, x: f64 },
+    Scalar,
     #[serde(rename = "r")]
-    Row { l: u64, r: u64, x: f64 },
+    Row,
     #[serde(rename = "c")]
-    Column { l: u64, c: u64, x: f64 },
+    Column,
     #[serde(rename = "h")]
-    Channel { l: u64, c: u64, x: f64 },
+    Channel,
 }
 
 impl ShareLink {
@@ -267,29 +278,30 @@ fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
 
 impl From<&WeightEdit> for WireEdit {
     fn from(edit: &WeightEdit) -> Self {
-        let x = shortest(edit.scale);
-        match edit.target {
-            EditTarget::Scalar { layer, row, col } => Self::Scalar { l: layer as u64, r: row as u64, c: col as u64, x },
-            EditTarget::Row { layer, row } => Self::Row { l: layer as u64, r: row as u64, x },
-            EditTarget::Column { layer, col } => Self::Column { l: layer as u64, c: col as u64, x },
-            EditTarget::Channel { layer, channel } => Self::Channel { l: layer as u64, c: channel as u64, x },
-        }
+        let (u, r, c) = match edit.target {
+            EditTarget::Scalar { row, col, .. } => (WireUnit::Scalar, Some(row), Some(col)),
+            EditTarget::Row { row, .. } => (WireUnit::Row, Some(row), None),
+            EditTarget::Column { col, .. } => (WireUnit::Column, None, Some(col)),
+            EditTarget::Channel { channel, .. } => (WireUnit::Channel, None, Some(channel)),
+        };
+        let wide = |n: Option<usize>| n.map(|n| n as u64);
+        Self { u, l: edit.target.layer() as u64, r: wide(r), c: wide(c), x: shortest(edit.scale) }
     }
 }
 
 impl TryFrom<WireEdit> for WeightEdit {
     type Error = ShareError;
 
-    fn try_from(edit: WireEdit) -> Result<Self, ShareError> {
-        let (target, scale) = match edit {
-            WireEdit::Scalar { l, r, c, x } => {
-                (EditTarget::Scalar { layer: index("layer", l)?, row: index("row", r)?, col: index("column", c)? }, x)
-            }
-            WireEdit::Row { l, r, x } => (EditTarget::Row { layer: index("layer", l)?, row: index("row", r)? }, x),
-            WireEdit::Column { l, c, x } => (EditTarget::Column { layer: index("layer", l)?, col: index("column", c)? }, x),
-            WireEdit::Channel { l, c, x } => (EditTarget::Channel { layer: index("layer", l)?, channel: index("channel", c)? }, x),
+    fn try_from(WireEdit { u, l, r, c, x }: WireEdit) -> Result<Self, ShareError> {
+        let layer = index("layer", l)?;
+        let place = |what, n: Option<u64>| index(what, n.ok_or(ShareError::Damaged)?);
+        let target = match u {
+            WireUnit::Scalar => EditTarget::Scalar { layer, row: place("row", r)?, col: place("column", c)? },
+            WireUnit::Row => EditTarget::Row { layer, row: place("row", r)? },
+            WireUnit::Column => EditTarget::Column { layer, col: place("column", c)? },
+            WireUnit::Channel => EditTarget::Channel { layer, channel: place("channel", c)? },
         };
-        Ok(Self { target, scale: clamp("a scale", scale, 0.0, MAX_SCALE)? })
+        Ok(Self { target, scale: clamp("a scale", x, 0.0, MAX_SCALE)? })
     }
 }
 

@@ -16,6 +16,7 @@
 //! neither reaches this module.)
 
 mod digest;
+mod edit;
 mod halo;
 mod scores;
 mod selection;
@@ -25,6 +26,7 @@ mod training;
 use std::fmt;
 
 pub use digest::*;
+pub use edit::*;
 pub use halo::*;
 pub use scores::*;
 pub use selection::*;
@@ -46,89 +48,6 @@ impl fmt::Display for WeightCoord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "layer {}, [{}, {}]", self.layer, self.row, self.col)
     }
-}
-
-/// What a [`WeightEdit`] changes. The unit is always named: zeroing a scalar and zeroing the row that holds it are
-/// different experiments with different results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "unit", rename_all = "snake_case")]
-pub enum EditTarget {
-    /// `down_proj.weight[row, col]`.
-    Scalar { layer: usize, row: usize, col: usize },
-    /// `down_proj.weight[row, :]`: everything the block writes to one residual channel (a bias is left alone).
-    Row { layer: usize, row: usize },
-    /// `down_proj.weight[:, col]`: everything one feed-forward channel writes.
-    Column { layer: usize, col: usize },
-    /// A whole feed-forward channel: its `down_proj` column is scaled, and at scale 0 its `gate_proj` and `up_proj`
-    /// rows (GPT-2: its `c_fc` column and bias) go too.
-    Channel { layer: usize, channel: usize },
-}
-
-impl EditTarget {
-    pub fn layer(&self) -> usize {
-        match *self {
-            Self::Scalar { layer, .. } | Self::Row { layer, .. } | Self::Column { layer, .. } | Self::Channel { layer, .. } => layer,
-        }
-    }
-}
-
-impl From<WeightCoord> for EditTarget {
-    fn from(WeightCoord { layer, row, col }: WeightCoord) -> Self {
-        Self::Scalar { layer, row, col }
-    }
-}
-
-impl fmt::Display for EditTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Scalar { layer, row, col } => write!(f, "layer {layer}, [{row}, {col}]"),
-            Self::Row { layer, row } => write!(f, "layer {layer}, row {row}"),
-            Self::Column { layer, col } => write!(f, "layer {layer}, column {col}"),
-            Self::Channel { layer, channel } => write!(f, "layer {layer}, channel {channel}"),
-        }
-    }
-}
-
-/// Multiplies a unit of the weights by `scale`: 0 removes it, 1 leaves it alone.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct WeightEdit {
-    #[serde(flatten)]
-    pub target: EditTarget,
-    pub scale: f32,
-}
-
-/// Where [`Intervention`]s act and captures read. Widths are of one token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Site {
-    /// Residual stream entering a block, `hidden_size` (TransformerLens `resid_pre`).
-    ResidPre,
-    /// Input of `down_proj`, `intermediate_size` (TransformerLens `mlp.hook_post`; not pyvene's `mlp_activation`).
-    DownProjInput,
-    /// Output of `down_proj`, `hidden_size` (TransformerLens `mlp_out`).
-    DownProjOutput,
-    /// Residual stream leaving a block, `hidden_size` (TransformerLens `resid_post`).
-    ResidPost,
-}
-
-/// What an [`Intervention`] does to the activation it names.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "action", content = "value", rename_all = "snake_case")]
-pub enum Action {
-    Scale(f32),
-    Set(f32),
-}
-
-/// Changes one activation during a run (weights stay as they are).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Intervention {
-    pub site: Site,
-    pub layer: usize,
-    /// Position in the whole sequence, counted from 0 (the BOS), not in the current chunk.
-    pub token: usize,
-    pub channel: usize,
-    #[serde(flatten)]
-    pub action: Action,
 }
 
 /// Everything that is changed about a model for one run. Empty means intact.

@@ -36,8 +36,12 @@ impl From<&Pruned> for LinkedSelection {
 /// The JSON of a pruning. Shares are text: a reader of JSON may miss the last bit of a number, and with it a channel.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WirePruning {
-    #[serde(flatten)]
-    pick: WirePick,
+    /// The pick, what it ranks by, its share.
+    k: WirePick,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    b: Option<WireRanking>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    q: Option<String>,
     /// ρ, η, support, layer, seed.
     r: String,
     e: String,
@@ -56,8 +60,7 @@ pub(super) struct WirePruning {
     d: String,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "k")]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum WirePick {
     #[serde(rename = "c")]
     Core,
@@ -68,9 +71,9 @@ enum WirePick {
     #[serde(rename = "r")]
     Random,
     #[serde(rename = "l")]
-    Lowest { b: WireRanking, q: String },
+    Lowest,
     #[serde(rename = "u")]
-    Highest { b: WireRanking, q: String },
+    Highest,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -106,8 +109,18 @@ enum WireReplacement {
 impl WirePruning {
     pub(super) fn new(pruning: &Pruning, selection: &LinkedSelection) -> Self {
         let Selection { pick, rho, eta, support, layer, seed } = pruning.selection;
+        let (k, ranked) = match pick {
+            Pick::Core => (WirePick::Core, None),
+            Pick::Halo => (WirePick::Halo, None),
+            Pick::Matched => (WirePick::Matched, None),
+            Pick::Random => (WirePick::Random, None),
+            Pick::Lowest { by, share } => (WirePick::Lowest, Some((by, share))),
+            Pick::Highest { by, share } => (WirePick::Highest, Some((by, share))),
+        };
         Self {
-            pick: pick.into(),
+            k,
+            b: ranked.map(|(by, _)| by.into()),
+            q: ranked.map(|(_, share)| format!("{share:?}")),
             r: format!("{rho:?}"),
             e: format!("{eta:?}"),
             w: support.map(|support| support as u64),
@@ -134,7 +147,7 @@ impl WirePruning {
             return Err(ShareError::SelectionDigest);
         }
         let selection = Selection {
-            pick: self.pick.read()?,
+            pick: self.pick()?,
             rho: share("the core", &self.r, "more than 0 and less than 1", |rho| rho > 0.0 && rho < 1.0)?,
             eta: share("the halo", &self.e, "more than 0 and at most 1", |eta| eta > 0.0 && eta <= 1.0)?,
             support: self.w.map(|w| index("a support of", w)).transpose()?,
@@ -153,31 +166,19 @@ impl WirePruning {
         };
         Ok((Pruning { selection, replacement }, linked))
     }
-}
 
-impl From<Pick> for WirePick {
-    fn from(pick: Pick) -> Self {
-        match pick {
-            Pick::Core => Self::Core,
-            Pick::Halo => Self::Halo,
-            Pick::Matched => Self::Matched,
-            Pick::Random => Self::Random,
-            Pick::Lowest { by, share } => Self::Lowest { b: by.into(), q: format!("{share:?}") },
-            Pick::Highest { by, share } => Self::Highest { b: by.into(), q: format!("{share:?}") },
-        }
-    }
-}
-
-impl WirePick {
-    fn read(self) -> Result<Pick, ShareError> {
-        let of_all = |q: &str| share("the share to remove", q, "0 to 1", |share| (0.0..=1.0).contains(&share));
-        Ok(match self {
-            Self::Core => Pick::Core,
-            Self::Halo => Pick::Halo,
-            Self::Matched => Pick::Matched,
-            Self::Random => Pick::Random,
-            Self::Lowest { b, q } => Pick::Lowest { by: b.into(), share: of_all(&q)? },
-            Self::Highest { b, q } => Pick::Highest { by: b.into(), share: of_all(&q)? },
+    fn pick(&self) -> Result<Pick, ShareError> {
+        let ranked = || {
+            let (by, q) = self.b.zip(self.q.as_ref()).ok_or(ShareError::Damaged)?;
+            Ok((by.into(), share("the share to remove", q, "0 to 1", |share| (0.0..=1.0).contains(&share))?))
+        };
+        Ok(match self.k {
+            WirePick::Core => Pick::Core,
+            WirePick::Halo => Pick::Halo,
+            WirePick::Matched => Pick::Matched,
+            WirePick::Random => Pick::Random,
+            WirePick::Lowest => ranked().map(|(by, share)| Pick::Lowest { by, share })?,
+            WirePick::Highest => ranked().map(|(by, share)| Pick::Highest { by, share })?,
         })
     }
 }

@@ -1,0 +1,228 @@
+//! What a run changes: weights, or activations on their way.
+//!
+//! In JSON an edit names its unit, and an intervention its action, in a field among the others. Structs as flat as that JSON
+//! are read and written here, and not serde's tagged enums: those keep whatever they read in an intermediate form, and the
+//! page would download every deserialiser twice.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::WeightCoord;
+
+/// What a [`WeightEdit`] changes. The unit is always named: zeroing a scalar and zeroing the row that holds it are
+/// different experiments with different results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EditTarget {
+    /// `down_proj.weight[row, col]`.
+    Scalar { layer: usize, row: usize, col: usize },
+    /// `down_proj.weight[row, :]`: everything the block writes to one residual channel (a bias is left alone).
+    Row { layer: usize, row: usize },
+    /// `down_proj.weight[:, col]`: everything one feed-forward channel writes.
+    Column { layer: usize, col: usize },
+    /// A whole feed-forward channel: its `down_proj` column is scaled, and at scale 0 its `gate_proj` and `up_proj`
+    /// rows (GPT-2: its `c_fc` column and bias) go too.
+    Channel { layer: usize, channel: usize },
+}
+
+impl EditTarget {
+    pub fn layer(&self) -> usize {
+        match *self {
+            Self::Scalar { layer, .. } | Self::Row { layer, .. } | Self::Column { layer, .. } | Self::Channel { layer, .. } => layer,
+        }
+    }
+}
+
+impl From<WeightCoord> for EditTarget {
+    fn from(WeightCoord { layer, row, col }: WeightCoord) -> Self {
+        Self::Scalar { layer, row, col }
+    }
+}
+
+impl fmt::Display for EditTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scalar { layer, row, col } => write!(f, "layer {layer}, [{row}, {col}]"),
+            Self::Row { layer, row } => write!(f, "layer {layer}, row {row}"),
+            Self::Column { layer, col } => write!(f, "layer {layer}, column {col}"),
+            Self::Channel { layer, channel } => write!(f, "layer {layer}, channel {channel}"),
+        }
+    }
+}
+
+/// Multiplies a unit of the weights by `scale`: 0 removes it, 1 leaves it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "FlatEdit", into = "FlatEdit")]
+pub struct WeightEdit {
+    pub target: EditTarget,
+    pub scale: f32,
+}
+
+/// Where [`Intervention`]s act and captures read. Widths are of one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Site {
+    /// Residual stream entering a block, `hidden_size` (TransformerLens `resid_pre`).
+    ResidPre,
+    /// Input of `down_proj`, `intermediate_size` (TransformerLens `mlp.hook_post`; not pyvene's `mlp_activation`).
+    DownProjInput,
+    /// Output of `down_proj`, `hidden_size` (TransformerLens `mlp_out`).
+    DownProjOutput,
+    /// Residual stream leaving a block, `hidden_size` (TransformerLens `resid_post`).
+    ResidPost,
+}
+
+/// What an [`Intervention`] does to the activation it names.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Action {
+    Scale(f32),
+    Set(f32),
+}
+
+/// Changes one activation during a run (weights stay as they are).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "FlatIntervention", into = "FlatIntervention")]
+pub struct Intervention {
+    pub site: Site,
+    pub layer: usize,
+    /// Position in the whole sequence, counted from 0 (the BOS), not in the current chunk.
+    pub token: usize,
+    pub channel: usize,
+    pub action: Action,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Unit {
+    Scalar,
+    Row,
+    Column,
+    Channel,
+}
+
+/// A [`WeightEdit`] as it is in JSON.
+#[derive(Serialize, Deserialize)]
+struct FlatEdit {
+    unit: Unit,
+    layer: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    row: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    col: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channel: Option<usize>,
+    scale: f32,
+}
+
+impl From<WeightEdit> for FlatEdit {
+    fn from(WeightEdit { target, scale }: WeightEdit) -> Self {
+        let flat = |unit, layer| Self { unit, layer, row: None, col: None, channel: None, scale };
+        match target {
+            EditTarget::Scalar { layer, row, col } => Self { row: Some(row), col: Some(col), ..flat(Unit::Scalar, layer) },
+            EditTarget::Row { layer, row } => Self { row: Some(row), ..flat(Unit::Row, layer) },
+            EditTarget::Column { layer, col } => Self { col: Some(col), ..flat(Unit::Column, layer) },
+            EditTarget::Channel { layer, channel } => Self { channel: Some(channel), ..flat(Unit::Channel, layer) },
+        }
+    }
+}
+
+impl TryFrom<FlatEdit> for WeightEdit {
+    type Error = &'static str;
+
+    fn try_from(FlatEdit { unit, layer, row, col, channel, scale }: FlatEdit) -> Result<Self, Self::Error> {
+        let (row, col) = (row.ok_or("missing field `row`"), col.ok_or("missing field `col`"));
+        let target = match unit {
+            Unit::Scalar => EditTarget::Scalar { layer, row: row?, col: col? },
+            Unit::Row => EditTarget::Row { layer, row: row? },
+            Unit::Column => EditTarget::Column { layer, col: col? },
+            Unit::Channel => EditTarget::Channel { layer, channel: channel.ok_or("missing field `channel`")? },
+        };
+        Ok(Self { target, scale })
+    }
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ActionKind {
+    Scale,
+    Set,
+}
+
+/// An [`Intervention`] as it is in JSON.
+#[derive(Serialize, Deserialize)]
+struct FlatIntervention {
+    site: Site,
+    layer: usize,
+    token: usize,
+    channel: usize,
+    action: ActionKind,
+    value: f32,
+}
+
+impl From<Intervention> for FlatIntervention {
+    fn from(Intervention { site, layer, token, channel, action }: Intervention) -> Self {
+        let (action, value) = match action {
+            Action::Scale(by) => (ActionKind::Scale, by),
+            Action::Set(to) => (ActionKind::Set, to),
+        };
+        Self { site, layer, token, channel, action, value }
+    }
+}
+
+impl From<FlatIntervention> for Intervention {
+    fn from(FlatIntervention { site, layer, token, channel, action, value }: FlatIntervention) -> Self {
+        let action = match action {
+            ActionKind::Scale => Action::Scale(value),
+            ActionKind::Set => Action::Set(value),
+        };
+        Self { site, layer, token, channel, action }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_is_flat_and_names_its_unit() {
+        for (target, json) in [
+            (EditTarget::Scalar { layer: 2, row: 12, col: 86 }, r#"{"unit":"scalar","layer":2,"row":12,"col":86,"scale":0.1}"#),
+            (EditTarget::Row { layer: 0, row: 1 }, r#"{"unit":"row","layer":0,"row":1,"scale":0.1}"#),
+            (EditTarget::Column { layer: 0, col: 1 }, r#"{"unit":"column","layer":0,"col":1,"scale":0.1}"#),
+            (EditTarget::Channel { layer: 3, channel: 9 }, r#"{"unit":"channel","layer":3,"channel":9,"scale":0.1}"#),
+        ] {
+            let edit = WeightEdit { target, scale: 0.1 };
+            assert_eq!(serde_json::to_string(&edit).unwrap(), json);
+            assert_eq!(serde_json::from_str::<WeightEdit>(json).unwrap(), edit);
+        }
+    }
+
+    #[test]
+    fn an_edit_without_all_its_parts_is_refused() {
+        for json in [
+            r#"{"unit":"scalar","layer":2,"row":12,"scale":0}"#,
+            r#"{"unit":"scalar","layer":2,"row":12,"col":null,"scale":0}"#,
+            r#"{"unit":"column","layer":2,"row":12,"scale":0}"#,
+            r#"{"unit":"channel","layer":2,"col":12,"scale":0}"#,
+            r#"{"unit":"row","row":12,"scale":0}"#,
+            r#"{"unit":"row","layer":2,"row":12}"#,
+            r#"{"unit":"head","layer":2,"row":12,"scale":0}"#,
+            r#"{"layer":2,"row":12,"scale":0}"#,
+        ] {
+            assert!(serde_json::from_str::<WeightEdit>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_intervention_is_flat_and_names_its_action() {
+        for (action, end) in
+            [(Action::Scale(0.5), r#""action":"scale","value":0.5}"#), (Action::Set(-2.0), r#""action":"set","value":-2.0}"#)]
+        {
+            let intervention = Intervention { site: Site::DownProjInput, layer: 1, token: 0, channel: 7, action };
+            let json = format!(r#"{{"site":"down_proj_input","layer":1,"token":0,"channel":7,{end}"#);
+            assert_eq!(serde_json::to_string(&intervention).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Intervention>(&json).unwrap(), intervention);
+        }
+        assert!(serde_json::from_str::<Intervention>(r#"{"site":"resid_pre","layer":1,"token":0,"channel":7,"action":"set"}"#).is_err());
+    }
+}
