@@ -3,7 +3,7 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | halo | the channels outside the core that write most to where the core writes (`analysis::halo`) |
+//! | halo | the channels outside the core of whose writing the largest share lands where the core writes (`analysis::halo`) |
 //! | pruning | a selection, and what stands in place of the channels |
 
 use serde::{Deserialize, Serialize};

@@ -19,9 +19,11 @@ pub fn ChartView(
     #[prop(into)]
     lines: Signal<Vec<String>>,
     csv: Callback<(), String>,
-    /// The table.
-    children: Children,
+    /// The table, made only while it is open.
+    children: ChildrenFn,
 ) -> impl IntoView {
+    let is_open = RwSignal::new(false);
+    let toggle = move |event: leptos::ev::Event| is_open.set(event_target::<web_sys::HtmlDetailsElement>(&event).open());
     let save_svg =
         move |_| dom::download(&format!("linchpin-{name}.svg"), "image/svg+xml", &chart.with(|chart| chart.to_svg(dom::css_colour)));
     let save_csv = move |_| dom::download(&format!("linchpin-{name}.csv"), "text/csv", &csv.run(()));
@@ -30,9 +32,9 @@ pub fn ChartView(
             <figcaption>{caption}</figcaption>
             <Picture name caption chart lines />
             <div class="chart-foot">
-                <details data-testid=format!("{name}-table")>
+                <details data-testid=format!("{name}-table") on:toggle=toggle>
                     <summary>"Table"</summary>
-                    <div class="scroll" tabindex="0" role="region" aria-label=format!("{caption}, table")>{children()}</div>
+                    <div class="scroll" tabindex="0" role="region" aria-label=format!("{caption}, table")>{move || is_open.get().then(|| children())}</div>
                 </details>
                 <div class="saves">
                     <button type="button" class="link" data-testid=format!("{name}-svg") on:click=save_svg aria-label=format!("{caption}: save as SVG")>"SVG"</button>

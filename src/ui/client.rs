@@ -143,8 +143,11 @@ impl Client {
             Ok(envelope) => envelope,
             Err(error) => return self.died("The engine said something that this page does not understand", &error.to_string()),
         };
-        // Tokens and progress can wait for the next frame; everything else moves the page on.
-        let waits = matches!(envelope.event, Event::Token { .. } | Event::Progress(_));
+        // What only adds to something can wait for the next frame; everything else moves the page on.
+        let waits = matches!(
+            envelope.event,
+            Event::Token { .. } | Event::Progress(_) | Event::ScoreProgress(_) | Event::SweepPoint(_) | Event::Deletion(_)
+        );
         let client = *self;
         self.with_inner(|inner| {
             inner.heard_since_check = true;

@@ -14,15 +14,15 @@ use crate::terms::{DeletionCorrelation, Replacement};
 #[component]
 pub fn Compare() -> impl IntoView {
     let app = app();
-    let running = app.part(|state| state.queue.any(is_comparison));
+    let running = app.part(|state| state.queue.runs(is_comparison));
     let mean = RwSignal::new(false);
     view! {
         <section id="compare" aria-labelledby="compare-title">
             <p class="step" aria-hidden="true">"5"</p>
             <h2 id="compare-title">"Compare: is it the ranking, or would anything do?"</h2>
             <p class="lead">
-                "A score is worth what its removals show. Take away the channels that each ranking puts first, and as many random ones, and look at the loss on held-out \
-                 text, which shares no author with the text that was scored. Then the other end: how many of the last can go?"
+                "A score is worth what its removals show. Take away the channels that each ranking puts first, and as many random ones, and look at the loss on the \
+                 held-out passages. Then the other end: how many of the last can go?"
             </p>
             <div class="row">
                 <label class="field">
@@ -36,11 +36,12 @@ pub fn Compare() -> impl IntoView {
             </div>
             <div class="pair">
                 {experiment("removal", Experiment::Removal, mean, "Remove the highest", "Lines: channels removed from the highest on. Of random draws the mean of three, and from the smallest to the largest.")}
-                {experiment("pruning", Experiment::Pruning, mean, "Prune the lowest", "One shot, nothing trained afterwards. The three SCAR rankings never remove a supernode; no other method is helped like that.")}
+                {experiment("pruning", Experiment::Pruning, mean, "Prune the lowest", "One shot, nothing trained afterwards. The three SCAR rankings keep the supernodes; these have the largest LP, so at such sparsities SCAR-LP would keep them anyway.")}
             </div>
             <p class="note">
-                "What the paper's released data contradicts: in one of its artifacts (Llama-3.1-8B at 50 % sparsity) sparing the cores that activations define gave a perplexity \
-                 of 46.65, sparing those that LP defines 48.4. That LP finds the cores that are worth sparing is therefore not settled; the lines above are this model's answer."
+                "What the paper's released data contradicts: in its artifact lp_vs_activation_supernode_pruning.json, at 50 % sparsity, sparing the cores that activations define \
+                 gave a perplexity of 46.65, sparing those that LP defines 48.4 (four runs each). So it is not settled that LP finds the cores most worth sparing, and the lines here \
+                 do not test it: they compare rankings."
             </p>
             <Deletions />
         </section>
@@ -60,8 +61,10 @@ fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &
     let app = app();
     let live = app.is_live();
     let busy = app.part(|state| state.queue.any(is_comparison));
+    let running = app.part(|state| state.queue.runs(is_comparison));
     let n_points = app.part(|state| (state.sweep.len(), state.intact_evaluation.as_ref().map(|evaluation| evaluation.loss_nats)));
-    let counts = app.part(move |state| {
+    let n_sweep = app.part(|state| state.sweep.len());
+    let counts = app.drawn(n_sweep, move |state| {
         let known = |replacement| {
             let all = of.prunings(replacement);
             let known = all.iter().filter(|pruning| state.sweep.iter().any(|point| point.pruned.pruning == **pruning)).count();
@@ -84,6 +87,7 @@ fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &
     };
     let has_points = Memo::new(move |_| count().0 > 0);
     let button = move || match count() {
+        _ if busy.get() && !running.get() => "Waiting…".to_string(),
         (known, all) if known == all => "All measured".to_string(),
         (0, all) => format!("{label} ({all} removals)"),
         (known, all) => format!("Go on ({known} of {all})"),

@@ -4,7 +4,6 @@ use super::marks::{Chart, Paint};
 use super::plot::{Axis, Plot, Series};
 use super::prune_words::ranking_name;
 use super::scale::Scale;
-use super::weigh_charts::fine_percent;
 use super::words::{percent, short};
 use crate::terms::{Deletion, Evaluation, Pick, Pruning, Ranking, Replacement, Selection, SweepPoint};
 
@@ -191,32 +190,25 @@ pub fn deletion_chart(deletions: &[Deletion]) -> Chart {
     plot.chart
 }
 
-/// The share that a pruning of this kind removes, for a table.
-pub fn size_of(pruning: &Pruning) -> String {
+/// The share that a rule is about: of a layer's channels, or for halos of those outside the core.
+pub fn size_of(pruning: &Pruning) -> f64 {
     match pruning.selection.pick {
-        Pick::Lowest { share, .. } | Pick::Highest { share, .. } => fine_percent(share as f32),
-        Pick::Core | Pick::Random => fine_percent(pruning.selection.rho as f32),
-        Pick::Halo | Pick::Matched => fine_percent(pruning.selection.eta as f32),
+        Pick::Lowest { share, .. } | Pick::Highest { share, .. } => share,
+        Pick::Core | Pick::Random => pruning.selection.rho,
+        Pick::Halo | Pick::Matched => pruning.selection.eta,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::charts::tests::inside;
+    use super::super::marks::Shape;
+    use super::super::weigh_tables::tests::calibration;
     use super::*;
-    use crate::terms::{Calibration, Pruned};
+    use crate::terms::Pruned;
 
     fn point(pruning: Pruning, n: usize, loss_nats: f32) -> SweepPoint {
-        let calibration = Calibration {
-            convention: "c".into(),
-            text_digest: String::new(),
-            length: 8,
-            n_sequences: 1,
-            n_requested: 1,
-            n_tokens: 8,
-            loss_nats: 3.0,
-        };
-        let mut pruned = Pruned::of(pruning, calibration, &[vec![0; n]]);
+        let mut pruned = Pruned::of(pruning, calibration(1), &[vec![0; n]]);
         pruned.n_channels = n;
         let evaluation = Evaluation { loss_nats, perplexity: loss_nats.exp(), stopword_mass: 0.0, n_tokens: 9, convention: "h".into() };
         SweepPoint { pruned, evaluation }
@@ -235,21 +227,27 @@ mod tests {
         }
     }
 
+    /// Places of lines and dots.
+    fn places(chart: &Chart) -> usize {
+        let n = |shape: &Shape| match shape {
+            Shape::Path { points, .. } | Shape::Dots { points } => points.len(),
+            _ => 0,
+        };
+        chart.marks.iter().map(|(_, shape)| n(shape)).sum()
+    }
+
     #[test]
     fn charts_hold_every_point() {
         for experiment in [Experiment::Removal, Experiment::Pruning] {
             let points = experiment.prunings(Replacement::Zero).into_iter().enumerate();
             let points = points.map(|(i, pruning)| point(pruning, 1 + i, 3.0 + 0.1 * i as f32)).collect::<Vec<_>>();
             let intact = points[0].evaluation.clone();
-            inside(&experiment.chart(&points, Replacement::Zero, Some(&intact), 100));
+            let chart = experiment.chart(&points, Replacement::Zero, Some(&intact), 100);
+            inside(&chart);
             inside(&experiment.chart(&[], Replacement::Zero, None, 100));
-            let other = experiment.chart(&points, Replacement::Mean, None, 100);
-            assert!(
-                !other
-                    .marks
-                    .iter()
-                    .any(|(_, shape)| matches!(shape, super::super::marks::Shape::Path { .. } if shape.commands().contains('L')))
-            );
+            // Every point has a number of channels of its own: each is a place of a line, or a dot.
+            assert_eq!(places(&chart), points.len());
+            assert_eq!(places(&experiment.chart(&points, Replacement::Mean, None, 100)), 0);
         }
         let deletion = |loss_proxy, delta_nats| Deletion { layer: 0, channel: 0, loss_proxy, quantile: 0, delta_nats };
         inside(&deletion_chart(&[deletion(1e-9, -0.001), deletion(1e-3, 2.0), deletion(0.0, f32::NAN)]));

@@ -3,7 +3,7 @@
 use super::compare_plan::Experiment;
 use super::state::AppState;
 use crate::protocol::Request;
-use crate::terms::{Calibration, Replacement, Selection};
+use crate::terms::{Calibration, DeletionReport, Replacement, Selection, SweepReport};
 
 /// Quantiles of a layer's loss proxies that single deletions are drawn from, as the authors do.
 const N_QUANTILES: usize = 8;
@@ -16,14 +16,20 @@ impl AppState {
         self.queue.push(Request::Surround { rho, eta, support, layer: Some(layer), redundancy });
     }
 
-    /// Measures what of an experiment is not known yet.
+    /// Measures what of an experiment is not known by then.
     pub fn compare(&mut self, experiment: Experiment, replacement: Replacement) {
         self.failure = None;
-        let mut prunings = experiment.prunings(replacement);
+        self.queue.push(Request::Sweep { prunings: experiment.prunings(replacement) });
+    }
+
+    /// Leaves out of a sweep whose turn has come what was measured before, by the scores that are there now.
+    pub(super) fn skip_measured(&mut self) {
+        let Some(Request::Sweep { prunings }) = self.queue.upcoming_mut() else { return };
         prunings.retain(|pruning| !self.sweep.iter().any(|point| point.pruned.pruning == *pruning));
-        if !prunings.is_empty() {
-            self.queue.push(Request::Sweep { prunings });
+        if prunings.is_empty() {
+            self.queue.drop_upcoming();
         }
+        self.sweep_begins_at = self.sweep.len();
     }
 
     /// Removes single channels, `per_layer` of every layer.
@@ -35,9 +41,39 @@ impl AppState {
 
     /// What was measured with other scores does not stand beside what these will give.
     pub(super) fn forget_comparisons_of_others(&mut self, calibration: &Calibration) {
-        if self.scores.as_ref().is_some_and(|scores| scores.calibration != *calibration) {
+        if self.scores.as_ref().is_some_and(|scores| !is_same(&scores.calibration, calibration)) {
             self.forget_comparisons();
         }
+    }
+
+    /// A faulty device's figures go, those of requests before it stay.
+    pub(super) fn disown_comparison(&mut self, request: &Request) {
+        match request {
+            Request::Sweep { .. } => self.sweep.truncate(self.sweep_begins_at),
+            Request::Delete { .. } => self.deletions.clear(),
+            _ => {}
+        }
+    }
+
+    /// What was measured of removals, a stopped measurement too, as the command would write it.
+    pub fn comparisons(&self) -> (Option<SweepReport>, Option<DeletionReport>) {
+        let (Some(info), Some(intact)) = (&self.info, &self.intact_evaluation) else { return (None, None) };
+        let (model, intact) = (info.model.clone(), intact.clone());
+        let sweep = SweepReport { model: model.clone(), intact: intact.clone(), points: self.sweep.clone() };
+        let deletions = self.deletion_report.clone().or_else(|| {
+            let calibration = self.scores.as_ref()?.calibration.clone();
+            let (n_quantiles, seed) = (N_QUANTILES, self.sampling.seed);
+            Some(DeletionReport {
+                model,
+                calibration,
+                intact,
+                n_quantiles,
+                seed,
+                deletions: self.deletions.clone(),
+                correlations: Vec::new(),
+            })
+        });
+        (Some(sweep).filter(|sweep| !sweep.points.is_empty()), deletions.filter(|report| !report.deletions.is_empty()))
     }
 
     pub(super) fn forget_comparisons(&mut self) {
@@ -54,24 +90,18 @@ pub(super) fn needs_scores(request: &Request) -> bool {
     }
 }
 
+/// Whether scores are the same, however many sequences were asked for.
+fn is_same(a: &Calibration, b: &Calibration) -> bool {
+    a.convention == b.convention && a.text_digest == b.text_digest && (a.length, a.n_sequences) == (b.length, b.n_sequences)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::state::tests::loaded;
+    use super::super::weigh_tables::tests::{calibration, report};
     use super::*;
     use crate::protocol::{Event, EventEnvelope};
-    use crate::terms::{Evaluation, Pruned, Pruning, SweepPoint};
-
-    fn calibration(n_sequences: usize) -> Calibration {
-        Calibration {
-            convention: "c".into(),
-            text_digest: String::new(),
-            length: 8,
-            n_sequences,
-            n_requested: n_sequences,
-            n_tokens: 8 * n_sequences,
-            loss_nats: 3.0,
-        }
-    }
+    use crate::terms::{Evaluation, Pruned, Pruning, ScoreReport, SweepPoint};
 
     fn point(pruning: Pruning) -> SweepPoint {
         let evaluation = Evaluation { loss_nats: 3.0, perplexity: 20.0, stopword_mass: 0.1, n_tokens: 9, convention: "h".into() };
@@ -98,11 +128,48 @@ mod tests {
         assert!(matches!(state.next_message().unwrap().request, Request::Score { .. }));
     }
 
+    fn scored(n_sequences: usize) -> Event {
+        Event::Scored(ScoreReport { calibration: calibration(n_sequences), ..report() })
+    }
+
     #[test]
     fn other_scores_begin_other_comparisons() {
         let mut state = loaded();
-        state.sweep.push(point(Experiment::Pruning.prunings(Replacement::Zero)[0]));
-        state.forget_comparisons_of_others(&calibration(1));
-        assert_eq!(state.sweep.len(), 1, "there were no scores that it could be of");
+        let tell = |state: &mut AppState, event| state.apply(EventEnvelope { id: None, event });
+        tell(&mut state, scored(2));
+        tell(&mut state, Event::SweepPoint(point(Experiment::Pruning.prunings(Replacement::Zero)[0])));
+        tell(&mut state, scored(2));
+        assert_eq!(state.sweep.len(), 1, "the same scores");
+        tell(&mut state, scored(3));
+        assert_eq!(state.sweep.len(), 0, "other scores");
+    }
+
+    #[test]
+    fn what_is_measured_is_decided_when_its_turn_comes() {
+        let mut state = loaded();
+        state.apply(EventEnvelope { id: None, event: scored(2) });
+        let all = Experiment::Removal.prunings(Replacement::Zero);
+        state.sweep.push(point(all[0]));
+        // A fresh engine has no scores, and those that it makes are others: the point goes, and is measured again.
+        state.engine_calibration = None;
+        state.compare(Experiment::Removal, Replacement::Zero);
+        assert!(matches!(state.next_message().unwrap().request, Request::Score { .. }));
+        let id = state.queue.running.as_ref().map(|running| running.id);
+        state.apply(EventEnvelope { id, event: scored(3) });
+        state.apply(EventEnvelope { id, event: Event::Done });
+        assert_eq!(state.next_message().unwrap().request, Request::Sweep { prunings: all });
+    }
+
+    #[test]
+    fn a_faulty_device_takes_only_its_own_figures() {
+        let mut state = loaded();
+        state.engine_calibration = Some(calibration(1));
+        let all = Experiment::Removal.prunings(Replacement::Zero);
+        state.sweep.push(point(all[0]));
+        state.compare(Experiment::Removal, Replacement::Zero);
+        let request = state.next_message().unwrap().request;
+        state.sweep.push(point(all[1]));
+        state.disown_comparison(&request);
+        assert_eq!(state.sweep.len(), 1);
     }
 }

@@ -7,7 +7,7 @@ use super::dom;
 use super::share::Share;
 use super::state::AppState;
 use crate::protocol::Export;
-use crate::terms::{Pane, SweepReport};
+use crate::terms::Pane;
 
 #[component]
 pub fn Keep() -> impl IntoView {
@@ -53,12 +53,7 @@ pub fn export(state: &AppState) -> Option<Export> {
     export.scores.clone_from(&state.scores);
     export.pruned.clone_from(&state.pruned);
     export.surroundings.clone_from(&state.surroundings);
-    export.deletions.clone_from(&state.deletion_report);
-    export.sweep = state.intact_evaluation.clone().filter(|_| !state.sweep.is_empty()).map(|intact| SweepReport {
-        model: export.model.clone(),
-        intact,
-        points: state.sweep.clone(),
-    });
+    (export.sweep, export.deletions) = state.comparisons();
     export.evaluations.extend(state.intact_evaluation.clone().map(|evaluation| (Pane::Intact, evaluation)));
     export.evaluations.extend(state.current_ablated_evaluation().cloned().map(|evaluation| (Pane::Ablated, evaluation)));
     Some(export)

@@ -15,10 +15,10 @@
 //! | story | `recorded`, `recorded-number`, `recorded-intact`, `recorded-ablated` |
 //! | load | `model-select`, `model-story`, `model-load`, `backend-choice`, `open-files`, `open-folder`, `open-error`, `model-status`, `backend`, `model-facts`, `progress`, `progress-text`, `engine-restart`, `quiet` |
 //! | scan | `scan-prompt`, `scan-prompt-<n>`, `scan-run`, `scan-log`, `scan-results`, `scan-stopped`, `scan-tokens`, `candidates`, `candidate`, `candidate-pull`, `candidate-verdict`, `candidates-csv` |
-//! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`, `lp-share`, `lp-mass`, `lp-agreement`, `halo-plane`, `halo-connection`, `removal-chart`, `pruning-chart`, `deletions-chart`; each with `-svg`, `-csv`, `-table` appended, the first two and `lp-share` with `-readout` |
+//! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`, `lp-share`, `lp-mass`, `lp-agreement`, `halo-plane`, `halo-connection`, `removal-chart`, `pruning-chart`, `deletions-chart`, `training-shares`, `training-rise`; each with `-svg`, `-csv`, `-table` appended, the first two and `lp-share` with `-readout` |
 //! | confirm | `confirm-run`, `confirm-stop`, `confirm-arms`, `verdicts`, `verdict`, `confirm-convention` |
 //! | weigh | `score-sequences`, `score-length`, `score-run`, `score-stop`, `score-resume`, `score-text`, `score-text-bundled`, `score-text-error`, `score-status`, `score-rho`, `score-layer`, `score-lorenz`, `score-findings`, `channels-csv` |
-//! | halo | `halo-support`, `halo-eta`, `halo-redundancy`, `halo-run`, `halo-line` |
+//! | halo | `halo-support`, `halo-eta`, `halo-redundancy`, `halo-run`, `halo-error`, `halo-line` |
 //! | channels | `prune-pick`, `prune-by`, `prune-layer`, `prune-replace`, `prune-sparsity`, `prune-rho`, `prune-eta`, `prune-seed`, `prune-switch`, `prune-status` |
 //! | compare | `compare-replace`, `compare-removal`, `compare-pruning`, `compare-stop`, `deletions-per-layer`, `deletions-run`, `deletions-line` |
 //! | surgery | `suggestion-<n>`, `edit-list`, `edit`, `edit-switch`, `edit-scale`, `edit-value`, `edit-remove`, `edit-unit`, `edit-layer`, `edit-row`, `edit-col`, `edit-add`, `edit-error`, `edit-reset`, `applied` |
@@ -59,6 +59,7 @@ mod surgery;
 mod surroundings;
 mod tables;
 mod theme;
+mod training;
 mod weigh;
 mod weigh_charts;
 mod weigh_tables;

@@ -31,6 +31,7 @@ fn Controls() -> impl IntoView {
     let live = app.is_live();
     let prompt = app.part(|state| state.prompt.clone());
     let writes = app.part(|state| state.queue.any(|request| matches!(request, Request::Generate { .. })));
+    let waits = app.part(|state| !state.queue.runs(|request| matches!(request, Request::Generate { .. })));
     let measures = app.part(|state| state.queue.any(|request| matches!(request, Request::Evaluate)));
     let regenerates = app.part(|state| state.live);
     view! {
@@ -51,7 +52,7 @@ fn Controls() -> impl IntoView {
                 type="button" class="primary" data-testid="generate" on:click=move |_| app.client.act(|state| state.generate())
                 disabled=move || !live.get() || writes.get() || prompt.with(|text| text.trim().is_empty())
             >
-                {move || if writes.get() { "Writing…" } else { "Generate" }}
+                {move || if writes.get() && waits.get() { "Waiting…" } else if writes.get() { "Writing…" } else { "Generate" }}
             </button>
             <button type="button" data-testid="stop" disabled=move || !writes.get() && !measures.get() on:click=move |_| app.client.stop()>"Stop"</button>
             <button type="button" data-testid="evaluate" disabled=move || !live.get() || measures.get() on:click=move |_| app.client.act(|state| {

@@ -94,12 +94,13 @@ impl Plot {
     pub fn series(&mut self, series: &[Series]) {
         let mut ends = Vec::new();
         for Series { paint, dashed, points, .. } in series {
-            self.path(*paint, points.iter().map(|(x, y, ..)| (*x, *y)), *dashed);
+            let line = points.iter().map(|(x, y, ..)| (*x, *y));
+            match points.len() {
+                0 | 1 => self.dots(*paint, line),
+                _ => self.path(*paint, line, *dashed),
+            }
             for (x, _, low, high) in points.iter().filter(|(.., low, high)| high > low) {
                 self.path(*paint, [(*x, *low), (*x, *high)], false);
-            }
-            if points.len() < 2 {
-                self.dots(*paint, points.iter().map(|(x, y, ..)| (*x, *y)));
             }
             ends.push(points.last().map_or(BOTTOM, |(_, y, ..)| self.y(*y)));
         }
@@ -137,8 +138,8 @@ mod tests {
 
     #[test]
     fn names_do_not_meet() {
-        let placed = apart(&[100.0, 101.0, 99.0, 20.0]);
-        assert_eq!(placed, [99.0 + LINE_HEIGHT, 99.0 + 2.0 * LINE_HEIGHT, 99.0, 20.0]);
+        let placed = apart(&[100.0, 101.0, 99.0, 30.0]);
+        assert_eq!(placed, [99.0 + LINE_HEIGHT, 99.0 + 2.0 * LINE_HEIGHT, 99.0, 30.0]);
         let low = apart(&[BOTTOM, BOTTOM, BOTTOM]);
         assert_eq!(low, [BOTTOM - 2.0 * LINE_HEIGHT, BOTTOM - LINE_HEIGHT, BOTTOM]);
     }

@@ -18,6 +18,25 @@ pub fn ranking_name(ranking: Ranking) -> &'static str {
     }
 }
 
+/// What a ranking goes by, for somebody who meets it for the first time.
+pub fn ranking_hint(ranking: Ranking) -> &'static str {
+    match ranking {
+        Ranking::LossProxy => "By the loss proxy, LP. The supernodes are kept; they come last anyway.",
+        Ranking::Protected => {
+            "By LP · Protect. Protect is 1, but in the halo it falls to 0.2 for channels that repeat what the core does: in spite of its name it lets them go first."
+        }
+        Ranking::Connected => {
+            "By LP · ((1 − Conn) + Conn · Protect): as SCAR-Prot, the more so the more of its writing lands where the core writes."
+        }
+        Ranking::Random => "By a draw from the seed.",
+        Ranking::Magnitude => "By the sum of the norms of its gate row, up row and down column. No text is looked at.",
+        Ranking::ActivationPower => "By the mean of u², its activation squared.",
+        Ranking::Wanda => "By the magnitudes of its weights times the norms of what they are multiplied with, added up.",
+        Ranking::Taylor => "By the mean of |u · ∂L/∂u|: LP without the square.",
+        Ranking::Fluctuation => "By the variance of its activation times the squared norm of its down column.",
+    }
+}
+
 /// Which channels are removed and what stands in their place: "the 20 % lowest by SCAR-Prot in every layer, replaced by
 /// zero". What differs from the paper's parameters is named, where it plays a part.
 pub fn pruning_words(pruning: &Pruning) -> String {
@@ -34,7 +53,7 @@ fn which(selection: &Selection) -> String {
     let Selection { pick, rho, eta, seed, .. } = *selection;
     match pick {
         Pick::Core => format!("the supernodes (the {} highest by loss proxy)", percent(rho)),
-        Pick::Halo => format!("the halo (the {} outside the core that write most to where it does)", percent(eta)),
+        Pick::Halo => format!("the halo (the {} outside the core of whose writing most lands where the core writes)", percent(eta)),
         Pick::Matched => format!("as many as the halo, of about its loss proxies, from elsewhere (seed {seed})"),
         Pick::Random => format!("as many as the supernodes, drawn from the others (seed {seed})"),
         Pick::Lowest { by: Ranking::Random, share } | Pick::Highest { by: Ranking::Random, share } => {
@@ -101,7 +120,7 @@ mod tests {
         );
         assert_eq!(
             words(Pick::Halo, |pruning| pruning.selection.layer = Some(2)),
-            "the halo (the 10 % outside the core that write most to where it does) in layer 2, replaced by zero"
+            "the halo (the 10 % outside the core of whose writing most lands where the core writes) in layer 2, replaced by zero"
         );
         assert_eq!(
             words(Pick::Matched, |pruning| pruning.replacement = Replacement::Mean),
@@ -133,6 +152,6 @@ mod tests {
             words(Pick::Highest { by: Ranking::LossProxy, share: 0.5 }, change),
             "the 50 % highest by SCAR-LP in every layer, replaced by zero"
         );
-        assert!(words(Pick::Halo, change).ends_with("does) in every layer (core 2 %, write support 36), replaced by zero"));
+        assert!(words(Pick::Halo, change).ends_with("writes) in every layer (core 2 %, write support 36), replaced by zero"));
     }
 }

@@ -57,6 +57,16 @@ impl Queue {
         self.waiting.front().filter(|_| self.running.is_none())
     }
 
+    /// The same, to be changed.
+    pub fn upcoming_mut(&mut self) -> Option<&mut Request> {
+        if self.running.is_some() { None } else { self.waiting.front_mut() }
+    }
+
+    /// Takes away what would be next.
+    pub fn drop_upcoming(&mut self) {
+        self.waiting.pop_front();
+    }
+
     /// The next message to post, if the engine is free.
     pub fn next(&mut self) -> Option<Envelope> {
         if self.running.is_some() {

@@ -17,10 +17,15 @@ impl Scale {
             return Self { low: 0.0, high: 1.0, log: false };
         }
         if log {
-            let low = 10f32.powf(least.log10().floor());
-            return Self { low, high: (most * 1.3).max(low * 10.0), log };
+            return Self::decades(least, most * 1.3);
         }
         Self { low: 0.0, high: most * 1.1, log }
+    }
+
+    /// By decades, from the one at or below a value to exactly another.
+    pub fn decades(least: f32, high: f32) -> Self {
+        let low = 10f32.powf(least.max(f32::MIN_POSITIVE).log10().floor());
+        Self { low, high: high.max(low * 10.0), log: true }
     }
 
     /// Linear, from one value to a larger one.

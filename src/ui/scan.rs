@@ -75,22 +75,24 @@ fn spikes_view(name: &'static str, caption: &'static str, spikes: Vec<Spike>, af
     let chart = Signal::derive(move || data.with_value(|(spikes, after)| layer_chart(caption, spikes, after, log.get())));
     let lines = Signal::derive(move || data.with_value(|(spikes, _)| spikes.iter().map(spike_line).collect::<Vec<_>>()));
     let csv = Callback::new(move |()| data.with_value(|(spikes, after)| spikes_csv(spikes, after)));
-    let rows = data.with_value(|(spikes, after)| {
-        let row = |(i, spike): (usize, &Spike)| {
-            let after = (!after.is_empty()).then(|| after.get(i).map(|spike| short(spike.value)).unwrap_or_default());
-            view! {
-                <tr>
-                    <th scope="row">{spike.layer}</th>
-                    <td>{spike.channel}</td>
-                    <td>{format!("{} “{}”", spike.token, visible(&spike.token_text))}</td>
-                    <td class="number">{short(spike.value)}</td>
-                    <td class="number">{short(spike.ratio)}</td>
-                    {after.map(|value| view! { <td class="number">{value}</td> })}
-                </tr>
-            }
-        };
-        spikes.iter().enumerate().map(row).collect_view()
-    });
+    let rows = move || {
+        data.with_value(|(spikes, after)| {
+            let row = |(i, spike): (usize, &Spike)| {
+                let after = (!after.is_empty()).then(|| after.get(i).map(|spike| short(spike.value)).unwrap_or_default());
+                view! {
+                    <tr>
+                        <th scope="row">{spike.layer}</th>
+                        <td>{spike.channel}</td>
+                        <td>{format!("{} “{}”", spike.token, visible(&spike.token_text))}</td>
+                        <td class="number">{short(spike.value)}</td>
+                        <td class="number">{short(spike.ratio)}</td>
+                        {after.map(|value| view! { <td class="number">{value}</td> })}
+                    </tr>
+                }
+            };
+            spikes.iter().enumerate().map(row).collect_view()
+        })
+    };
     let has_after = data.with_value(|(_, after)| !after.is_empty());
     view! {
         <ChartView name caption chart lines csv>

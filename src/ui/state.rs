@@ -81,6 +81,8 @@ pub struct AppState {
     pub surroundings: Option<SurroundingsReport>,
     /// Removals that were measured with these scores, whichever experiment asked for them.
     pub sweep: Vec<SweepPoint>,
+    /// How many of them were there before the sweep that is under way.
+    pub sweep_begins_at: usize,
     /// Channels removed one at a time, as they come.
     pub deletions: Vec<Deletion>,
     pub deletion_report: Option<DeletionReport>,
@@ -177,6 +179,7 @@ impl AppState {
             return None;
         }
         self.score_before_pruning();
+        self.skip_measured();
         let message = self.queue.next()?;
         if matches!(message.request, Request::Score { .. }) {
             self.score_progress = None;
@@ -301,8 +304,7 @@ impl AppState {
                 (self.intact, self.ablated, self.run, self.shown_prompt) = Default::default();
             }
             Request::Confirm { .. } => self.arms.clear(),
-            Request::Sweep { .. } => self.sweep.clear(),
-            Request::Delete { .. } => self.deletions.clear(),
+            Request::Sweep { .. } | Request::Delete { .. } => self.disown_comparison(&over.request),
             Request::Evaluate => (self.intact_evaluation, self.ablated_evaluation) = (None, None),
             _ => {}
         }

@@ -96,7 +96,11 @@ pub fn Colophon() -> impl IntoView {
                 <dt>"supernode, core"</dt>
                 <dd>"A channel among the top 1 % of its layer by loss proxy, and all of them together."</dd>
                 <dt>"halo"</dt>
-                <dd>"The tenth of the other channels that writes most to the residual channels the core writes to."</dd>
+                <dd>"The tenth of the other channels of whose writing the largest share (Conn) lands on the few residual channels that the core writes to most, its write support."</dd>
+                <dt>"redundancy"</dt>
+                <dd>"How well a halo channel's effect on the loss is told by the core's, in nats: 0 if the two have nothing to do with each other."</dd>
+                <dt>"Jaccard, Spearman"</dt>
+                <dd>"Of two sets, what they share of what they hold together; of two rankings, 1 if they are the same, 0 if unrelated, −1 if opposite."</dd>
                 <dt>"perplexity"</dt>
                 <dd>"e to the mean loss on held-out text. Lower is better; compare it only within one text and one way of cutting it."</dd>
             </dl>

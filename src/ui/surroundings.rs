@@ -17,14 +17,16 @@ pub fn Surroundings(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Surround { .. })));
     let [support, eta] = [(); 2].map(|()| RwSignal::new(String::new()));
     let redundancy = RwSignal::new(false);
+    let error = RwSignal::new(None::<String>);
     let look = move |_| {
-        let mut selection = Selection { rho: RHOS[rho.get_untracked()], ..Selection::new(Pick::Halo) };
-        selection.support = support.with_untracked(|text| text.trim().parse().ok());
-        if let Ok(percent) = eta.with_untracked(|text| text.trim().parse::<f64>()) {
-            selection.eta = percent / 100.0;
+        let hidden_size = app.state.with_untracked(|state| state.info.as_ref().map_or(1, |info| info.hidden_size));
+        let sizes = support.with_untracked(|support| eta.with_untracked(|eta| sizes(support, eta, hidden_size)));
+        error.set(sizes.as_ref().err().cloned());
+        if let Ok((support, eta)) = sizes {
+            let selection = Selection { rho: RHOS[rho.get_untracked()], eta, support, ..Selection::new(Pick::Halo) };
+            let (layer, redundancy) = (layer.get_untracked(), redundancy.get_untracked());
+            app.client.act(move |state| state.surround(&selection, layer, redundancy));
         }
-        let (layer, redundancy) = (layer.get_untracked(), redundancy.get_untracked());
-        app.client.act(move |state| state.surround(&selection, layer, redundancy));
     };
     let number = |name: &'static str, label: &'static str, placeholder: &'static str, value: RwSignal<String>| {
         view! {
@@ -42,15 +44,37 @@ pub fn Surroundings(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
              core does (redundancy: what a channel does to the loss rises and falls with what the core does) and can be spared; some only shares the place."
         </p>
         <div class="row">
-            {number("halo-support", "Write support K", "d/16", support)}
+            {number("halo-support", "Write support K", "width / 16", support)}
             {number("halo-eta", "Halo, %", "10", eta)}
             <label class="check"><input type="checkbox" data-testid="halo-redundancy" on:change=move |event| redundancy.set(event_target_checked(&event)) />"with redundancy (gradients)"</label>
             <button type="button" data-testid="halo-run" disabled=move || !live.get() || running.get() on:click=look>
                 {move || if running.get() { "Looking…".into() } else { format!("Look around the core of layer {}", layer.get()) }}
             </button>
         </div>
+        <p class="error" role="alert" data-testid="halo-error">{move || error.get()}</p>
         {move || has_report.get().then(|| drawn().into_any())}
     }
+}
+
+/// The write support, if one was typed, and the halo's share.
+fn sizes(support: &str, eta: &str, hidden_size: usize) -> Result<(Option<usize>, f64), String> {
+    let support = match support.trim() {
+        "" => None,
+        text => Some(
+            text.parse()
+                .ok()
+                .filter(|k| (1..=hidden_size).contains(k))
+                .ok_or(format!("The write support is a number from 1 to {hidden_size}."))?,
+        ),
+    };
+    let eta = match eta.trim() {
+        "" => Selection::new(Pick::Halo).eta,
+        text => {
+            let percent = text.parse::<f64>().ok().filter(|percent| *percent > 0.0 && *percent <= 100.0);
+            percent.ok_or("The halo is more than 0 and at most 100 percent of the channels outside the core.")? / 100.0
+        }
+    };
+    Ok((support, eta))
 }
 
 fn one(state: &AppState) -> Option<(&SurroundingsReport, &LayerSurroundings)> {
@@ -95,5 +119,18 @@ fn drawn() -> impl IntoView {
             <ChartView name="halo-connection" caption="Connection to the core, and loss proxy" chart=chart(connection) lines=Signal::stored(Vec::new()) csv>{body}</ChartView>
         </div>
         <p class="legend"><span class="key dot ablated">"core"</span><span class="key dot">"halo"</span><span class="key dot muted">"the rest"</span></p>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sizes;
+
+    #[test]
+    fn sizes_are_read_or_refused_in_words() {
+        assert_eq!(sizes("", " ", 256), Ok((None, 0.1)));
+        assert_eq!(sizes("16", "5", 256), Ok((Some(16), 0.05)));
+        assert!(["0", "257", "a"].into_iter().all(|support| sizes(support, "", 256).unwrap_err().contains("1 to 256")));
+        assert!(["0", "101", "x"].into_iter().all(|eta| sizes("", eta, 256).is_err()));
     }
 }

@@ -9,11 +9,12 @@ use super::dom;
 use super::prune_state::ScoreSetup;
 use super::state::AppState;
 use super::surroundings::Surroundings;
-use super::weigh_charts::{agreement_chart, agreements, highest, layer_line, mass_chart, share_chart};
+use super::training::Training;
+use super::weigh_charts::{agreement_chart, agreements, fine_percent, highest, layer_line, mass_chart, share_chart};
 use super::weigh_tables::{FULL, READ, channels, masses, overlaps, shares};
 use super::words::{percent, short};
 use crate::protocol::Request;
-use crate::terms::{Calibration, CalibrationText, Concentration, RHOS, ScoreReport, ShareSummary};
+use crate::terms::{Calibration, CalibrationText, Concentration, Overlap, RHOS, ScoreReport, ShareSummary, WeightCoord};
 
 /// Larger files are cut by the engine anyway.
 const MAX_TEXT_BYTES: f64 = 64e6;
@@ -33,6 +34,7 @@ pub fn Weigh() -> impl IntoView {
             </p>
             <Setup />
             {move || has_scores.get().then(|| view! { <Spread /> }.into_any())}
+            <Training />
         </section>
     }
 }
@@ -50,10 +52,11 @@ fn spread(state: &AppState) -> Option<(&Calibration, &[Concentration])> {
 fn Setup() -> impl IntoView {
     let app = app();
     let live = app.is_live();
-    let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Score { .. })));
+    let asked = app.part(|state| state.queue.any(is_score));
+    let running = app.part(|state| state.queue.runs(is_score));
     let is_part =
         app.part(|state| state.scores.as_ref().is_some_and(|scores| scores.calibration.n_sequences < scores.calibration.n_requested));
-    let resumable = move || is_part.get() && !running.get();
+    let resumable = move || is_part.get() && !asked.get();
     let status = app.part(calibration_line);
     let text_name = app.part(|state| state.score_setup.text.as_ref().map(|text| text.name.clone()));
     let error = RwSignal::new(None::<String>);
@@ -72,10 +75,10 @@ fn Setup() -> impl IntoView {
             <Count name="score-sequences" label="Sequences" get=|setup| setup.sequences set=|setup, n| setup.sequences = n.clamp(1, 100_000) />
             <Count name="score-length" label="Tokens of each" get=|setup| setup.length set=|setup, n| setup.length = n.clamp(2, 1 << 20) />
             <button
-                type="button" class="primary" data-testid="score-run" disabled=move || !live.get() || running.get()
+                type="button" class="primary" data-testid="score-run" disabled=move || !live.get() || asked.get()
                 on:click=move |_| app.client.act(|state| state.score(false))
             >
-                {move || if running.get() { "Scoring…" } else { "Score channels" }}
+                {move || if running.get() { "Scoring…" } else if asked.get() { "Waiting…" } else { "Score channels" }}
             </button>
             <button type="button" data-testid="score-stop" class:gone=move || !running.get() on:click=move |_| app.client.stop()>"Stop"</button>
             <button type="button" data-testid="score-resume" class:gone=move || !resumable() disabled=move || !live.get() on:click=move |_| app.client.act(|state| state.score(true))>
@@ -92,8 +95,14 @@ fn Setup() -> impl IntoView {
             </div>
             <p class="error" role="alert" data-testid="score-text-error">{move || error.get()}</p>
         </details>
-        <p class="note" data-testid="score-status" role="status">{move || status.get()}</p>
+        <p class="note" data-testid="score-status">{move || status.get()}</p>
+        // The end is announced, not every sequence.
+        <p class="sr" role="status">{move || if running.get() { Some("Scoring channels.".into()) } else { status.get() }}</p>
     }
+}
+
+fn is_score(request: &Request) -> bool {
+    matches!(request, Request::Score { .. })
 }
 
 fn calibration_line(state: &AppState) -> Option<String> {
@@ -150,26 +159,21 @@ fn Spread() -> impl IntoView {
     let rho = RwSignal::new(1_usize);
     let picked = RwSignal::new(None::<usize>);
     let lorenz = RwSignal::new(false);
-    let key = app.part(|state| spread(state).map(|(calibration, _)| calibration.clone()));
+    // The last progress and the report after it have the same calibration, and only one of them names channels.
+    let key = app.part(|state| spread(state).map(|(calibration, _)| (calibration.clone(), state.score_progress.is_some())));
     let spread = app.drawn(key, |state| spread(state).map(|(_, layers)| layers.to_vec()).unwrap_or_default());
-    let layer = Memo::new(move |_| picked.get().unwrap_or_else(|| spread.with(|layers| highest(layers, rho.get()))));
-    let share = Signal::derive(move || spread.with(|layers| share_chart(layers, rho.get(), RHOS[rho.get()])));
-    let mass = Signal::derive(move || spread.with(|layers| mass_chart(layers, layer.get(), lorenz.get())));
-    let lines = Signal::derive(move || {
-        let rho = rho.get();
-        spread.with(|layers| {
-            app.state.with_untracked(|state| layers.iter().map(|layer| layer_line(layer, rho, state.scores.as_ref())).collect::<Vec<_>>())
-        })
+    let n_layers = Memo::new(move |_| spread.with(Vec::len));
+    let layer = Memo::new(move |_| match picked.get().filter(|layer| *layer < n_layers.get()) {
+        Some(layer) => layer,
+        None => spread.with(|layers| highest(layers, rho.get())),
     });
-    let rhos = RHOS
-        .iter()
-        .enumerate()
-        .map(|(i, rho)| view! { <option value=i selected=i == 1>{format!("{} %", short(*rho as f32 * 100.0))}</option> });
+    let pick =
+        move |signal: RwSignal<usize>| move |event: leptos::ev::Event| signal.set(event_target_value(&event).parse().unwrap_or_default());
+    let rhos = RHOS.iter().enumerate().map(|(i, rho)| view! { <option value=i selected=i == 1>{fine_percent(*rho as f32)}</option> });
     let layers = move || {
         let option = |i: usize| view! { <option value=i selected=i == layer.get_untracked()>{i}</option> };
-        (0..spread.with(Vec::len)).map(option).collect_view()
+        (0..n_layers.get()).map(option).collect_view()
     };
-    let pick = |signal: RwSignal<usize>| move |event: leptos::ev::Event| signal.set(event_target_value(&event).parse().unwrap_or_default());
     view! {
         <div class="row">
             <label class="field">"Core: the top" <select data-testid="score-rho" on:change=pick(rho)>{rhos.collect_view()}</select></label>
@@ -179,69 +183,99 @@ fn Spread() -> impl IntoView {
             </label>
             <label class="check"><input type="checkbox" data-testid="score-lorenz" on:change=move |event| lorenz.set(event_target_checked(&event)) />"as a Lorenz curve"</label>
         </div>
+        {charts(spread, rho, layer, lorenz)}
+        <Report rho layer />
+    }
+}
+
+fn charts(spread: Memo<Vec<Concentration>>, rho: RwSignal<usize>, layer: Memo<usize>, lorenz: RwSignal<bool>) -> AnyView {
+    let app = app();
+    let share = Signal::derive(move || spread.with(|layers| share_chart(layers, rho.get(), RHOS[rho.get()])));
+    let mass = Signal::derive(move || spread.with(|layers| mass_chart(layers, layer.get(), lorenz.get())));
+    let lines = Signal::derive(move || {
+        let line = |state: &AppState, layer: &Concentration| {
+            layer_line(layer, rho.get(), state.scores.as_ref().filter(|_| state.score_progress.is_none()))
+        };
+        spread.with(|layers| app.state.with_untracked(|state| layers.iter().map(|layer| line(state, layer)).collect::<Vec<_>>()))
+    });
+    let chosen = move |layers: &[Concentration]| layers.get(layer.get()).cloned().into_iter().collect::<Vec<_>>();
+    view! {
         <div class="pair">
             <ChartView name="lp-share" caption="Share of the loss proxy in the core, by layer" chart=share lines csv=Callback::new(move |()| spread.with_untracked(|layers| shares(layers, FULL).csv()))>
                 {move || spread.with(|layers| rows(&shares(layers, READ)))}
             </ChartView>
             <ChartView name="lp-mass" caption="What the first channels of a layer hold together" chart=mass lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| spread.with_untracked(|layers| masses(layers, FULL).csv()))>
-                {move || spread.with(|layers| rows(&masses(&layers[layer.get().min(layers.len())..][..1.min(layers.len())], READ)))}
+                {move || spread.with(|layers| rows(&masses(&chosen(layers), READ)))}
             </ChartView>
         </div>
-        <Report rho layer />
     }
+    .into_any()
 }
 
-/// What only a whole report has: agreement with other measures, super weights, and the surroundings of a core.
+/// What only a whole report has: agreement with other measures, candidates, and the surroundings of a core.
 #[component]
 fn Report(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     let app = app();
-    let key = app.part(|state| state.scores.as_ref().map(|scores| (scores.calibration.clone(), scores.super_weights.clone())));
+    // Not beside charts of another scoring that is under way.
+    let key = app.part(|state| state.scores.as_ref().filter(|_| state.score_progress.is_none()).map(|scores| scores.calibration.clone()));
     let known = app.drawn(key, |state| state.scores.as_ref().map(|scores| scores.overlaps.clone()).unwrap_or_default());
-    let agreement = Signal::derive(move || known.with(|known| agreement_chart(&agreements(known, rho.get()))));
+    let candidates =
+        app.part(|state| state.scan.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect::<Vec<_>>());
     let findings = move || {
         key.track();
-        app.state.with_untracked(|state| state.scores.as_ref().map(|scores| findings(scores, rho.get())).unwrap_or_default())
+        candidates.with(|candidates| {
+            app.state.with_untracked(|state| state.scores.as_ref().map(|scores| findings(scores, rho.get(), candidates)))
+        })
     };
     let finding = |text: String| view! { <li>{text}</li> };
-    let save = move |_| {
-        let table = app.state.with_untracked(|state| state.scores.as_ref().map(|scores| channels(scores).csv()));
-        dom::download("linchpin-channels.csv", "text/csv", &table.unwrap_or_default());
-    };
+    let has_report = Memo::new(move |_| key.with(Option::is_some));
     let shown = move || {
         view! {
-            <ul class="verdicts" data-testid="score-findings">{move || findings().into_iter().map(finding).collect_view()}</ul>
-            <div class="pair">
-                <ChartView name="lp-agreement" caption="What agrees with it: bar, Jaccard of the cores; ring, Spearman over all channels" chart=agreement lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| known.with_untracked(|known| overlaps(known, rho.get_untracked(), FULL).csv()))>
-                    {move || known.with(|known| rows(&overlaps(known, rho.get(), READ)))}
-                </ChartView>
-                <div class="reading">
-                    <h3>"How to read it"</h3>
-                    <p class="note">
-                        "Compare ranks and shares, not values: the loss proxy carries 1/T² for sequences of T tokens and the scale of the loss. It is a local \
-                         estimate for removing one channel; what removing many together does is measured below, under Compare."
-                    </p>
-                    <p class="note">
-                        "The paper (arXiv:2604.23475) reports weak overlap with activation outliers on models of billions of weights. That is a finding about those \
-                         models: the bars on the left say what holds for this one."
-                    </p>
-                    <button type="button" class="link" data-testid="channels-csv" on:click=save>"All channels as CSV"</button>
-                </div>
-            </div>
+            <ul class="verdicts" data-testid="score-findings">{move || findings().unwrap_or_default().into_iter().map(finding).collect_view()}</ul>
+            {agreement(known, rho)}
             <Surroundings rho layer />
         }
         .into_any()
     };
-    let has_report = Memo::new(move |_| key.with(Option::is_some));
     move || has_report.get().then(shown)
 }
 
+fn agreement(known: Memo<Vec<Overlap>>, rho: RwSignal<usize>) -> AnyView {
+    let app = app();
+    let chart = Signal::derive(move || known.with(|known| agreement_chart(&agreements(known, rho.get()))));
+    let save = move |_| {
+        let table = app.state.with_untracked(|state| state.scores.as_ref().map(|scores| channels(scores).csv()));
+        dom::download("linchpin-channels.csv", "text/csv", &table.unwrap_or_default());
+    };
+    view! {
+        <div class="pair">
+            <ChartView name="lp-agreement" caption="What agrees with it: bar, Jaccard of the cores; ring, Spearman over all channels (grey: negative)" chart lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| known.with_untracked(|known| overlaps(known, rho.get_untracked(), FULL).csv()))>
+                {move || known.with(|known| rows(&overlaps(known, rho.get(), READ)))}
+            </ChartView>
+            <div class="reading">
+                <h3>"How to read it"</h3>
+                <p class="note">
+                    "Compare ranks and shares, not values: the loss proxy carries 1/T² for sequences of T tokens and the scale of the loss. It is a local \
+                     estimate for removing one channel; what removing many together does is measured below, under Compare."
+                </p>
+                <p class="note">
+                    "The paper (arXiv:2604.23475) reports weak overlap with activation outliers on models of billions of weights. That is a finding about those \
+                     models: the bars here say what holds for this one."
+                </p>
+                <button type="button" class="link" data-testid="channels-csv" on:click=save>"All channels as CSV"</button>
+            </div>
+        </div>
+    }
+    .into_any()
+}
+
 /// What the report says, sentence by sentence.
-fn findings(scores: &ScoreReport, rho_index: usize) -> Vec<String> {
+fn findings(scores: &ScoreReport, rho_index: usize, candidates: &[WeightCoord]) -> Vec<String> {
     let mut said = Vec::new();
     if let Some(ShareSummary { rho, median, smallest, largest }) = scores.summary.get(rho_index) {
         said.push(format!(
-            "The top {} % of a layer's channels hold {} of its loss proxy in the median layer, {} to {} over all.{}",
-            short(*rho as f32 * 100.0),
+            "The top {} of a layer's channels hold {} of its loss proxy in the median layer, {} to {} over all.{}",
+            fine_percent(*rho as f32),
             percent(*median),
             percent(*smallest),
             percent(*largest),
@@ -249,15 +283,41 @@ fn findings(scores: &ScoreReport, rho_index: usize) -> Vec<String> {
         ));
     }
     let size = scores.core_sizes.get(rho_index).copied().unwrap_or(0);
-    for at in &scores.super_weights {
-        let is_in = if at.rank < size { "a supernode" } else { "not a supernode" };
+    for at in candidates {
+        let Some((rank, share)) = rank_of(scores, *at) else { continue };
+        let is_in = if rank < size { "a supernode" } else { "not a supernode" };
         said.push(format!(
-            "The scan's candidate {} lies in channel {}, number {} of its layer by loss proxy with {} of it: {is_in}.",
-            at.at,
-            at.at.col,
-            at.rank + 1,
-            percent(at.share)
+            "The scan's candidate {at} lies in channel {}, number {} of its layer by loss proxy with {} of it: {is_in}.",
+            at.col,
+            rank + 1,
+            fine_percent(share)
         ));
     }
     said
+}
+
+/// Where the channel of a scalar stands in its layer, 0 the largest, and its share; of equals the lower channel is first.
+fn rank_of(scores: &ScoreReport, at: WeightCoord) -> Option<(usize, f32)> {
+    let proxies = &scores.channels.iter().find(|scores| scores.layer == at.layer)?.loss_proxy;
+    let own = *proxies.get(at.col)?;
+    let is_before = |(channel, proxy): &(usize, &f32)| **proxy > own || (**proxy == own && *channel < at.col);
+    let total = proxies.iter().copied().map(f64::from).sum::<f64>();
+    Some((proxies.iter().enumerate().filter(is_before).count(), (f64::from(own) / total.max(f64::MIN_POSITIVE)) as f32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terms::ChannelScores;
+
+    #[test]
+    fn a_candidate_is_ranked_among_its_layer() {
+        let scores = ChannelScores { layer: 2, loss_proxy: vec![1.0, 5.0, 1.0, 3.0], ..ChannelScores::default() };
+        let report = ScoreReport { channels: vec![scores], ..super::super::weigh_tables::tests::report() };
+        let at = |layer, col| WeightCoord { layer, row: 0, col };
+        assert_eq!(
+            [at(2, 1), at(2, 0), at(2, 2), at(2, 4), at(1, 0)].map(|at| rank_of(&report, at)),
+            [Some((0, 0.5)), Some((2, 0.1)), Some((3, 0.1)), None, None]
+        );
+    }
 }

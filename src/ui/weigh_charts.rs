@@ -45,7 +45,7 @@ pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Char
     let (x, turned): (_, fn(&[f32; 2]) -> (f32, f32)) = match lorenz {
         true => (shares("channels, the smallest loss proxies first"), |[x, y]| (1.0 - x, 1.0 - y)),
         false => {
-            let scale = Scale::new([least, 0.77].into_iter(), true);
+            let scale = Scale::decades(least, 1.0);
             (Axis { scale, label: "channels, the largest loss proxies first", tick: fine_percent }, |[x, y]| (*x, *y))
         }
     };
@@ -131,7 +131,8 @@ pub fn agreement_chart(rows: &[Agreement]) -> Chart {
         chart.text(Paint::Muted, WIDTH - 14.0, y + 12.0, Anchor::End, format!("{:.2} · {:.2}", row.jaccard, row.spearman));
         chart.rect(Paint::Line, x(0.0), y + 17.0, x(1.0) - x(0.0), 7.0);
         chart.rect(Paint::Intact, x(0.0), y + 17.0, x(row.jaccard) - x(0.0), 7.0);
-        chart.ring(Paint::Ablated, x(row.spearman), y + 20.5);
+        let paint = if row.spearman < 0.0 { Paint::Muted } else { Paint::Ablated };
+        chart.ring(paint, x(row.spearman.abs()), y + 20.5);
     }
     let bottom = ROW * rows.len() as f32 + 14.0;
     for (value, anchor) in [(0.0, Anchor::Start), (1.0, Anchor::End)] {
@@ -226,8 +227,8 @@ pub fn layer_line(layer: &Concentration, rho_index: usize, report: Option<&Score
 #[cfg(test)]
 mod tests {
     use super::super::charts::tests::inside;
+    use super::super::weigh_tables::tests::calibration;
     use super::*;
-    use crate::terms::Calibration;
 
     fn concentration(layer: usize, share: f32) -> Concentration {
         Concentration { layer, shares: vec![share; 4], curve: vec![[0.0, 0.0], [0.01, share], [0.5, 0.9], [1.0, 1.0]] }
@@ -244,17 +245,8 @@ mod tests {
             protect: vec![1.0, 0.2],
             plane: vec![[0.5, 0.5], [1.0, 0.0], [0.0, 0.0], [f32::NAN, -2.0], [-0.2, 0.1]],
         };
-        let calibration = Calibration {
-            convention: "c".into(),
-            text_digest: String::new(),
-            length: 8,
-            n_sequences: 1,
-            n_requested: 1,
-            n_tokens: 8,
-            loss_nats: 3.0,
-        };
         let model = crate::terms::ModelRef { id: "m".into(), revision: "0".repeat(16) };
-        SurroundingsReport { model, calibration, rho: 0.2, eta: 0.5, n_support: 1, layers: vec![layer] }
+        SurroundingsReport { model, calibration: calibration(1), rho: 0.2, eta: 0.5, n_support: 1, layers: vec![layer] }
     }
 
     #[test]

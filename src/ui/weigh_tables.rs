@@ -9,6 +9,7 @@ use crate::terms::{ChannelScores, Concentration, Deletion, Overlap, Pick, RHOS, 
 
 /// A head, and rows as wide as it.
 pub struct Table {
+    /// In words for a reader, or names of fields for a program.
     pub head: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
@@ -26,8 +27,13 @@ impl Table {
         Self { head: head.iter().map(ToString::to_string).collect(), rows }
     }
 
+    /// Heads become names that need no quotes.
     pub fn csv(&self) -> String {
-        csv(&self.head, &self.rows)
+        let name = |head: &String| {
+            let words = head.to_lowercase().replace('%', "percent");
+            words.split(|c: char| !c.is_alphanumeric() && c != '.').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("_")
+        };
+        csv(&self.head.iter().map(name).collect::<Vec<_>>(), &self.rows)
     }
 }
 
@@ -104,7 +110,7 @@ pub fn sweep(points: &[SweepPoint], digits: Digits) -> Table {
         vec![
             rule.into(),
             by.into(),
-            size_of(pruning),
+            digits(size_of(pruning) as f32),
             replacement.into(),
             pruning.selection.seed.to_string(),
             point.pruned.n_channels.to_string(),
@@ -113,7 +119,7 @@ pub fn sweep(points: &[SweepPoint], digits: Digits) -> Table {
             point.pruned.digest.clone(),
         ]
     };
-    let head = ["removed", "by", "size", "replaced by", "seed", "channels", "loss", "perplexity", "digest"];
+    let head = ["removed", "by", "share", "replaced by", "seed", "channels", "loss, nats", "perplexity", "digest"];
     Table::new(&head, points.iter().map(row).collect())
 }
 
@@ -125,8 +131,36 @@ pub fn deletions(deletions: &[Deletion], digits: Digits) -> Table {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Of nothing.
+    pub fn report() -> ScoreReport {
+        ScoreReport {
+            model: crate::terms::ModelRef { id: "m".into(), revision: "0".repeat(16) },
+            calibration: calibration(1),
+            rhos: RHOS.to_vec(),
+            core_sizes: vec![1; 4],
+            concentration: Vec::new(),
+            summary: Vec::new(),
+            supernodes: Vec::new(),
+            overlaps: Vec::new(),
+            super_weights: Vec::new(),
+            channels: Vec::new(),
+        }
+    }
+
+    pub fn calibration(n_sequences: usize) -> crate::terms::Calibration {
+        crate::terms::Calibration {
+            convention: "c".into(),
+            text_digest: String::new(),
+            length: 8,
+            n_sequences,
+            n_requested: n_sequences,
+            n_tokens: 8 * n_sequences,
+            loss_nats: 3.0,
+        }
+    }
 
     #[test]
     fn rows_are_as_wide_as_their_heads() {
@@ -135,28 +169,10 @@ mod tests {
         assert_eq!(found.head, ["layer", "top 0.5 %", "top 1 %", "top 2 %", "top 5 %"]);
         assert_eq!(found.rows, [["2", "0.1", "0.25", "0.4", "0.333"]]);
         assert!(shares(std::slice::from_ref(&layer), FULL).csv().contains("0.33333334\r\n"));
+        assert!(shares(std::slice::from_ref(&layer), FULL).csv().starts_with("layer,top_0.5_percent,top_1_percent,"));
         assert_eq!(masses(&[layer], READ).rows.len(), 2);
         let scores = ChannelScores { layer: 1, loss_proxy: vec![1.5, 0.5], mean_activation: vec![0.0, 0.0], ..ChannelScores::default() };
-        let report = ScoreReport {
-            model: crate::terms::ModelRef { id: "m".into(), revision: "0".repeat(16) },
-            calibration: crate::terms::Calibration {
-                convention: "c".into(),
-                text_digest: String::new(),
-                length: 8,
-                n_sequences: 1,
-                n_requested: 1,
-                n_tokens: 8,
-                loss_nats: 3.0,
-            },
-            rhos: RHOS.to_vec(),
-            core_sizes: vec![1; 4],
-            concentration: Vec::new(),
-            summary: Vec::new(),
-            supernodes: Vec::new(),
-            overlaps: Vec::new(),
-            super_weights: Vec::new(),
-            channels: vec![scores],
-        };
+        let report = ScoreReport { channels: vec![scores], ..report() };
         let found = channels(&report);
         assert!(found.rows.len() == 2 && found.rows.iter().all(|row| row.len() == found.head.len()));
     }

@@ -245,6 +245,7 @@ fn goal(shape: &Shape, place: Place, name: &str) -> Option<Goal> {
         "prefill" => general(Goal::AtLeast(20.0)),
         "prefill_with_peaks" => general(Goal::AtMost(2.0)),
         "first_token" => general(Goal::AtMost(2000.0)),
+        "score" => general(Goal::AtMost(20_000.0)),
         "apply_edit" | "apply" => general(Goal::AtMost(16.0)),
         "gate_proj" => targets.gate_proj.map(Goal::AtLeast),
         "down_proj" => targets.down_proj.map(Goal::AtLeast),

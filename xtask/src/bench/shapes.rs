@@ -42,7 +42,7 @@ pub struct Targets {
     pub cpu_decode: Option<f64>,
 }
 
-pub const ALL: [Shape; 4] = [
+pub const ALL: [Shape; 5] = [
     Shape {
         name: "tiny",
         of: "nothing, to try this command",
@@ -100,6 +100,23 @@ pub const ALL: [Shape; 4] = [
         }),
         on_cpu: false,
         targets: Targets { general: true, decode_of_floor: Some(0.6), gate_proj: Some(5.0), down_proj: None, cpu_decode: None },
+    },
+    Shape {
+        name: "llama-3.1-8b",
+        of: "Llama-3.1-8B, for `linchpin score` beside benches/score_torch.py",
+        random: Some(Sizes {
+            hidden: 4096,
+            inter: 14336,
+            layers: 32,
+            heads: 32,
+            kv_heads: 8,
+            head_dim: 128,
+            vocab: 128_256,
+            context: 131_072,
+            rope: r#""rope_theta": 500000.0, "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}"#,
+        }),
+        on_cpu: false,
+        targets: Targets { general: false, decode_of_floor: None, gate_proj: None, down_proj: None, cpu_decode: None },
     },
 ];
 
