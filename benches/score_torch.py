@@ -45,7 +45,9 @@ class Scores:
         model.model.embed_tokens.register_forward_hook(lambda _, __, out: out.requires_grad_(True))
 
     def keep(self, layer, u):
-        u.register_hook(lambda grad: self.add(layer, u.detach()[0].float(), grad[0].float()))
+        # Not u itself: a hook that held it would keep its whole graph alive.
+        value = u.detach()
+        u.register_hook(lambda grad: self.add(layer, value[0].float(), grad[0].float()))
 
     def add(self, layer, u, grad):
         product = u * grad

@@ -65,7 +65,7 @@ async function engineOn(kind) {
     document.head.append(Object.assign(document.createElement('base'), { href: base }));
   }, server.url);
   const event = await seen.page.evaluate(startEngine);
-  assert.equal(event.protocol_version, 1);
+  assert.equal(event.protocol_version, 2);
   await seen.page.evaluate(`window.toUrls = ${toUrls}`);
   return seen;
 }
