@@ -212,6 +212,27 @@ impl Session {
     }
 }
 
+/// What the last of these requests brought from an engine with the fixture `llama`, which is told to stop whenever it has
+/// sent an event of a kind.
+pub fn stopped_after(is_enough: impl Fn(&Event) -> bool + 'static, requests: Vec<Request>) -> Vec<Event> {
+    let (events, own) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None::<Control>)));
+    let (basket, of_sink) = (events.clone(), own.clone());
+    let control = Control::new(move |event| {
+        if let (true, Some(control)) = (is_enough(&event), of_sink.borrow().as_ref()) {
+            control.request_stop();
+        }
+        basket.borrow_mut().push(event);
+    });
+    *own.borrow_mut() = Some(control.clone());
+    let mut engine = Engine::new(control);
+    let load = Request::Load { id: "test".into(), files: files_in(&fixture("llama")), backend: BackendChoice::Cpu };
+    for request in std::iter::once(load).chain(requests) {
+        events.borrow_mut().clear();
+        pollster::block_on(engine.handle(request));
+    }
+    events.take()
+}
+
 /// Runs the command on a fixture.
 pub fn linchpin(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_linchpin"));

@@ -1,19 +1,15 @@
 //! Many removals measured one by one: by rules, and channel by channel.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::Output;
-use std::rc::Rc;
 
-use linchpin::engine::Engine;
-use linchpin::engine::control::Control;
-use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
+use linchpin::protocol::{Event, FailureKind, Request};
 use linchpin::terms::{
     Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Pick, Pruned, Pruning, Ranking, Replacement, Selection, SweepPoint,
     SweepReport, WeightCoord, WeightEdit,
 };
 
-use crate::support::{Copy, Session, code, export, files_in, fixture, linchpin};
+use crate::support::{Copy, Session, code, export, fixture, linchpin, stopped_after};
 use crate::the_event;
 
 fn score() -> Request {
@@ -102,40 +98,20 @@ fn the_applied_ablation_stays_what_it_is() {
     assert_eq!(evaluations(&mut session), (intact, after));
 }
 
-/// An engine that is told to stop as soon as it has sent an event of a kind, and what it sent.
-fn stopped_after(is_enough: impl Fn(&Event) -> bool + 'static, requests: Vec<Request>) -> Vec<Event> {
-    let (events, own) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None::<Control>)));
-    let (basket, of_sink) = (events.clone(), own.clone());
-    let control = Control::new(move |event| {
-        if let (true, Some(control)) = (is_enough(&event), of_sink.borrow().as_ref()) {
-            control.request_stop();
-        }
-        basket.borrow_mut().push(event);
-    });
-    *own.borrow_mut() = Some(control.clone());
-    let mut engine = Engine::new(control);
-    let load = Request::Load { id: "test".into(), files: files_in(&fixture("llama")), backend: BackendChoice::Cpu };
-    for request in [load, score()].into_iter().chain(requests) {
-        events.borrow_mut().clear();
-        pollster::block_on(engine.handle(request));
-    }
-    events.take()
-}
-
 #[test]
 fn a_stop_keeps_what_was_measured() {
-    let events = stopped_after(|event| matches!(event, Event::SweepPoint(_)), vec![Request::Sweep { prunings: some_prunings() }]);
+    let events = stopped_after(|event| matches!(event, Event::SweepPoint(_)), vec![score(), Request::Sweep { prunings: some_prunings() }]);
     assert_eq!(events.last(), Some(&Event::Stopped));
     let points = events.iter().filter_map(is_point).collect::<Vec<_>>();
     assert_eq!(points, swept(&mut scored("llama"), some_prunings()).points[..1]);
     assert!(!events.iter().any(|event| matches!(event, Event::Swept(_))));
     let delete = || Request::Delete { per_layer: 4, n_quantiles: 2, layer: None, seed: 1 };
-    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![delete()]);
+    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![score(), delete()]);
     assert_eq!(events.last(), Some(&Event::Stopped));
     assert_eq!(events.iter().filter(|event| matches!(event, Event::Deletion(_))).count(), 1);
     // Neither costs the scores.
     let sweep = Request::Sweep { prunings: some_prunings()[..1].to_vec() };
-    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![delete(), sweep]);
+    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![score(), delete(), sweep]);
     assert_eq!(events.last(), Some(&Event::Done));
 }
 

@@ -134,7 +134,9 @@ impl Scored {
         }
         if prune::needs_protection(pick) && layers.iter().any(|around| around.protect.is_none()) {
             let halos = layers.iter().filter_map(|around| around.halo.clone()).collect::<Vec<_>>();
-            let redundancies = redundancy::redundancies(model, &halos, &self.sequences.ids, control).await?;
+            // Those that were asked for and not scored would make another scoring of as many pick other channels.
+            let scored = &self.sequences.ids[..self.scores.n_sequences];
+            let redundancies = redundancy::redundancies(model, &halos, scored, control).await?;
             for ((around, halo), redundancy) in layers.iter_mut().zip(&halos).zip(redundancies) {
                 around.protect = Some(redundancy::protections(model.config.intermediate_size, &halo.halo, &redundancy));
                 around.redundancy = Some(redundancy);
