@@ -72,7 +72,7 @@ pub enum Request {
     /// Scores every feed-forward channel of the intact model by gradients, over `sequences` of `length` tokens of a text
     /// (the bundled one without); each sequence sends an [`Event::ScoreProgress`]. `super_weights` are looked up in the
     /// scores. With `resume`, sequences that the last request scored are not scored again, where it had the same text and length.
-    /// A stop still sends the report of what was scored.
+    /// A stop still sends the report of what was scored, and so does a sequence whose scores overflow, before the failure.
     Score { text: Option<CalibrationText>, sequences: usize, length: usize, super_weights: Vec<WeightCoord>, resume: bool },
     /// Core, halo and write directions of a layer, or of all, by the scores of the last [`Request::Score`]. `support` is `K`,
     /// the authors' share of the width without; with `redundancy`, gradients are taken for the halo's.

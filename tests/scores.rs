@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use linchpin::analysis::backward::{LayerSums, Limits, SequenceSums, sequence_sums};
+use linchpin::analysis::calibration::Sequences;
 use linchpin::analysis::eval::mean_loss;
 use linchpin::analysis::score::Scores;
 use linchpin::engine::Engine;
@@ -14,8 +15,9 @@ use linchpin::model::probe::Probe;
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
 use linchpin::tensors::N_CHANNEL_SUMS;
 use linchpin::terms::{CalibrationText, ChannelScores, Metric, RHOS, ScoreProgress, ScoreReport, Site, WeightCoord};
+use linchpin::tokenizer::Tokenizer;
 
-use crate::support::{Session, bundled, files_in, fixture, model_in, on_vulkan};
+use crate::support::{Copy, Session, bundled, files_in, fixture, model_in, on_vulkan, silence_channel_0, with_values};
 use crate::the_event;
 
 /// Of a layer's root mean square. Squares of squares of f32 figures, printed with five digits.
@@ -265,6 +267,42 @@ fn a_stop_keeps_what_was_scored() {
     assert_eq!((kept.last(), n_scored(&kept)), (Some(&Event::Done), 0));
 }
 
+/// A token that is in the third sequence and in none before overflows there.
+#[test]
+fn a_sequence_that_overflows_takes_nothing_back() {
+    let copy = Copy::of("llama", "overflow");
+    let tokenizer = Tokenizer::from_json(&std::fs::read(copy.dir().join("tokenizer.json")).unwrap(), 272).unwrap();
+    let mut ids = Sequences::of(None, 3, 16, &tokenizer, 128).unwrap().ids;
+    let third = ids.pop().unwrap();
+    let token = *third.iter().find(|id| !ids.concat().contains(id)).expect("a token of its own") as usize;
+    copy.edit("model.safetensors", |file| {
+        with_values(file, |name, width, values| {
+            silence_channel_0(name, width, values);
+            if name.contains("embed_tokens") {
+                values[token * width] = 1.0;
+            }
+            if name.contains("layers.0.mlp.gate_proj") || name.contains("layers.0.mlp.up_proj") {
+                values.iter_mut().step_by(width).for_each(|value| *value = 1e12);
+            }
+        });
+    });
+    let mut session = Session::with_model(copy.dir());
+    let n_scored = |events: &[Event]| events.iter().filter(|event| matches!(event, Event::ScoreProgress(_))).count();
+    let expected = report(&mut session, ask(16, 2)).1;
+    let events = session.events_of(ask(16, 4));
+    assert!(matches!(events.last(), Some(Event::Failed(failure)) if failure.what == "The numbers overflowed"), "{:?}", events.last());
+    let found = the_event!(events, Event::Scored(report) => report);
+    assert_eq!((found.calibration.n_sequences, found.calibration.n_requested), (2, 4));
+    assert_eq!(found.channels, expected.channels);
+    // They stay, also where they were gone on with.
+    for _ in 0..2 {
+        let events = session.events_of(resume(ask(16, 4)));
+        assert_eq!(n_scored(&events), 0);
+        assert!(matches!(events.last(), Some(Event::Failed(_))));
+    }
+    session.ask(Request::Surround { rho: 0.01, eta: 0.1, support: None, layer: None, redundancy: false }).unwrap();
+}
+
 #[test]
 fn bad_requests_are_refused() {
     let mut session = Session::with_model(&fixture("llama"));
@@ -277,7 +315,7 @@ fn bad_requests_are_refused() {
     }
     // A short text is one short sequence, and its name is told.
     let (_, short) = report(&mut session, with(text("The pin fell."), 4, 512, empty()));
-    assert_eq!((short.calibration.n_sequences, short.calibration.n_requested), (1, 4));
+    assert_eq!((short.calibration.n_sequences, short.calibration.n_requested), (1, 1));
     assert!(short.calibration.convention.starts_with("mine, cut into sequences of "), "{}", short.calibration.convention);
 }
 

@@ -179,7 +179,7 @@ pub struct Calibration {
     /// Tokens of a sequence, the BOS included.
     pub length: usize,
     pub n_sequences: usize,
-    /// As many as were asked for; fewer were scored if somebody stopped it or the text is short.
+    /// As many as were asked for, or as the text has; fewer were scored if somebody stopped it, or one overflowed.
     pub n_requested: usize,
     pub n_tokens: usize,
     /// Mean over sequences of their mean next-token cross-entropy.
