@@ -14,7 +14,7 @@ use linchpin::model::Model;
 use linchpin::model::probe::Probe;
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
 use linchpin::tensors::N_CHANNEL_SUMS;
-use linchpin::terms::{CalibrationText, ChannelScores, Metric, RHOS, ScoreProgress, ScoreReport, Site, WeightCoord};
+use linchpin::terms::{CalibrationText, ChannelScores, Metric, RHOS, Sampling, ScoreProgress, ScoreReport, Site, WeightCoord};
 use linchpin::tokenizer::Tokenizer;
 
 use crate::support::{Copy, Session, bundled, files_in, fixture, model_in, on_vulkan, silence_channel_0, with_values};
@@ -301,6 +301,30 @@ fn a_sequence_that_overflows_takes_nothing_back() {
         assert!(matches!(events.last(), Some(Event::Failed(_))));
     }
     session.ask(Request::Surround { rho: 0.01, eta: 0.1, support: None, layer: None, redundancy: false }).unwrap();
+}
+
+/// A model whose context is longer than anything that fits.
+#[test]
+fn more_tokens_than_fit_are_refused_before_anything_runs() {
+    let copy = Copy::of("llama", "endless");
+    copy.edit_config(|config| config["max_position_embeddings"] = (1 << 20).into());
+    let mut session = Session::with_model(copy.dir());
+    let long = "The pin fell, and nobody heard it. ".repeat(3000);
+    let text = CalibrationText { name: "long".into(), text: long.clone() };
+    let requests = [
+        Request::Score { text: Some(text), sequences: 1, length: 20_000, super_weights: Vec::new(), resume: false },
+        Request::Generate { prompt: long.clone(), sampling: Sampling::default() },
+        Request::Scan { prompt: long.clone() },
+        Request::UseText { name: "long".into(), text: long, max_tokens: 20_000 },
+    ];
+    for request in requests {
+        let refused = session.ask(request).unwrap_err();
+        assert_eq!(refused.kind, FailureKind::Input);
+        assert!(refused.why.ends_with("2147483648 fit at once here: 11585 tokens at most"), "{refused:?}");
+    }
+    // The text of before is still there.
+    let evaluated = the_event!(session.ask(Request::Evaluate).unwrap(), Event::Evaluated { evaluation, .. } => evaluation);
+    assert!(evaluated.convention.starts_with("held-out passages 1"), "{}", evaluated.convention);
 }
 
 #[test]

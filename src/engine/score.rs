@@ -67,6 +67,7 @@ impl Loaded {
         }
         self.intact.check_ablation(&Ablation::zeroing(super_weights.iter().copied()))?;
         let sequences = Sequences::of(text.as_ref(), *n, *length, &self.tokenizer, self.info.max_position_embeddings)?;
+        self.check_length(sequences.length)?;
         // Other scores stay until there are new ones in their place: a stop before the first sequence loses nothing.
         let kept = self.scored.take_if(|kept| *resume && kept.is_beginning_of(&sequences));
         let scores = match kept {
