@@ -6,6 +6,8 @@ use std::rc::Rc;
 use linchpin::analysis::backward::{LayerSums, Limits, SequenceSums, sequence_sums};
 use linchpin::analysis::calibration::Sequences;
 use linchpin::analysis::eval::mean_loss;
+use linchpin::analysis::halo::LayerHalo;
+use linchpin::analysis::redundancy::products;
 use linchpin::analysis::score::Scores;
 use linchpin::engine::Engine;
 use linchpin::engine::control::Control;
@@ -325,6 +327,35 @@ fn more_tokens_than_fit_are_refused_before_anything_runs() {
     // The text of before is still there.
     let evaluated = the_event!(session.ask(Request::Evaluate).unwrap(), Event::Evaluated { evaluation, .. } => evaluation);
     assert!(evaluated.convention.starts_with("held-out passages 1"), "{}", evaluated.convention);
+}
+
+/// What redundancy is made of, a layer at a time.
+#[test]
+fn products_of_halos_are_the_same_by_layer() {
+    for name in ["llama", "gpt2"] {
+        let model = crate::support::model(name);
+        let halo = LayerHalo { core: vec![5], support: Vec::new(), connections: Vec::new(), halo: vec![40, 2] };
+        let ids = synthetic(&model, 48);
+        let found = |halos: &[Option<&LayerHalo>], limits| pollster::block_on(products(&model, halos, &ids, limits)).unwrap();
+        let whole = found(&[Some(&halo); 3], Limits::default());
+        let layers = found(&[Some(&halo); 3], smallest(&model));
+        assert_eq!((whole.len(), whole[0].len()), (3, 48 * 3), "{name}");
+        for (layer, (ours, expected)) in layers.iter().zip(&whole).enumerate() {
+            let error = relative_error(ours, expected, expected.len());
+            assert!(error <= 1e-4, "{name}, layer {layer}: {error}");
+        }
+        // Their squares are what the loss proxy is the mean of.
+        let sums = pollster::block_on(sequence_sums(&model, &ids, Limits::default())).unwrap();
+        let width = model.config.intermediate_size;
+        for (layer, products) in whole.iter().enumerate() {
+            for (column, channel) in [5, 40, 2].into_iter().enumerate() {
+                let ours = products.iter().skip(column).step_by(3).map(|product| product * product).sum::<f32>();
+                let expected = sums.layers[layer].channels[5 * width + channel];
+                assert!((ours - expected).abs() <= 1e-3 * expected, "{name}, {layer}, {channel}: {ours} is not {expected}");
+            }
+        }
+        assert_eq!(found(&[None, Some(&halo), None], Limits::default()), [whole[1].clone()], "{name}");
+    }
 }
 
 #[test]

@@ -53,8 +53,11 @@ fn the_report_shows_what_a_selection_removes() {
 fn one_layer_is_as_that_layer_of_all() {
     let mut session = scored(&fixture("gpt2"));
     let all = surround(&mut session, None, true);
-    let one = surround(&mut scored(&fixture("gpt2")), Some(1), true);
+    let mut of_one = scored(&fixture("gpt2"));
+    let one = surround(&mut of_one, Some(1), true);
     assert_eq!(one.layers, all.layers[1..2]);
+    // What was found of one layer is gone on with.
+    assert_eq!(surround(&mut of_one, None, true).layers, all.layers);
     let layer = &one.layers[0];
     assert_eq!((layer.redundancy.len(), layer.protect.len()), (layer.halo.len(), layer.halo.len()));
     assert!(layer.redundancy.iter().all(|r| *r >= 0.0) && layer.protect.iter().all(|p| (0.2..=1.0).contains(p)));

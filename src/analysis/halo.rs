@@ -117,9 +117,13 @@ pub fn halo(connections: &[f32], core: &[usize], eta: f64) -> Vec<usize> {
     let is_core = marked(core, connections.len());
     let mut others = ranked(connections);
     others.retain(|channel| !is_core[*channel]);
-    let n = ((eta * others.len() as f64) as usize).max(1);
-    others.truncate(n);
+    others.truncate(halo_size(eta, others.len()));
     others
+}
+
+/// Channels of a halo among those outside the core.
+pub(super) fn halo_size(eta: f64, n_others: usize) -> usize {
+    ((eta * n_others as f64) as usize).max(1).min(n_others)
 }
 
 /// A control for the core: as many channels, drawn from the others.
