@@ -92,10 +92,14 @@ pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineEr
     {
         return setting("share", share, "0 to 1");
     }
-    let within = |what, got, limit| if got < limit { Ok(()) } else { Err(ModelError::OutOfRange { what, got, limit }) };
-    within("support", support.unwrap_or(1), model.config.hidden_size + 1)?;
-    within("layer", layer.unwrap_or(0), model.config.num_hidden_layers)?;
-    let n_layers = if layer.is_some() { 1 } else { model.config.num_hidden_layers };
+    let (limit, n_layers) = (model.config.hidden_size, model.config.num_hidden_layers);
+    if let Some(got) = support.filter(|support| !(1..=limit).contains(support)) {
+        return Err(EngineError::Support { got, limit });
+    }
+    if let Some(got) = layer.filter(|layer| *layer >= n_layers) {
+        return Err(ModelError::OutOfRange { what: "layer", got, limit: n_layers }.into());
+    }
+    let n_layers = if layer.is_some() { 1 } else { n_layers };
     check_pairs(selection, model.config.intermediate_size, n_layers)
 }
 
