@@ -77,11 +77,11 @@ pub enum Request {
     /// Core, halo and write directions of a layer, or of all, by the scores of the last [`Request::Score`]. `support` is `K`,
     /// the authors' share of the width without; with `redundancy`, gradients are taken for the halo's.
     Surround { rho: f64, eta: f64, support: Option<usize>, layer: Option<usize>, redundancy: bool },
-    /// Measures each of these prunings on the held-out text, and the intact model; each sends an [`Event::SweepPoint`], so
-    /// that a stop loses nothing. The applied ablation stays what it is.
+    /// Measures the intact model on the held-out text ([`Event::Evaluated`]), then each of these prunings; each sends an
+    /// [`Event::SweepPoint`], so that a stop loses nothing. The applied ablation stays what it is.
     Sweep { prunings: Vec<Pruning> },
     /// Removes channels one at a time: `per_layer` of a layer, or of all layers, drawn evenly from `n_quantiles` quantiles
-    /// of the layer's loss proxies; each sends an [`Event::Deletion`].
+    /// of the layer's loss proxies; the intact model is told as for a sweep, and each channel sends an [`Event::Deletion`].
     Delete { per_layer: usize, n_quantiles: usize, layer: Option<usize>, seed: u64 },
     /// Ends the running request.
     Stop,

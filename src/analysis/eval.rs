@@ -125,13 +125,18 @@ pub async fn measure(
     }
     let evaluation = Evaluation {
         loss_nats,
-        // JSON has no infinity.
-        perplexity: loss_nats.exp().min(f32::MAX),
+        perplexity: loss_nats.exp().min(Evaluation::OVERFLOW),
         stopword_mass: (stopwords / n_tokens.max(1) as f64) as f32,
         n_tokens,
         convention: text.convention.clone(),
     };
     Ok(Measured { evaluation, loss_nats: mean })
+}
+
+/// What stands for an evaluation whose loss is not finite.
+pub fn overflowed(text: &HeldOut) -> Evaluation {
+    let (loss_nats, perplexity) = (Evaluation::OVERFLOW, Evaluation::OVERFLOW);
+    Evaluation { loss_nats, perplexity, stopword_mass: 0.0, n_tokens: text.n_tokens(), convention: text.convention.clone() }
 }
 
 /// Per predicted position: cross-entropy in nats, and the probability on stopwords.

@@ -10,7 +10,7 @@ use super::Session;
 use super::prune::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs, name};
 use super::table::{Table, optional, quoted};
 use crate::protocol::{Event, Request};
-use crate::terms::{Evaluation, ModelInfo, Pick, Pruning, Ranking, Selection, SweepPoint, SweepReport};
+use crate::terms::{Evaluation, ModelInfo, Pane, Pick, Pruning, Ranking, Selection, SweepPoint, SweepReport};
 
 #[derive(Debug, clap::Args)]
 pub struct SweepArgs {
@@ -77,7 +77,8 @@ pub async fn run(session: &mut Session, args: &SweepArgs, info: &ModelInfo) -> a
     let mut rows = VecDeque::from(args.rows(info, &intact.convention));
     rows.retain(|(key, _)| table.as_ref().is_none_or(|table| !table.knows(key)));
     if rows.is_empty() {
-        return Ok(vec![Event::Swept(SweepReport { model: info.model.clone(), intact, points: Vec::new() })]);
+        let evaluated = Event::Evaluated { pane: Pane::Intact, evaluation: intact.clone() };
+        return Ok(vec![evaluated, Event::Swept(SweepReport { model: info.model.clone(), intact, points: Vec::new() })]);
     }
     session.ask(args.scoring.request()).await?;
     let prunings = rows.iter().map(|(_, pruning)| *pruning).collect();
