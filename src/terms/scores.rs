@@ -82,6 +82,10 @@ pub struct ChannelScores {
     pub mean_activation: Vec<f32>,
     /// `mean u²`.
     pub activation_power: Vec<f32>,
+    /// `mean u² - (mean u)²`, of sums that are f32 within a sequence and f64 between sequences: the two means beside it, in
+    /// f32, have too few digits for a channel that hardly changes. Empty in reports that were made before it was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variance: Vec<f32>,
     /// `max |u|`: what an activation outlier is read from.
     pub peak_activation: Vec<f32>,
     /// `mean g²`.
