@@ -375,6 +375,18 @@ fn bad_requests_are_refused() {
 }
 
 #[test]
+fn a_text_that_is_cut_says_so() {
+    let mut session = Session::with_model(&fixture("llama"));
+    let mut convention_of = |bytes: usize| {
+        let text = CalibrationText { name: "mine".into(), text: "The pin fell.\n\n".repeat(bytes / 15 + 1)[..bytes].into() };
+        let request = Request::Score { text: Some(text), sequences: 1, length: 16, super_weights: Vec::new(), resume: false };
+        report(&mut session, request).1.calibration.convention
+    };
+    assert_eq!(convention_of(CalibrationText::MAX_BYTES), "mine, cut into sequences of 16 tokens");
+    assert_eq!(convention_of(CalibrationText::MAX_BYTES + 1), "first 1 MiB of mine, cut into sequences of 16 tokens");
+}
+
+#[test]
 fn the_super_weights_channel_leads_its_layer() {
     let mut session = Session::with_model(&bundled("linchpin-13m"));
     let at = WeightCoord { layer: 2, row: 12, col: 86 };

@@ -1,9 +1,9 @@
 //! What is around the cores: the report against the selections that remove the same channels.
 
 use linchpin::protocol::{Event, FailureKind, Request};
-use linchpin::terms::{Ablation, Pick, Pruning, Ranking, Replacement, Selection, SurroundingsReport, selection_digest};
+use linchpin::terms::{Ablation, CalibrationText, Pick, Pruning, Ranking, Replacement, Selection, SurroundingsReport, selection_digest};
 
-use crate::support::{Session, bundled, fixture, stopped_after};
+use crate::support::{Session, bundled, export, fixture, linchpin, stopped_after};
 use crate::the_event;
 
 fn scored(dir: &std::path::Path) -> Session {
@@ -62,6 +62,23 @@ fn one_layer_is_as_that_layer_of_all() {
     assert_eq!((layer.redundancy.len(), layer.protect.len()), (layer.halo.len(), layer.halo.len()));
     assert!(layer.redundancy.iter().all(|r| *r >= 0.0) && layer.protect.iter().all(|p| (0.2..=1.0).contains(p)));
     assert!(surround(&mut scored(&fixture("gpt2")), Some(1), false).layers[0].redundancy.is_empty());
+}
+
+#[test]
+fn a_given_text_is_what_channels_are_scored_over() {
+    let path = std::env::temp_dir().join(format!("linchpin-{}-surround.txt", std::process::id()));
+    std::fs::write(&path, "The pin fell, and nobody heard it. ".repeat(9)).unwrap();
+    let surround = |args: &[&str]| {
+        let args = [&["surround", "--sequences", "2", "--length", "16", "--json"], args].concat();
+        export(&linchpin(&args)).surroundings.expect("surroundings").calibration
+    };
+    let found = surround(&["--text", path.to_str().unwrap()]);
+    assert!(
+        found.convention.starts_with("linchpin-") && found.convention.ends_with("-surround.txt, cut into sequences of 16 tokens"),
+        "{found:?}"
+    );
+    assert_eq!(surround(&[]).text_digest, CalibrationText::BUNDLED_DIGEST);
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

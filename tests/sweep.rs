@@ -324,6 +324,31 @@ fn deletions_are_a_report_and_a_table() {
     assert_eq!(csv.read(), table, "the same deletions are there once");
 }
 
+/// A text of the same name is another if it says something else.
+#[test]
+fn a_table_knows_a_text_by_what_it_says() {
+    let text = Csv::new("text");
+    let path = text.0.to_str().unwrap();
+    let sweep = ["sweep", "--experiment", "removal", "--methods", "lp", "--shares", "0.1", "--etas", "0.1", "--seeds", "1"];
+    let deletions = ["deletions", "--per-layer", "2", "--quantiles", "1", "--layer", "1"];
+    let checkpoint = Copy::of("llama", "texts/step-1");
+    let dir = checkpoint.dir().parent().unwrap().to_path_buf();
+    let training = ["training", dir.to_str().unwrap()];
+    for (command, n) in [(&sweep[..], 8), (&deletions, 2), (&training, 1)] {
+        let csv = Csv::new(command[0]);
+        let rows_after = |says: &str| {
+            text.write(says);
+            assert_eq!(code(&csv.after(&[command, &["--text", path]].concat())), Some(0), "{command:?}");
+            csv.read().lines().count() - 1
+        };
+        assert_eq!(rows_after("The pin fell, and nobody heard it."), n, "{command:?}");
+        assert_eq!(rows_after("A dark evening, and the old man."), 2 * n, "{command:?}");
+        assert_eq!(rows_after("The pin fell, and nobody heard it."), 2 * n, "{command:?}");
+    }
+    drop(checkpoint);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
 #[test]
 fn checkpoints_are_measured_in_order_in_one_call() {
     let (whole, csv) = (Csv::new("whole-training"), Csv::new("training"));

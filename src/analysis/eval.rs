@@ -7,7 +7,7 @@ use crate::engine::error::EngineError;
 use crate::model::probe::Probe;
 use crate::model::{Model, Positions};
 use crate::tensors;
-use crate::terms::{Ablation, Evaluation};
+use crate::terms::{Ablation, Evaluation, text_digest};
 use crate::tokenizer::Tokenizer;
 
 /// The bundled passages (public/held-out.md says where they are from); none was seen in training.
@@ -32,6 +32,11 @@ impl HeldOut {
     /// Those of [`Self::of`].
     pub fn bundled(tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
         Self::of(HELD_OUT_NAME, HELD_OUT, MAX_TOKENS, tokenizer, max_position_embeddings)
+    }
+
+    /// [`text_digest`] of the bundled text.
+    pub fn bundled_digest() -> String {
+        text_digest(HELD_OUT)
     }
 
     /// Passages between empty lines, each tokenised on its own and cut to `max_tokens`.

@@ -24,7 +24,7 @@ pub struct CalibrationText {
 impl CalibrationText {
     /// [`Calibration::text_digest`] of the bundled text.
     pub const BUNDLED_DIGEST: &str = "1f0fb13533b89c91";
-    /// Bytes of a text that are looked at: a tokenizer takes seconds for more.
+    /// Bytes of a text that are looked at, 1 MiB: a tokenizer takes seconds for more. [`Calibration::convention`] says so.
     pub const MAX_BYTES: usize = 1 << 20;
 
     /// What of a text is scored: its beginning, with one character at a line's end.
