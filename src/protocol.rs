@@ -72,16 +72,16 @@ pub enum Request {
     /// Scores every feed-forward channel of the intact model by gradients, over `sequences` of `length` tokens of a text
     /// (the bundled one without); each sequence sends an [`Event::ScoreProgress`]. `super_weights` are looked up in the
     /// scores. With `resume`, sequences that the last request scored are not scored again, where it had the same text and length.
-    /// A stop still sends the report of what was scored.
+    /// A stop still sends the report of what was scored, and so does a sequence whose scores overflow, before the failure.
     Score { text: Option<CalibrationText>, sequences: usize, length: usize, super_weights: Vec<WeightCoord>, resume: bool },
     /// Core, halo and write directions of a layer, or of all, by the scores of the last [`Request::Score`]. `support` is `K`,
     /// the authors' share of the width without; with `redundancy`, gradients are taken for the halo's.
     Surround { rho: f64, eta: f64, support: Option<usize>, layer: Option<usize>, redundancy: bool },
-    /// Measures each of these prunings on the held-out text, and the intact model; each sends an [`Event::SweepPoint`], so
-    /// that a stop loses nothing. The applied ablation stays what it is.
+    /// Measures the intact model on the held-out text ([`Event::Evaluated`]), then each of these prunings; each sends an
+    /// [`Event::SweepPoint`], so that a stop loses nothing. The applied ablation stays what it is.
     Sweep { prunings: Vec<Pruning> },
     /// Removes channels one at a time: `per_layer` of a layer, or of all layers, drawn evenly from `n_quantiles` quantiles
-    /// of the layer's loss proxies; each sends an [`Event::Deletion`].
+    /// of the layer's loss proxies; the intact model is told as for a sweep, and each channel sends an [`Event::Deletion`].
     Delete { per_layer: usize, n_quantiles: usize, layer: Option<usize>, seed: u64 },
     /// Ends the running request.
     Stop,

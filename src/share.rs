@@ -83,6 +83,8 @@ pub enum ShareError {
     Misfit { removes: bool },
     #[error("{what} in the link is {found:?}, and a share of the channels is {expected}")]
     Share { what: &'static str, found: String, expected: &'static str },
+    #[error("the link names a write support K of {found}, and 1 to {} are accepted", MAX_INDEX - 1)]
+    Support { found: u64 },
     #[error("the link says that channels were scored over {found} {what}, and {least} to {most} are accepted")]
     Count { what: &'static str, found: u64, least: usize, most: usize },
     #[error("the link names no valid digest of the removed channels, or of the text that they were scored over (16 hexadecimal digits)")]

@@ -262,6 +262,11 @@ pub struct Evaluation {
     pub convention: String,
 }
 
+impl Evaluation {
+    /// Stands for infinity, which JSON has not.
+    pub const OVERFLOW: f32 = f32::MAX;
+}
+
 /// Which of the two runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

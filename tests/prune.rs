@@ -228,6 +228,7 @@ fn prunings_that_make_no_sense_are_refused() {
         Selection { eta: 1.5, ..core },
         Selection { layer: Some(3), ..core },
         Selection { support: Some(33), ..core },
+        Selection { support: Some(0), ..core },
         Selection::new(Pick::Lowest { by: Ranking::Taylor, share: 1.1 }),
     ] {
         assert_eq!(session.ask(apply(selection)).unwrap_err().kind, FailureKind::Input, "{selection:?}");

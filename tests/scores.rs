@@ -4,7 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use linchpin::analysis::backward::{LayerSums, Limits, SequenceSums, sequence_sums};
+use linchpin::analysis::calibration::Sequences;
 use linchpin::analysis::eval::mean_loss;
+use linchpin::analysis::halo::LayerHalo;
+use linchpin::analysis::redundancy::products;
 use linchpin::analysis::score::Scores;
 use linchpin::engine::Engine;
 use linchpin::engine::control::Control;
@@ -13,9 +16,10 @@ use linchpin::model::Model;
 use linchpin::model::probe::Probe;
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
 use linchpin::tensors::N_CHANNEL_SUMS;
-use linchpin::terms::{CalibrationText, ChannelScores, Metric, RHOS, ScoreProgress, ScoreReport, Site, WeightCoord};
+use linchpin::terms::{CalibrationText, ChannelScores, Metric, RHOS, Sampling, ScoreProgress, ScoreReport, Site, WeightCoord};
+use linchpin::tokenizer::Tokenizer;
 
-use crate::support::{Session, bundled, files_in, fixture, model_in, on_vulkan};
+use crate::support::{Copy, Session, bundled, files_in, fixture, model_in, on_vulkan, silence_channel_0, with_values};
 use crate::the_event;
 
 /// Of a layer's root mean square. Squares of squares of f32 figures, printed with five digits.
@@ -265,6 +269,95 @@ fn a_stop_keeps_what_was_scored() {
     assert_eq!((kept.last(), n_scored(&kept)), (Some(&Event::Done), 0));
 }
 
+/// A token that is in the third sequence and in none before overflows there.
+#[test]
+fn a_sequence_that_overflows_takes_nothing_back() {
+    let copy = Copy::of("llama", "overflow");
+    let tokenizer = Tokenizer::from_json(&std::fs::read(copy.dir().join("tokenizer.json")).unwrap(), 272).unwrap();
+    let mut ids = Sequences::of(None, 3, 16, &tokenizer, 128).unwrap().ids;
+    let third = ids.pop().unwrap();
+    let token = *third.iter().find(|id| !ids.concat().contains(id)).expect("a token of its own") as usize;
+    copy.edit("model.safetensors", |file| {
+        with_values(file, |name, width, values| {
+            silence_channel_0(name, width, values);
+            if name.contains("embed_tokens") {
+                values[token * width] = 1.0;
+            }
+            if name.contains("layers.0.mlp.gate_proj") || name.contains("layers.0.mlp.up_proj") {
+                values.iter_mut().step_by(width).for_each(|value| *value = 1e12);
+            }
+        });
+    });
+    let mut session = Session::with_model(copy.dir());
+    let n_scored = |events: &[Event]| events.iter().filter(|event| matches!(event, Event::ScoreProgress(_))).count();
+    let expected = report(&mut session, ask(16, 2)).1;
+    let events = session.events_of(ask(16, 4));
+    assert!(matches!(events.last(), Some(Event::Failed(failure)) if failure.what == "The numbers overflowed"), "{:?}", events.last());
+    let found = the_event!(events, Event::Scored(report) => report);
+    assert_eq!((found.calibration.n_sequences, found.calibration.n_requested), (2, 4));
+    assert_eq!(found.channels, expected.channels);
+    // They stay, also where they were gone on with.
+    for _ in 0..2 {
+        let events = session.events_of(resume(ask(16, 4)));
+        assert_eq!(n_scored(&events), 0);
+        assert!(matches!(events.last(), Some(Event::Failed(_))));
+    }
+    session.ask(Request::Surround { rho: 0.01, eta: 0.1, support: None, layer: None, redundancy: false }).unwrap();
+}
+
+/// A model whose context is longer than anything that fits.
+#[test]
+fn more_tokens_than_fit_are_refused_before_anything_runs() {
+    let copy = Copy::of("llama", "endless");
+    copy.edit_config(|config| config["max_position_embeddings"] = (1 << 20).into());
+    let mut session = Session::with_model(copy.dir());
+    let long = "The pin fell, and nobody heard it. ".repeat(3000);
+    let text = CalibrationText { name: "long".into(), text: long.clone() };
+    let requests = [
+        Request::Score { text: Some(text), sequences: 1, length: 20_000, super_weights: Vec::new(), resume: false },
+        Request::Generate { prompt: long.clone(), sampling: Sampling::default() },
+        Request::Scan { prompt: long.clone() },
+        Request::UseText { name: "long".into(), text: long, max_tokens: 20_000 },
+    ];
+    for request in requests {
+        let refused = session.ask(request).unwrap_err();
+        assert_eq!(refused.kind, FailureKind::Input);
+        assert!(refused.why.ends_with("2147483648 fit at once here: 11585 tokens at most"), "{refused:?}");
+    }
+    // The text of before is still there.
+    let evaluated = the_event!(session.ask(Request::Evaluate).unwrap(), Event::Evaluated { evaluation, .. } => evaluation);
+    assert!(evaluated.convention.starts_with("held-out passages 1"), "{}", evaluated.convention);
+}
+
+/// What redundancy is made of, a layer at a time.
+#[test]
+fn products_of_halos_are_the_same_by_layer() {
+    for name in ["llama", "gpt2"] {
+        let model = crate::support::model(name);
+        let halo = LayerHalo { core: vec![5], support: Vec::new(), connections: Vec::new(), halo: vec![40, 2] };
+        let ids = synthetic(&model, 48);
+        let found = |halos: &[Option<&LayerHalo>], limits| pollster::block_on(products(&model, halos, &ids, limits)).unwrap();
+        let whole = found(&[Some(&halo); 3], Limits::default());
+        let layers = found(&[Some(&halo); 3], smallest(&model));
+        assert_eq!((whole.len(), whole[0].len()), (3, 48 * 3), "{name}");
+        for (layer, (ours, expected)) in layers.iter().zip(&whole).enumerate() {
+            let error = relative_error(ours, expected, expected.len());
+            assert!(error <= 1e-4, "{name}, layer {layer}: {error}");
+        }
+        // Their squares are what the loss proxy is the mean of.
+        let sums = pollster::block_on(sequence_sums(&model, &ids, Limits::default())).unwrap();
+        let width = model.config.intermediate_size;
+        for (layer, products) in whole.iter().enumerate() {
+            for (column, channel) in [5, 40, 2].into_iter().enumerate() {
+                let ours = products.iter().skip(column).step_by(3).map(|product| product * product).sum::<f32>();
+                let expected = sums.layers[layer].channels[5 * width + channel];
+                assert!((ours - expected).abs() <= 1e-3 * expected, "{name}, {layer}, {channel}: {ours} is not {expected}");
+            }
+        }
+        assert_eq!(found(&[None, Some(&halo), None], Limits::default()), [whole[1].clone()], "{name}");
+    }
+}
+
 #[test]
 fn bad_requests_are_refused() {
     let mut session = Session::with_model(&fixture("llama"));
@@ -277,8 +370,20 @@ fn bad_requests_are_refused() {
     }
     // A short text is one short sequence, and its name is told.
     let (_, short) = report(&mut session, with(text("The pin fell."), 4, 512, empty()));
-    assert_eq!((short.calibration.n_sequences, short.calibration.n_requested), (1, 4));
+    assert_eq!((short.calibration.n_sequences, short.calibration.n_requested), (1, 1));
     assert!(short.calibration.convention.starts_with("mine, cut into sequences of "), "{}", short.calibration.convention);
+}
+
+#[test]
+fn a_text_that_is_cut_says_so() {
+    let mut session = Session::with_model(&fixture("llama"));
+    let mut convention_of = |bytes: usize| {
+        let text = CalibrationText { name: "mine".into(), text: "The pin fell.\n\n".repeat(bytes / 15 + 1)[..bytes].into() };
+        let request = Request::Score { text: Some(text), sequences: 1, length: 16, super_weights: Vec::new(), resume: false };
+        report(&mut session, request).1.calibration.convention
+    };
+    assert_eq!(convention_of(CalibrationText::MAX_BYTES), "mine, cut into sequences of 16 tokens");
+    assert_eq!(convention_of(CalibrationText::MAX_BYTES + 1), "first 1 MiB of mine, cut into sequences of 16 tokens");
 }
 
 #[test]

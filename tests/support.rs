@@ -132,6 +132,27 @@ impl Copy {
     }
 }
 
+/// Changes values of tensors in f32 in place; `change` gets a tensor's name, its last dimension and its values.
+pub fn with_values(file: &mut [u8], change: impl Fn(&str, usize, &mut [f32])) {
+    let (length, metadata) = SafeTensors::read_metadata(file).unwrap();
+    for (name, info) in metadata.tensors() {
+        let bytes = &mut file[8 + length..][info.data_offsets.0..info.data_offsets.1];
+        assert_eq!(info.dtype, Dtype::F32, "{name}");
+        let mut values = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<_>>();
+        change(&name, info.shape[info.shape.len() - 1], &mut values);
+        bytes.copy_from_slice(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());
+    }
+}
+
+/// Residual channel 0 of a llama without values in it: nothing is embedded there, nothing writes there.
+pub fn silence_channel_0(name: &str, width: usize, values: &mut [f32]) {
+    if name.contains("embed_tokens") {
+        values.iter_mut().step_by(width).for_each(|value| *value = 0.0);
+    } else if name.contains("o_proj") || name.contains("down_proj") {
+        values[..width].fill(0.0);
+    }
+}
+
 fn rewritten(file: &[u8], resize: impl Fn(&str, &[usize]) -> Vec<usize>) -> Vec<u8> {
     let file = SafeTensors::deserialize(file).unwrap();
     let rewrite = |(name, tensor): (String, TensorView<'_>)| {
@@ -202,14 +223,40 @@ impl Session {
 
     /// The events that answered a request; the last one says that it is over.
     pub fn ask(&mut self, request: Request) -> Result<Vec<Event>, Failure> {
-        pollster::block_on(self.engine.handle(request));
-        let events = self.events.take();
+        let events = self.events_of(request);
         match events.last().expect("an answer") {
             Event::Failed(failure) => Err(failure.clone()),
             Event::Done | Event::Stopped => Ok(events),
             other => panic!("a request ended with {other:?}"),
         }
     }
+
+    /// The same, and what came before a failure.
+    pub fn events_of(&mut self, request: Request) -> Vec<Event> {
+        pollster::block_on(self.engine.handle(request));
+        self.events.take()
+    }
+}
+
+/// What the last of these requests brought from an engine with the fixture `llama`, which is told to stop whenever it has
+/// sent an event of a kind.
+pub fn stopped_after(is_enough: impl Fn(&Event) -> bool + 'static, requests: Vec<Request>) -> Vec<Event> {
+    let (events, own) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None::<Control>)));
+    let (basket, of_sink) = (events.clone(), own.clone());
+    let control = Control::new(move |event| {
+        if let (true, Some(control)) = (is_enough(&event), of_sink.borrow().as_ref()) {
+            control.request_stop();
+        }
+        basket.borrow_mut().push(event);
+    });
+    *own.borrow_mut() = Some(control.clone());
+    let mut engine = Engine::new(control);
+    let load = Request::Load { id: "test".into(), files: files_in(&fixture("llama")), backend: BackendChoice::Cpu };
+    for request in std::iter::once(load).chain(requests) {
+        events.borrow_mut().clear();
+        pollster::block_on(engine.handle(request));
+    }
+    events.take()
 }
 
 /// Runs the command on a fixture.

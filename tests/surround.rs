@@ -1,9 +1,10 @@
 //! What is around the cores: the report against the selections that remove the same channels.
 
 use linchpin::protocol::{Event, FailureKind, Request};
-use linchpin::terms::{Ablation, Pick, Pruning, Replacement, Selection, SurroundingsReport, selection_digest};
+use linchpin::terms::{Ablation, CalibrationText, Pick, Pruning, Ranking, Replacement, Selection, SurroundingsReport, selection_digest};
 
-use crate::support::{Session, bundled, fixture};
+use crate::support::{Session, bundled, export, fixture, linchpin, stopped_after};
+use crate::the_event;
 
 fn scored(dir: &std::path::Path) -> Session {
     let mut session = Session::with_model(dir);
@@ -52,12 +53,53 @@ fn the_report_shows_what_a_selection_removes() {
 fn one_layer_is_as_that_layer_of_all() {
     let mut session = scored(&fixture("gpt2"));
     let all = surround(&mut session, None, true);
-    let one = surround(&mut scored(&fixture("gpt2")), Some(1), true);
+    let mut of_one = scored(&fixture("gpt2"));
+    let one = surround(&mut of_one, Some(1), true);
     assert_eq!(one.layers, all.layers[1..2]);
+    // What was found of one layer is gone on with.
+    assert_eq!(surround(&mut of_one, None, true).layers, all.layers);
     let layer = &one.layers[0];
     assert_eq!((layer.redundancy.len(), layer.protect.len()), (layer.halo.len(), layer.halo.len()));
     assert!(layer.redundancy.iter().all(|r| *r >= 0.0) && layer.protect.iter().all(|p| (0.2..=1.0).contains(p)));
     assert!(surround(&mut scored(&fixture("gpt2")), Some(1), false).layers[0].redundancy.is_empty());
+}
+
+#[test]
+fn a_given_text_is_what_channels_are_scored_over() {
+    let path = std::env::temp_dir().join(format!("linchpin-{}-surround.txt", std::process::id()));
+    std::fs::write(&path, "The pin fell, and nobody heard it. ".repeat(9)).unwrap();
+    let surround = |args: &[&str]| {
+        let args = [&["surround", "--sequences", "2", "--length", "16", "--json"], args].concat();
+        export(&linchpin(&args)).surroundings.expect("surroundings").calibration
+    };
+    let found = surround(&["--text", path.to_str().unwrap()]);
+    assert!(
+        found.convention.starts_with("linchpin-") && found.convention.ends_with("-surround.txt, cut into sequences of 16 tokens"),
+        "{found:?}"
+    );
+    assert_eq!(surround(&[]).text_digest, CalibrationText::BUNDLED_DIGEST);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_stopped_scoring_is_as_one_of_as_many_sequences() {
+    let score = |sequences| Request::Score { text: None, sequences, length: 48, super_weights: Vec::new(), resume: false };
+    let pick = Pick::Lowest { by: Ranking::Protected, share: 0.5 };
+    let pruning = Pruning { selection: Selection { eta: 0.9, ..Selection::new(pick) }, replacement: Replacement::Zero };
+    let after = |sequences, request: Request| {
+        let is_second = |event: &Event| matches!(event, Event::ScoreProgress(progress) if progress.calibration.n_sequences == 2);
+        stopped_after(is_second, vec![score(sequences), request])
+    };
+    let digest = |sequences| {
+        let events = after(sequences, Request::Apply { ablation: Ablation::pruning(pruning) });
+        the_event!(events, Event::Applied { pruned: Some(pruned), .. } => pruned.digest)
+    };
+    assert_eq!(digest(8), digest(2));
+    let layers = |sequences| {
+        let events = after(sequences, Request::Surround { rho: 0.02, eta: 0.9, support: None, layer: None, redundancy: true });
+        the_event!(events, Event::Surrounded(report) => report.layers)
+    };
+    assert_eq!(layers(8), layers(2));
 }
 
 #[test]

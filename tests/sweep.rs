@@ -1,19 +1,15 @@
 //! Many removals measured one by one: by rules, and channel by channel.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::Output;
-use std::rc::Rc;
 
-use linchpin::engine::Engine;
-use linchpin::engine::control::Control;
-use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
+use linchpin::protocol::{Event, FailureKind, Request};
 use linchpin::terms::{
     Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Pick, Pruned, Pruning, Ranking, Replacement, Selection, SweepPoint,
     SweepReport, WeightCoord, WeightEdit,
 };
 
-use crate::support::{Copy, Session, code, export, files_in, fixture, linchpin};
+use crate::support::{Copy, Session, code, export, fixture, linchpin, silence_channel_0, stopped_after, with_values};
 use crate::the_event;
 
 fn score() -> Request {
@@ -102,40 +98,27 @@ fn the_applied_ablation_stays_what_it_is() {
     assert_eq!(evaluations(&mut session), (intact, after));
 }
 
-/// An engine that is told to stop as soon as it has sent an event of a kind, and what it sent.
-fn stopped_after(is_enough: impl Fn(&Event) -> bool + 'static, requests: Vec<Request>) -> Vec<Event> {
-    let (events, own) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None::<Control>)));
-    let (basket, of_sink) = (events.clone(), own.clone());
-    let control = Control::new(move |event| {
-        if let (true, Some(control)) = (is_enough(&event), of_sink.borrow().as_ref()) {
-            control.request_stop();
-        }
-        basket.borrow_mut().push(event);
-    });
-    *own.borrow_mut() = Some(control.clone());
-    let mut engine = Engine::new(control);
-    let load = Request::Load { id: "test".into(), files: files_in(&fixture("llama")), backend: BackendChoice::Cpu };
-    for request in [load, score()].into_iter().chain(requests) {
-        events.borrow_mut().clear();
-        pollster::block_on(engine.handle(request));
-    }
-    events.take()
-}
-
 #[test]
 fn a_stop_keeps_what_was_measured() {
-    let events = stopped_after(|event| matches!(event, Event::SweepPoint(_)), vec![Request::Sweep { prunings: some_prunings() }]);
+    let events = stopped_after(|event| matches!(event, Event::SweepPoint(_)), vec![score(), Request::Sweep { prunings: some_prunings() }]);
     assert_eq!(events.last(), Some(&Event::Stopped));
     let points = events.iter().filter_map(is_point).collect::<Vec<_>>();
-    assert_eq!(points, swept(&mut scored("llama"), some_prunings()).points[..1]);
+    let whole = swept(&mut scored("llama"), some_prunings());
+    assert_eq!(points, whole.points[..1]);
+    let intact = |events: &[Event]| {
+        let told = events.iter().position(|event| *event == Event::Evaluated { pane: Pane::Intact, evaluation: whole.intact.clone() });
+        told.expect("what the intact model does")
+    };
+    assert!(intact(&events) < events.iter().position(|event| matches!(event, Event::SweepPoint(_))).unwrap());
     assert!(!events.iter().any(|event| matches!(event, Event::Swept(_))));
     let delete = || Request::Delete { per_layer: 4, n_quantiles: 2, layer: None, seed: 1 };
-    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![delete()]);
+    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![score(), delete()]);
     assert_eq!(events.last(), Some(&Event::Stopped));
     assert_eq!(events.iter().filter(|event| matches!(event, Event::Deletion(_))).count(), 1);
+    assert!(intact(&events) < events.iter().position(|event| matches!(event, Event::Deletion(_))).unwrap());
     // Neither costs the scores.
     let sweep = Request::Sweep { prunings: some_prunings()[..1].to_vec() };
-    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![delete(), sweep]);
+    let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![score(), delete(), sweep]);
     assert_eq!(events.last(), Some(&Event::Done));
 }
 
@@ -207,6 +190,41 @@ fn one_layer_or_all_of_it() {
     );
     assert_eq!((report.correlations[0].spearman, report.calibration.n_sequences), (report.correlations[1].spearman, 2));
     assert!(report.correlations[0].spearman.is_some());
+}
+
+/// Two channels of layer 0 that cancel each other; without one of them, a channel of layer 1 overflows.
+#[test]
+fn a_removal_that_overflows_is_a_finding() {
+    let copy = Copy::of("llama", "overflowing-removal");
+    copy.edit("model.safetensors", |file| {
+        with_values(file, |name, width, values| {
+            silence_channel_0(name, width, values);
+            let is = |layer: usize, matrices: &[&str]| matrices.iter().any(|matrix| name.contains(&format!("layers.{layer}.mlp.{matrix}")));
+            if is(0, &["gate_proj", "up_proj"]) {
+                values.copy_within(..width, width);
+            } else if is(0, &["down_proj"]) {
+                (values[0], values[1]) = (1.0, -1.0);
+            } else if is(1, &["gate_proj", "up_proj"]) {
+                values[..width].fill(0.0);
+                values[0] = 1e20;
+            }
+        });
+    });
+    let mut session = Session::with_model(copy.dir());
+    session.ask(score()).unwrap();
+    let report = deleted(&mut session, 1000, Some(0));
+    let overflown = report.deletions.iter().filter(|deletion| deletion.delta_nats == Evaluation::OVERFLOW);
+    assert_eq!(overflown.map(|deletion| deletion.channel / 2).collect::<Vec<_>>(), [0, 0]);
+    let random = Pick::Highest { by: Ranking::Random, share: 0.5 };
+    let of_seed = |seed| Selection { layer: Some(0), seed, ..Selection::new(random) };
+    let prunings = (0..8).map(|seed| Pruning { selection: of_seed(seed), replacement: Replacement::Zero }).collect();
+    let report = swept(&mut session, prunings);
+    let is_overflow = |point: &&SweepPoint| point.evaluation.loss_nats == Evaluation::OVERFLOW;
+    let n = report.points.iter().filter(is_overflow).count();
+    assert!(report.points.len() == 8 && (1..8).contains(&n), "{n}");
+    assert!(report.intact.loss_nats < 100.0);
+    // It comes back from JSON as it is.
+    assert_eq!(serde_json::from_str::<SweepReport>(&serde_json::to_string(&report).unwrap()).unwrap(), report);
 }
 
 /// A table that one test writes.
@@ -304,6 +322,31 @@ fn deletions_are_a_report_and_a_table() {
     let printed = String::from_utf8(csv.after(&args).stdout).unwrap();
     assert!(printed.lines().any(|line| line.trim_start().starts_with("all ")), "{printed}");
     assert_eq!(csv.read(), table, "the same deletions are there once");
+}
+
+/// A text of the same name is another if it says something else.
+#[test]
+fn a_table_knows_a_text_by_what_it_says() {
+    let text = Csv::new("text");
+    let path = text.0.to_str().unwrap();
+    let sweep = ["sweep", "--experiment", "removal", "--methods", "lp", "--shares", "0.1", "--etas", "0.1", "--seeds", "1"];
+    let deletions = ["deletions", "--per-layer", "2", "--quantiles", "1", "--layer", "1"];
+    let checkpoint = Copy::of("llama", "texts/step-1");
+    let dir = checkpoint.dir().parent().unwrap().to_path_buf();
+    let training = ["training", dir.to_str().unwrap()];
+    for (command, n) in [(&sweep[..], 8), (&deletions, 2), (&training, 1)] {
+        let csv = Csv::new(command[0]);
+        let rows_after = |says: &str| {
+            text.write(says);
+            assert_eq!(code(&csv.after(&[command, &["--text", path]].concat())), Some(0), "{command:?}");
+            csv.read().lines().count() - 1
+        };
+        assert_eq!(rows_after("The pin fell, and nobody heard it."), n, "{command:?}");
+        assert_eq!(rows_after("A dark evening, and the old man."), 2 * n, "{command:?}");
+        assert_eq!(rows_after("The pin fell, and nobody heard it."), 2 * n, "{command:?}");
+    }
+    drop(checkpoint);
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! One sequence forward and backward, for what the scores of channels are made of. Memory is bounded.
+//! One sequence forward and backward, for what the scores of channels are made of, and the redundancy of halos. Memory is
+//! bounded.
 //!
 //! Autodiff keeps of a layer, of each of T tokens, about
 //!
@@ -18,7 +19,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, Transaction};
+use burn::tensor::{Gradients, Tensor, Transaction};
 
 use super::eval::cross_entropies;
 use crate::engine::error::EngineError;
@@ -65,7 +66,13 @@ pub struct LayerSums {
 ///
 /// A failing device, or anything that is not finite.
 pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result<SequenceSums, EngineError> {
-    let (loss, mut layers) = backward(model, ids, limits);
+    let mut layers = Vec::new();
+    let probe = || Probe::empty().with_taps(Site::DownProjInput).with_mlp_input_squares();
+    let loss = backward(model, ids, limits, probe, |probe, grads| {
+        for ((layer, sink), (_, input_squares)) in probe.sinks.into_iter().zip(probe.mlp_input_squares) {
+            layers.extend(sink.grad_remove(grads).map(|channels| (layer, channels, input_squares)));
+        }
+    });
     layers.sort_by_key(|(layer, ..)| *layer);
     let mut transaction = Transaction::default().register(loss);
     for (_, channels, input_squares) in layers {
@@ -85,8 +92,15 @@ pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result
     Ok(SequenceSums { loss, layers })
 }
 
-/// The loss, and each layer's channel sums and squares of inputs, in no order.
-fn backward(model: &Model, ids: &[u32], limits: Limits) -> (Tensor<1>, Vec<(usize, Tensor<2>, Tensor<2>)>) {
+/// The mean loss of a sequence of at least two tokens. Each group of layers, the last first, runs with a probe of its own,
+/// which is shown with the gradients that went back through the group.
+pub(super) fn backward(
+    model: &Model,
+    ids: &[u32],
+    limits: Limits,
+    probe: impl Fn() -> Probe<'static>,
+    mut visit: impl FnMut(Probe<'static>, &mut Gradients),
+) -> Tensor<1> {
     let groups = groups(model.layers.len(), limits.layers(&model.config, ids.len()));
     let (mut x, pass) = model.begin(ids, 0);
     let mut entering = vec![x.clone()];
@@ -95,10 +109,9 @@ fn backward(model: &Model, ids: &[u32], limits: Limits) -> (Tensor<1>, Vec<(usiz
         entering.push(x.clone());
     }
 
-    let mut sums = Vec::new();
     let (mut loss, mut gradient) = (None, None);
     for (group, x) in groups.into_iter().zip(entering).rev() {
-        let mut probe = Probe::empty().with_taps(Site::DownProjInput).with_mlp_input_squares();
+        let mut probe = probe();
         // Nobody asks for the gradient of embeddings.
         let x = if group.start == 0 { x } else { x.autodiff().require_grad() };
         let y = forward(model, group, x.clone(), &pass, &mut probe);
@@ -109,12 +122,10 @@ fn backward(model: &Model, ids: &[u32], limits: Limits) -> (Tensor<1>, Vec<(usiz
         });
         // Ones go back from a product, so that y gets its gradient.
         let mut grads = (y * of_y).backward();
-        for ((layer, sink), (_, input_squares)) in probe.sinks.into_iter().zip(probe.mlp_input_squares) {
-            sums.extend(sink.grad_remove(&mut grads).map(|channels| (layer, channels, input_squares)));
-        }
+        visit(probe, &mut grads);
         gradient = x.grad_remove(&mut grads);
     }
-    (loss.unwrap_or_else(|| Tensor::full([1], f32::NAN, &model.device)), sums)
+    loss.unwrap_or_else(|| Tensor::full([1], f32::NAN, &model.device))
 }
 
 /// Some layers of a pass.

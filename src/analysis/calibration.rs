@@ -40,6 +40,7 @@ impl Sequences {
         max_position_embeddings: usize,
     ) -> Result<Self, EngineError> {
         let (name, text) = text.map_or((BUNDLED_NAME, BUNDLED), |given| (given.name.as_str(), given.text.as_str()));
+        let name = if text.len() > CalibrationText::MAX_BYTES { format!("first 1 MiB of {name}") } else { name.to_owned() };
         let text = CalibrationText::scored(text);
         let (before, ids) = tokenizer.encode_apart(text.trim())?;
         let length = length.min(max_position_embeddings).min(before.len() + ids.len());

@@ -10,7 +10,7 @@ use crate::model::layers::{Layout, Linear};
 use crate::model::mlp::{Hidden, Mlp};
 
 /// Scalars that are taken at once.
-const BLOCK: usize = 1 << 22;
+pub(super) const BLOCK: usize = 1 << 22;
 
 /// Of each channel's weights, in one layer.
 #[derive(Debug, Clone)]

@@ -63,7 +63,7 @@ pub fn summary(layers: &[Concentration]) -> Vec<ShareSummary> {
     let of = |(index, rho): (usize, &f64)| {
         let shares = layers.iter().map(|layer| layer.shares[index]);
         let (smallest, largest) = shares.clone().fold((f32::INFINITY, 0.0), |(low, high), share| (share.min(low), share.max(high)));
-        ShareSummary { rho: *rho, median: median(shares), smallest, largest }
+        ShareSummary { rho: *rho, median: median(shares) as f32, smallest, largest }
     };
     RHOS.iter().enumerate().map(of).collect()
 }

@@ -7,7 +7,7 @@ use crate::engine::error::EngineError;
 use crate::model::probe::Probe;
 use crate::model::{Model, Positions};
 use crate::tensors;
-use crate::terms::{Ablation, Evaluation};
+use crate::terms::{Ablation, Evaluation, text_digest};
 use crate::tokenizer::Tokenizer;
 
 /// The bundled passages (public/held-out.md says where they are from); none was seen in training.
@@ -32,6 +32,11 @@ impl HeldOut {
     /// Those of [`Self::of`].
     pub fn bundled(tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
         Self::of(HELD_OUT_NAME, HELD_OUT, MAX_TOKENS, tokenizer, max_position_embeddings)
+    }
+
+    /// [`text_digest`] of the bundled text.
+    pub fn bundled_digest() -> String {
+        text_digest(HELD_OUT)
     }
 
     /// Passages between empty lines, each tokenised on its own and cut to `max_tokens`.
@@ -125,13 +130,18 @@ pub async fn measure(
     }
     let evaluation = Evaluation {
         loss_nats,
-        // JSON has no infinity.
-        perplexity: loss_nats.exp().min(f32::MAX),
+        perplexity: loss_nats.exp().min(Evaluation::OVERFLOW),
         stopword_mass: (stopwords / n_tokens.max(1) as f64) as f32,
         n_tokens,
         convention: text.convention.clone(),
     };
     Ok(Measured { evaluation, loss_nats: mean })
+}
+
+/// What stands for an evaluation whose loss is not finite.
+pub fn overflowed(text: &HeldOut) -> Evaluation {
+    let (loss_nats, perplexity) = (Evaluation::OVERFLOW, Evaluation::OVERFLOW);
+    Evaluation { loss_nats, perplexity, stopword_mass: 0.0, n_tokens: text.n_tokens(), convention: text.convention.clone() }
 }
 
 /// Per predicted position: cross-entropy in nats, and the probability on stopwords.

@@ -14,10 +14,11 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::channel_weights::BLOCK;
 use super::concentration::ranked;
 use crate::engine::error::EngineError;
 use crate::model::Model;
-use crate::model::layers::Layout;
+use crate::model::layers::{Layout, Linear};
 
 /// Loss proxies are matched within as many quantiles.
 const N_BINS: usize = 10;
@@ -57,17 +58,30 @@ pub fn around(writes: &[f32], n_channels: usize, core: Vec<usize>, n_support: us
     LayerHalo { core, support, connections, halo }
 }
 
-/// `down_proj.weight`, `[hidden_size, intermediate_size]` row-major, however the checkpoint stores it.
+/// `down_proj.weight`, `[hidden_size, intermediate_size]` row-major, however the checkpoint stores it. Read in blocks, so
+/// that a packed matrix is never unpacked whole.
 ///
 /// # Errors
 ///
 /// A failing device.
 pub async fn writes(model: &Model, layer: usize) -> Result<Vec<f32>, EngineError> {
-    let down_proj = &model.layers[layer].mlp.down_proj;
-    let weight = down_proj.weight.to_f32();
-    let weight = if down_proj.layout == Layout::OutIn { weight } else { weight.transpose() };
-    let data = weight.into_data_async().await?;
-    Ok(data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default())
+    read(&model.layers[layer].mlp.down_proj, BLOCK).await
+}
+
+/// In blocks of whole rows as stored, of `block` scalars at most or one row.
+async fn read(down_proj: &Linear, block: usize) -> Result<Vec<f32>, EngineError> {
+    let [rows, cols] = down_proj.weight.dims();
+    let step = (block / cols.max(1)).max(1);
+    let mut stored = Vec::with_capacity(rows * cols);
+    for first in (0..rows).step_by(step) {
+        let data = down_proj.weight.block(first..(first + step).min(rows), 0..cols).into_data_async().await?;
+        stored.extend(data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default());
+    }
+    let is_whole = stored.len() == rows * cols;
+    Ok(match down_proj.layout {
+        Layout::InOut if is_whole => (0..cols).flat_map(|col| stored.iter().skip(col).step_by(cols).copied()).collect(),
+        _ => stored,
+    })
 }
 
 /// `S`: the `k` rows in which the core's entries add up to most; of equals the lower row first.
@@ -103,9 +117,13 @@ pub fn halo(connections: &[f32], core: &[usize], eta: f64) -> Vec<usize> {
     let is_core = marked(core, connections.len());
     let mut others = ranked(connections);
     others.retain(|channel| !is_core[*channel]);
-    let n = ((eta * others.len() as f64) as usize).max(1);
-    others.truncate(n);
+    others.truncate(halo_size(eta, others.len()));
     others
+}
+
+/// Channels of a halo among those outside the core.
+pub(super) fn halo_size(eta: f64, n_others: usize) -> usize {
+    ((eta * n_others as f64) as usize).max(1).min(n_others)
 }
 
 /// A control for the core: as many channels, drawn from the others.
@@ -159,7 +177,10 @@ pub(super) fn marked(channels: &[usize], n_channels: usize) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::{Device, Tensor};
+
     use super::*;
+    use crate::tensors::Weight;
 
     /// Four residual channels, five feed-forward channels.
     const WRITES: [f32; 20] = [
@@ -168,6 +189,18 @@ mod tests {
         1.0, 4.0, 1.0, 0.0, 0.0, //
         -4.0, 0.0, 1.0, 1.0, 0.0,
     ];
+
+    #[test]
+    fn a_matrix_is_the_same_in_any_layout_and_blocks() {
+        let weight = Tensor::<1>::from_data(WRITES, &Device::flex()).reshape([4, 5]);
+        for (layout, weight) in [(Layout::OutIn, weight.clone()), (Layout::InOut, weight.transpose())] {
+            let down_proj = Linear { weight: Weight::F32(weight), bias: None, layout };
+            // A row at a time; two of four, or five; all at once.
+            for block in [1, 10, 100] {
+                assert_eq!(pollster::block_on(read(&down_proj, block)).unwrap(), WRITES, "{layout:?} {block}");
+            }
+        }
+    }
 
     #[test]
     fn the_support_is_where_the_core_writes_most() {

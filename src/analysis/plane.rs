@@ -40,9 +40,12 @@ fn singular_vectors(rows: &[Vec<f64>]) -> [Vec<f64>; 2] {
     let width = rows.first().map_or(0, Vec::len);
     let mut found: Vec<Vec<f64>> = Vec::new();
     for k in 0..2 {
-        // Any start that is not perpendicular to the answer: the row that the vectors before explain least.
-        let rest = |row: &Vec<f64>| without(row.clone(), &found);
-        let start = rows.iter().map(rest).max_by(|a, b| dot(a, a).total_cmp(&dot(b, b))).unwrap_or_default();
+        // Any start that is not perpendicular to the answer, as a single row may be: a mixture of all in uneven parts.
+        let mut start = vec![0.0; width];
+        for (index, row) in rows.iter().enumerate() {
+            let part = 1.0 + (0.618 * index as f64).fract();
+            start.iter_mut().zip(without(row.clone(), &found)).for_each(|(start, value)| *start += part * value);
+        }
         let is_new = rows.len() > k && dot(&start, &start) > 1e-12;
         let mut vector = if is_new { scaled_to_one(start) } else { vec![0.0; width] };
         for _ in 0..if is_new { STEPS } else { 0 } {

@@ -105,10 +105,7 @@ fn ranks(by: Ranking, layer: Layer<'_>, seed: u64) -> Vec<f32> {
         (Ranking::ActivationPower, ..) => scores.activation_power.clone(),
         (Ranking::Wanda, ..) => scores.wanda.clone(),
         (Ranking::Taylor, ..) => scores.taylor.clone(),
-        (Ranking::Fluctuation, ..) => each(&|i| {
-            let variance = (scores.activation_power[i] - scores.mean_activation[i].powi(2)).max(0.0);
-            variance * scores.down_norm[i].powi(2)
-        }),
+        (Ranking::Fluctuation, ..) => each(&|i| scores.variance[i] * scores.down_norm[i].powi(2)),
     }
 }
 
@@ -120,8 +117,8 @@ mod tests {
         ChannelScores {
             layer: 1,
             loss_proxy: vec![4.0, 1.0, 9.0, 1.0, 2.0],
-            mean_activation: vec![2.0, 0.0, 1.0, 0.0, 0.0],
             activation_power: vec![4.0, 3.0, 5.0, 1.0, 2.0],
+            variance: vec![0.0, 3.0, 4.0, 1.0, 2.0],
             taylor: vec![1.0, 2.0, 3.0, 4.0, 5.0],
             down_norm: vec![9.0, 1.0, 1.0, 3.0, 1.0],
             up_norm: vec![1.0, 5.0, 1.0, 1.0, 1.0],

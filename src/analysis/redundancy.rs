@@ -9,12 +9,16 @@
 //! | `Protect_j` | `floor + (1 - floor) (1 - rank_j^γ)`, `rank_j` that of `r_j` in the halo from 0 to 1, γ 8, floor 0.2; 1 outside the halo |
 //!
 //! The name misleads: a redundant channel gets *less* of it, and goes first. A score is multiplied by it.
+//!
+//! Memory: 8 bytes for every pair of a core's and a halo's channels, of which there are at most [`MAX_PAIRS`] (512 MiB);
+//! the products of one sequence, 4 bytes for each of 256 tokens and each channel of a core or halo; and what a pass back
+//! takes ([`super::backward`]; here a layer keeps up to four more of `intermediate_size` scalars a token).
 
 use burn::tensor::{Int, Tensor, TensorData, Transaction};
 
-use super::concentration::average_ranks;
-use super::eval::mean_loss;
-use super::halo::LayerHalo;
+use super::backward::{Limits, backward};
+use super::concentration::{average_ranks, core_size};
+use super::halo::{LayerHalo, halo_size};
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::model::Model;
@@ -24,51 +28,77 @@ use crate::terms::Site;
 /// The authors' estimate takes 8 texts of up to 256 tokens.
 const N_SEQUENCES: usize = 8;
 const MAX_LENGTH: usize = 256;
+/// Pairs of channels, one of a core and one of its halo, that correlations are summed for, over all layers.
+pub const MAX_PAIRS: u64 = 1 << 26;
 /// Correlations are kept away from ±1, where the information is infinite.
 const LARGEST_CORRELATION: f64 = 0.9999;
 const N_LARGEST: usize = 5;
 const GAMMA: f64 = 8.0;
 const FLOOR: f64 = 0.2;
 
-/// `r` of each layer's halo, in the halo's order.
+/// As many pairs as [`MAX_PAIRS`] counts.
+pub fn n_pairs(rho: f64, eta: f64, n_channels: usize, n_layers: usize) -> u64 {
+    let n_core = core_size(rho, n_channels);
+    n_layers as u64 * n_core as u64 * halo_size(eta, n_channels.saturating_sub(n_core)) as u64
+}
+
+/// `r` of each layer's halo, in the halo's order; of layers without one, none.
 ///
 /// # Errors
 ///
 /// A failing device, a stop, or a product that is not finite.
 pub async fn redundancies(
     model: &Model,
-    halos: &[LayerHalo],
+    halos: &[Option<&LayerHalo>],
     sequences: &[Vec<u32>],
     control: &Control,
-) -> Result<Vec<Vec<f32>>, EngineError> {
-    let mut moments = halos.iter().map(|halo| Moments::new(halo.core.len(), halo.halo.len())).collect::<Vec<_>>();
+) -> Result<Vec<Option<Vec<f32>>>, EngineError> {
+    let moments = |halo: &LayerHalo| Moments::new(halo.core.len(), halo.halo.len());
+    let mut moments = halos.iter().map(|halo| halo.map(moments)).collect::<Vec<_>>();
     let total = sequences.len().min(N_SEQUENCES);
     for (done, ids) in sequences.iter().take(total).enumerate() {
         control.progress("redundancy of halos", done as f64, total as f64, "sequences");
         control.checkpoint().await?;
-        let products = products(model, halos, &ids[..ids.len().min(MAX_LENGTH)]).await?;
+        let products = products(model, halos, &ids[..ids.len().min(MAX_LENGTH)], Limits::default()).await?;
         if products.iter().flatten().any(|product| !product.is_finite()) {
             return Err(EngineError::NonFinite { what: "a channel's product with its gradient" });
         }
-        moments.iter_mut().zip(&products).for_each(|(moments, products)| moments.add(products));
+        for (moments, products) in moments.iter_mut().flatten().zip(&products) {
+            moments.add(products);
+            control.checkpoint().await?;
+        }
     }
-    Ok(moments.iter().map(Moments::redundancies).collect())
+    Ok(moments.iter().map(|moments| moments.as_ref().map(Moments::redundancies)).collect())
 }
 
-/// Of each layer `q` of the core, then of the halo, `[tokens, |core| + |halo|]`. No other channel is read.
-async fn products(model: &Model, halos: &[LayerHalo], ids: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
-    let mut probe = Probe::empty().with_leaves(Site::DownProjInput).capturing(&[Site::DownProjInput], Keep::Everything);
-    let mut grads = mean_loss(model, ids, &mut probe).backward();
-    let mut transaction = Transaction::default();
-    for ((layer, leaf), captured) in probe.leaves.into_iter().zip(probe.captured) {
-        let (Some(grad), Kept::Everything(u)) = (leaf.grad_remove(&mut grads), captured.kept) else { continue };
-        let wanted = halos[layer].core.iter().chain(&halos[layer].halo).map(|channel| *channel as i32).collect::<Vec<_>>();
-        let n = wanted.len();
-        let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [n]), &model.device);
-        transaction = transaction.register((u.inner() * grad).select(1, wanted));
-    }
-    let read = transaction.execute_async().await?;
+/// Of each layer with a halo, in the layers' order, `q` of the core, then of the halo, `[tokens, |core| + |halo|]`. No
+/// other channel is read.
+///
+/// # Errors
+///
+/// A failing device.
+pub async fn products(model: &Model, halos: &[Option<&LayerHalo>], ids: &[u32], limits: Limits) -> Result<Vec<Vec<f32>>, EngineError> {
+    let mut found = Vec::new();
+    let probe = || Probe::empty().with_leaves(Site::DownProjInput).capturing(&[Site::DownProjInput], Keep::Everything);
+    backward(model, ids, limits, probe, |probe, grads| {
+        for ((layer, leaf), captured) in probe.leaves.into_iter().zip(probe.captured) {
+            let (Some(halo), Kept::Everything(u)) = (halos[layer], captured.kept) else { continue };
+            let of_layer = |grad| (layer, selected(u.without_autodiff() * grad, halo));
+            found.extend(leaf.grad_remove(grads).map(of_layer));
+        }
+    });
+    found.sort_by_key(|(layer, _)| *layer);
+    let read = found.into_iter().fold(Transaction::default(), |transaction, (_, products)| transaction.register(products));
+    let read = read.execute_async().await?;
     Ok(read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).collect())
+}
+
+/// Columns of the core, then of the halo.
+fn selected(x: Tensor<2>, halo: &LayerHalo) -> Tensor<2> {
+    let wanted = halo.core.iter().chain(&halo.halo).map(|channel| *channel as i32).collect::<Vec<_>>();
+    let n = wanted.len();
+    let wanted = Tensor::<1, Int>::from_data(TensorData::new(wanted, [n]), &x.device());
+    x.select(1, wanted)
 }
 
 /// Running sums for the correlations of one layer, in f64.
@@ -142,6 +172,15 @@ pub fn protections(n_channels: usize, halo: &[usize], redundancy: &[f32]) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_are_of_a_core_and_its_halo() {
+        // 143 of 14336 channels, and a tenth of the other 14193, in 32 layers.
+        assert_eq!(n_pairs(0.01, 0.1, 14336, 32), 32 * 143 * 1419);
+        assert_eq!((n_pairs(0.5, 1.0, 10, 1), n_pairs(0.01, 0.01, 10, 3), n_pairs(0.5, 1.0, 1, 1)), (25, 3, 0));
+        // Past 32 bits.
+        assert_eq!(n_pairs(0.5, 1.0, 1 << 16, 64), 1 << 36);
+    }
 
     #[test]
     fn only_what_goes_the_same_way_is_redundant() {

@@ -85,6 +85,7 @@ impl Scores {
                 loss_proxy: self.loss_proxy(layer),
                 mean_activation: mean(Row::Value),
                 activation_power: mean(Row::Square),
+                variance: self.variance(layer).collect(),
                 peak_activation: self.row(layer, Row::Peak).map(|peak| peak as f32).collect(),
                 curvature: mean(Row::GradientSquare),
                 taylor: mean(Row::Product),
@@ -95,6 +96,11 @@ impl Scores {
             });
         }
         Ok(all)
+    }
+
+    /// See [`ChannelScores::variance`].
+    fn variance(&self, layer: usize) -> impl Iterator<Item = f32> {
+        self.mean(layer, Row::Square).zip(self.mean(layer, Row::Value)).map(|(power, mean)| (power - mean * mean).max(0.0) as f32)
     }
 
     /// See [`ChannelScores::wanda`].
@@ -151,5 +157,21 @@ impl LayerTotals {
 fn add_to(totals: &mut [f64], sums: &[f32], add: impl Fn(f64, f64) -> f64) {
     for (total, sum) in totals.iter_mut().zip(sums) {
         *total = add(*total, f64::from(*sum));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_that_hardly_changes_has_its_variance() {
+        // One channel, one token a sequence: 2048, then 2049. Of both, in f32, mean u² - (mean u)² is 0.5.
+        let of = |u: f32| LayerSums { channels: vec![u, u * u, u, 0.0, 0.0, 0.0], input_squares: Vec::new() };
+        let mut totals = LayerTotals::default();
+        totals.add(&of(2048.0));
+        totals.add(&of(2049.0));
+        let scores = Scores { layers: vec![totals], norms: Vec::new(), loss: 0.0, n_sequences: 2, n_tokens: 2 };
+        assert_eq!(scores.variance(0).collect::<Vec<_>>(), [0.25]);
     }
 }

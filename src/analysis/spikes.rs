@@ -169,6 +169,6 @@ impl LayerPeaks {
 
     fn median(&self, site: Site) -> f32 {
         let layers = if site == Site::DownProjInput { &self.inputs } else { &self.outputs };
-        median(layers.iter().map(|layer| layer.largest().value))
+        median(layers.iter().map(|layer| layer.largest().value)) as f32
     }
 }

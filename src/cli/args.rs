@@ -23,7 +23,8 @@ pub struct Args {
     /// Where to compute.
     #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
-    /// Use this text instead of the bundled one: to measure loss, passages between empty lines; to score, all of it.
+    /// Use this text instead of the bundled one: `score` and `surround` score channels over its first 1 MiB, all others
+    /// measure loss on it, by passages between empty lines.
     #[arg(long, global = true)]
     pub text: Option<PathBuf>,
     /// Tokens of each passage of --text.

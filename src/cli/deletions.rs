@@ -29,16 +29,19 @@ pub struct DeletionArgs {
     pub csv: Option<PathBuf>,
 }
 
-const HEADER: &str = "model,revision,backend,per_layer,quantiles,seed,sequences,length,text,layer,channel,\
+const HEADER: &str = "model,revision,backend,per_layer,quantiles,seed,sequences,length,text,text_digest,layer,channel,\
     quantile,loss_proxy,delta_nats,intact_loss_nats";
 
 pub async fn run(session: &mut Session, args: &DeletionArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let mut table = args.csv.as_ref().map(|path| Table::open(path, HEADER)).transpose()?;
     let intact = session.intact().await?;
-    session.ask(args.scoring.request()).await?;
+    session.ask(args.scoring.request(None)).await?;
     let DeletionArgs { per_layer, quantiles, layer, seed, scoring: ScoringArgs { sequences, length }, .. } = *args;
     let [id, backend, text] = [&info.model.id, &info.backend.kind, &intact.convention].map(|text| quoted(text));
-    let first = format!("{id},{},{backend},{per_layer},{quantiles},{seed},{sequences},{length},{text}", info.model.revision);
+    let first = format!(
+        "{id},{},{backend},{per_layer},{quantiles},{seed},{sequences},{length},{text},{}",
+        info.model.revision, session.text_digest
+    );
     let written = move |event: &Event| {
         let (Event::Deletion(deletion), Some(table)) = (event, &mut table) else { return Ok(()) };
         let Deletion { layer, channel, loss_proxy, quantile, delta_nats } = deletion;

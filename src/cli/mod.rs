@@ -18,10 +18,11 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Parser;
 
+use crate::analysis::eval::HeldOut;
 use crate::engine::Engine;
 use crate::engine::control::Control;
 use crate::protocol::{Event, Export, Figure, ModelFile, Request};
-use crate::terms::{CalibrationText, Evaluation, ModelInfo, Pane, Sampling};
+use crate::terms::{CalibrationText, Evaluation, ModelInfo, Pane, Sampling, text_digest};
 use args::{Args, Command, SamplingArgs, parse_coord};
 use prune::ScoringArgs;
 
@@ -48,6 +49,8 @@ struct Session {
     events: Rc<RefCell<Vec<Event>>>,
     watcher: Rc<RefCell<Option<Watcher>>>,
     started: Instant,
+    /// Of the text that loss is measured on.
+    text_digest: String,
 }
 
 impl Session {
@@ -63,7 +66,14 @@ impl Session {
             }
             basket.borrow_mut().push(event);
         });
-        Self { engine: Engine::new(control.clone()), control, events, watcher, started: Instant::now() }
+        Self {
+            engine: Engine::new(control.clone()),
+            control,
+            events,
+            watcher,
+            started: Instant::now(),
+            text_digest: HeldOut::bundled_digest(),
+        }
     }
 
     /// What has passed since the engine was made.
@@ -115,8 +125,9 @@ impl Session {
         let events = self.ask(Request::Load { id, files: model_files(dir)?, backend: args.device.into() }).await?;
         let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
         // Channels are scored on the text, everything else is measured on it.
-        let is_scoring = matches!(args.command, Command::Score { .. });
+        let is_scoring = matches!(args.command, Command::Score { .. } | Command::Surround(_));
         if let Some(CalibrationText { name, text }) = given_text(args)?.filter(|_| !is_scoring) {
+            self.text_digest = text_digest(&text);
             self.ask(Request::UseText { name, text, max_tokens: args.max_tokens }).await?;
         }
         info.context("the engine loaded nothing")
@@ -198,7 +209,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         Command::Prune(asked) => events.extend(prune::run(session, asked).await?),
         Command::Sweep(asked) => events.extend(sweep::run(session, asked, info).await?),
         Command::Deletions(asked) => events.extend(deletions::run(session, asked, info).await?),
-        Command::Surround(asked) => events.extend(surround::run(session, asked).await?),
+        Command::Surround(asked) => events.extend(surround::run(session, asked, given_text(args)?).await?),
         Command::Training(_) => anyhow::bail!("checkpoints are not of one model"),
         Command::Measure => events.extend(measure(session, info, export).await?),
         Command::Verify { golden, tolerance } => {

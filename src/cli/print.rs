@@ -25,7 +25,8 @@ pub fn live(event: &Event) {
         }
         Event::Arm { arm } => eprintln!("\r\x1b[K{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, arm.label),
         Event::SweepPoint(SweepPoint { pruned, evaluation }) => {
-            eprintln!("\r\x1b[K{:8.4} nats  {:6} channels: {}", evaluation.loss_nats, pruned.n_channels, rule(&pruned.pruning));
+            let (loss, n) = (nats(evaluation.loss_nats), pruned.n_channels);
+            eprintln!("\r\x1b[K{loss} nats  {n:6} channels: {}", rule(&pruned.pruning));
         }
         Event::Done => eprint!("\r\x1b[K"),
         _ => {}
@@ -93,11 +94,17 @@ fn surroundings(report: &SurroundingsReport) {
     }
 }
 
+/// A loss, right-aligned.
+fn nats(loss: f32) -> String {
+    if loss < Evaluation::OVERFLOW { format!("{loss:8.4}") } else { "infinite".into() }
+}
+
 fn swept(report: &SweepReport) {
-    evaluation(Pane::Intact, &report.intact);
     for SweepPoint { pruned, evaluation } in &report.points {
-        let (loss, delta) = (evaluation.loss_nats, evaluation.loss_nats - report.intact.loss_nats);
-        println!("{loss:8.4} nats ({delta:+.4})  {:6} channels: {}", pruned.n_channels, rule(&pruned.pruning));
+        let loss = evaluation.loss_nats;
+        let delta = if loss < Evaluation::OVERFLOW { format!("{:+.4}", loss - report.intact.loss_nats) } else { "overflow".into() };
+        let loss = nats(loss);
+        println!("{loss} nats ({delta})  {:6} channels: {}", pruned.n_channels, rule(&pruned.pruning));
     }
 }
 
@@ -113,7 +120,6 @@ fn rule(Pruning { selection, replacement }: &Pruning) -> String {
 }
 
 fn deletions(report: &DeletionReport) {
-    evaluation(Pane::Intact, &report.intact);
     let number = |value: Option<f32>| value.map_or_else(|| "-".into(), |value| format!("{value:.3}"));
     println!("layer  deletions  Spearman of loss proxy and change of loss   where the loss rose: deletions, Spearman");
     for of in &report.correlations {

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use super::Session;
 use crate::protocol::{Event, Request};
-use crate::terms::{Ablation, Pick, Pruning, Ranking, Replacement, Selection};
+use crate::terms::{Ablation, CalibrationText, Pick, Pruning, Ranking, Replacement, Selection};
 
 #[derive(Debug, clap::Args)]
 pub struct PruneArgs {
@@ -65,9 +65,9 @@ pub struct ScoringArgs {
 }
 
 impl ScoringArgs {
-    /// Over the bundled text.
-    pub fn request(&self) -> Request {
-        Request::Score { text: None, sequences: self.sequences, length: self.length, super_weights: Vec::new(), resume: false }
+    /// Over the bundled text without one.
+    pub fn request(&self, text: Option<CalibrationText>) -> Request {
+        Request::Score { text, sequences: self.sequences, length: self.length, super_weights: Vec::new(), resume: false }
     }
 }
 
@@ -156,7 +156,7 @@ pub fn name(value: &impl ValueEnum) -> String {
 pub async fn run(session: &mut Session, args: &PruneArgs) -> anyhow::Result<Vec<Event>> {
     let lowest = || Pick::Lowest { by: args.method.into(), share: args.sparsity };
     let selection = args.around.selection(args.group.map_or_else(lowest, Pick::from), args.seed);
-    session.ask(args.scoring.request()).await?;
+    session.ask(args.scoring.request(None)).await?;
     let ablation = Ablation::pruning(Pruning { selection, replacement: args.replace.into() });
     let mut events = session.ask(Request::Apply { ablation }).await?;
     events.extend(session.ask(Request::Evaluate).await?);

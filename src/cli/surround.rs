@@ -3,6 +3,7 @@
 use super::Session;
 use super::prune::{AroundArgs, ScoringArgs};
 use crate::protocol::{Event, Request};
+use crate::terms::CalibrationText;
 
 #[derive(Debug, clap::Args)]
 pub struct SurroundArgs {
@@ -22,7 +23,8 @@ impl SurroundArgs {
     }
 }
 
-pub async fn run(session: &mut Session, args: &SurroundArgs) -> anyhow::Result<Vec<Event>> {
-    session.ask(args.scoring.request()).await?;
+/// Scores over `text`, the bundled one without.
+pub async fn run(session: &mut Session, args: &SurroundArgs, text: Option<CalibrationText>) -> anyhow::Result<Vec<Event>> {
+    session.ask(args.scoring.request(text)).await?;
     session.ask(args.request()).await
 }

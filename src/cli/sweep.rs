@@ -10,7 +10,7 @@ use super::Session;
 use super::prune::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs, name};
 use super::table::{Table, optional, quoted};
 use crate::protocol::{Event, Request};
-use crate::terms::{Evaluation, ModelInfo, Pick, Pruning, Ranking, Selection, SweepPoint, SweepReport};
+use crate::terms::{Evaluation, ModelInfo, Pane, Pick, Pruning, Ranking, Selection, SweepPoint, SweepReport};
 
 #[derive(Debug, clap::Args)]
 pub struct SweepArgs {
@@ -67,19 +67,20 @@ fn parse_methods(text: &str) -> Result<Methods, String> {
 
 const REMOVAL_METHODS: [MethodArg; 4] = [MethodArg::Lp, MethodArg::Random, MethodArg::Activation, MethodArg::Magnitude];
 
-const KEYS: &str = "model,revision,backend,pick,method,share,replace,seed,layer,rho,eta,support,sequences,length,text";
+const KEYS: &str = "model,revision,backend,pick,method,share,replace,seed,layer,rho,eta,support,sequences,length,text,text_digest";
 const FIGURES: &str = "n_removed,digest,loss_nats,perplexity,stopword_mass,intact_loss_nats,intact_perplexity,calibration_digest";
 
 /// Measures what is not in the table yet, and returns it as one report.
 pub async fn run(session: &mut Session, args: &SweepArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let mut table = args.csv.as_ref().map(|path| Table::open(path, &format!("{KEYS},{FIGURES}"))).transpose()?;
     let intact = session.intact().await?;
-    let mut rows = VecDeque::from(args.rows(info, &intact.convention));
+    let mut rows = VecDeque::from(args.rows(info, [&intact.convention, &session.text_digest]));
     rows.retain(|(key, _)| table.as_ref().is_none_or(|table| !table.knows(key)));
     if rows.is_empty() {
-        return Ok(vec![Event::Swept(SweepReport { model: info.model.clone(), intact, points: Vec::new() })]);
+        let evaluated = Event::Evaluated { pane: Pane::Intact, evaluation: intact.clone() };
+        return Ok(vec![evaluated, Event::Swept(SweepReport { model: info.model.clone(), intact, points: Vec::new() })]);
     }
-    session.ask(args.scoring.request()).await?;
+    session.ask(args.scoring.request(None)).await?;
     let prunings = rows.iter().map(|(_, pruning)| *pruning).collect();
     let written = move |event: &Event| {
         if let (Event::SweepPoint(point), Some(table)) = (event, &mut table) {
@@ -99,8 +100,8 @@ fn figures(point: &SweepPoint, intact: &Evaluation) -> String {
 }
 
 impl SweepArgs {
-    /// Everything to measure: what names it in the table, and what it removes.
-    fn rows(&self, info: &ModelInfo, text: &str) -> Vec<(String, Pruning)> {
+    /// Everything to measure: what names it in the table, and what it removes. `text` is its convention, and its digest.
+    fn rows(&self, info: &ModelInfo, text: [&str; 2]) -> Vec<(String, Pruning)> {
         let key = |pruning: Pruning| (self.key(&pruning, info, text), pruning);
         self.prunings().into_iter().map(key).collect()
     }
@@ -146,15 +147,15 @@ impl SweepArgs {
         self.seeds[..n].iter().map(|seed| self.around.selection(pick, *seed)).collect()
     }
 
-    fn key(&self, Pruning { selection, replacement }: &Pruning, info: &ModelInfo, text: &str) -> String {
+    fn key(&self, Pruning { selection, replacement }: &Pruning, info: &ModelInfo, [text, digest]: [&str; 2]) -> String {
         let Selection { pick, rho, eta, support, layer, seed } = selection;
         let (pick, method, share) = pick_fields(*pick);
         let replace = ReplaceArg::value_variants().iter().find(|replace| *replacement == (**replace).into()).map_or(String::new(), name);
         let (layer, support) = (optional(*layer), optional(*support));
-        let [id, backend, text] = [&info.model.id, &info.backend.kind, text].map(quoted);
+        let [id, backend, text] = [&info.model.id[..], &info.backend.kind, text].map(quoted);
         let (revision, ScoringArgs { sequences, length }) = (&info.model.revision, &self.scoring);
         format!(
-            "{id},{revision},{backend},{pick},{method},{share},{replace},{seed},{layer},{rho},{eta},{support},{sequences},{length},{text},"
+            "{id},{revision},{backend},{pick},{method},{share},{replace},{seed},{layer},{rho},{eta},{support},{sequences},{length},{text},{digest},"
         )
     }
 }

@@ -37,7 +37,7 @@ pub async fn run(session: &mut Session, args: &Args, asked: &TrainingArgs) -> an
     for Folder { path, name, step } in folders {
         let info = session.load(args, &path, name.clone()).await.with_context(|| format!("checkpoint {name}"))?;
         let evaluation = session.intact().await?;
-        let key = key(&name, step, &info, asked, &evaluation.convention);
+        let key = key(&name, step, &info, asked, [&evaluation.convention, &session.text_digest]);
         if table.as_ref().is_none_or(|table| !table.knows(&key)) {
             let checkpoint = measured(session, asked, Folder { path, name, step }, &info, evaluation, scalar).await?;
             if let Some(table) = &mut table {
@@ -102,7 +102,7 @@ async fn measured(
         Some(at) => Some(zeroed(session, at, &evaluation).await?),
         None => None,
     };
-    let events = session.ask(asked.scoring.request()).await?;
+    let events = session.ask(asked.scoring.request(None)).await?;
     let report = events.into_iter().find_map(|event| if let Event::Scored(report) = event { Some(report) } else { None });
     let report = report.context("the engine scored nothing")?;
     let (calibration, summary) = (report.calibration, report.summary);
@@ -123,16 +123,16 @@ async fn zeroed(session: &mut Session, at: WeightCoord, whole: &Evaluation) -> a
 fn header() -> String {
     let shares = RHOS.map(|rho| format!("median_share_{rho},smallest_share_{rho},largest_share_{rho}")).join(",");
     format!(
-        "name,step,revision,backend,scalar,sequences,length,text,\
+        "name,step,revision,backend,scalar,sequences,length,text,text_digest,\
         held_out_loss_nats,held_out_perplexity,scalar_loss_nats,scalar_delta_nats,calibration_loss_nats,{shares}"
     )
 }
 
 /// A checkpoint is known by its folder and its weights.
-fn key(name: &str, step: Option<u64>, info: &ModelInfo, asked: &TrainingArgs, text: &str) -> String {
+fn key(name: &str, step: Option<u64>, info: &ModelInfo, asked: &TrainingArgs, [text, digest]: [&str; 2]) -> String {
     let [name, backend, scalar, text] = [name, &info.backend.kind, asked.scalar.as_deref().unwrap_or_default(), text].map(quoted);
     let (step, revision, ScoringArgs { sequences, length }) = (optional(step), &info.model.revision, &asked.scoring);
-    format!("{name},{step},{revision},{backend},{scalar},{sequences},{length},{text},")
+    format!("{name},{step},{revision},{backend},{scalar},{sequences},{length},{text},{digest},")
 }
 
 fn figures(Checkpoint { calibration, summary, evaluation, zeroed, .. }: &Checkpoint) -> String {

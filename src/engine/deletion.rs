@@ -7,7 +7,7 @@ use super::error::EngineError;
 use crate::analysis::{deletion, eval};
 use crate::model::ModelError;
 use crate::protocol::Event;
-use crate::terms::{Ablation, Deletion, DeletionReport, EditTarget, WeightEdit};
+use crate::terms::{Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, WeightEdit};
 
 /// What a person is told meanwhile.
 const DOING: &str = "removing channels one at a time";
@@ -21,7 +21,7 @@ pub(super) struct Asked {
 }
 
 impl Engine {
-    /// A loss that is not finite ends it as a failure; the deletions before stay.
+    /// A deletion that makes the loss overflow is one like others.
     pub(super) async fn delete(&mut self, asked: Asked) -> Result<(), EngineError> {
         let control = self.control.clone();
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
@@ -30,10 +30,12 @@ impl Engine {
         let total = deletions.len() as f64;
         control.progress(DOING, 0.0, total, "steps");
         let intact = loaded.measured_intact(&control, |_done| {}).await?;
+        control.emit(Event::Evaluated { pane: Pane::Intact, evaluation: intact.evaluation.clone() });
         for (index, deletion) in deletions.iter_mut().enumerate() {
             control.progress(DOING, index as f64, total, "steps");
             control.checkpoint().await?;
-            deletion.delta_nats = (loaded.loss_without(deletion, &control).await? - intact.loss_nats) as f32;
+            let loss_nats = loaded.loss_without(deletion, &control).await?;
+            deletion.delta_nats = loss_nats.map_or(Evaluation::OVERFLOW, |loss_nats| (loss_nats - intact.loss_nats) as f32);
             control.emit(Event::Deletion(*deletion));
         }
         control.progress(DOING, total, total, "steps");
@@ -71,12 +73,17 @@ impl Loaded {
         Ok(layers.filter(|(layer, _)| asked.layer.is_none_or(|only| only == *layer)).flat_map(of_layer).collect())
     }
 
-    async fn loss_without(&self, deletion: &Deletion, control: &Control) -> Result<f64, EngineError> {
+    /// None where it overflows.
+    async fn loss_without(&self, deletion: &Deletion, control: &Control) -> Result<Option<f64>, EngineError> {
         let target = EditTarget::Channel { layer: deletion.layer, channel: deletion.channel };
         let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
         let model = self.intact.with_ablation(&ablation)?;
-        let measured = eval::measure(&model, &ablation, &self.held_out, control, |_done| {}).await?;
+        let measured = match eval::measure(&model, &ablation, &self.held_out, control, |_done| {}).await {
+            // What the deletion does; what a failed GPU does ends it below.
+            Err(EngineError::NonFinite { .. }) => None,
+            measured => Some(measured?.loss_nats),
+        };
         self.check_gpu()?;
-        Ok(measured.loss_nats)
+        Ok(measured)
     }
 }

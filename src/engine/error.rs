@@ -23,6 +23,10 @@ pub enum EngineError {
     EmptyText,
     #[error("the prompt is {got} tokens long, and the model's context ends at {limit}")]
     PromptTooLong { got: usize, limit: usize },
+    #[error("one layer's attention over {tokens} tokens takes {needed} bytes, and {limit} fit at once here: {fits} tokens at most")]
+    TooLong { tokens: usize, needed: u64, limit: u64, fits: u64 },
+    #[error("the write support K is {got}, expected 1 to {limit}")]
+    Support { got: usize, limit: usize },
     #[error("{key} is {got}, expected {expected}")]
     Setting { key: &'static str, got: String, expected: &'static str },
     #[error(transparent)]

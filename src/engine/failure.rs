@@ -16,7 +16,12 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         EngineError::PromptTooLong { .. } => {
             (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text.")
         }
-        EngineError::Setting { .. } => (FailureKind::Input, "A setting is out of range", "Change it and try again."),
+        EngineError::TooLong { .. } => {
+            (FailureKind::Input, "That is more text at once than fits into memory here", "Ask for fewer tokens at once.")
+        }
+        EngineError::Setting { .. } | EngineError::Support { .. } => {
+            (FailureKind::Input, "A setting is out of range", "Change it and try again.")
+        }
         EngineError::Model(error) => of_model(error),
         EngineError::Weights(error) => of_weights(error),
         EngineError::Tokenizer(_) => (

@@ -11,6 +11,7 @@ use super::control::Control;
 use super::decoder::{self, Decoding, synthetic_ids};
 use super::error::EngineError;
 use crate::analysis::backward::{Limits, sequence_sums};
+use crate::analysis::median;
 use crate::analysis::spikes::LayerPeaks;
 use crate::model::layers::Linear;
 use crate::model::mlp::Hidden;
@@ -163,8 +164,7 @@ impl Measuring<'_> {
                 }
             }
         }
-        values.sort_by(f64::total_cmp);
-        self.add(name, unit, of, outcome.map(|()| values[values.len() / 2]));
+        self.add(name, unit, of, outcome.map(|()| median(values)));
         Ok(())
     }
 

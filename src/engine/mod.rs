@@ -11,6 +11,7 @@ pub mod error;
 mod failure;
 mod load;
 mod measure;
+mod memory;
 mod prune;
 mod run;
 mod score;
@@ -90,7 +91,9 @@ impl Engine {
             Request::Apply { ablation } => self.apply(ablation).await,
             Request::UseText { name, text, max_tokens } => {
                 let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
-                loaded.held_out = HeldOut::of(&name, &text, max_tokens, &loaded.tokenizer, loaded.info.max_position_embeddings)?;
+                let held_out = HeldOut::of(&name, &text, max_tokens, &loaded.tokenizer, loaded.info.max_position_embeddings)?;
+                loaded.check_length(held_out.passages.iter().map(Vec::len).max().unwrap_or(0))?;
+                loaded.held_out = held_out;
                 loaded.intact_evaluation = None;
                 Ok(())
             }
@@ -219,7 +222,7 @@ impl Loaded {
 
     /// # Errors
     ///
-    /// An empty prompt, or one that leaves no room for a new token.
+    /// An empty prompt, or one that leaves no room for a new token, or that memory does not hold.
     fn prompt_ids(&self, prompt: &str) -> Result<Vec<u32>, EngineError> {
         if prompt.trim().is_empty() {
             return Err(EngineError::EmptyPrompt);
@@ -232,6 +235,7 @@ impl Loaded {
         if ids.len() >= limit {
             return Err(EngineError::PromptTooLong { got: ids.len(), limit });
         }
+        self.check_length(ids.len())?;
         Ok(ids)
     }
 }

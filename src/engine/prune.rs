@@ -92,9 +92,25 @@ pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineEr
     {
         return setting("share", share, "0 to 1");
     }
-    let within = |what, got, limit| if got < limit { Ok(()) } else { Err(ModelError::OutOfRange { what, got, limit }) };
-    within("support", support.unwrap_or(1), model.config.hidden_size + 1)?;
-    within("layer", layer.unwrap_or(0), model.config.num_hidden_layers)?;
+    let (limit, n_layers) = (model.config.hidden_size, model.config.num_hidden_layers);
+    if let Some(got) = support.filter(|support| !(1..=limit).contains(support)) {
+        return Err(EngineError::Support { got, limit });
+    }
+    if let Some(got) = layer.filter(|layer| *layer >= n_layers) {
+        return Err(ModelError::OutOfRange { what: "layer", got, limit: n_layers }.into());
+    }
+    let n_layers = if layer.is_some() { 1 } else { n_layers };
+    check_pairs(selection, model.config.intermediate_size, n_layers)
+}
+
+/// What redundancy would be summed for fits into memory.
+fn check_pairs(selection: &Selection, n_channels: usize, n_layers: usize) -> Result<(), EngineError> {
+    let Selection { pick, rho, eta, .. } = *selection;
+    let n = redundancy::n_pairs(rho, eta, n_channels, n_layers);
+    if prune::needs_protection(pick) && n > redundancy::MAX_PAIRS {
+        let expected = "67108864 or fewer: choose a smaller core or halo, or one layer";
+        return Err(EngineError::Setting { key: "the number of pairs of a core's and a halo's channels", got: n.to_string(), expected });
+    }
     Ok(())
 }
 
@@ -109,7 +125,7 @@ impl Scored {
         Ok(channels)
     }
 
-    /// As much as the selection needs, of every layer; what is `known` of cores of the same size is gone on from.
+    /// As much as the selection needs, of the layers that it is of; what is `known` of cores of the same size is gone on from.
     pub(super) async fn surroundings(
         &self,
         model: &Model,
@@ -125,21 +141,57 @@ impl Scored {
             |known| known.layers,
         );
         if prune::needs_halo(pick) {
-            for (layer, around) in layers.iter_mut().enumerate() {
+            for (layer, around) in wanted(&mut layers, selection) {
                 control.checkpoint().await?;
                 if around.halo.is_none() {
                     around.halo = Some(layer_halo(model, layer, around.core.clone(), n_support, eta).await?);
                 }
             }
         }
-        if prune::needs_protection(pick) && layers.iter().any(|around| around.protect.is_none()) {
-            let halos = layers.iter().filter_map(|around| around.halo.clone()).collect::<Vec<_>>();
-            let redundancies = redundancy::redundancies(model, &halos, &self.sequences.ids, control).await?;
-            for ((around, halo), redundancy) in layers.iter_mut().zip(&halos).zip(redundancies) {
-                around.protect = Some(redundancy::protections(model.config.intermediate_size, &halo.halo, &redundancy));
-                around.redundancy = Some(redundancy);
-            }
+        if prune::needs_protection(pick) && wanted(&mut layers, selection).any(|(_, around)| around.protect.is_none()) {
+            self.protect(model, &mut layers, selection, control).await?;
         }
         Ok(Surroundings { rho, eta, n_support, layers })
+    }
+
+    /// Finds how redundant the halos are that nothing is known of.
+    async fn protect(&self, model: &Model, layers: &mut [Around], selection: &Selection, control: &Control) -> Result<(), EngineError> {
+        let missing = wanted(layers, selection).filter(|(_, around)| around.protect.is_none());
+        let missing = missing.map(|(layer, _)| layer).collect::<Vec<_>>();
+        let halos = layers.iter().enumerate().map(|(layer, around)| around.halo.as_ref().filter(|_| missing.contains(&layer)));
+        let halos = halos.collect::<Vec<_>>();
+        // Those that were asked for and not scored would make another scoring of as many pick other channels.
+        let scored = &self.sequences.ids[..self.scores.n_sequences];
+        let redundancies = redundancy::redundancies(model, &halos, scored, control).await?;
+        for (around, redundancy) in layers.iter_mut().zip(redundancies) {
+            let (Some(halo), Some(redundancy)) = (&around.halo, redundancy) else { continue };
+            around.protect = Some(redundancy::protections(model.config.intermediate_size, &halo.halo, &redundancy));
+            around.redundancy = Some(redundancy);
+        }
+        Ok(())
+    }
+}
+
+/// The layers that a selection is of, with their places.
+fn wanted<'a>(layers: &'a mut [Around], selection: &Selection) -> impl Iterator<Item = (usize, &'a mut Around)> {
+    let only = selection.layer;
+    layers.iter_mut().enumerate().filter(move |(layer, _)| only.is_none_or(|only| only == *layer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terms::Ranking;
+
+    #[test]
+    fn too_many_pairs_are_refused_before_anything_is_read() {
+        let by = |by, rho| Selection { rho, eta: 1.0, ..Selection::new(Pick::Lowest { by, share: 0.5 }) };
+        assert!(check_pairs(&by(Ranking::Protected, 0.5), 448, 20).is_ok());
+        // 7168² of each layer.
+        assert!(check_pairs(&by(Ranking::Protected, 0.5), 14336, 1).is_ok());
+        let refused = check_pairs(&by(Ranking::Connected, 0.5), 14336, 2).unwrap_err();
+        assert!(refused.to_string().contains("is 102760448, expected 67108864 or fewer"), "{refused}");
+        assert_eq!(redundancy::MAX_PAIRS, 67_108_864);
+        assert!(check_pairs(&by(Ranking::LossProxy, 0.5), 14336, 32).is_ok(), "it needs no redundancy");
     }
 }

@@ -31,7 +31,6 @@ pub(super) struct Scored {
     pub(super) sequences: Sequences,
     /// Of the cores that these scores make.
     pub(super) surroundings: Option<Surroundings>,
-    n_requested: usize,
 }
 
 impl Engine {
@@ -40,10 +39,11 @@ impl Engine {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
         let mut scored = loaded.begin(&asked).await?;
         let outcome = scored.run(loaded, &control).await;
-        let is_stopped = matches!(outcome, Err(EngineError::Stopped));
-        if outcome.is_err() && !is_stopped {
+        // Neither a stop nor a sequence that overflows takes back what was summed before it; a device that fails does.
+        if !matches!(outcome, Ok(()) | Err(EngineError::Stopped | EngineError::NonFinite { .. })) {
             return outcome;
         }
+        loaded.check_gpu()?;
         if scored.scores.n_sequences > 0 {
             scored.channels = scored.scores.channels(&loaded.intact).await?;
             loaded.check_gpu()?;
@@ -67,13 +67,14 @@ impl Loaded {
         }
         self.intact.check_ablation(&Ablation::zeroing(super_weights.iter().copied()))?;
         let sequences = Sequences::of(text.as_ref(), *n, *length, &self.tokenizer, self.info.max_position_embeddings)?;
+        self.check_length(sequences.length)?;
         // Other scores stay until there are new ones in their place: a stop before the first sequence loses nothing.
         let kept = self.scored.take_if(|kept| *resume && kept.is_beginning_of(&sequences));
         let scores = match kept {
             Some(kept) => kept.scores,
             None => Scores::new(&self.intact).await?,
         };
-        Ok(Scored { scores, channels: Vec::new(), sequences, surroundings: None, n_requested: *n })
+        Ok(Scored { scores, channels: Vec::new(), sequences, surroundings: None })
     }
 }
 
@@ -103,7 +104,7 @@ impl Scored {
             text_digest: self.sequences.text_digest.clone(),
             length: self.sequences.length,
             n_sequences: self.scores.n_sequences,
-            n_requested: self.n_requested,
+            n_requested: self.sequences.ids.len(),
             n_tokens: self.scores.n_tokens,
             loss_nats: self.scores.loss_nats(),
         }

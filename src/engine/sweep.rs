@@ -8,7 +8,7 @@ use super::prune::{Removal, check};
 use super::{Engine, Loaded};
 use crate::analysis::eval;
 use crate::protocol::Event;
-use crate::terms::{Ablation, Evaluation, Pruning, Replacement, SweepPoint, SweepReport};
+use crate::terms::{Ablation, Evaluation, Pane, Pruning, Replacement, SweepPoint, SweepReport};
 
 /// More than anybody waits for.
 const MAX_PRUNINGS: usize = 10_000;
@@ -19,7 +19,7 @@ const DOING: &str = "measuring removals";
 type Known = HashMap<(String, Replacement), Evaluation>;
 
 impl Engine {
-    /// See [`crate::protocol::Request::Sweep`]. A loss that is not finite ends it as a failure; the points before stay.
+    /// See [`crate::protocol::Request::Sweep`]. A removal that makes the loss overflow is a point like others.
     pub(super) async fn sweep(&mut self, prunings: &[Pruning]) -> Result<(), EngineError> {
         let control = self.control.clone();
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
@@ -27,6 +27,7 @@ impl Engine {
         let (mut known, mut points, total) = (Known::new(), Vec::new(), prunings.len() as f64);
         control.progress(DOING, 0.0, total, "steps");
         let intact = loaded.measured_intact(&control, |_done| {}).await?.evaluation;
+        control.emit(Event::Evaluated { pane: Pane::Intact, evaluation: intact.clone() });
         for (index, pruning) in prunings.iter().enumerate() {
             control.progress(DOING, index as f64, total, "steps");
             control.checkpoint().await?;
@@ -70,7 +71,11 @@ impl Loaded {
         if let Some(evaluation) = known.get(&key) {
             return Ok(evaluation.clone());
         }
-        let evaluation = eval::evaluate(&self.without(removal), &Ablation::default(), &self.held_out, control, |_done| {}).await?;
+        let evaluation = match eval::evaluate(&self.without(removal), &Ablation::default(), &self.held_out, control, |_done| {}).await {
+            // What the removal does; what a failed GPU does ends it below.
+            Err(EngineError::NonFinite { .. }) => eval::overflowed(&self.held_out),
+            evaluated => evaluated?,
+        };
         self.check_gpu()?;
         known.insert(key, evaluation.clone());
         Ok(evaluation)

@@ -150,7 +150,7 @@ impl WirePruning {
             pick: self.pick()?,
             rho: share("the core", &self.r, "more than 0 and less than 1", |rho| rho > 0.0 && rho < 1.0)?,
             eta: share("the halo", &self.e, "more than 0 and at most 1", |eta| eta > 0.0 && eta <= 1.0)?,
-            support: self.w.map(|w| index("a support of", w)).transpose()?,
+            support: self.w.map(support).transpose()?,
             layer: self.l.map(|l| index("layer", l)).transpose()?,
             seed: self.s,
         };
@@ -218,6 +218,13 @@ impl From<WireRanking> for Ranking {
 fn share(what: &'static str, text: &str, expected: &'static str, fits: impl Fn(f64) -> bool) -> Result<f64, ShareError> {
     let number = text.parse::<f64>().map_err(|_| ShareError::Damaged)?;
     if fits(number) { Ok(number) } else { Err(ShareError::Share { what, found: text.chars().take(24).collect(), expected }) }
+}
+
+fn support(found: u64) -> Result<usize, ShareError> {
+    match usize::try_from(found) {
+        Ok(support) if (1..MAX_INDEX).contains(&support) => Ok(support),
+        _ => Err(ShareError::Support { found }),
+    }
 }
 
 fn count(what: &'static str, found: u64, least: usize, most: usize) -> Result<usize, ShareError> {

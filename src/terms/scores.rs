@@ -24,7 +24,7 @@ pub struct CalibrationText {
 impl CalibrationText {
     /// [`Calibration::text_digest`] of the bundled text.
     pub const BUNDLED_DIGEST: &str = "1f0fb13533b89c91";
-    /// Bytes of a text that are looked at: a tokenizer takes seconds for more.
+    /// Bytes of a text that are looked at, 1 MiB: a tokenizer takes seconds for more. [`Calibration::convention`] says so.
     pub const MAX_BYTES: usize = 1 << 20;
 
     /// What of a text is scored: its beginning, with one character at a line's end.
@@ -82,6 +82,10 @@ pub struct ChannelScores {
     pub mean_activation: Vec<f32>,
     /// `mean u²`.
     pub activation_power: Vec<f32>,
+    /// `mean u² - (mean u)²`, of sums that are f32 within a sequence and f64 between sequences: the two means beside it, in
+    /// f32, have too few digits for a channel that hardly changes. Empty in reports that were made before it was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variance: Vec<f32>,
     /// `max |u|`: what an activation outlier is read from.
     pub peak_activation: Vec<f32>,
     /// `mean g²`.
@@ -179,7 +183,7 @@ pub struct Calibration {
     /// Tokens of a sequence, the BOS included.
     pub length: usize,
     pub n_sequences: usize,
-    /// As many as were asked for; fewer were scored if somebody stopped it or the text is short.
+    /// As many as were asked for, or as the text has; fewer were scored if somebody stopped it, or one overflowed.
     pub n_requested: usize,
     pub n_tokens: usize,
     /// Mean over sequences of their mean next-token cross-entropy.

@@ -1,4 +1,7 @@
 //! Many removals, each measured on held-out text: by rules, or one channel at a time.
+//!
+//! A removal may make the loss overflow. That is a finding, told as a loss, perplexity or change of [`Evaluation::OVERFLOW`]
+//! and a stopword mass of 0. A GPU that failed is none: it ends the request.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +32,7 @@ pub struct Deletion {
     /// The quantile of its layer's loss proxies that it was drawn from, 0 the largest.
     pub quantile: usize,
     /// Change of the held-out loss against the intact model, nats: of means in f64, since f32 has steps of 2.4e-7 between 2
-    /// and 4 nats, and a single channel may change less.
+    /// and 4 nats, and a single channel may change less. [`Evaluation::OVERFLOW`] where the loss is not finite.
     pub delta_nats: f32,
 }
 

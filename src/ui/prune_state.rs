@@ -83,8 +83,8 @@ pub fn check_pruning(pruning: &Pruning, info: &ModelInfo) -> Result<(), String> 
     if let Some(layer) = selection.layer.filter(|layer| *layer >= info.num_hidden_layers) {
         return Err(format!("This model's layers run from 0 to {}; {layer} is not one of them.", info.num_hidden_layers.saturating_sub(1)));
     }
-    if let Some(support) = selection.support.filter(|support| *support > info.hidden_size) {
-        return Err(format!("This model has {} residual channels, and {support} are asked for.", info.hidden_size));
+    if let Some(support) = selection.support.filter(|support| !(1..=info.hidden_size).contains(support)) {
+        return Err(format!("The write support K must be from 1 to {} residual channels; {support} is not.", info.hidden_size));
     }
     if !(selection.rho > 0.0 && selection.rho < 1.0) {
         return Err(format!("The core must be more than none and less than all of a layer's channels; {} is not.", selection.rho));

@@ -247,7 +247,10 @@ fn a_pruning_is_checked_against_the_model() {
     };
     assert_eq!(with(|_| ()), Ok(()));
     assert_eq!(with(|selection| selection.layer = Some(20)), Err("This model's layers run from 0 to 19; 20 is not one of them.".into()));
+    assert_eq!(with(|selection| selection.support = Some(256)), Ok(()));
     assert!(with(|selection| selection.support = Some(257)).is_err());
+    let refused = "The write support K must be from 1 to 256 residual channels; 0 is not.";
+    assert_eq!(with(|selection| selection.support = Some(0)), Err(refused.into()));
     assert!(with(|selection| selection.rho = 0.0).is_err());
     assert!(with(|selection| selection.eta = f64::NAN).is_err());
     assert!(with(|selection| selection.pick = Pick::Highest { by: Ranking::Wanda, share: 1.5 }).is_err());

@@ -9,9 +9,10 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Holds every positive value: from zero, or from the decade below the smallest.
+    /// Holds every positive value: from zero, or from the decade below the smallest. What overflowed (f32's largest) lies at
+    /// the far end.
     pub fn new(values: impl Iterator<Item = f32>, log: bool) -> Self {
-        let usable = values.filter(|value| value.is_finite() && *value > 0.0);
+        let usable = values.filter(|value| *value < f32::MAX && *value > 0.0);
         let (least, most) = usable.fold((f32::MAX, 0.0f32), |(least, most), value| (least.min(value), most.max(value)));
         if most == 0.0 {
             return Self { low: 0.0, high: 1.0, log: false };
@@ -33,9 +34,10 @@ impl Scale {
         Self { low, high: if high > low { high } else { low + 1.0 }, log: false }
     }
 
-    /// Linear, with every finite value inside, and 0.
+    /// Linear, with every finite value inside, and 0; what overflowed lies at the far end.
     pub fn around(values: impl Iterator<Item = f32>) -> Self {
-        let (least, most) = values.filter(|value| value.is_finite()).fold((0.0f32, 0.0f32), |(a, b), value| (a.min(value), b.max(value)));
+        let (least, most) =
+            values.filter(|value| value.abs() < f32::MAX).fold((0.0f32, 0.0f32), |(a, b), value| (a.min(value), b.max(value)));
         let room = 0.06 * (most - least);
         Self::between(if least < 0.0 { least - room } else { 0.0 }, most + room)
     }
@@ -87,5 +89,11 @@ mod tests {
         let around = Scale::around([0.5, -0.5, f32::INFINITY].into_iter());
         assert!((around.position(0.0) - 0.5).abs() < 1e-6);
         assert_eq!(Scale::around([].into_iter()).position(0.0), 0.0);
+        // What overflowed leaves the others where they are.
+        let scales: [fn(std::vec::IntoIter<f32>) -> Scale; 3] = [|x| Scale::around(x), |x| Scale::new(x, false), |x| Scale::new(x, true)];
+        for scale in scales {
+            let [with, without] = [vec![1.0, 2.0, f32::MAX], vec![1.0, 2.0]].map(|values| scale(values.into_iter()));
+            assert_eq!((with, with.position(f32::MAX)), (without, 1.0));
+        }
     }
 }

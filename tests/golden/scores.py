@@ -7,6 +7,7 @@ sequence with regard to `u`. Per channel, over all tokens of all sequences (the 
 
     mean_activation = mean u        activation_power = mean u^2     peak_activation = max |u|
     curvature = mean s^2            taylor = mean |u s|             loss_proxy = 1/2 mean (u s)^2
+    variance = mean (u - mean u)^2
     down_norm = |down_proj.weight[:, i]|     gate_norm, up_norm = |gate_proj.weight[i]|, |up_proj.weight[i]|  (GPT-2: c_fc)
     wanda = sum_j (|gate_proj.weight[i, j]| + |up_proj.weight[i, j]|) X_j + sum_h |down_proj.weight[h, i]| U_i,
         X_j = sqrt(mean over sequences of sum over tokens of x_j^2), U_i of u likewise, x the input of gate_proj and up_proj
@@ -83,7 +84,8 @@ def scores(model, sequences, wanted):
         u = torch.cat([each[layer][0] for _, each in passes])
         s = torch.cat([each[layer][1] for _, each in passes])
         found = dict(
-            mean_activation=u.mean(0), activation_power=(u**2).mean(0), peak_activation=u.abs().amax(0),
+            mean_activation=u.mean(0), activation_power=(u**2).mean(0), variance=u.var(0, unbiased=False),
+            peak_activation=u.abs().amax(0),
             curvature=(s**2).mean(0), taylor=(u * s).abs().mean(0), loss_proxy=0.5 * ((u * s) ** 2).mean(0),
             wanda=wanda(layer, passes, weights),
         )  # fmt: skip
