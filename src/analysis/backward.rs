@@ -8,7 +8,7 @@
 //! ```
 //!
 //! with n 3 for silu (gate, up, u) and about 8 for gelu, which is made of stock operations. So as many layers as fit into
-//! [`Limits::kept_bytes`] make one graph, at least one. Short sequences are one graph of all layers. Else a first pass
+//! [`Limits::of`] the model make one graph, at least one. Short sequences are one graph of all layers. Else a first pass
 //! without autodiff keeps the residual stream that enters each group of layers, and from the last group to the first each
 //! is run again from there. Memory is then `4 bytes · layers · T · hidden_size` at most, and one group with what going back
 //! through it takes. The last group is never run twice. A backward pass costs about as much as a forward pass, since no
@@ -41,6 +41,17 @@ impl Default for Limits {
     /// 256 MiB of layers, and 64 MiB of logits, which a softmax and its gradient multiply by about four.
     fn default() -> Self {
         Self { kept_bytes: 256 << 20, logits: 1 << 24 }
+    }
+}
+
+impl Limits {
+    /// Of layers as much as half of what the model's own matrices take in bf16, and not less than by default: a device that
+    /// holds a model has room for that, and the fewer layers are run twice.
+    pub fn of(config: &ModelConfig) -> Self {
+        let attention = 2 * (config.num_attention_heads + config.num_key_value_heads) * config.head_dim;
+        let rows = (3 * config.intermediate_size + attention) as u64;
+        let half = config.num_hidden_layers as u64 * config.hidden_size as u64 * rows;
+        Self { kept_bytes: half.max(Self::default().kept_bytes), ..Self::default() }
     }
 }
 
@@ -197,6 +208,7 @@ mod tests {
         let config = ModelConfig::from_json(json).unwrap();
         // 4 · 512 · (2 · 256 + 2 · 8 · 64 + 4 · 512 + 3 · 448) bytes of each.
         assert_eq!(Limits::default().layers(&config, 512), 26);
+        assert_eq!(Limits::of(&config), Limits::default());
         // 4 · 2^20 · (2880 + 4 · 2^20) bytes, past 32 bits.
         assert_eq!(Limits::default().layers(&config, 1 << 20), 1);
         assert_eq!(Limits { kept_bytes: 1 << 45, ..Limits::default() }.layers(&config, 1 << 20), 1);

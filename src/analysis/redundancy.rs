@@ -59,7 +59,7 @@ pub async fn redundancies(
     for (done, ids) in sequences.iter().take(total).enumerate() {
         control.progress("redundancy of halos", done as f64, total as f64, "sequences");
         control.checkpoint().await?;
-        let products = products(model, halos, &ids[..ids.len().min(MAX_LENGTH)], Limits::default()).await?;
+        let products = products(model, halos, &ids[..ids.len().min(MAX_LENGTH)], Limits::of(&model.config)).await?;
         if products.iter().flatten().any(|product| !product.is_finite()) {
             return Err(EngineError::NonFinite { what: "a channel's product with its gradient" });
         }

@@ -49,7 +49,7 @@ impl Scores {
     ///
     /// A failing device, or a sum that is not finite; what was summed before is left as it was.
     pub async fn add(&mut self, model: &Model, ids: &[u32]) -> Result<(), EngineError> {
-        let of_sequence = sequence_sums(model, ids, Limits::default()).await?;
+        let of_sequence = sequence_sums(model, ids, Limits::of(&model.config)).await?;
         self.layers.iter_mut().zip(&of_sequence.layers).for_each(|(totals, sums)| totals.add(sums));
         self.loss += f64::from(of_sequence.loss);
         self.n_sequences += 1;

@@ -81,7 +81,7 @@ impl Loaded {
         let of = format!("{} tokens", ids.len());
         measuring.figure("prefill", "ms", &of, async || timed(prefill(model, &ids)).await).await?;
         measuring.figure("prefill_with_peaks", "ms", &of, async || timed(LayerPeaks::of(model, &ids)).await).await?;
-        measuring.figure("forward_backward", "ms", &of, async || timed(sequence_sums(model, &ids, Limits::default())).await).await
+        measuring.figure("forward_backward", "ms", &of, async || timed(sequence_sums(model, &ids, Limits::of(&model.config))).await).await
     }
 
     /// New tokens of one pane, and of two side by side.
