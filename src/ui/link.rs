@@ -138,7 +138,7 @@ fn removed(link: &ShareLink) -> Option<String> {
         digest => format!("a text of the sender's own (digest {digest})"),
     };
     Some(format!(
-        "{}; scored over {} sequences of {} tokens of {text}; selection digest {}",
+        "{}; scored over {} sequences of {} tokens of {text}, which is done again here; selection digest {}",
         pruning_words(pruning),
         selection.sequences,
         selection.length,
