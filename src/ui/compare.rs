@@ -74,7 +74,7 @@ fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &
     });
     let count = move || if mean.get() { counts.get().1 } else { counts.get().0 };
     let chart = Signal::derive(move || {
-        n_points.track();
+        n_points.with(|_| ());
         app.state.with_untracked(|state| {
             let n_channels = state.info.as_ref().map_or(0, |info| info.num_hidden_layers * info.intermediate_size);
             of.chart(&state.sweep, replacement(mean.get()), state.intact_evaluation.as_ref(), n_channels)
@@ -82,7 +82,7 @@ fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &
     });
     let csv = Callback::new(move |()| app.state.with_untracked(|state| sweep(&of.own(&state.sweep), FULL).csv()));
     let table = move || {
-        n_points.track();
+        n_points.with(|_| ());
         app.state.with_untracked(|state| rows(&sweep(&of.own(&state.sweep), READ)))
     };
     let has_points = Memo::new(move |_| count().0 > 0);
@@ -122,7 +122,7 @@ fn Deletions() -> impl IntoView {
     let said = app.part(deletion_line);
     let csv = Callback::new(move |()| app.state.with_untracked(|state| deletions(&state.deletions, FULL).csv()));
     let table = move || {
-        n_known.track();
+        n_known.with(|_| ());
         app.state.with_untracked(|state| rows(&deletions(&state.deletions, READ)))
     };
     let has_any = Memo::new(move |_| n_known.get() > 0);

@@ -35,7 +35,8 @@ impl App {
         T: PartialEq + Send + Sync + 'static,
     {
         Memo::new(move |_| {
-            key.track();
+            // Read, not only tracked: a memo that nobody has read yet follows nothing and would never tell.
+            key.with(|_| ());
             self.state.with_untracked(&draw)
         })
     }

@@ -15,7 +15,7 @@ pub fn Share() -> impl IntoView {
     let status = RwSignal::new("");
     // A link of an earlier run beside a newer text would mislead.
     Effect::new(move |_| {
-        run.track();
+        run.with(|_| ());
         link.set(None);
         status.set("");
     });

@@ -106,7 +106,7 @@ fn drawn() -> impl IntoView {
     };
     let csv = Callback::new(move |()| table(true, FULL).map(|table| table.csv()).unwrap_or_default());
     let body = move || {
-        key.track();
+        key.with(|_| ());
         table(false, READ).map(|table| rows(&table))
     };
     let chart = |of: Memo<Option<super::marks::Chart>>| {

@@ -222,7 +222,7 @@ fn Report(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     let candidates =
         app.part(|state| state.scan.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect::<Vec<_>>());
     let findings = move || {
-        key.track();
+        key.with(|_| ());
         candidates.with(|candidates| {
             app.state.with_untracked(|state| state.scores.as_ref().map(|scores| findings(scores, rho.get(), candidates)))
         })
