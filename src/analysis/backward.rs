@@ -46,8 +46,12 @@ impl Default for Limits {
 
 impl Limits {
     /// Of layers as much as half of what the model's own matrices take in bf16, and not less than by default: a device that
-    /// holds a model has room for that, and the fewer layers are run twice.
+    /// holds a model has room for that, and the fewer layers are run twice. A browser, which shares its GPU with all else
+    /// that is on the screen, stays at the default.
     pub fn of(config: &ModelConfig) -> Self {
+        if cfg!(target_pointer_width = "32") {
+            return Self::default();
+        }
         let attention = 2 * (config.num_attention_heads + config.num_key_value_heads) * config.head_dim;
         let rows = (3 * config.intermediate_size + attention) as u64;
         let half = config.num_hidden_layers as u64 * config.hidden_size as u64 * rows;

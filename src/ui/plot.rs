@@ -74,11 +74,11 @@ impl Plot {
         self.chart.path(paint, points, dashed);
     }
 
-    /// A dashed line across at a value, with its name above it at the right.
+    /// A dashed line across at a value, with its name below it at the left.
     pub fn level(&mut self, value: f32, name: &str) {
         let y = self.y(value);
         self.chart.line(Paint::Ink, (LEFT, y), (self.right, y), true);
-        self.chart.text(Paint::Muted, self.right, (y - 4.0).max(TOP), Anchor::End, name);
+        self.chart.text(Paint::Muted, LEFT + 4.0, y + 13.0, Anchor::Start, name);
     }
 
     /// A dashed line down at a value, with its name beside it at the top.
