@@ -49,7 +49,7 @@ impl Limits {
     /// holds a model has room for that, and the fewer layers are run twice. A browser, which shares its GPU with all else
     /// that is on the screen, stays at the default.
     pub fn of(config: &ModelConfig) -> Self {
-        if cfg!(target_pointer_width = "32") {
+        if usize::BITS == 32 {
             return Self::default();
         }
         let attention = 2 * (config.num_attention_heads + config.num_key_value_heads) * config.head_dim;

@@ -18,9 +18,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Parser;
 
-use crate::analysis::eval::HeldOut;
-use crate::engine::Engine;
 use crate::engine::control::Control;
+use crate::engine::{self, Engine};
 use crate::protocol::{Event, Export, Figure, ModelFile, Request};
 use crate::terms::{CalibrationText, Evaluation, ModelInfo, Pane, Sampling, text_digest};
 use args::{Args, Command, SamplingArgs, parse_coord};
@@ -72,7 +71,7 @@ impl Session {
             events,
             watcher,
             started: Instant::now(),
-            text_digest: HeldOut::bundled_digest(),
+            text_digest: engine::held_out_digest(),
         }
     }
 

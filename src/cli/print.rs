@@ -4,11 +4,10 @@
 use std::io::{Write, stderr};
 
 use super::sweep;
-use crate::analysis::median;
 use crate::protocol::{Event, Export, Figure, Progress};
 use crate::terms::{
     Checkpoint, ConfirmReport, DeletionReport, Evaluation, Generated, Metric, Pane, Pick, Pruning, Replacement, RunRecord, ScanReport,
-    ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport,
+    ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport, median,
 };
 
 /// Progress and arms while they come.

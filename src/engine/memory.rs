@@ -3,10 +3,9 @@
 
 use super::Loaded;
 use super::error::EngineError;
-use crate::tensors::largest_buffer;
 
 /// Bytes of one layer's attention weights where no buffer sets a limit; a browser's memory ends at 4 GiB.
-const ON_CPU: u64 = if cfg!(target_pointer_width = "32") { 512 << 20 } else { 2 << 30 };
+const ON_CPU: u64 = if usize::BITS == 32 { 512 << 20 } else { 2 << 30 };
 
 impl Loaded {
     /// Whether a pass over as many tokens, from the first on, can fit: [`check`] on this model's device.
@@ -15,7 +14,7 @@ impl Loaded {
     ///
     /// [`EngineError::TooLong`].
     pub(super) fn check_length(&self, tokens: usize) -> Result<(), EngineError> {
-        let limit = largest_buffer(&self.intact.device).unwrap_or(ON_CPU);
+        let limit = self.intact.largest_buffer().unwrap_or(ON_CPU);
         check(self.intact.config.num_attention_heads, tokens, limit)
     }
 }

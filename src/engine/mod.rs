@@ -33,6 +33,11 @@ use control::Control;
 use device::Devices;
 use error::EngineError;
 
+/// See [`crate::terms::text_digest`], of the bundled held-out text.
+pub fn held_out_digest() -> String {
+    HeldOut::bundled_digest()
+}
+
 /// See the module's head.
 pub struct Engine {
     control: Control,

@@ -17,7 +17,7 @@ pub mod rotary;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use thiserror::Error;
 
-use crate::tensors::Weight;
+use crate::tensors::{self, Weight};
 use crate::terms::Site;
 use attention::{Attention, LayerCache};
 use config::ModelConfig;
@@ -97,6 +97,11 @@ pub enum Positions {
 }
 
 impl Model {
+    /// Bytes of the largest tensor that the model's GPU can hold; none on the CPU.
+    pub fn largest_buffer(&self) -> Option<u64> {
+        tensors::largest_buffer(&self.device)
+    }
+
     /// Token ids to logits.
     ///
     /// With a `cache`, the ids continue what it holds; without, they are a whole sequence.

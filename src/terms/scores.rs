@@ -216,3 +216,13 @@ pub struct ScoreReport {
     pub super_weights: Vec<SuperWeightRank>,
     pub channels: Vec<ChannelScores>,
 }
+
+/// Of an even number, the mean of the middle two; 0 of nothing.
+pub fn median(values: impl Iterator<Item = f32>) -> f32 {
+    let mut sorted = values.collect::<Vec<_>>();
+    sorted.sort_by(f32::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        n => f32::midpoint(sorted[(n - 1) / 2], sorted[n / 2]),
+    }
+}

@@ -4,7 +4,7 @@ use super::marks::{Anchor, Chart, Hit, Paint};
 use super::plot::{Axis, Plot, WIDTH};
 use super::scale::Scale;
 use super::words::{percent, short};
-use crate::terms::{Concentration, LayerSurroundings, Metric, Overlap, ScoreReport, SurroundingsReport};
+use crate::terms::{Concentration, LayerSurroundings, Metric, Overlap, ScoreReport, SurroundingsReport, median};
 
 fn shares(label: &'static str) -> Axis {
     Axis { scale: Scale::between(0.0, 1.0), label, tick: percent }
@@ -39,10 +39,13 @@ pub fn highest(layers: &[Concentration], rho_index: usize) -> usize {
     (0..layers.len()).max_by(|a, b| share(&layers[*a]).total_cmp(&share(&layers[*b])).then(b.cmp(a))).unwrap_or(0)
 }
 
+/// From a point of a curve to the point that is drawn.
+type Turn = fn(&[f32; 2]) -> (f32, f32);
+
 /// The loss proxy that the first channels hold together, every layer a line: from the largest on, or as a Lorenz curve.
 pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Chart {
     let least = layers.iter().filter_map(|layer| layer.curve.get(1)).map(|point| point[0]).fold(1.0, f32::min);
-    let (x, turned): (_, fn(&[f32; 2]) -> (f32, f32)) = match lorenz {
+    let (x, turned): (_, Turn) = match lorenz {
         true => (shares("channels, the smallest loss proxies first"), |[x, y]| (1.0 - x, 1.0 - y)),
         false => {
             let scale = Scale::decades(least, 1.0);
@@ -108,16 +111,6 @@ pub fn agreements(overlaps: &[Overlap], rho_index: usize) -> Vec<Agreement> {
         Some(Agreement { metric, jaccard, spearman: median(rows().filter_map(|row| row.spearman)) })
     };
     Metric::ALL.into_iter().filter_map(of).collect()
-}
-
-/// 0 of nothing.
-pub fn median(values: impl Iterator<Item = f32>) -> f32 {
-    let mut sorted = values.collect::<Vec<_>>();
-    sorted.sort_by(f32::total_cmp);
-    match sorted.len() {
-        0 => 0.0,
-        n => f32::midpoint(sorted[(n - 1) / 2], sorted[n / 2]),
-    }
 }
 
 /// A row for every measure: a bar for the share of the core that it finds, a ring for its rank correlation.
