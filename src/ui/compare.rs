@@ -9,7 +9,7 @@ use super::state::AppState;
 use super::weigh_tables::{FULL, READ, deletions, sweep};
 use super::words::short;
 use crate::protocol::Request;
-use crate::terms::{DeletionCorrelation, Replacement};
+use crate::terms::{DeletionCorrelation, Replacement, median};
 
 #[component]
 pub fn Compare() -> impl IntoView {
@@ -156,10 +156,12 @@ fn deletion_line(state: &AppState) -> Option<String> {
     let report = state.deletion_report.as_ref()?;
     let DeletionCorrelation { n, spearman, n_positive, spearman_positive, .. } = report.correlations.first()?;
     let number = |value: &Option<f32>| value.map_or("undefined".into(), short);
+    let within = median(report.correlations.iter().skip(1).filter_map(|layer| layer.spearman));
     Some(format!(
         "Over {n} removals, Spearman's correlation of loss proxy and change of the loss is {}; over the {n_positive} that raised the loss, as the paper's code has it, {}. \
-         Loss proxies of different layers do compare within one run: they are of the same loss.",
+         Within a layer, where the ranking is used, it is {} in the median layer.",
         number(spearman),
-        number(spearman_positive)
+        number(spearman_positive),
+        short(within)
     ))
 }

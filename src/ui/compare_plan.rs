@@ -21,6 +21,8 @@ const REMOVED: [f64; 6] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2];
 const SPARSITIES: [f64; 7] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];
 /// Sizes of halos: shares of the channels outside the core.
 const HALOS: [f64; 5] = [0.01, 0.02, 0.05, 0.1, 0.2];
+/// The supernodes, as the paper sizes them.
+const CORE: [f64; 1] = [0.01];
 /// Draws of what is drawn.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
@@ -55,7 +57,7 @@ impl Experiment {
         let sizes = |line: &Line| match (self, line) {
             (Self::Pruning, _) => &SPARSITIES[..],
             (Self::Removal, Line::Ranked(_)) => &REMOVED[..],
-            (Self::Removal, Line::Core) => &[0.1],
+            (Self::Removal, Line::Core) => &CORE[..],
             (Self::Removal, Line::Halo | Line::Matched) => &HALOS[..],
         };
         let seeds = |line: &Line| if matches!(line, Line::Ranked(Ranking::Random) | Line::Matched) { &SEEDS[..] } else { &SEEDS[..1] };
@@ -203,7 +205,7 @@ pub fn size_of(pruning: &Pruning) -> f64 {
 mod tests {
     use super::super::charts::tests::inside;
     use super::super::marks::Shape;
-    use super::super::weigh_tables::tests::calibration;
+    use super::super::prune_state::tests::calibration;
     use super::*;
     use crate::terms::Pruned;
 

@@ -97,11 +97,11 @@ fn is_same(a: &Calibration, b: &Calibration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::prune_state::tests::{calibration, report};
     use super::super::state::tests::loaded;
-    use super::super::weigh_tables::tests::{calibration, report};
     use super::*;
     use crate::protocol::{Event, EventEnvelope};
-    use crate::terms::{Evaluation, Pruned, Pruning, ScoreReport, SweepPoint};
+    use crate::terms::{Evaluation, Pruned, Pruning, SweepPoint};
 
     fn point(pruning: Pruning) -> SweepPoint {
         let evaluation = Evaluation { loss_nats: 3.0, perplexity: 20.0, stopword_mass: 0.1, n_tokens: 9, convention: "h".into() };
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn scored(n_sequences: usize) -> Event {
-        Event::Scored(ScoreReport { calibration: calibration(n_sequences), ..report() })
+        Event::Scored(report(calibration(n_sequences)))
     }
 
     #[test]

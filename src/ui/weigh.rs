@@ -162,6 +162,7 @@ fn Spread() -> impl IntoView {
     // The last progress and the report after it have the same calibration, and only one of them names channels.
     let key = app.part(|state| spread(state).map(|(calibration, _)| (calibration.clone(), state.score_progress.is_some())));
     let spread = app.drawn(key, |state| spread(state).map(|(_, layers)| layers.to_vec()).unwrap_or_default());
+    let named = Memo::new(move |_| key.with(|key| key.as_ref().is_some_and(|(_, is_progress)| !is_progress)));
     let n_layers = Memo::new(move |_| spread.with(Vec::len));
     let layer = Memo::new(move |_| match picked.get().filter(|layer| *layer < n_layers.get()) {
         Some(layer) => layer,
@@ -183,19 +184,24 @@ fn Spread() -> impl IntoView {
             </label>
             <label class="check"><input type="checkbox" data-testid="score-lorenz" on:change=move |event| lorenz.set(event_target_checked(&event)) />"as a Lorenz curve"</label>
         </div>
-        {charts(spread, rho, layer, lorenz)}
+        {charts(spread, named, rho, layer, lorenz)}
         <Report rho layer />
     }
 }
 
-fn charts(spread: Memo<Vec<Concentration>>, rho: RwSignal<usize>, layer: Memo<usize>, lorenz: RwSignal<bool>) -> AnyView {
+/// `named` once there is a report that tells which channels the core is made of.
+fn charts(
+    spread: Memo<Vec<Concentration>>,
+    named: Memo<bool>,
+    rho: RwSignal<usize>,
+    layer: Memo<usize>,
+    lorenz: RwSignal<bool>,
+) -> AnyView {
     let app = app();
     let share = Signal::derive(move || spread.with(|layers| share_chart(layers, rho.get(), RHOS[rho.get()])));
     let mass = Signal::derive(move || spread.with(|layers| mass_chart(layers, layer.get(), lorenz.get())));
     let lines = Signal::derive(move || {
-        let line = |state: &AppState, layer: &Concentration| {
-            layer_line(layer, rho.get(), state.scores.as_ref().filter(|_| state.score_progress.is_none()))
-        };
+        let line = |state: &AppState, layer: &Concentration| layer_line(layer, rho.get(), state.scores.as_ref().filter(|_| named.get()));
         spread.with(|layers| app.state.with_untracked(|state| layers.iter().map(|layer| line(state, layer)).collect::<Vec<_>>()))
     });
     let chosen = move |layers: &[Concentration]| layers.get(layer.get()).cloned().into_iter().collect::<Vec<_>>();
@@ -307,13 +313,14 @@ fn rank_of(scores: &ScoreReport, at: WeightCoord) -> Option<(usize, f32)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::prune_state::tests::{calibration, report};
     use super::*;
     use crate::terms::ChannelScores;
 
     #[test]
     fn a_candidate_is_ranked_among_its_layer() {
         let scores = ChannelScores { layer: 2, loss_proxy: vec![1.0, 5.0, 1.0, 3.0], ..ChannelScores::default() };
-        let report = ScoreReport { channels: vec![scores], ..super::super::weigh_tables::tests::report() };
+        let report = ScoreReport { channels: vec![scores], ..report(calibration(1)) };
         let at = |layer, col| WeightCoord { layer, row: 0, col };
         assert_eq!(
             [at(2, 1), at(2, 0), at(2, 2), at(2, 4), at(1, 0)].map(|at| rank_of(&report, at)),

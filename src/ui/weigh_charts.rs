@@ -220,7 +220,7 @@ pub fn layer_line(layer: &Concentration, rho_index: usize, report: Option<&Score
 #[cfg(test)]
 mod tests {
     use super::super::charts::tests::inside;
-    use super::super::weigh_tables::tests::calibration;
+    use super::super::prune_state::tests::calibration;
     use super::*;
 
     fn concentration(layer: usize, share: f32) -> Concentration {

@@ -131,36 +131,9 @@ pub fn deletions(deletions: &[Deletion], digits: Digits) -> Table {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::prune_state::tests::{calibration, report};
     use super::*;
-
-    /// Of nothing.
-    pub fn report() -> ScoreReport {
-        ScoreReport {
-            model: crate::terms::ModelRef { id: "m".into(), revision: "0".repeat(16) },
-            calibration: calibration(1),
-            rhos: RHOS.to_vec(),
-            core_sizes: vec![1; 4],
-            concentration: Vec::new(),
-            summary: Vec::new(),
-            supernodes: Vec::new(),
-            overlaps: Vec::new(),
-            super_weights: Vec::new(),
-            channels: Vec::new(),
-        }
-    }
-
-    pub fn calibration(n_sequences: usize) -> crate::terms::Calibration {
-        crate::terms::Calibration {
-            convention: "c".into(),
-            text_digest: String::new(),
-            length: 8,
-            n_sequences,
-            n_requested: n_sequences,
-            n_tokens: 8 * n_sequences,
-            loss_nats: 3.0,
-        }
-    }
 
     #[test]
     fn rows_are_as_wide_as_their_heads() {
@@ -172,7 +145,7 @@ pub(super) mod tests {
         assert!(shares(std::slice::from_ref(&layer), FULL).csv().starts_with("layer,top_0.5_percent,top_1_percent,"));
         assert_eq!(masses(&[layer], READ).rows.len(), 2);
         let scores = ChannelScores { layer: 1, loss_proxy: vec![1.5, 0.5], mean_activation: vec![0.0, 0.0], ..ChannelScores::default() };
-        let report = ScoreReport { channels: vec![scores], ..report() };
+        let report = ScoreReport { channels: vec![scores], ..report(calibration(1)) };
         let found = channels(&report);
         assert!(found.rows.len() == 2 && found.rows.iter().all(|row| row.len() == found.head.len()));
     }

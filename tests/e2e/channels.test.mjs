@@ -61,6 +61,8 @@ test('weigh, look around a core, remove it, write, share, reopen, recompute', as
   assert.match(findings, /top 1 % of a layer's channels hold \d+ %/);
   assert.match(findings, /layer 2, \[12, 86\] lies in channel 86, number 1 of its layer by loss proxy.*a supernode/s);
   for (const chart of ['lp-share', 'lp-mass', 'lp-agreement']) await part(seen, chart).waitFor();
+  // The most concentrated layer is read out by itself.
+  await part(seen, 'lp-share-readout').filter({ hasText: /layer 2: \d+ % in 4 of 448 channels: 86/ }).waitFor();
   // Arrow keys walk over the layers, and the core's channels are named.
   await part(seen, 'lp-share').press('Home');
   await part(seen, 'lp-share').press('ArrowRight');
