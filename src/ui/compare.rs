@@ -75,9 +75,10 @@ fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &
     let count = move || if mean.get() { counts.get().1 } else { counts.get().0 };
     let chart = Signal::derive(move || {
         n_points.with(|_| ());
+        let replacement = replacement(mean.get());
         app.state.with_untracked(|state| {
             let n_channels = state.info.as_ref().map_or(0, |info| info.num_hidden_layers * info.intermediate_size);
-            of.chart(&state.sweep, replacement(mean.get()), state.intact_evaluation.as_ref(), n_channels)
+            of.chart(&state.sweep, replacement, state.intact_evaluation.as_ref(), n_channels)
         })
     });
     let csv = Callback::new(move |()| app.state.with_untracked(|state| sweep(&of.own(&state.sweep), FULL).csv()));

@@ -201,7 +201,9 @@ fn charts(
     let share = Signal::derive(move || spread.with(|layers| share_chart(layers, rho.get(), RHOS[rho.get()])));
     let mass = Signal::derive(move || spread.with(|layers| mass_chart(layers, layer.get(), lorenz.get())));
     let lines = Signal::derive(move || {
-        let line = |state: &AppState, layer: &Concentration| layer_line(layer, rho.get(), state.scores.as_ref().filter(|_| named.get()));
+        // Read whatever the state holds, so that each change of them is heard.
+        let (rho, named) = (rho.get(), named.get());
+        let line = |state: &AppState, layer: &Concentration| layer_line(layer, rho, state.scores.as_ref().filter(|_| named));
         spread.with(|layers| app.state.with_untracked(|state| layers.iter().map(|layer| line(state, layer)).collect::<Vec<_>>()))
     });
     let chosen = move |layers: &[Concentration]| layers.get(layer.get()).cloned().into_iter().collect::<Vec<_>>();
