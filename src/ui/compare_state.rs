@@ -29,13 +29,23 @@ impl AppState {
         if prunings.is_empty() {
             self.queue.drop_upcoming();
         }
-        self.sweep_begins_at = self.sweep.len();
+    }
+
+    /// What was there before goes when something takes its place, not when it is asked for: what waits may be stopped.
+    pub(super) fn comparison_begins(&mut self, request: &Request) {
+        match *request {
+            Request::Sweep { .. } => self.sweep_begins_at = self.sweep.len(),
+            Request::Delete { seed, .. } => {
+                self.deletions.clear();
+                (self.deletion_report, self.deletion_seed) = (None, seed);
+            }
+            _ => {}
+        }
     }
 
     /// Removes single channels, `per_layer` of every layer.
     pub fn delete_channels(&mut self, per_layer: usize) {
-        (self.failure, self.deletion_report) = (None, None);
-        self.deletions.clear();
+        self.failure = None;
         self.queue.push(Request::Delete { per_layer, n_quantiles: N_QUANTILES, layer: None, seed: self.sampling.seed });
     }
 
@@ -62,7 +72,7 @@ impl AppState {
         let sweep = SweepReport { model: model.clone(), intact: intact.clone(), points: self.sweep.clone() };
         let deletions = self.deletion_report.clone().or_else(|| {
             let calibration = self.scores.as_ref()?.calibration.clone();
-            let (n_quantiles, seed) = (N_QUANTILES, self.sampling.seed);
+            let (n_quantiles, seed) = (N_QUANTILES, self.deletion_seed);
             Some(DeletionReport {
                 model,
                 calibration,
@@ -101,7 +111,7 @@ mod tests {
     use super::super::state::tests::loaded;
     use super::*;
     use crate::protocol::{Event, EventEnvelope};
-    use crate::terms::{Evaluation, Pruned, Pruning, SweepPoint};
+    use crate::terms::{Deletion, Evaluation, Pruned, Pruning, SweepPoint};
 
     fn point(pruning: Pruning) -> SweepPoint {
         let evaluation = Evaluation { loss_nats: 3.0, perplexity: 20.0, stopword_mass: 0.1, n_tokens: 9, convention: "h".into() };
@@ -158,6 +168,25 @@ mod tests {
         state.apply(EventEnvelope { id, event: scored(3) });
         state.apply(EventEnvelope { id, event: Event::Done });
         assert_eq!(state.next_message().unwrap().request, Request::Sweep { prunings: all });
+    }
+
+    #[test]
+    fn single_deletions_stay_until_others_begin_and_keep_their_seed() {
+        let mut state = loaded();
+        state.apply(EventEnvelope { id: None, event: scored(2) });
+        state.intact_evaluation = Some(point(Experiment::Removal.prunings(Replacement::Zero)[0]).evaluation);
+        let deletion = Deletion { layer: 0, channel: 1, loss_proxy: 0.5, quantile: 0, delta_nats: 0.1 };
+        state.sampling.seed = 5;
+        state.delete_channels(2);
+        state.next_message().unwrap();
+        state.apply(EventEnvelope { id: None, event: Event::Deletion(deletion) });
+        state.sampling.seed = 6;
+        state.delete_channels(4);
+        let (_, kept) = state.comparisons();
+        assert_eq!(kept.map(|report| (report.seed, report.deletions)), Some((5, vec![deletion])));
+        state.queue.finish(None);
+        state.next_message().unwrap();
+        assert_eq!((state.deletions.len(), state.deletion_seed), (0, 6));
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub struct AppState {
     /// Channels removed one at a time, as they come.
     pub deletions: Vec<Deletion>,
     pub deletion_report: Option<DeletionReport>,
+    /// What they were drawn by.
+    pub deletion_seed: u64,
     pub edits: EditList,
     /// The removal of channels that is switched on, next to the edits: see [`AppState::ablation`].
     pub pruning: Option<Pruning>,
@@ -184,6 +186,7 @@ impl AppState {
         if matches!(message.request, Request::Score { .. }) {
             self.score_progress = None;
         }
+        self.comparison_begins(&message.request);
         Some(message)
     }
 
