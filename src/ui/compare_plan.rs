@@ -53,31 +53,32 @@ impl Experiment {
 
     /// Everything that it measures, the cheap ends first so that the lines grow together.
     pub fn prunings(self, replacement: Replacement) -> Vec<Pruning> {
-        let of = |pick, eta, seed| Pruning { selection: Selection { eta, seed, ..Selection::new(pick) }, replacement };
         let sizes = |line: &Line| match (self, line) {
             (Self::Pruning, _) => &SPARSITIES[..],
             (Self::Removal, Line::Ranked(_)) => &REMOVED[..],
             (Self::Removal, Line::Core) => &CORE[..],
             (Self::Removal, Line::Halo | Line::Matched) => &HALOS[..],
         };
-        let seeds = |line: &Line| if matches!(line, Line::Ranked(Ranking::Random) | Line::Matched) { &SEEDS[..] } else { &SEEDS[..1] };
         let mut found = Vec::new();
-        let longest = SPARSITIES.len();
-        for at in 0..longest {
+        for at in 0..SPARSITIES.len() {
             for line in self.lines() {
                 let Some(size) = sizes(&line).get(at) else { continue };
-                for seed in seeds(&line) {
-                    found.push(match (self, line) {
-                        (Self::Pruning, Line::Ranked(by)) => of(Pick::Lowest { by, share: *size }, 0.1, *seed),
-                        (_, Line::Ranked(by)) => of(Pick::Highest { by, share: *size }, 0.1, *seed),
-                        (_, Line::Core) => of(Pick::Core, 0.1, *seed),
-                        (_, Line::Halo) => of(Pick::Halo, *size, *seed),
-                        (_, Line::Matched) => of(Pick::Matched, *size, *seed),
-                    });
-                }
+                let selection = self.selection(line, *size);
+                let seeds = if selection.pick.is_drawn() { &SEEDS[..] } else { &SEEDS[..1] };
+                found.extend(seeds.iter().map(|seed| Pruning { selection: Selection { seed: *seed, ..selection }, replacement }));
             }
         }
         found
+    }
+
+    fn selection(self, line: Line, size: f64) -> Selection {
+        match (self, line) {
+            (Self::Pruning, Line::Ranked(by)) => Selection::new(Pick::Lowest { by, share: size }),
+            (_, Line::Ranked(by)) => Selection::new(Pick::Highest { by, share: size }),
+            (_, Line::Core) => Selection { rho: size, ..Selection::new(Pick::Core) },
+            (_, Line::Halo) => Selection { eta: size, ..Selection::new(Pick::Halo) },
+            (_, Line::Matched) => Selection { eta: size, ..Selection::new(Pick::Matched) },
+        }
     }
 
     fn line_of(self, pruning: &Pruning) -> Option<Line> {
