@@ -1,7 +1,6 @@
 //! How scores are spread over a layer's channels, and how far two scores agree. On slices alone.
 
-use super::median;
-use crate::terms::{ChannelScores, Concentration, Metric, Overlap, RHOS, ShareSummary, SuperWeightRank, Supernodes, WeightCoord};
+use crate::terms::{ChannelScores, Concentration, Metric, Overlap, RHOS, ShareSummary, SuperWeightRank, Supernodes, WeightCoord, median};
 
 /// Points of a curve, at most.
 const MAX_POINTS: usize = 64;

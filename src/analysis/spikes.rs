@@ -11,12 +11,11 @@
 
 use burn::tensor::Transaction;
 
-use super::median;
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::model::probe::{Keep, Kept, Probe};
 use crate::model::{Model, Positions};
-use crate::terms::{Ablation, Candidate, Site, Spike, WeightCoord};
+use crate::terms::{Ablation, Candidate, Site, Spike, WeightCoord, median};
 use crate::tokenizer::Tokenizer;
 
 /// An output spike counts from this multiple of the layers' median on.
@@ -169,6 +168,6 @@ impl LayerPeaks {
 
     fn median(&self, site: Site) -> f32 {
         let layers = if site == Site::DownProjInput { &self.inputs } else { &self.outputs };
-        median(layers.iter().map(|layer| layer.largest().value)) as f32
+        median(layers.iter().map(|layer| layer.largest().value.abs())) as f32
     }
 }

@@ -1,9 +1,8 @@
 //! Channels removed one at a time, each measured on the held-out text.
 
-use super::Engine;
-use super::Loaded;
 use super::control::Control;
 use super::error::EngineError;
+use super::{Engine, Loaded};
 use crate::analysis::{deletion, eval};
 use crate::model::ModelError;
 use crate::protocol::Event;

@@ -11,14 +11,13 @@ use super::control::Control;
 use super::decoder::{self, Decoding, synthetic_ids};
 use super::error::EngineError;
 use crate::analysis::backward::{Limits, sequence_sums};
-use crate::analysis::median;
 use crate::analysis::spikes::LayerPeaks;
 use crate::model::layers::Linear;
 use crate::model::mlp::Hidden;
 use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};
 use crate::protocol::Figure;
-use crate::terms::{Ablation, Sampling, WeightCoord};
+use crate::terms::{Ablation, Sampling, WeightCoord, median};
 
 /// Timed rounds of each figure, after one that is not counted.
 const ROUNDS: usize = 3;

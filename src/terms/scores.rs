@@ -217,12 +217,22 @@ pub struct ScoreReport {
     pub channels: Vec<ChannelScores>,
 }
 
-/// Of an even number, the mean of the middle two; 0 of nothing.
-pub fn median(values: impl Iterator<Item = f32>) -> f32 {
-    let mut sorted = values.collect::<Vec<_>>();
-    sorted.sort_by(f32::total_cmp);
+/// Of an even number, the mean of the middle two; 0 of nothing. In f64, which f32 comes back from.
+pub fn median<T: Into<f64>>(values: impl IntoIterator<Item = T>) -> f64 {
+    let mut sorted = values.into_iter().map(Into::into).collect::<Vec<f64>>();
+    sorted.sort_by(f64::total_cmp);
     match sorted.len() {
         0 => 0.0,
-        n => f32::midpoint(sorted[(n - 1) / 2], sorted[n / 2]),
+        n => f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert_eq!((median([3.0_f32, -1.0, 2.0]), median([4.0, -1.0]), median([0.0_f32; 0])), (2.0, 1.5, 0.0));
     }
 }

@@ -7,8 +7,7 @@ use super::context::{App, app};
 use super::prune_state::ScoreSetup;
 use super::prune_words::{pruning_words, ranking_hint, ranking_name};
 use super::state::AppState;
-use super::weigh_charts::fine_percent;
-use super::words::{grouped, short};
+use super::words::{fine_percent, grouped, short};
 use crate::share::MAX_SEED;
 use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
 

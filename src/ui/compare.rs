@@ -163,6 +163,6 @@ fn deletion_line(state: &AppState) -> Option<String> {
          Within a layer, where the ranking is used, it is {} in the median layer.",
         number(spearman),
         number(spearman_positive),
-        short(within)
+        short(within as f32)
     ))
 }

@@ -1,6 +1,6 @@
 //! A removal of channels in words.
 
-use super::words::short;
+use super::words::fine_percent;
 use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
 
 /// A ranking by the paper's name, or that of what it measures, to go after "by".
@@ -84,9 +84,8 @@ fn parameters(selection: &Selection) -> String {
     if named.is_empty() { named } else { format!(" ({named})") }
 }
 
-/// `0.5 %`.
 fn percent(share: f64) -> String {
-    format!("{} %", short((share * 100.0) as f32))
+    fine_percent(share as f32)
 }
 
 #[cfg(test)]

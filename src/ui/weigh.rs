@@ -10,9 +10,9 @@ use super::prune_state::ScoreSetup;
 use super::state::AppState;
 use super::surroundings::Surroundings;
 use super::training::Training;
-use super::weigh_charts::{agreement_chart, agreements, fine_percent, highest, layer_line, mass_chart, share_chart};
+use super::weigh_charts::{agreement_chart, agreements, highest, layer_line, mass_chart, share_chart};
 use super::weigh_tables::{FULL, READ, channels, masses, overlaps, shares};
-use super::words::{percent, short};
+use super::words::{fine_percent, percent, short};
 use crate::protocol::Request;
 use crate::terms::{Calibration, CalibrationText, Concentration, Overlap, RHOS, ScoreReport, ShareSummary, WeightCoord};
 

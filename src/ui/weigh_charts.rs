@@ -3,7 +3,7 @@
 use super::marks::{Anchor, Chart, Hit, Paint};
 use super::plot::{Axis, Plot, WIDTH};
 use super::scale::Scale;
-use super::words::{percent, short};
+use super::words::{fine_percent, percent, short};
 use crate::terms::{Concentration, LayerSurroundings, Metric, Overlap, ScoreReport, SurroundingsReport, median};
 
 fn shares(label: &'static str) -> Axis {
@@ -73,11 +73,6 @@ pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Char
     plot.chart
 }
 
-/// `0.2 %`.
-pub fn fine_percent(share: f32) -> String {
-    format!("{} %", short(share * 100.0))
-}
-
 /// What the other measures are called.
 pub fn metric_name(metric: Metric) -> &'static str {
     match metric {
@@ -107,8 +102,8 @@ pub fn agreements(overlaps: &[Overlap], rho_index: usize) -> Vec<Agreement> {
     let of = |metric: Metric| {
         let rows = || overlaps.iter().filter(move |overlap| overlap.metric == metric);
         rows().next()?;
-        let jaccard = median(rows().filter_map(|row| row.jaccard.get(rho_index).copied()));
-        Some(Agreement { metric, jaccard, spearman: median(rows().filter_map(|row| row.spearman)) })
+        let jaccard = median(rows().filter_map(|row| row.jaccard.get(rho_index).copied())) as f32;
+        Some(Agreement { metric, jaccard, spearman: median(rows().filter_map(|row| row.spearman)) as f32 })
     };
     Metric::ALL.into_iter().filter_map(of).collect()
 }
@@ -181,7 +176,7 @@ pub fn connection_chart(report: &SurroundingsReport, layer: &LayerSurroundings, 
 
 /// What a layer's surroundings come to, in a sentence.
 pub fn surroundings_line(report: &SurroundingsReport, layer: &LayerSurroundings, hidden_size: usize) -> String {
-    let [rest, halo, core] = groups(layer).map(|(_, channels)| median(channels.iter().map(|channel| layer.connections[*channel])));
+    let [rest, halo, core] = groups(layer).map(|(_, channels)| median(channels.iter().map(|channel| layer.connections[*channel])) as f32);
     let redundancy = match layer.redundancy.len() {
         0 => String::new(),
         n => {

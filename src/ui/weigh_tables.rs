@@ -4,7 +4,7 @@ use super::compare_plan::size_of;
 use super::prune_words::ranking_name;
 use super::tables::csv;
 use super::weigh_charts::metric_name;
-use super::words::short;
+use super::words::{fine_percent, short};
 use crate::terms::{ChannelScores, Concentration, Deletion, Overlap, Pick, RHOS, Replacement, ScoreReport, SurroundingsReport, SweepPoint};
 
 /// A head, and rows as wide as it.
@@ -39,7 +39,7 @@ impl Table {
 
 pub fn shares(layers: &[Concentration], digits: Digits) -> Table {
     let mut head = vec!["layer".to_string()];
-    head.extend(RHOS.iter().map(|rho| format!("top {} %", short(*rho as f32 * 100.0))));
+    head.extend(RHOS.iter().map(|rho| format!("top {}", fine_percent(*rho as f32))));
     let row = |layer: &Concentration| [vec![layer.layer.to_string()], layer.shares.iter().map(|share| digits(*share)).collect()].concat();
     Table { head, rows: layers.iter().map(row).collect() }
 }

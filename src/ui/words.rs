@@ -70,6 +70,11 @@ pub fn percent(share: f32) -> String {
     if share.is_finite() { format!("{:.0} %", share * 100.0) } else { "–".into() }
 }
 
+/// `0.2 %`, `12.5 %`.
+pub fn fine_percent(share: f32) -> String {
+    format!("{} %", short(share * 100.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +99,7 @@ mod tests {
         assert_eq!(signed(0.000_99), "+0.001");
         assert_eq!(grouped(13_180_000), "13,180,000");
         assert_eq!(bytes(26_358_272.0), "26.4 MB");
+        assert_eq!([0.005, 0.125, 0.3].map(fine_percent), ["0.5 %", "12.5 %", "30 %"]);
         assert_eq!(visible("a\n\u{1b}"), "a⏎\u{fffd}");
     }
 }
