@@ -1,7 +1,6 @@
 //! The models that come with the page, as data.
 
-use crate::protocol::ModelFile;
-use crate::terms::EditTarget;
+use crate::terms::{EditTarget, ModelFile};
 
 /// One model under `models/<id>/`.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,16 +7,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, CalibrationText, Checkpoint, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Generated, ModelInfo, ModelRef,
-    Pane, Pruned, Pruning, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, SurroundingsReport, SweepPoint, SweepReport,
-    WeightCoord,
+    Ablation, CalibrationText, Checkpoint, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Generated, Inspection,
+    ModelFile, ModelInfo, ModelRef, ModelSource, Pane, Pruned, Pruning, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport,
+    StoredModel, SurroundingsReport, SweepPoint, SweepReport, WeightCoord,
 };
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
 ///
 /// Messages carry their kind outside (`{"load": {...}}`, `"done"`): a tag inside would make serde keep every message in an
 /// intermediate form, and the page download every deserialiser twice.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// A request with the number that its events will carry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,18 +38,18 @@ pub enum BackendChoice {
     Cuda,
 }
 
-/// One file of a model: `config.json`, `model.safetensors`, ... and where to read it (a relative or `blob:` URL).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelFile {
-    pub name: String,
-    pub url: String,
-}
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Load a model; replaces the one before once it is complete.
-    Load { id: String, files: Vec<ModelFile>, backend: BackendChoice },
+    /// Sends an [`Event::Inspected`] before its weights are fetched, and fails there if it cannot run.
+    Load { id: String, source: ModelSource, backend: BackendChoice },
+    /// Whether a model fits, without fetching its weights: [`Event::Inspected`].
+    Inspect { id: String, source: ModelSource, backend: BackendChoice },
+    /// Lists what this browser's storage holds: [`Event::Stored`].
+    Stored,
+    /// Deletes a stored model by its key (all without), then lists what is left.
+    Forget { key: Option<String> },
     /// Spikes of every layer, and candidates (iterated).
     Scan { prompt: String },
     /// Zero candidates alone and jointly beside controls.
@@ -114,7 +114,11 @@ pub enum Event {
         protocol_version: u32,
     },
     Progress(Progress),
+    Inspected(Inspection),
     Loaded(ModelInfo),
+    Stored {
+        models: Vec<StoredModel>,
+    },
     Scanned(ScanReport),
     /// One more arm is known; the whole report follows as [`Event::Confirmed`].
     Arm {

@@ -20,6 +20,7 @@ mod edit;
 mod halo;
 mod scores;
 mod selection;
+mod source;
 mod sweep;
 mod training;
 
@@ -31,6 +32,7 @@ pub use halo::*;
 pub use scores::*;
 pub use selection::*;
 use serde::{Deserialize, Serialize};
+pub use source::*;
 pub use sweep::*;
 pub use training::*;
 
@@ -97,8 +99,9 @@ impl Default for Sampling {
     }
 }
 
-/// Which model, exactly. `revision` is the first 16 hex digits of the SHA-256 over its weight files, so that a link
-/// never silently meets other weights of the same name.
+/// Which model, exactly. `revision` is the first 16 hex digits of the SHA-256 of its weights' file (of several files: of
+/// their SHA-256 digests one after the other, in the order of their names), so that a link never silently meets other
+/// weights of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRef {
     pub id: String,
@@ -175,6 +178,8 @@ pub struct ModelInfo {
     pub backend: BackendInfo,
     /// From `generation_config.json`, or the defaults of [`Sampling`].
     pub sampling: Sampling,
+    #[serde(default)]
+    pub provenance: Provenance,
 }
 
 /// One forward pass over a prompt: the spikes of every layer, and the candidates that the iterated search found.

@@ -20,8 +20,8 @@ use clap::Parser;
 
 use crate::engine::control::Control;
 use crate::engine::{self, Engine};
-use crate::protocol::{Event, Export, Figure, ModelFile, Request};
-use crate::terms::{CalibrationText, Evaluation, ModelInfo, Pane, Sampling, text_digest};
+use crate::protocol::{Event, Export, Figure, Request};
+use crate::terms::{CalibrationText, Evaluation, ModelFile, ModelInfo, ModelSource, Pane, Sampling, text_digest};
 use args::{Args, Command, SamplingArgs, parse_coord};
 use prune::ScoringArgs;
 
@@ -121,7 +121,7 @@ impl Session {
 
     /// Loads the model in a folder, and has it measured on the text of the arguments.
     async fn load(&mut self, args: &Args, dir: &Path, id: String) -> anyhow::Result<ModelInfo> {
-        let events = self.ask(Request::Load { id, files: model_files(dir)?, backend: args.device.into() }).await?;
+        let events = self.ask(Request::Load { id, source: ModelSource::Files(model_files(dir)?), backend: args.device.into() }).await?;
         let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
         // Channels are scored on the text, everything else is measured on it.
         let is_scoring = matches!(args.command, Command::Score { .. } | Command::Surround(_));

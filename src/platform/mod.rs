@@ -1,7 +1,9 @@
 //! What differs between a browser and a machine of one's own: files, yielding, and how a GPU is opened.
 //!
-//! Both sides have the same names: [`Files`], [`ByteStream`], [`yield_now`], [`open_gpu`] and [`finish_gpu_work`]. No other module asks
-//! which target it is built for.
+//! Both sides have the same names: [`Files`], [`ByteStream`], the store ([`stored_models`], [`forget_stored`],
+//! [`free_storage`]), [`yield_now`], [`open_gpu`] and [`finish_gpu_work`]. No other module asks which target it is built for.
+
+pub mod hub;
 
 #[cfg(not(target_family = "wasm"))]
 mod native;
@@ -12,12 +14,15 @@ use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 #[cfg(not(target_family = "wasm"))]
-pub use native::{ByteStream, Files, finish_gpu_work, open_gpu, yield_now};
+pub use native::{ByteStream, Files, finish_gpu_work, forget_stored, free_storage, open_gpu, stored_models, yield_now};
 #[cfg(target_family = "wasm")]
-pub use web::{ByteStream, Files, finish_gpu_work, open_gpu, yield_now};
+pub use web::{ByteStream, Files, finish_gpu_work, forget_stored, free_storage, open_gpu, stored_models, yield_now};
+
+use crate::terms::hex;
 
 /// Whether this is a browser: every GPU takes WGSL, and every tensor has a buffer of its own.
 pub const IN_BROWSER: bool = cfg!(target_family = "wasm");
@@ -31,6 +36,20 @@ pub enum PlatformError {
     Read { name: String, why: String },
     #[error("{name} is {got} bytes long, more than the {limit} expected of such a file")]
     TooLarge { name: String, got: u64, limit: u64 },
+    #[error("{what:?} is not {expected}")]
+    Address { what: String, expected: String },
+    #[error("there is no repository {name} with a revision {revision}")]
+    NoRepository { name: String, revision: String },
+    #[error("{name}: {why}")]
+    Denied { name: String, why: String },
+    #[error("{name} could not be fetched to its end: {why}")]
+    Cut { name: String, why: String },
+    #[error("{name} is not the same any more: {why}")]
+    Changed { name: String, why: String },
+    #[error("{name} has the SHA-256 {got}, and it should be {expected}")]
+    Corrupt { name: String, expected: String, got: String },
+    #[error("the stored models could not be changed: {why}")]
+    Store { why: String },
 }
 
 impl Files {
@@ -45,7 +64,27 @@ impl Files {
             return Err(PlatformError::TooLarge { name: name.into(), got: stream.len(), limit: MAX_WHOLE_FILE_BYTES });
         }
         let len = usize::try_from(stream.len()).unwrap_or(usize::MAX);
-        stream.read(len).await.map(Some)
+        let bytes = stream.read(len).await?;
+        if stream.known_sha256().is_none() {
+            self.finish(name, &stream, &hex(&Sha256::digest(&bytes))).await?;
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Holds a file that was read to its end, and has this SHA-256, against what is known of it; one that is wrong is not
+    /// kept. Whether anything was known.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::Corrupt`].
+    pub async fn finish(&self, name: &str, stream: &ByteStream, sha256: &str) -> Result<bool, PlatformError> {
+        match stream.finish(sha256) {
+            Ok(verified) => Ok(verified),
+            Err(error) => {
+                self.discard(name).await;
+                Err(error)
+            }
+        }
     }
 }
 

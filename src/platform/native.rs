@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuBackend, wgpu};
 
 use super::{Gpu, PlatformError, gpu_of};
-use crate::protocol::ModelFile;
+use crate::terms::{ModelFile, ModelSource, StoredModel};
 
 /// The files of a model by name, each with its path.
 #[derive(Debug, Clone)]
@@ -23,9 +23,54 @@ impl Files {
         Self { paths: files.into_iter().map(|file| (file.name, file.url.into())).collect() }
     }
 
-    pub fn contains(&self, name: &str) -> bool {
-        self.paths.contains_key(name)
+    /// # Errors
+    ///
+    /// [`PlatformError::Address`] for what lies on a server: the command fetches that before it asks the engine.
+    pub async fn find(source: &ModelSource) -> Result<Self, PlatformError> {
+        let what = match source {
+            ModelSource::Files(files) => return Ok(Self::new(files.clone())),
+            ModelSource::Folder { url } => url.clone(),
+            ModelSource::Hub(source) => super::hub::origin(source),
+        };
+        Err(PlatformError::Address { what, expected: "a list of files".into() })
     }
+
+    pub fn origin(&self) -> &'static str {
+        "files of your own"
+    }
+
+    pub fn commit(&self) -> Option<&str> {
+        None
+    }
+
+    pub fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Nothing is copied.
+    pub fn is_kept(&self, _stream: &ByteStream) -> bool {
+        false
+    }
+
+    /// # Errors
+    ///
+    /// None; a server would have some.
+    pub async fn contains(&self, name: &str) -> Result<bool, PlatformError> {
+        Ok(self.paths.contains_key(name))
+    }
+
+    /// The first `n` bytes of a file and its length; `None` if there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::Read`].
+    pub async fn peek(&self, name: &str, n: usize) -> Result<Option<(Vec<u8>, u64)>, PlatformError> {
+        let Some(mut stream) = self.open(name).await? else { return Ok(None) };
+        Ok(Some((stream.read(n).await?, stream.len())))
+    }
+
+    /// Nothing is stored.
+    pub async fn discard(&self, _name: &str) {}
 
     /// Opens a file for reading front to back; `None` if there is none of that name.
     ///
@@ -38,7 +83,7 @@ impl Files {
         match File::open(path) {
             Ok(file) => {
                 let len = file.metadata().map_err(failed)?.len();
-                Ok(Some(ByteStream { name: path.display().to_string(), file, len }))
+                Ok(Some(ByteStream { name: path.display().to_string(), file, len, at: 0 }))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
@@ -51,6 +96,7 @@ pub struct ByteStream {
     name: String,
     file: File,
     len: u64,
+    at: u64,
 }
 
 impl ByteStream {
@@ -72,8 +118,58 @@ impl ByteStream {
         let mut bytes = Vec::with_capacity(n);
         let read = (&mut self.file).take(n as u64).read_to_end(&mut bytes);
         read.map_err(|error| PlatformError::Read { name: self.name.clone(), why: error.to_string() })?;
+        self.at += bytes.len() as u64;
         Ok(bytes)
     }
+
+    pub fn to_fetch(&self) -> u64 {
+        0
+    }
+
+    pub fn arrived(&self) -> u64 {
+        self.at
+    }
+
+    pub fn waiting_for(&self) -> Option<String> {
+        None
+    }
+
+    pub fn known_sha256(&self) -> Option<String> {
+        None
+    }
+
+    /// A disk is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub async fn wait(&mut self, _n: usize) -> Result<bool, PlatformError> {
+        Ok(true)
+    }
+
+    /// Nobody says here what the digest should be.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn finish(&self, _sha256: &str) -> Result<bool, PlatformError> {
+        Ok(false)
+    }
+}
+
+pub async fn stored_models() -> Vec<StoredModel> {
+    Vec::new()
+}
+
+/// # Errors
+///
+/// None.
+pub async fn forget_stored(_key: Option<&str>) -> Result<(), String> {
+    Ok(())
+}
+
+pub async fn free_storage() -> Option<u64> {
+    None
 }
 
 /// Lets other work run. Natively nothing waits on this thread.

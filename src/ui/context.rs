@@ -6,6 +6,7 @@ use super::client::Client;
 use super::state::{AppState, Source};
 use crate::catalog::{self, CatalogModel};
 use crate::protocol::BackendChoice;
+use crate::terms::ModelSource;
 
 #[derive(Clone, Copy)]
 pub struct App {
@@ -42,7 +43,12 @@ impl App {
     }
 
     pub fn load_bundled(self, model: &'static CatalogModel) {
-        let source = Source { id: model.id.into(), title: model.title.into(), files: model.files(), backend: self.backend.get_untracked() };
+        let source = Source {
+            id: model.id.into(),
+            title: model.title.into(),
+            from: ModelSource::Files(model.files()),
+            backend: self.backend.get_untracked(),
+        };
         self.load(source);
     }
 

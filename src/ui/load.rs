@@ -8,9 +8,9 @@ use super::dom::{PickedFile, picked_files};
 use super::state::{AppState, EngineStatus, Source};
 use super::words::{bytes, grouped};
 use crate::catalog;
-use crate::protocol::{BackendChoice, ModelFile, Progress, Request};
+use crate::protocol::{BackendChoice, Progress, Request};
 use crate::share::model_id_from;
-use crate::terms::ModelInfo;
+use crate::terms::{ModelFile, ModelInfo, ModelSource};
 
 #[component]
 pub fn Load() -> impl IntoView {
@@ -185,7 +185,8 @@ fn open_files(app: App, picked: Vec<PickedFile>) -> Result<(), String> {
     let id = model_id_from(folder.as_deref().unwrap_or("my-model"));
     let file = |i: usize| picked[i].url().map(|url| ModelFile { name: picked[i].name.clone(), url });
     let files = wanted.into_iter().map(file).collect::<Option<Vec<_>>>().ok_or("This browser could not open the files.")?;
-    let source = Source { title: folder.unwrap_or_else(|| "Your model".into()), id, files, backend: app.backend.get_untracked() };
+    let from = ModelSource::Files(files);
+    let source = Source { title: folder.unwrap_or_else(|| "Your model".into()), id, from, backend: app.backend.get_untracked() };
     app.load(source);
     Ok(())
 }

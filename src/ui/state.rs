@@ -8,12 +8,10 @@ use super::pane_state::PaneText;
 use super::prune_state::ScoreSetup;
 use super::queue::{Queue, Running};
 use crate::catalog;
-use crate::protocol::{
-    BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, ModelFile, PROTOCOL_VERSION, Progress, Request,
-};
+use crate::protocol::{BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Progress, Request};
 use crate::terms::{
-    Ablation, Calibration, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, ModelInfo, Pane, Pruned, Pruning, RunRecord,
-    Sampling, ScanReport, ScoreProgress, ScoreReport, SurroundingsReport, SweepPoint,
+    Ablation, Calibration, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, ModelInfo, ModelSource, Pane, Pruned, Pruning,
+    RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, SurroundingsReport, SweepPoint,
 };
 
 /// The worker, as the page sees it.
@@ -41,7 +39,7 @@ impl EngineStatus {
 pub struct Source {
     pub id: String,
     pub title: String,
-    pub files: Vec<ModelFile>,
+    pub from: ModelSource,
     pub backend: BackendChoice,
 }
 
@@ -116,7 +114,7 @@ impl AppState {
     /// Asks for a model; nothing of the one before is dropped until this one is there.
     pub fn load(&mut self, source: Source) {
         self.queue.clear_waiting();
-        self.queue.push(Request::Load { id: source.id.clone(), files: source.files.clone(), backend: source.backend });
+        self.queue.push(Request::Load { id: source.id.clone(), source: source.from.clone(), backend: source.backend });
         self.requested = Some(source);
         self.failure = None;
     }
@@ -350,12 +348,12 @@ impl AppState {
 
     /// The model that the engine is loading; by now, another may be asked for.
     fn loading(&self) -> Option<Source> {
-        let Request::Load { id, files, backend } = &self.queue.running.as_ref()?.request else { return None };
+        let Request::Load { id, source, backend } = &self.queue.running.as_ref()?.request else { return None };
         let title = match &self.requested {
-            Some(requested) if requested.files == *files => requested.title.clone(),
+            Some(requested) if requested.from == *source => requested.title.clone(),
             _ => catalog::find(id).map_or_else(|| id.clone(), |model| model.title.into()),
         };
-        Some(Source { id: id.clone(), title, files: files.clone(), backend: *backend })
+        Some(Source { id: id.clone(), title, from: source.clone(), backend: *backend })
     }
 
     fn finished(&mut self, id: Option<u32>) {

@@ -60,7 +60,7 @@ fn evaluation(loss_nats: f32) -> Evaluation {
 
 pub(crate) fn source(id: &str) -> Source {
     let files = vec![ModelFile { name: "config.json".into(), url: format!("models/{id}/config.json") }];
-    Source { id: id.into(), title: format!("The {id}"), files, backend: BackendChoice::Auto }
+    Source { id: id.into(), title: format!("The {id}"), from: ModelSource::Files(files), backend: BackendChoice::Auto }
 }
 
 pub(crate) fn failure(kind: FailureKind) -> Failure {

@@ -1,0 +1,303 @@
+//! Which files a model has, and where each of them is: beside the page, picked by the visitor, on the Hub or a mirror of
+//! it, in a folder of some server, and in this browser's store.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::http::{Probe, Remote};
+use super::store::{About, Store};
+use super::stream::{ByteStream, Serving};
+use crate::platform::hub::{self, Listing};
+use crate::platform::{MAX_WHOLE_FILE_BYTES, PlatformError};
+use crate::terms::{HubSource, KnownFile, ModelFile, ModelSource};
+
+/// The files of a model by name.
+#[derive(Clone)]
+pub struct Files(Rc<Inner>);
+
+struct Inner {
+    origin: String,
+    commit: Option<String>,
+    /// Addresses that were given one by one.
+    urls: BTreeMap<String, String>,
+    /// What the addresses of all others begin with.
+    base: Option<String>,
+    /// What is known of them; with a whole listing, there are no others.
+    listing: Listing,
+    is_listed: bool,
+    authorization: Option<String>,
+    store: Option<Store>,
+    /// Opened to see whether they are there, and not read yet.
+    opened: RefCell<BTreeMap<String, ByteStream>>,
+    notes: Rc<RefCell<Vec<String>>>,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Files({})", self.0.origin)
+    }
+}
+
+impl Files {
+    /// Files by their own addresses.
+    pub fn new(files: Vec<ModelFile>) -> Self {
+        let urls = files.into_iter().map(|file| (file.name, file.url)).collect();
+        Self(Rc::new(Inner { urls, is_listed: true, ..Inner::empty("files of your own".into()) }))
+    }
+
+    /// Finds out what there is; for a repository that asks its server for a listing.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`].
+    pub async fn find(source: &ModelSource) -> Result<Self, PlatformError> {
+        match source {
+            ModelSource::Files(files) => Ok(Self::new(files.clone())),
+            ModelSource::Folder { url } => Self::in_folder(url).await,
+            ModelSource::Hub(source) => Self::in_repository(source).await,
+        }
+    }
+
+    async fn in_folder(url: &str) -> Result<Self, PlatformError> {
+        if !hub::is_web_address(url) {
+            let expected = "the address of a folder that begins with https:// or http://".into();
+            return Err(PlatformError::Address { what: url.into(), expected });
+        }
+        let base = format!("{}/", url.trim_end_matches('/'));
+        let origin = base.split_once("://").map_or(base.as_str(), |(_, rest)| rest).trim_end_matches('/').to_string();
+        let mut inner = Inner { base: Some(base), ..Inner::empty(origin) };
+        inner.open_store("").await;
+        Ok(Self(Rc::new(inner)))
+    }
+
+    async fn in_repository(source: &HubSource) -> Result<Self, PlatformError> {
+        hub::check(source)?;
+        let mut inner = Inner::empty(hub::origin(source));
+        inner.authorization = source.token.as_ref().map(|token| format!("Bearer {token}"));
+        (inner.listing, inner.is_listed) = inner.listing_of(source).await?;
+        inner.listing.join(&source.known)?;
+        let pinned = hub::is_hex(&source.revision, 40).then(|| source.revision.clone());
+        inner.commit = inner.listing.commit.clone().or(pinned);
+        let revision = inner.commit.clone().unwrap_or_else(|| source.revision.clone());
+        inner.base = Some(hub::base_url(source, &revision));
+        inner.open_store(&revision).await;
+        Ok(Self(Rc::new(inner)))
+    }
+
+    pub fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
+    pub fn commit(&self) -> Option<&str> {
+        self.0.commit.as_deref()
+    }
+
+    /// What a reader should know, as sentences.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.0.notes.borrow().clone();
+        notes.dedup();
+        notes
+    }
+
+    /// Whether all of this file is in the store, or is going to be.
+    pub fn is_kept(&self, stream: &ByteStream) -> bool {
+        self.0.store.is_some() && stream.is_stored()
+    }
+
+    /// Whether there is a file of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`] where the server has to be asked.
+    pub async fn contains(&self, name: &str) -> Result<bool, PlatformError> {
+        if self.0.is_listed || self.0.urls.contains_key(name) {
+            return Ok(self.0.urls.contains_key(name) || self.0.listing.find(name).is_some());
+        }
+        let Some(stream) = self.open(name).await? else { return Ok(false) };
+        self.0.opened.borrow_mut().insert(name.into(), stream);
+        Ok(true)
+    }
+
+    /// The first `n` bytes of a file and its length, without fetching the rest; none if there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`].
+    pub async fn peek(&self, name: &str, n: usize) -> Result<Option<(Vec<u8>, u64)>, PlatformError> {
+        let Some(mut stream) = self.open(name).await? else { return Ok(None) };
+        let (bytes, len) = (stream.peek(n).await?, stream.len());
+        self.0.opened.borrow_mut().insert(name.into(), stream);
+        Ok(Some((bytes, len)))
+    }
+
+    /// Opens a file for reading front to back; none if there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`] with the network's or the server's reason.
+    pub async fn open(&self, name: &str) -> Result<Option<ByteStream>, PlatformError> {
+        if let Some(stream) = self.0.opened.borrow_mut().remove(name) {
+            return Ok(Some(stream));
+        }
+        let Some((url, known)) = self.0.locate(name) else { return Ok(None) };
+        let size = known.as_ref().and_then(|known| known.size);
+        let remote = Rc::new(Remote::new(name, url, size, self.0.authorization.clone()));
+        match &self.0.store {
+            Some(store) => self.open_stored(store, remote, known).await,
+            None => self.open_remote(remote, known.and_then(|known| known.sha256)).await,
+        }
+    }
+
+    /// Drops what is stored of a file that turned out to be wrong.
+    pub async fn discard(&self, name: &str) {
+        if let Some(store) = &self.0.store {
+            store.delete(name).await;
+        }
+    }
+
+    async fn open_remote(&self, remote: Rc<Remote>, expected: Option<String>) -> Result<Option<ByteStream>, PlatformError> {
+        let is_local = self.0.base.is_none();
+        let serving = match is_local {
+            // Beside the page or on the visitor's disk: there is nothing to resume.
+            true => match remote.whole().await? {
+                Some(whole) => Probe::Whole(whole),
+                None => Probe::Missing,
+            },
+            false => remote.probe().await?,
+        };
+        let notes = self.0.notes.clone();
+        let serving = match serving {
+            Probe::Missing => return Ok(None),
+            Probe::Ranges => Serving::Ranges,
+            Probe::Whole(mut whole) if remote.size().is_none() => {
+                let chunks = whole.to_end(&remote, MAX_WHOLE_FILE_BYTES.max(if is_local { u64::from(u32::MAX) } else { 0 })).await?;
+                return Ok(Some(ByteStream::of_chunks(remote, chunks, notes)));
+            }
+            Probe::Whole(whole) => Serving::Whole(Rc::new(RefCell::new(whole))),
+        };
+        let len = remote.size().unwrap_or(0);
+        Ok(Some(ByteStream::new(remote, None, serving, len, expected, notes)))
+    }
+
+    async fn open_stored(&self, store: &Store, remote: Rc<Remote>, known: Option<KnownFile>) -> Result<Option<ByteStream>, PlatformError> {
+        let (name, expected) = (remote.name.clone(), known.and_then(|known| known.sha256));
+        let file = match store.file(&name).await {
+            Ok(file) => Rc::new(file),
+            Err(why) => {
+                self.0.note(format!("{name} is not kept in this browser's storage: {why}"));
+                return self.open_remote(remote, expected).await;
+            }
+        };
+        let head = file.head();
+        let is_same = remote.size().is_none_or(|size| size == head.size);
+        let agrees = expected.as_ref().is_none_or(|expected| head.sha256.as_ref() == Some(expected));
+        if file.is_complete() && is_same && agrees {
+            let notes = self.0.notes.clone();
+            return Ok(Some(ByteStream::new(remote, Some(file), Serving::Ranges, head.size, expected, notes)));
+        }
+        let serving = match remote.probe().await? {
+            Probe::Missing => {
+                drop(file);
+                store.delete(&name).await;
+                return Ok(None);
+            }
+            Probe::Ranges => Serving::Ranges,
+            Probe::Whole(whole) if remote.size().is_some() => Serving::Whole(Rc::new(RefCell::new(whole))),
+            Probe::Whole(mut whole) => {
+                let chunks = whole.to_end(&remote, MAX_WHOLE_FILE_BYTES).await?;
+                return Ok(Some(ByteStream::of_chunks(remote, chunks, self.0.notes.clone())));
+            }
+        };
+        let len = remote.size().unwrap_or(0);
+        file.prepare(len, remote.etag());
+        Ok(Some(ByteStream::new(remote, Some(file), serving, len, expected, self.0.notes.clone())))
+    }
+}
+
+impl Inner {
+    fn empty(origin: String) -> Self {
+        Self {
+            origin,
+            commit: None,
+            urls: BTreeMap::new(),
+            base: None,
+            listing: Listing::default(),
+            is_listed: false,
+            authorization: None,
+            store: None,
+            opened: RefCell::default(),
+            notes: Rc::default(),
+        }
+    }
+
+    fn note(&self, note: String) {
+        self.notes.borrow_mut().push(note);
+    }
+
+    fn locate(&self, name: &str) -> Option<(String, Option<KnownFile>)> {
+        if let Some(url) = self.urls.get(name) {
+            return Some((url.clone(), None));
+        }
+        let known = self.listing.find(name).cloned();
+        let base = self.base.as_ref().filter(|_| hub::is_plain_name(name) && (known.is_some() || !self.is_listed))?;
+        Some((format!("{base}{name}"), known))
+    }
+
+    /// The server's listing, and whether it is one. A server that has none but does serve files is good enough; where the
+    /// network is down, what was stored is.
+    async fn listing_of(&self, source: &HubSource) -> Result<(Listing, bool), PlatformError> {
+        let pinned = hub::is_hex(&source.revision, 40).then_some(source.revision.as_str());
+        if let Some(about) = Store::about_any(&self.origin, pinned).await.filter(|_| pinned.is_some()) {
+            return Ok((about.listing, true));
+        }
+        let remote = Remote::new(&source.repo, hub::listing_url(source), None, self.authorization.clone()).impatient();
+        let answer = match remote.whole().await {
+            Ok(Some(mut whole)) => whole.to_end(&remote, hub::MAX_LISTING_BYTES).await,
+            // The Hub says so of a repository that is not there; a plain server has no listings at all.
+            Ok(None) if source.endpoint.trim_end_matches('/') == crate::terms::HUB => {
+                return Err(PlatformError::NoRepository { name: source.repo.clone(), revision: source.revision.clone() });
+            }
+            Ok(None) => Err(PlatformError::Cut { name: source.repo.clone(), why: "the server lists no files".into() }),
+            Err(error) => Err(error),
+        };
+        let why = match answer {
+            Ok(chunks) => {
+                let bytes = chunks.iter().flat_map(|chunk| chunk.to_vec()).collect::<Vec<_>>();
+                match Listing::parse(&bytes) {
+                    Ok(listing) => return Ok((listing, true)),
+                    Err(why) => why,
+                }
+            }
+            Err(denied @ PlatformError::Denied { .. }) => return Err(denied),
+            Err(error) => error.to_string(),
+        };
+        match Store::about_any(&self.origin, pinned).await {
+            Some(about) => {
+                self.note(format!("The server could not be asked for the newest revision ({why}); what is stored here is used."));
+                Ok((about.listing, true))
+            }
+            None => {
+                self.note(format!("The server did not list its files ({why}), so nothing says what their SHA-256 should be."));
+                Ok((Listing::default(), false))
+            }
+        }
+    }
+
+    async fn open_store(&mut self, commit: &str) {
+        let opened = Store::open(&hub::store_key(&self.origin, commit)).await;
+        let written = match opened {
+            Ok(store) => {
+                let about = About { origin: self.origin.clone(), listing: self.listing.clone() };
+                let is_new = store.about().await.is_none();
+                let written = if is_new { store.write_about(&about).await } else { Ok(()) };
+                written.map(|()| store)
+            }
+            Err(why) => Err(why),
+        };
+        match written {
+            Ok(store) => self.store = Some(store),
+            Err(why) => self.note(format!("Nothing is kept in this browser's storage: {why}.")),
+        }
+    }
+}

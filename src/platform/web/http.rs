@@ -1,0 +1,425 @@
+//! One file behind an address, fetched by single ranges with patience: a connection may break at any byte, a server may
+//! ask to wait, know no ranges, or change the file meanwhile. Never `HEAD`, which the Hub's storage refuses across origins.
+
+use std::cell::{Cell, RefCell};
+
+use js_sys::{Date, Promise, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{ReadableStreamDefaultReader, Response};
+
+use super::js::{self, AbortController, get, object, reason, sleep};
+use super::scope;
+use crate::platform::PlatformError;
+use crate::platform::hub::content_range;
+
+/// Attempts without a single new byte before a fetch is given up.
+const MAX_TRIES: u32 = 6;
+/// Nothing arrives for this long: the connection is dead, though nobody says so.
+const STALL_MS: u32 = 30_000;
+/// A server that wants more patience than this is not waited for.
+const LONGEST_WAIT_MS: f64 = 60_000.0;
+
+/// A file on a server.
+pub struct Remote {
+    pub name: String,
+    url: String,
+    /// For gated repositories.
+    authorization: Option<String>,
+    /// Bytes of the whole file, once known.
+    size: Cell<Option<u64>>,
+    etag: RefCell<Option<String>>,
+    /// Bytes that came over the network.
+    pub received: Cell<u64>,
+    abort: AbortController,
+    max_tries: u32,
+    /// What is being waited for, for people: "the server asks to wait 5 s".
+    pub waiting: RefCell<Option<String>>,
+}
+
+/// Why an attempt came to nothing.
+enum Trouble {
+    Final(PlatformError),
+    /// Worth another attempt, after a while.
+    Passing {
+        why: String,
+        wait_ms: Option<f64>,
+    },
+}
+
+impl From<PlatformError> for Trouble {
+    fn from(error: PlatformError) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// What the first request found.
+pub enum Probe {
+    Missing,
+    /// Single ranges are served, and the size is known.
+    Ranges,
+    /// Only the whole file is served; this is the beginning of it.
+    Whole(Whole),
+}
+
+impl Remote {
+    pub fn new(name: &str, url: String, size: Option<u64>, authorization: Option<String>) -> Self {
+        Self {
+            name: name.into(),
+            url,
+            authorization,
+            size: Cell::new(size),
+            etag: RefCell::new(None),
+            received: Cell::new(0),
+            abort: AbortController::new(),
+            max_tries: MAX_TRIES,
+            waiting: RefCell::new(None),
+        }
+    }
+
+    /// For what there is something else to fall back on.
+    #[must_use]
+    pub fn impatient(self) -> Self {
+        Self { max_tries: 2, ..self }
+    }
+
+    pub fn size(&self) -> Option<u64> {
+        self.size.get()
+    }
+
+    pub fn etag(&self) -> Option<String> {
+        self.etag.borrow().clone()
+    }
+
+    /// Ends all that is under way.
+    pub fn abort(&self) {
+        self.abort.abort();
+    }
+
+    /// Asks for the first bytes, which tells whether there is such a file, how long it is, and whether ranges are served.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`], after several attempts.
+    pub async fn probe(&self) -> Result<Probe, PlatformError> {
+        let response = self.patiently(|| self.send(Some((0, 8)))).await?;
+        let Some(response) = response else { return Ok(Probe::Missing) };
+        if response.status() == 206 && self.size().is_some() {
+            return Ok(Probe::Ranges);
+        }
+        let whole = match response.status() {
+            206 => Whole::default(),
+            _ => Whole::of(self, &response)?,
+        };
+        Ok(Probe::Whole(whole))
+    }
+
+    /// The whole file as one stream; none if there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`], after several attempts.
+    pub async fn whole(&self) -> Result<Option<Whole>, PlatformError> {
+        let response = self.patiently(|| self.send(None)).await?;
+        response.map(|response| Whole::of(self, &response)).transpose()
+    }
+
+    /// Fills `into` with the bytes from `start` on, of which `got` are there already; what arrives is counted as it does.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::Cut`] when nothing more came in several attempts, and whatever is final.
+    pub async fn range(&self, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), PlatformError> {
+        self.until_full(into, got, async || self.part(start, into, got).await).await
+    }
+
+    /// The same from a server without ranges.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::range`].
+    pub async fn next_of(&self, whole: &RefCell<Whole>, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), PlatformError> {
+        self.until_full(into, got, async || {
+            // One reader at a time: slabs of such a file are asked for one after the other.
+            let mut stream = whole.take();
+            let filled = stream.fill(self, start, into, got).await;
+            whole.replace(stream);
+            filled
+        })
+        .await
+    }
+
+    async fn until_full(
+        &self,
+        into: &Uint8Array,
+        got: &Cell<u32>,
+        attempt: impl AsyncFn() -> Result<(), Trouble>,
+    ) -> Result<(), PlatformError> {
+        let mut tries = 0;
+        while got.get() < into.length() {
+            let before = got.get();
+            match attempt().await {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Passing { why, wait_ms }) => {
+                    tries = if got.get() > before { 1 } else { tries + 1 };
+                    self.pause(tries, why, wait_ms).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Repeats what only failed for the moment.
+    async fn patiently<T>(&self, attempt: impl AsyncFn() -> Result<T, Trouble>) -> Result<T, PlatformError> {
+        let mut tries = 0;
+        loop {
+            match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Passing { why, wait_ms }) => {
+                    tries += 1;
+                    self.pause(tries, why, wait_ms).await?;
+                }
+            }
+        }
+    }
+
+    async fn pause(&self, tries: u32, why: String, wait_ms: Option<f64>) -> Result<(), PlatformError> {
+        let wait_ms = wait_ms.unwrap_or_else(|| 250.0 * f64::from(1_u32 << tries.min(6)));
+        if tries >= self.max_tries || wait_ms > LONGEST_WAIT_MS {
+            return Err(PlatformError::Cut { name: self.name.clone(), why });
+        }
+        self.waiting.replace(Some(format!("{why}; trying again in {:.0} s", (wait_ms / 1000.0).ceil())));
+        sleep(wait_ms as u32).await;
+        self.waiting.replace(None);
+        if get(&self.abort.signal(), "aborted").is_truthy() { Err(self.stopped()) } else { Ok(()) }
+    }
+
+    fn stopped(&self) -> PlatformError {
+        PlatformError::Cut { name: self.name.clone(), why: "stopped".into() }
+    }
+
+    /// One request; `range` is a half-open interval of bytes. None if there is no such file.
+    async fn send(&self, range: Option<(u64, u64)>) -> Result<Option<Response>, Trouble> {
+        let mut headers = Vec::new();
+        if let Some((start, end)) = range {
+            headers.push(("Range", JsValue::from(format!("bytes={start}-{}", end - 1))));
+        }
+        if let Some(authorization) = &self.authorization {
+            headers.push(("Authorization", authorization.into()));
+        }
+        let mut options = vec![("headers", object(&headers)), ("signal", self.abort.signal()), ("referrerPolicy", "no-referrer".into())];
+        if range.is_some() {
+            // Firefox aborts large answers on their way into its cache, and a store of our own keeps what is worth it.
+            options.push(("cache", "no-store".into()));
+        }
+        let fetched = scope().fetch_with_str_and_init(&self.url, object(&options).unchecked_ref());
+        let response = self.answer(fetched).await?;
+        let response: Response = response.unchecked_into();
+        self.judge(&response, range.map(|(start, _)| start)).map(|found| found.then_some(response))
+    }
+
+    /// Waits for a promise of the network, which may never keep it.
+    async fn answer(&self, promise: Promise) -> Result<JsValue, Trouble> {
+        match js::within(STALL_MS, &mut JsFuture::from(promise)).await {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) if js::error_name(&error) == "AbortError" => Err(self.stopped().into()),
+            Some(Err(error)) => Err(Trouble::Passing { why: reason(&error), wait_ms: None }),
+            None => Err(Trouble::Passing { why: format!("nothing came for {} seconds", STALL_MS / 1000), wait_ms: None }),
+        }
+    }
+
+    /// Whether an answer is what was asked for; false if there is no such file.
+    fn judge(&self, response: &Response, start: Option<u64>) -> Result<bool, Trouble> {
+        let header = |name: &str| response.headers().get(name).ok().flatten();
+        match response.status() {
+            200 => self.agree(None, header("etag").filter(|_| start.is_some()))?,
+            206 => {
+                let range = header("content-range").and_then(|text| content_range(&text));
+                if range.zip(start).is_some_and(|((first, _), start)| first != start) {
+                    return Err(Trouble::Passing { why: "the server sent another part than was asked for".into(), wait_ms: None });
+                }
+                self.agree(range.and_then(|(_, total)| total), header("etag"))?;
+            }
+            404 | 410 => return Ok(false),
+            401 | 403 => {
+                let why = header("x-error-message").unwrap_or_else(|| format!("status {}", response.status()));
+                return Err(PlatformError::Denied { name: self.name.clone(), why }.into());
+            }
+            416 => return Err(self.changed("it is shorter than expected").into()),
+            status @ (408 | 425 | 429 | 500..) => {
+                let why = format!("the server answered {status} {}", response.status_text());
+                return Err(Trouble::Passing { why, wait_ms: header("retry-after").and_then(|text| wait_of(&text)) });
+            }
+            status => {
+                let why = format!("the server answered {status} {}", response.status_text());
+                return Err(PlatformError::Read { name: self.name.clone(), why }.into());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Holds what an answer says of the whole file against what was known.
+    fn agree(&self, total: Option<u64>, etag: Option<String>) -> Result<(), PlatformError> {
+        if let Some(total) = total {
+            match self.size.get() {
+                Some(size) if size != total => {
+                    return Err(self.changed(&format!("it has {total} bytes instead of {size}")));
+                }
+                _ => self.size.set(Some(total)),
+            }
+        }
+        if let Some(etag) = etag {
+            let mut known = self.etag.borrow_mut();
+            if known.get_or_insert_with(|| etag.clone()) != &etag {
+                return Err(self.changed("its ETag is another one now"));
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&self, why: &str) -> PlatformError {
+        PlatformError::Changed { name: self.name.clone(), why: why.into() }
+    }
+
+    /// One attempt at what is missing of a range.
+    async fn part(&self, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), Trouble> {
+        let (first, end) = (start + u64::from(got.get()), start + u64::from(into.length()));
+        let response = self.send(Some((first, end))).await?.ok_or_else(|| self.changed("it is gone"))?;
+        if response.status() != 206 {
+            return Err(Trouble::Passing { why: "the server sent the whole file instead of a part".into(), wait_ms: None });
+        }
+        let reader = reader_of(self, &response)?;
+        let filled = self.fill(&reader, into, got).await;
+        // Else a dead connection would be held on to.
+        js::forget(reader.cancel());
+        filled
+    }
+
+    async fn fill(&self, reader: &ReadableStreamDefaultReader, into: &Uint8Array, got: &Cell<u32>) -> Result<(), Trouble> {
+        while got.get() < into.length() {
+            let Some(chunk) = self.chunk(reader).await? else {
+                return Err(Trouble::Passing { why: "the connection was cut".into(), wait_ms: None });
+            };
+            // More than was asked for is of no use.
+            let taken = chunk.length().min(into.length() - got.get());
+            into.set(&chunk.subarray(0, taken), got.get());
+            got.set(got.get() + taken);
+        }
+        Ok(())
+    }
+
+    /// What a reader has next; none at the end.
+    async fn chunk(&self, reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, Trouble> {
+        let result = self.answer(reader.read()).await?;
+        if get(&result, "done").is_truthy() {
+            return Ok(None);
+        }
+        let chunk: Uint8Array = get(&result, "value").unchecked_into();
+        self.received.set(self.received.get() + u64::from(chunk.length()));
+        Ok(Some(chunk))
+    }
+}
+
+fn reader_of(remote: &Remote, response: &Response) -> Result<ReadableStreamDefaultReader, PlatformError> {
+    let no_body = || PlatformError::Read { name: remote.name.clone(), why: "the server sent no body".into() };
+    Ok(response.body().ok_or_else(no_body)?.get_reader().unchecked_into())
+}
+
+/// Milliseconds that a `Retry-After` asks for: seconds, or a date.
+fn wait_of(header: &str) -> Option<f64> {
+    let seconds = header.trim().parse::<f64>().ok().map(|seconds| 1e3 * seconds);
+    let until = || Date::parse(header) - Date::now();
+    Some(seconds.unwrap_or_else(until)).filter(|ms| ms.is_finite()).map(|ms| ms.max(0.0))
+}
+
+/// A file that comes as one stream.
+#[derive(Default)]
+pub struct Whole {
+    reader: Option<ReadableStreamDefaultReader>,
+    /// Bytes of the file before what the reader and `rest` have next.
+    at: u64,
+    /// Of a chunk, what was not wanted yet.
+    rest: Option<Uint8Array>,
+    is_done: bool,
+}
+
+impl Whole {
+    fn of(remote: &Remote, response: &Response) -> Result<Self, PlatformError> {
+        let header = |name| response.headers().get(name).ok().flatten();
+        // Of a compressed answer the header tells the compressed length, which says nothing about the file.
+        let length = header("content-length").filter(|_| header("content-encoding").is_none()).and_then(|text| text.parse().ok());
+        remote.agree(length, None)?;
+        Ok(Self { reader: Some(reader_of(remote, response)?), ..Self::default() })
+    }
+
+    /// Everything to the end, for servers that do not tell the length.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`].
+    pub async fn to_end(&mut self, remote: &Remote, limit: u64) -> Result<Vec<Uint8Array>, PlatformError> {
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
+        loop {
+            match self.next(remote).await {
+                Ok(Some(chunk)) => {
+                    bytes += u64::from(chunk.length());
+                    chunks.push(chunk);
+                    if bytes > limit {
+                        return Err(PlatformError::TooLarge { name: remote.name.clone(), got: bytes, limit });
+                    }
+                }
+                Ok(None) => break,
+                Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Passing { why, .. }) => return Err(PlatformError::Cut { name: remote.name.clone(), why }),
+            }
+        }
+        remote.size.set(Some(bytes));
+        Ok(chunks)
+    }
+
+    async fn next(&mut self, remote: &Remote) -> Result<Option<Uint8Array>, Trouble> {
+        if let Some(rest) = self.rest.take() {
+            return Ok(Some(rest));
+        }
+        let Some(reader) = &self.reader else { return Ok(None) };
+        remote.chunk(reader).await
+    }
+
+    /// One attempt at filling what is missing of a slab; after a cut it starts over and skips what is known.
+    async fn fill(&mut self, remote: &Remote, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), Trouble> {
+        let wanted = start + u64::from(got.get());
+        if self.reader.is_none() || self.at > wanted {
+            let response = remote.send(None).await?.ok_or_else(|| remote.changed("it is gone"))?;
+            *self = Self::of(remote, &response)?;
+        }
+        while got.get() < into.length() {
+            let chunk = match self.next(remote).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    self.reader = None;
+                    return Err(Trouble::Passing { why: "the connection was cut".into(), wait_ms: None });
+                }
+                Err(trouble) => {
+                    self.reader = None;
+                    return Err(trouble);
+                }
+            };
+            self.take_from(&chunk, start, into, got);
+        }
+        Ok(())
+    }
+
+    fn take_from(&mut self, chunk: &Uint8Array, start: u64, into: &Uint8Array, got: &Cell<u32>) {
+        let wanted = start + u64::from(got.get());
+        let skipped = (wanted - self.at).min(u64::from(chunk.length())) as u32;
+        let taken = (chunk.length() - skipped).min(into.length() - got.get());
+        into.set(&chunk.subarray(skipped, skipped + taken), got.get());
+        got.set(got.get() + taken);
+        self.at += u64::from(skipped + taken);
+        if skipped + taken < chunk.length() {
+            self.rest = Some(chunk.subarray(skipped + taken, chunk.length()));
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! A file front to back, from the store as far as it is there, else from the network, a few slabs ahead of its reader.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use js_sys::Uint8Array;
+
+use super::http::{Remote, Whole};
+use super::js::{Task, within};
+use super::store::{SLAB_BYTES, StoredFile};
+use crate::platform::PlatformError;
+
+/// Slabs that are on their way at a time: one is looked at, and the network is not idle meanwhile.
+const AHEAD: usize = 3;
+/// How long a reader waits before it is asked whether it still wants to.
+const PATIENCE_MS: u32 = 100;
+
+/// How a server gives a file out.
+#[derive(Clone)]
+pub enum Serving {
+    Ranges,
+    Whole(Rc<RefCell<Whole>>),
+}
+
+/// A slab on its way, and how many of its bytes are there.
+struct Coming {
+    slab: Task<Result<Uint8Array, PlatformError>>,
+    got: Rc<Cell<u32>>,
+}
+
+pub struct ByteStream {
+    remote: Rc<Remote>,
+    stored: Option<Rc<StoredFile>>,
+    serving: Serving,
+    len: u64,
+    /// What the catalogue or the server says of the whole, 64 hex digits.
+    expected: Option<String>,
+    /// Bytes handed out.
+    at: u64,
+    /// Here but not handed out yet: a byte is copied into the wasm once.
+    ready: VecDeque<Uint8Array>,
+    pending: usize,
+    coming: VecDeque<Coming>,
+    next_slab: usize,
+    notes: Rc<RefCell<Vec<String>>>,
+}
+
+impl std::fmt::Debug for ByteStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {} of {}", self.remote.name, self.at, self.len)
+    }
+}
+
+impl Drop for ByteStream {
+    fn drop(&mut self) {
+        self.remote.abort();
+    }
+}
+
+impl ByteStream {
+    pub(super) fn new(
+        remote: Rc<Remote>,
+        stored: Option<Rc<StoredFile>>,
+        serving: Serving,
+        len: u64,
+        expected: Option<String>,
+        notes: Rc<RefCell<Vec<String>>>,
+    ) -> Self {
+        Self {
+            remote,
+            stored,
+            serving,
+            len,
+            expected,
+            at: 0,
+            ready: VecDeque::new(),
+            pending: 0,
+            coming: VecDeque::new(),
+            next_slab: 0,
+            notes,
+        }
+    }
+
+    /// A file that is here already.
+    pub(super) fn of_chunks(remote: Rc<Remote>, chunks: Vec<Uint8Array>, notes: Rc<RefCell<Vec<String>>>) -> Self {
+        let pending = chunks.iter().map(|chunk| chunk.length() as usize).sum::<usize>();
+        let len = pending as u64;
+        let mut stream = Self::new(remote, None, Serving::Ranges, len, None, notes);
+        (stream.ready, stream.pending, stream.next_slab) = (chunks.into(), pending, usize::MAX);
+        stream
+    }
+
+    /// Length of the whole file, bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of it that still have to come over the network.
+    pub fn to_fetch(&self) -> u64 {
+        self.len - self.stored.as_ref().map_or(0, |stored| stored.stored_bytes()).min(self.len)
+    }
+
+    /// Bytes that have arrived, handed out or not.
+    pub fn arrived(&self) -> u64 {
+        self.at + self.pending as u64 + self.coming.iter().map(|coming| u64::from(coming.got.get())).sum::<u64>()
+    }
+
+    /// What it is waiting for, if that is worth a word.
+    pub fn waiting_for(&self) -> Option<String> {
+        self.remote.waiting.borrow().clone()
+    }
+
+    /// The digest of the whole file, where it is stored and each of its slabs is held against a digest of its own.
+    pub fn known_sha256(&self) -> Option<String> {
+        self.stored.as_ref().filter(|stored| stored.is_complete())?.head().sha256
+    }
+
+    /// Waits a moment for the next `n` bytes (fewer at the end); false if they are not there yet.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`]: what came so far is stored, if there is a store.
+    pub async fn wait(&mut self, n: usize) -> Result<bool, PlatformError> {
+        loop {
+            if self.pending >= n {
+                return Ok(true);
+            }
+            self.ask_ahead(AHEAD);
+            let Some(first) = self.coming.front_mut() else { return Ok(true) };
+            let Some(slab) = within(PATIENCE_MS, &mut first.slab).await else { return Ok(false) };
+            self.coming.pop_front();
+            self.take(slab?);
+        }
+    }
+
+    /// The next `n` bytes, fewer only at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::wait`].
+    pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, PlatformError> {
+        while !self.wait(n).await? {}
+        let mut bytes = vec![0; n.min(self.pending)];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let Some(chunk) = self.ready.pop_front() else { break };
+            let taken = (chunk.length() as usize).min(bytes.len() - filled);
+            chunk.subarray(0, taken as u32).copy_to(&mut bytes[filled..filled + taken]);
+            if taken < chunk.length() as usize {
+                self.ready.push_front(chunk.subarray(taken as u32, chunk.length()));
+            }
+            filled += taken;
+        }
+        self.pending -= bytes.len();
+        self.at += bytes.len() as u64;
+        Ok(bytes)
+    }
+
+    /// The first `n` bytes, before anything is read, without fetching the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::wait`].
+    pub(super) async fn peek(&mut self, n: usize) -> Result<Vec<u8>, PlatformError> {
+        let n = n.min(usize::try_from(self.len).unwrap_or(usize::MAX));
+        let is_stored = self.stored.as_ref().is_some_and(|stored| stored.stored_bytes() > 0);
+        if matches!(self.serving, Serving::Ranges) && !is_stored && self.next_slab == 0 {
+            let bytes = Uint8Array::new_with_length(n as u32);
+            self.remote.range(0, &bytes, &Cell::new(0)).await?;
+            return Ok(bytes.to_vec());
+        }
+        while self.pending < n {
+            self.ask_ahead(1);
+            let Some(first) = self.coming.pop_front() else { break };
+            self.take(first.slab.await?);
+        }
+        let mut bytes = Vec::with_capacity(n);
+        for chunk in &self.ready {
+            let wanted = (n - bytes.len()).min(chunk.length() as usize);
+            bytes.extend_from_slice(&chunk.subarray(0, wanted as u32).to_vec());
+        }
+        Ok(bytes)
+    }
+
+    /// Everything was read, and this is its SHA-256 (64 hex digits). Whether somebody else says the same.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::Corrupt`] if somebody says otherwise; it is not kept then (see [`super::Files::discard`]).
+    pub fn finish(&self, sha256: &str) -> Result<bool, PlatformError> {
+        let verified = match &self.expected {
+            Some(expected) if expected != sha256 => {
+                let (expected, got) = (expected.clone(), sha256.to_string());
+                return Err(PlatformError::Corrupt { name: self.remote.name.clone(), expected, got });
+            }
+            expected => expected.is_some(),
+        };
+        if let Some(stored) = &self.stored {
+            if !stored.is_complete() {
+                stored.finish(sha256.into(), verified);
+            }
+            if let Some(why) = stored.trouble() {
+                self.notes.borrow_mut().push(format!("{} could not be kept in this browser's storage: {why}", self.remote.name));
+            }
+        }
+        Ok(verified)
+    }
+
+    pub(super) fn is_stored(&self) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.trouble().is_none())
+    }
+
+    fn take(&mut self, slab: Uint8Array) {
+        self.pending += slab.length() as usize;
+        self.ready.push_back(slab);
+    }
+
+    fn ask_ahead(&mut self, n: usize) {
+        let n = if matches!(self.serving, Serving::Whole(_)) { 1 } else { n };
+        let n_slabs = usize::try_from(self.len.div_ceil(SLAB_BYTES)).unwrap_or(usize::MAX);
+        while self.coming.len() < n && self.next_slab < n_slabs {
+            let got = Rc::new(Cell::new(0));
+            let (remote, stored, serving) = (self.remote.clone(), self.stored.clone(), self.serving.clone());
+            let slab = Task::spawn(slab(remote, stored, serving, (self.next_slab, self.len), got.clone()));
+            self.coming.push_back(Coming { slab, got });
+            self.next_slab += 1;
+        }
+    }
+}
+
+/// One slab of a file of `len` bytes, from the store as far as it is there; what comes is stored even if it is only a part.
+async fn slab(
+    remote: Rc<Remote>,
+    stored: Option<Rc<StoredFile>>,
+    serving: Serving,
+    (index, len): (usize, u64),
+    got: Rc<Cell<u32>>,
+) -> Result<Uint8Array, PlatformError> {
+    let start = SLAB_BYTES * index as u64;
+    let size = SLAB_BYTES.min(len - start) as u32;
+    let mut begun = None;
+    if let Some(stored) = &stored {
+        begun = stored.slab(index).await;
+    }
+    let known = begun.as_ref().map_or(0, Uint8Array::length);
+    got.set(known);
+    let bytes = match begun {
+        Some(bytes) if known == size => return Ok(bytes),
+        begun => {
+            let bytes = Uint8Array::new_with_length(size);
+            begun.iter().for_each(|begun| bytes.set(begun, 0));
+            bytes
+        }
+    };
+    let fetched = match &serving {
+        Serving::Ranges => remote.range(start, &bytes, &got).await,
+        Serving::Whole(whole) => remote.next_of(whole, start, &bytes, &got).await,
+    };
+    if let Some(stored) = stored.filter(|_| got.get() > known) {
+        stored.keep(index, &bytes.subarray(0, got.get())).await;
+    }
+    fetched.map(|()| bytes)
+}
