@@ -1,5 +1,7 @@
 //! The buffers behind Burn's tensors, bound where they lie, and the small vectors packed into one.
 
+use std::ops::Range;
+
 use burn::backend::Wgpu;
 use burn::backend::wgpu::CubeTensor;
 use burn::tensor::wgpu::wgpu;
@@ -13,7 +15,7 @@ use crate::model::attention::QkvProj;
 use crate::model::layers::{Linear, Norm};
 use crate::model::mlp::Hidden;
 use crate::model::{DecoderLayer, Model};
-use crate::tensors::{Packed, Weight};
+use crate::tensors::{Packed, Table, Weight};
 
 /// A tensor's memory on the GPU. Holds the tensor, so that Burn neither frees nor reuses it.
 pub(super) struct Bound {
@@ -95,6 +97,18 @@ impl Bound {
     /// Submits what Burn has recorded, so that what we submit next comes after it.
     pub fn flush(&self) -> Result<(), DecodeError> {
         self.tensor.client.flush().map_err(|error| DecodeError::Buffer { name: "Burn's queue", why: format!("{error:?}") })
+    }
+}
+
+/// Neighbouring rows of a table: all of them, or a chunk's.
+pub(super) struct BoundRows {
+    pub rows: Range<usize>,
+    pub bound: Bound,
+}
+
+impl BoundRows {
+    fn of(name: &'static str, table: &Table) -> Result<Vec<Self>, DecodeError> {
+        table.chunks().map(|(rows, chunk)| Ok(Self { rows, bound: Bound::weight(name, chunk)? })).collect()
     }
 }
 
@@ -190,10 +204,11 @@ impl Vectors {
 
 /// All that a plan binds of a model.
 pub(super) struct Weights {
-    pub embed_tokens: Bound,
-    pub embed_positions: Option<Bound>,
+    pub embed_tokens: Vec<BoundRows>,
+    /// None where positions are not learned.
+    pub embed_positions: Vec<BoundRows>,
     pub layers: Vec<LayerWeights>,
-    pub head: Bound,
+    pub head: Vec<BoundRows>,
     pub vectors: wgpu::Buffer,
     /// Every layer's parameters, then those of the final norm.
     pub params: wgpu::Buffer,
@@ -214,10 +229,13 @@ impl Weights {
         let params = slots.flat_map(|params| params.words().into_iter().chain(std::iter::repeat_n(0, padding)));
         let params = gpu.filled("params", &super::read::to_bytes(params), wgpu::BufferUsages::UNIFORM);
         Ok(Self {
-            embed_tokens: Bound::weight("embed_tokens", &model.embed_tokens)?,
-            embed_positions: model.embed_positions.as_ref().map(|table| Bound::weight("embed_positions", table)).transpose()?,
+            embed_tokens: BoundRows::of("embed_tokens", &model.embed_tokens)?,
+            embed_positions: match &model.embed_positions {
+                Some(table) => BoundRows::of("embed_positions", table)?,
+                None => Vec::new(),
+            },
             layers,
-            head: Bound::weight("lm_head", &model.lm_head.weight)?,
+            head: BoundRows::of("lm_head", &model.lm_head.weight)?,
             vectors: vectors.into_buffer(gpu)?,
             params,
         })

@@ -11,7 +11,8 @@
 //! | hidden | x, norm, gate and up (or c_fc) | u | rows |
 //! | down | u, down_proj | x += | rows |
 //!
-//! and a token two more, embed and head, before its successor is chosen (`choose.rs`).
+//! and a token two more, embed and head, before its successor is chosen (`choose.rs`). Of tables in chunks, each chunk of
+//! the head takes a dispatch, and every six of the embeddings.
 
 use std::fmt::Write;
 
@@ -81,7 +82,7 @@ impl Kernel {
     }
 
     /// A weight, and the function that reads four neighbours of it as f32: the one place that knows its type.
-    fn weight(self, index: usize, is_bf16: bool) -> Self {
+    pub(super) fn weight(self, index: usize, is_bf16: bool) -> Self {
         let name = format!("w{index}");
         let (ty, value) = match is_bf16 {
             // bf16 is the upper half of an f32.
@@ -295,22 +296,6 @@ fn activation_source(activation: Activation) -> &'static str {
              let erf = 1.0 - poly * exp(-min(z * z, 80.0)); return 0.5 * x * (1.0 + select(-erf, erf, x >= 0.0)); }\n"
         }
     }
-}
-
-/// Bindings: state, embeddings, positions (if learned), x.
-pub(super) fn embed(shape: &Shape, is_bf16: &[bool]) -> Kernel {
-    let mut kernel = Kernel::new("embed").state(Access::Read).weight(0, is_bf16[0]);
-    let mut position_row = "fn position_row(i: u32) -> vec4<f32> { return vec4<f32>(); }\n";
-    if shape.learned_positions {
-        kernel = kernel.weight(1, is_bf16[1]);
-        position_row = "fn position_row(i: u32) -> vec4<f32> { return load_w1(state.position * HIDDEN4 + i); }\n";
-    }
-    kernel
-        .write("x", "array<vec4<f32>>")
-        .constant("HIDDEN4", shape.hidden_size / 4)
-        .constant("VOCAB", shape.vocab_size)
-        .text(position_row)
-        .text(include_str!("wgsl/embed.wgsl"))
 }
 
 /// Bindings: layer, state, qkv, vectors, rotation, cache, parts.

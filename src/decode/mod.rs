@@ -1,9 +1,10 @@
 //! Path B: one token at a time, in kernels of our own on Burn's device.
 //!
 //! Tensor operations one by one cost a browser some 30 tokens a second. A [`DecodePlan`] records a token's dispatches once
-//! (five a layer, and four more when greedy, up to fourteen when drawing), binds Burn's own weight buffers where they lie,
-//! packed or not, feeds each token back on the GPU, and reads only every few tokens. The prompt stays on Path A ([`crate::model::Model::forward`]), whose cache
-//! is copied over; the tests hold the two to each other token by token.
+//! (five a layer, and four more when greedy, up to fourteen when drawing; a head in chunks has one for each), binds Burn's
+//! own weight buffers where they lie, packed or not, feeds each token back on the GPU, and reads only every few tokens. The
+//! prompt stays on Path A ([`crate::model::Model::forward`]), whose cache is copied over; the tests hold the two to each
+//! other token by token.
 //!
 //! An ablated model is a plan of its own: it shares every matrix that it did not edit with the intact one, and the
 //! pipelines, and both are encoded into the same submission.
@@ -15,12 +16,15 @@ mod batch;
 mod buffers;
 mod cache;
 mod choose;
+mod embed;
 pub mod error;
 mod gpu;
 mod intervene;
 mod kernels;
 mod read;
 mod shape;
+
+use std::ops::Range;
 
 use burn::tensor::wgpu::wgpu;
 use wgpu::BufferUsages as Usage;
@@ -30,9 +34,10 @@ use crate::model::layers::Layout;
 use crate::model::mlp::Hidden;
 use crate::model::rotary::RotaryEmbedding;
 use crate::model::{KvCache, Model};
+use crate::tensors::CHUNK_UNIT;
 use crate::terms::{Intervention, Sampling, Site};
 pub use batch::{Batch, Drawn, Logits, MAX_BATCH, submit};
-use buffers::{Bound, Weights};
+use buffers::{Bound, BoundRows, Weights};
 use cache::Cache;
 use choose::Chooser;
 use error::DecodeError;
@@ -68,7 +73,8 @@ struct Products {
     output: Product,
     hidden: Product,
     down: Product,
-    head: Product,
+    /// One for each chunk of its table.
+    head: Vec<Product>,
 }
 
 /// Activations of one token.
@@ -192,10 +198,18 @@ impl DecodePlan {
     /// Makes the bind groups; again after the cache has moved.
     fn record(&mut self) {
         let Self { weights, products, scratch, .. } = &*self;
-        let mut forward = vec![embed(&self.gpu, &self.shape, weights, scratch)];
+        let mut forward = embed::steps(&self.gpu, &self.shape, weights, scratch);
         let n_layers = weights.layers.len();
         forward.extend((0..n_layers).flat_map(|index| self.layer(index)));
-        forward.push(self.product(&products.head, n_layers, &[&scratch.x], std::slice::from_ref(&weights.head), &self.chooser.logits));
+        let head = products.head.iter().zip(&weights.head);
+        forward.extend(head.map(|(product, BoundRows { rows, bound })| {
+            let logits = wgpu::BufferBinding {
+                buffer: &self.chooser.logits,
+                offset: 4 * rows.start as u64,
+                size: std::num::NonZeroU64::new(4 * rows.len() as u64),
+            };
+            self.product_into(product, n_layers, &[&scratch.x], std::slice::from_ref(bound), wgpu::BindingResource::Buffer(logits))
+        }));
         self.forward = forward;
     }
 
@@ -225,11 +239,22 @@ impl DecodePlan {
     }
 
     fn product(&self, product: &Product, layer: usize, input: &[&wgpu::Buffer], matrices: &[Bound], out: &wgpu::Buffer) -> Step {
+        self.product_into(product, layer, input, matrices, out.as_entire_binding())
+    }
+
+    fn product_into(
+        &self,
+        product: &Product,
+        layer: usize,
+        input: &[&wgpu::Buffer],
+        matrices: &[Bound],
+        out: wgpu::BindingResource<'_>,
+    ) -> Step {
         let mut resources = vec![self.weights.params_of(layer)];
         resources.extend(input.iter().map(|buffer| buffer.as_entire_binding()));
         resources.push(self.weights.vectors.as_entire_binding());
         resources.extend(matrices.iter().map(Bound::binding));
-        resources.push(out.as_entire_binding());
+        resources.push(out);
         let is_bf16 = matrices.iter().map(Bound::is_bf16).collect::<Vec<_>>();
         self.gpu.step(&product.kernel(&self.shape, &is_bf16), &resources, product.grid())
     }
@@ -241,16 +266,6 @@ impl DecodePlan {
         let grid = [self.shape.num_heads as u32, SPLITS as u32, 1];
         self.gpu.step(&kernels::attention(&self.shape), &resources.collect::<Vec<_>>(), grid)
     }
-}
-
-fn embed(gpu: &DecodeGpu, shape: &Shape, weights: &Weights, scratch: &Scratch) -> Step {
-    let tables = std::iter::once(&weights.embed_tokens).chain(&weights.embed_positions);
-    let is_bf16 = tables.clone().map(Bound::is_bf16).collect::<Vec<_>>();
-    let mut resources = vec![scratch.state.as_entire_binding()];
-    resources.extend(tables.map(Bound::binding));
-    resources.push(scratch.x.as_entire_binding());
-    let grid = [(shape.hidden_size / 4).div_ceil(kernels::WORKGROUP) as u32, 1, 1];
-    gpu.step(&kernels::embed(shape, &is_bf16), &resources, grid)
 }
 
 impl Products {
@@ -281,9 +296,27 @@ impl Products {
             output: product("output", Input::Merge, Output::Add, &[&layer.self_attn.o_proj], false, "o_bias")?,
             hidden: product("hidden", second, act, &hidden, gated, "hidden_bias")?,
             down: product("down", Input::Plain, Output::Add, &[&layer.mlp.down_proj], false, "down_bias")?,
-            head: product("head", first, Output::Store, &[&model.lm_head], false, "qkv_bias")?,
+            head: model.lm_head.weight.chunks().map(|(rows, _)| head_of(model, rows)).collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// The head, or the rows of it that a chunk has.
+fn head_of(model: &Model, rows: Range<usize>) -> Result<Product, DecodeError> {
+    // Where any GPU lets a buffer be bound.
+    if !rows.start.is_multiple_of(CHUNK_UNIT) {
+        return Err(unsupported(&format!("a head cut at row {}", rows.start)));
+    }
+    Ok(Product {
+        label: "head",
+        input: Input::Norm { second: false },
+        output: Output::Store,
+        layout: Layout::OutIn,
+        in_width: model.config.hidden_size,
+        rows: vec![rows.len()],
+        gated: false,
+        bias: None,
+    })
 }
 
 impl Scratch {

@@ -22,7 +22,7 @@ pub struct Chosen {
 }
 
 impl Devices {
-    /// Picks the device for a model whose largest tensor takes `needed` bytes.
+    /// Picks the device for a model whose largest matrix takes `needed` bytes. Tables may be cut, and do not count.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, activation as act};
 
 use super::config::Activation;
-use crate::tensors::{self, Weight};
+use crate::tensors::{self, Table, Weight};
 
 /// How a checkpoint stores a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +27,7 @@ impl Linear {
     ///
     /// `[seq, in]` to `[seq, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = self.weight.product(x, self.layout == Layout::OutIn);
-        match &self.bias {
-            Some(bias) => y + bias.clone().unsqueeze::<2>(),
-            None => y,
-        }
+        plus_bias(self.weight.product(x, self.layout == Layout::OutIn), self.bias.as_ref())
     }
 
     /// Where `weight[row, col]` (`[out, in]`) lies in the checkpoint's flat order.
@@ -50,6 +46,30 @@ impl Linear {
             Layout::OutIn => [rows, cols],
             Layout::InOut => [cols, rows],
         }
+    }
+}
+
+/// `logits = x Wᵀ + b`. Its weight is a table like that of the embeddings, which it often is.
+#[derive(Debug, Clone)]
+pub struct LmHead {
+    /// `[vocab_size, hidden_size]`.
+    pub weight: Table,
+    pub bias: Option<Tensor<1>>,
+}
+
+impl LmHead {
+    /// # Shapes
+    ///
+    /// `[seq, hidden_size]` to `[seq, vocab_size]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        plus_bias(self.weight.product(x), self.bias.as_ref())
+    }
+}
+
+fn plus_bias(y: Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<2> {
+    match bias {
+        Some(bias) => y + bias.clone().unsqueeze::<2>(),
+        None => y,
     }
 }
 

@@ -14,14 +14,14 @@ pub mod probe;
 pub mod prune;
 pub mod rotary;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use thiserror::Error;
 
-use crate::tensors::{self, Weight};
+use crate::tensors::{self, Table};
 use crate::terms::Site;
 use attention::{Attention, LayerCache};
 use config::ModelConfig;
-use layers::{Linear, Norm};
+use layers::{LmHead, Norm};
 use mlp::Mlp;
 use probe::Probe;
 use rotary::{RotaryEmbedding, Rotation};
@@ -46,13 +46,13 @@ pub enum ModelError {
 pub struct Model {
     pub config: ModelConfig,
     pub device: Device,
-    pub embed_tokens: Weight,
+    pub embed_tokens: Table,
     /// Learned position table, `[max_position_embeddings, hidden_size]` (GPT-2's `wpe`).
-    pub embed_positions: Option<Weight>,
+    pub embed_positions: Option<Table>,
     pub rotary_emb: Option<RotaryEmbedding>,
     pub layers: Vec<DecoderLayer>,
     pub norm: Norm,
-    pub lm_head: Linear,
+    pub lm_head: LmHead,
 }
 
 /// `x + self_attn(input_layernorm(x))`, then `x + mlp(post_attention_layernorm(x))`.
@@ -168,18 +168,12 @@ impl Model {
     }
 
     fn embed(&self, input_ids: &[u32], start: usize) -> Tensor<2> {
-        let x = self.embed_tokens.select_rows(ids(input_ids, &self.device));
+        let x = self.embed_tokens.select_rows(input_ids);
         match &self.embed_positions {
-            Some(table) => x + table.block(start..start + input_ids.len(), 0..self.config.hidden_size),
+            Some(table) => x + table.slice_rows(start..start + input_ids.len()),
             None => x,
         }
     }
-}
-
-/// Token ids on the device.
-fn ids(input_ids: &[u32], device: &Device) -> Tensor<1, Int> {
-    let ids = input_ids.iter().map(|id| id.cast_signed()).collect::<Vec<i32>>();
-    Tensor::from_data(TensorData::new(ids, [input_ids.len()]), device)
 }
 
 /// What all layers of one pass share: angles and masks of its positions.

@@ -14,6 +14,7 @@ mod kernel;
 mod ops;
 mod product;
 mod stock;
+mod table;
 mod tile;
 mod weight;
 
@@ -21,6 +22,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
 use ops::ModelOps;
+pub use table::{CHUNK_UNIT, Table, chunk_rows};
 pub use weight::{Packed, Weight, largest_buffer, packs};
 
 /// `x / √(mean(x²) + eps) · weight` over the last dimension.

@@ -26,7 +26,7 @@ pub fn packs(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Cube(device) if takes_wgsl(&device.client()))
 }
 
-/// Bytes of the largest tensor that a GPU can hold; none for the CPU.
+/// Bytes of the largest tensor that a GPU can hold, or that a shader can be given; none for the CPU.
 pub fn largest_buffer(device: &Device) -> Option<u64> {
     match device.as_dispatch() {
         DispatchDevice::Cube(device) => Some(device.client().properties().memory.max_page_size),

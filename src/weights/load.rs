@@ -15,11 +15,11 @@ use super::safetensors::{Dtype, Header, TensorEntry, header_len, parse_header, p
 use super::{Arrived, Weights, WeightsError};
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
-use crate::model::config::{ModelConfig, Positions};
+use crate::model::config::ModelConfig;
 use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
 use crate::model::{Model, families};
 use crate::platform::{ByteStream, Files};
-use crate::tensors;
+use crate::tensors::{self, CHUNK_UNIT};
 use crate::terms::hex;
 
 const SINGLE_FILE: &str = "model.safetensors";
@@ -42,12 +42,11 @@ pub struct LoadedWeights {
     pub largest: Vec<(usize, Matrix, usize)>,
 }
 
-/// Least bytes that the largest tensor takes on a device, as far as the configuration tells before any header is read:
-/// those of bf16. The header says the rest.
+/// Least bytes that the largest matrix of a layer takes on a device, as far as the configuration tells before any header
+/// is read: those of bf16. The header says the rest. Tables do not count, since they may be cut.
 pub fn largest_tensor_bytes(config: &ModelConfig) -> u64 {
     let heads = config.num_attention_heads * config.head_dim;
-    let learned = if config.positions == Positions::Learned { config.max_position_embeddings } else { 0 };
-    let rows = [config.vocab_size, config.intermediate_size, 3 * heads, learned];
+    let rows = [config.intermediate_size, 3 * heads];
     let matrices = rows.map(|rows| (rows, config.hidden_size));
     matrices.iter().map(|(rows, cols)| 2 * *rows as u64 * *cols as u64).max().unwrap_or(0)
 }
@@ -58,18 +57,34 @@ pub fn largest_tensor_bytes(config: &ModelConfig) -> u64 {
 ///
 /// Whatever is wrong with the files, before the body of the file at fault is read where the header tells.
 pub async fn load_weights(files: &Files, config: &ModelConfig, device: &Device, control: &Control) -> Result<LoadedWeights, EngineError> {
+    load_weights_within(files, config, device, tensors::largest_buffer(device), control).await
+}
+
+/// The same with tensors of `limit` bytes at most, whatever the device could hold.
+///
+/// # Errors
+///
+/// Those of [`load_weights`].
+pub async fn load_weights_within(
+    files: &Files,
+    config: &ModelConfig,
+    device: &Device,
+    limit: Option<u64>,
+    control: &Control,
+) -> Result<LoadedWeights, EngineError> {
+    let plan_for = |names| plan_for(config, device, names, limit);
     let shards = Shards::find(files).await?;
     let mut reading = Reading::new(device);
     let mut plan = None;
     if let Some(names) = &shards.names {
-        plan = Some(plan_for(config, device, names.clone())?);
+        plan = Some(plan_for(names.clone())?);
     }
     for (index, name) in shards.files.iter().enumerate() {
         let mut stream = files.open(name).await?.ok_or_else(|| WeightsError::MissingFile { name: name.clone() })?;
         let header = reading.read_header(name, &mut stream).await?;
         let plan = match &plan {
             Some(plan) => plan,
-            None => plan.insert(plan_for(config, device, header.tensors.keys().cloned().collect())?),
+            None => plan.insert(plan_for(header.tensors.keys().cloned().collect())?),
         };
         check_header(&header, plan)?;
         check_sizes(&header, plan, device)?;
@@ -98,8 +113,9 @@ impl Shards {
     }
 }
 
-fn plan_for(config: &ModelConfig, device: &Device, names: BTreeSet<String>) -> Result<Weights, WeightsError> {
+fn plan_for(config: &ModelConfig, device: &Device, names: BTreeSet<String>, limit: Option<u64>) -> Result<Weights, WeightsError> {
     let mut plan = Weights::plan(device, names);
+    plan.largest_buffer = limit;
     families::build(config, &mut plan)?;
     Ok(plan)
 }
@@ -118,11 +134,17 @@ fn check_header(header: &Header, plan: &Weights) -> Result<(), WeightsError> {
     Ok(())
 }
 
-/// Every wanted tensor fits into a buffer of the device.
+/// Every wanted tensor fits into a buffer of the device, tables in chunks.
 fn check_sizes(header: &Header, plan: &Weights, device: &Device) -> Result<(), EngineError> {
-    let Some(limit) = tensors::largest_buffer(device) else { return Ok(()) };
+    let Some(limit) = plan.largest_buffer else { return Ok(()) };
     let wanted = header.tensors.values().filter(|entry| plan.wanted.contains_key(&entry.name));
-    let needed = wanted.map(|entry| Values::bytes_of(entry, device)).max().unwrap_or(0);
+    let bytes = |entry: &TensorEntry| {
+        let (bytes, rows) = (Values::bytes_of(entry, device), entry.shape.first().copied().unwrap_or(1).max(1));
+        let of_chunk = plan.chunk_rows(&entry.name, Values::bytes_per_value(entry, device));
+        // A table is as large as its chunks, which are not of fewer rows.
+        of_chunk.map_or(bytes, |of_chunk| bytes / rows as u64 * of_chunk.max(CHUNK_UNIT) as u64)
+    };
+    let needed = wanted.map(bytes).max().unwrap_or(0);
     if needed > limit { Err(EngineError::GpuTooSmall { needed, limit }) } else { Ok(()) }
 }
 
@@ -211,7 +233,11 @@ impl Reading {
         }
         self.num_parameters += values.len() as u64;
         self.weight_bytes += values.bytes();
-        self.tensors.insert(entry.name.clone(), values.into_tensor(&self.device));
+        let arrived = match plan.chunk_rows(&entry.name, Values::bytes_per_value(entry, &self.device)) {
+            Some(rows) => Arrived::Chunks(values.into_chunks(rows * entry.shape[1], &self.device)),
+            None => values.into_tensor(&self.device),
+        };
+        self.tensors.insert(entry.name.clone(), arrived);
     }
 
     fn finish(self, config: &ModelConfig, plan: Weights) -> Result<LoadedWeights, EngineError> {
@@ -247,8 +273,11 @@ impl Values {
 
     /// Bytes that a tensor will take on a device.
     fn bytes_of(entry: &TensorEntry, device: &Device) -> u64 {
-        let per_value = if Self::stay_bf16(entry, device) { 2 } else { 4 };
-        entry.shape.iter().fold(per_value, |bytes: u64, size| bytes.saturating_mul(*size as u64))
+        entry.shape.iter().fold(Self::bytes_per_value(entry, device) as u64, |bytes, size| bytes.saturating_mul(*size as u64))
+    }
+
+    fn bytes_per_value(entry: &TensorEntry, device: &Device) -> usize {
+        if Self::stay_bf16(entry, device) { 2 } else { 4 }
     }
 
     fn len(&self) -> usize {
@@ -288,6 +317,14 @@ impl Values {
         match bad {
             Some(index) => Err(WeightsError::NonFinite { name: entry.name.clone(), index: first + index }),
             None => Ok(()),
+        }
+    }
+
+    /// Pieces of `len` values, the last perhaps shorter.
+    fn into_chunks(self, len: usize, device: &Device) -> Vec<Arrived> {
+        match self {
+            Self::F32(values) => values.chunks(len).map(|values| Self::F32(values.to_vec()).into_tensor(device)).collect(),
+            Self::Bf16(bytes) => bytes.chunks(2 * len).map(|bytes| Self::Bf16(bytes.to_vec()).into_tensor(device)).collect(),
         }
     }
 

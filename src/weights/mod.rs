@@ -12,7 +12,7 @@ pub use error::WeightsError;
 
 use crate::model::edit::Matrix;
 use crate::model::layers::{Layout, Linear};
-use crate::tensors::{Packed, Weight};
+use crate::tensors::{self, Packed, Table, Weight};
 
 /// A tensor that has arrived, flat.
 #[derive(Debug)]
@@ -20,6 +20,19 @@ pub enum Arrived {
     F32(Tensor<1>),
     /// bf16, two values in a word.
     Bf16(Tensor<1, Int>),
+    /// A table in pieces of whole rows, each flat: see [`Table::from_chunks`].
+    Chunks(Vec<Arrived>),
+}
+
+impl Arrived {
+    /// Values in it.
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(flat) => flat.dims()[0],
+            Self::Bf16(words) => 2 * words.dims()[0],
+            Self::Chunks(chunks) => chunks.iter().map(Self::len).sum(),
+        }
+    }
 }
 
 /// Hands tensors to a family's builder by name.
@@ -35,12 +48,25 @@ pub struct Weights {
     pub wanted: BTreeMap<String, Vec<usize>>,
     /// Which matrix of which layer a tensor is.
     pub matrices: BTreeMap<String, (usize, Matrix)>,
+    /// Which tensors are tables: one that [`Self::largest_buffer`] does not hold may arrive in chunks.
+    pub tables: BTreeSet<String>,
+    /// Bytes that a tensor may have; without a limit, any.
+    pub largest_buffer: Option<u64>,
 }
 
 impl Weights {
-    /// A plan over the names that a checkpoint has.
+    /// A plan over the names that a checkpoint has. Its tables are as large as the device can hold, unless
+    /// [`Self::largest_buffer`] is set to less.
     pub fn plan(device: &Device, known: BTreeSet<String>) -> Self {
-        Self { device: device.clone(), known, loaded: None, wanted: BTreeMap::new(), matrices: BTreeMap::new() }
+        Self {
+            device: device.clone(),
+            known,
+            loaded: None,
+            wanted: BTreeMap::new(),
+            matrices: BTreeMap::new(),
+            tables: BTreeSet::new(),
+            largest_buffer: tensors::largest_buffer(device),
+        }
     }
 
     /// The same plan with its tensors, flat, each checked against [`Self::wanted`] by the loader.
@@ -48,6 +74,15 @@ impl Weights {
     pub fn with_tensors(mut self, tensors: BTreeMap<String, Arrived>) -> Self {
         self.loaded = Some(tensors);
         self
+    }
+
+    /// Rows of the chunks in which a table arrives whose values take so many bytes on the device; none if it arrives
+    /// whole, as all else does. 0 if there is no room for any: see [`tensors::chunk_rows`].
+    pub fn chunk_rows(&self, name: &str, bytes_per_value: usize) -> Option<usize> {
+        let (limit, shape) = (self.largest_buffer?, self.wanted.get(name)?);
+        let [rows, cols] = <[usize; 2]>::try_from(shape.as_slice()).ok()?;
+        let of_chunk = tensors::chunk_rows(rows, cols, bytes_per_value, limit);
+        (self.tables.contains(name) && of_chunk < rows).then_some(of_chunk)
     }
 
     pub fn device(&self) -> &Device {
@@ -67,8 +102,8 @@ impl Weights {
     pub fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, WeightsError> {
         match self.take(name, &[len])? {
             Arrived::F32(vector) => Ok(vector),
-            // The loader packs matrices only.
-            Arrived::Bf16(_) => Err(WeightsError::MissingTensor { name: name.into() }),
+            // The loader packs matrices only, and cuts tables only.
+            Arrived::Bf16(_) | Arrived::Chunks(_) => Err(WeightsError::MissingTensor { name: name.into() }),
         }
     }
 
@@ -79,10 +114,34 @@ impl Weights {
     /// [`WeightsError::MissingTensor`].
     pub fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, WeightsError> {
         let arrived = self.take(name, &[rows, cols])?;
+        self.shaped(name, arrived, rows, cols)
+    }
+
+    /// A tensor `[rows, cols]` that is no layer's matrix but a table of rows: embeddings, or the head.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::MissingTensor`].
+    pub fn table(&mut self, name: &str, rows: usize, cols: usize) -> Result<Table, WeightsError> {
+        self.tables.insert(name.into());
+        match self.take(name, &[rows, cols])? {
+            Arrived::Chunks(chunks) => {
+                let shaped = |chunk: Arrived| {
+                    let rows = chunk.len() / cols;
+                    self.shaped(name, chunk, rows, cols)
+                };
+                Ok(Table::from_chunks(chunks.into_iter().map(shaped).collect::<Result<_, _>>()?))
+            }
+            whole => Ok(self.shaped(name, whole, rows, cols)?.into()),
+        }
+    }
+
+    fn shaped(&self, name: &str, arrived: Arrived, rows: usize, cols: usize) -> Result<Weight, WeightsError> {
         Ok(match arrived {
             Arrived::F32(flat) if self.loaded.is_none() => Weight::F32(flat.reshape([1, 1])),
             Arrived::F32(flat) => Weight::F32(flat.reshape([rows, cols])),
             Arrived::Bf16(words) => Weight::Bf16(Packed { words: words.reshape([rows, cols / 2]) }),
+            Arrived::Chunks(_) => return Err(WeightsError::MissingTensor { name: name.into() }),
         })
     }
 

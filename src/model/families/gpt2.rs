@@ -4,7 +4,7 @@
 use crate::model::attention::{Attention, QkvProj};
 use crate::model::config::ModelConfig;
 use crate::model::edit::Matrix;
-use crate::model::layers::{Layout, Linear, Norm};
+use crate::model::layers::{Layout, LmHead, Norm};
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::{DecoderLayer, Model};
 use crate::weights::{Weights, WeightsError};
@@ -13,13 +13,13 @@ pub(super) fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model
     // The Hub's own gpt2 has no prefix, what transformers saves today has one.
     let root = if weights.contains("wte.weight") { "" } else { "transformer." };
     let hidden = config.hidden_size;
-    let embed_tokens = weights.matrix(&format!("{root}wte.weight"), config.vocab_size, hidden)?;
-    let embed_positions = weights.matrix(&format!("{root}wpe.weight"), config.max_position_embeddings, hidden)?;
+    let embed_tokens = weights.table(&format!("{root}wte.weight"), config.vocab_size, hidden)?;
+    let embed_positions = weights.table(&format!("{root}wpe.weight"), config.max_position_embeddings, hidden)?;
     let layers = (0..config.num_hidden_layers).map(|layer| block(config, weights, root, layer)).collect::<Result<_, _>>()?;
     let norm = layer_norm(weights, &format!("{root}ln_f"), config)?;
     let head = match config.tie_word_embeddings {
         true => embed_tokens.clone(),
-        false => weights.matrix("lm_head.weight", config.vocab_size, hidden)?,
+        false => weights.table("lm_head.weight", config.vocab_size, hidden)?,
     };
     Ok(Model {
         config: config.clone(),
@@ -29,7 +29,7 @@ pub(super) fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model
         rotary_emb: None,
         layers,
         norm,
-        lm_head: Linear { weight: head, bias: None, layout: Layout::OutIn },
+        lm_head: LmHead { weight: head, bias: None },
     })
 }
 

@@ -4,7 +4,7 @@
 use crate::model::attention::{Attention, QkvProj};
 use crate::model::config::{ModelConfig, Positions};
 use crate::model::edit::Matrix;
-use crate::model::layers::{Layout, Linear, Norm};
+use crate::model::layers::{Layout, LmHead, Norm};
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::rotary::RotaryEmbedding;
 use crate::model::{DecoderLayer, Model};
@@ -24,12 +24,12 @@ pub(super) fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model
 }
 
 pub(super) fn build_variant(config: &ModelConfig, weights: &mut Weights, variant: Variant) -> Result<Model, WeightsError> {
-    let embed_tokens = weights.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size)?;
+    let embed_tokens = weights.table("model.embed_tokens.weight", config.vocab_size, config.hidden_size)?;
     let layers = (0..config.num_hidden_layers).map(|layer| decoder_layer(config, weights, variant, layer)).collect::<Result<_, _>>()?;
     let norm = rms_norm(weights, "model.norm.weight", config.hidden_size, config)?;
     let head = match config.tie_word_embeddings {
         true => embed_tokens.clone(),
-        false => weights.matrix("lm_head.weight", config.vocab_size, config.hidden_size)?,
+        false => weights.table("lm_head.weight", config.vocab_size, config.hidden_size)?,
     };
     let rotary_emb = match &config.positions {
         Positions::Rotary { theta, scaling } => Some(RotaryEmbedding::new(config.head_dim, *theta, scaling)),
@@ -43,7 +43,7 @@ pub(super) fn build_variant(config: &ModelConfig, weights: &mut Weights, variant
         rotary_emb,
         layers,
         norm,
-        lm_head: Linear { weight: head, bias: None, layout: Layout::OutIn },
+        lm_head: LmHead { weight: head, bias: None },
     })
 }
 
