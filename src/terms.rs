@@ -100,7 +100,7 @@ impl Default for Sampling {
 }
 
 /// Which model, exactly. `revision` is the first 16 hex digits of the SHA-256 of its weights' file (of several files: of
-/// their SHA-256 digests one after the other, in the order of their names), so that a link never silently meets other
+/// their SHA-256 digests in hexadecimal, one after the other, in the order of their names), so that a link never silently meets other
 /// weights of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRef {

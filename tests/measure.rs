@@ -7,6 +7,7 @@ use std::time::Duration;
 use linchpin::engine::Engine;
 use linchpin::engine::control::Control;
 use linchpin::protocol::{BackendChoice, Event, Request};
+use linchpin::terms::ModelSource;
 
 use crate::support::{Session, files_in, fixture};
 use crate::the_event;

@@ -16,7 +16,7 @@ use linchpin::model::Model;
 use linchpin::model::probe::Probe;
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
 use linchpin::tensors::N_CHANNEL_SUMS;
-use linchpin::terms::{CalibrationText, ChannelScores, Metric, RHOS, Sampling, ScoreProgress, ScoreReport, Site, WeightCoord};
+use linchpin::terms::{CalibrationText, ChannelScores, Metric, ModelSource, RHOS, Sampling, ScoreProgress, ScoreReport, Site, WeightCoord};
 use linchpin::tokenizer::Tokenizer;
 
 use crate::support::{Copy, Session, bundled, files_in, fixture, model_in, on_vulkan, silence_channel_0, with_values};

@@ -13,7 +13,9 @@ use linchpin::engine::error::EngineError;
 use linchpin::model::Model;
 use linchpin::model::config::ModelConfig;
 use linchpin::platform::{Files, Gpu, open_gpu};
-use linchpin::protocol::{BackendChoice, Event, Export, Failure, ModelFile, Request};
+use linchpin::protocol::{BackendChoice, Event, Export, Failure, Request};
+use linchpin::terms::{ModelFile, ModelSource};
+use linchpin::weights::checkpoint::Onto;
 use linchpin::weights::load::{LoadedWeights, load_weights};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -78,7 +80,7 @@ pub fn model_in(dir: &Path, device: &burn::tensor::Device) -> Model {
 pub fn load_in(dir: &Path, device: &burn::tensor::Device) -> Result<LoadedWeights, EngineError> {
     let config = ModelConfig::from_json(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
     let files = Files::new(files_in(dir));
-    pollster::block_on(load_weights(&files, &config, device, &Control::silent()))
+    pollster::block_on(load_weights(&files, &config, &Onto::new(device, None), &Control::silent()))
 }
 
 /// A copy of a fixture to change, removed at the end.

@@ -7,15 +7,13 @@ use burn::backend::wgpu::CubeTensor;
 use burn::tensor::wgpu::wgpu;
 use burn::tensor::{DType, Tensor};
 
-use cubecl_wgpu::{AutoCompiler, WgpuServer};
-
 use super::error::DecodeError;
 use super::gpu::DecodeGpu;
 use crate::model::attention::QkvProj;
 use crate::model::layers::{Linear, Norm};
 use crate::model::mlp::Hidden;
 use crate::model::{DecoderLayer, Model};
-use crate::tensors::{Packed, Table, Weight};
+use crate::tensors::{Packed, Table, Weight, resource_of};
 
 /// A tensor's memory on the GPU. Holds the tensor, so that Burn neither frees nor reuses it.
 pub(super) struct Bound {
@@ -56,9 +54,7 @@ impl Bound {
         if tensor.dtype != dtype {
             return Err(failed(format!("its type is {:?}", tensor.dtype)));
         }
-        // Runs what Burn has put off, up to here.
-        let managed = tensor.client.get_resource::<WgpuServer<AutoCompiler>>(tensor.handle.clone());
-        let resource = managed.map_err(|error| failed(format!("{error:?}")))?.resource().clone();
+        let resource = resource_of(&tensor).map_err(failed)?;
         let strides = tensor.meta.strides().iter().copied().collect();
         Ok(Self { buffer: resource.buffer, offset: resource.offset, bytes: resource.size.next_multiple_of(4), strides, tensor })
     }

@@ -26,14 +26,14 @@ impl Devices {
     ///
     /// # Errors
     ///
-    /// A GPU was asked for and there is none, or it is too small. [`BackendChoice::Auto`] takes the CPU instead and
+    /// A GPU was asked for and there is none. [`BackendChoice::Auto`] takes the CPU instead and
     /// says why.
-    pub async fn choose(&mut self, choice: BackendChoice, needed: u64) -> Result<Chosen, EngineError> {
+    pub async fn choose(&mut self, choice: BackendChoice) -> Result<Chosen, EngineError> {
         match choice {
             BackendChoice::Cpu => Ok(cpu("asked for".into())),
             BackendChoice::Cuda => cuda(),
-            BackendChoice::Gpu => self.gpu(needed).await,
-            BackendChoice::Auto => Ok(match self.gpu(needed).await {
+            BackendChoice::Gpu => self.gpu().await,
+            BackendChoice::Auto => Ok(match self.gpu().await {
                 Ok(_) if self.is_software() => cpu("the only GPU is made of software, which is slower".into()),
                 Ok(chosen) => chosen,
                 Err(why) => cpu(why.to_string()),
@@ -45,7 +45,7 @@ impl Devices {
         self.gpu.as_ref().is_some_and(|gpu| gpu.as_ref().is_ok_and(|gpu| gpu.is_software))
     }
 
-    async fn gpu(&mut self, needed: u64) -> Result<Chosen, EngineError> {
+    async fn gpu(&mut self) -> Result<Chosen, EngineError> {
         // A device that has failed does not come back within this process; the next worker opens a fresh one.
         let opened = match self.gpu.take() {
             Some(opened) => opened,
@@ -55,9 +55,6 @@ impl Devices {
         let gpu = opened.as_ref().map_err(|why| EngineError::NoGpu { why: why.clone() })?;
         if let Some(why) = gpu.health.error() {
             return Err(EngineError::Gpu { why });
-        }
-        if needed > gpu.max_binding_bytes {
-            return Err(EngineError::GpuTooSmall { needed, limit: gpu.max_binding_bytes });
         }
         let info = BackendInfo { kind: gpu.kind.clone(), name: gpu.name.clone(), reason: "a GPU is there and large enough".into() };
         Ok(Chosen { device: gpu.device.clone(), info, health: Some(gpu.health.clone()), handles: Some(gpu.handles.clone()) })

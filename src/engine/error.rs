@@ -39,6 +39,8 @@ pub enum EngineError {
     Platform(#[from] PlatformError),
     #[error("the GPU's largest buffer is {limit} bytes, and this model needs one of {needed}")]
     GpuTooSmall { needed: u64, limit: u64 },
+    #[error("the weights take {needed} bytes as f32, and {limit} fit into a page's memory")]
+    MemoryTooSmall { needed: u64, limit: u64 },
     #[error("no GPU: {why}")]
     NoGpu { why: String },
     #[error("the GPU failed: {why}")]

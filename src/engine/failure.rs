@@ -2,6 +2,7 @@
 
 use super::error::EngineError;
 use crate::model::ModelError;
+use crate::platform::PlatformError;
 use crate::protocol::{Failure, FailureKind};
 use crate::weights::WeightsError;
 
@@ -29,9 +30,12 @@ pub(super) fn describe(error: &EngineError) -> Failure {
             "The tokenizer does not work with this model",
             "Use the tokenizer.json that was published with these weights.",
         ),
-        EngineError::Platform(_) => {
-            (FailureKind::Transport, "A file could not be read", "Check the connection or the disk, then load the model again.")
-        }
+        EngineError::Platform(error) => of_platform(error),
+        EngineError::MemoryTooSmall { .. } => (
+            FailureKind::Device,
+            "This model is too large for the CPU path of a browser",
+            "Choose a smaller model, use a browser with WebGPU, or run it with the command on a machine of your own.",
+        ),
         EngineError::GpuTooSmall { .. } => {
             (FailureKind::Device, "This GPU is too small for this model", "Choose a smaller model, or run it on the CPU.")
         }
@@ -53,6 +57,41 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         ),
     };
     Failure { kind, what: what.into(), why: error.to_string(), next_step: next_step.into() }
+}
+
+fn of_platform(error: &PlatformError) -> (FailureKind, &'static str, &'static str) {
+    match error {
+        PlatformError::Address { .. } => (FailureKind::Input, "That is no place to load a model from", "Correct it and load again."),
+        PlatformError::NoRepository { .. } => {
+            (FailureKind::Input, "There is no such model on the server", "Check the spelling of its name and its revision.")
+        }
+        PlatformError::Denied { .. } => (
+            FailureKind::Input,
+            "The server does not give out this model without permission",
+            "Accept the licence on the model's own page, make an access token there, and load again with the token.",
+        ),
+        PlatformError::Cut { .. } => (
+            FailureKind::Transport,
+            "The download was cut",
+            "Load the model again: what has arrived is kept where this browser can, and the rest is fetched.",
+        ),
+        PlatformError::Changed { .. } => (
+            FailureKind::Transport,
+            "The file on the server has changed",
+            "Load the model again from its beginning; if its revision is fixed, somebody has altered the file.",
+        ),
+        PlatformError::Corrupt { .. } => (
+            FailureKind::Model,
+            "The file is not what was published",
+            "It was damaged or altered on its way, and nothing of it is used or kept. Load the model again, or from another server.",
+        ),
+        PlatformError::Store { .. } => {
+            (FailureKind::Transport, "This browser's storage did not obey", "Close other tabs of this page, and try again.")
+        }
+        PlatformError::Read { .. } | PlatformError::TooLarge { .. } => {
+            (FailureKind::Transport, "A file could not be read", "Check the connection or the disk, then load the model again.")
+        }
+    }
 }
 
 fn of_model(error: &ModelError) -> (FailureKind, &'static str, &'static str) {

@@ -5,43 +5,53 @@ use serde::Deserialize;
 use super::Loaded;
 use super::control::Control;
 use super::decoder;
-use super::device::{self, Chosen, Devices};
+use super::device::{Chosen, Devices};
 use super::error::EngineError;
+use super::fit::{Prepared, required};
 use super::verify;
 use crate::analysis::eval::HeldOut;
 use crate::decode::DecodeGpu;
 use crate::model::ModelError;
-use crate::model::config::{ModelConfig, token_ids};
+use crate::model::config::token_ids;
 use crate::platform::{Files, GpuHealth};
-use crate::protocol::BackendChoice;
-use crate::terms::{Ablation, ModelInfo, ModelRef, Sampling, WeightCoord};
+use crate::protocol::{BackendChoice, Event};
+use crate::terms::{Ablation, ModelInfo, ModelRef, ModelSource, Provenance, Sampling, WeightCoord};
 use crate::tokenizer::Tokenizer;
-use crate::weights::WeightsError;
-use crate::weights::load::{LoadedWeights, largest_tensor_bytes, load_weights};
+use crate::weights::load::{LoadedWeights, load_checkpoint};
 
 /// Loads a model; what was loaded before stays until this one is complete.
 pub(super) async fn load(
     id: &str,
-    files: &Files,
+    source: &ModelSource,
     backend: BackendChoice,
     devices: &mut Devices,
     control: &Control,
 ) -> Result<Loaded, EngineError> {
-    let config = ModelConfig::from_json(&required(files, "config.json").await?)?;
-    let tokenizer = Tokenizer::from_json(&required(files, "tokenizer.json").await?, config.vocab_size)?;
+    let files = Files::find(source).await?;
+    let prepared = Prepared::of(&files, backend, devices).await?;
+    let inspection = prepared.inspection(id).await;
+    if inspection.checks.iter().any(|check| !check.ok) {
+        files.keep_nothing("there is not enough room");
+    }
+    control.emit(Event::Inspected(inspection));
+    prepared.check()?;
+    let tokenizer = Tokenizer::from_json(&required(&files, "tokenizer.json").await?, prepared.config.vocab_size)?;
     let generation = match files.read("generation_config.json").await? {
         Some(json) => GenerationConfig::from_json(&json)?,
         None => GenerationConfig::default(),
     };
-    let chosen = devices.choose(backend, largest_tensor_bytes(&config)).await?;
-    let is_gpu = chosen.health.is_some();
-    let (chosen, weights, decode) = match load_onto(files, &config, chosen, control).await {
+    let is_gpu = prepared.chosen.health.is_some();
+    let config = prepared.config.clone();
+    let placed = match place(&files, prepared, control).await {
         // A GPU that computes something else is no GPU to choose.
         Err(error) if backend == BackendChoice::Auto && is_gpu && error.is_of_device() => {
-            load_onto(files, &config, device::cpu(error.to_string()), control).await?
+            let on_cpu = Prepared::of(&files, BackendChoice::Cpu, devices).await?.because(error.to_string());
+            on_cpu.check()?;
+            place(&files, on_cpu, control).await?
         }
-        loaded => loaded?,
+        placed => placed?,
     };
+    let Placed { chosen, weights, decode } = placed;
     let info = ModelInfo {
         model: ModelRef { id: id.into(), revision: weights.revision },
         architecture: config.architecture.name().into(),
@@ -54,6 +64,13 @@ pub(super) async fn load(
         weight_bytes: weights.weight_bytes,
         backend: chosen.info,
         sampling: generation.sampling(),
+        provenance: Provenance {
+            origin: files.origin().into(),
+            commit: files.commit().map(String::from),
+            files: weights.files,
+            stored: weights.stored,
+            notes: files.notes(),
+        },
     };
     Ok(Loaded {
         held_out: HeldOut::bundled(&tokenizer, config.max_position_embeddings)?,
@@ -73,19 +90,17 @@ pub(super) async fn load(
     })
 }
 
-async fn required(files: &Files, name: &str) -> Result<Vec<u8>, EngineError> {
-    let bytes = files.read(name).await?;
-    bytes.ok_or_else(|| WeightsError::MissingFile { name: name.into() }.into())
+/// A model on its device.
+struct Placed {
+    chosen: Chosen,
+    weights: LoadedWeights,
+    decode: Option<DecodeGpu>,
 }
 
-/// Loads the weights onto one device, and has it show that it computes what it should.
-async fn load_onto(
-    files: &Files,
-    config: &ModelConfig,
-    mut chosen: Chosen,
-    control: &Control,
-) -> Result<(Chosen, LoadedWeights, Option<DecodeGpu>), EngineError> {
-    let weights = load_weights(files, config, &chosen.device, control).await?;
+/// Loads the weights onto their device, and has it show that it computes what it should.
+async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<Placed, EngineError> {
+    let Prepared { config, mut chosen, onto, checkpoint } = prepared;
+    let weights = load_checkpoint(files, &config, checkpoint, &onto, control).await?;
     if let Some(reference) = files.read("reference.json").await? {
         verify::self_check(&weights.model, &reference).await?;
     }
@@ -100,7 +115,7 @@ async fn load_onto(
     }
     match chosen.health.as_ref().and_then(GpuHealth::error) {
         Some(why) => Err(EngineError::Gpu { why }),
-        None => Ok((chosen, weights, decode)),
+        None => Ok(Placed { chosen, weights, decode }),
     }
 }
 

@@ -9,6 +9,7 @@ mod deletion;
 mod device;
 pub mod error;
 mod failure;
+mod fit;
 mod load;
 mod measure;
 mod memory;
@@ -25,13 +26,14 @@ use crate::analysis::{confirm, spikes};
 use crate::decode::DecodeGpu;
 use crate::model::Model;
 use crate::model::edit::Matrix;
-use crate::platform::{Files, GpuHealth};
+use crate::platform::{self, Files, GpuHealth, PlatformError};
 use crate::protocol::{Event, Request};
 use crate::terms::{Ablation, ConfirmReport, ModelInfo, Pane, Pruned, ScanReport, WeightCoord};
 use crate::tokenizer::Tokenizer;
 use control::Control;
 use device::Devices;
 use error::EngineError;
+use fit::Prepared;
 
 /// See [`crate::terms::text_digest`], of the bundled held-out text.
 pub fn held_out_digest() -> String {
@@ -84,9 +86,19 @@ impl Engine {
 
     async fn answer(&mut self, request: Request) -> Result<(), EngineError> {
         match request {
-            Request::Load { id, files, backend } => {
-                let files = Files::new(files);
-                let loaded = load::load(&id, &files, backend, &mut self.devices, &self.control).await?;
+            Request::Inspect { id, source, backend } => {
+                let files = Files::find(&source).await?;
+                let inspection = Prepared::of(&files, backend, &mut self.devices).await?.inspection(&id).await;
+                self.control.emit(Event::Inspected(inspection));
+                Ok(())
+            }
+            Request::Stored => self.list_stored().await,
+            Request::Forget { key } => {
+                platform::forget_stored(key.as_deref()).await.map_err(|why| PlatformError::Store { why })?;
+                self.list_stored().await
+            }
+            Request::Load { id, source, backend } => {
+                let loaded = load::load(&id, &source, backend, &mut self.devices, &self.control).await?;
                 self.control.emit(Event::Loaded(loaded.info.clone()));
                 self.loaded = Some(loaded);
                 Ok(())
@@ -133,6 +145,11 @@ impl Engine {
             }
             Request::Stop => Ok(()),
         }
+    }
+
+    async fn list_stored(&self) -> Result<(), EngineError> {
+        self.control.emit(Event::Stored { models: platform::stored_models().await });
+        Ok(())
     }
 
     fn model(&self) -> Result<&Loaded, EngineError> {

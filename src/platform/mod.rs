@@ -11,6 +11,7 @@ mod native;
 mod web;
 
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
@@ -86,6 +87,39 @@ impl Files {
             }
         }
     }
+}
+
+/// Waits until the GPU has taken all that was handed to it. A device that is lost says so elsewhere.
+pub async fn settle(gpu: &GpuHandles) {
+    let state = Arc::new(Mutex::new((false, None::<Waker>)));
+    let of_callback = state.clone();
+    gpu.queue.submit([]);
+    gpu.queue.on_submitted_work_done(move || {
+        if let Ok(mut state) = of_callback.lock() {
+            state.0 = true;
+            if let Some(waker) = state.1.take() {
+                waker.wake();
+            }
+        }
+    });
+    finish_gpu_work(&gpu.device);
+    std::future::poll_fn(|context| match state.lock() {
+        Ok(mut state) if !state.0 => {
+            state.1 = Some(context.waker().clone());
+            Poll::Pending
+        }
+        _ => Poll::Ready(()),
+    })
+    .await;
+}
+
+/// The beginning of a file.
+#[derive(Debug)]
+pub struct Peeked {
+    pub bytes: Vec<u8>,
+    /// Bytes of the whole, and those that still have to come over the network.
+    pub len: u64,
+    pub to_fetch: u64,
 }
 
 /// An opened GPU.

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuBackend, wgpu};
 
-use super::{Gpu, PlatformError, gpu_of};
+use super::{Gpu, Peeked, PlatformError, gpu_of};
 use crate::terms::{ModelFile, ModelSource, StoredModel};
 
 /// The files of a model by name, each with its path.
@@ -59,15 +59,18 @@ impl Files {
         Ok(self.paths.contains_key(name))
     }
 
-    /// The first `n` bytes of a file and its length; `None` if there is none of that name.
+    /// The first `n` bytes of a file; `None` if there is none of that name.
     ///
     /// # Errors
     ///
     /// [`PlatformError::Read`].
-    pub async fn peek(&self, name: &str, n: usize) -> Result<Option<(Vec<u8>, u64)>, PlatformError> {
+    pub async fn peek(&self, name: &str, n: usize) -> Result<Option<Peeked>, PlatformError> {
         let Some(mut stream) = self.open(name).await? else { return Ok(None) };
-        Ok(Some((stream.read(n).await?, stream.len())))
+        Ok(Some(Peeked { bytes: stream.read(n).await?, len: stream.len(), to_fetch: 0 }))
     }
+
+    /// Nothing is.
+    pub fn keep_nothing(&self, _why: &str) {}
 
     /// Nothing is stored.
     pub async fn discard(&self, _name: &str) {}
@@ -115,11 +118,22 @@ impl ByteStream {
     ///
     /// [`PlatformError::Read`].
     pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, PlatformError> {
-        let mut bytes = Vec::with_capacity(n);
-        let read = (&mut self.file).take(n as u64).read_to_end(&mut bytes);
+        let mut bytes = Vec::with_capacity(n.min(usize::try_from(self.len).unwrap_or(n)));
+        self.read_into(&mut bytes, n).await?;
+        Ok(bytes)
+    }
+
+    /// The same into a vector that is used again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub async fn read_into(&mut self, bytes: &mut Vec<u8>, n: usize) -> Result<(), PlatformError> {
+        bytes.clear();
+        let read = (&mut self.file).take(n as u64).read_to_end(bytes);
         read.map_err(|error| PlatformError::Read { name: self.name.clone(), why: error.to_string() })?;
         self.at += bytes.len() as u64;
-        Ok(bytes)
+        Ok(())
     }
 
     pub fn to_fetch(&self) -> u64 {

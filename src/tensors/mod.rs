@@ -16,6 +16,7 @@ mod product;
 mod stock;
 mod table;
 mod tile;
+mod upload;
 mod weight;
 
 use burn::backend::Dispatch;
@@ -23,6 +24,7 @@ use burn::tensor::{Int, Tensor};
 
 use ops::ModelOps;
 pub use table::{CHUNK_UNIT, Table, chunk_rows};
+pub use upload::{Flat, Upload, resource_of};
 pub use weight::{Packed, Weight, largest_buffer, packs};
 
 /// `x / √(mean(x²) + eps) · weight` over the last dimension.

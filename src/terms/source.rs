@@ -100,6 +100,7 @@ pub struct Inspection {
     pub weight_bytes: u64,
     /// Where it would run.
     pub backend: BackendInfo,
+    /// It can run there.
     pub fits: bool,
     pub checks: Vec<FitCheck>,
     /// What to do: for people.
@@ -116,7 +117,7 @@ pub struct FitCheck {
     /// Absent where nobody tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// False where the model cannot run; storage that is too small only means that nothing is kept.
+    /// It is. Storage that is not only means that nothing is kept; see [`Inspection::fits`].
     pub ok: bool,
 }
 

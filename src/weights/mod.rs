@@ -1,8 +1,11 @@
 //! A checkpoint's tensors: which are wanted, which have arrived, under the names the checkpoint gives them.
 
+pub mod checkpoint;
 pub mod error;
+mod largest;
 pub mod load;
 pub mod safetensors;
+mod sink;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +15,7 @@ pub use error::WeightsError;
 
 use crate::model::edit::Matrix;
 use crate::model::layers::{Layout, Linear};
-use crate::tensors::{self, Packed, Table, Weight};
+use crate::tensors::{self, Flat, Packed, Table, Weight};
 
 /// A tensor that has arrived, flat.
 #[derive(Debug)]
@@ -22,6 +25,15 @@ pub enum Arrived {
     Bf16(Tensor<1, Int>),
     /// A table in pieces of whole rows, each flat: see [`Table::from_chunks`].
     Chunks(Vec<Arrived>),
+}
+
+impl From<Flat> for Arrived {
+    fn from(flat: Flat) -> Self {
+        match flat {
+            Flat::F32(values) => Self::F32(values),
+            Flat::Bf16(words) => Self::Bf16(words),
+        }
+    }
 }
 
 impl Arrived {

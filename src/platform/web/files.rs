@@ -9,7 +9,7 @@ use super::http::{Probe, Remote};
 use super::store::{About, Store};
 use super::stream::{ByteStream, Serving};
 use crate::platform::hub::{self, Listing};
-use crate::platform::{MAX_WHOLE_FILE_BYTES, PlatformError};
+use crate::platform::{MAX_WHOLE_FILE_BYTES, Peeked, PlatformError};
 use crate::terms::{HubSource, KnownFile, ModelFile, ModelSource};
 
 /// The files of a model by name.
@@ -27,7 +27,7 @@ struct Inner {
     listing: Listing,
     is_listed: bool,
     authorization: Option<String>,
-    store: Option<Store>,
+    store: RefCell<Option<Rc<Store>>>,
     /// Opened to see whether they are there, and not read yet.
     opened: RefCell<BTreeMap<String, ByteStream>>,
     notes: Rc<RefCell<Vec<String>>>,
@@ -102,7 +102,7 @@ impl Files {
 
     /// Whether all of this file is in the store, or is going to be.
     pub fn is_kept(&self, stream: &ByteStream) -> bool {
-        self.0.store.is_some() && stream.is_stored()
+        self.0.store.borrow().is_some() && stream.is_stored()
     }
 
     /// Whether there is a file of this name.
@@ -119,16 +119,16 @@ impl Files {
         Ok(true)
     }
 
-    /// The first `n` bytes of a file and its length, without fetching the rest; none if there is none of that name.
+    /// The first `n` bytes of a file, without fetching the rest; none if there is none of that name.
     ///
     /// # Errors
     ///
     /// [`PlatformError`].
-    pub async fn peek(&self, name: &str, n: usize) -> Result<Option<(Vec<u8>, u64)>, PlatformError> {
+    pub async fn peek(&self, name: &str, n: usize) -> Result<Option<Peeked>, PlatformError> {
         let Some(mut stream) = self.open(name).await? else { return Ok(None) };
-        let (bytes, len) = (stream.peek(n).await?, stream.len());
+        let peeked = Peeked { bytes: stream.peek(n).await?, len: stream.len(), to_fetch: stream.to_fetch() };
         self.0.opened.borrow_mut().insert(name.into(), stream);
-        Ok(Some((bytes, len)))
+        Ok(Some(peeked))
     }
 
     /// Opens a file for reading front to back; none if there is none of that name.
@@ -143,15 +143,25 @@ impl Files {
         let Some((url, known)) = self.0.locate(name) else { return Ok(None) };
         let size = known.as_ref().and_then(|known| known.size);
         let remote = Rc::new(Remote::new(name, url, size, self.0.authorization.clone()));
-        match &self.0.store {
-            Some(store) => self.open_stored(store, remote, known).await,
+        let store = self.0.store.borrow().clone();
+        match store {
+            Some(store) => self.open_stored(&store, remote, known).await,
             None => self.open_remote(remote, known.and_then(|known| known.sha256)).await,
+        }
+    }
+
+    /// Stores nothing more, and why.
+    pub fn keep_nothing(&self, why: &str) {
+        if self.0.store.take().is_some() {
+            self.0.opened.borrow_mut().clear();
+            self.0.note(format!("Nothing is kept in this browser's storage: {why}."));
         }
     }
 
     /// Drops what is stored of a file that turned out to be wrong.
     pub async fn discard(&self, name: &str) {
-        if let Some(store) = &self.0.store {
+        let store = self.0.store.borrow().clone();
+        if let Some(store) = store {
             store.delete(name).await;
         }
     }
@@ -225,7 +235,7 @@ impl Inner {
             listing: Listing::default(),
             is_listed: false,
             authorization: None,
-            store: None,
+            store: RefCell::default(),
             opened: RefCell::default(),
             notes: Rc::default(),
         }
@@ -296,7 +306,7 @@ impl Inner {
             Err(why) => Err(why),
         };
         match written {
-            Ok(store) => self.store = Some(store),
+            Ok(store) => self.store = RefCell::new(Some(Rc::new(store))),
             Err(why) => self.note(format!("Nothing is kept in this browser's storage: {why}.")),
         }
     }

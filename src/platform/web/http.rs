@@ -342,7 +342,6 @@ pub struct Whole {
     at: u64,
     /// Of a chunk, what was not wanted yet.
     rest: Option<Uint8Array>,
-    is_done: bool,
 }
 
 impl Whole {

@@ -354,8 +354,12 @@ impl StoredFile {
     }
 
     fn note(&self, written: Result<(), String>) {
-        if let Err(why) = written {
-            self.broken.borrow_mut().get_or_insert(why);
+        let Err(why) = written else { return };
+        if self.broken.borrow().is_none() {
+            self.broken.replace(Some(why));
+            // What cannot be completed would only take the place of something that can.
+            let _ = self.data.0.truncate(0.0).and_then(|()| self.journal.0.truncate(0.0));
+            self.records.borrow_mut().fill(Record::default());
         }
     }
 }

@@ -144,8 +144,20 @@ impl ByteStream {
     ///
     /// As [`Self::wait`].
     pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, PlatformError> {
+        let mut bytes = Vec::new();
+        self.read_into(&mut bytes, n).await?;
+        Ok(bytes)
+    }
+
+    /// The same into a vector that is used again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::wait`].
+    pub async fn read_into(&mut self, bytes: &mut Vec<u8>, n: usize) -> Result<(), PlatformError> {
         while !self.wait(n).await? {}
-        let mut bytes = vec![0; n.min(self.pending)];
+        // Its zeros are written once, not for every piece.
+        bytes.resize(n.min(self.pending), 0);
         let mut filled = 0;
         while filled < bytes.len() {
             let Some(chunk) = self.ready.pop_front() else { break };
@@ -158,7 +170,7 @@ impl ByteStream {
         }
         self.pending -= bytes.len();
         self.at += bytes.len() as u64;
-        Ok(bytes)
+        Ok(())
     }
 
     /// The first `n` bytes, before anything is read, without fetching the rest.

@@ -1,0 +1,112 @@
+//! Whether a model fits, from its configuration and the headers of its weights, before these are fetched.
+
+use super::device::{self, Chosen, Devices};
+use super::error::EngineError;
+use crate::model::config::ModelConfig;
+use crate::platform::{self, Files, IN_BROWSER};
+use crate::protocol::BackendChoice;
+use crate::terms::{FitCheck, Inspection};
+use crate::weights::WeightsError;
+use crate::weights::checkpoint::{Checkpoint, Onto};
+
+/// Bytes of weights that fit into a page's 4 GiB beside all else, as f32; a machine of one's own finds out.
+const ON_CPU: Option<u64> = if IN_BROWSER { Some(3 << 30) } else { None };
+
+/// A model that was looked into, and where it would run.
+pub(super) struct Prepared {
+    pub config: ModelConfig,
+    pub chosen: Chosen,
+    pub onto: Onto,
+    pub checkpoint: Checkpoint,
+}
+
+impl Prepared {
+    /// Reads what is small, and picks a device that is large enough where there is a choice.
+    ///
+    /// # Errors
+    ///
+    /// Broken or foreign files, or no device of the wanted kind.
+    pub async fn of(files: &Files, backend: BackendChoice, devices: &mut Devices) -> Result<Self, EngineError> {
+        let json = required(files, "config.json").await?;
+        let config = ModelConfig::from_json(&json)?;
+        let chosen = devices.choose(backend).await?;
+        let is_gpu = chosen.health.is_some();
+        let prepared = Self::on(files, config, chosen).await?;
+        match prepared.checkpoint.check_sizes() {
+            Err(why) if backend == BackendChoice::Auto && is_gpu => Self::on(files, prepared.config, device::cpu(why.to_string())).await,
+            _ => Ok(prepared),
+        }
+    }
+
+    async fn on(files: &Files, config: ModelConfig, chosen: Chosen) -> Result<Self, EngineError> {
+        let onto = Onto::new(&chosen.device, chosen.handles.clone());
+        let checkpoint = Checkpoint::inspect(files, &config, &onto).await?;
+        Ok(Self { config, chosen, onto, checkpoint })
+    }
+
+    /// With another reason for where it runs.
+    pub fn because(mut self, reason: String) -> Self {
+        self.chosen.info.reason = reason;
+        self
+    }
+
+    /// Whether it can run where it would.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::GpuTooSmall`], [`EngineError::MemoryTooSmall`].
+    pub fn check(&self) -> Result<(), EngineError> {
+        self.checkpoint.check_sizes()?;
+        let needed = self.checkpoint.weight_bytes();
+        match ON_CPU.filter(|limit| self.onto.largest_buffer.is_none() && needed > *limit) {
+            Some(limit) => Err(EngineError::MemoryTooSmall { needed, limit }),
+            None => Ok(()),
+        }
+    }
+
+    /// What there is to know before the weights are fetched.
+    pub async fn inspection(&self, id: &str) -> Inspection {
+        let checkpoint = &self.checkpoint;
+        let weight_bytes = checkpoint.weight_bytes();
+        let mut checks = Vec::new();
+        let mut check = |what: &str, needed: u64, limit: Option<u64>| {
+            checks.push(FitCheck { what: what.into(), needed, limit, ok: limit.is_none_or(|limit| needed <= limit) });
+        };
+        match self.onto.largest_buffer {
+            Some(limit) => {
+                check("largest matrix, in one GPU buffer", checkpoint.largest_bytes(), Some(limit));
+                check("all weights, in GPU memory (a browser does not tell how much there is)", weight_bytes, None);
+            }
+            None => check("all weights, in the CPU's memory", weight_bytes, ON_CPU),
+        }
+        let to_fetch = checkpoint.to_fetch();
+        if to_fetch > 0 {
+            check("download, in this browser's storage", to_fetch, platform::free_storage().await);
+        }
+        let fits = self.check();
+        let advice = match &fits {
+            Ok(()) if checks.iter().all(|check| check.ok) => "It fits.".into(),
+            Ok(()) => "It fits, but there is no room to keep it: the next visit would have to download it again.".into(),
+            Err(EngineError::GpuTooSmall { .. }) => "Run it on the CPU, or choose a smaller model.".into(),
+            Err(_) => "Choose a smaller model, or run it with the command on a machine of your own.".into(),
+        };
+        Inspection {
+            id: id.into(),
+            architecture: self.config.architecture.name().into(),
+            num_parameters: checkpoint.num_parameters(),
+            file_bytes: checkpoint.file_bytes(),
+            to_fetch,
+            weight_bytes,
+            backend: self.chosen.info.clone(),
+            fits: fits.is_ok(),
+            checks,
+            advice,
+        }
+    }
+}
+
+/// A file without which nothing goes.
+pub(super) async fn required(files: &Files, name: &str) -> Result<Vec<u8>, EngineError> {
+    let bytes = files.read(name).await?;
+    bytes.ok_or_else(|| WeightsError::MissingFile { name: name.into() }.into())
+}

@@ -1,0 +1,118 @@
+//! Tensors that are filled while their bytes arrive, so that a host that feeds a GPU never holds more than a piece.
+
+use burn::backend::Wgpu;
+use burn::backend::wgpu::CubeTensor;
+use burn::tensor::wgpu::wgpu;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use cubecl_wgpu::{AutoCompiler, WgpuResource, WgpuServer};
+
+use crate::platform::GpuHandles;
+
+/// A flat tensor whose values have arrived, or are arriving.
+#[derive(Debug)]
+pub enum Flat {
+    F32(Tensor<1>),
+    /// bf16, two values in a word.
+    Bf16(Tensor<1, Int>),
+}
+
+/// A flat tensor that is filled front to back.
+pub struct Upload {
+    device: Device,
+    place: Place,
+}
+
+enum Place {
+    HostF32(Vec<f32>),
+    HostWords(Vec<u8>),
+    Gpu(Writing),
+}
+
+/// A tensor's buffer, and how far it is written.
+struct Writing {
+    tensor: Flat,
+    queue: wgpu::Queue,
+    buffer: wgpu::Buffer,
+    at: u64,
+}
+
+/// The buffer behind a tensor on a GPU, once what Burn has put off up to here has been queued.
+///
+/// # Errors
+///
+/// Why there is none.
+pub fn resource_of(tensor: &CubeTensor) -> Result<WgpuResource, String> {
+    let managed = tensor.client.get_resource::<WgpuServer<AutoCompiler>>(tensor.handle.clone());
+    Ok(managed.map_err(|error| format!("{error:?}"))?.resource().clone())
+}
+
+impl Upload {
+    /// Room for `len` values: f32, or an even number in bf16. With the GPU's handles they go there as they come.
+    pub fn new(len: usize, is_bf16: bool, device: &Device, gpu: Option<&GpuHandles>) -> Self {
+        let place = gpu.filter(|_| len > 0).and_then(|gpu| Writing::new(len, is_bf16, device, gpu)).map_or_else(
+            || match is_bf16 {
+                true => Place::HostWords(Vec::with_capacity(2 * len)),
+                false => Place::HostF32(Vec::with_capacity(len)),
+            },
+            Place::Gpu,
+        );
+        Self { device: device.clone(), place }
+    }
+
+    /// Appends values.
+    pub fn push_f32(&mut self, values: &[f32]) {
+        match &mut self.place {
+            Place::HostF32(all) => all.extend_from_slice(values),
+            Place::HostWords(_) => debug_assert!(false, "f32 into bf16"),
+            Place::Gpu(writing) => writing.push(bytemuck::cast_slice(values)),
+        }
+    }
+
+    /// Appends bf16 values as they lie in a file; whole words but for the end.
+    pub fn push_words(&mut self, bytes: &[u8]) {
+        match &mut self.place {
+            Place::HostWords(all) => all.extend_from_slice(bytes),
+            Place::HostF32(_) => debug_assert!(false, "bf16 into f32"),
+            Place::Gpu(writing) => writing.push(bytes),
+        }
+    }
+
+    pub fn finish(self) -> Flat {
+        match self.place {
+            Place::HostF32(values) => {
+                let len = values.len();
+                Flat::F32(Tensor::from_data(TensorData::new(values, [len]), &self.device))
+            }
+            Place::HostWords(bytes) => {
+                let words = [bytes.len() / 4];
+                Flat::Bf16(Tensor::from_data(TensorData::from_bytes_vec(bytes, words, DType::I32), &self.device))
+            }
+            Place::Gpu(writing) => writing.tensor,
+        }
+    }
+}
+
+impl Writing {
+    /// None where a tensor's buffer cannot be got at.
+    fn new(len: usize, is_bf16: bool, device: &Device, gpu: &GpuHandles) -> Option<Self> {
+        let (tensor, primitive) = match is_bf16 {
+            true => {
+                let words = Tensor::<1, Int>::empty([len / 2], device);
+                (Flat::Bf16(words.clone()), words.try_into_primitive::<Wgpu>().ok()?)
+            }
+            false => {
+                let values = Tensor::<1>::empty([len], device);
+                (Flat::F32(values.clone()), values.try_into_primitive::<Wgpu>().ok()?)
+            }
+        };
+        let resource = resource_of(&primitive).ok()?;
+        // What Burn has recorded may still use this memory for something that is gone; our writes must come after it.
+        primitive.client.flush().ok()?;
+        Some(Self { tensor, queue: gpu.queue.clone(), buffer: resource.buffer, at: resource.offset })
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.queue.write_buffer(&self.buffer, self.at, bytes);
+        self.at += bytes.len() as u64;
+    }
+}

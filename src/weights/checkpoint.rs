@@ -1,0 +1,167 @@
+//! What a checkpoint's headers tell, before any of its weights is fetched.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::Device;
+
+use super::safetensors::{Dtype, Header, TensorEntry, header_len, parse_header, parse_index};
+use super::sink::{bytes_of, bytes_per_value};
+use super::{Weights, WeightsError};
+use crate::engine::error::EngineError;
+use crate::model::config::ModelConfig;
+use crate::model::families;
+use crate::platform::{Files, GpuHandles};
+use crate::tensors::{self, CHUNK_UNIT};
+
+const SINGLE_FILE: &str = "model.safetensors";
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// Where weights go.
+#[derive(Debug, Clone)]
+pub struct Onto {
+    pub device: Device,
+    /// With it, bytes go to the GPU as they come; without, a tensor is held whole on the host first.
+    pub gpu: Option<GpuHandles>,
+    /// Bytes that one tensor may take; none on the CPU.
+    pub largest_buffer: Option<u64>,
+}
+
+impl Onto {
+    /// As much at once as the device can hold.
+    pub fn new(device: &Device, gpu: Option<GpuHandles>) -> Self {
+        Self { device: device.clone(), gpu, largest_buffer: tensors::largest_buffer(device) }
+    }
+}
+
+/// A checkpoint that has been looked into: its headers fit the configuration and the device.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub(super) shards: Vec<Shard>,
+    pub(super) plan: Weights,
+}
+
+/// One file of weights.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub name: String,
+    pub header: Header,
+    /// Bytes before the data.
+    pub data_begin: u64,
+    pub len: u64,
+    to_fetch: u64,
+}
+
+impl Checkpoint {
+    /// Reads the headers of all files.
+    ///
+    /// # Errors
+    ///
+    /// Whatever they tell is wrong, without reading further.
+    pub async fn inspect(files: &Files, config: &ModelConfig, onto: &Onto) -> Result<Self, EngineError> {
+        let found = Found::in_files(files).await?;
+        let mut shards = Vec::new();
+        for name in &found.files {
+            shards.push(Shard::read(files, name).await?);
+        }
+        let in_headers = || shards.iter().flat_map(|shard| shard.header.tensors.keys().cloned()).collect();
+        let mut plan = Weights::plan(&onto.device, found.names.unwrap_or_else(in_headers));
+        plan.largest_buffer = onto.largest_buffer;
+        families::build(config, &mut plan)?;
+        shards.iter().try_for_each(|shard| check_header(&shard.header, &plan))?;
+        Ok(Self { shards, plan })
+    }
+
+    /// Every wanted tensor fits into a buffer of the device, tables in chunks.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::GpuTooSmall`].
+    pub fn check_sizes(&self) -> Result<(), EngineError> {
+        let (needed, Some(limit)) = (self.largest_bytes(), self.plan.largest_buffer) else { return Ok(()) };
+        if needed > limit { Err(EngineError::GpuTooSmall { needed, limit }) } else { Ok(()) }
+    }
+
+    /// Bytes of the largest piece that has to lie in one buffer.
+    pub fn largest_bytes(&self) -> u64 {
+        let device = self.plan.device();
+        let bytes = |entry: &TensorEntry| {
+            let (bytes, rows) = (bytes_of(entry, device), entry.shape.first().copied().unwrap_or(1).max(1));
+            let of_chunk = self.plan.chunk_rows(&entry.name, bytes_per_value(entry, device));
+            // A table is as large as its chunks, which are not of fewer rows.
+            of_chunk.map_or(bytes, |of_chunk| bytes / rows as u64 * of_chunk.max(CHUNK_UNIT) as u64)
+        };
+        self.wanted().map(bytes).max().unwrap_or(0)
+    }
+
+    /// Bytes that all tensors take on the device.
+    pub fn weight_bytes(&self) -> u64 {
+        self.wanted().map(|entry| bytes_of(entry, self.plan.device())).sum()
+    }
+
+    pub fn num_parameters(&self) -> u64 {
+        self.wanted().map(|entry| entry.shape.iter().map(|size| *size as u64).product::<u64>()).sum()
+    }
+
+    /// Bytes of the files of weights.
+    pub fn file_bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.len).sum()
+    }
+
+    /// Of those, what has still to come over the network.
+    pub fn to_fetch(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.to_fetch).sum()
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = &TensorEntry> {
+        let entries = self.shards.iter().flat_map(|shard| shard.header.tensors.values());
+        entries.filter(|entry| self.plan.wanted.contains_key(&entry.name))
+    }
+}
+
+/// Which files hold the weights, and for a sharded checkpoint which tensors there are.
+struct Found {
+    files: Vec<String>,
+    names: Option<BTreeSet<String>>,
+}
+
+impl Found {
+    async fn in_files(files: &Files) -> Result<Self, EngineError> {
+        // As transformers does: the single file, where there is one.
+        let is_sharded = !files.contains(SINGLE_FILE).await?;
+        if let (true, Some(index)) = (is_sharded, files.read(INDEX_FILE).await?) {
+            let map = parse_index(&index)?;
+            let shards = map.values().cloned().collect::<BTreeSet<_>>();
+            return Ok(Self { files: shards.into_iter().collect(), names: Some(map.into_keys().collect()) });
+        }
+        Ok(Self { files: vec![SINGLE_FILE.into()], names: None })
+    }
+}
+
+impl Shard {
+    async fn read(files: &Files, name: &str) -> Result<Self, EngineError> {
+        let missing = || WeightsError::MissingFile { name: name.into() };
+        let prefix = files.peek(name, 8).await?.ok_or_else(missing)?;
+        let truncated = |expected: u64| WeightsError::Truncated { file: name.into(), expected, got: prefix.len };
+        let length: [u8; 8] = prefix.bytes.as_slice().try_into().map_err(|_short| truncated(8))?;
+        let data_begin = 8 + header_len(&length, prefix.len)?;
+        let n = usize::try_from(data_begin).map_err(|_overflow| truncated(data_begin))?;
+        let begin = files.peek(name, n).await?.ok_or_else(missing)?;
+        let header = begin.bytes.get(8..n).ok_or_else(|| truncated(data_begin))?;
+        let header = parse_header(header, prefix.len)?;
+        Ok(Self { name: name.into(), header, data_begin, len: prefix.len, to_fetch: begin.to_fetch })
+    }
+}
+
+/// Every wanted tensor in this file has the shape that the configuration says, and a type we can widen.
+fn check_header(header: &Header, plan: &Weights) -> Result<(), WeightsError> {
+    for (name, entry) in &header.tensors {
+        let Some(expected) = plan.wanted.get(name) else { continue };
+        if entry.shape != *expected {
+            return Err(WeightsError::Shape { name: name.clone(), expected: expected.clone(), got: entry.shape.clone() });
+        }
+        if !matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(WeightsError::UnsupportedDtype { name: name.clone(), dtype: entry.dtype });
+        }
+    }
+    Ok(())
+}

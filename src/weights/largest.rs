@@ -1,0 +1,131 @@
+//! The scalars of largest magnitude, found while the weights stream by.
+
+use crate::model::edit::Matrix;
+
+/// Where a scalar stands: layer, matrix, and its place in the checkpoint's flat order.
+pub type Place = (usize, Matrix, usize);
+
+/// The scalars of largest magnitude seen so far.
+#[derive(Debug, Default)]
+pub struct Largest {
+    /// How many are kept.
+    limit: usize,
+    found: Vec<(f32, Place)>,
+    /// Nothing that is not above this can enter.
+    threshold: f32,
+}
+
+impl Largest {
+    pub fn up_to(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Looks at the values of a matrix from its `first`-th on.
+    pub fn look_at(&mut self, (layer, matrix): (usize, Matrix), first: usize, values: &[f32]) {
+        for (index, value) in values.iter().enumerate() {
+            if value.abs() > self.threshold {
+                self.push(value.abs(), (layer, matrix, first + index));
+            }
+        }
+    }
+
+    /// The same of values in bf16, as they lie in the file.
+    pub fn look_at_bf16(&mut self, (layer, matrix): (usize, Matrix), first: usize, bytes: &[u8]) {
+        let mut begin = 0;
+        while let Some(at) = first_above(&bytes[2 * begin..], (self.threshold.to_bits() >> 16) as u16) {
+            // Below the threshold's last bits, a value only seems to be above it.
+            let magnitude = f32::from_bits(u32::from(magnitude(bytes, begin + at)) << 16);
+            if magnitude > self.threshold {
+                self.push(magnitude, (layer, matrix, first + begin + at));
+            }
+            begin += at + 1;
+        }
+    }
+
+    fn push(&mut self, magnitude: f32, place: Place) {
+        self.found.push((magnitude, place));
+        if self.found.len() >= 4 * self.limit.max(1) {
+            self.trim();
+        }
+    }
+
+    fn trim(&mut self) {
+        self.found.sort_by(|a, b| b.0.total_cmp(&a.0));
+        self.found.truncate(self.limit);
+        if let (Some((smallest, _)), true) = (self.found.last(), self.found.len() == self.limit) {
+            self.threshold = *smallest;
+        }
+    }
+
+    /// Largest first.
+    pub fn into_places(mut self) -> Vec<Place> {
+        self.trim();
+        self.found.into_iter().map(|(_, place)| place).collect()
+    }
+}
+
+/// The bits of infinity in bf16, without a sign; NaNs are above.
+pub const BF16_INFINITY: u16 = 0x7f80;
+
+/// Bits of a bf16 value without its sign: ordered as magnitudes are.
+fn magnitude(bytes: &[u8], index: usize) -> u16 {
+    u16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]]) & 0x7fff
+}
+
+/// The first of these bf16 values (an even number of bytes) whose magnitude's bits are above `bits`. Four at a time in one
+/// word, since every byte of a model passes here: with the signs off, adding `0x7fff - bits` to each carries into the
+/// sign exactly where a value is above, and never into its neighbour.
+pub fn first_above(bytes: &[u8], bits: u16) -> Option<usize> {
+    const LANES: u64 = 0x0001_0001_0001_0001;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let (magnitudes, signs) = (0x7fff * LANES, 0x8000 * LANES);
+    let add = u64::from(0x7fff - bits.min(0x7fff)) * LANES;
+    let is_above = |word: &[u8; 8]| ((u64::from_le_bytes(*word) & magnitudes) + add) & signs != 0;
+    let among = |bytes: &[u8], first: usize| (0..bytes.len() / 2).find(|at| magnitude(bytes, *at) > bits).map(|at| first + at);
+    match words.iter().position(is_above) {
+        Some(word) => among(&words[word], 4 * word),
+        None => among(rest, 4 * words.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn the_first_above_is_found_in_every_lane() {
+        for len in 1..20 {
+            for at in 0..len {
+                for loud in [-3.0, 3.0, f32::INFINITY, f32::NAN] {
+                    let mut values = vec![-2.0_f32; len];
+                    values[at] = loud;
+                    let bits = half::bf16::from_f32(2.0).to_bits();
+                    assert_eq!(first_above(&bytes(&values), bits), Some(at), "{values:?}");
+                    assert_eq!(first_above(&bytes(&values), 0x7fff), None);
+                }
+            }
+        }
+        assert_eq!(first_above(&[], 0), None);
+    }
+
+    #[test]
+    fn the_largest_are_the_same_whether_packed_or_not() {
+        let values =
+            (0..4000_u32).map(|i| half::bf16::from_f32((f64::from(i * 7919 % 4001).sin() * 3.0) as f32).to_f32()).collect::<Vec<_>>();
+        let (mut plain, mut packed) = (Largest::up_to(10), Largest::up_to(10));
+        for (part, piece) in values.chunks(1000).enumerate() {
+            plain.look_at((1, Matrix::Down), 1000 * part, piece);
+            packed.look_at_bf16((1, Matrix::Down), 1000 * part, &bytes(piece));
+        }
+        let mut expected = (0..values.len()).collect::<Vec<_>>();
+        expected.sort_by(|a, b| values[*b].abs().total_cmp(&values[*a].abs()));
+        let places = plain.into_places();
+        assert_eq!(places, packed.into_places());
+        let magnitudes = |places: &[usize]| places.iter().map(|at| values[*at].abs()).collect::<Vec<_>>();
+        assert_eq!(magnitudes(&places.iter().map(|place| place.2).collect::<Vec<_>>()), magnitudes(&expected[..10]));
+    }
+}
