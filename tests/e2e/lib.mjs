@@ -7,10 +7,10 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { root, xtask } from './xtask.mjs';
 
-export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+export { root };
 export const dist = process.env.LINCHPIN_DIST ?? path.join(root, 'dist');
 export const screenshots = path.join(path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'screenshots');
 
@@ -41,11 +41,7 @@ const WEBGPU_ARGS = {
  * @returns {Promise<{url: string, stop: () => Promise<void>}>}
  */
 export async function serve({ folder = dist, base = '/' } = {}) {
-  const wanted = ['serve', '--no-build', folder, '--port', '0', '--base', base, '--until-stdin-closes'];
-  const xtask = process.env.LINCHPIN_XTASK;
-  const [program, args] = xtask
-    ? [xtask, wanted]
-    : ['cargo', ['run', '--quiet', '--package', 'xtask', '--', ...wanted]];
+  const [program, args] = xtask('serve', '--no-build', folder, '--port', '0', '--base', base, '--until-stdin-closes');
   const server = spawn(program, args, { cwd: root, stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = new Promise((resolve) => {
     server.on('exit', resolve);

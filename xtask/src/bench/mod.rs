@@ -105,6 +105,23 @@ pub fn run(options: &Options) -> Result<(), String> {
     add_section(&options.shown(), &runs, &path)
 }
 
+/// `cargo xtask model`: writes one model of random weights, for tests of what becomes of a model on its way.
+pub fn write_model(mut args: Args) -> Result<(), String> {
+    let name = args.value("--shape")?.ok_or("which shape? --shape tiny, say")?;
+    let dtype = models::Dtype::named(args.value("--dtype")?.as_deref().unwrap_or("bf16"))?;
+    let mut number = |flag: &str| {
+        let given = args.value(flag)?.unwrap_or_else(|| "1".to_owned());
+        given.parse::<u32>().map_err(|_| format!("{flag} wants a number, not `{given}`"))
+    };
+    let (seed, shards) = (number("--seed")?, number("--shards")?.max(1));
+    let out = args.value("--out")?.ok_or("where to? --out DIR")?;
+    args.finish()?;
+    let shape = *shapes::named(&name)?.first().ok_or("which shape? --shape tiny, say")?;
+    let sizes = shape.random.as_ref().ok_or_else(|| format!("{name} is there already, under public/models/"))?;
+    let spelling = models::Spelling { dtype, seed: seed.into(), shards: shards as usize };
+    models::write_folder(Path::new(&out), &shape.title(), sizes, spelling)
+}
+
 /// Adds what was measured to a file. What went wrong stands there, too, and is an error all the same.
 fn add_section(command: &str, runs: &[Run], path: &Path) -> Result<(), String> {
     let section = report::section(command, runs);

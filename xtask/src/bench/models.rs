@@ -12,9 +12,71 @@ use super::shapes::{Shape, Sizes};
 const TOKENIZER: &str = include_str!("../../../tests/fixtures/llama/tokenizer.json");
 /// Standard deviation of the weights, as models are initialised.
 const SCALE: f32 = 0.02;
-const SEED: u64 = 1;
-/// 1 in bf16.
-const ONE: u16 = 0x3f80;
+
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    Bf16,
+    F16,
+    F32,
+}
+
+impl Dtype {
+    pub fn named(name: &str) -> Result<Self, String> {
+        match name {
+            "bf16" => Ok(Self::Bf16),
+            "f16" => Ok(Self::F16),
+            "f32" => Ok(Self::F32),
+            other => Err(format!("there is no type `{other}`; there are bf16, f16, f32")),
+        }
+    }
+
+    /// As the header of a file spells it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "BF16",
+            Self::F16 => "F16",
+            Self::F32 => "F32",
+        }
+    }
+
+    const fn n_bytes(self) -> usize {
+        if matches!(self, Self::F32) { 4 } else { 2 }
+    }
+
+    /// The bytes of one value; those after [`Self::n_bytes`] mean nothing.
+    fn bytes(self, value: f32) -> [u8; 4] {
+        let bits = match self {
+            Self::Bf16 => value.to_bits() >> 16,
+            Self::F16 => u32::from(f16_bits(value)),
+            Self::F32 => value.to_bits(),
+        };
+        bits.to_le_bytes()
+    }
+}
+
+/// The nearest f16 of a value that is none too large for one.
+fn f16_bits(value: f32) -> u16 {
+    // Scaled so, the exponents of both types begin at the same place, subnormal numbers included: 2^-112.
+    let scaled = value.abs() * f32::from_bits((127 - 112) << 23);
+    let sign = u16::from(value.is_sign_negative()) << 15;
+    sign | ((scaled.to_bits() + 0x1000) >> 13) as u16
+}
+
+/// How a model's weights are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Spelling {
+    pub dtype: Dtype,
+    pub seed: u64,
+    /// How many files there are at most; two and more have an index.
+    pub shards: usize,
+}
+
+impl Default for Spelling {
+    fn default() -> Self {
+        Self { dtype: Dtype::Bf16, seed: 1, shards: 1 }
+    }
+}
 
 /// The folder of a model in `folder`, written unless it is there.
 pub fn write(folder: &Path, shape: &Shape, sizes: &Sizes) -> Result<PathBuf, String> {
@@ -32,57 +94,117 @@ pub fn write(folder: &Path, shape: &Shape, sizes: &Sizes) -> Result<PathBuf, Str
             std::fs::remove_dir_all(old).map_err(failed)?;
         }
     }
-    std::fs::create_dir_all(&part).map_err(failed)?;
-    std::fs::write(part.join("config.json"), config).map_err(failed)?;
-    std::fs::write(part.join("generation_config.json"), "{\"do_sample\": false}\n").map_err(failed)?;
-    std::fs::write(part.join("tokenizer.json"), TOKENIZER).map_err(failed)?;
-    let file = File::create(part.join("model.safetensors")).map_err(failed)?;
-    write_weights(BufWriter::with_capacity(1 << 20, file), sizes, &shape.title()).map_err(failed)?;
+    write_folder(&part, &shape.title(), sizes, Spelling::default())?;
     std::fs::rename(&part, &whole).map_err(failed)?;
     Ok(whole)
 }
 
-fn write_weights(mut file: impl Write, sizes: &Sizes, source: &str) -> std::io::Result<()> {
-    let tensors = sizes.tensors();
+/// Writes the files of a model into `folder`, in the place of those of an earlier one.
+pub fn write_folder(folder: &Path, title: &str, sizes: &Sizes, spelling: Spelling) -> Result<(), String> {
+    let failed = |why: std::io::Error| format!("cannot write {}: {why}", folder.display());
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    for old in std::fs::read_dir(folder).map_err(failed)?.flatten() {
+        let name = old.file_name();
+        // A single file would be read in the place of shards.
+        if name.to_str().is_some_and(|name| name.starts_with("model") && name.contains(".safetensors")) {
+            std::fs::remove_file(old.path()).map_err(failed)?;
+        }
+    }
+    std::fs::write(folder.join("config.json"), sizes.config(title)).map_err(failed)?;
+    std::fs::write(folder.join("generation_config.json"), "{\"do_sample\": false}\n").map_err(failed)?;
+    std::fs::write(folder.join("tokenizer.json"), TOKENIZER).map_err(failed)?;
+    write_weights(folder, title, sizes, spelling).map_err(failed)
+}
+
+type Tensors = Vec<(String, Vec<usize>)>;
+
+fn write_weights(folder: &Path, title: &str, sizes: &Sizes, spelling: Spelling) -> std::io::Result<()> {
+    let mut random = Random(spelling.seed);
+    let table = Table::draw(&mut random, spelling.dtype);
+    let shards = split(sizes.tensors(), spelling.shards);
+    let (mut weight_map, mut total_size) = (Map::new(), 0);
+    for (index, tensors) in shards.iter().enumerate() {
+        let name = match shards.len() {
+            1 => "model.safetensors".to_owned(),
+            n => format!("model-{:05}-of-{n:05}.safetensors", index + 1),
+        };
+        let file = BufWriter::with_capacity(1 << 20, File::create(folder.join(&name))?);
+        total_size += write_shard(file, title, tensors, &table, &mut random)?;
+        weight_map.extend(tensors.iter().map(|(tensor, _)| (tensor.clone(), json!(name))));
+    }
+    if shards.len() == 1 {
+        return Ok(());
+    }
+    let index = json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map });
+    std::fs::write(folder.join("model.safetensors.index.json"), format!("{index:#}\n"))
+}
+
+/// At most `n` groups of whole tensors, of about the same size, in their order.
+fn split(tensors: Tensors, n: usize) -> Vec<Tensors> {
+    let count = |shape: &[usize]| shape.iter().product::<usize>();
+    let all = tensors.iter().map(|(_, shape)| count(shape)).sum::<usize>().max(1);
+    let mut shards = vec![Tensors::new(); n.max(1)];
+    let mut before = 0;
+    for (name, shape) in tensors {
+        let middle = before + count(&shape) / 2;
+        before += count(&shape);
+        let shard = (middle * n / all).min(n - 1);
+        shards[shard].push((name, shape));
+    }
+    shards.retain(|shard| !shard.is_empty());
+    shards
+}
+
+/// Writes one file; returns the bytes of its tensors.
+fn write_shard(mut file: impl Write, source: &str, tensors: &Tensors, table: &Table, random: &mut Random) -> std::io::Result<usize> {
+    let n_bytes = table.dtype.n_bytes();
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({ "format": "pt", "source": source }));
     let mut end = 0;
-    for (name, shape) in &tensors {
+    for (name, shape) in tensors {
         let begin = end;
-        end += 2 * shape.iter().product::<usize>();
-        header.insert(name.clone(), json!({ "dtype": "BF16", "shape": shape, "data_offsets": [begin, end] }));
+        end += n_bytes * shape.iter().product::<usize>();
+        header.insert(name.clone(), json!({ "dtype": table.dtype.name(), "shape": shape, "data_offsets": [begin, end] }));
     }
     let mut header = Value::Object(header).to_string();
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;
 
-    let mut random = Random(SEED);
-    let normal = normal_table(&mut random);
+    let one = table.dtype.bytes(1.0);
     let mut bytes = Vec::new();
-    for (_, shape) in &tensors {
+    for (_, shape) in tensors {
         let mut left = shape.iter().product::<usize>();
         let is_norm = shape.len() == 1;
         while left > 0 {
             let n = left.min(1 << 16);
             bytes.clear();
-            while bytes.len() < 2 * n {
+            while bytes.len() < n_bytes * n {
                 for sixteen in random.next().to_le_bytes().as_chunks::<2>().0 {
-                    let value = if is_norm { ONE } else { normal[usize::from(u16::from_le_bytes(*sixteen))] };
-                    bytes.extend(value.to_le_bytes());
+                    let value = if is_norm { &one } else { &table.values[usize::from(u16::from_le_bytes(*sixteen))] };
+                    bytes.extend_from_slice(&value[..n_bytes]);
                 }
             }
-            file.write_all(&bytes[..2 * n])?;
+            file.write_all(&bytes[..n_bytes * n])?;
             left -= n;
         }
     }
-    file.flush()
+    file.flush()?;
+    Ok(end)
 }
 
-/// Draws of a normal distribution (nearly: sums of twelve uniform ones) in bf16, to be drawn from again.
-fn normal_table(random: &mut Random) -> Vec<u16> {
-    let mut draw = || (0..12).map(|_| (random.next() >> 40) as f32 / (1 << 24) as f32).sum::<f32>() - 6.0;
-    (0..1 << 16).map(|_| ((draw() * SCALE).to_bits() >> 16) as u16).collect()
+/// Draws of a normal distribution (nearly: sums of twelve uniform ones), to be drawn from again.
+struct Table {
+    dtype: Dtype,
+    values: Vec<[u8; 4]>,
+}
+
+impl Table {
+    fn draw(random: &mut Random, dtype: Dtype) -> Self {
+        let mut draw = || (0..12).map(|_| (random.next() >> 40) as f32 / (1 << 24) as f32).sum::<f32>() - 6.0;
+        let values = (0..1 << 16).map(|_| dtype.bytes(draw() * SCALE)).collect();
+        Self { dtype, values }
+    }
 }
 
 /// SplitMix64.
@@ -102,27 +224,64 @@ mod tests {
     use super::*;
     use crate::bench::shapes;
 
+    fn written(dtype: Dtype) -> (Value, Vec<u8>) {
+        let sizes = shapes::ALL[0].random.as_ref().unwrap();
+        let (mut file, mut random) = (Vec::new(), Random(1));
+        let table = Table::draw(&mut random, dtype);
+        let n_bytes = write_shard(&mut file, "random", &sizes.tensors(), &table, &mut random).unwrap();
+        let header_len = usize::try_from(u64::from_le_bytes(file[..8].try_into().unwrap())).unwrap();
+        let header = serde_json::from_slice(&file[8..8 + header_len]).unwrap();
+        let body = file.split_off(8 + header_len);
+        assert_eq!(body.len(), n_bytes);
+        (header, body)
+    }
+
+    fn value(dtype: Dtype, bytes: &[u8]) -> f32 {
+        match dtype {
+            Dtype::Bf16 => f32::from_bits(u32::from(u16::from_le_bytes(bytes.try_into().unwrap())) << 16),
+            Dtype::F32 => f32::from_le_bytes(bytes.try_into().unwrap()),
+            Dtype::F16 => {
+                let bits = u32::from(u16::from_le_bytes(bytes.try_into().unwrap()));
+                let magnitude = f32::from_bits((bits & 0x7fff) << 13) * 2.0_f32.powi(112);
+                if bits >> 15 == 1 { -magnitude } else { magnitude }
+            }
+        }
+    }
+
     #[test]
     fn a_written_file_is_what_its_header_says() {
-        let sizes = shapes::ALL[0].random.as_ref().unwrap();
-        let mut file = Vec::new();
-        write_weights(&mut file, sizes, "random").unwrap();
-        let header_len = usize::try_from(u64::from_le_bytes(file[..8].try_into().unwrap())).unwrap();
-        let header: Value = serde_json::from_slice(&file[8..8 + header_len]).unwrap();
-        let body = &file[8 + header_len..];
-        let offsets = |name: &str| {
-            let offset = |i: usize| usize::try_from(header[name]["data_offsets"][i].as_u64().unwrap()).unwrap();
-            offset(0)..offset(1)
-        };
-        assert_eq!(offsets("model.norm.weight").end, body.len());
-        let values = |name: &str| {
-            let wide = |bytes: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
-            body[offsets(name)].as_chunks().0.iter().map(wide).collect::<Vec<_>>()
-        };
-        assert!(values("model.norm.weight").iter().all(|value| *value == 1.0));
-        let weights = values("model.layers.1.mlp.down_proj.weight");
-        let mean_square = weights.iter().map(|value| value * value).sum::<f32>() / weights.len() as f32;
-        assert!((mean_square.sqrt() / SCALE - 1.0).abs() < 0.1, "{mean_square}");
+        for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32] {
+            let (header, body) = written(dtype);
+            let values = |name: &str| {
+                assert_eq!(header[name]["dtype"], dtype.name());
+                let offset = |i: usize| usize::try_from(header[name]["data_offsets"][i].as_u64().unwrap()).unwrap();
+                body[offset(0)..offset(1)].chunks_exact(dtype.n_bytes()).map(|bytes| value(dtype, bytes)).collect::<Vec<_>>()
+            };
+            assert!(values("model.norm.weight").iter().all(|value| *value == 1.0), "{dtype:?}");
+            let weights = values("model.layers.1.mlp.down_proj.weight");
+            assert_eq!(weights.len(), 64 * 160);
+            let mean_square = weights.iter().map(|value| value * value).sum::<f32>() / weights.len() as f32;
+            assert!((mean_square.sqrt() / SCALE - 1.0).abs() < 0.1, "{dtype:?}: {mean_square}");
+            assert_ne!(weights, values("model.layers.0.mlp.down_proj.weight"));
+        }
+    }
+
+    #[test]
+    fn f16_is_the_nearest() {
+        let cases = [(0.0, 0), (1.0, 0x3c00), (-2.0, 0xc000), (0.1, 0x2e66), (65504.0, 0x7bff), (6.0e-8, 1), (6.1e-5, 0x3ff)];
+        for (value, bits) in cases {
+            assert_eq!(f16_bits(value), bits, "{value}");
+        }
+    }
+
+    #[test]
+    fn shards_have_every_tensor_once_in_order() {
+        let tensors = || shapes::ALL[0].random.as_ref().unwrap().tensors();
+        for n in 1..6 {
+            let shards = split(tensors(), n);
+            assert_eq!((shards.len(), shards.concat()), (n, tensors()));
+        }
+        assert_eq!(split(tensors(), 1000).concat(), tensors());
     }
 
     #[test]
@@ -132,8 +291,10 @@ mod tests {
             shape.random.as_ref().unwrap().tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>()
         };
         assert_eq!(n("smollm2-135m"), 134_515_008);
+        assert_eq!(n("smollm2-360m"), 361_821_120);
         assert_eq!(n("llama-3.2-1b"), 1_235_814_400);
-        let config: Value = serde_json::from_str(&shapes::ALL[3].random.as_ref().unwrap().config("note")).unwrap();
+        let llama = shapes::named("llama-3.2-1b").unwrap()[0];
+        let config: Value = serde_json::from_str(&llama.random.as_ref().unwrap().config("note")).unwrap();
         assert_eq!(config["rope_scaling"]["factor"], 32.0);
         assert!(shapes::named("huge").is_err());
     }

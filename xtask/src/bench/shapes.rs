@@ -42,7 +42,7 @@ pub struct Targets {
     pub cpu_decode: Option<f64>,
 }
 
-pub const ALL: [Shape; 5] = [
+pub const ALL: [Shape; 7] = [
     Shape {
         name: "tiny",
         of: "nothing, to try this command",
@@ -83,6 +83,40 @@ pub const ALL: [Shape; 5] = [
         }),
         on_cpu: false,
         targets: Targets { general: true, decode_of_floor: Some(0.5), gate_proj: Some(1.5), down_proj: Some(1.5), cpu_decode: None },
+    },
+    Shape {
+        name: "smollm2-360m",
+        of: "SmolLM2-360M",
+        random: Some(Sizes {
+            hidden: 960,
+            inter: 2560,
+            layers: 32,
+            heads: 15,
+            kv_heads: 5,
+            head_dim: 64,
+            vocab: 49152,
+            context: 8192,
+            rope: r#""rope_theta": 100000.0"#,
+        }),
+        on_cpu: false,
+        targets: Targets { general: false, decode_of_floor: None, gate_proj: None, down_proj: None, cpu_decode: None },
+    },
+    Shape {
+        name: "smollm2-360m-21-layers",
+        of: "21 of the 32 layers of SmolLM2-360M, 507 MB of bf16, to try downloads",
+        random: Some(Sizes {
+            hidden: 960,
+            inter: 2560,
+            layers: 21,
+            heads: 15,
+            kv_heads: 5,
+            head_dim: 64,
+            vocab: 49152,
+            context: 8192,
+            rope: r#""rope_theta": 100000.0"#,
+        }),
+        on_cpu: false,
+        targets: Targets { general: false, decode_of_floor: None, gate_proj: None, down_proj: None, cpu_decode: None },
     },
     Shape {
         name: "llama-3.2-1b",
