@@ -240,7 +240,7 @@ test('a model that is too large for the GPU is refused before its weights are re
   const seen = await engineOn('gpu');
   const files = fixtureFiles('llama').filter(({ name }) => name !== 'model.safetensors').map((file) => {
     if (file.name !== 'config.json') return file;
-    const config = { ...JSON.parse(Buffer.from(file.base64, 'base64')), vocab_size: 1 << 24, hidden_size: 4096 };
+    const config = { ...JSON.parse(Buffer.from(file.base64, 'base64')), intermediate_size: 1 << 20, hidden_size: 4096 };
     return { ...file, base64: Buffer.from(JSON.stringify(config)).toString('base64') };
   });
   const ask = ([files, backend]) => window.engine.ask({ type: 'load', id: 'large', files: window.toUrls(files), backend });
