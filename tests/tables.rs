@@ -9,10 +9,11 @@ use linchpin::engine::verify::relative_error;
 use linchpin::model::Positions;
 use linchpin::model::config::ModelConfig;
 use linchpin::model::probe::Probe;
-use linchpin::tensors::{CHUNK_UNIT, Packed, Table, Weight};
+use linchpin::tensors::{CHUNK_UNIT, Packed, Table, Weight, chunk_rows, largest_buffer};
 use linchpin::weights::load::largest_tensor_bytes;
+use safetensors::SafeTensors;
 
-use crate::support::{Copy, file, fixture, fixtures, load_within, on_vulkan, whole_and_in_chunks};
+use crate::support::{Copy, file, fixture, fixtures, in_chunks_of, load_within, model_in, on_vulkan, whole_and_in_chunks};
 
 const TOLERANCE: f32 = 1e-6;
 /// As of the families against transformers (tests/reference.rs).
@@ -148,7 +149,7 @@ fn learned_positions_may_be_in_chunks() {
     on_all(|device, packed| {
         let copy = if packed { Copy::in_bf16("gpt2", "tables-positions") } else { Copy::of("gpt2", "tables-positions") };
         let ([whole, mut cut], _) = whole_and_in_chunks(copy.dir(), device);
-        cut.embed_positions = cut.embed_positions.as_ref().map(|table| crate::support::in_chunks_of(table, 5));
+        cut.embed_positions = cut.embed_positions.as_ref().map(|table| in_chunks_of(table, 5));
         let [whole, cut] = [whole, cut].map(|model| bits(model.forward(&IDS, None, Positions::Last, &mut Probe::empty())));
         assert_eq!(cut.0, whole.0);
         let [whole, cut] = [whole, cut].map(|(_, bits)| bits.into_iter().map(f32::from_bits).collect::<Vec<_>>());
@@ -180,4 +181,35 @@ fn a_table_alone_does_not_make_a_gpu_too_small() {
     let before = needed(&|_| ());
     assert_eq!(needed(&|config| config["vocab_size"] = (1 << 24).into()), before);
     assert_eq!(needed(&|config| config["intermediate_size"] = (1 << 20).into()), (2 * 32) << 20);
+}
+
+/// More than WebGPU promises to bind, and than many GPUs do: how many chunks it takes here is the device's business.
+#[test]
+fn a_table_larger_than_a_buffer_is_loaded_onto_the_gpu() {
+    const VOCAB: usize = 1_500_000;
+    const COLS: usize = 48;
+    let table = "model.embed_tokens.weight";
+    let copy =
+        Copy::of("llama3", "tables-large").with_tensors(|name, shape| if name == table { vec![VOCAB, COLS] } else { shape.to_vec() });
+    copy.edit_config(|config| config["vocab_size"] = VOCAB.into());
+    copy.edit("model.safetensors", |bytes| {
+        let (header, metadata) = SafeTensors::read_metadata(bytes).unwrap();
+        let begin = 8 + header + metadata.info(table).unwrap().data_offsets.0;
+        let values = bytes[begin..begin + 2 * VOCAB * COLS].as_chunks_mut().0;
+        let hashed = |index: usize| (index as u32).wrapping_mul(2_654_435_761) >> 16;
+        values
+            .iter_mut()
+            .enumerate()
+            .for_each(|(index, value)| *value = bf16::from_f32(hashed(index) as f32 / 32_768.0 - 1.0).to_le_bytes());
+    });
+    on_vulkan(|gpu| {
+        let [on_gpu, on_cpu] = [gpu, &Device::flex()].map(|device| model_in(copy.dir(), device));
+        let expected = VOCAB.div_ceil(chunk_rows(VOCAB, COLS, 2, largest_buffer(gpu).unwrap()));
+        assert_eq!((on_gpu.embed_tokens.chunks().count(), on_cpu.embed_tokens.chunks().count()), (expected, 1));
+        let [ours, stock] = [&on_gpu, &on_cpu].map(|model| {
+            let ids = [1, 700_000, 750_016, 1_499_999, 5, 749_999];
+            floats(model.forward(&ids, None, Positions::All, &mut Probe::empty()))
+        });
+        assert!(relative_error(&ours, &stock, VOCAB) <= GOLDEN_TOLERANCE);
+    });
 }
