@@ -61,7 +61,7 @@ async function start(folder, backend) {
   const { ask, end } = await engine();
   try {
     const ready = performance.now();
-    const info = find(await ask({ type: 'load', id: folder.split('/').pop(), files: urls, backend }), 'loaded');
+    const info = find(await ask({ type: 'load', id: folder.split('/').pop(), source: { files: urls }, backend }), 'loaded');
     const loadMs = performance.now() - ready;
     const events = await ask({ type: 'generate', prompt: PROMPT, sampling: greedy(4) });
     return { ask, end, info, loadMs, readyMs: ready - began, firstTokenMs: find(events, 'token').atMs - began };
@@ -130,7 +130,7 @@ async function measure(folder, backend, tell) {
 async function verify(fixture, backend) {
   const { ask, end } = await engine();
   try {
-    await ask({ type: 'load', id: fixture, files: await files(fixture), backend });
+    await ask({ type: 'load', id: fixture, source: { files: await files(fixture) }, backend });
     const { compared } = find(await ask({ type: 'verify', golden: at(fixture, 'golden.safetensors') }), 'verified');
     return Math.max(...compared.map(({ relative }) => relative ?? Infinity));
   } catch (error) {

@@ -7,7 +7,7 @@ use linchpin::model::{KvCache, Model, Positions};
 use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Sampling, Site, WeightEdit};
 
-use crate::support::{self, Copy, Session, fixture, fixtures, model_in, model_on};
+use crate::support::{self, Copy, Session, fixture, fixtures, in_chunks_of, model_in, model_on, whole_and_in_chunks};
 use crate::the_event;
 
 /// Path B rounds in another order; the largest logit is what errors are measured by.
@@ -65,6 +65,14 @@ fn check_intervened(name: &str, vulkan: &Vulkan, model: &Model, interventions: &
         let got = pollster::block_on(plan.logits(*id).unwrap().read()).unwrap();
         assert_same(name, expected, &got);
     }
+}
+
+/// Path B's logits after each of `ids[from..]`.
+fn plan_logits(vulkan: &Vulkan, model: &Model, ids: &[u32], from: usize) -> Vec<Vec<f32>> {
+    let (cache, _) = path_a(model, &[], ids, from);
+    let mut plan = DecodePlan::new(&vulkan.gpu, model, &[], &[], ids.len()).unwrap();
+    plan.start(&cache).unwrap();
+    ids[from..].iter().map(|id| pollster::block_on(plan.logits(*id).unwrap().read()).unwrap()).collect()
 }
 
 fn ids_of(model: &Model, n: usize) -> Vec<u32> {
@@ -129,6 +137,56 @@ fn the_gpu_draws_the_golden_tokens_twice() {
                 assert_eq!(greedy(vulkan, &model, &prompt[..8], expected.len(), batch), expected, "{name}");
             }
         }
+    });
+}
+
+/// The same logits bit for bit: only where they are computed differs.
+#[test]
+fn tables_in_chunks_decode_what_whole_ones_do() {
+    on_gpu(|vulkan| {
+        for name in &fixtures() {
+            for copy in [Copy::of(name, "decode-chunks"), Copy::in_bf16(name, "decode-chunks-bf16")] {
+                let ([whole, mut cut], _) = whole_and_in_chunks(copy.dir(), &vulkan.device);
+                let (prompt, ids) = (3, &golden_ids(name, "input_ids")[..10]);
+                let n_head = cut.lm_head.weight.chunks().count();
+                // The embeddings in a few chunks, and then in many.
+                for _ in 0..2 {
+                    check_forced(name, vulkan, &cut, ids, prompt);
+                    assert_eq!(plan_logits(vulkan, &cut, ids, prompt), plan_logits(vulkan, &whole, ids, prompt), "{name}");
+                    let n_tables =
+                        cut.embed_tokens.chunks().count() + cut.embed_positions.as_ref().map_or(0, |table| table.chunks().count());
+                    let plan = DecodePlan::new(&vulkan.gpu, &cut, &[], &[], 8).unwrap();
+                    assert_eq!(plan.dispatches(), 5 * cut.layers.len() + 2 + n_head + n_tables.div_ceil(6), "{name}");
+                    cut.embed_tokens = in_chunks_of(&whole.embed_tokens, 20);
+                    cut.embed_positions = whole.embed_positions.as_ref().map(|table| in_chunks_of(table, 7));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn tables_in_chunks_draw_the_golden_tokens() {
+    on_gpu(|vulkan| {
+        for name in &fixtures() {
+            let ([_, cut], _) = whole_and_in_chunks(&fixture(name), &vulkan.device);
+            let (prompt, expected) = (golden_ids(name, "input_ids"), golden_ids(name, "greedy_ids"));
+            assert_eq!(greedy(vulkan, &cut, &prompt[..8], expected.len(), MAX_BATCH), expected, "{name}");
+            // The other pane has the same tables.
+            let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };
+            let ablated = cut.with_ablation(&Ablation { weight_edits: vec![edit], ..Ablation::default() }).unwrap();
+            check_intervened(name, vulkan, &ablated, &interventions_at(5), &prompt[..12], 3);
+        }
+    });
+}
+
+/// A buffer cannot be bound anywhere.
+#[test]
+fn a_head_cut_where_no_buffer_begins_is_left_to_path_a() {
+    on_gpu(|vulkan| {
+        let mut model = model_on("llama", &vulkan.device);
+        model.lm_head.weight = in_chunks_of(&model.lm_head.weight, 80);
+        assert!(DecodePlan::new(&vulkan.gpu, &model, &[], &[], 8).is_err());
     });
 }
 

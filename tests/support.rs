@@ -12,8 +12,10 @@ use linchpin::engine::control::Control;
 use linchpin::engine::error::EngineError;
 use linchpin::model::Model;
 use linchpin::model::config::ModelConfig;
+use linchpin::model::edit::Matrix;
 use linchpin::platform::{Files, Gpu, open_gpu};
 use linchpin::protocol::{BackendChoice, Event, Export, Failure, Request};
+use linchpin::tensors::{CHUNK_UNIT, Packed, Table, Weight};
 use linchpin::terms::{ModelFile, ModelSource};
 use linchpin::weights::checkpoint::Onto;
 use linchpin::weights::load::{LoadedWeights, load_weights};
@@ -81,6 +83,46 @@ pub fn load_in(dir: &Path, device: &burn::tensor::Device) -> Result<LoadedWeight
     let config = ModelConfig::from_json(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
     let files = Files::new(files_in(dir));
     pollster::block_on(load_weights(&files, &config, &Onto::new(device, None), &Control::silent()))
+}
+
+/// The same where no tensor may have more than `limit` bytes.
+pub fn load_within(dir: &Path, device: &burn::tensor::Device, limit: u64) -> Result<LoadedWeights, EngineError> {
+    let config = ModelConfig::from_json(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
+    let files = Files::new(files_in(dir));
+    let onto = Onto { largest_buffer: Some(limit), ..Onto::new(device, None) };
+    pollster::block_on(load_weights(&files, &config, &onto, &Control::silent()))
+}
+
+/// A model with its tables whole, the same with tables in chunks, and the limit in bytes that made them: the least that
+/// its matrices leave.
+pub fn whole_and_in_chunks(dir: &Path, device: &burn::tensor::Device) -> ([Model; 2], u64) {
+    let whole = model_in(dir, device);
+    let bytes = |weight: &Weight, rows: usize| {
+        let per_value = if matches!(weight, Weight::F32(_)) { 4 } else { 2 };
+        (weight.dims()[1] * rows * per_value) as u64
+    };
+    let mut layers = whole.layers.clone();
+    let matrices =
+        layers.iter_mut().flat_map(|layer| Matrix::ALL.map(|matrix| layer.matrix_mut(matrix).map(|linear| linear.weight.clone())));
+    let largest = matrices.flatten().map(|weight| bytes(&weight, weight.dims()[0])).max().unwrap();
+    let of_tables = whole.embed_tokens.chunks().map(|(_, table)| bytes(table, CHUNK_UNIT)).max().unwrap();
+    let limit = largest.max(of_tables);
+    ([whole, load_within(dir, device, limit).unwrap().model], limit)
+}
+
+/// A table cut after every so many rows.
+pub fn in_chunks_of(table: &Table, step: usize) -> Table {
+    let [rows, cols] = table.dims();
+    let (_, whole) = table.chunks().next().unwrap();
+    assert_eq!(whole.dims()[0], rows, "it is cut already");
+    let chunk = |first: usize| {
+        let range = first..(first + step).min(rows);
+        match whole {
+            Weight::F32(weight) => Weight::F32(weight.clone().slice([range, 0..cols])),
+            Weight::Bf16(packed) => Weight::Bf16(Packed { words: packed.words.clone().slice([range, 0..cols / 2]) }),
+        }
+    };
+    Table::from_chunks((0..rows).step_by(step).map(chunk).collect())
 }
 
 /// A copy of a fixture to change, removed at the end.

@@ -18,4 +18,5 @@ mod spikes;
 mod support;
 mod surround;
 mod sweep;
+mod tables;
 mod tensors;
