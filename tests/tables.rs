@@ -7,7 +7,6 @@ use linchpin::engine::error::EngineError;
 use linchpin::engine::verify;
 use linchpin::engine::verify::relative_error;
 use linchpin::model::Positions;
-use linchpin::model::config::ModelConfig;
 use linchpin::model::probe::Probe;
 use linchpin::tensors::{CHUNK_UNIT, Packed, Table, Weight, chunk_rows, largest_buffer};
 use safetensors::SafeTensors;

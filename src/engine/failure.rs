@@ -68,7 +68,7 @@ fn of_platform(error: &PlatformError) -> (FailureKind, &'static str, &'static st
         PlatformError::Denied { .. } => (
             FailureKind::Input,
             "The server does not give out this model without permission",
-            "Accept the licence on the model's own page, make an access token there, and load again with the token.",
+            "Check its name. If that is right, accept the licence on the model's own page, make an access token, and load again with it.",
         ),
         PlatformError::Cut { .. } => (
             FailureKind::Transport,

@@ -67,25 +67,9 @@ impl Files {
         let len = usize::try_from(stream.len()).unwrap_or(usize::MAX);
         let bytes = stream.read(len).await?;
         if stream.known_sha256().is_none() {
-            self.finish(name, &stream, &hex(&Sha256::digest(&bytes))).await?;
+            stream.finish(&hex(&Sha256::digest(&bytes)))?;
         }
         Ok(Some(bytes))
-    }
-
-    /// Holds a file that was read to its end, and has this SHA-256, against what is known of it; one that is wrong is not
-    /// kept. Whether anything was known.
-    ///
-    /// # Errors
-    ///
-    /// [`PlatformError::Corrupt`].
-    pub async fn finish(&self, name: &str, stream: &ByteStream, sha256: &str) -> Result<bool, PlatformError> {
-        match stream.finish(sha256) {
-            Ok(verified) => Ok(verified),
-            Err(error) => {
-                self.discard(name).await;
-                Err(error)
-            }
-        }
     }
 }
 

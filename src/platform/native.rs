@@ -72,9 +72,6 @@ impl Files {
     /// Nothing is.
     pub fn keep_nothing(&self, _why: &str) {}
 
-    /// Nothing is stored.
-    pub async fn discard(&self, _name: &str) {}
-
     /// Opens a file for reading front to back; `None` if there is none of that name.
     ///
     /// # Errors

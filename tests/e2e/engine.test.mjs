@@ -1,10 +1,11 @@
 // The engine's worker by itself, in the browser: golden values of every family on WebGPU and on the CPU.
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { close, open, root, visit } from './lib.mjs';
+import { engineOn as startOn, fixtureFiles, last } from './worker.mjs';
 
 const fixtures = path.join(root, 'tests/fixtures');
 const FIXTURES = readdirSync(fixtures).filter((name) => existsSync(path.join(fixtures, name, 'golden.safetensors')));
@@ -21,59 +22,7 @@ before(async () => {
 
 after(() => close({ server, browsers }));
 
-/** Runs in the page: a worker, and a function that asks it and resolves with all events of the answer. */
-function startEngine() {
-  const worker = new Worker('engine_loader.js', { type: 'module' });
-  let nextId = 1;
-  const listeners = new Map();
-  const ready = new Promise((resolve, reject) => {
-    listeners.set(undefined, (event) => (event.type === 'ready' ? resolve(event) : reject(new Error(JSON.stringify(event)))));
-    worker.onerror = (error) => reject(new Error(error.message));
-  });
-  // serde's messages carry their kind outside: {"load": {...}}, or "done"; here it is a field like others.
-  const read = (event) => (typeof event === 'string' ? { type: event } : Object.entries(event).map(([type, body]) => ({ type, ...body }))[0]);
-  const write = ({ type, ...body }) => (Object.keys(body).length ? { [type]: body } : type);
-  worker.onmessage = ({ data }) => (listeners.get(data.id ?? undefined) ?? (() => {}))(read(data.event));
-  const ask = (request) => {
-    const id = nextId++;
-    return new Promise((resolve) => {
-      const events = [];
-      listeners.set(id, (event) => {
-        events.push(event);
-        if (['done', 'stopped', 'failed'].includes(event.type)) resolve(events);
-      });
-      worker.postMessage({ id, request: write(request) });
-    });
-  };
-  const stop = () => worker.postMessage({ id: nextId++, request: 'stop' });
-  window.engine = { worker, ready, ask, stop };
-  return ready;
-}
-
-/** Runs in the page: files given as base64 become blob URLs. */
-function toUrls(files) {
-  return files.map(({ name, base64 }) => {
-    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-    return { name, url: URL.createObjectURL(new Blob([bytes])) };
-  });
-}
-
-/** A page without the app on it, with an engine. */
-async function engineOn(kind) {
-  const seen = await visit(browsers[kind], new URL('models/linchpin-13m/config.json', server.url).href);
-  await seen.page.evaluate((base) => {
-    document.head.append(Object.assign(document.createElement('base'), { href: base }));
-  }, server.url);
-  const event = await seen.page.evaluate(startEngine);
-  assert.equal(event.protocol_version, 2);
-  await seen.page.evaluate(`window.toUrls = ${toUrls}`);
-  return seen;
-}
-
-function fixtureFiles(name) {
-  const folder = path.join(root, 'tests/fixtures', name);
-  return readdirSync(folder).map((file) => ({ name: file, base64: readFileSync(path.join(folder, file)).toString('base64') }));
-}
+const engineOn = (kind) => startOn(browsers[kind], server);
 
 /** Loads a fixture; all events of the answer. */
 function load(seen, name, backend) {
@@ -86,8 +35,6 @@ function load(seen, name, backend) {
     [name, fixtureFiles(name), backend],
   );
 }
-
-const last = (events) => events[events.length - 1];
 
 for (const backend of ['cpu', 'gpu']) {
   for (const name of FIXTURES) {

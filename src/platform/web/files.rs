@@ -158,14 +158,6 @@ impl Files {
         }
     }
 
-    /// Drops what is stored of a file that turned out to be wrong.
-    pub async fn discard(&self, name: &str) {
-        let store = self.0.store.borrow().clone();
-        if let Some(store) = store {
-            store.delete(name).await;
-        }
-    }
-
     async fn open_remote(&self, remote: Rc<Remote>, expected: Option<String>) -> Result<Option<ByteStream>, PlatformError> {
         let is_local = self.0.base.is_none();
         let serving = match is_local {
@@ -264,8 +256,7 @@ impl Inner {
         let remote = Remote::new(&source.repo, hub::listing_url(source), None, self.authorization.clone()).impatient();
         let answer = match remote.whole().await {
             Ok(Some(mut whole)) => whole.to_end(&remote, hub::MAX_LISTING_BYTES).await,
-            // The Hub says so of a repository that is not there; a plain server has no listings at all.
-            Ok(None) if source.endpoint.trim_end_matches('/') == crate::terms::HUB => {
+            Ok(None) if remote.knows_no_repository() => {
                 return Err(PlatformError::NoRepository { name: source.repo.clone(), revision: source.revision.clone() });
             }
             Ok(None) => Err(PlatformError::Cut { name: source.repo.clone(), why: "the server lists no files".into() }),

@@ -14,9 +14,9 @@ use crate::platform::PlatformError;
 use crate::platform::hub::content_range;
 
 /// Attempts without a single new byte before a fetch is given up.
-const MAX_TRIES: u32 = 6;
+const MAX_TRIES: u32 = 5;
 /// Nothing arrives for this long: the connection is dead, though nobody says so.
-const STALL_MS: u32 = 30_000;
+const STALL_MS: u32 = 20_000;
 /// A server that wants more patience than this is not waited for.
 const LONGEST_WAIT_MS: f64 = 60_000.0;
 
@@ -33,6 +33,8 @@ pub struct Remote {
     pub received: Cell<u64>,
     abort: AbortController,
     max_tries: u32,
+    /// What the server calls the last thing that went wrong: `RepoNotFound`, `GatedRepo`, ...
+    error_code: RefCell<Option<String>>,
     /// What is being waited for, for people: "the server asks to wait 5 s".
     pub waiting: RefCell<Option<String>>,
 }
@@ -73,6 +75,7 @@ impl Remote {
             received: Cell::new(0),
             abort: AbortController::new(),
             max_tries: MAX_TRIES,
+            error_code: RefCell::new(None),
             waiting: RefCell::new(None),
         }
     }
@@ -91,6 +94,11 @@ impl Remote {
         self.etag.borrow().clone()
     }
 
+    /// Whether the server said that there is no such repository or revision.
+    pub fn knows_no_repository(&self) -> bool {
+        self.error_code.borrow().as_deref().is_some_and(|code| matches!(code, "RepoNotFound" | "RevisionNotFound"))
+    }
+
     /// Ends all that is under way.
     pub fn abort(&self) {
         self.abort.abort();
@@ -104,14 +112,22 @@ impl Remote {
     pub async fn probe(&self) -> Result<Probe, PlatformError> {
         let response = self.patiently(|| self.send(Some((0, 8)))).await?;
         let Some(response) = response else { return Ok(Probe::Missing) };
-        if response.status() == 206 && self.size().is_some() {
+        if response.status() != 206 {
+            return Ok(Probe::Whole(Whole::of(self, &response)?));
+        }
+        js::forget(reader_of(self, &response)?.cancel());
+        if self.size().is_some() {
             return Ok(Probe::Ranges);
         }
-        let whole = match response.status() {
-            206 => Whole::default(),
-            _ => Whole::of(self, &response)?,
-        };
-        Ok(Probe::Whole(whole))
+        // A server that hides its Content-Range from other origins still tells the length of the whole.
+        match self.whole().await? {
+            None => Ok(Probe::Missing),
+            Some(whole) if self.size().is_none() => Ok(Probe::Whole(whole)),
+            Some(whole) => {
+                whole.leave();
+                Ok(Probe::Ranges)
+            }
+        }
     }
 
     /// The whole file as one stream; none if there is no such file.
@@ -233,6 +249,7 @@ impl Remote {
     /// Whether an answer is what was asked for; false if there is no such file.
     fn judge(&self, response: &Response, start: Option<u64>) -> Result<bool, Trouble> {
         let header = |name: &str| response.headers().get(name).ok().flatten();
+        self.error_code.replace(header("x-error-code"));
         match response.status() {
             200 => self.agree(None, header("etag").filter(|_| start.is_some()))?,
             206 => {
@@ -351,6 +368,11 @@ impl Whole {
         let length = header("content-length").filter(|_| header("content-encoding").is_none()).and_then(|text| text.parse().ok());
         remote.agree(length, None)?;
         Ok(Self { reader: Some(reader_of(remote, response)?), ..Self::default() })
+    }
+
+    /// It is not wanted after all.
+    fn leave(self) {
+        self.reader.iter().for_each(|reader| js::forget(reader.cancel()));
     }
 
     /// Everything to the end, for servers that do not tell the length.

@@ -340,6 +340,13 @@ impl StoredFile {
         }
     }
 
+    /// Drops what is there.
+    pub fn clear(&self) {
+        self.records.borrow_mut().fill(Record::default());
+        // If even this fails, the digests do not fit what is there.
+        let _ = self.journal.0.truncate(0.0).and_then(|()| self.data.0.truncate(0.0));
+    }
+
     fn write_head(&self) -> Result<(), String> {
         let mut json = serde_json::to_vec(&*self.head.borrow()).map_err(|error| error.to_string())?;
         json.resize(HEAD_BYTES as usize, b' ');
@@ -358,8 +365,7 @@ impl StoredFile {
         if self.broken.borrow().is_none() {
             self.broken.replace(Some(why));
             // What cannot be completed would only take the place of something that can.
-            let _ = self.data.0.truncate(0.0).and_then(|()| self.journal.0.truncate(0.0));
-            self.records.borrow_mut().fill(Record::default());
+            self.clear();
         }
     }
 }

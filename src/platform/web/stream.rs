@@ -203,10 +203,11 @@ impl ByteStream {
     ///
     /// # Errors
     ///
-    /// [`PlatformError::Corrupt`] if somebody says otherwise; it is not kept then (see [`super::Files::discard`]).
+    /// [`PlatformError::Corrupt`] if somebody says otherwise; it is not kept then.
     pub fn finish(&self, sha256: &str) -> Result<bool, PlatformError> {
         let verified = match &self.expected {
             Some(expected) if expected != sha256 => {
+                self.stored.iter().for_each(|stored| stored.clear());
                 let (expected, got) = (expected.clone(), sha256.to_string());
                 return Err(PlatformError::Corrupt { name: self.remote.name.clone(), expected, got });
             }
