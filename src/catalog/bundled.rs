@@ -1,4 +1,4 @@
-//! The models that come with the page, as data.
+//! The models that come with the page.
 
 use crate::terms::{EditTarget, ModelFile};
 

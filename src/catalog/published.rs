@@ -1,0 +1,244 @@
+//! What others have published on single models, as data. Nothing here was measured by this project: a coordinate from a
+//! table is a candidate until the engine has confirmed it beside controls.
+
+use crate::terms::EditTarget;
+
+/// One finding on one model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fact {
+    /// What was removed. Empty where nothing was found that would be worth it.
+    pub at: &'static [EditTarget],
+    pub kind: Kind,
+    /// A sentence for people, with its figures.
+    pub known: &'static str,
+    /// An arXiv identifier, or a repository.
+    pub source: &'static str,
+    /// Whether sources contradict one another on it.
+    pub is_disputed: bool,
+}
+
+/// What the sources say of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Zeroing the scalar alone broke the model.
+    Alone,
+    /// Zeroing all of them together broke it.
+    Jointly,
+    /// Zeroing the whole output row broke it; no scalar is published.
+    Row,
+    /// In the directory of arXiv:2411.07191, and not reproduced alone.
+    Listed,
+    /// A candidate whose removal did next to nothing.
+    Inert,
+    /// Looked for, and no candidate found.
+    Absent,
+}
+
+impl Kind {
+    /// Beside a coordinate.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Alone => "published as critical: one number",
+            Self::Jointly => "published as critical together with its companions",
+            Self::Row => "published as critical: a whole output row",
+            Self::Listed => "listed as a super weight, not reproduced alone",
+            Self::Inert => "a candidate found inert",
+            Self::Absent => "looked for, none found",
+        }
+    }
+}
+
+const BOTH: &str = "arXiv:2411.07191, Table 2; github.com/lea19019/arctos";
+const CENSUS: &str = "github.com/Georgakopoulos-Soares-lab/superweights, audit/census_master.csv";
+const ARCTOS: &str = "github.com/lea19019/arctos";
+
+const fn scalar(layer: usize, row: usize, col: usize) -> EditTarget {
+    EditTarget::Scalar { layer, row, col }
+}
+
+const fn row(layer: usize, row: usize) -> EditTarget {
+    EditTarget::Row { layer, row }
+}
+
+const fn fact(at: &'static [EditTarget], kind: Kind, known: &'static str, source: &'static str) -> Fact {
+    Fact { at, kind, known, source, is_disputed: false }
+}
+
+const fn disputed(at: &'static [EditTarget], kind: Kind, known: &'static str, source: &'static str) -> Fact {
+    Fact { at, kind, known, source, is_disputed: true }
+}
+
+pub const SMOLLM2_135M: &[Fact] = &[fact(
+    &[row(11, 507)],
+    Kind::Row,
+    "Zeroing the row raised the loss from 3.30 to 13.64 nats, halving it to 3.42. Nearly all of it is one channel's, but which \
+     scalar does it is not published.",
+    CENSUS,
+)];
+
+pub const SMOLLM2_360M: &[Fact] = &[fact(
+    &[row(3, 87)],
+    Kind::Row,
+    "Zeroing the row raised the loss from 2.99 to 4.76 nats, halving it to 3.06. Which scalar does it is not published.",
+    CENSUS,
+)];
+
+pub const SMOLLM2_1_7B: &[Fact] = &[
+    disputed(
+        &[scalar(1, 749, 4987)],
+        Kind::Alone,
+        "Zeroing it took the perplexity on WikiText-2 from 6.93 to 9e7. Another group found that the whole row 749 costs 2.2 %.",
+        "github.com/aerubanov/SmolLMSuperWeight",
+    ),
+    disputed(
+        &[row(7, 227)],
+        Kind::Row,
+        "Zeroing the row raised the loss from 2.61 to 20.9 nats. Other pages of the same repository name other rows.",
+        CENSUS,
+    ),
+];
+
+pub const QWEN2_5_0_5B: &[Fact] = &[fact(
+    &[row(21, 62)],
+    Kind::Inert,
+    "One product makes 0.998 of the row's spike, and zeroing the whole row raised the loss by 0.56 %. Early layers are untested.",
+    CENSUS,
+)];
+
+pub const GPT2: &[Fact] = &[fact(
+    &[scalar(2, 447, 666)],
+    Kind::Inert,
+    "It writes a massive activation, and zeroing it took the perplexity from 29.46 to 29.48: a negative control.",
+    ARCTOS,
+)];
+
+pub const PYTHIA_410M: &[Fact] = &[fact(
+    &[],
+    Kind::Absent,
+    "Its massive activations (channels 357, 130 and 966 of layers 5 and 6) are spread over many neurons; single weights did nothing.",
+    ARCTOS,
+)];
+
+pub const OLMO_1B_0724: &[Fact] = &[
+    fact(&[scalar(1, 1764, 1710)], Kind::Alone, "Zeroing it took the perplexity from 13.7 to 1704, and the text to \"We. We. We.\"", BOTH),
+    disputed(
+        &[scalar(1, 1764, 8041)],
+        Kind::Inert,
+        "In the table, but the weight there is 0.0018 and zeroing it did nothing: the authors' code names layer 2.",
+        BOTH,
+    ),
+    disputed(
+        &[scalar(2, 1764, 8041)],
+        Kind::Inert,
+        "Where the authors' code puts the table's second entry. The largest weight of its matrix; zeroing it took the perplexity \
+         from 13.66 to 13.95.",
+        "github.com/mengxiayu/LLMSuperWeight, analyze.py; github.com/lea19019/arctos",
+    ),
+];
+
+pub const LLAMA_3_2_1B: &[Fact] = &[fact(
+    &[scalar(1, 400, 1417), scalar(1, 698, 1417), scalar(1, 1159, 1417), scalar(1, 2029, 1417)],
+    Kind::Jointly,
+    "One channel writes all four massive activations; zeroing those took the perplexity from 9.07 to 7365.",
+    "arXiv:2507.23279, Table 8; github.com/bluorion-com/refine_massive_activations",
+)];
+
+pub const LLAMA_7B: &[Fact] = &[fact(
+    &[scalar(2, 3968, 7003)],
+    Kind::Alone,
+    "Zeroing it took the perplexity on WikiText-2 from 5.67 to 1211; the 7,000 largest other weights together, to 6.08.",
+    "arXiv:2411.07191, Tables 1 and 2",
+)];
+
+pub const LLAMA_13B: &[Fact] = &[disputed(
+    &[scalar(2, 2231, 2278), scalar(2, 2231, 6939)],
+    Kind::Listed,
+    "Both write the same residual channel. Zeroed together they took the mean zero-shot accuracy from 72.4 to 29.6 % in the paper; \
+     each alone did nothing elsewhere.",
+    BOTH,
+)];
+
+pub const LLAMA_30B: &[Fact] = &[
+    fact(&[scalar(3, 5633, 12817)], Kind::Alone, "Zeroing it alone multiplied the perplexity on WikiText-2 by 16.", BOTH),
+    disputed(
+        &[scalar(3, 5633, 17439), scalar(10, 5633, 14386)],
+        Kind::Listed,
+        "Companions of the first, in the same residual channel; each alone did nothing elsewhere.",
+        BOTH,
+    ),
+];
+
+pub const LLAMA_2_7B: &[Fact] = &[disputed(
+    &[scalar(1, 2533, 7890)],
+    Kind::Listed,
+    "Its row is the channel of a known massive activation; zeroing it alone did nothing elsewhere.",
+    BOTH,
+)];
+
+pub const LLAMA_2_13B: &[Fact] =
+    &[disputed(&[scalar(3, 4743, 7678)], Kind::Listed, "The table's only entry; zeroing it did nothing elsewhere.", BOTH)];
+
+pub const MISTRAL_7B: &[Fact] = &[fact(
+    &[scalar(1, 2070, 7310)],
+    Kind::Alone,
+    "Zeroing it multiplied the perplexity on WikiText-2 by 1430. The same coordinate in Instruct-v0.1.",
+    BOTH,
+)];
+
+pub const OLMO_7B_0724: &[Fact] = &[
+    fact(&[scalar(1, 269, 7467)], Kind::Alone, "Zeroing it alone multiplied the perplexity on WikiText-2 by 79.", BOTH),
+    disputed(
+        &[scalar(2, 269, 8275), scalar(7, 269, 453), scalar(24, 269, 2300)],
+        Kind::Listed,
+        "Companions of the first, in the same residual channel; each alone multiplied the perplexity by 2.1 at most.",
+        BOTH,
+    ),
+];
+
+pub const PHI_3_MINI_4K: &[Fact] = &[disputed(
+    &[scalar(2, 525, 808), scalar(2, 1693, 808), scalar(2, 1113, 808), scalar(4, 525, 2723), scalar(4, 1113, 2723), scalar(4, 1693, 2723)],
+    Kind::Jointly,
+    "Two channels, three rows. The table calls each of the six a super weight; elsewhere each alone did nothing, and all together \
+     multiplied the perplexity by 671.",
+    BOTH,
+)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::hub;
+
+    #[test]
+    fn every_target_lies_inside_its_model() {
+        for model in hub::all() {
+            let shape = &model.shape;
+            let [rows, cols, layers] = [shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers].map(|n| n as usize);
+            for target in model.facts.iter().flat_map(|fact| fact.at) {
+                let is_inside = match *target {
+                    EditTarget::Scalar { row, col, .. } => row < rows && col < cols,
+                    EditTarget::Row { row, .. } => row < rows,
+                    EditTarget::Column { col, .. } => col < cols,
+                    EditTarget::Channel { channel, .. } => channel < cols,
+                };
+                assert!(is_inside && target.layer() < layers, "{}: {target}", model.id);
+            }
+        }
+    }
+
+    #[test]
+    fn the_papers_directory_is_whole() {
+        let of_paper = hub::all().flat_map(|model| model.facts).filter(|fact| fact.source.contains("2411.07191"));
+        let n = of_paper.map(|fact| fact.at.len()).sum::<usize>();
+        assert_eq!(n, 21);
+    }
+
+    #[test]
+    fn a_finding_says_what_and_where() {
+        for fact in hub::all().flat_map(|model| model.facts) {
+            assert!(fact.known.ends_with(['.', '"']) && !fact.source.is_empty(), "{fact:?}");
+            assert_eq!(fact.at.is_empty(), fact.kind == Kind::Absent, "{fact:?}");
+            let is_of = |target: &EditTarget| matches!(target, EditTarget::Row { .. });
+            assert!(fact.kind != Kind::Row || fact.at.iter().all(is_of), "{fact:?}");
+        }
+    }
+}
