@@ -104,7 +104,7 @@ fn held(link: ShareLink) -> impl IntoView {
             </button>
         })}
         {move || (model.is_none() && waiting() && !is_here.get()).then(|| view! {
-            <p class="error" data-testid="link-mismatch">{format!("The model “{id}” does not come with this page. If you have its files, open them below; the run is restored if they are the same.")}</p>
+            <p class="error" data-testid="link-mismatch">{format!("This page does not know the model “{id}”. If you have its files, or the name of its repository, open it below; the run is restored if it is the same.")}</p>
         })}
         {move || restored().then(|| view! {
             <button type="button" class="primary" data-testid="link-recompute" disabled=move || !live.get() || stage.get() == Some(LinkStage::Recomputing) on:click=move |_| app.client.act(|state| state.recompute())>

@@ -146,7 +146,7 @@ fn card(model: &'static HubModel, server: Memo<String>) -> AnyView {
         (
             "licence",
             if model.is_gated {
-                format!("{}, to be accepted on the repository's page first: it is gated", model.license)
+                format!("{}; gated: it has to be accepted on the repository's page, and takes an access token", model.license)
             } else {
                 model.license.into()
             },

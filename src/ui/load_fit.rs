@@ -12,12 +12,17 @@ use crate::terms::FitCheck;
 pub fn FitReport() -> impl IntoView {
     let app = app();
     let fit = app.part(|state| state.fit.clone());
-    view! { <div role="status">{move || fit.get().map(report)}</div> }
+    view! {
+        <div class="fit">
+            // Said aloud; the table is there to be read.
+            <div role="status">{move || fit.get().map(verdict)}</div>
+            {move || fit.get().map(report)}
+        </div>
+    }
 }
 
-fn report(Fit { title, inspection, .. }: Fit) -> AnyView {
+fn verdict(Fit { title, inspection, .. }: Fit) -> AnyView {
     let verdict = if inspection.fits { "fits" } else { "does not fit" };
-    let others = if inspection.fits { Vec::new() } else { that_fit(&inspection) };
     let sentence = format!(
         ": {} parameters, {} on the device ({}), {} to download.",
         grouped(inspection.num_parameters as i64),
@@ -26,8 +31,14 @@ fn report(Fit { title, inspection, .. }: Fit) -> AnyView {
         bytes(inspection.to_fetch as f64)
     );
     view! {
-        <div class="fit" data-testid="fit" data-fits=inspection.fits.to_string()>
-            <p data-testid="fit-verdict"><strong class:error=!inspection.fits>{title}" "{verdict}</strong>{sentence}</p>
+        <p data-testid="fit" data-fits=inspection.fits.to_string()><strong class:error=!inspection.fits>{title}" "{verdict}</strong>{sentence}</p>
+    }
+    .into_any()
+}
+
+fn report(Fit { inspection, .. }: Fit) -> AnyView {
+    let others = if inspection.fits { Vec::new() } else { that_fit(&inspection) };
+    view! {
             <div class="scroll" tabindex="0" role="region" aria-label="What has to be large enough">
                 <table data-testid="fit-checks">
                     <thead><tr><th scope="col">"what"</th><th scope="col">"needed"</th><th scope="col">"there is"</th><th scope="col">"enough"</th></tr></thead>
@@ -41,7 +52,6 @@ fn report(Fit { title, inspection, .. }: Fit) -> AnyView {
                     {others.into_iter().map(other).collect_view()}
                 </div>
             })}
-        </div>
     }
     .into_any()
 }

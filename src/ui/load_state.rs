@@ -236,11 +236,16 @@ fn is_same(a: &ModelSource, b: &ModelSource) -> bool {
 pub fn that_fit(inspection: &Inspection) -> Vec<&'static HubModel> {
     let place = if inspection.backend.kind == "cpu" { Place::Cpu } else { Place::Gpu };
     let passes =
-        |model: &&HubModel| model.id != inspection.id && inspection.checks.iter().all(|check| is_met(check, model, place, inspection));
-    let mut fitting: Vec<_> = hub::MODELS.iter().filter(passes).collect();
-    fitting.sort_by_key(|model| std::cmp::Reverse(model.shape.num_parameters()));
-    fitting.truncate(3);
-    fitting
+        |model: &HubModel| model.id != inspection.id && inspection.checks.iter().all(|check| is_met(check, model, place, inspection));
+    let size = |model: &&HubModel| model.shape.num_parameters();
+    let mut bound = u64::MAX;
+    // The next smaller one each time: a sort would be more to download.
+    let next = std::iter::from_fn(|| {
+        let next = hub::MODELS.iter().filter(|model| size(model) < bound && passes(model)).max_by_key(size)?;
+        bound = size(&next);
+        Some(next)
+    });
+    next.take(3).collect()
 }
 
 /// Whether a model of the catalogue would pass a check that was made for another: what is needed grows with the weights,

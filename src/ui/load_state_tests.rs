@@ -135,21 +135,21 @@ fn the_button_says_what_it_takes() {
     let mut state = AppState { stored: Some(Vec::new()), ..loaded() };
     assert_eq!(state.load_label(), "Load");
     state.choose(SMOL);
-    assert_eq!(state.load_label(), "Download and load, 269.1 MB");
+    assert_eq!(state.load_label(), "Download and load, 269 MB");
     state.stored = Some(vec![stored(0, 269_060_552)]);
-    assert_eq!(state.load_label(), "Download and load, 269.1 MB");
+    assert_eq!(state.load_label(), "Download and load, 269 MB");
     state.stored = Some(vec![stored(200_000_000, 271_000_000)]);
     assert_eq!(state.load_label(), "Go on, 71.0 MB");
     // Its configuration alone is not the model.
     state.stored = Some(vec![stored(2_000_000, 2_000_000)]);
-    assert_eq!(state.load_label(), "Go on, 267.1 MB");
+    assert_eq!(state.load_label(), "Go on, 267 MB");
     state.stored = Some(vec![stored(271_000_000, 271_000_000)]);
     assert_eq!(state.load_label(), "Load what is stored here");
     // Of another commit, or from another server.
     state.stored = Some(vec![StoredModel { commit: Some("0".repeat(40)), ..stored(271_000_000, 271_000_000) }]);
-    assert_eq!(state.load_label(), "Download and load, 269.1 MB");
+    assert_eq!(state.load_label(), "Download and load, 269 MB");
     state.stored = Some(vec![StoredModel { origin: "mirror/HuggingFaceTB/SmolLM2-135M".into(), ..stored(271_000_000, 271_000_000) }]);
-    assert_eq!(state.load_label(), "Download and load, 269.1 MB");
+    assert_eq!(state.load_label(), "Download and load, 269 MB");
     // Of a repository that the catalogue does not know, only an inspection tells.
     state.choose(REPO);
     state.edit_choice(|choice| choice.repo = "a/b".into());
@@ -313,7 +313,7 @@ fn a_link_to_a_hub_model_downloads_only_when_asked_and_from_the_visitors_server(
     state.choice.endpoint = "http://class.local".into();
     assert!(!state.restore_link(), "it is not there, so it has to be loaded");
     let entry = Entry::find(SMOL).unwrap();
-    assert_eq!(entry.download().as_deref(), Some("269.1 MB"));
+    assert_eq!(entry.download().as_deref(), Some("269 MB"));
     let named = state.choice.source_of(entry, BackendChoice::Auto);
     assert_eq!(hub_of(&named).endpoint, "http://class.local");
     state.load(named);

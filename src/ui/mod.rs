@@ -15,7 +15,7 @@
 //! | story | `recorded`, `recorded-number`, `recorded-intact`, `recorded-ablated` |
 //! | load | `load`, `model-status`, `model-facts`, `model-story`, `backend`, `provenance`, `provenance-file` (with `data-verified`), `provenance-note`, `progress`, `progress-text`, `load-cancel`, `engine-restart`, `quiet` |
 //! | choose | `model-select`, `backend-choice`, `model-load`, `model-fit`, `model-card`, `model-published`, `server-options`, `hub-endpoint`, `hub-token`, `hub-repo`, `hub-revision`, `folder-url`, `open-own`, `open-files`, `open-folder`, `open-error` |
-//! | fit | `fit` (with `data-fits`), `fit-verdict`, `fit-checks`, `fit-advice`, `fit-alternative` |
+//! | fit | `fit` (with `data-fits`), `fit-checks`, `fit-advice`, `fit-alternative` |
 //! | stored | `stored`, `stored-none`, `stored-model`, `stored-delete`, `stored-total`, `stored-delete-all` |
 //! | scan | `scan-prompt`, `scan-prompt-<n>`, `scan-run`, `scan-log`, `scan-results`, `scan-stopped`, `scan-tokens`, `candidates`, `candidate`, `candidate-pull`, `candidate-verdict`, `candidates-csv` |
 //! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`, `lp-share`, `lp-mass`, `lp-agreement`, `halo-plane`, `halo-connection`, `removal-chart`, `pruning-chart`, `deletions-chart`, `training-shares`, `training-rise`; each with `-svg`, `-csv`, `-table` appended, the first two and `lp-share` with `-readout` |

@@ -21,7 +21,7 @@ pub fn Stored() -> impl IntoView {
         <details class="fold" data-testid="stored" on:toggle=look>
             <summary>"Stored in this browser"</summary>
             {move || match stored.get() {
-                None => view! { <p class="hint">"Looking."</p> }.into_any(),
+                None => view! { <p class="hint">"Looking, as soon as the engine is free."</p> }.into_any(),
                 Some(models) => list(app, models),
             }}
         </details>
@@ -59,6 +59,7 @@ fn row(app: App, StoredModel { key, origin, commit, bytes: there, total }: Store
 }
 
 fn delete(app: App, key: Option<String>, word: &'static str, name: &'static str, label: String) -> AnyView {
+    let deletes = app.part(|state| state.queue.any(|request| matches!(request, Request::Forget { .. })));
     let press = move |_| app.client.ask(|state| state.queue.push(Request::Forget { key: key.clone() }));
-    view! { <button type="button" class="small" data-testid=name aria-label=label on:click=press>{word}</button> }.into_any()
+    view! { <button type="button" class="small" data-testid=name aria-label=label disabled=move || deletes.get() on:click=press>{word}</button> }.into_any()
 }
