@@ -97,7 +97,7 @@ fn Fields() -> impl IntoView {
     view! {
         {move || typed.get().map(named)}
         {move || is_of_hub.get().then(|| view! {
-            <details class="fold" data-testid="server-options" open=move || is_gated.get()>
+            <details class="drawer" data-testid="server-options" open=move || is_gated.get()>
                 <summary>{move || format!("Server and access: {}", server.get())}</summary>
                 <div class="row">
                     {field("hub-endpoint", "Server: the Hub, or one with its addresses", "text", |choice| &choice.endpoint, Choice::set_endpoint)}

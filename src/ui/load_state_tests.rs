@@ -323,3 +323,16 @@ fn a_link_to_a_hub_model_downloads_only_when_asked_and_from_the_visitors_server(
     assert!(matches!(&state.link, LinkState::Held { stage: LinkStage::Restored, .. }), "{:?}", state.link);
     assert_eq!(state.choice.picked, SMOL);
 }
+
+#[test]
+fn a_link_on_other_weights_names_the_button_that_downloads_its_own() {
+    let mut record = run(&[1, 2], &[1, 3]);
+    record.setup.model = info_of(SMOL).model;
+    let link = Box::new(ShareLink::from_run(&record).unwrap());
+    let mut state = AppState { link: LinkState::Held { link, stage: LinkStage::Loading }, ..loaded() };
+    state.load(super::super::state::tests::source("linchpin-13m"));
+    state.next_message();
+    answer(&mut state, Event::Loaded(info()));
+    let LinkState::Held { stage: LinkStage::Mismatch(why), .. } = &state.link else { panic!("{:?}", state.link) };
+    assert!(why.ends_with("Press “Download and restore, 269 MB” to load that one."), "{why}");
+}

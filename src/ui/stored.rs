@@ -18,7 +18,7 @@ pub fn Stored() -> impl IntoView {
         }
     };
     view! {
-        <details class="fold" data-testid="stored" on:toggle=look>
+        <details class="drawer" data-testid="stored" on:toggle=look>
             <summary>"Stored in this browser"</summary>
             {move || match stored.get() {
                 None => view! { <p class="hint">"Looking, as soon as the engine is free."</p> }.into_any(),
