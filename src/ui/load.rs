@@ -200,6 +200,8 @@ mod tests {
         state.now_ms = 2000.0;
         answer(&mut state, at(20e6));
         assert_eq!(progress(&state), "loading weights: 20.0 MB of 90.0 MB, 5.0 MB/s, 14 s left");
+        answer(&mut state, Event::Progress(Progress { doing: "checking".into(), done: 1.0, total: 4.0, unit: "steps".into() }));
+        assert_eq!(progress(&state), "checking: 1 of 4 steps");
         answer(&mut state, Event::Stopped);
         state.load(source("large"));
         state.next_message();

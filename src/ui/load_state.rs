@@ -1,6 +1,7 @@
 //! What is chosen and not yet asked for, whether it fits, and what this browser has stored of it.
 
 use super::entry::{Entry, MAIN, endpoint_of, hub_source, origin};
+use super::rate::Rate;
 use super::state::{AppState, Source};
 use super::words::bytes;
 use crate::catalog::hub::{self, HubModel};
@@ -163,6 +164,8 @@ impl AppState {
     pub(super) fn progressed(&mut self, progress: Progress) {
         if progress.unit == "bytes" {
             self.rate.see(self.now_ms, progress.done);
+        } else {
+            self.rate = Rate::default();
         }
         self.progress = Some(progress);
     }
