@@ -21,6 +21,8 @@ const WORKER_SCRIPT: &str = "./engine_loader.js";
 const WORKER_META: &str = "linchpin-engine";
 const READY_TIMEOUT_MS: u32 = 30_000;
 const FRAME_MS: u32 = 16;
+/// Progress is read by people, who take in no more than ten figures a second.
+const PROGRESS_MS: u32 = 100;
 /// An engine that says nothing for this long while it works is worth a word.
 const QUIET_MS: u32 = 45_000;
 
@@ -148,6 +150,7 @@ impl Client {
             envelope.event,
             Event::Token { .. } | Event::Progress(_) | Event::ScoreProgress(_) | Event::SweepPoint(_) | Event::Deletion(_)
         );
+        let wait_ms = if matches!(envelope.event, Event::Progress(_)) { PROGRESS_MS } else { FRAME_MS };
         let client = *self;
         self.with_inner(|inner| {
             inner.heard_since_check = true;
@@ -156,7 +159,7 @@ impl Client {
             }
             inner.inbox.push(envelope);
             if waits && inner.flush.is_none() {
-                inner.flush = Some(Timeout::new(FRAME_MS, move || client.flush()));
+                inner.flush = Some(Timeout::new(wait_ms, move || client.flush()));
             }
         });
         if !waits {
@@ -174,7 +177,10 @@ impl Client {
             return;
         }
         self.quiet.set(false);
-        self.act(|state| events.into_iter().for_each(|event| state.apply(event)));
+        self.act(|state| {
+            state.now_ms = dom::now_ms();
+            events.into_iter().for_each(|event| state.apply(event));
+        });
         if self.state.with_untracked(|state| state.engine == EngineStatus::Dead) {
             self.with_inner(|inner| inner.connection = None);
         }

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use super::chart_view::ChartView;
 use super::charts::{arm_name, arms_chart};
 use super::context::app;
+use super::entry::Entry;
 use super::tables::arms_csv;
 use super::words::{grouped, short, signed};
 use crate::protocol::Request;
@@ -16,6 +17,7 @@ pub fn Confirm() -> impl IntoView {
     let live = app.is_live();
     let n_candidates = app.part(|state| state.scan.as_ref().map_or(0, |scan| scan.candidates.len()));
     let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Confirm { .. })));
+    let published = app.part(|state| state.entry().filter(|_| state.info.is_some()).map(Entry::published).unwrap_or_default());
     let has_arms = app.part(|state| !state.arms.is_empty());
     view! {
         <section id="confirm" aria-labelledby="confirm-title">
@@ -32,6 +34,14 @@ pub fn Confirm() -> impl IntoView {
                 >
                     {move || if running.get() { "Confirming…" } else { "Confirm" }}
                 </button>
+                {move || (!published.with(Vec::is_empty)).then(|| view! {
+                    <button
+                        type="button" data-testid="published-run" disabled=move || !live.get() || running.get()
+                        on:click=move |_| app.client.act(|state| state.confirm_these(published.get_untracked()))
+                    >
+                        "Check the published coordinates"
+                    </button>
+                })}
                 {move || (n_candidates.get() == 0).then(|| view! { <span class="hint">"Scan first: there is no candidate yet."</span> })}
                 {move || running.get().then(|| view! { <button type="button" data-testid="confirm-stop" on:click=move |_| app.client.stop()>"Stop"</button> })}
             </div>
@@ -72,12 +82,16 @@ fn arms() -> impl IntoView {
 fn Verdicts() -> impl IntoView {
     let app = app();
     let report = app.part(|state| state.confirm.clone());
-    let sentence = |verdict: Verdict| {
+    let entry = app.entry();
+    let sentence = move |verdict: Verdict| {
+        let fact = entry.get_untracked().and_then(|entry| entry.fact_on(verdict.at));
+        let claim = fact.map(|fact| format!(" Published: {} ({})", fact.known, fact.source));
         let word = if verdict.confirmed { "is a super weight." } else { "is not a super weight." };
         view! {
             <li data-testid="verdict" data-confirmed=verdict.confirmed.to_string() class:confirmed=verdict.confirmed>
                 <strong><span class="coordinate">{verdict.at.to_string()}</span>" "{word}</strong>
                 " "{verdict.because}
+                {claim.map(|claim| view! { <span data-testid="published-claim">{claim}</span> })}
             </li>
         }
     };

@@ -3,8 +3,10 @@
 use leptos::prelude::*;
 
 use super::client::Client;
+use super::dom;
+use super::entry::Entry;
 use super::state::{AppState, Source};
-use crate::catalog::{self, CatalogModel};
+use crate::catalog;
 use crate::protocol::BackendChoice;
 use crate::terms::ModelSource;
 
@@ -42,18 +44,20 @@ impl App {
         })
     }
 
-    pub fn load_bundled(self, model: &'static CatalogModel) {
-        let source = Source {
-            id: model.id.into(),
-            title: model.title.into(),
-            from: ModelSource::Files(model.files()),
-            backend: self.backend.get_untracked(),
-        };
-        self.load(source);
+    /// Loads a model of the catalogue, from the server that the visitor has named.
+    pub fn load_entry(self, entry: Entry) {
+        self.load(self.state.with_untracked(|state| state.choice.source_of(entry, self.backend.get_untracked())));
+    }
+
+    pub fn load_default(self) {
+        self.load_entry(Entry::Bundled(catalog::default_model()));
     }
 
     /// Loads a model in place of whatever the engine does now.
     pub fn load(self, source: Source) {
+        if !matches!(source.from, ModelSource::Files(_)) {
+            dom::keep_storage();
+        }
         self.client.stop();
         self.client.ask(|state| state.load(source));
     }
@@ -64,11 +68,8 @@ impl App {
     }
 
     /// The catalogue's entry of the model that is loaded, or else of the one asked for.
-    pub fn bundled(self) -> Memo<Option<&'static CatalogModel>> {
-        self.part(|state| {
-            let id = state.info.as_ref().map(|info| &info.model.id).or(state.requested.as_ref().map(|source| &source.id));
-            id.and_then(|id| catalog::find(id))
-        })
+    pub fn entry(self) -> Memo<Option<Entry>> {
+        self.part(AppState::entry)
     }
 }
 

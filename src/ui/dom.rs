@@ -1,8 +1,10 @@
 //! The few things that only the browser can do. Each gives up quietly where a browser forbids it.
 
-use js_sys::{Array, Reflect};
+use js_sys::{Array, Function, Promise, Reflect};
+use leptos::task::spawn_local;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Blob, BlobPropertyBag, HtmlAnchorElement, HtmlInputElement, Url, window};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Blob, BlobPropertyBag, FileList, HtmlAnchorElement, HtmlInputElement, Url, window};
 
 /// Saves text as a file.
 pub fn download(name: &str, mime: &str, text: &str) {
@@ -41,7 +43,7 @@ pub async fn copy(text: &str) -> bool {
     if Reflect::get(&navigator, &"clipboard".into()).is_ok_and(|clipboard| clipboard.is_undefined()) {
         return false;
     }
-    wasm_bindgen_futures::JsFuture::from(navigator.clipboard().write_text(text)).await.is_ok()
+    JsFuture::from(navigator.clipboard().write_text(text)).await.is_ok()
 }
 
 /// What the page remembers between visits: the theme, nothing else.
@@ -86,6 +88,31 @@ pub fn parse_json<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     serde_wasm_bindgen::from_value(js_sys::JSON::parse(text).ok()?).ok()
 }
 
+/// Milliseconds, for differences.
+pub fn now_ms() -> f64 {
+    js_sys::Date::now()
+}
+
+/// Asks the browser not to throw away what this page stores. What it answers changes nothing here.
+pub fn keep_storage() {
+    let Some(window) = window() else { return };
+    let asked = call(&get(&window.navigator(), "storage"), "persist", &Array::new());
+    if let Some(Ok(asked)) = asked.map(JsCast::dyn_into::<Promise>) {
+        // Waited for, so that a refusal is no unhandled rejection.
+        spawn_local(async move { drop(JsFuture::from(asked).await) });
+    }
+}
+
+/// A property that web-sys would need another feature for; undefined where there is none.
+pub fn get(object: &JsValue, name: &str) -> JsValue {
+    Reflect::get(object, &name.into()).unwrap_or(JsValue::UNDEFINED)
+}
+
+/// Calls a method; none where the browser has none, or it throws.
+pub fn call(object: &JsValue, name: &str, arguments: &Array) -> Option<JsValue> {
+    get(object, name).dyn_into::<Function>().ok()?.apply(object, arguments).ok()
+}
+
 pub fn set_root_attribute(name: &str, value: Option<&str>) {
     if let Some(root) = window().and_then(|window| window.document()).and_then(|document| document.document_element()) {
         let _ = match value {
@@ -102,7 +129,7 @@ pub struct PickedFile {
     pub folder: Option<String>,
     /// Whether it lies deeper than in that folder.
     pub nested: bool,
-    file: web_sys::File,
+    pub file: web_sys::File,
 }
 
 impl PickedFile {
@@ -113,10 +140,13 @@ impl PickedFile {
 }
 
 pub fn picked_files(input: &HtmlInputElement) -> Vec<PickedFile> {
-    let Some(list) = input.files() else { return Vec::new() };
+    input.files().map(|list| files_of(&list)).unwrap_or_default()
+}
+
+pub fn files_of(list: &FileList) -> Vec<PickedFile> {
     let files = (0..list.length()).filter_map(|i| list.get(i));
     let picked = files.map(|file| {
-        let path = Reflect::get(&file, &"webkitRelativePath".into()).ok().and_then(|path| path.as_string()).unwrap_or_default();
+        let path = get(&file, "webkitRelativePath").as_string().unwrap_or_default();
         let mut parts = path.split('/');
         let folder = parts.next().filter(|part| !part.is_empty()).map(String::from);
         PickedFile { name: file.name(), folder, nested: parts.count() > 1, file }

@@ -4,10 +4,10 @@ use leptos::prelude::*;
 
 use super::context::{App, app};
 use super::dom;
+use super::entry::Entry;
 use super::link_state::{LinkStage, LinkState, OtherChannels};
 use super::prune_words::pruning_words;
 use super::words::{short, visible};
-use crate::catalog;
 use crate::protocol::Request;
 use crate::share::{Recomputed, ShareError, ShareLink};
 use crate::terms::{CalibrationText, Pane};
@@ -16,7 +16,7 @@ use crate::terms::{CalibrationText, Pane};
 pub fn open_address(app: App) {
     read_link(app);
     if app.state.with_untracked(|state| state.link == LinkState::None) {
-        app.load_bundled(catalog::default_model());
+        app.load_default();
     }
     let listener = window_event_listener(leptos::ev::hashchange, move |_| read_link(app));
     on_cleanup(move || listener.remove());
@@ -44,7 +44,7 @@ pub fn Panel() -> impl IntoView {
         dom::clear_fragment();
         app.state.update(|state| state.link = LinkState::None);
         if app.state.with_untracked(|state| state.requested.is_none()) {
-            app.load_bundled(catalog::default_model());
+            app.load_default();
         }
     };
     let shown = move |link: Result<ShareLink, String>| {
@@ -68,13 +68,13 @@ fn held(link: ShareLink) -> impl IntoView {
         LinkState::Held { stage, .. } => Some(stage.clone()),
         _ => None,
     });
-    let model = catalog::find(&link.setup.model.id);
+    let model = Entry::find(&link.setup.model.id);
     let id = link.setup.model.id.clone();
     let restore = move |_| {
         let mut restored = false;
         app.client.act(|state| restored = state.restore_link());
         if let (false, Some(model)) = (restored, model) {
-            app.load_bundled(model);
+            app.load_entry(model);
         }
     };
     let waiting = move || matches!(stage.get(), Some(LinkStage::Waiting | LinkStage::Loading));
@@ -90,14 +90,21 @@ fn held(link: ShareLink) -> impl IntoView {
     let live = app.is_live();
     view! {
         {contents(&link)}
-        {move || (stage.get() == Some(LinkStage::Waiting)).then(|| view! { <p class="hint">"Nothing was downloaded or run for it so far."</p> })}
+        {move || (stage.get() == Some(LinkStage::Waiting)).then(|| view! {
+            <p class="hint">"Nothing was downloaded or run for it so far."</p>
+            {model.filter(|_| !is_here.get()).and_then(to_download)}
+        })}
         {move || (loadable() || waiting() && is_here.get()).then(|| view! {
             <button type="button" class="primary" data-testid="link-restore" disabled=move || loading.get() on:click=restore>
-                {move || if loading.get() { "Loading…" } else { "Load and restore" }}
+                {move || match model.and_then(Entry::download) {
+                    _ if loading.get() => "Loading…".into(),
+                    Some(size) if !is_here.get() => format!("Download and restore, {size}"),
+                    _ => "Load and restore".to_string(),
+                }}
             </button>
         })}
         {move || (model.is_none() && waiting() && !is_here.get()).then(|| view! {
-            <p class="error" data-testid="link-mismatch">{format!("The model “{id}” does not come with this page. If you have its files, open them below; the run is restored if they are the same.")}</p>
+            <p class="error" data-testid="link-mismatch">{format!("This page does not know the model “{id}”. If you have its files, or the name of its repository, open it below; the run is restored if it is the same.")}</p>
         })}
         {move || restored().then(|| view! {
             <button type="button" class="primary" data-testid="link-recompute" disabled=move || !live.get() || stage.get() == Some(LinkStage::Recomputing) on:click=move |_| app.client.act(|state| state.recompute())>
@@ -106,6 +113,16 @@ fn held(link: ShareLink) -> impl IntoView {
         })}
         <div role="status">{move || stage.get().and_then(outcome)}</div>
     }
+}
+
+/// What a model of the Hub takes.
+fn to_download(model: Entry) -> Option<impl IntoView> {
+    let (hub, size) = (model.hub()?, model.download()?);
+    let text = format!(
+        "Its model, {}, does not come with this page: {size} have to be downloaded from {} first, unless this browser has it stored.",
+        hub.title, hub.repo
+    );
+    Some(view! { <p class="note" data-testid="link-download">{text}</p> })
 }
 
 fn contents(link: &ShareLink) -> impl IntoView + use<> {

@@ -1,9 +1,9 @@
 //! The run that the page was opened with: how far it is restored, and whether the same text came out again.
 
 use super::edits::{EditList, Origin};
+use super::entry::Entry;
 use super::prune_state::check_pruning;
 use super::state::AppState;
-use crate::catalog;
 use crate::protocol::Request;
 use crate::share::{LinkedSelection, Recomputed, ShareLink};
 use crate::terms::{Ablation, Calibration, CalibrationText, Finish, ModelRef, RunRecord, RunSetup, Sampling, WeightEdit};
@@ -50,7 +50,7 @@ impl AppState {
     pub fn restore_link(&mut self) -> bool {
         let is_here = self.is_live() && self.holds_model_of_link();
         if let LinkState::Held { link, stage } = &mut self.link
-            && (is_here || catalog::find(&link.setup.model.id).is_some())
+            && (is_here || Entry::find(&link.setup.model.id).is_some())
         {
             *stage = LinkStage::Loading;
         }
@@ -116,7 +116,7 @@ impl AppState {
         let waits = match stage {
             LinkStage::Loading | LinkStage::Mismatch(_) => true,
             // There is nothing to press for a model that does not come with the page: opening its files is the asking.
-            LinkStage::Waiting => catalog::find(&link.setup.model.id).is_none(),
+            LinkStage::Waiting => Entry::find(&link.setup.model.id).is_none(),
             LinkStage::Restored | LinkStage::Unjudged(_) | LinkStage::Recomputing | LinkStage::Verdict { .. } => false,
         };
         if !waits {
@@ -255,8 +255,11 @@ fn mismatch(want: &ModelRef, have: &ModelRef) -> Option<String> {
             want.revision, want.id, have.revision
         ));
     }
-    let remedy = match catalog::find(&want.id) {
-        Some(_) => "Press “Load and restore” to load that one.".to_string(),
+    let remedy = match Entry::find(&want.id) {
+        Some(entry) => match entry.download() {
+            None => "Press “Load and restore” to load that one.".to_string(),
+            Some(size) => format!("Press “Download and restore, {size}” to load that one."),
+        },
         None => format!("Open the files of “{}” below to restore it.", want.id),
     };
     Some(format!("The link is about the model “{}”, and “{}” is loaded. {remedy}", want.id, have.id))

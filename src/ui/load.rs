@@ -1,29 +1,41 @@
-//! Which model, on what, and how far it is.
+//! The model: what is loaded, how far the loading is, and where its files came from.
 
 use leptos::prelude::*;
-use web_sys::HtmlInputElement;
 
-use super::context::{App, app};
-use super::dom::{PickedFile, picked_files};
+use super::context::app;
+use super::entry::Entry;
+use super::load_choose::Choose;
+use super::load_fit::FitReport;
+use super::load_own::{Drops, OwnFiles};
+use super::rate::duration;
 use super::state::{AppState, EngineStatus, Source};
+use super::stored::Stored;
 use super::words::{bytes, grouped};
-use crate::catalog;
-use crate::protocol::{BackendChoice, Progress, Request};
-use crate::share::model_id_from;
-use crate::terms::{ModelFile, ModelInfo, ModelSource};
+use crate::protocol::Request;
+use crate::terms::{FileProof, ModelInfo, Provenance};
 
 #[component]
 pub fn Load() -> impl IntoView {
     let app = app();
-    let story = app.bundled();
+    let entry = app.entry();
+    let drops = Drops::new();
     view! {
-        <section class="load" aria-labelledby="load-title">
+        <section
+            class="load" class:dropping=move || drops.are_above() aria-labelledby="load-title" data-testid="load"
+            on:dragenter=move |event| drops.moved(&event, 1) on:dragleave=move |event| drops.moved(&event, -1)
+            on:dragover=move |event| Drops::allow(&event) on:drop=move |event| drops.take(app, &event)
+        >
             <h2 id="load-title">"The model"</h2>
             <Status />
-            {move || story.get().map(|model| view! { <p class="model-story" data-testid="model-story">{model.story}</p> })}
+            {move || match entry.get() {
+                Some(Entry::Bundled(model)) => Some(view! { <p class="model-story" data-testid="model-story">{model.story}</p> }),
+                _ => None,
+            }}
             <div class="choices">
-                <Choose />
-                <OwnFiles />
+                {Choose().into_any()}
+                {FitReport().into_any()}
+                <OwnFiles drops />
+                {Stored().into_any()}
             </div>
         </section>
     }
@@ -32,10 +44,12 @@ pub fn Load() -> impl IntoView {
 #[component]
 fn Status() -> impl IntoView {
     let app = app();
-    let progress = app.part(|state| state.progress.clone());
     let info = app.part(|state| state.info.clone());
     let status = app.part(status);
-    let busy = app.part(|state| state.engine == EngineStatus::Starting || state.queue.running.is_some());
+    let busy = app.part(|state| {
+        let works = state.queue.running.as_ref().is_some_and(|running| running.request != Request::Stored);
+        state.engine == EngineStatus::Starting || works
+    });
     let dead = app.part(|state| state.engine == EngineStatus::Dead);
     view! {
         <div class="status">
@@ -46,8 +60,9 @@ fn Status() -> impl IntoView {
                     <span class="tag" data-kind=info.backend.kind.clone()>{info.backend.kind.clone()}</span>
                     {format!(" {}: {}", info.backend.name, info.backend.reason)}
                 </p>
+                {provenance(info.provenance)}
             })}
-            {move || busy.get().then(|| progress_bar(progress))}
+            {move || busy.get().then(|| view! { <Working /> })}
             {move || app.client.quiet.get().then(|| view! { <p class="note" data-testid="quiet">"The engine has said nothing for a while. It may be busy with something large, or stuck."</p> })}
             {move || (dead.get() || app.client.quiet.get()).then(|| view! {
                 <button type="button" data-testid="engine-restart" on:click=move |_| app.client.restart()>"Restart engine"</button>
@@ -65,6 +80,8 @@ fn status(state: &AppState) -> String {
         (EngineStatus::Starting, _) => "The engine is starting.".into(),
         (EngineStatus::Dead, _) => "The engine is not running.".into(),
         (_, Some(Request::Load { .. })) => format!("Loading {}.", title(&state.requested)),
+        (_, Some(Request::Inspect { id, source, .. })) => format!("Looking whether {} fits.", state.title_of(id, source)),
+        (_, Some(Request::Forget { .. })) => "Deleting what was stored.".into(),
         (_, Some(Request::Scan { .. })) => "Scanning.".into(),
         (_, Some(Request::Confirm { .. })) => "Confirming: pulling candidates and controls.".into(),
         (_, Some(Request::Score { .. })) => "Scoring channels.".into(),
@@ -89,131 +106,77 @@ fn facts(info: &ModelInfo) -> String {
     )
 }
 
-fn progress_bar(progress: Memo<Option<Progress>>) -> impl IntoView {
-    let part = move || progress.with(|p| p.as_ref().filter(|p| p.total > 0.0).map(|p| (p.done / p.total).clamp(0.0, 1.0)));
-    let text = move || {
-        progress.with(|p| match p {
-            Some(p) if p.unit == "bytes" => format!("{}: {} of {}", p.doing, bytes(p.done), bytes(p.total)),
-            Some(p) if p.total > 0.0 => format!("{}: {} of {} {}", p.doing, p.done, p.total, p.unit),
-            Some(p) => p.doing.clone(),
-            None => "Working".into(),
-        })
-    };
+/// Where the files came from, and what vouches for them.
+fn provenance(Provenance { origin, commit, files, stored, notes }: Provenance) -> Option<AnyView> {
+    if origin.is_empty() {
+        return None;
+    }
+    let commit = commit.map(|commit| format!(", commit {commit}"));
+    let kept = if stored { ". The whole model is stored in this browser." } else { "." };
+    let files = files
+        .into_iter()
+        .map(|file| view! { <li data-testid="provenance-file" data-verified=file.verified.to_string()>{proof(&file)}</li> });
+    view! {
+        <div class="facts" data-testid="provenance">
+            <p>"From "{origin}{commit}{kept}</p>
+            <ul>{files.collect_view()}</ul>
+            {notes.into_iter().map(|note| view! { <p data-testid="provenance-note">{note}</p> }).collect_view()}
+        </div>
+    }
+    .into_any()
+    .into()
+}
+
+fn proof(FileProof { name, size, sha256, verified }: &FileProof) -> String {
+    let size = bytes(*size as f64);
+    if *verified {
+        return format!("{name}, {size}: SHA-256 verified");
+    }
+    let digest = sha256.get(..16).unwrap_or(sha256);
+    format!("{name}, {size}: not verified (nobody says what it should be): {digest}")
+}
+
+/// A bar, what is done of what, how fast, and a way out.
+#[component]
+fn Working() -> impl IntoView {
+    let app = app();
+    let part = app.part(|state| state.progress.as_ref().filter(|p| p.total > 0.0).map(|p| (p.done / p.total).clamp(0.0, 1.0)));
+    let text = app.part(progress);
+    let loads = app.part(|state| state.queue.runs(|request| matches!(request, Request::Load { .. } | Request::Inspect { .. })));
+    // Said aloud when it changes; the figures beside it are not.
+    let doing = app.part(move |state| state.progress.as_ref().filter(|p| p.unit == "bytes").map(|p| p.doing.clone()));
     view! {
         <div class="progress">
             // Without a value the bar says "at work, end unknown".
-            <progress data-testid="progress" aria-label="Progress" max="1" value=part></progress>
-            <span data-testid="progress-text">{text}</span>
+            <progress data-testid="progress" aria-label="Progress" max="1" value=move || part.get()></progress>
+            <span data-testid="progress-text">{move || text.get()}</span>
+            <span class="sr" role="status">{move || doing.get()}</span>
+            {move || loads.get().then(|| view! {
+                <button type="button" class="small" data-testid="load-cancel" on:click=move |_| app.client.stop()>"Cancel"</button>
+            })}
         </div>
     }
 }
 
-#[component]
-fn Choose() -> impl IntoView {
-    let app = app();
-    let chosen = RwSignal::new(catalog::default_model().id.to_string());
-    let current = app.part(|state| state.requested.as_ref().map(|source| source.id.clone()));
-    Effect::new(move |_| {
-        if let Some(id) = current.get().filter(|id| catalog::find(id).is_some()) {
-            chosen.set(id);
-        }
-    });
-    let load = move |_| {
-        if let Some(model) = catalog::find(&chosen.get_untracked()) {
-            app.load_bundled(model);
-        }
+fn progress(state: &AppState) -> String {
+    let Some(p) = &state.progress else { return "Working".into() };
+    let text = match p.unit.as_str() {
+        "bytes" => format!("{}: {} of {}", p.doing, bytes(p.done), bytes(p.total)),
+        unit if p.total > 0.0 => format!("{}: {} of {} {unit}", p.doing, p.done, p.total),
+        _ => return p.doing.clone(),
     };
-    let options = catalog::MODELS.iter().map(|model| view! { <option value=model.id>{model.title}</option> }).collect_view();
-    view! {
-        <div class="row">
-            <label class="field">
-                "Bundled model"
-                <select data-testid="model-select" prop:value=move || chosen.get() on:change=move |event| chosen.set(event_target_value(&event))>{options}</select>
-            </label>
-            <label class="field">
-                "Run on"
-                <select data-testid="backend-choice" on:change=move |event| app.backend.set(backend(&event_target_value(&event)))>
-                    <option value="auto">"GPU if it fits, else CPU"</option>
-                    <option value="gpu">"GPU (WebGPU)"</option>
-                    <option value="cpu">"CPU"</option>
-                </select>
-            </label>
-            <button type="button" data-testid="model-load" on:click=load>"Load"</button>
-        </div>
+    match (state.rate.bytes_per_sec(), state.rate.remaining_secs(p.total)) {
+        (Some(rate), Some(secs)) => format!("{text}, {}/s, {} left", bytes(rate), duration(secs)),
+        _ => text,
     }
-}
-
-fn backend(value: &str) -> BackendChoice {
-    match value {
-        "gpu" => BackendChoice::Gpu,
-        "cpu" => BackendChoice::Cpu,
-        _ => BackendChoice::Auto,
-    }
-}
-
-#[component]
-fn OwnFiles() -> impl IntoView {
-    let app = app();
-    let error = RwSignal::new(None::<String>);
-    let open = move |event: leptos::ev::Event| {
-        let input: HtmlInputElement = event_target(&event);
-        error.set(open_files(app, picked_files(&input)).err());
-        // The same files can be picked again after a correction.
-        input.set_value("");
-    };
-    view! {
-        <details class="own">
-            <summary>"Open a model of your own"</summary>
-            <p class="hint">
-                "A Hugging Face folder of the Llama, Qwen2, Qwen3, Mistral or GPT-2 family: config.json, tokenizer.json, and its .safetensors \
-                 (with model.safetensors.index.json if there are several). The files are read here and sent nowhere."
-            </p>
-            <div class="row">
-                <label class="field">"Files" <input type="file" multiple data-testid="open-files" accept=".json,.safetensors" on:change=open /></label>
-                <label class="field">"or a folder" <input type="file" data-testid="open-folder" prop:webkitdirectory=true on:change=open /></label>
-            </div>
-            {move || error.get().map(|text| view! { <p class="error" role="alert" data-testid="open-error">{text}</p> })}
-        </details>
-    }
-}
-
-fn open_files(app: App, picked: Vec<PickedFile>) -> Result<(), String> {
-    let picked: Vec<_> = picked.into_iter().filter(|file| !file.nested).collect();
-    let names: Vec<_> = picked.iter().map(|file| file.name.as_str()).collect();
-    let wanted = pick(&names)?;
-    let folder = picked.iter().find_map(|file| file.folder.clone());
-    let id = model_id_from(folder.as_deref().unwrap_or("my-model"));
-    let file = |i: usize| picked[i].url().map(|url| ModelFile { name: picked[i].name.clone(), url });
-    let files = wanted.into_iter().map(file).collect::<Option<Vec<_>>>().ok_or("This browser could not open the files.")?;
-    let from = ModelSource::Files(files);
-    let source = Source { title: folder.unwrap_or_else(|| "Your model".into()), id, from, backend: app.backend.get_untracked() };
-    app.load(source);
-    Ok(())
-}
-
-/// Which of the picked files make up a model, or what is missing.
-fn pick(names: &[&str]) -> Result<Vec<usize>, String> {
-    const SMALL: [&str; 4] = ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors.index.json"];
-    for needed in &SMALL[..2] {
-        if !names.contains(needed) {
-            return Err(format!("There is no {needed} among these files. Pick it together with the others."));
-        }
-    }
-    let n_weights = names.iter().filter(|name| name.ends_with(".safetensors")).count();
-    if n_weights == 0 {
-        return Err("There is no .safetensors file among these files; other weight formats are not read.".into());
-    }
-    if n_weights > 1 && !names.contains(&SMALL[3]) {
-        return Err(format!("There are {n_weights} .safetensors files but no {}, which says what lies where.", SMALL[3]));
-    }
-    Ok((0..names.len()).filter(|&i| SMALL.contains(&names[i]) || names[i].ends_with(".safetensors")).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::state::tests::{answer, failure, loaded, source};
-    use super::{pick, status};
-    use crate::protocol::{Event, FailureKind};
+    use super::{progress, proof, status};
+    use crate::protocol::{Event, FailureKind, Progress};
+    use crate::terms::FileProof;
 
     #[test]
     fn only_a_model_that_loaded_is_called_ready() {
@@ -226,10 +189,33 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_picked_out_of_a_folder() {
-        assert_eq!(pick(&["README.md", "config.json", "model.safetensors", "tokenizer.json"]), Ok(vec![1, 2, 3]));
-        assert!(pick(&["config.json", "model.safetensors"]).unwrap_err().contains("tokenizer.json"));
-        assert!(pick(&["config.json", "tokenizer.json", "model.gguf"]).unwrap_err().contains(".safetensors"));
-        assert!(pick(&["config.json", "tokenizer.json", "a.safetensors", "b.safetensors"]).unwrap_err().contains("index.json"));
+    fn progress_in_bytes_says_how_fast_and_how_long() {
+        let mut state = loaded();
+        state.load(source("large"));
+        state.next_message();
+        assert_eq!(progress(&state), "Working");
+        let at = |done| Event::Progress(Progress { doing: "loading weights".into(), done, total: 90e6, unit: "bytes".into() });
+        answer(&mut state, at(10e6));
+        assert_eq!(progress(&state), "loading weights: 10.0 MB of 90.0 MB");
+        state.now_ms = 2000.0;
+        answer(&mut state, at(20e6));
+        assert_eq!(progress(&state), "loading weights: 20.0 MB of 90.0 MB, 5.0 MB/s, 14 s left");
+        answer(&mut state, Event::Progress(Progress { doing: "checking".into(), done: 1.0, total: 4.0, unit: "steps".into() }));
+        assert_eq!(progress(&state), "checking: 1 of 4 steps");
+        answer(&mut state, Event::Stopped);
+        state.load(source("large"));
+        state.next_message();
+        state.now_ms = 9000.0;
+        answer(&mut state, at(25e6));
+        assert_eq!(progress(&state), "loading weights: 25.0 MB of 90.0 MB", "an interval between two loads is no rate");
+    }
+
+    #[test]
+    fn a_file_that_nobody_vouches_for_is_not_called_verified() {
+        let mut file =
+            FileProof { name: "model.safetensors".into(), size: 5_000_000, sha256: "0123456789abcdef".repeat(4), verified: false };
+        assert_eq!(proof(&file), "model.safetensors, 5.0 MB: not verified (nobody says what it should be): 0123456789abcdef");
+        file.verified = true;
+        assert_eq!(proof(&file), "model.safetensors, 5.0 MB: SHA-256 verified");
     }
 }

@@ -1,6 +1,6 @@
 //! The page: seven sections over one state, and a client that talks to the engine's worker.
 //!
-//! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`pane_state`], [`prune_state`], [`link_state`], [`client`], then a file a section.
+//! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`pane_state`], [`prune_state`], [`entry`], [`load_state`], [`rate`], [`link_state`], [`client`], then a file a section.
 //! Files without an import of Leptos are pure and tested natively.
 //!
 //! # Test ids
@@ -11,12 +11,15 @@
 //! |---|---|
 //! | head | `theme-toggle` |
 //! | failure | `failure`, `failure-dismiss`, `failure-restart` |
-//! | link | `link-panel`, `link-error`, `link-contents`, `link-restore`, `link-recompute`, `link-verdict`, `link-channels`, `link-unjudged`, `link-mismatch`, `link-dismiss` |
+//! | link | `link-panel`, `link-error`, `link-contents`, `link-restore`, `link-recompute`, `link-verdict`, `link-channels`, `link-unjudged`, `link-mismatch`, `link-download`, `link-dismiss` |
 //! | story | `recorded`, `recorded-number`, `recorded-intact`, `recorded-ablated` |
-//! | load | `model-select`, `model-story`, `model-load`, `backend-choice`, `open-files`, `open-folder`, `open-error`, `model-status`, `backend`, `model-facts`, `progress`, `progress-text`, `engine-restart`, `quiet` |
+//! | load | `load`, `model-status`, `model-facts`, `model-story`, `backend`, `provenance`, `provenance-file` (with `data-verified`), `provenance-note`, `progress`, `progress-text`, `load-cancel`, `engine-restart`, `quiet` |
+//! | choose | `model-select`, `backend-choice`, `model-load`, `model-fit`, `model-card`, `model-published`, `server-options`, `hub-endpoint`, `hub-token`, `hub-repo`, `hub-revision`, `folder-url`, `open-own`, `open-files`, `open-folder`, `open-error` |
+//! | fit | `fit` (with `data-fits`), `fit-checks`, `fit-advice`, `fit-alternative` |
+//! | stored | `stored`, `stored-none`, `stored-model`, `stored-delete`, `stored-total`, `stored-delete-all` |
 //! | scan | `scan-prompt`, `scan-prompt-<n>`, `scan-run`, `scan-log`, `scan-results`, `scan-stopped`, `scan-tokens`, `candidates`, `candidate`, `candidate-pull`, `candidate-verdict`, `candidates-csv` |
 //! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`, `lp-share`, `lp-mass`, `lp-agreement`, `halo-plane`, `halo-connection`, `removal-chart`, `pruning-chart`, `deletions-chart`, `training-shares`, `training-rise`; each with `-svg`, `-csv`, `-table` appended, the first two and `lp-share` with `-readout` |
-//! | confirm | `confirm-run`, `confirm-stop`, `confirm-arms`, `verdicts`, `verdict`, `confirm-convention` |
+//! | confirm | `confirm-run`, `confirm-stop`, `published-run`, `confirm-arms`, `verdicts`, `verdict`, `published-claim`, `confirm-convention` |
 //! | weigh | `score-sequences`, `score-length`, `score-run`, `score-stop`, `score-resume`, `score-text`, `score-text-bundled`, `score-text-error`, `score-status`, `score-rho`, `score-layer`, `score-lorenz`, `score-findings`, `channels-csv` |
 //! | halo | `halo-support`, `halo-eta`, `halo-redundancy`, `halo-run`, `halo-error`, `halo-line` |
 //! | channels | `prune-pick`, `prune-by`, `prune-layer`, `prune-replace`, `prune-sparsity`, `prune-rho`, `prune-eta`, `prune-seed`, `prune-switch`, `prune-status` |
@@ -36,12 +39,18 @@ mod compare_state;
 mod confirm;
 mod context;
 mod dom;
+mod drop;
 mod edits;
+mod entry;
 mod export;
 mod failure;
 mod link;
 mod link_state;
 mod load;
+mod load_choose;
+mod load_fit;
+mod load_own;
+mod load_state;
 mod marks;
 mod pane_state;
 mod panes;
@@ -49,11 +58,13 @@ mod plot;
 mod prune_state;
 mod prune_words;
 mod queue;
+mod rate;
 mod sampling;
 mod scale;
 mod scan;
 mod share;
 mod state;
+mod stored;
 mod story;
 mod surgery;
 mod surroundings;

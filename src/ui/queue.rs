@@ -22,7 +22,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Adds a request. Of waiting `Score`, `Apply`, `Evaluate` and `Generate`, only the last each counts. An `Apply` goes
+    /// Adds a request. Of waiting `Score`, `Apply`, `Evaluate`, `Generate`, `Inspect` and `Stored`, only the last each counts. An `Apply` goes
     /// before the text and the figures that wait, which are to be of it, and a `Score` before the `Apply` that picks by it.
     pub fn push(&mut self, request: Request) {
         self.drop_same(&request);
@@ -46,8 +46,9 @@ impl Queue {
     }
 
     fn drop_same(&mut self, request: &Request) {
+        use Request::{Apply, Evaluate, Generate, Inspect, Score, Stored};
         let kind = std::mem::discriminant(request);
-        if matches!(request, Request::Score { .. } | Request::Apply { .. } | Request::Evaluate | Request::Generate { .. }) {
+        if matches!(request, Score { .. } | Apply { .. } | Evaluate | Generate { .. } | Inspect { .. } | Stored) {
             self.waiting.retain(|waiting| std::mem::discriminant(waiting) != kind);
         }
     }
@@ -98,14 +99,14 @@ impl Queue {
         self.waiting.clear();
     }
 
-    /// Drops what waits (not what runs).
+    /// Drops what waits (not what runs). What is to be deleted from the storage still is.
     pub fn clear_waiting(&mut self) {
-        self.waiting.clear();
+        self.waiting.retain(|request| matches!(request, Request::Forget { .. }));
     }
 
     /// Drops what waits for a model that may be gone; one that was just chosen still loads.
     pub fn keep_loads(&mut self) {
-        self.waiting.retain(|request| matches!(request, Request::Load { .. }));
+        self.waiting.retain(|request| matches!(request, Request::Load { .. } | Request::Forget { .. }));
     }
 
     /// Whether such a request runs or waits.
@@ -179,6 +180,19 @@ mod tests {
         assert_eq!(queue.waiting.len(), 4);
         queue.next();
         assert_eq!(queue.upcoming(), None);
+    }
+
+    #[test]
+    fn what_is_to_be_deleted_is_deleted_whatever_else_is_dropped() {
+        let forget = || Request::Forget { key: Some("a".into()) };
+        let mut queue = Queue::default();
+        for request in [Request::Stored, forget(), Request::Evaluate, Request::Stored] {
+            queue.push(request);
+        }
+        assert_eq!(queue.waiting, [forget(), Request::Evaluate, Request::Stored]);
+        queue.keep_loads();
+        queue.clear_waiting();
+        assert_eq!(queue.waiting, [forget()]);
     }
 
     #[test]

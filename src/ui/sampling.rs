@@ -9,13 +9,13 @@ use crate::terms::Sampling;
 /// Openings that suit the model, one press each.
 #[component]
 pub fn Openings(name: &'static str, pick: Callback<&'static str>) -> impl IntoView {
-    let model = app().bundled();
+    let model = app().entry();
     let chip = move |(i, text): (usize, &'static &'static str)| {
         view! { <button type="button" class="chip prose" data-testid=format!("{name}-{i}") on:click=move |_| pick.run(text)>{*text}</button> }
     };
     move || {
         model.get().map(|model| {
-            view! { <div class="chips" role="group" aria-label="Openings">{model.prompts.iter().enumerate().map(chip).collect_view()}</div> }
+            view! { <div class="chips" role="group" aria-label="Openings">{model.prompts().iter().enumerate().map(chip).collect_view()}</div> }
         })
     }
 }

@@ -3,15 +3,17 @@
 //! Results live here and not in the worker: when it has to be killed, nothing that was computed is lost.
 
 use super::edits::EditList;
+use super::entry::Entry;
 use super::link_state::LinkState;
+use super::load_state::{Choice, Fit};
 use super::pane_state::PaneText;
 use super::prune_state::ScoreSetup;
 use super::queue::{Queue, Running};
-use crate::catalog;
+use super::rate::Rate;
 use crate::protocol::{BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Progress, Request};
 use crate::terms::{
     Ablation, Calibration, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, ModelInfo, ModelSource, Pane, Pruned, Pruning,
-    RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, SurroundingsReport, SweepPoint,
+    RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, WeightCoord,
 };
 
 /// The worker, as the page sees it.
@@ -60,7 +62,17 @@ pub struct AppState {
     /// What was asked for last; it becomes [`AppState::source`] once it is loaded.
     pub requested: Option<Source>,
     pub info: Option<ModelInfo>,
+    /// What the section "The model" shows for choosing.
+    pub choice: Choice,
+    /// Whether the model that was looked at last fits.
+    pub fit: Option<Fit>,
+    /// What this browser has stored, once that was asked for.
+    pub stored: Option<Vec<StoredModel>>,
     pub progress: Option<Progress>,
+    /// How fast the bytes of [`AppState::progress`] come.
+    pub rate: Rate,
+    /// When the events that are applied arrived, in milliseconds.
+    pub now_ms: f64,
     pub queue: Queue,
     pub scan_prompt: String,
     pub scan: Option<ScanReport>,
@@ -115,8 +127,11 @@ impl AppState {
     pub fn load(&mut self, source: Source) {
         self.queue.clear_waiting();
         self.queue.push(Request::Load { id: source.id.clone(), source: source.from.clone(), backend: source.backend });
+        if self.choice.entry().is_some() && Entry::find(&source.id).is_some() {
+            self.choice.picked.clone_from(&source.id);
+        }
         self.requested = Some(source);
-        self.failure = None;
+        (self.failure, self.fit) = (None, None);
     }
 
     /// Whether a model is there, and an engine to work with it.
@@ -131,7 +146,11 @@ impl AppState {
 
     pub fn confirm(&mut self) {
         let Some(scan) = &self.scan else { return };
-        let candidates = scan.candidates.iter().map(|candidate| candidate.at).collect();
+        self.confirm_these(scan.candidates.iter().map(|candidate| candidate.at).collect());
+    }
+
+    /// Pulls scalars beside controls, wherever they were named.
+    pub fn confirm_these(&mut self, candidates: Vec<WeightCoord>) {
         (self.arms, self.confirm, self.failure) = (Vec::new(), None, None);
         self.queue.push(Request::Confirm { candidates, seed: self.sampling.seed });
     }
@@ -235,7 +254,9 @@ impl AppState {
         }
         match event {
             Event::Ready { protocol_version } => self.ready(protocol_version),
-            Event::Progress(progress) => self.progress = Some(progress),
+            Event::Progress(progress) => self.progressed(progress),
+            Event::Inspected(inspection) => self.inspected(inspection),
+            Event::Stored { models } => self.stored = Some(models),
             Event::Loaded(info) => self.loaded(info),
             Event::Scanned(scan) => {
                 if let Some(info) = &self.info {
@@ -289,11 +310,14 @@ impl AppState {
             // What it went on from is lost, unless it was refused before it began.
             self.engine_calibration.take_if(|_| failure.kind != FailureKind::Input);
         }
-        if let (FailureKind::Device, Some(over)) = (failure.kind, over) {
-            self.disown(&over);
+        if let (FailureKind::Device, Some(over)) = (failure.kind, &over) {
+            self.disown(over);
+        }
+        if let Some(over) = over {
+            self.look_into_store(&over.request);
         }
         self.leave_link_stage();
-        self.progress = None;
+        (self.progress, self.rate) = Default::default();
         self.failure = Some(failure);
     }
 
@@ -349,16 +373,13 @@ impl AppState {
     /// The model that the engine is loading; by now, another may be asked for.
     fn loading(&self) -> Option<Source> {
         let Request::Load { id, source, backend } = &self.queue.running.as_ref()?.request else { return None };
-        let title = match &self.requested {
-            Some(requested) if requested.from == *source => requested.title.clone(),
-            _ => catalog::find(id).map_or_else(|| id.clone(), |model| model.title.into()),
-        };
-        Some(Source { id: id.clone(), title, from: source.clone(), backend: *backend })
+        Some(Source { id: id.clone(), title: self.title_of(id, source), from: source.clone(), backend: *backend })
     }
 
     fn finished(&mut self, id: Option<u32>) {
         let Some(over) = self.queue.finish(id) else { return };
-        self.progress = None;
+        (self.progress, self.rate) = Default::default();
+        self.look_into_store(&over.request);
         self.leave_link_stage();
         let measured = self.intact_evaluation.is_some() && self.current_ablated_evaluation().is_some();
         // Text that was stopped also ends with "done"; who stopped it did not ask for more work.

@@ -1,6 +1,8 @@
 use super::super::edits::Origin;
 use super::*;
-use crate::terms::{BackendInfo, Candidate, EditTarget, Finish, Generated, ModelRef, RunSetup, WeightCoord, outcome_digest};
+use crate::terms::{
+    BackendInfo, Candidate, EditTarget, Finish, Generated, ModelFile, ModelRef, Provenance, RunSetup, WeightCoord, outcome_digest,
+};
 
 pub(crate) fn info() -> ModelInfo {
     ModelInfo {
@@ -15,6 +17,7 @@ pub(crate) fn info() -> ModelInfo {
         weight_bytes: 26_000_000,
         backend: BackendInfo { kind: "cpu".into(), name: "flex".into(), reason: "no adapter".into() },
         sampling: Sampling::default(),
+        provenance: Provenance::default(),
     }
 }
 

@@ -106,7 +106,8 @@ pub fn Colophon() -> impl IntoView {
             </dl>
             <p>
                 "Layers, rows and columns count from 0, as in Hugging Face checkpoints: [output, input]. Super weights were described in \
-                 arXiv:2411.07191, supernodes and halos in arXiv:2604.23475. Nothing you type or open leaves this page: the model runs here, and there is no server behind it."
+                 arXiv:2411.07191, supernodes and halos in arXiv:2604.23475. Nothing you type or open leaves this page: the model runs here, and there is no server behind it. Only a model \
+                 that you ask for is fetched, from the Hub or the server that you name."
             </p>
         </footer>
     }

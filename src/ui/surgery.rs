@@ -6,6 +6,7 @@ use leptos::prelude::*;
 use super::channels::Channels;
 use super::context::app;
 use super::edits::{EditRow, Origin, parse_target, snap};
+use super::entry::Entry;
 use super::panes::Panes;
 use super::words::{grouped, short};
 use crate::catalog::Suggestion;
@@ -39,9 +40,9 @@ pub fn Pull() -> impl IntoView {
 #[component]
 fn Suggestions() -> impl IntoView {
     let app = app();
-    let model = app.bundled();
+    let model = app.entry();
     let live = app.is_live();
-    let button = move |(i, suggestion): (usize, &'static Suggestion)| {
+    let button = move |(i, suggestion): (usize, Suggestion)| {
         let target = suggestion.target;
         let add = move |_| {
             app.client.edit(|state| {
@@ -57,11 +58,12 @@ fn Suggestions() -> impl IntoView {
         }
     };
     move || {
-        model.get().map(|model| {
+        let suggestions = model.get().map(Entry::suggestions).filter(|suggestions| !suggestions.is_empty());
+        suggestions.map(|suggestions| {
             view! {
                 <div class="chips" role="group" aria-label="Worth pulling">
                     <span class="hint">"Worth pulling:"</span>
-                    {model.suggestions.iter().enumerate().map(button).collect_view()}
+                    {suggestions.into_iter().enumerate().map(button).collect_view()}
                 </div>
             }
         })

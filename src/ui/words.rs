@@ -44,10 +44,11 @@ pub fn grouped(value: i64) -> String {
     out
 }
 
-/// `26.4 MB`.
+/// `26.4 MB`, `269 MB`, `1.24 GB`.
 pub fn bytes(n: f64) -> String {
     match n {
         _ if n >= 1e9 => format!("{:.2} GB", n / 1e9),
+        _ if n >= 1e8 => format!("{:.0} MB", n / 1e6),
         _ if n >= 1e6 => format!("{:.1} MB", n / 1e6),
         _ => format!("{:.0} KB", n / 1e3),
     }
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!((signed(2.781), signed(-0.5), signed(0.0001)), ("+2.78".into(), "−0.5".into(), "±0".into()));
         assert_eq!(signed(0.000_99), "+0.001");
         assert_eq!(grouped(13_180_000), "13,180,000");
-        assert_eq!(bytes(26_358_272.0), "26.4 MB");
+        assert_eq!([26_358_272.0, 269_060_552.0, 1_235_814_400.0, 900.0].map(bytes), ["26.4 MB", "269 MB", "1.24 GB", "1 KB"]);
         assert_eq!([0.005, 0.125, 0.3].map(fine_percent), ["0.5 %", "12.5 %", "30 %"]);
         assert_eq!(visible("a\n\u{1b}"), "a⏎\u{fffd}");
     }

@@ -1,0 +1,126 @@
+//! A model that the page knows by name: one that comes with it, or one of the Hub.
+
+use super::words::bytes;
+use crate::catalog::hub::{self, HubModel};
+use crate::catalog::published::Fact;
+use crate::catalog::{self, CatalogModel, Suggestion, find_hub};
+use crate::terms::{EditTarget, HUB, HubSource, KnownFile, ModelInfo, ModelSource, WeightCoord};
+
+/// An entry of the catalogue, of either kind.
+#[derive(Debug, Clone, Copy)]
+pub enum Entry {
+    Bundled(&'static CatalogModel),
+    Hub(&'static HubModel),
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Entry {
+    pub fn find(id: &str) -> Option<Self> {
+        catalog::find(id).map(Self::Bundled).or_else(|| find_hub(id).map(Self::Hub))
+    }
+
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Bundled(model) => model.id,
+            Self::Hub(model) => model.id,
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Bundled(model) => model.title,
+            Self::Hub(model) => model.title,
+        }
+    }
+
+    pub fn prompts(self) -> &'static [&'static str] {
+        match self {
+            Self::Bundled(model) => model.prompts,
+            Self::Hub(_) => hub::PROMPTS,
+        }
+    }
+
+    pub fn suggestions(self) -> Vec<Suggestion> {
+        match self {
+            Self::Bundled(model) => model.suggestions.to_vec(),
+            Self::Hub(model) => model.suggestions(),
+        }
+    }
+
+    pub fn hub(self) -> Option<&'static HubModel> {
+        match self {
+            Self::Bundled(_) => None,
+            Self::Hub(model) => Some(model),
+        }
+    }
+
+    /// What has to be downloaded for it, as people read it.
+    pub fn download(self) -> Option<String> {
+        self.hub().map(|model| bytes(model.download_bytes() as f64))
+    }
+
+    /// Whether a model of this name can be this entry's: somebody's folder may be called anything.
+    pub fn is_shaped_as(self, info: &ModelInfo) -> bool {
+        self.hub().is_none_or(|model| {
+            let shape = [model.shape.num_hidden_layers, model.shape.hidden_size, model.shape.intermediate_size];
+            shape.map(|n| n as usize) == [info.num_hidden_layers, info.hidden_size, info.intermediate_size]
+        })
+    }
+
+    /// The scalars that others have published something on, in the catalogue's order.
+    pub fn published(self) -> Vec<WeightCoord> {
+        let facts = self.hub().map_or(&[][..], |model| model.facts);
+        facts.iter().flat_map(|fact| fact.at).filter_map(scalar).collect()
+    }
+
+    /// What is published on one of them.
+    pub fn fact_on(self, at: WeightCoord) -> Option<&'static Fact> {
+        self.hub()?.facts.iter().find(|fact| fact.at.contains(&at.into()))
+    }
+}
+
+fn scalar(target: &EditTarget) -> Option<WeightCoord> {
+    match *target {
+        EditTarget::Scalar { layer, row, col } => Some(WeightCoord { layer, row, col }),
+        _ => None,
+    }
+}
+
+/// Where a Hub model's files are, at the pinned commit, with what is known of them.
+pub fn hub_source(model: &HubModel, endpoint: &str, token: Option<String>) -> ModelSource {
+    let known =
+        model.weights.map(|file| KnownFile { name: "model.safetensors".into(), size: Some(file.bytes), sha256: Some(file.sha256.into()) });
+    ModelSource::Hub(HubSource {
+        endpoint: endpoint.into(),
+        repo: model.repo.into(),
+        revision: model.revision.unwrap_or(MAIN).into(),
+        token,
+        known: known.into_iter().collect(),
+    })
+}
+
+/// The branch that is meant where nobody says another revision.
+pub const MAIN: &str = "main";
+
+/// How the engine calls a place, without its scheme: see [`crate::terms::Provenance::origin`]. None for single files.
+pub fn origin(source: &ModelSource) -> Option<String> {
+    let address = match source {
+        ModelSource::Files(_) => return None,
+        ModelSource::Hub(source) => format!("{}/{}", source.endpoint.trim_end_matches('/'), source.repo),
+        ModelSource::Folder { url } => url.trim_end_matches('/').to_string(),
+    };
+    Some(address.split_once("://").map_or(address.as_str(), |(_, rest)| rest).to_string())
+}
+
+/// The Hub's own address, or the one that was typed.
+pub fn endpoint_of(typed: &str) -> &str {
+    match typed.trim().trim_end_matches('/') {
+        "" => HUB,
+        typed => typed,
+    }
+}

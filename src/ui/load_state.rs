@@ -1,0 +1,274 @@
+//! What is chosen and not yet asked for, whether it fits, and what this browser has stored of it.
+
+use super::entry::{Entry, MAIN, endpoint_of, hub_source, origin};
+use super::rate::Rate;
+use super::state::{AppState, Source};
+use super::words::bytes;
+use crate::catalog::hub::{self, HubModel};
+use crate::catalog::shape::Place;
+use crate::catalog::{self};
+use crate::protocol::{BackendChoice, Progress, Request};
+use crate::share::model_id_from;
+use crate::terms::{FitCheck, HUB, HubSource, Inspection, ModelSource, StoredModel};
+
+/// What stands in the section's controls. It is kept for this visit only, and none of it goes into a link or an export.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// A model's id, [`REPO`] or [`FOLDER`].
+    pub picked: String,
+    /// A server with the Hub's addresses.
+    pub endpoint: String,
+    /// For gated repositories.
+    pub token: String,
+    /// `owner/name`
+    pub repo: String,
+    pub revision: String,
+    /// The address of a folder with a model's files.
+    pub folder: String,
+}
+
+/// Any repository, by its name.
+pub const REPO: &str = "*repo";
+/// A folder on a server.
+pub const FOLDER: &str = "*folder";
+
+impl Default for Choice {
+    fn default() -> Self {
+        let text = String::new;
+        Self {
+            picked: catalog::default_model().id.into(),
+            endpoint: HUB.into(),
+            token: text(),
+            repo: text(),
+            revision: MAIN.into(),
+            folder: text(),
+        }
+    }
+}
+
+impl Choice {
+    pub fn entry(&self) -> Option<Entry> {
+        Entry::find(&self.picked)
+    }
+
+    /// Whether the Hub, or a server like it, is asked.
+    pub fn is_of_hub(&self) -> bool {
+        self.picked == REPO || self.entry().is_some_and(|entry| entry.hub().is_some())
+    }
+
+    /// Another server: a token is for the one that it was typed for.
+    pub fn set_endpoint(&mut self, endpoint: String) {
+        if endpoint_of(&endpoint) != endpoint_of(&self.endpoint) {
+            self.token.clear();
+        }
+        self.endpoint = endpoint;
+    }
+
+    /// Where to load an entry of the catalogue from.
+    pub fn source_of(&self, entry: Entry, backend: BackendChoice) -> Source {
+        let from = match entry {
+            Entry::Bundled(model) => ModelSource::Files(model.files()),
+            Entry::Hub(model) => hub_source(model, endpoint_of(&self.endpoint), self.token()),
+        };
+        Source { id: entry.id().into(), title: entry.title().into(), from, backend }
+    }
+
+    /// What is chosen; none while something has still to be typed.
+    pub fn source(&self, backend: BackendChoice) -> Option<Source> {
+        if let Some(entry) = self.entry() {
+            return Some(self.source_of(entry, backend));
+        }
+        let (name, from) = match self.picked.as_str() {
+            REPO => {
+                // A page's address is pasted as often as a name.
+                let repo = self.repo.trim().trim_start_matches(HUB).trim_matches('/');
+                (repo, self.repository(repo))
+            }
+            _ => {
+                let url = self.folder.trim().trim_end_matches('/');
+                (url.rsplit('/').next().unwrap_or_default(), ModelSource::Folder { url: url.into() })
+            }
+        };
+        let known = hub::MODELS.iter().find(|model| self.picked == REPO && model.repo.eq_ignore_ascii_case(name));
+        let id = known.map_or_else(|| model_id_from(name), |model| model.id.into());
+        (!name.is_empty()).then(|| Source { id, title: name.into(), from, backend })
+    }
+
+    fn repository(&self, repo: &str) -> ModelSource {
+        let revision = Some(self.revision.trim()).filter(|revision| !revision.is_empty()).unwrap_or(MAIN);
+        ModelSource::Hub(HubSource {
+            endpoint: endpoint_of(&self.endpoint).into(),
+            repo: repo.into(),
+            revision: revision.into(),
+            token: self.token(),
+            known: Vec::new(),
+        })
+    }
+
+    fn token(&self) -> Option<String> {
+        Some(self.token.trim()).filter(|token| !token.is_empty()).map(String::from)
+    }
+}
+
+/// What the engine found out about a model before fetching its weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fit {
+    pub title: String,
+    pub of: ModelSource,
+    pub inspection: Inspection,
+}
+
+impl AppState {
+    /// The catalogue's entry of the model that is loaded, or else of the one asked for.
+    pub fn entry(&self) -> Option<Entry> {
+        match (&self.info, &self.requested) {
+            (Some(info), _) => Entry::find(&info.model.id).filter(|entry| entry.is_shaped_as(info)),
+            (None, requested) => Entry::find(&requested.as_ref()?.id),
+        }
+    }
+
+    /// Asks whether a model fits, without fetching its weights.
+    pub fn inspect(&mut self, source: Source) {
+        (self.fit, self.failure) = (None, None);
+        self.queue.push(Request::Inspect { id: source.id, source: source.from, backend: source.backend });
+    }
+
+    /// The visitor chooses another model; nothing is asked for that an engine has not been started for.
+    pub fn choose(&mut self, picked: &str) {
+        self.choice.picked = picked.into();
+        self.fit = None;
+        if self.choice.is_of_hub() && self.stored.is_none() && !self.engine.needs_start() {
+            self.queue.push(Request::Stored);
+        }
+    }
+
+    /// The visitor types; what was found out about another address is not about this one.
+    pub fn edit_choice(&mut self, edit: impl FnOnce(&mut Choice)) {
+        edit(&mut self.choice);
+        self.fit = None;
+    }
+
+    pub(super) fn inspected(&mut self, inspection: Inspection) {
+        let Some(running) = &self.queue.running else { return };
+        let (is_asked, id, source) = match &running.request {
+            Request::Inspect { id, source, .. } => (true, id, source),
+            Request::Load { id, source, .. } => (false, id, source),
+            _ => return,
+        };
+        // That a model of the page's own fits is no news.
+        if is_asked || !inspection.fits || catalog::find(id).is_none() {
+            self.fit = Some(Fit { title: self.title_of(id, source), of: source.clone(), inspection });
+        }
+    }
+
+    pub(super) fn progressed(&mut self, progress: Progress) {
+        if progress.unit == "bytes" {
+            self.rate.see(self.now_ms, progress.done);
+        } else {
+            self.rate = Rate::default();
+        }
+        self.progress = Some(progress);
+    }
+
+    /// What a model is called.
+    pub(super) fn title_of(&self, id: &str, source: &ModelSource) -> String {
+        match &self.requested {
+            Some(requested) if requested.from == *source => requested.title.clone(),
+            _ => match Entry::find(id) {
+                Some(entry) => entry.title().into(),
+                None => origin(source).unwrap_or_else(|| id.into()),
+            },
+        }
+    }
+
+    /// After a request that may have stored something, what is stored now is asked for.
+    pub(super) fn look_into_store(&mut self, over: &Request) {
+        if let Request::Load { source, .. } | Request::Inspect { source, .. } = over
+            && origin(source).is_some()
+        {
+            self.queue.push(Request::Stored);
+        }
+    }
+
+    /// What is stored of a model, at its commit where one is pinned.
+    fn stored_of(&self, source: &ModelSource) -> Option<&StoredModel> {
+        let origin = origin(source)?;
+        let commit = match source {
+            ModelSource::Hub(source) if source.revision.len() == 40 => Some(source.revision.as_str()),
+            _ => None,
+        };
+        let is_it = |model: &&StoredModel| {
+            model.origin == origin && commit.is_none_or(|commit| model.commit.as_deref().is_none_or(|its| its == commit))
+        };
+        self.stored.iter().flatten().filter(is_it).max_by_key(|model| model.bytes)
+    }
+
+    /// What pressing the button does, with the bytes that have to come for it.
+    pub fn load_label(&self) -> String {
+        let Some(source) = self.choice.source(BackendChoice::Auto).filter(|source| origin(&source.from).is_some()) else {
+            return "Load".into();
+        };
+        let known = self.choice.entry().and_then(Entry::hub).map(HubModel::download_bytes);
+        let inspected = self.fit.as_ref().filter(|fit| is_same(&fit.of, &source.from)).map(|fit| fit.inspection.file_bytes);
+        let total = inspected.or(known);
+        let stored = self.stored_of(&source.from).filter(|stored| stored.bytes > 0);
+        let (verb, missing) = match stored {
+            None => ("Download and load", total),
+            Some(stored) => {
+                let of_known = stored.total.saturating_sub(stored.bytes);
+                ("Go on", total.map(|total| of_known.max(total.saturating_sub(stored.bytes))))
+            }
+        };
+        match missing {
+            Some(0) => "Load what is stored here".into(),
+            Some(missing) => format!("{verb}, {}", bytes(missing as f64)),
+            None => verb.into(),
+        }
+    }
+}
+
+/// Whether two sources are the same place: a token is not part of it.
+fn is_same(a: &ModelSource, b: &ModelSource) -> bool {
+    match (a, b) {
+        (ModelSource::Hub(a), ModelSource::Hub(b)) => (&a.endpoint, &a.repo, &a.revision) == (&b.endpoint, &b.repo, &b.revision),
+        _ => a == b,
+    }
+}
+
+/// The largest models of the catalogue that pass the checks which another one did not, at most three.
+pub fn that_fit(inspection: &Inspection) -> Vec<&'static HubModel> {
+    let place = if inspection.backend.kind == "cpu" { Place::Cpu } else { Place::Gpu };
+    let passes =
+        |model: &HubModel| model.id != inspection.id && inspection.checks.iter().all(|check| is_met(check, model, place, inspection));
+    let size = |model: &&HubModel| model.shape.num_parameters();
+    let mut bound = u64::MAX;
+    // The next smaller one each time: a sort would be more to download.
+    let next = std::iter::from_fn(|| {
+        let next = hub::MODELS.iter().filter(|model| size(model) < bound && passes(model)).max_by_key(size)?;
+        bound = size(&next);
+        Some(next)
+    });
+    next.take(3).collect()
+}
+
+/// Whether a model of the catalogue would pass a check that was made for another: what is needed grows with the weights,
+/// but for one matrix, of which the embeddings are the largest.
+fn is_met(check: &FitCheck, model: &HubModel, place: Place, inspection: &Inspection) -> bool {
+    let Some(limit) = check.limit else { return true };
+    // Good enough although it is too small: no check of what can run.
+    if check.ok && check.needed > limit {
+        return true;
+    }
+    let all = model.device_bytes(place) as f64;
+    let needed = if check.what.contains("largest") {
+        let embeddings = u64::from(model.shape.vocab_size) * u64::from(model.shape.hidden_size);
+        all * (embeddings as f64 / model.shape.num_parameters() as f64)
+    } else {
+        check.needed as f64 * all / inspection.weight_bytes.max(1) as f64
+    };
+    needed <= limit as f64
+}
+
+#[cfg(test)]
+#[path = "load_state_tests.rs"]
+mod tests;
