@@ -1,5 +1,6 @@
 //! Path B against Path A, on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`).
 
+use linchpin::decode::error::DecodeError;
 use linchpin::decode::{DecodeGpu, DecodePlan, MAX_BATCH, submit};
 use linchpin::model::edit::Matrix;
 use linchpin::model::probe::Probe;
@@ -92,10 +93,27 @@ fn greedy(vulkan: &Vulkan, model: &Model, prompt: &[u32], n: usize, batch: usize
     drawn
 }
 
+/// Fixtures whose new tokens are Path A's.
+const UNPLANNED: [&str; 6] = ["gemma3", "gpt-neox", "gpt-neox-sequential", "olmo", "olmo2", "phi3"];
+
+fn planned() -> Vec<String> {
+    fixtures().into_iter().filter(|name| !UNPLANNED.contains(&name.as_str())).collect()
+}
+
+#[test]
+fn what_the_kernels_do_not_know_has_no_plan() {
+    on_gpu(|vulkan| {
+        for name in UNPLANNED {
+            let plan = DecodePlan::new(&vulkan.gpu, &model_on(name, &vulkan.device), &[], &[], 8);
+            assert!(plan.is_err_and(|error| matches!(error, DecodeError::Unsupported { .. })), "{name}");
+        }
+    });
+}
+
 #[test]
 fn every_family_decodes_what_path_a_computes() {
     on_gpu(|vulkan| {
-        for name in &fixtures() {
+        for name in &planned() {
             let model = model_on(name, &vulkan.device);
             check_forced(name, vulkan, &model, &golden_ids(name, "input_ids"), 3);
         }
@@ -105,7 +123,7 @@ fn every_family_decodes_what_path_a_computes() {
 #[test]
 fn every_family_in_bf16_decodes_what_path_a_computes() {
     on_gpu(|vulkan| {
-        for name in &fixtures() {
+        for name in &planned() {
             let model = model_in(Copy::in_bf16(name, "decode-bf16").dir(), &vulkan.device);
             check_forced(&format!("{name} in bf16"), vulkan, &model, &golden_ids(name, "input_ids"), 3);
         }
@@ -122,7 +140,7 @@ fn both_layouts(vulkan: &Vulkan, test: &str) -> [(&'static str, Model); 4] {
 #[test]
 fn the_gpu_draws_the_golden_tokens_twice() {
     on_gpu(|vulkan| {
-        for name in &fixtures() {
+        for name in &planned() {
             let model = model_on(name, &vulkan.device);
             let (prompt, expected) = (golden_ids(name, "input_ids"), golden_ids(name, "greedy_ids"));
             for batch in [MAX_BATCH, 3] {
@@ -216,7 +234,7 @@ fn a_long_context_takes_several_tiles() {
 #[test]
 fn a_token_takes_five_dispatches_a_layer_and_four_more() {
     on_gpu(|vulkan| {
-        for name in &fixtures() {
+        for name in &planned() {
             let model = model_on(name, &vulkan.device);
             let plan = DecodePlan::new(&vulkan.gpu, &model, &[], &[], 8).unwrap();
             assert_eq!(plan.dispatches(), 5 * model.layers.len() + 4, "{name}");

@@ -9,7 +9,7 @@ use cubecl_wgpu::{AutoCompiler, WgpuServer};
 
 use super::error::DecodeError;
 use super::gpu::DecodeGpu;
-use crate::model::attention::QkvProj;
+use crate::model::attention::{QkNorm, QkvProj};
 use crate::model::layers::{Linear, Norm};
 use crate::model::mlp::Hidden;
 use crate::model::{DecoderLayer, Model};
@@ -163,6 +163,11 @@ impl Vectors {
         })
     }
 
+    /// The same of a norm that may be absent.
+    fn norm_in_front(&mut self, norm: Option<&Norm>) -> Result<[u32; 2], DecodeError> {
+        norm.map_or(Ok([0, 0]), |norm| self.norm(norm))
+    }
+
     /// Biases of matrices that one kernel reads together.
     fn biases(&mut self, linears: &[&Linear]) -> Result<u32, DecodeError> {
         self.floats = self.floats.next_multiple_of(4);
@@ -245,12 +250,12 @@ fn bind_layer(layer: &DecoderLayer, window: u32, vectors: &mut Vectors) -> Resul
     };
     let bind = |linears: &[&Linear]| linears.iter().map(|linear| Bound::weight("a matrix", &linear.weight)).collect::<Result<Vec<_>, _>>();
     let qk_norm = match &attention.qk_norm {
-        Some((q_norm, k_norm)) => [4 * vectors.norm(q_norm)?[0], 4 * vectors.norm(k_norm)?[0]],
+        Some(QkNorm { q_norm, k_norm, .. }) => [4 * vectors.norm(q_norm)?[0], 4 * vectors.norm(k_norm)?[0]],
         None => [0, 0],
     };
     let params = LayerParams {
-        norm1: vectors.norm(&layer.input_layernorm)?,
-        norm2: vectors.norm(&layer.post_attention_layernorm)?,
+        norm1: vectors.norm_in_front(layer.input_layernorm.as_ref())?,
+        norm2: vectors.norm_in_front(layer.pre_feedforward_layernorm.as_ref())?,
         qk_norm,
         qkv_bias: vectors.biases(&qkv)?,
         o_bias: vectors.biases(&[&attention.o_proj])?,

@@ -104,7 +104,7 @@ impl DecodePlan {
         if positions > shape.max_position_embeddings || longest > gpu.max_binding_bytes() {
             return Err(unsupported(&format!("{positions} positions")));
         }
-        let cache = Cache::new(gpu, &shape, model.layers.len(), model.rotary_emb.as_ref(), 1)?;
+        let cache = Cache::new(gpu, &shape, model.layers.len(), model.rotary_emb.first(), 1)?;
         let mut plan = Self {
             gpu: gpu.clone(),
             interventions: Interventions::new(gpu, interventions),
@@ -112,7 +112,7 @@ impl DecodePlan {
             chooser: Chooser::new(gpu, shape.vocab_size, stopword_ids),
             products,
             weights,
-            rotary: model.rotary_emb.clone(),
+            rotary: model.rotary_emb.first().cloned(),
             cache,
             forward: Vec::new(),
             choose: Vec::new(),

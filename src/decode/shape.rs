@@ -2,9 +2,9 @@
 
 use super::error::DecodeError;
 use super::kernels::WORKGROUP;
-use crate::model::Model;
 use crate::model::config::Positions;
 use crate::model::layers::Norm;
+use crate::model::{DecoderLayer, Model};
 
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
@@ -36,6 +36,9 @@ impl Shape {
                 return Err(unsupported(&format!("{what} {width}, which 4 does not divide")));
             }
         }
+        if let Some(what) = not_yet(model) {
+            return Err(unsupported(what));
+        }
         if attention.head_dim > WORKGROUP {
             return Err(unsupported(&format!("head_dim {}", attention.head_dim)));
         }
@@ -65,6 +68,28 @@ impl Shape {
     pub fn cache_width(&self) -> usize {
         2 * self.num_kv_heads * 4 * self.head4()
     }
+}
+
+/// What the kernels do not know.
+fn not_yet(model: &Model) -> Option<&'static str> {
+    let attentions = || model.layers.iter().map(|layer| &layer.self_attn);
+    let behind = |layer: &DecoderLayer| layer.post_attention_layernorm.is_some() || layer.post_feedforward_layernorm.is_some();
+    let is_bare = |layer: &DecoderLayer| layer.input_layernorm.is_none() || layer.pre_feedforward_layernorm.is_none();
+    let found = [
+        (model.layers.iter().any(behind), "norms behind a block"),
+        (model.layers.iter().any(is_bare), "a block without a norm in front"),
+        (model.layers.iter().any(|layer| layer.is_parallel), "blocks side by side"),
+        (attentions().any(|attention| attention.qk_norm.as_ref().is_some_and(|norm| norm.whole)), "a norm over all heads"),
+        (attentions().any(|attention| attention.clip_qkv.is_some()), "bounded queries"),
+        (attentions().any(|attention| attention.scale != (attention.head_dim as f64).powf(-0.5)), "scores of another scale"),
+        (model.rotary_emb.iter().any(|rotary| *rotary != model.rotary_emb[0]), "angles of their own in some layers"),
+        (
+            model.rotary_emb.iter().zip(attentions()).any(|(rotary, attention)| rotary.dim() != attention.head_dim),
+            "angles of a part of a head",
+        ),
+        (model.embed_scale.is_some(), "scaled embeddings"),
+    ];
+    found.into_iter().find(|(is_there, _)| *is_there).map(|(_, what)| what)
 }
 
 pub(super) fn unsupported(what: &str) -> DecodeError {

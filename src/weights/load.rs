@@ -218,7 +218,7 @@ impl Reading {
         let mut weights = plan.with_tensors(self.tensors);
         let model = families::build(config, &mut weights)?;
         let revision = hex(&self.hasher.finalize()[..8]);
-        let largest = self.largest.into_places();
+        let largest = self.largest.into_places().into_iter().map(|place| weights.place(place)).collect();
         Ok(LoadedWeights { model, num_parameters: self.num_parameters, weight_bytes: self.weight_bytes, revision, largest })
     }
 }
