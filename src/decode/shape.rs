@@ -4,6 +4,7 @@ use super::error::DecodeError;
 use super::kernels::WORKGROUP;
 use crate::model::config::Positions;
 use crate::model::layers::Norm;
+use crate::model::rotary::RotaryEmbedding;
 use crate::model::{DecoderLayer, Model};
 
 #[derive(Debug, Clone)]
@@ -16,18 +17,34 @@ pub(super) struct Shape {
     pub norm_eps: f64,
     /// LayerNorm instead of RMSNorm.
     pub centred: bool,
-    pub qk_norm: bool,
+    pub qk_norm: QkNorm,
+    /// Of scores.
+    pub scale: f64,
+    pub embed_scale: f64,
     pub learned_positions: bool,
+    /// Those that layers have, each once.
+    pub ropes: Vec<RotaryEmbedding>,
+    pub is_parallel: bool,
     pub max_position_embeddings: usize,
+}
+
+/// What queries and keys are normalised over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QkNorm {
+    None,
+    EachHead,
+    AllHeads,
 }
 
 impl Shape {
     /// # Errors
     ///
-    /// [`DecodeError::Unsupported`] for widths that do not divide into vec4s, or heads wider than a workgroup.
+    /// [`DecodeError::Unsupported`] for widths that do not divide into vec4s, heads wider than a workgroup, or layers that
+    /// are not built alike.
     pub fn of(model: &Model) -> Result<Self, DecodeError> {
         let config = &model.config;
-        let attention = &model.layers.first().ok_or_else(|| unsupported("a model without layers"))?.self_attn;
+        let layer = model.layers.first().ok_or_else(|| unsupported("a model without layers"))?;
+        let attention = &layer.self_attn;
         let query_width = attention.num_heads * attention.head_dim;
         for (what, width) in
             [("hidden_size", config.hidden_size), ("intermediate_size", config.intermediate_size), ("the heads' width", query_width)]
@@ -36,14 +53,21 @@ impl Shape {
                 return Err(unsupported(&format!("{what} {width}, which 4 does not divide")));
             }
         }
-        if let Some(what) = not_yet(model) {
-            return Err(unsupported(what));
-        }
         if attention.head_dim > WORKGROUP {
             return Err(unsupported(&format!("head_dim {}", attention.head_dim)));
         }
         if model.lm_head.bias.is_some() {
             return Err(unsupported("a bias on lm_head"));
+        }
+        let mut ropes = Vec::<RotaryEmbedding>::new();
+        for rope in &model.rotary_emb {
+            if !ropes.contains(rope) {
+                ropes.push(rope.clone());
+            }
+        }
+        let is_alike = |other: &DecoderLayer| Build::of(other) == Build::of(layer);
+        if !model.layers.iter().all(is_alike) || ropes.iter().any(|rope| rope.dim() != ropes[0].dim()) {
+            return Err(unsupported("layers that are not built alike"));
         }
         Ok(Self {
             hidden_size: config.hidden_size,
@@ -53,8 +77,12 @@ impl Shape {
             head_dim: attention.head_dim,
             norm_eps: config.norm_eps,
             centred: matches!(model.norm, Norm::Layer { .. }),
-            qk_norm: attention.qk_norm.is_some(),
+            qk_norm: qk_norm(layer),
+            scale: attention.scale,
+            embed_scale: model.embed_scale.unwrap_or(1.0),
             learned_positions: config.positions == Positions::Learned,
+            ropes,
+            is_parallel: layer.is_parallel,
             max_position_embeddings: config.max_position_embeddings,
         })
     }
@@ -68,28 +96,46 @@ impl Shape {
     pub fn cache_width(&self) -> usize {
         2 * self.num_kv_heads * 4 * self.head4()
     }
+
+    /// Dimensions of a head that turn, where any do.
+    pub fn rotary_dim(&self) -> usize {
+        self.ropes.first().map_or(self.head_dim, RotaryEmbedding::dim)
+    }
 }
 
-/// What the kernels do not know.
-fn not_yet(model: &Model) -> Option<&'static str> {
-    let attentions = || model.layers.iter().map(|layer| &layer.self_attn);
-    let behind = |layer: &DecoderLayer| layer.post_attention_layernorm.is_some() || layer.post_feedforward_layernorm.is_some();
-    let is_bare = |layer: &DecoderLayer| layer.input_layernorm.is_none() || layer.pre_feedforward_layernorm.is_none();
-    let found = [
-        (model.layers.iter().any(behind), "norms behind a block"),
-        (model.layers.iter().any(is_bare), "a block without a norm in front"),
-        (model.layers.iter().any(|layer| layer.is_parallel), "blocks side by side"),
-        (attentions().any(|attention| attention.qk_norm.as_ref().is_some_and(|norm| norm.whole)), "a norm over all heads"),
-        (attentions().any(|attention| attention.clip_qkv.is_some()), "bounded queries"),
-        (attentions().any(|attention| attention.scale != (attention.head_dim as f64).powf(-0.5)), "scores of another scale"),
-        (model.rotary_emb.iter().any(|rotary| *rotary != model.rotary_emb[0]), "angles of their own in some layers"),
-        (
-            model.rotary_emb.iter().zip(attentions()).any(|(rotary, attention)| rotary.dim() != attention.head_dim),
-            "angles of a part of a head",
-        ),
-        (model.embed_scale.is_some(), "scaled embeddings"),
-    ];
-    found.into_iter().find(|(is_there, _)| *is_there).map(|(_, what)| what)
+fn qk_norm(layer: &DecoderLayer) -> QkNorm {
+    match &layer.self_attn.qk_norm {
+        None => QkNorm::None,
+        Some(norms) if norms.whole => QkNorm::AllHeads,
+        Some(_) => QkNorm::EachHead,
+    }
+}
+
+/// What the kernels of one layer are made for, beside its widths.
+#[derive(PartialEq)]
+struct Build {
+    norms: [bool; 4],
+    is_parallel: bool,
+    qk_norm: QkNorm,
+    clip_qkv: Option<f64>,
+    scale: f64,
+}
+
+impl Build {
+    fn of(layer: &DecoderLayer) -> Self {
+        let in_front = [&layer.input_layernorm, &layer.pre_feedforward_layernorm];
+        let behind = [&layer.post_attention_layernorm, &layer.post_feedforward_layernorm];
+        let [a, b] = in_front.map(Option::is_some);
+        let [c, d] = behind.map(Option::is_some);
+        let attention = &layer.self_attn;
+        Self {
+            norms: [a, b, c, d],
+            is_parallel: layer.is_parallel,
+            qk_norm: qk_norm(layer),
+            clip_qkv: attention.clip_qkv,
+            scale: attention.scale,
+        }
+    }
 }
 
 pub(super) fn unsupported(what: &str) -> DecodeError {

@@ -165,8 +165,8 @@ fn OwnFiles() -> impl IntoView {
         <details class="own">
             <summary>"Open a model of your own"</summary>
             <p class="hint">
-                "A Hugging Face folder of the Llama, Mistral, Qwen2, Qwen3, GPT-2, GPT-NeoX, OLMo, OLMo-2, Phi-3 or Gemma 3 family: config.json, tokenizer.json, and its .safetensors \
-                 (with model.safetensors.index.json if there are several). The files are read here and sent nowhere."
+                "A Hugging Face folder of the Llama, Mistral, Qwen2, Qwen3, GPT-2, GPT-NeoX, OLMo, OLMo-2, Phi-3 or Gemma 3 family: \
+                 config.json, tokenizer.json, and its .safetensors (with model.safetensors.index.json if there are several). The files are read here and sent nowhere."
             </p>
             <div class="row">
                 <label class="field">"Files" <input type="file" multiple data-testid="open-files" accept=".json,.safetensors" on:change=open /></label>
