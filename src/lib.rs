@@ -16,8 +16,8 @@
 //! 2. `model` and `analysis` do no I/O, and read back from the device through `.await` only (a browser cannot wait).
 //! 3. Worker and command send the same [`protocol::Request`] to the same engine; a result is the same JSON.
 //! 4. The intact model is never mutated: an ablation is a new value that shares every matrix it does not touch.
-//! 5. Weights keep the checkpoint's names, layout (`[out, in]`) and values: nothing is folded, transposed or centred,
-//!    so a coordinate means here what it means in Hugging Face transformers.
+//! 5. Matrices keep the checkpoint's names, layout (`[out, in]`) and values: nothing is folded, transposed or centred,
+//!    so a coordinate means here what it means in Hugging Face transformers. One that holds several is taken apart by rows.
 //! 6. A run on a GPU that reported an error is a failure, and its text is never shown as a finding.
 
 pub mod catalog;

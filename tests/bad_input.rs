@@ -94,6 +94,28 @@ fn keys_that_no_family_reads_are_refused() {
     expect(&failure(&copy), FailureKind::Model, "head_dim");
 }
 
+/// What would change the numbers is refused by its name.
+#[test]
+fn what_a_family_does_not_do_yet_is_refused_by_name() {
+    let longrope = serde_json::json!({"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]});
+    for (name, key, value, words) in [
+        ("gemma3", "model_type", "gemma3".into(), "images"),
+        ("gemma3", "final_logit_softcapping", 30.0.into(), "final_logit_softcapping"),
+        ("gemma3", "attn_logit_softcapping", 50.0.into(), "attn_logit_softcapping"),
+        ("phi3", "rope_parameters", longrope, "longrope"),
+        ("phi3", "rope_parameters", serde_json::json!({"partial_rotary_factor": 0.4}), "head_dim"),
+        ("llama", "partial_rotary_factor", 0.5.into(), "partial_rotary_factor"),
+        ("olmo", "clip_qkv", 0.0.into(), "clip_qkv"),
+        ("gpt-neox", "num_attention_heads", 5.into(), "head_dim"),
+        ("gpt-neox", "num_hidden_layers", serde_json::json!(1_u64 << 60), "num_hidden_layers"),
+        ("gpt-neox", "use_parallel_residual", "yes".into(), "use_parallel_residual"),
+    ] {
+        let copy = Copy::of(name, &format!("refused-{key}"));
+        copy.edit_config(|config| config[key] = value);
+        expect(&failure(&copy), FailureKind::Model, words);
+    }
+}
+
 #[test]
 fn a_type_that_cannot_be_read() {
     let copy = Copy::of("llama", "dtype");

@@ -1,9 +1,10 @@
 //! Path B against Path A, on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`).
 
+use linchpin::decode::error::DecodeError;
 use linchpin::decode::{DecodeGpu, DecodePlan, MAX_BATCH, submit};
 use linchpin::model::edit::Matrix;
 use linchpin::model::probe::Probe;
-use linchpin::model::{KvCache, Model, Positions};
+use linchpin::model::{DecoderLayer, KvCache, Model, Positions};
 use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Sampling, Site, WeightEdit};
 
@@ -100,6 +101,31 @@ fn greedy(vulkan: &Vulkan, model: &Model, prompt: &[u32], n: usize, batch: usize
     drawn
 }
 
+/// The kernels are made for one layer and serve all.
+#[test]
+fn layers_that_are_not_built_alike_have_no_plan() {
+    on_gpu(|vulkan| {
+        let is_refused = |model: &Model| {
+            let plan = DecodePlan::new(&vulkan.gpu, model, &[], &[], 8);
+            plan.is_err_and(|error| matches!(error, DecodeError::Unsupported { .. }))
+        };
+        let model = model_on("gemma3", &vulkan.device);
+        assert!(!is_refused(&model));
+        let changes: [fn(&mut DecoderLayer); 5] = [
+            |layer| layer.is_parallel = true,
+            |layer| layer.input_layernorm = None,
+            |layer| layer.post_feedforward_layernorm = None,
+            |layer| layer.self_attn.scale *= 2.0,
+            |layer| layer.self_attn.clip_qkv = Some(1.0),
+        ];
+        for change in changes {
+            let mut other = model.clone();
+            change(&mut other.layers[1]);
+            assert!(is_refused(&other));
+        }
+    });
+}
+
 #[test]
 fn every_family_decodes_what_path_a_computes() {
     on_gpu(|vulkan| {
@@ -120,11 +146,12 @@ fn every_family_in_bf16_decodes_what_path_a_computes() {
     });
 }
 
-/// Both layouts of matrices, in f32 and packed, under the names of their fixtures.
-fn both_layouts(vulkan: &Vulkan, test: &str) -> [(&'static str, Model); 4] {
+/// Both layouts of matrices, in f32 and packed, and layers of every build: blocks side by side, norms behind them, matrices
+/// that were one tensor. Under the names of their fixtures.
+fn every_build(vulkan: &Vulkan, test: &str) -> Vec<(&'static str, Model)> {
     let rounded = model_in(Copy::in_bf16("gpt2", test).dir(), &vulkan.device);
-    let [llama, llama3, gpt2] = ["llama", "llama3", "gpt2"].map(|name| (name, model_on(name, &vulkan.device)));
-    [llama, llama3, gpt2, ("gpt2", rounded)]
+    let names = ["llama", "llama3", "gpt2", "gpt-neox", "phi3", "gemma3"];
+    names.map(|name| (name, model_on(name, &vulkan.device))).into_iter().chain([("gpt2", rounded)]).collect()
 }
 
 #[test]
@@ -204,7 +231,7 @@ fn ablated_models_decode_what_path_a_computes() {
         (EditTarget::Channel { layer: 2, channel: 8 }, 0.0),
     ];
     on_gpu(|vulkan| {
-        for (name, intact) in &both_layouts(vulkan, "decode-ablated") {
+        for (name, intact) in &every_build(vulkan, "decode-ablated") {
             let ids = &golden_ids(name, "input_ids")[..16];
             for edits in [scaled, zeroed] {
                 let weight_edits = edits.map(|(target, scale)| WeightEdit { target, scale }).to_vec();
@@ -253,7 +280,7 @@ fn two_plans_in_one_submission_do_not_disturb_each_other() {
 #[test]
 fn the_cache_grows_without_a_seam() {
     on_gpu(|vulkan| {
-        for name in ["llama", "mistral"] {
+        for name in ["llama", "mistral", "gpt-neox", "olmo2", "gemma3"] {
             let model = model_on(name, &vulkan.device);
             check_forced(name, vulkan, &model, &ids_of(&model, 128), 3);
         }
@@ -272,12 +299,15 @@ fn a_long_context_takes_several_tiles() {
 
 /// What a token costs in a browser is mostly its dispatches (docs/benchmarks.md).
 #[test]
-fn a_token_takes_five_dispatches_a_layer_and_four_more() {
+fn a_token_takes_five_dispatches_a_layer_one_a_norm_behind_a_block_and_four_more() {
     on_gpu(|vulkan| {
         for name in &fixtures() {
             let model = model_on(name, &vulkan.device);
             let plan = DecodePlan::new(&vulkan.gpu, &model, &[], &[], 8).unwrap();
-            assert_eq!(plan.dispatches(), 5 * model.layers.len() + 4, "{name}");
+            let behind = |layer: &DecoderLayer| [&layer.post_attention_layernorm, &layer.post_feedforward_layernorm].map(Option::is_some);
+            let norms = model.layers.iter().flat_map(behind).filter(|is_there| *is_there).count();
+            assert_eq!(plan.dispatches(), 5 * model.layers.len() + norms + 4, "{name}");
+            assert!(norms == 0 || ["gemma3", "olmo2"].contains(&name.as_str()), "{name}");
         }
     });
 }
@@ -305,7 +335,7 @@ fn interventions_at(token: usize) -> Vec<Intervention> {
 #[test]
 fn interventions_on_new_tokens_are_path_as() {
     on_gpu(|vulkan| {
-        for (name, model) in &both_layouts(vulkan, "decode-intervened") {
+        for (name, model) in &every_build(vulkan, "decode-intervened") {
             let ids = &golden_ids(name, "input_ids")[..12];
             let logits_of = |interventions: &[Intervention]| path_a(model, interventions, ids, 3).1;
             let untouched = logits_of(&[]);

@@ -1,11 +1,14 @@
 //! Ablations: what they change, and that undoing them leaves no trace.
 
-use burn::tensor::Tensor;
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor};
+use linchpin::model::edit::Matrix;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
 use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Site, WeightEdit};
 
-use crate::support::{fixtures, model};
+use crate::support::{fixture, fixtures, load_in, model};
 
 const IDS: [u32; 6] = [1, 17, 42, 9, 250, 3];
 
@@ -30,6 +33,40 @@ fn some_of_each() -> Ablation {
         (EditTarget::Column { layer: 1, col: 30 }, 2.0),
         (EditTarget::Channel { layer: 0, channel: 7 }, 0.0),
     ])
+}
+
+/// Wherever a checkpoint keeps them: also those of a tensor that is several matrices.
+#[test]
+fn the_largest_weights_are_named_by_their_place_in_their_own_matrix() {
+    for name in &fixtures() {
+        let loaded = load_in(&fixture(name), &Device::flex()).unwrap();
+        let mut layers = loaded.model.layers.clone();
+        let mut of_all = Vec::new();
+        let mut matrices = BTreeMap::new();
+        for (index, layer) in layers.iter_mut().enumerate() {
+            for matrix in Matrix::ALL {
+                if let Some(linear) = layer.matrix_mut(matrix) {
+                    let values = values(linear.weight.to_f32());
+                    of_all.extend(values.iter().map(|value| value.abs()));
+                    matrices.insert((index, matrix), values);
+                }
+            }
+        }
+        of_all.sort_by(|a, b| b.total_cmp(a));
+        let found = loaded.largest.iter().map(|(layer, matrix, flat)| matrices[&(*layer, *matrix)][*flat].abs()).collect::<Vec<_>>();
+        assert!(found.len() > 1000, "{name}");
+        assert_eq!(found, of_all[..found.len()], "{name}");
+        // Each is a place of its own, and can be zeroed there.
+        let mut zeroed = loaded.model.with_zeroed(&loaded.largest[..50]);
+        let left = zeroed.layers.iter_mut().flat_map(|layer| {
+            Matrix::ALL.map(|matrix| layer.matrix_mut(matrix).map_or(0.0, |linear| largest(&values(linear.weight.to_f32()))))
+        });
+        assert_eq!(left.fold(0.0, f32::max), of_all[50], "{name}");
+    }
+}
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |largest, value| largest.max(value.abs()))
 }
 
 #[test]

@@ -7,7 +7,7 @@ use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
 use linchpin::terms::{Action, Intervention, Site};
 
-use crate::support::model;
+use crate::support::{fixtures, model};
 
 const IDS: [u32; 7] = [1, 17, 42, 9, 250, 3, 77];
 
@@ -19,7 +19,7 @@ fn loss(model: &Model, interventions: &[Intervention]) -> f64 {
 /// The loss proxy by its definition: what moving each token's activation does to the loss, no backward pass in sight.
 #[test]
 fn loss_proxies_match_central_differences() {
-    for name in ["llama", "gpt2"] {
+    for name in ["llama", "gpt2", "gpt-neox", "olmo2", "gemma3"] {
         let model = model(name);
         let mut scores = pollster::block_on(Scores::new(&model)).unwrap();
         pollster::block_on(scores.add(&model, &IDS)).unwrap();
@@ -48,7 +48,7 @@ fn loss_proxies_match_central_differences() {
 
 #[test]
 fn gradients_match_central_differences() {
-    for name in ["llama", "qwen3", "gpt2"] {
+    for name in &fixtures() {
         let model = model(name);
         let mut probe = Probe::empty().with_leaves(Site::DownProjInput).capturing(&[Site::DownProjInput], Keep::Everything);
         let mut grads = mean_loss(&model, &IDS, &mut probe).backward();

@@ -1,8 +1,8 @@
 //! Every family against Hugging Face transformers, on golden values (tests/fixtures/README.md).
 
 use linchpin::engine::verify::relative_error;
-use linchpin::model::Positions;
-use linchpin::model::config::ModelConfig;
+use linchpin::model::Positions as Predicted;
+use linchpin::model::config::{ModelConfig, Positions};
 use linchpin::model::probe::Probe;
 use linchpin::protocol::{Event, Request};
 use linchpin::terms::{Ablation, EditTarget, Pane, WeightEdit};
@@ -33,7 +33,9 @@ fn every_family_computes_what_transformers_computes() {
 
 #[test]
 fn old_and_new_keys_of_a_configuration_mean_the_same() {
-    for name in ["llama3", "gpt2-hub"] {
+    let with_both = fixtures().into_iter().filter(|name| fixture(name).join("config.v5.json").is_file()).collect::<Vec<_>>();
+    assert!(with_both.len() >= 4, "{with_both:?}");
+    for name in &with_both {
         let read = |file: &str| ModelConfig::from_json(&std::fs::read(fixture(name).join(file)).unwrap()).unwrap();
         assert_eq!(read("config.json"), read("config.v5.json"), "{name}");
     }
@@ -61,8 +63,30 @@ fn a_window_of_null_is_none_and_one_left_out_is_mistrals_own() {
     let ids = golden.tensor("input_ids").unwrap().data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as u32).collect::<Vec<_>>();
     let expected =
         golden.tensor("logits_without_window").unwrap().data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>();
-    let logits = model.forward(&ids, None, Positions::All, &mut Probe::empty()).into_data().try_into_vec::<f32>().unwrap();
+    let logits = model.forward(&ids, None, Predicted::All, &mut Probe::empty()).into_data().try_into_vec::<f32>().unwrap();
     assert!(relative_error(&logits, &expected, model.config.vocab_size) <= TOLERANCE);
+}
+
+/// Pythia, OLMo, Phi-3 and Gemma have keys that mean something where they are left out.
+#[test]
+fn keys_that_are_left_out_have_transformers_defaults() {
+    let without = |name: &str, keys: &[&str]| {
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(fixture(name).join("config.json")).unwrap()).unwrap();
+        keys.iter().for_each(|key| drop(config.as_object_mut().unwrap().remove(*key)));
+        ModelConfig::from_json(&serde_json::to_vec(&config).unwrap()).unwrap()
+    };
+    let neox = without("gpt-neox", &["rotary_pct", "rotary_emb_base", "use_parallel_residual", "layer_norm_eps", "hidden_act"]);
+    assert_eq!(neox, without("gpt-neox", &[]));
+    assert!(neox.use_parallel_residual && neox.rope(0).is_some_and(|rope| rope.dim == neox.head_dim / 4));
+    assert_eq!(without("olmo", &["clip_qkv"]).clip_qkv, None);
+    let phi3 = without("phi3", &["sliding_window", "rope_parameters"]);
+    assert_eq!((phi3.sliding_window[0], phi3.rope(0).map(|rope| rope.dim)), (None, Some(phi3.head_dim)));
+    let left_out = ["query_pre_attn_scalar", "sliding_window", "sliding_window_pattern", "rope_theta", "rope_local_base_freq"];
+    let gemma = without("gemma3", &[&left_out[..], &["rope_scaling", "hidden_activation"]].concat());
+    assert_eq!((gemma.attention_scale(), gemma.sliding_window), (256_f64.powf(-0.5), vec![Some(4096); 4]));
+    assert!(matches!(gemma.positions, Positions::Rotary(ropes) if ropes.iter().all(|rope| rope.theta == 10_000.0)));
+    let every_sixth = without("gemma3", &["sliding_window_pattern"]);
+    assert!(every_sixth.sliding_window.iter().all(Option::is_some) && every_sixth.tie_word_embeddings);
 }
 
 /// `tests/golden/linchpin.json`, made by `linchpin.py` beside it.

@@ -110,12 +110,15 @@ fn norms_are_those_of_the_cpu() {
 #[test]
 fn rotations_are_those_of_the_cpu_for_interleaved_heads() {
     on_vulkan(|gpu| {
-        same_on_both("rotate", gpu, |device| {
-            let (cos, sin) = (tensor([1, 9, 16], 3, device), tensor([1, 9, 8], 4, device));
-            let signed_sin = Tensor::cat(vec![-sin.clone(), sin], 2);
-            let rotate = |x: &[Tensor<3>]| tensors::rotate(x[0].clone().swap_dims(0, 1), &cos, &signed_sin);
-            with_gradients(&[tensor([9, 3, 16], 1, device)], rotate)
-        });
+        // Whole heads, and a part of each.
+        for dim in [16, 10] {
+            same_on_both(&format!("rotate {dim} of 16"), gpu, |device| {
+                let (cos, sin) = (tensor([1, 9, dim], 3, device), tensor([1, 9, dim / 2], 4, device));
+                let signed_sin = Tensor::cat(vec![-sin.clone(), sin], 2);
+                let rotate = |x: &[Tensor<3>]| tensors::rotate(x[0].clone().swap_dims(0, 1), &cos, &signed_sin);
+                with_gradients(&[tensor([9, 3, 16], 1, device)], rotate)
+            });
+        }
     });
 }
 
@@ -339,7 +342,10 @@ fn gradients_are_central_differences() {
     assert_central_differences("product, plain", &[tensor([2, 4], 1, &cpu)], |x| weight.product(x[0].clone(), false));
     let (cos, sin) = (tensor([1, 2, 4], 3, &cpu), tensor([1, 2, 2], 4, &cpu));
     let signed_sin = Tensor::cat(vec![-sin.clone(), sin], 2);
-    assert_central_differences("rotate", &[tensor([1, 2, 4], 1, &cpu)], |x| tensors::rotate(x[0].clone(), &cos, &signed_sin));
+    for width in [4, 6] {
+        let x = tensor([1, 2, width], 1, &cpu);
+        assert_central_differences("rotate", &[x], |x| tensors::rotate(x[0].clone(), &cos, &signed_sin));
+    }
     let mask = causal(2, 3, &cpu);
     let inputs = [tensor([2, 2, 4], 1, &cpu), tensor([1, 3, 4], 2, &cpu), tensor([1, 3, 4], 3, &cpu)];
     assert_central_differences("attention", &inputs, |x| attend(x, &mask));

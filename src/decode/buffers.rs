@@ -9,7 +9,8 @@ use burn::tensor::{DType, Tensor};
 
 use super::error::DecodeError;
 use super::gpu::DecodeGpu;
-use crate::model::attention::QkvProj;
+use super::shape::Shape;
+use crate::model::attention::{QkNorm, QkvProj};
 use crate::model::layers::{Linear, Norm};
 use crate::model::mlp::Hidden;
 use crate::model::{DecoderLayer, Model};
@@ -122,12 +123,17 @@ pub(super) struct LayerWeights {
 pub(super) struct LayerParams {
     norm1: [u32; 2],
     norm2: [u32; 2],
+    /// Behind the attention and the feed-forward block.
+    post1: [u32; 2],
+    post2: [u32; 2],
     qk_norm: [u32; 2],
     qkv_bias: u32,
     o_bias: u32,
     hidden_bias: u32,
     down_bias: u32,
     window: u32,
+    /// Which of the shape's angles.
+    rope: u32,
 }
 
 /// Bytes between two layers' parameters: the largest alignment that WebGPU asks of a uniform.
@@ -135,9 +141,10 @@ pub(super) const PARAMS_STRIDE: u64 = 256;
 
 impl LayerParams {
     /// In the order of `struct Layer`.
-    pub fn words(&self) -> [u32; 12] {
-        let Self { norm1, norm2, qk_norm, qkv_bias, o_bias, hidden_bias, down_bias, window } = *self;
-        [norm1[0], norm1[1], norm2[0], norm2[1], qk_norm[0], qk_norm[1], qkv_bias, o_bias, hidden_bias, down_bias, window, 0]
+    pub fn words(&self) -> [u32; 16] {
+        let Self { norm1, norm2, post1, post2, qk_norm, qkv_bias, o_bias, hidden_bias, down_bias, window, rope } = *self;
+        let [[a, b], [c, d], [e, f], [g, h], [i, j]] = [norm1, norm2, post1, post2, qk_norm];
+        [a, b, c, d, e, f, g, h, i, j, qkv_bias, o_bias, hidden_bias, down_bias, window, rope]
     }
 }
 
@@ -171,6 +178,11 @@ impl Vectors {
                 [self.align_and_push("a norm's weight", weight)? / 4, self.align_and_push("a norm's bias", bias)? / 4]
             }
         })
+    }
+
+    /// The same of a norm that may be absent.
+    fn norm_if_any(&mut self, norm: Option<&Norm>) -> Result<[u32; 2], DecodeError> {
+        norm.map_or(Ok([0, 0]), |norm| self.norm(norm))
     }
 
     /// Biases of matrices that one kernel reads together.
@@ -211,12 +223,13 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    pub fn bind(gpu: &DecodeGpu, model: &Model) -> Result<Self, DecodeError> {
+    pub fn bind(gpu: &DecodeGpu, shape: &Shape, model: &Model) -> Result<Self, DecodeError> {
         let mut vectors = Vectors::default();
         let windows = &model.config.sliding_window;
         let layers = model.layers.iter().enumerate().map(|(index, layer)| {
             let window = windows.get(index).copied().flatten().unwrap_or(0);
-            bind_layer(layer, window as u32, &mut vectors)
+            let rope = model.rotary_emb.get(index).and_then(|rope| shape.ropes.iter().position(|known| known == rope));
+            bind_layer(layer, window as u32, rope.unwrap_or(0) as u32, &mut vectors)
         });
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         let last = LayerParams { norm1: vectors.norm(&model.norm)?, ..LayerParams::default() };
@@ -242,12 +255,12 @@ impl Weights {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.params,
             offset: PARAMS_STRIDE * layer as u64,
-            size: std::num::NonZeroU64::new(48),
+            size: std::num::NonZeroU64::new(64),
         })
     }
 }
 
-fn bind_layer(layer: &DecoderLayer, window: u32, vectors: &mut Vectors) -> Result<LayerWeights, DecodeError> {
+fn bind_layer(layer: &DecoderLayer, window: u32, rope: u32, vectors: &mut Vectors) -> Result<LayerWeights, DecodeError> {
     let attention = &layer.self_attn;
     let qkv = match &attention.qkv_proj {
         QkvProj::Separate { q_proj, k_proj, v_proj } => vec![q_proj, k_proj, v_proj],
@@ -259,18 +272,21 @@ fn bind_layer(layer: &DecoderLayer, window: u32, vectors: &mut Vectors) -> Resul
     };
     let bind = |linears: &[&Linear]| linears.iter().map(|linear| Bound::weight("a matrix", &linear.weight)).collect::<Result<Vec<_>, _>>();
     let qk_norm = match &attention.qk_norm {
-        Some((q_norm, k_norm)) => [4 * vectors.norm(q_norm)?[0], 4 * vectors.norm(k_norm)?[0]],
+        Some(QkNorm { q_norm, k_norm, .. }) => [4 * vectors.norm(q_norm)?[0], 4 * vectors.norm(k_norm)?[0]],
         None => [0, 0],
     };
     let params = LayerParams {
-        norm1: vectors.norm(&layer.input_layernorm)?,
-        norm2: vectors.norm(&layer.post_attention_layernorm)?,
+        norm1: vectors.norm_if_any(layer.input_layernorm.as_ref())?,
+        norm2: vectors.norm_if_any(layer.pre_feedforward_layernorm.as_ref())?,
+        post1: vectors.norm_if_any(layer.post_attention_layernorm.as_ref())?,
+        post2: vectors.norm_if_any(layer.post_feedforward_layernorm.as_ref())?,
         qk_norm,
         qkv_bias: vectors.biases(&qkv)?,
         o_bias: vectors.biases(&[&attention.o_proj])?,
         hidden_bias: vectors.biases(&hidden)?,
         down_bias: vectors.biases(&[&layer.mlp.down_proj])?,
         window,
+        rope,
     };
     Ok(LayerWeights {
         qkv: bind(&qkv)?,

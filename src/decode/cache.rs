@@ -2,14 +2,14 @@
 
 use burn::tensor::wgpu::wgpu;
 
+use super::attention;
 use super::buffers::{Bound, PARAMS_STRIDE};
 use super::error::DecodeError;
 use super::gpu::DecodeGpu;
-use super::kernels::{self, MAX_GRID};
+use super::kernels::MAX_GRID;
 use super::read::to_bytes;
 use super::shape::{Shape, unsupported};
 use crate::model::KvCache;
-use crate::model::rotary::RotaryEmbedding;
 
 /// The first cache is a multiple of this many positions; later ones are twice as long.
 const STEP: usize = 64;
@@ -17,7 +17,7 @@ const STEP: usize = 64;
 pub(super) struct Cache {
     /// One buffer a layer, `[capacity][cache_width]`.
     pub layers: Vec<wgpu::Buffer>,
-    /// `(cos, sin)` by position and pair, as Path A computes them: a shader's own are less exact.
+    /// `(cos, sin)` by position, kind of layer and pair, as Path A computes them: a shader's own are less exact.
     pub rotation: wgpu::Buffer,
     pub capacity: usize,
 }
@@ -26,20 +26,14 @@ impl Cache {
     /// # Errors
     ///
     /// [`DecodeError::Unsupported`] if a layer's part is larger than a shader may be given.
-    pub fn new(
-        gpu: &DecodeGpu,
-        shape: &Shape,
-        n_layers: usize,
-        rotary: Option<&RotaryEmbedding>,
-        needed: usize,
-    ) -> Result<Self, DecodeError> {
+    pub fn new(gpu: &DecodeGpu, shape: &Shape, n_layers: usize, needed: usize) -> Result<Self, DecodeError> {
         let capacity = needed.next_multiple_of(STEP).min(shape.max_position_embeddings).max(needed);
         let floats = (capacity * shape.cache_width()) as u64;
         if 4 * floats > gpu.max_binding_bytes() {
             return Err(unsupported(&format!("a context of {needed} positions on this GPU")));
         }
         let angles = (0..capacity).flat_map(|position| {
-            rotary.into_iter().flat_map(move |rotary| rotary.angles(position)).flat_map(|(cos, sin)| [cos.to_bits(), sin.to_bits()])
+            shape.ropes.iter().flat_map(move |rope| rope.angles(position)).flat_map(|(cos, sin)| [cos.to_bits(), sin.to_bits()])
         });
         Ok(Self {
             layers: (0..n_layers).map(|_| gpu.storage("cache", floats)).collect(),
@@ -59,7 +53,7 @@ impl Cache {
 
     /// Copies what Path A has computed of the prompt.
     pub fn import(&self, gpu: &DecodeGpu, shape: &Shape, from: &KvCache) -> Result<(), DecodeError> {
-        let kernel = kernels::import(shape);
+        let kernel = attention::import(shape);
         let mut bound = Vec::new();
         let mut sources = Vec::new();
         for (keys, values) in from.key_values() {

@@ -40,7 +40,7 @@ fn kernel(shape: &Shape, chunks: &[(Key, &BoundRows)], is_first: bool) -> Kernel
         kernel = kernel.weight(index, chunk.bound.is_bf16());
         let (start, end) = (chunk.rows.start, chunk.rows.end);
         let (key, becomes) = match key {
-            Key::Token => ("token", "="),
+            Key::Token => ("token", "= SCALE *"),
             Key::Position => ("state.position", "+="),
         };
         let row = format!("load_w{index}(({key} - {start}u) * HIDDEN4 + i)");
@@ -50,6 +50,7 @@ fn kernel(shape: &Shape, chunks: &[(Key, &BoundRows)], is_first: bool) -> Kernel
         .write("x", "array<vec4<f32>>")
         .constant("HIDDEN4", shape.hidden_size / 4)
         .constant("VOCAB", shape.vocab_size)
+        .float("SCALE", shape.embed_scale)
         .text(&embedding)
         .text("  return value;\n}\n")
         .text(include_str!("wgsl/embed.wgsl"))

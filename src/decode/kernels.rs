@@ -11,6 +11,7 @@
 //! | hidden | x, norm, gate and up (or c_fc) | u | rows |
 //! | down | u, down_proj | x += | rows |
 //!
+//! (where a block has a norm behind it, its last product writes y instead, and a dispatch more adds the normalised y to x),
 //! and a token two more, embed and head, before its successor is chosen (`choose.rs`). Of tables in chunks, each chunk of
 //! the head takes a dispatch, and every six of the embeddings.
 
@@ -47,7 +48,8 @@ pub(super) const MAX_GRID: usize = 65_535;
 const STATE: &str = "struct State { token: u32, position: u32, n_drawn: u32, unused: u32 }\n";
 /// Offsets into `vectors`: norms in vec4s, the rest in floats. Mirrors `LayerParams::words`.
 const LAYER: &str = "struct Layer { norm1_weight: u32, norm1_bias: u32, norm2_weight: u32, norm2_bias: u32, \
-                     q_norm: u32, k_norm: u32, qkv_bias: u32, o_bias: u32, hidden_bias: u32, down_bias: u32, window: u32, unused: u32 }\n";
+                     post1_weight: u32, post1_bias: u32, post2_weight: u32, post2_bias: u32, q_norm: u32, k_norm: u32, \
+                     qkv_bias: u32, o_bias: u32, hidden_bias: u32, down_bias: u32, window: u32, rope: u32 }\n";
 
 impl Kernel {
     pub(super) fn new(label: &'static str) -> Self {
@@ -77,7 +79,7 @@ impl Kernel {
         self.text(STATE).bind(access, "state", "State")
     }
 
-    fn layer(self) -> Self {
+    pub(super) fn layer(self) -> Self {
         self.text(LAYER).bind(Access::Uniform, "layer", "Layer")
     }
 
@@ -96,12 +98,23 @@ impl Kernel {
         self.text(&format!("const {name}: u32 = {value}u;\n"))
     }
 
-    fn flag(self, name: &str, value: bool) -> Self {
+    pub(super) fn flag(self, name: &str, value: bool) -> Self {
         self.text(&format!("const {name}: bool = {value};\n"))
     }
 
-    fn float(self, name: &str, value: f64) -> Self {
+    pub(super) fn float(self, name: &str, value: f64) -> Self {
         self.text(&format!("const {name}: f32 = {value:e};\n"))
+    }
+
+    /// `prepare` and `input` of a normalised `x`.
+    fn norm(self, shape: &Shape, at: NormAt) -> Self {
+        let name = at.name();
+        self.float("EPS", shape.norm_eps)
+            .flag("CENTRED", shape.centred)
+            .text(&format!("fn norm_weight() -> u32 {{ return layer.{name}_weight; }}\n"))
+            .text(&format!("fn norm_bias() -> u32 {{ return layer.{name}_bias; }}\n"))
+            .text(include_str!("../tensors/wgsl/reduce.wgsl"))
+            .text(include_str!("wgsl/input_norm.wgsl"))
     }
 
     pub(super) fn text(mut self, text: &str) -> Self {
@@ -110,14 +123,36 @@ impl Kernel {
     }
 }
 
+/// A norm's place in a layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum NormAt {
+    /// In front of the attention; and the final one, which stands in the place of one more layer.
+    First,
+    /// In front of the feed-forward block.
+    Second,
+    /// Behind the attention.
+    PostFirst,
+    /// Behind the feed-forward block.
+    PostSecond,
+}
+
+impl NormAt {
+    /// The layer's offsets.
+    fn name(self) -> &'static str {
+        match self {
+            Self::First => "norm1",
+            Self::Second => "norm2",
+            Self::PostFirst => "post1",
+            Self::PostSecond => "post2",
+        }
+    }
+}
+
 /// Where a product's input comes from.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Input {
     Plain,
-    /// The norm in front of the attention (which is also the final one) or the one in front of the feed-forward block.
-    Norm {
-        second: bool,
-    },
+    Norm(NormAt),
     Merge,
 }
 
@@ -126,6 +161,8 @@ pub(super) enum Input {
 pub(super) enum Output {
     /// `out[row] = sum`, plus a bias.
     Store,
+    /// The same within a bound.
+    Clip(f64),
     /// `out[row] += sum`, plus a bias: the residual stream.
     Add,
     /// `out[row] = act(gate) * up`, or `act(sum)`.
@@ -185,7 +222,7 @@ impl Product {
         let mut kernel = Kernel::new(self.label).layer();
         kernel = match self.input {
             Input::Merge => kernel.read("parts", "array<vec4<f32>>").state(Access::Read),
-            Input::Plain | Input::Norm { .. } => kernel.read("x", "array<vec4<f32>>"),
+            Input::Plain | Input::Norm(_) => kernel.read("x", "array<vec4<f32>>"),
         };
         kernel = kernel.read("vectors", "array<vec4<f32>>");
         for (index, is_bf16) in is_bf16.iter().enumerate() {
@@ -209,16 +246,7 @@ impl Product {
                 .constant("HEAD4", shape.head4())
                 .text(include_str!("wgsl/split.wgsl"))
                 .text(include_str!("wgsl/input_merge.wgsl")),
-            Input::Norm { second } => {
-                let n = if second { 2 } else { 1 };
-                kernel
-                    .float("EPS", shape.norm_eps)
-                    .flag("CENTRED", shape.centred)
-                    .text(&format!("fn norm_weight() -> u32 {{ return layer.norm{n}_weight; }}\n"))
-                    .text(&format!("fn norm_bias() -> u32 {{ return layer.norm{n}_bias; }}\n"))
-                    .text(include_str!("../tensors/wgsl/reduce.wgsl"))
-                    .text(include_str!("wgsl/input_norm.wgsl"))
-            }
+            Input::Norm(at) => kernel.norm(shape, at),
         }
     }
 
@@ -272,10 +300,11 @@ impl Product {
             (Output::Activate(_), false) => format!("act(sum + {})", bias(0)),
             (Output::Add, _) => format!("out[row] + sum + {}", bias(0)),
             (Output::Store, _) => format!("sum + {}", bias(0)),
+            (Output::Clip(bound), _) => format!("clamp(sum + {}, -f32({bound:e}), f32({bound:e}))", bias(0)),
         };
         let act = match self.output {
             Output::Activate(activation) => activation_source(activation),
-            Output::Store | Output::Add => "",
+            Output::Store | Output::Clip(_) | Output::Add => "",
         };
         format!("{act}fn finish(row: u32, sum: Sum) {{ out[row] = {value}; }}\n")
     }
@@ -298,39 +327,15 @@ fn activation_source(activation: Activation) -> &'static str {
     }
 }
 
-/// Bindings: layer, state, qkv, vectors, rotation, cache, parts.
-pub(super) fn attention(shape: &Shape) -> Kernel {
-    heads(Kernel::new("attention"), shape)
+/// Bindings: layer, x, vectors, out. `out += norm(x)`.
+pub(super) fn add_normed(shape: &Shape, at: NormAt) -> Kernel {
+    Kernel::new("add_normed")
         .layer()
-        .state(Access::Read)
-        .read("qkv", "array<f32>")
+        .read("x", "array<vec4<f32>>")
         .read("vectors", "array<vec4<f32>>")
-        .read("rotation", "array<vec2<f32>>")
-        .write("cache", "array<vec4<f32>>")
-        .write("parts", "array<vec4<f32>>")
-        .constant("HEADS", shape.num_heads)
-        .float("SCALE", (shape.head_dim as f64).powf(-0.5))
-        .float("EPS", shape.norm_eps)
-        .flag("QK_NORM", shape.qk_norm)
-        .flag("ROTARY", !shape.learned_positions)
-        .text(include_str!("../tensors/wgsl/reduce.wgsl"))
-        .text(include_str!("wgsl/split.wgsl"))
-        .text(include_str!("wgsl/attention.wgsl"))
-}
-
-/// Bindings: source, keys, values, cache.
-pub(super) fn import(shape: &Shape) -> Kernel {
-    let source = "struct Source { len: u32, key_head: u32, key_position: u32, key_dim: u32, \
-                  value_head: u32, value_position: u32, value_dim: u32, unused: u32 }\n";
-    heads(Kernel::new("import"), shape)
-        .text(source)
-        .bind(Access::Uniform, "source", "Source")
-        .read("keys", "array<f32>")
-        .read("values", "array<f32>")
-        .write("cache", "array<f32>")
-        .text(include_str!("wgsl/import.wgsl"))
-}
-
-fn heads(kernel: Kernel, shape: &Shape) -> Kernel {
-    kernel.constant("KV_HEADS", shape.num_kv_heads).constant("HEAD_DIM", shape.head_dim).constant("HEAD4", shape.head4())
+        .write("out", "array<vec4<f32>>")
+        .constant("IN4", shape.hidden_size / 4)
+        .constant("CACHED4", 1)
+        .norm(shape, at)
+        .text(include_str!("wgsl/add_normed.wgsl"))
 }

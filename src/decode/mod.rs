@@ -1,10 +1,10 @@
 //! Path B: one token at a time, in kernels of our own on Burn's device.
 //!
 //! Tensor operations one by one cost a browser some 30 tokens a second. A [`DecodePlan`] records a token's dispatches once
-//! (five a layer, and four more when greedy, up to fourteen when drawing; a head in chunks has one for each), binds Burn's
-//! own weight buffers where they lie, packed or not, feeds each token back on the GPU, and reads only every few tokens. The
-//! prompt stays on Path A ([`crate::model::Model::forward`]), whose cache is copied over; the tests hold the two to each
-//! other token by token.
+//! (five a layer, seven where blocks have norms behind them, and four more when greedy, up to fourteen when drawing; a head
+//! in chunks has one for each), binds Burn's own weight buffers where they lie, packed or not, feeds each token back on the
+//! GPU, and reads only every few tokens. The prompt stays on Path A ([`crate::model::Model::forward`]), whose cache is
+//! copied over; the tests hold the two to each other token by token.
 //!
 //! An ablated model is a plan of its own: it shares every matrix that it did not edit with the intact one, and the
 //! pipelines, and both are encoded into the same submission.
@@ -12,6 +12,7 @@
 //! Interventions on activations of new tokens are dispatches of their own, in the layers that have any; those on the
 //! prompt's tokens are Path A's.
 
+mod attention;
 mod batch;
 mod buffers;
 mod cache;
@@ -30,9 +31,8 @@ use burn::tensor::wgpu::wgpu;
 use wgpu::BufferUsages as Usage;
 
 use crate::model::attention::QkvProj;
-use crate::model::layers::Layout;
+use crate::model::layers::{Layout, Norm};
 use crate::model::mlp::Hidden;
-use crate::model::rotary::RotaryEmbedding;
 use crate::model::{KvCache, Model};
 use crate::tensors::CHUNK_UNIT;
 use crate::terms::{Intervention, Sampling, Site};
@@ -44,7 +44,7 @@ use error::DecodeError;
 pub use gpu::DecodeGpu;
 use gpu::Step;
 use intervene::Interventions;
-use kernels::{Input, Output, Product, SPLITS};
+use kernels::{Input, NormAt, Output, Product, SPLITS};
 use read::{Reading, to_bytes};
 use shape::{Shape, unsupported};
 
@@ -54,7 +54,6 @@ pub struct DecodePlan {
     shape: Shape,
     products: Products,
     weights: Weights,
-    rotary: Option<RotaryEmbedding>,
     interventions: Interventions,
     scratch: Scratch,
     chooser: Chooser,
@@ -70,11 +69,17 @@ pub struct DecodePlan {
 /// The matrix-vector products of a layer, and the head.
 struct Products {
     qkv: Product,
-    output: Product,
+    output: Last,
     hidden: Product,
-    down: Product,
+    down: Last,
     /// One for each chunk of its table.
     head: Vec<Product>,
+}
+
+/// The product that a block ends with, and the norm behind it, if there is one.
+struct Last {
+    product: Product,
+    norm: Option<NormAt>,
 }
 
 /// Activations of one token.
@@ -84,7 +89,7 @@ struct Scratch {
     qkv: wgpu::Buffer,
     parts: wgpu::Buffer,
     u: wgpu::Buffer,
-    /// What `down_proj` adds to `x`, where an intervention comes between.
+    /// What a block adds to `x`, where an intervention or a norm comes between.
     y: wgpu::Buffer,
 }
 
@@ -104,13 +109,13 @@ impl DecodePlan {
     ) -> Result<Self, DecodeError> {
         let shape = Shape::of(model)?;
         let products = Products::of(model)?;
-        let weights = Weights::bind(gpu, model)?;
+        let weights = Weights::bind(gpu, &shape, model)?;
         // Whether all of it would fit is asked now, and only a first part made.
         let longest = (positions * shape.cache_width() * 4) as u64;
         if positions > shape.max_position_embeddings || longest > gpu.max_binding_bytes() {
             return Err(unsupported(&format!("{positions} positions")));
         }
-        let cache = Cache::new(gpu, &shape, model.layers.len(), model.rotary_emb.as_ref(), 1)?;
+        let cache = Cache::new(gpu, &shape, model.layers.len(), 1)?;
         let mut plan = Self {
             gpu: gpu.clone(),
             interventions: Interventions::new(gpu, interventions),
@@ -118,7 +123,6 @@ impl DecodePlan {
             chooser: Chooser::new(gpu, shape.vocab_size, stopword_ids),
             products,
             weights,
-            rotary: model.rotary_emb.clone(),
             cache,
             forward: Vec::new(),
             choose: Vec::new(),
@@ -188,7 +192,7 @@ impl DecodePlan {
         }
         // Doubling, so that a long text is not copied over and over.
         let wanted = positions.max(2 * self.cache.capacity).min(self.shape.max_position_embeddings).max(positions);
-        let larger = Cache::new(&self.gpu, &self.shape, self.cache.layers.len(), self.rotary.as_ref(), wanted)?;
+        let larger = Cache::new(&self.gpu, &self.shape, self.cache.layers.len(), wanted)?;
         larger.copy_from(&self.gpu, &self.cache);
         self.cache = larger;
         self.record();
@@ -219,22 +223,36 @@ impl DecodePlan {
         let layer = &weights.layers[index];
         let hidden_size = self.shape.hidden_size;
         let intervene = |site, x, width| self.interventions.step(index, site, state, x, width);
-        let mut steps = Vec::new();
-        steps.extend(intervene(Site::ResidPre, x, hidden_size));
-        steps.push(self.product(&products.qkv, index, &[x], &layer.qkv, qkv));
-        steps.push(self.attention(index));
-        steps.push(self.product(&products.output, index, &[parts, state], std::slice::from_ref(&layer.output), x));
-        steps.push(self.product(&products.hidden, index, &[x], &layer.hidden, u));
-        steps.extend(intervene(Site::DownProjInput, u, products.down.in_width));
-        let down = std::slice::from_ref(&layer.down);
-        if let Some(step) = intervene(Site::DownProjOutput, y, hidden_size) {
-            // The sum would not give back exactly what was added to it.
-            let store = Product { output: Output::Store, ..products.down.clone() };
-            steps.extend([self.product(&store, index, &[u], down, y), step, intervene::add(&self.gpu, y, x, hidden_size)]);
-        } else {
-            steps.push(self.product(&products.down, index, &[u], down, x));
+        let mut attention = vec![self.product(&products.qkv, index, &[x], &layer.qkv, qkv), self.attention(index)];
+        let output = self.block(index, &products.output, &[parts, state], &layer.output, None);
+        let mut hidden = vec![self.product(&products.hidden, index, &[x], &layer.hidden, u)];
+        hidden.extend(intervene(Site::DownProjInput, u, products.down.product.in_width));
+        let down = self.block(index, &products.down, &[u], &layer.down, intervene(Site::DownProjOutput, y, hidden_size));
+        // Side by side, both blocks read x before one adds to it.
+        attention.extend(if self.shape.is_parallel { hidden.drain(..).chain(output).collect() } else { output });
+        let steps = intervene(Site::ResidPre, x, hidden_size).into_iter().chain(attention).chain(hidden).chain(down);
+        steps.chain(intervene(Site::ResidPost, x, hidden_size)).collect()
+    }
+
+    /// A block's last product, added to the residual stream; where an intervention or a norm comes between, not at once.
+    fn block(&self, layer: usize, last: &Last, input: &[&wgpu::Buffer], matrix: &Bound, between: Option<Step>) -> Vec<Step> {
+        let Scratch { x, y, .. } = &self.scratch;
+        let matrix = std::slice::from_ref(matrix);
+        if between.is_none() && last.norm.is_none() {
+            return vec![self.product(&last.product, layer, input, matrix, x)];
         }
-        steps.extend(intervene(Site::ResidPost, x, hidden_size));
+        // The sum would not give back exactly what was added to it.
+        let store = Product { output: Output::Store, ..last.product.clone() };
+        let mut steps = vec![self.product(&store, layer, input, matrix, y)];
+        steps.extend(between);
+        steps.push(match last.norm {
+            Some(at) => {
+                let buffers = [y, &self.weights.vectors, x].map(|buffer| buffer.as_entire_binding());
+                let resources = std::iter::once(self.weights.params_of(layer)).chain(buffers).collect::<Vec<_>>();
+                self.gpu.step(&kernels::add_normed(&self.shape, at), &resources, [1, 1, 1])
+            }
+            None => intervene::add(&self.gpu, y, x, self.shape.hidden_size),
+        });
         steps
     }
 
@@ -264,7 +282,7 @@ impl DecodePlan {
         let buffers = [state, qkv, &self.weights.vectors, &self.cache.rotation, &self.cache.layers[layer], parts];
         let resources = std::iter::once(self.weights.params_of(layer)).chain(buffers.map(|buffer| buffer.as_entire_binding()));
         let grid = [self.shape.num_heads as u32, SPLITS as u32, 1];
-        self.gpu.step(&kernels::attention(&self.shape), &resources.collect::<Vec<_>>(), grid)
+        self.gpu.step(&attention::kernel(&self.shape), &resources.collect::<Vec<_>>(), grid)
     }
 }
 
@@ -289,13 +307,25 @@ impl Products {
             let rows = linears.iter().map(|linear| linear.shape()[0]).collect();
             Ok(Product { label, input, output, layout, in_width, rows, gated, bias: has_bias.then_some(bias) })
         };
-        let (first, second) = (Input::Norm { second: false }, Input::Norm { second: true });
+        let in_front = |norm: &Option<Norm>, at| if norm.is_some() { Input::Norm(at) } else { Input::Plain };
+        let first = in_front(&layer.input_layernorm, NormAt::First);
+        let second = in_front(&layer.pre_feedforward_layernorm, NormAt::Second);
+        let behind = |norm: &Option<Norm>, at| norm.is_some().then_some(at);
+        let after_attention = behind(&layer.post_attention_layernorm, NormAt::PostFirst);
+        let after_mlp = behind(&layer.post_feedforward_layernorm, NormAt::PostSecond);
         let act = Output::Activate(layer.mlp.activation);
+        let projected = layer.self_attn.clip_qkv.map_or(Output::Store, Output::Clip);
         Ok(Self {
-            qkv: product("qkv", first, Output::Store, &qkv, qkv_gated, "qkv_bias")?,
-            output: product("output", Input::Merge, Output::Add, &[&layer.self_attn.o_proj], false, "o_bias")?,
+            qkv: product("qkv", first, projected, &qkv, qkv_gated, "qkv_bias")?,
+            output: Last {
+                product: product("output", Input::Merge, Output::Add, &[&layer.self_attn.o_proj], false, "o_bias")?,
+                norm: after_attention,
+            },
             hidden: product("hidden", second, act, &hidden, gated, "hidden_bias")?,
-            down: product("down", Input::Plain, Output::Add, &[&layer.mlp.down_proj], false, "down_bias")?,
+            down: Last {
+                product: product("down", Input::Plain, Output::Add, &[&layer.mlp.down_proj], false, "down_bias")?,
+                norm: after_mlp,
+            },
             head: model.lm_head.weight.chunks().map(|(rows, _)| head_of(model, rows)).collect::<Result<_, _>>()?,
         })
     }
@@ -309,7 +339,7 @@ fn head_of(model: &Model, rows: Range<usize>) -> Result<Product, DecodeError> {
     }
     Ok(Product {
         label: "head",
-        input: Input::Norm { second: false },
+        input: Input::Norm(NormAt::First),
         output: Output::Store,
         layout: Layout::OutIn,
         in_width: model.config.hidden_size,
@@ -327,7 +357,7 @@ impl Scratch {
             x: storage("x", shape.hidden_size),
             qkv: storage("qkv", products.qkv.rows.iter().sum()),
             parts: storage("parts", shape.num_heads * SPLITS * 4 * (shape.head4() + 1)),
-            u: storage("u", products.down.in_width),
+            u: storage("u", products.down.product.in_width),
             y: storage("y", shape.hidden_size),
         }
     }

@@ -2,9 +2,10 @@
 
 use super::error::DecodeError;
 use super::kernels::WORKGROUP;
-use crate::model::Model;
 use crate::model::config::Positions;
 use crate::model::layers::Norm;
+use crate::model::rotary::RotaryEmbedding;
+use crate::model::{DecoderLayer, Model};
 
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
@@ -16,18 +17,34 @@ pub(super) struct Shape {
     pub norm_eps: f64,
     /// LayerNorm instead of RMSNorm.
     pub centred: bool,
-    pub qk_norm: bool,
+    pub qk_norm: QkNorm,
+    /// Of scores.
+    pub scale: f64,
+    pub embed_scale: f64,
     pub learned_positions: bool,
+    /// Those that layers have, each once.
+    pub ropes: Vec<RotaryEmbedding>,
+    pub is_parallel: bool,
     pub max_position_embeddings: usize,
+}
+
+/// What queries and keys are normalised over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QkNorm {
+    None,
+    EachHead,
+    AllHeads,
 }
 
 impl Shape {
     /// # Errors
     ///
-    /// [`DecodeError::Unsupported`] for widths that do not divide into vec4s, or heads wider than a workgroup.
+    /// [`DecodeError::Unsupported`] for widths that do not divide into vec4s, heads wider than a workgroup, or layers that
+    /// are not built alike.
     pub fn of(model: &Model) -> Result<Self, DecodeError> {
         let config = &model.config;
-        let attention = &model.layers.first().ok_or_else(|| unsupported("a model without layers"))?.self_attn;
+        let layer = model.layers.first().ok_or_else(|| unsupported("a model without layers"))?;
+        let attention = &layer.self_attn;
         let query_width = attention.num_heads * attention.head_dim;
         for (what, width) in
             [("hidden_size", config.hidden_size), ("intermediate_size", config.intermediate_size), ("the heads' width", query_width)]
@@ -42,6 +59,16 @@ impl Shape {
         if model.lm_head.bias.is_some() {
             return Err(unsupported("a bias on lm_head"));
         }
+        let mut ropes = Vec::<RotaryEmbedding>::new();
+        for rope in &model.rotary_emb {
+            if !ropes.contains(rope) {
+                ropes.push(rope.clone());
+            }
+        }
+        let is_alike = |other: &DecoderLayer| Build::of(other) == Build::of(layer);
+        if !model.layers.iter().all(is_alike) || ropes.iter().any(|rope| rope.dim() != ropes[0].dim()) {
+            return Err(unsupported("layers that are not built alike"));
+        }
         Ok(Self {
             hidden_size: config.hidden_size,
             vocab_size: config.vocab_size,
@@ -50,8 +77,12 @@ impl Shape {
             head_dim: attention.head_dim,
             norm_eps: config.norm_eps,
             centred: matches!(model.norm, Norm::Layer { .. }),
-            qk_norm: attention.qk_norm.is_some(),
+            qk_norm: qk_norm(layer),
+            scale: attention.scale,
+            embed_scale: model.embed_scale.unwrap_or(1.0),
             learned_positions: config.positions == Positions::Learned,
+            ropes,
+            is_parallel: layer.is_parallel,
             max_position_embeddings: config.max_position_embeddings,
         })
     }
@@ -64,6 +95,46 @@ impl Shape {
     /// Floats that a position takes in a layer's cache: keys, then values.
     pub fn cache_width(&self) -> usize {
         2 * self.num_kv_heads * 4 * self.head4()
+    }
+
+    /// Dimensions of a head that turn, where any do.
+    pub fn rotary_dim(&self) -> usize {
+        self.ropes.first().map_or(self.head_dim, RotaryEmbedding::dim)
+    }
+}
+
+fn qk_norm(layer: &DecoderLayer) -> QkNorm {
+    match &layer.self_attn.qk_norm {
+        None => QkNorm::None,
+        Some(norms) if norms.whole => QkNorm::AllHeads,
+        Some(_) => QkNorm::EachHead,
+    }
+}
+
+/// What the kernels of one layer are made for, beside its widths.
+#[derive(PartialEq)]
+struct Build {
+    norms: [bool; 4],
+    is_parallel: bool,
+    qk_norm: QkNorm,
+    clip_qkv: Option<f64>,
+    scale: f64,
+}
+
+impl Build {
+    fn of(layer: &DecoderLayer) -> Self {
+        let in_front = [&layer.input_layernorm, &layer.pre_feedforward_layernorm];
+        let behind = [&layer.post_attention_layernorm, &layer.post_feedforward_layernorm];
+        let [a, b] = in_front.map(Option::is_some);
+        let [c, d] = behind.map(Option::is_some);
+        let attention = &layer.self_attn;
+        Self {
+            norms: [a, b, c, d],
+            is_parallel: layer.is_parallel,
+            qk_norm: qk_norm(layer),
+            clip_qkv: attention.clip_qkv,
+            scale: attention.scale,
+        }
     }
 }
 

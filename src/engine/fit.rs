@@ -92,7 +92,7 @@ impl Prepared {
         };
         Inspection {
             id: id.into(),
-            architecture: self.config.architecture.name().into(),
+            architecture: self.config.model_type.into(),
             num_parameters: checkpoint.num_parameters(),
             file_bytes: checkpoint.file_bytes(),
             to_fetch,

@@ -54,7 +54,7 @@ pub(super) async fn load(
     let Placed { chosen, weights, decode } = placed;
     let info = ModelInfo {
         model: ModelRef { id: id.into(), revision: weights.revision },
-        architecture: config.architecture.name().into(),
+        architecture: config.model_type.into(),
         num_parameters: weights.num_parameters,
         num_hidden_layers: config.num_hidden_layers,
         hidden_size: config.hidden_size,

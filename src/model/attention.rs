@@ -21,12 +21,24 @@ pub enum QkvProj {
 #[derive(Debug, Clone)]
 pub struct Attention {
     pub qkv_proj: QkvProj,
-    /// Per-head RMSNorm of queries and keys (Qwen3).
-    pub qk_norm: Option<(Norm, Norm)>,
+    /// Bound of the magnitudes of queries, keys and values (OLMo).
+    pub clip_qkv: Option<f64>,
+    pub qk_norm: Option<QkNorm>,
     pub o_proj: Linear,
     pub num_heads: usize,
     pub num_kv_heads: usize,
     pub head_dim: usize,
+    /// Of scores: `1 / √head_dim` in most families.
+    pub scale: f64,
+}
+
+/// RMSNorm of queries and keys.
+#[derive(Debug, Clone)]
+pub struct QkNorm {
+    pub q_norm: Norm,
+    pub k_norm: Norm,
+    /// Over all heads of a token together (OLMo-2), and not head by head (Qwen3).
+    pub whole: bool,
 }
 
 /// Keys and values of the positions seen so far in one layer, each `[num_kv_heads, cache_len, head_dim]`.
@@ -52,14 +64,14 @@ impl LayerCache {
 }
 
 impl Attention {
-    /// `softmax(Q Kᵀ / √head_dim + mask) V`, projected back.
+    /// `softmax(Q Kᵀ · scale + mask) V`, projected back.
     ///
     /// # Shapes
     ///
     /// `x` is `[seq, hidden_size]` and so is the result; `mask` is `[seq, cache_len + seq]` and is added.
     pub fn forward(&self, x: Tensor<2>, rotation: Option<&Rotation>, mask: &Tensor<2>, cache: Option<&mut LayerCache>) -> Tensor<2> {
         let (mut query, mut key, value) = self.project(x);
-        if let Some((q_norm, k_norm)) = &self.qk_norm {
+        if let Some(QkNorm { q_norm, k_norm, whole: false }) = &self.qk_norm {
             (query, key) = (q_norm.forward(query), k_norm.forward(key));
         }
         if let Some(rotation) = rotation {
@@ -70,7 +82,7 @@ impl Attention {
             None => (key, value),
         };
 
-        self.o_proj.forward(tensors::attention(query, key, value, mask, (self.head_dim as f64).powf(-0.5)))
+        self.o_proj.forward(tensors::attention(query, key, value, mask, self.scale))
     }
 
     /// Queries, keys and values, each `[heads, seq, head_dim]`.
@@ -85,6 +97,14 @@ impl Attention {
                 (part(0, q), part(q, kv), part(q + kv, kv))
             }
         };
+        let clip = |x: Tensor<2>| match self.clip_qkv {
+            Some(bound) => x.clamp(-bound, bound),
+            None => x,
+        };
+        let (mut query, mut key, value) = (clip(query), clip(key), clip(value));
+        if let Some(QkNorm { q_norm, k_norm, whole: true }) = &self.qk_norm {
+            (query, key) = (q_norm.forward(query), k_norm.forward(key));
+        }
         let split = |x: Tensor<2>, heads| x.reshape([seq, heads, self.head_dim]).swap_dims(0, 1);
         (split(query, self.num_heads), split(key, self.num_kv_heads), split(value, self.num_kv_heads))
     }

@@ -1,34 +1,13 @@
 //! `config.json` of Hugging Face transformers, read with its own keys, checked before anything is loaded.
+//!
+//! What most families share is read here; what is a family's own, in its file ([`super::families`]).
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::ModelError;
+use super::{ModelError, families};
 
-/// Architectures that [`crate::model::families`] can build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    Llama,
-    Mistral,
-    Qwen2,
-    Qwen3,
-    Gpt2,
-}
-
-impl Architecture {
-    pub const ALL: [(&'static str, Self); 5] =
-        [("llama", Self::Llama), ("mistral", Self::Mistral), ("qwen2", Self::Qwen2), ("qwen3", Self::Qwen3), ("gpt2", Self::Gpt2)];
-
-    fn from_model_type(model_type: &str) -> Result<Self, ModelError> {
-        Self::ALL.iter().find(|(name, _)| *name == model_type).map(|(_, architecture)| *architecture).ok_or_else(|| {
-            ModelError::UnknownArchitecture { model_type: model_type.into(), known: Self::ALL.map(|(name, _)| name).join(", ") }
-        })
-    }
-
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, architecture)| *architecture == self).map_or("unknown", |(name, _)| name)
-    }
-}
+const MAX_LAYERS: usize = 1 << 10;
 
 /// The activation between a feed-forward block's two matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +24,16 @@ pub enum Activation {
 pub enum Positions {
     /// A table added to the embeddings (GPT-2's `wpe`).
     Learned,
-    Rotary {
-        theta: f64,
-        scaling: RopeScaling,
-    },
+    /// Queries and keys turned by angles, of each layer.
+    Rotary(Vec<Rope>),
+}
+
+/// Rotary angles: of the first `dim` dimensions of a head, the others stay as they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    pub dim: usize,
+    pub theta: f64,
+    pub scaling: RopeScaling,
 }
 
 /// How rotary frequencies are stretched for contexts longer than those of pre-training.
@@ -70,7 +55,7 @@ pub enum RopeScaling {
 /// What the forward pass needs to know, under transformers' names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    pub architecture: Architecture,
+    pub model_type: &'static str,
     pub vocab_size: usize,
     pub hidden_size: usize,
     pub intermediate_size: usize,
@@ -87,50 +72,13 @@ pub struct ModelConfig {
     pub mlp_bias: bool,
     /// Per layer: attend to this many of the latest positions only.
     pub sliding_window: Vec<Option<usize>>,
+    /// Scores are divided by its root; `head_dim` if there is none.
+    pub query_pre_attn_scalar: Option<f64>,
+    /// Bound of the magnitudes of queries, keys and values (OLMo).
+    pub clip_qkv: Option<f64>,
+    /// Attention and feed-forward block read the same residual stream (GPT-NeoX).
+    pub use_parallel_residual: bool,
     pub eos_token_ids: Vec<u32>,
-}
-
-/// The keys as they stand in the file. GPT-2 has names of its own.
-#[derive(Deserialize)]
-struct Raw {
-    model_type: Option<String>,
-    vocab_size: Option<usize>,
-    #[serde(alias = "n_embd")]
-    hidden_size: Option<usize>,
-    #[serde(alias = "n_inner")]
-    intermediate_size: Option<usize>,
-    #[serde(alias = "n_layer")]
-    num_hidden_layers: Option<usize>,
-    #[serde(alias = "n_head")]
-    num_attention_heads: Option<usize>,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    #[serde(alias = "n_positions")]
-    max_position_embeddings: Option<usize>,
-    #[serde(alias = "layer_norm_epsilon")]
-    rms_norm_eps: Option<f64>,
-    #[serde(alias = "activation_function")]
-    hidden_act: Option<String>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Value>,
-    rope_parameters: Option<Value>,
-    tie_word_embeddings: Option<bool>,
-    attention_bias: Option<bool>,
-    mlp_bias: Option<bool>,
-    #[serde(default, deserialize_with = "given")]
-    sliding_window: Option<Option<usize>>,
-    use_sliding_window: Option<bool>,
-    max_window_layers: Option<usize>,
-    layer_types: Option<Vec<String>>,
-    eos_token_id: Option<Value>,
-    scale_attn_by_inverse_layer_idx: Option<bool>,
-    scale_attn_weights: Option<bool>,
-    partial_rotary_factor: Option<f64>,
-}
-
-/// Tells a key that is left out from one that is `null`.
-fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<usize>>, D::Error> {
-    Option::deserialize(value).map(Some)
 }
 
 impl ModelConfig {
@@ -140,46 +88,68 @@ impl ModelConfig {
     ///
     /// [`ModelError::Config`] naming the key, [`ModelError::UnknownArchitecture`] or [`ModelError::Unsupported`].
     pub fn from_json(json: &[u8]) -> Result<Self, ModelError> {
-        let raw: Raw = serde_json::from_slice(json).map_err(|error| ModelError::Config { key: "config.json", why: error.to_string() })?;
-        let architecture = Architecture::from_model_type(raw.model_type.as_deref().unwrap_or("(none)"))?;
-        let config = Self::from_raw(architecture, &raw)?;
+        let broken = |why: String| ModelError::Config { key: "config.json", why };
+        let value: Value = serde_json::from_slice(json).map_err(|error| broken(error.to_string()))?;
+        let keys = Keys(&value);
+        if !value.is_object() {
+            return Err(broken("is no object".into()));
+        }
+        let model_type = keys.get::<String>("model_type")?.unwrap_or_else(|| "(none)".into());
+        let config = families::read_config(&model_type, &keys)?;
         config.check()?;
         Ok(config)
     }
 
-    fn from_raw(architecture: Architecture, raw: &Raw) -> Result<Self, ModelError> {
-        let is_gpt2 = architecture == Architecture::Gpt2;
-        let hidden_size = required("hidden_size", raw.hidden_size)?;
-        let num_attention_heads = required("num_attention_heads", raw.num_attention_heads)?;
+    /// The keys that most families have, under the names and with the defaults that most of them share: no biases, no
+    /// windows, an untied head, and rotary positions of whole heads. Families change what is theirs.
+    pub(super) fn shared(model_type: &'static str, keys: &Keys<'_>) -> Result<Self, ModelError> {
+        let hidden_size = keys.required("hidden_size")?;
+        let num_attention_heads = keys.required("num_attention_heads")?;
         if num_attention_heads == 0 {
             return Err(ModelError::Config { key: "num_attention_heads", why: "is 0".into() });
         }
-        let num_hidden_layers = required("num_hidden_layers", raw.num_hidden_layers)?;
-        let intermediate_size = match raw.intermediate_size {
-            None if is_gpt2 => 4 * hidden_size,
-            other => required("intermediate_size", other)?,
-        };
-        raw.refuse_what_is_not_read()?;
+        let num_hidden_layers = keys.layers("num_hidden_layers")?;
+        let head_dim = keys.get("head_dim")?.unwrap_or(hidden_size / num_attention_heads);
         Ok(Self {
-            architecture,
-            vocab_size: required("vocab_size", raw.vocab_size)?,
+            model_type,
+            vocab_size: keys.required("vocab_size")?,
             hidden_size,
-            intermediate_size,
+            intermediate_size: keys.required("intermediate_size")?,
             num_hidden_layers,
             num_attention_heads,
-            num_key_value_heads: raw.num_key_value_heads.unwrap_or(num_attention_heads),
-            head_dim: raw.head_dim.unwrap_or(if architecture == Architecture::Qwen3 { 128 } else { hidden_size / num_attention_heads }),
-            max_position_embeddings: required("max_position_embeddings", raw.max_position_embeddings)?,
-            norm_eps: raw.rms_norm_eps.unwrap_or(if is_gpt2 { 1e-5 } else { 1e-6 }),
-            activation: activation(raw.hidden_act.as_deref().unwrap_or(if is_gpt2 { "gelu_new" } else { "silu" }))?,
-            positions: if is_gpt2 { Positions::Learned } else { rotary(raw)? },
-            // transformers' defaults where the key is left out: GPT-2 ties, the others do not.
-            tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(is_gpt2),
-            attention_bias: raw.attention_bias.unwrap_or(false),
-            mlp_bias: raw.mlp_bias.unwrap_or(false),
-            sliding_window: sliding_windows(architecture, raw, num_hidden_layers),
-            eos_token_ids: token_ids(raw.eos_token_id.as_ref()),
+            num_key_value_heads: keys.get("num_key_value_heads")?.unwrap_or(num_attention_heads),
+            head_dim,
+            max_position_embeddings: keys.required("max_position_embeddings")?,
+            norm_eps: keys.get("rms_norm_eps")?.unwrap_or(1e-6),
+            activation: keys.activation("hidden_act", Activation::Silu)?,
+            positions: Positions::Learned,
+            tie_word_embeddings: keys.get("tie_word_embeddings")?.unwrap_or(false),
+            attention_bias: keys.get("attention_bias")?.unwrap_or(false),
+            mlp_bias: keys.get("mlp_bias")?.unwrap_or(false),
+            sliding_window: vec![None; num_hidden_layers],
+            query_pre_attn_scalar: None,
+            clip_qkv: None,
+            use_parallel_residual: false,
+            eos_token_ids: token_ids(keys.value("eos_token_id")),
         })
+    }
+
+    /// The same angles in every layer.
+    pub(super) fn rotary(&self, rope: Rope) -> Positions {
+        Positions::Rotary(vec![rope; self.num_hidden_layers])
+    }
+
+    /// The angles of a layer.
+    pub fn rope(&self, layer: usize) -> Option<&Rope> {
+        match &self.positions {
+            Positions::Rotary(ropes) => ropes.get(layer),
+            Positions::Learned => None,
+        }
+    }
+
+    /// What scores are multiplied by.
+    pub fn attention_scale(&self) -> f64 {
+        self.query_pre_attn_scalar.unwrap_or(self.head_dim as f64).powf(-0.5)
     }
 
     fn check(&self) -> Result<(), ModelError> {
@@ -187,7 +157,7 @@ impl ModelConfig {
             ("vocab_size", self.vocab_size, 1 << 24),
             ("hidden_size", self.hidden_size, 1 << 17),
             ("intermediate_size", self.intermediate_size, 1 << 20),
-            ("num_hidden_layers", self.num_hidden_layers, 1 << 10),
+            ("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS),
             ("num_attention_heads", self.num_attention_heads, 1 << 12),
             ("num_key_value_heads", self.num_key_value_heads, 1 << 12),
             ("head_dim", self.head_dim, 1 << 12),
@@ -202,61 +172,119 @@ impl ModelConfig {
             let why = format!("{} does not divide num_attention_heads {}", self.num_key_value_heads, self.num_attention_heads);
             return Err(ModelError::Config { key: "num_key_value_heads", why });
         }
-        // GPT-2's one matrix for queries, keys and values is three times as wide as the model.
-        if self.architecture == Architecture::Gpt2 && self.num_attention_heads * self.head_dim != self.hidden_size {
-            let why = format!("times {} heads is not hidden_size {}", self.num_attention_heads, self.hidden_size);
-            return Err(ModelError::Config { key: "head_dim", why: format!("{} {why}", self.head_dim) });
+        for dim in (0..self.num_hidden_layers).filter_map(|layer| self.rope(layer)).map(|rope| rope.dim) {
+            if dim == 0 || dim > self.head_dim || !dim.is_multiple_of(2) {
+                let why = format!("is {}, of which {dim} would turn: rotary positions need an even number of them", self.head_dim);
+                return Err(ModelError::Config { key: "head_dim", why });
+            }
         }
-        if matches!(self.positions, Positions::Rotary { .. }) && !self.head_dim.is_multiple_of(2) {
-            return Err(ModelError::Config { key: "head_dim", why: format!("is {}, rotary positions need an even one", self.head_dim) });
-        }
-        if !(self.norm_eps.is_finite() && self.norm_eps > 0.0) {
-            return Err(ModelError::Config { key: "rms_norm_eps", why: format!("is {}", self.norm_eps) });
+        let positive =
+            [("rms_norm_eps", Some(self.norm_eps)), ("query_pre_attn_scalar", self.query_pre_attn_scalar), ("clip_qkv", self.clip_qkv)];
+        for (key, value) in positive {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
+                return Err(ModelError::Config { key, why: format!("is {value}") });
+            }
         }
         Ok(())
     }
+
+    /// Heads that fill the model's width, where one matrix makes queries, keys and values.
+    pub(super) fn check_heads_fill_width(&self) -> Result<(), ModelError> {
+        if self.num_attention_heads * self.head_dim == self.hidden_size {
+            return Ok(());
+        }
+        let why = format!("{} times {} heads is not hidden_size {}", self.head_dim, self.num_attention_heads, self.hidden_size);
+        Err(ModelError::Config { key: "head_dim", why })
+    }
 }
 
-impl Raw {
-    /// Keys that would change the numbers, and that no family here reads.
-    fn refuse_what_is_not_read(&self) -> Result<(), ModelError> {
-        let unread = [
-            ("scale_attn_by_inverse_layer_idx", self.scale_attn_by_inverse_layer_idx == Some(true)),
-            ("scale_attn_weights: false", self.scale_attn_weights == Some(false)),
-            ("partial_rotary_factor", self.partial_rotary_factor.is_some_and(|factor| factor != 1.0)),
-        ];
-        match unread.iter().find(|(_, is_set)| *is_set) {
-            Some((what, _)) => Err(ModelError::Unsupported { what: (*what).into() }),
+/// The keys as they stand in the file.
+pub(super) struct Keys<'a>(&'a Value);
+
+impl Keys<'_> {
+    /// What stands there, `null` included.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
+    /// `None` where the key is left out or `null`.
+    pub fn get<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, ModelError> {
+        match self.value(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => T::deserialize(value).map(Some).map_err(|error| ModelError::Config { key, why: error.to_string() }),
+        }
+    }
+
+    pub fn required(&self, key: &'static str) -> Result<usize, ModelError> {
+        self.get(key)?.ok_or_else(|| ModelError::Config { key, why: "is missing".into() })
+    }
+
+    /// A number of layers, not so large that a list of them would be the attack.
+    pub fn layers(&self, key: &'static str) -> Result<usize, ModelError> {
+        match self.required(key)? {
+            n if n > MAX_LAYERS => Err(ModelError::Config { key, why: format!("is {n}, expected 1 to {MAX_LAYERS}") }),
+            n => Ok(n),
+        }
+    }
+
+    /// Refuses what would change the numbers, and what the family does not read.
+    pub fn refuse<T: DeserializeOwned>(&self, key: &'static str, is_set: impl Fn(&T) -> bool) -> Result<(), ModelError> {
+        match self.get::<T>(key)?.filter(is_set) {
+            Some(_) => Err(ModelError::Unsupported { what: format!("{key}: {}", self.0[key]) }),
             None => Ok(()),
+        }
+    }
+
+    pub fn activation(&self, key: &'static str, default: Activation) -> Result<Activation, ModelError> {
+        match self.get::<String>(key)?.as_deref() {
+            None => Ok(default),
+            Some("silu" | "swish") => Ok(Activation::Silu),
+            Some("gelu") => Ok(Activation::Gelu),
+            Some("gelu_new" | "gelu_pytorch_tanh") => Ok(Activation::GeluTanh),
+            Some(other) => Err(ModelError::Unsupported { what: format!("{key} {other:?}") }),
+        }
+    }
+
+    /// Which layers slide: those that `layer_types` names, or where it is left out those that `otherwise` does.
+    pub fn sliding_layers(&self, num_hidden_layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>, ModelError> {
+        let types = self.get::<Vec<String>>("layer_types")?;
+        let is_sliding = |layer: usize| match &types {
+            Some(types) => types.get(layer).is_some_and(|kind| kind == "sliding_attention"),
+            None => otherwise(layer),
+        };
+        Ok((0..num_hidden_layers).map(is_sliding).collect())
+    }
+
+    /// Angles of whole heads. transformers 4 writes `rope_theta` and `rope_scaling`, transformers 5 `rope_parameters` with
+    /// both inside.
+    pub fn rope(&self, head_dim: usize) -> Result<Rope, ModelError> {
+        match self.rotary_share()? {
+            None | Some(1.0) => rope(self.rope_parameters(), self.get("rope_theta")?.unwrap_or(10_000.0), head_dim),
+            Some(share) => Err(ModelError::Unsupported { what: format!("partial_rotary_factor: {share}") }),
+        }
+    }
+
+    pub fn rope_parameters(&self) -> Option<&Value> {
+        let given = |key| self.value(key).filter(|value| !value.is_null());
+        given("rope_parameters").or_else(|| given("rope_scaling"))
+    }
+
+    /// The share of a head's dimensions that turn, if it is given.
+    pub fn rotary_share(&self) -> Result<Option<f64>, ModelError> {
+        match self.rope_parameters().and_then(|parameters| parameters.get("partial_rotary_factor")).and_then(Value::as_f64) {
+            Some(share) => Ok(Some(share)),
+            None => self.get("partial_rotary_factor"),
         }
     }
 }
 
-fn required(key: &'static str, value: Option<usize>) -> Result<usize, ModelError> {
-    value.ok_or_else(|| ModelError::Config { key, why: "is missing".into() })
-}
-
-fn activation(name: &str) -> Result<Activation, ModelError> {
-    match name {
-        "silu" | "swish" => Ok(Activation::Silu),
-        "gelu" => Ok(Activation::Gelu),
-        "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
-        other => Err(ModelError::Unsupported { what: format!("hidden_act {other:?}") }),
-    }
-}
-
-/// transformers 4 writes `rope_theta` and `rope_scaling`, transformers 5 `rope_parameters` with both inside.
-fn rotary(raw: &Raw) -> Result<Positions, ModelError> {
-    let parameters = raw.rope_parameters.as_ref().or(raw.rope_scaling.as_ref()).filter(|value| !value.is_null());
+/// Angles of the first `dim` dimensions as a dictionary of transformers' describes them; `theta` where it does not say.
+pub(super) fn rope(parameters: Option<&Value>, theta: f64, dim: usize) -> Result<Rope, ModelError> {
     let number = |key: &'static str| {
         let value = parameters.and_then(|p| p.get(key)).and_then(Value::as_f64);
         value.filter(|v| v.is_finite() && *v > 0.0).ok_or(ModelError::Config { key, why: "is missing or no positive number".into() })
     };
-    let theta = match raw.rope_theta {
-        Some(theta) => theta,
-        None if parameters.is_some_and(|p| p.get("rope_theta").is_some()) => number("rope_theta")?,
-        None => 10_000.0,
-    };
+    let theta = if parameters.is_some_and(|p| p.get("rope_theta").is_some()) { number("rope_theta")? } else { theta };
     let kind = parameters.and_then(|p| p.get("rope_type").or_else(|| p.get("type"))).and_then(Value::as_str).unwrap_or("default");
     let scaling = match kind {
         "default" => RopeScaling::None,
@@ -269,22 +297,7 @@ fn rotary(raw: &Raw) -> Result<Positions, ModelError> {
         },
         other => return Err(ModelError::Unsupported { what: format!("rope_type {other:?}") }),
     };
-    Ok(Positions::Rotary { theta, scaling })
-}
-
-fn sliding_windows(architecture: Architecture, raw: &Raw, num_hidden_layers: usize) -> Vec<Option<usize>> {
-    let is_sliding = |layer: usize| match (&raw.layer_types, architecture) {
-        (Some(types), _) => types.get(layer).is_some_and(|kind| kind == "sliding_attention"),
-        (None, Architecture::Mistral) => true,
-        (None, Architecture::Qwen2 | Architecture::Qwen3) => {
-            raw.use_sliding_window == Some(true) && raw.max_window_layers.is_some_and(|first| layer >= first)
-        }
-        (None, _) => false,
-    };
-    // Mistral's first configurations leave the key out and mean 4,096; `null` means none.
-    let default = (architecture == Architecture::Mistral).then_some(4096);
-    let window = raw.sliding_window.unwrap_or(default);
-    (0..num_hidden_layers).map(|layer| window.filter(|_| is_sliding(layer))).collect()
+    Ok(Rope { dim, theta, scaling })
 }
 
 /// One id, or a list of them.

@@ -27,7 +27,7 @@ pub enum Matrix {
     Value,
     Output,
     Gate,
-    /// `up_proj`, or GPT-2's `c_fc`.
+    /// `up_proj`, or GPT-2's `c_fc` and its like.
     Up,
     Down,
 }
@@ -100,7 +100,7 @@ impl Model {
         }
     }
 
-    /// The model with scalars of any matrix set to zero, each given by its index in the checkpoint's flat order.
+    /// The model with scalars of any matrix set to zero, each given by its index in the matrix's flat order as stored.
     pub fn with_zeroed(&self, scalars: &[(usize, Matrix, usize)]) -> Self {
         let mut edited = self.clone();
         for (layer, decoder_layer) in edited.layers.iter_mut().enumerate() {

@@ -47,21 +47,35 @@ pub struct Model {
     pub config: ModelConfig,
     pub device: Device,
     pub embed_tokens: Table,
+    /// What embeddings are multiplied by (Gemma).
+    pub embed_scale: Option<f64>,
     /// Learned position table, `[max_position_embeddings, hidden_size]` (GPT-2's `wpe`).
     pub embed_positions: Option<Table>,
-    pub rotary_emb: Option<RotaryEmbedding>,
+    /// Of each layer; none where positions are learned.
+    pub rotary_emb: Vec<RotaryEmbedding>,
     pub layers: Vec<DecoderLayer>,
     pub norm: Norm,
     pub lm_head: LmHead,
 }
 
-/// `x + self_attn(input_layernorm(x))`, then `x + mlp(post_attention_layernorm(x))`.
+/// Attention and feed-forward block, each added to the residual stream, with norms in front of them, behind them, or both:
+///
+/// ```text
+/// y = x + post_attention_layernorm(self_attn(input_layernorm(x)))
+/// z = y + post_feedforward_layernorm(mlp(pre_feedforward_layernorm(y)))
+/// ```
+///
+/// The names are Gemma's, which has all four. Llama has those in front, and calls the second `post_attention_layernorm`.
 #[derive(Debug, Clone)]
 pub struct DecoderLayer {
-    pub input_layernorm: Norm,
+    pub input_layernorm: Option<Norm>,
     pub self_attn: Attention,
-    pub post_attention_layernorm: Norm,
+    pub post_attention_layernorm: Option<Norm>,
+    pub pre_feedforward_layernorm: Option<Norm>,
     pub mlp: Mlp,
+    pub post_feedforward_layernorm: Option<Norm>,
+    /// The feed-forward block reads x, as the attention does, and not y (GPT-NeoX).
+    pub is_parallel: bool,
 }
 
 /// Keys and values of one sequence, for all layers.
@@ -147,19 +161,24 @@ impl Model {
     pub(crate) fn begin(&self, input_ids: &[u32], start: usize) -> (Tensor<2>, Pass) {
         let seq = input_ids.len();
         assert!(seq > 0 && start + seq <= self.config.max_position_embeddings, "positions {start}..{} out of range", start + seq);
-        let rotation = self.rotary_emb.as_ref().map(|rotary| rotary.rotation(start, seq, &self.device));
-        (self.embed(input_ids, start), Pass { rotation, masks: Masks::new(&self.config, start, seq, &self.device) })
+        let pass = Pass {
+            rotations: Shared::new(&self.rotary_emb, |rotary| rotary.rotation(start, seq, &self.device)),
+            masks: Shared::new(&self.config.sliding_window, |window| mask(start, seq, *window, &self.device)),
+        };
+        (self.embed(input_ids, start), pass)
     }
 
     /// One layer of a pass: the residual stream that enters it to that which leaves it, each `[seq, hidden_size]`.
     pub(crate) fn layer(&self, index: usize, x: Tensor<2>, pass: &Pass, cache: Option<&mut LayerCache>, probe: &mut Probe) -> Tensor<2> {
         let layer = &self.layers[index];
         let x = probe.visit(index, Site::ResidPre, x);
-        let h = layer.input_layernorm.forward(x.clone());
-        let x = x + layer.self_attn.forward(h, pass.rotation.as_ref(), pass.masks.of(index), cache);
-        let h = layer.post_attention_layernorm.forward(x.clone());
-        let x = x + layer.mlp.forward(h, index, probe);
-        probe.visit(index, Site::ResidPost, x)
+        let h = normed(layer.input_layernorm.as_ref(), x.clone());
+        let h = layer.self_attn.forward(h, pass.rotations.of(index), pass.masks.of(index).expect("a mask for each layer"), cache);
+        let y = x.clone() + normed(layer.post_attention_layernorm.as_ref(), h);
+        let h = normed(layer.pre_feedforward_layernorm.as_ref(), if layer.is_parallel { x } else { y.clone() });
+        let h = layer.mlp.forward(h, index, probe);
+        let z = y + normed(layer.post_feedforward_layernorm.as_ref(), h);
+        probe.visit(index, Site::ResidPost, z)
     }
 
     /// The end of a pass: what leaves the last layer, `[positions, hidden_size]`, to logits, `[positions, vocab_size]`.
@@ -169,6 +188,10 @@ impl Model {
 
     fn embed(&self, input_ids: &[u32], start: usize) -> Tensor<2> {
         let x = self.embed_tokens.select_rows(input_ids);
+        let x = match self.embed_scale {
+            Some(scale) => x * scale,
+            None => x,
+        };
         match &self.embed_positions {
             Some(table) => x + table.slice_rows(start..start + input_ids.len()),
             None => x,
@@ -176,33 +199,43 @@ impl Model {
     }
 }
 
-/// What all layers of one pass share: angles and masks of its positions.
-pub(crate) struct Pass {
-    rotation: Option<Rotation>,
-    masks: Masks,
+/// What a norm makes of `x`; `x` itself where there is none.
+fn normed(norm: Option<&Norm>, x: Tensor<2>) -> Tensor<2> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
 }
 
-/// Additive causal masks, one for each distinct window.
-struct Masks {
-    /// By window; `None` is full attention.
-    by_window: Vec<(Option<usize>, Tensor<2>)>,
+/// What all layers of one pass share: angles and masks of its positions.
+pub(crate) struct Pass {
+    /// None where positions are learned.
+    rotations: Shared<Rotation>,
+    /// Additive causal masks, by window.
+    masks: Shared<Tensor<2>>,
+}
+
+/// One of each kind that layers ask for.
+struct Shared<T> {
+    distinct: Vec<T>,
     of_layer: Vec<usize>,
 }
 
-impl Masks {
-    fn new(config: &ModelConfig, start: usize, seq: usize, device: &Device) -> Self {
-        let mut by_window = Vec::<(Option<usize>, Tensor<2>)>::new();
-        for window in &config.sliding_window {
-            if by_window.iter().all(|(known, _)| known != window) {
-                by_window.push((*window, mask(start, seq, *window, device)));
-            }
-        }
-        let of_layer = |window| by_window.iter().position(|(known, _)| known == window).unwrap_or(0);
-        Self { of_layer: config.sliding_window.iter().map(of_layer).collect(), by_window }
+impl<T> Shared<T> {
+    fn new<K: PartialEq>(kinds: &[K], make: impl Fn(&K) -> T) -> Self {
+        let mut distinct = Vec::<&K>::new();
+        let of_layer = kinds.iter().map(|kind| {
+            distinct.iter().position(|known| *known == kind).unwrap_or_else(|| {
+                distinct.push(kind);
+                distinct.len() - 1
+            })
+        });
+        let of_layer = of_layer.collect();
+        Self { distinct: distinct.into_iter().map(make).collect(), of_layer }
     }
 
-    fn of(&self, layer: usize) -> &Tensor<2> {
-        &self.by_window[self.of_layer[layer]].1
+    fn of(&self, layer: usize) -> Option<&T> {
+        self.distinct.get(*self.of_layer.get(layer)?)
     }
 }
 

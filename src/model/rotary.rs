@@ -4,16 +4,16 @@ use std::f64::consts::TAU;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::config::RopeScaling;
+use super::config::{Rope, RopeScaling};
 use crate::tensors;
 
-/// `inv_freq[i] = theta^(-2i / head_dim)`, stretched as the configuration says. Kept in f32 as transformers does.
-#[derive(Debug, Clone)]
+/// `inv_freq[i] = theta^(-2i / dim)`, stretched as the configuration says. Kept in f32 as transformers does.
+#[derive(Debug, Clone, PartialEq)]
 pub struct RotaryEmbedding {
     inv_freq: Vec<f32>,
 }
 
-/// `cos` and signed `sin` of a run of positions, each `[1, seq, head_dim]`, made once per forward pass.
+/// `cos` and signed `sin` of a run of positions, each `[1, seq, dim]`, made once per forward pass.
 #[derive(Debug, Clone)]
 pub struct Rotation {
     cos: Tensor<3>,
@@ -22,12 +22,17 @@ pub struct Rotation {
 }
 
 impl RotaryEmbedding {
-    pub fn new(head_dim: usize, theta: f64, scaling: &RopeScaling) -> Self {
-        let inv_freq = (0..head_dim / 2).map(|i| {
-            let exponent = 2.0 * i as f64 / head_dim as f64;
-            scaled(1.0 / theta.powf(exponent), scaling) as f32
+    pub fn new(rope: &Rope) -> Self {
+        let inv_freq = (0..rope.dim / 2).map(|i| {
+            let exponent = 2.0 * i as f64 / rope.dim as f64;
+            scaled(1.0 / rope.theta.powf(exponent), &rope.scaling) as f32
         });
         Self { inv_freq: inv_freq.collect() }
+    }
+
+    /// Dimensions of a head that turn.
+    pub fn dim(&self) -> usize {
+        2 * self.inv_freq.len()
     }
 
     /// `(cos, sin)` of one position's angles, of each pair of dimensions.
@@ -38,8 +43,8 @@ impl RotaryEmbedding {
 
     /// Angles of the positions `start .. start + seq`.
     pub fn rotation(&self, start: usize, seq: usize, device: &Device) -> Rotation {
-        let head_dim = 2 * self.inv_freq.len();
-        let (mut cos, mut signed_sin) = (Vec::with_capacity(seq * head_dim), Vec::with_capacity(seq * head_dim));
+        let dim = self.dim();
+        let (mut cos, mut signed_sin) = (Vec::with_capacity(seq * dim), Vec::with_capacity(seq * dim));
         for position in start..start + seq {
             let angles = self.angles(position).collect::<Vec<_>>();
             for sign in [-1.0, 1.0] {
@@ -47,12 +52,14 @@ impl RotaryEmbedding {
                 signed_sin.extend(angles.iter().map(|(_, sin)| sign * sin));
             }
         }
-        let tensor = |values| Tensor::from_data(TensorData::new(values, [1, seq, head_dim]), device);
+        let tensor = |values| Tensor::from_data(TensorData::new(values, [1, seq, dim]), device);
         Rotation { cos: tensor(cos), signed_sin: tensor(signed_sin) }
     }
 }
 
 impl Rotation {
+    /// Turns the first `dim` dimensions of each head.
+    ///
     /// # Shapes
     ///
     /// `[heads, seq, head_dim]` to the same.

@@ -32,7 +32,7 @@ const ROTATE: Kernel = Kernel {
     name: "rotate",
     inputs: &["x: array<f32>", "cosines: array<f32>", "signed_sines: array<f32>"],
     outputs: &["y: array<f32>"],
-    info: "len: u32, seq: u32, width: u32, head_stride: u32, position_stride: u32, sign: f32",
+    info: "len: u32, seq: u32, width: u32, dim: u32, head_stride: u32, position_stride: u32, sign: f32",
     parts: &[ROW, include_str!("wgsl/rotate.wgsl")],
 };
 const SILU_GATE: Kernel = Kernel {
@@ -159,8 +159,9 @@ impl ModelOps for CubeBackend {
         let [_, seq, width] = x.shape().dims();
         let (len, grid) = elements(&x);
         let strides = x.meta.strides();
-        let info = [len, seq, width, strides[0], strides[1]].map(|n| n as u32);
-        let info = [info.as_slice(), &[sign.to_bits(), 0, 0]].concat();
+        let dim = cos.shape()[2];
+        let info = [len, seq, width, dim, strides[0], strides[1]].map(|n| n as u32);
+        let info = [info.as_slice(), &[sign.to_bits(), 0]].concat();
         let [y] = launch(&ROTATE, grid, &[&x, &cos, &signed_sin], [(x.shape(), DType::F32)], &info);
         y
     }

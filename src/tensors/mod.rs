@@ -32,11 +32,12 @@ pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: &Tensor<1>, eps: f64) -> T
     Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.clone().into_dispatch(), eps))
 }
 
-/// `x · cos + swap(x) · signed_sin`, where `swap` exchanges the halves of the last dimension.
+/// `x · cos + swap(x) · signed_sin` of the first `dim` of the last dimension, where `swap` exchanges the halves of those;
+/// the rest as it is.
 ///
 /// # Shapes
 ///
-/// `x` is `[heads, seq, head_dim]` and so is the result; the angles are `[1, seq, head_dim]`.
+/// `x` is `[heads, seq, head_dim]` and so is the result; the angles are `[1, seq, dim]`.
 pub fn rotate(x: Tensor<3>, cos: &Tensor<3>, signed_sin: &Tensor<3>) -> Tensor<3> {
     let (cos, signed_sin) = (cos.clone().into_dispatch(), signed_sin.clone().into_dispatch());
     Tensor::from_dispatch(Dispatch::rotate(x.into_dispatch(), cos, signed_sin, 1.0))

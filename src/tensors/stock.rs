@@ -40,12 +40,16 @@ pub(super) fn rms_norm_backward<B: Backend>(x: FloatTensor<B>, weight: FloatTens
 
 pub(super) fn rotate<B: Backend>(x: FloatTensor<B>, cos: FloatTensor<B>, signed_sin: FloatTensor<B>, sign: f32) -> FloatTensor<B> {
     let [heads, seq, head_dim] = x.shape().dims();
-    let half = head_dim / 2;
+    let dim = cos.shape()[2];
+    let half = dim / 2;
     let part = |from: usize, to: usize| B::float_slice(x.clone(), &[(0..heads).into(), (0..seq).into(), (from..to).into()]);
-    let swapped = B::float_cat(vec![part(half, head_dim), part(0, half)], 2);
+    let swapped = B::float_cat(vec![part(half, dim), part(0, half)], 2);
     let turned = B::float_mul(swapped, signed_sin);
     let turned = if sign < 0.0 { B::float_neg(turned) } else { turned };
-    B::float_add(B::float_mul(x, cos), turned)
+    if dim == head_dim {
+        return B::float_add(B::float_mul(x, cos), turned);
+    }
+    B::float_cat(vec![B::float_add(B::float_mul(part(0, dim), cos), turned), part(dim, head_dim)], 2)
 }
 
 /// Query heads that share a key head side by side: `[heads, seq, width]` as `[kv_heads, group * seq, width]`.

@@ -83,6 +83,22 @@ impl Weight {
         }
     }
 
+    /// A matrix of its own from these rows of each of `rounds` equal runs of rows.
+    pub fn rows_of_rounds(&self, rounds: usize, rows: Range<usize>) -> Self {
+        let [all, cols] = self.dims();
+        let (period, n) = (all / rounds, rounds * rows.len());
+        match self {
+            Self::F32(weight) => {
+                Self::F32(weight.clone().reshape([rounds, period, cols]).slice([0..rounds, rows, 0..cols]).reshape([n, cols]))
+            }
+            Self::Bf16(Packed { words }) => {
+                let width = cols / 2;
+                let words = words.clone().reshape([rounds, period, width]).slice([0..rounds, rows, 0..width]).reshape([n, width]);
+                Self::Bf16(Packed { words })
+            }
+        }
+    }
+
     /// All of it, in f32.
     pub fn to_f32(&self) -> Tensor<2> {
         match self {

@@ -66,7 +66,7 @@ pub fn OwnFiles(drops: Drops) -> impl IntoView {
         <details class="own" data-testid="open-own">
             <summary>"Open a model of your own, or drop its folder here"</summary>
             <p class="hint">
-                "A Hugging Face folder of the Llama, Qwen2, Qwen3, Mistral or GPT-2 family: config.json, tokenizer.json, and its .safetensors \
+                "A Hugging Face folder of one of the families Llama, Mistral, Qwen2, Qwen3, GPT-2, GPT-NeoX, OLMo, OLMo-2, Phi-3 or Gemma 3: config.json, tokenizer.json, and its .safetensors \
                  (with model.safetensors.index.json if there are several). The files are read where they lie: nothing is copied, and nothing is sent anywhere."
             </p>
             <div class="row">

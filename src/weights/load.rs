@@ -101,7 +101,8 @@ pub async fn load_checkpoint(
     let mut weights = plan.with_tensors(tensors);
     let model = families::build(config, &mut weights)?;
     let revision = revision_of(&proofs);
-    Ok(LoadedWeights { model, num_parameters, weight_bytes, revision, largest: largest.into_places(), files: proofs, stored })
+    let largest = largest.into_places().into_iter().map(|place| weights.place(place)).collect();
+    Ok(LoadedWeights { model, num_parameters, weight_bytes, revision, largest, files: proofs, stored })
 }
 
 /// See [`crate::terms::ModelRef`].

@@ -58,12 +58,37 @@ pub struct Weights {
     loaded: Option<BTreeMap<String, Arrived>>,
     /// Every tensor asked for, with its shape.
     pub wanted: BTreeMap<String, Vec<usize>>,
-    /// Which matrix of which layer a tensor is.
+    /// Which matrix of which layer a tensor is; of several in one the first.
     pub matrices: BTreeMap<String, (usize, Matrix)>,
     /// Which tensors are tables: one that [`Self::largest_buffer`] does not hold may arrive in chunks.
     pub tables: BTreeSet<String>,
     /// Bytes that a tensor may have; without a limit, any.
     pub largest_buffer: Option<u64>,
+    /// Matrices that are one tensor in the checkpoint, under the first of them.
+    fused: BTreeMap<(usize, Matrix), Fused>,
+}
+
+/// How several matrices lie in one tensor `[rows, cols]`: so many rows of the first, of the second, and so on, and again.
+#[derive(Debug, Clone)]
+struct Fused {
+    parts: Vec<(Matrix, usize)>,
+    cols: usize,
+}
+
+impl Fused {
+    /// Where a scalar of the tensor lies in its own matrix.
+    fn place(&self, flat: usize) -> (Matrix, usize) {
+        let (row, col) = (flat / self.cols, flat % self.cols);
+        let period = self.parts.iter().map(|(_, rows)| rows).sum::<usize>();
+        let (round, mut row) = (row / period, row % period);
+        for (matrix, rows) in &self.parts {
+            if row < *rows {
+                return (*matrix, (round * rows + row) * self.cols + col);
+            }
+            row -= rows;
+        }
+        unreachable!("a row beyond {period} of as many")
+    }
 }
 
 impl Weights {
@@ -76,6 +101,7 @@ impl Weights {
             loaded: None,
             wanted: BTreeMap::new(),
             matrices: BTreeMap::new(),
+            fused: BTreeMap::new(),
             tables: BTreeSet::new(),
             largest_buffer: tensors::largest_buffer(device),
         }
@@ -181,6 +207,55 @@ impl Weights {
         Ok(Linear { weight, bias, layout })
     }
 
+    /// Linear maps of one input, `[out, input]` each, that are one tensor `{path}.weight` in the checkpoint, and one
+    /// `{path}.bias`: `parts` says how many rows of each come one after the other, and `rounds` how many times. Each becomes a
+    /// matrix of its own, so that nothing else knows of it.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::MissingTensor`].
+    pub fn fused<const N: usize>(
+        &mut self,
+        layer: usize,
+        parts: [(Matrix, usize); N],
+        rounds: usize,
+        path: &str,
+        input: usize,
+        bias: bool,
+    ) -> Result<[Linear; N], WeightsError> {
+        let period = parts.iter().map(|(_, rows)| rows).sum::<usize>();
+        let name = format!("{path}.weight");
+        let weight = self.matrix(&name, rounds * period, input)?;
+        let bias = if bias { Some(self.vector(&format!("{path}.bias"), rounds * period)?) } else { None };
+        if let Some((first, _)) = parts.first() {
+            self.matrices.insert(name, (layer, *first));
+            self.fused.insert((layer, *first), Fused { parts: parts.to_vec(), cols: input });
+        }
+        let is_plan = self.loaded.is_none();
+        let mut start = 0;
+        Ok(parts.map(|(_, rows)| {
+            let range = start..start + rows;
+            start += rows;
+            let of = |bias: &Tensor<1>| match is_plan {
+                true => bias.clone(),
+                false => bias.clone().reshape([rounds, period]).slice([0..rounds, range.clone()]).reshape([rounds * rows]),
+            };
+            let weight = if is_plan { weight.clone() } else { weight.rows_of_rounds(rounds, range.clone()) };
+            Linear { weight, bias: bias.as_ref().map(of), layout: Layout::OutIn }
+        }))
+    }
+
+    /// Where a scalar lies that was found in a tensor of the checkpoint: itself, or in a matrix that was part of the tensor.
+    pub fn place(&self, (layer, matrix, flat): (usize, Matrix, usize)) -> (usize, Matrix, usize) {
+        match self.fused.get(&(layer, matrix)) {
+            Some(fused) => {
+                let (matrix, flat) = fused.place(flat);
+                (layer, matrix, flat)
+            }
+            None => (layer, matrix, flat),
+        }
+    }
+
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arrived, WeightsError> {
         self.wanted.insert(name.into(), shape.into());
         let missing = || WeightsError::MissingTensor { name: name.into() };
@@ -189,5 +264,32 @@ impl Weights {
             None if self.known.contains(name) => Ok(Arrived::F32(Tensor::zeros([1], &Device::flex()))),
             None => Err(missing()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two rounds of one row of queries, two of keys and one of values, three columns wide.
+    #[test]
+    fn a_scalar_of_a_fused_tensor_has_a_place_in_its_own_matrix() {
+        let names = BTreeSet::from(["qkv.weight".to_owned()]);
+        let mut weights = Weights::plan(&Device::flex(), names.clone());
+        let parts = [(Matrix::Query, 1), (Matrix::Key, 2), (Matrix::Value, 1)];
+        weights.fused(4, parts, 2, "qkv", 3, false).unwrap();
+        assert_eq!(weights.wanted["qkv.weight"], [8, 3]);
+        let values = Tensor::<1, Int>::arange(0..24, &Device::flex()).float();
+        let mut weights = weights.with_tensors(BTreeMap::from([("qkv.weight".to_owned(), Arrived::F32(values))]));
+        let linears = weights.fused(4, parts, 2, "qkv", 3, false).unwrap();
+        let matrices = linears.map(|linear| linear.weight.to_f32().into_data().try_into_vec::<f32>().unwrap());
+        assert_eq!(matrices.each_ref().map(Vec::len), [6, 12, 6]);
+        for flat in 0..24 {
+            let (layer, matrix, at) = weights.place((4, Matrix::Query, flat));
+            let index = parts.iter().position(|(of, _)| *of == matrix).unwrap();
+            assert_eq!((layer, matrices[index][at]), (4, flat as f32), "{matrix:?}");
+        }
+        // Another tensor's.
+        assert_eq!(weights.place((3, Matrix::Query, 13)), (3, Matrix::Query, 13));
     }
 }

@@ -3,10 +3,11 @@
 //
 // The cache is [position][keys of all heads, values of all heads], heads padded to whole vec4s. The newest position is
 // taken from `qkv` and not from the cache, since another workgroup is writing it there.
-// Needs: reduce.wgsl, split.wgsl; HEADS, KV_HEADS, HEAD_DIM, HEAD4, SCALE, EPS, QK_NORM, ROTARY.
+// Needs: reduce.wgsl, split.wgsl; HEADS, KV_HEADS, HEAD_DIM, HEAD4, SCALE, EPS, QK_NORM, ALL_HEADS, ROTARY,
+// ROTARY_DIM, ROPES.
 
 const GROUP: u32 = HEADS / KV_HEADS;
-const HALF: u32 = HEAD_DIM / 2u;
+const HALF: u32 = ROTARY_DIM / 2u;
 const POSITION4: u32 = 2u * KV_HEADS * HEAD4;
 // Invocations that share a tile's positions when values are added up, each with one vec4 of the head.
 const GROUPS: u32 = 256u / HEAD4;
@@ -18,6 +19,9 @@ var<workgroup> new_key: array<vec4<f32>, HEAD4>;
 var<workgroup> new_value: array<vec4<f32>, HEAD4>;
 var<workgroup> weights: array<f32, 256>;
 var<workgroup> sums: array<vec4<f32>, 256>;
+
+// Where the norms of this head's query and key begin.
+var<private> norms_at: vec2<u32>;
 
 fn vector(at: u32) -> f32 {
     return vectors[at / 4u][at % 4u];
@@ -33,21 +37,36 @@ fn head_scales() -> vec2<f32> {
     return 1.0 / sqrt(squares / f32(HEAD_DIM) + EPS);
 }
 
+// RMSNorm's scale of all queries and all keys; every workgroup for itself.
+fn all_scales(tid: u32) -> vec2<f32> {
+    let n = vec2<u32>(HEADS, KV_HEADS) * HEAD_DIM;
+    var squares = vec2<f32>();
+    for (var i = tid; i < n.x; i += 256u) {
+        squares.x += qkv[i] * qkv[i];
+    }
+    for (var i = n.x + tid; i < n.x + n.y; i += 256u) {
+        squares.y += qkv[i] * qkv[i];
+    }
+    let query_squares = workgroup_sum(tid, squares.x);
+    let key_squares = workgroup_sum(tid, squares.y);
+    return 1.0 / sqrt(vec2<f32>(query_squares, key_squares) / vec2<f32>(n) + EPS);
+}
+
 // Query and key at `d`, before rotation.
 fn normed(d: u32, scales: vec2<f32>) -> vec2<f32> {
     let raw = vec2<f32>(raw_query[d], raw_key[d]);
     if (QK_NORM) {
-        return raw * scales * vec2<f32>(vector(layer.q_norm + d), vector(layer.k_norm + d));
+        return raw * scales * vec2<f32>(vector(norms_at.x + d), vector(norms_at.y + d));
     }
     return raw;
 }
 
 fn rotated(d: u32, scales: vec2<f32>) -> vec2<f32> {
     let value = normed(d, scales);
-    if (!ROTARY) {
+    if (!ROTARY || d >= ROTARY_DIM) {
         return value;
     }
-    let angle = rotation[state.position * HALF + d % HALF];
+    let angle = rotation[(state.position * ROPES + layer.rope) * HALF + d % HALF];
     if (d < HALF) {
         return value * angle.x - normed(d + HALF, scales) * angle.y;
     }
@@ -69,7 +88,11 @@ fn take_new(tid: u32, head: u32, writes: bool) {
     }
     workgroupBarrier();
     var scales = vec2<f32>();
-    if (QK_NORM) {
+    norms_at = vec2<u32>(layer.q_norm, layer.k_norm);
+    if (ALL_HEADS) {
+        scales = all_scales(tid);
+        norms_at += vec2<u32>(head, kv_head) * HEAD_DIM;
+    } else if (QK_NORM) {
         scales = head_scales();
     }
     for (var d = tid; d < 4u * HEAD4; d += 256u) {

@@ -1,22 +1,57 @@
 //! GPT-2: LayerNorm, learned positions, GELU, and matrices stored `[in, out]` (`Conv1D`). The negative control: no
 //! single scalar of it is critical (`transformers.models.gpt2.modeling_gpt2`).
 
-use crate::model::attention::{Attention, QkvProj};
-use crate::model::config::ModelConfig;
+use super::{Family, parts};
+use crate::model::attention::QkvProj;
+use crate::model::config::{Activation, Keys, ModelConfig, Positions, token_ids};
 use crate::model::edit::Matrix;
-use crate::model::layers::{Layout, LmHead, Norm};
+use crate::model::layers::{Layout, LmHead};
 use crate::model::mlp::{Hidden, Mlp};
-use crate::model::{DecoderLayer, Model};
+use crate::model::{DecoderLayer, Model, ModelError};
 use crate::weights::{Weights, WeightsError};
 
-pub(super) fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
+pub(super) static FAMILY: Family = Family { model_type: "gpt2", config, build };
+
+/// GPT-2 has names of its own, and ties its head where nothing is said.
+fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
+    keys.refuse("scale_attn_by_inverse_layer_idx", |is_set| *is_set)?;
+    keys.refuse("scale_attn_weights", |is_set: &bool| !is_set)?;
+    let (hidden_size, num_attention_heads) = (keys.required("n_embd")?, keys.required("n_head")?);
+    let num_hidden_layers = keys.layers("n_layer")?;
+    let config = ModelConfig {
+        model_type: FAMILY.model_type,
+        vocab_size: keys.required("vocab_size")?,
+        hidden_size,
+        intermediate_size: keys.get("n_inner")?.unwrap_or(4 * hidden_size),
+        num_hidden_layers,
+        num_attention_heads,
+        num_key_value_heads: num_attention_heads,
+        head_dim: hidden_size / num_attention_heads.max(1),
+        max_position_embeddings: keys.required("n_positions")?,
+        norm_eps: keys.get("layer_norm_epsilon")?.unwrap_or(1e-5),
+        activation: keys.activation("activation_function", Activation::GeluTanh)?,
+        positions: Positions::Learned,
+        tie_word_embeddings: keys.get("tie_word_embeddings")?.unwrap_or(true),
+        attention_bias: true,
+        mlp_bias: true,
+        sliding_window: vec![None; num_hidden_layers],
+        query_pre_attn_scalar: None,
+        clip_qkv: None,
+        use_parallel_residual: false,
+        eos_token_ids: token_ids(keys.value("eos_token_id")),
+    };
+    config.check_heads_fill_width()?;
+    Ok(config)
+}
+
+fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     // The Hub's own gpt2 has no prefix, what transformers saves today has one.
     let root = if weights.contains("wte.weight") { "" } else { "transformer." };
     let hidden = config.hidden_size;
     let embed_tokens = weights.table(&format!("{root}wte.weight"), config.vocab_size, hidden)?;
     let embed_positions = weights.table(&format!("{root}wpe.weight"), config.max_position_embeddings, hidden)?;
     let layers = (0..config.num_hidden_layers).map(|layer| block(config, weights, root, layer)).collect::<Result<_, _>>()?;
-    let norm = layer_norm(weights, &format!("{root}ln_f"), config)?;
+    let norm = parts::layer_norm(config, weights, &format!("{root}ln_f"))?;
     let head = match config.tie_word_embeddings {
         true => embed_tokens.clone(),
         false => weights.table("lm_head.weight", config.vocab_size, hidden)?,
@@ -25,8 +60,9 @@ pub(super) fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model
         config: config.clone(),
         device: weights.device().clone(),
         embed_tokens,
+        embed_scale: None,
         embed_positions: Some(embed_positions),
-        rotary_emb: None,
+        rotary_emb: Vec::new(),
         layers,
         norm,
         lm_head: LmHead { weight: head, bias: None },
@@ -43,21 +79,12 @@ fn block(config: &ModelConfig, weights: &mut Weights, root: &str, layer: usize) 
     let c_fc = conv1d(Matrix::Up, "mlp.c_fc", intermediate, hidden)?;
     let mlp_c_proj = conv1d(Matrix::Down, "mlp.c_proj", hidden, intermediate)?;
     Ok(DecoderLayer {
-        input_layernorm: layer_norm(weights, &format!("{path}.ln_1"), config)?,
-        self_attn: Attention {
-            qkv_proj: QkvProj::Fused(c_attn),
-            qk_norm: None,
-            o_proj: attn_c_proj,
-            num_heads: config.num_attention_heads,
-            num_kv_heads: config.num_attention_heads,
-            head_dim: config.head_dim,
-        },
-        post_attention_layernorm: layer_norm(weights, &format!("{path}.ln_2"), config)?,
+        input_layernorm: Some(parts::layer_norm(config, weights, &format!("{path}.ln_1"))?),
+        self_attn: parts::attention(config, QkvProj::Fused(c_attn), attn_c_proj),
+        post_attention_layernorm: None,
+        pre_feedforward_layernorm: Some(parts::layer_norm(config, weights, &format!("{path}.ln_2"))?),
         mlp: Mlp { hidden: Hidden::Plain { c_fc }, down_proj: mlp_c_proj, activation: config.activation },
+        post_feedforward_layernorm: None,
+        is_parallel: false,
     })
-}
-
-fn layer_norm(weights: &mut Weights, path: &str, config: &ModelConfig) -> Result<Norm, WeightsError> {
-    let mut vector = |name: &str| weights.vector(&format!("{path}.{name}"), config.hidden_size);
-    Ok(Norm::Layer { weight: vector("weight")?, bias: vector("bias")?, eps: config.norm_eps })
 }

@@ -1,16 +1,58 @@
 //! Puts a [`Model`] together from a checkpoint's tensors, one file per family.
 //!
-//! To add a family: a variant in [`Architecture`], a file here that spells its tensor names and shapes, a line in
-//! [`build`], and a fixture with golden values (`tests/fixtures/README.md`).
+//! To add a family: a file here that reads its keys of `config.json` and spells its tensor names and shapes, a line in
+//! [`FAMILIES`], and a fixture with golden values (`tests/fixtures/README.md`).
 
+mod gemma3;
 mod gpt2;
+mod gpt_neox;
 mod llama;
+mod mistral;
+mod olmo;
+mod olmo2;
+mod parts;
+mod phi3;
 mod qwen2;
 mod qwen3;
 
-use super::Model;
-use super::config::{Architecture, ModelConfig};
+use super::config::{Keys, ModelConfig};
+use super::{Model, ModelError};
 use crate::weights::{Weights, WeightsError};
+
+/// What is a family's own.
+struct Family {
+    /// In its `config.json`.
+    model_type: &'static str,
+    config: fn(&Keys<'_>) -> Result<ModelConfig, ModelError>,
+    build: fn(&ModelConfig, &mut Weights) -> Result<Model, WeightsError>,
+}
+
+const FAMILIES: [&Family; 11] = [
+    &llama::FAMILY,
+    &mistral::FAMILY,
+    &qwen2::FAMILY,
+    &qwen3::FAMILY,
+    &gpt2::FAMILY,
+    &gpt_neox::FAMILY,
+    &olmo::FAMILY,
+    &olmo2::FAMILY,
+    &phi3::FAMILY,
+    &gemma3::FAMILY,
+    &gemma3::WITH_IMAGES,
+];
+
+/// Reads the keys of the family that `model_type` names.
+///
+/// # Errors
+///
+/// [`ModelError::UnknownArchitecture`], or what the family finds wrong.
+pub(super) fn read_config(model_type: &str, keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
+    let family = FAMILIES.iter().find(|family| family.model_type == model_type).ok_or_else(|| ModelError::UnknownArchitecture {
+        model_type: model_type.into(),
+        known: FAMILIES.map(|family| family.model_type).join(", "),
+    })?;
+    (family.config)(keys)
+}
 
 /// Builds the model that `config` describes. Run once with [`Weights::plan`] it tells which tensors that takes; run
 /// with loaded weights it is the model.
@@ -18,11 +60,11 @@ use crate::weights::{Weights, WeightsError};
 /// # Errors
 ///
 /// A missing tensor, or one whose shape contradicts the configuration.
+///
+/// # Panics
+///
+/// If the configuration was not read by [`ModelConfig::from_json`], and names no family.
 pub fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
-    match config.architecture {
-        Architecture::Llama | Architecture::Mistral => llama::build(config, weights),
-        Architecture::Qwen2 => qwen2::build(config, weights),
-        Architecture::Qwen3 => qwen3::build(config, weights),
-        Architecture::Gpt2 => gpt2::build(config, weights),
-    }
+    let family = FAMILIES.iter().find(|family| family.model_type == config.model_type).expect("a family that was read");
+    (family.build)(config, weights)
 }

@@ -1,0 +1,86 @@
+//! Gemma 3: norms in front of and behind each block, whose weights are stored less 1, an RMSNorm on each head's queries and
+//! keys, embeddings multiplied by √hidden_size, a gate of GELU, and layers of two kinds: those with a window turn by
+//! angles of their own (`transformers.models.gemma3.modeling_gemma3`).
+
+use super::{Family, parts};
+use crate::model::attention::QkNorm;
+use crate::model::config::{Activation, Keys, ModelConfig, Positions, Rope, rope};
+use crate::model::layers::Norm;
+use crate::model::{DecoderLayer, Model, ModelError};
+use crate::weights::{Weights, WeightsError};
+
+pub(super) static FAMILY: Family = Family { model_type: "gemma3_text", config, build };
+
+/// Known, so that it can be said why not.
+pub(super) static WITH_IMAGES: Family = Family {
+    model_type: "gemma3",
+    config: |_keys| Err(ModelError::Unsupported { what: "gemma3 with its images; models of text alone (gemma3_text) are".into() }),
+    build,
+};
+
+fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
+    keys.refuse("final_logit_softcapping", |_: &f64| true)?;
+    keys.refuse("attn_logit_softcapping", |_: &f64| true)?;
+    keys.refuse("use_bidirectional_attention", |is_set| *is_set)?;
+    let config = ModelConfig::shared(FAMILY.model_type, keys)?;
+    let head_dim = keys.get("head_dim")?.unwrap_or(256);
+    let window = keys.get("sliding_window")?.unwrap_or(4096);
+    // Every so many layers one sees everything.
+    let pattern = match keys.get("sliding_window_pattern")? {
+        Some(pattern) => pattern,
+        None => keys.get("_sliding_window_pattern")?.unwrap_or(6_usize),
+    };
+    let is_sliding = keys.sliding_layers(config.num_hidden_layers, |layer| (layer + 1) % pattern.max(1) != 0)?;
+    let (global, local) = ropes(keys, head_dim)?;
+    let rope_of = |is_sliding: &bool| if *is_sliding { local.clone() } else { global.clone() };
+    Ok(ModelConfig {
+        head_dim,
+        num_key_value_heads: keys.get("num_key_value_heads")?.unwrap_or(4),
+        activation: keys.activation("hidden_activation", Activation::GeluTanh)?,
+        positions: Positions::Rotary(is_sliding.iter().map(rope_of).collect()),
+        tie_word_embeddings: keys.get("tie_word_embeddings")?.unwrap_or(true),
+        sliding_window: is_sliding.iter().map(|is_sliding| is_sliding.then_some(window)).collect(),
+        query_pre_attn_scalar: Some(keys.get("query_pre_attn_scalar")?.unwrap_or(256.0)),
+        ..config
+    })
+}
+
+/// Angles of the layers that see everything, and of those with a window. transformers 5 writes them by kind of layer, 4
+/// had two bases, and stretched the first kind only.
+fn ropes(keys: &Keys<'_>, head_dim: usize) -> Result<(Rope, Rope), ModelError> {
+    let of_kind = |kind| keys.value("rope_parameters").and_then(|parameters| parameters.get(kind)).filter(|value| !value.is_null());
+    let scaling = keys.value("rope_scaling").filter(|value| !value.is_null());
+    let global = rope(of_kind("full_attention").or(scaling), keys.get("rope_theta")?.unwrap_or(1_000_000.0), head_dim)?;
+    let local = rope(of_kind("sliding_attention"), keys.get("rope_local_base_freq")?.unwrap_or(10_000.0), head_dim)?;
+    Ok((global, local))
+}
+
+fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
+    let norm = with_one(parts::rms_norm(config, weights, "model.norm", config.hidden_size)?);
+    let model = parts::model(config, weights, norm, |weights, layer| decoder_layer(config, weights, layer))?;
+    Ok(Model { embed_scale: Some((config.hidden_size as f64).sqrt()), ..model })
+}
+
+fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Result<DecoderLayer, WeightsError> {
+    let mut self_attn = parts::self_attn(config, weights, layer, config.attention_bias, config.attention_bias)?;
+    let qk_norm = parts::qk_norm(config, weights, layer, false)?;
+    self_attn.qk_norm = qk_norm.map(|norms| QkNorm { q_norm: with_one(norms.q_norm), k_norm: with_one(norms.k_norm), ..norms });
+    let mut norm = |name| parts::layer_rms_norm(config, weights, layer, name).map(|norm| Some(with_one(norm)));
+    Ok(DecoderLayer {
+        input_layernorm: norm("input_layernorm")?,
+        self_attn,
+        post_attention_layernorm: norm("post_attention_layernorm")?,
+        pre_feedforward_layernorm: norm("pre_feedforward_layernorm")?,
+        post_feedforward_layernorm: norm("post_feedforward_layernorm")?,
+        mlp: parts::gated_mlp(config, weights, layer)?,
+        is_parallel: false,
+    })
+}
+
+/// Norms multiply by one more than the checkpoint says.
+fn with_one(norm: Norm) -> Norm {
+    match norm {
+        Norm::Rms { weight, eps } => Norm::Rms { weight: weight + 1.0, eps },
+        layer @ Norm::Layer { .. } => layer,
+    }
+}

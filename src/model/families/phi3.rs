@@ -1,0 +1,62 @@
+//! Phi-3: Llama with one matrix for queries, keys and values and one for gate and up, a window, and rotary positions of a
+//! part of each head where the configuration says so (`transformers.models.phi3.modeling_phi3`).
+
+use super::{Family, parts};
+use crate::model::attention::{Attention, QkvProj};
+use crate::model::config::{Keys, ModelConfig, rope};
+use crate::model::edit::Matrix;
+use crate::model::layers::Layout;
+use crate::model::mlp::{Hidden, Mlp};
+use crate::model::{DecoderLayer, Model, ModelError};
+use crate::weights::{Weights, WeightsError};
+
+pub(super) static FAMILY: Family = Family { model_type: "phi3", config, build };
+
+fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
+    let config = ModelConfig::shared(FAMILY.model_type, keys)?;
+    let dim = (config.head_dim as f64 * keys.rotary_share()?.unwrap_or(1.0)) as usize;
+    let theta = keys.get("rope_theta")?.unwrap_or(10_000.0);
+    Ok(ModelConfig {
+        norm_eps: keys.get("rms_norm_eps")?.unwrap_or(1e-5),
+        positions: config.rotary(rope(keys.rope_parameters(), theta, dim)?),
+        sliding_window: vec![keys.get("sliding_window")?; config.num_hidden_layers],
+        ..config
+    })
+}
+
+fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
+    let norm = parts::rms_norm(config, weights, "model.norm", config.hidden_size)?;
+    parts::model(config, weights, norm, |weights, layer| decoder_layer(config, weights, layer))
+}
+
+fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Result<DecoderLayer, WeightsError> {
+    let path = format!("model.layers.{layer}");
+    let mut norm = |name| parts::layer_rms_norm(config, weights, layer, name);
+    Ok(DecoderLayer {
+        input_layernorm: Some(norm("input_layernorm")?),
+        post_attention_layernorm: None,
+        pre_feedforward_layernorm: Some(norm("post_attention_layernorm")?),
+        post_feedforward_layernorm: None,
+        self_attn: attention(config, weights, layer, &path)?,
+        mlp: mlp(config, weights, layer, &path)?,
+        is_parallel: false,
+    })
+}
+
+fn attention(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &str) -> Result<Attention, WeightsError> {
+    let hidden = config.hidden_size;
+    let [q, kv] = [config.num_attention_heads, config.num_key_value_heads].map(|heads| heads * config.head_dim);
+    let parts = [(Matrix::Query, q), (Matrix::Key, kv), (Matrix::Value, kv)];
+    let [q_proj, k_proj, v_proj] = weights.fused(layer, parts, 1, &format!("{path}.self_attn.qkv_proj"), hidden, false)?;
+    let o_proj = weights.linear((layer, Matrix::Output), &format!("{path}.self_attn.o_proj"), [hidden, q], Layout::OutIn, false)?;
+    Ok(parts::attention(config, QkvProj::Separate { q_proj, k_proj, v_proj }, o_proj))
+}
+
+fn mlp(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &str) -> Result<Mlp, WeightsError> {
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+    let parts = [Matrix::Gate, Matrix::Up].map(|matrix| (matrix, intermediate));
+    let [gate_proj, up_proj] = weights.fused(layer, parts, 1, &format!("{path}.mlp.gate_up_proj"), hidden, false)?;
+    let down_proj =
+        weights.linear((layer, Matrix::Down), &format!("{path}.mlp.down_proj"), [hidden, intermediate], Layout::OutIn, false)?;
+    Ok(Mlp { hidden: Hidden::Gated { gate_proj, up_proj }, down_proj, activation: config.activation })
+}
