@@ -3,12 +3,15 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::bf16;
 use linchpin::analysis::backward::{Limits, sequence_sums};
+use linchpin::analysis::eval::{HeldOut, evaluate, mean_loss};
+use linchpin::engine::control::Control;
 use linchpin::engine::error::EngineError;
 use linchpin::engine::verify;
 use linchpin::engine::verify::relative_error;
 use linchpin::model::Positions;
 use linchpin::model::probe::Probe;
 use linchpin::tensors::{CHUNK_UNIT, Packed, Table, Weight, chunk_rows, largest_buffer};
+use linchpin::terms::Ablation;
 use safetensors::SafeTensors;
 
 use crate::support::{Copy, file, fixture, fixtures, in_chunks_of, load_within, model_in, on_vulkan, whole_and_in_chunks};
@@ -197,5 +200,11 @@ fn a_table_larger_than_a_buffer_is_loaded_onto_the_gpu() {
             floats(model.forward(&ids, None, Positions::All, &mut Probe::empty()))
         });
         assert!(relative_error(&ours, &stock, VOCAB) <= GOLDEN_TOLERANCE);
+        // 138 MB of logits.
+        let ids = (0..24).map(|i| i * 62_501 % VOCAB as u32).collect::<Vec<_>>();
+        let expected = floats(mean_loss(&on_cpu, &ids, &mut Probe::empty()))[0];
+        let text = HeldOut { passages: vec![ids], stopword_ids: vec![3], convention: String::new() };
+        let measured = pollster::block_on(evaluate(&on_gpu, &Ablation::default(), &text, &Control::silent(), |_| ())).unwrap();
+        assert!((measured.loss_nats / expected - 1.0).abs() < 1e-5, "{} is not {expected}", measured.loss_nats);
     });
 }

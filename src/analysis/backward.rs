@@ -153,7 +153,7 @@ fn forward(model: &Model, layers: Range<usize>, x: Tensor<2>, pass: &Pass, probe
 fn mean_loss(model: &Model, x: Tensor<2>, ids: &[u32], logits: usize) -> (Tensor<1>, Tensor<2>) {
     let [seq, width] = x.dims();
     let n = seq - 1;
-    let step = (logits / model.config.vocab_size.max(1)).max(1);
+    let step = tokens_of(logits, &model.config);
     let (mut losses, mut gradients) = (Vec::new(), Vec::new());
     for first in (0..n).step_by(step) {
         let end = (first + step).min(n);
@@ -166,6 +166,11 @@ fn mean_loss(model: &Model, x: Tensor<2>, ids: &[u32], logits: usize) -> (Tensor
     }
     gradients.push(Tensor::zeros([1, width], &x.device()));
     (Tensor::cat(losses, 0).mean(), Tensor::cat(gradients, 0))
+}
+
+/// Tokens that so many scalars of logits are of, at least one.
+pub(super) fn tokens_of(logits: usize, config: &ModelConfig) -> usize {
+    (logits / config.vocab_size.max(1)).max(1)
 }
 
 impl Limits {

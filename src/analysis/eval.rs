@@ -2,6 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData, Transaction};
 
+use super::backward::{Limits, tokens_of};
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::model::probe::Probe;
@@ -144,12 +145,21 @@ pub fn overflowed(text: &HeldOut) -> Evaluation {
     Evaluation { loss_nats, perplexity, stopword_mass: 0.0, n_tokens: text.n_tokens(), convention: text.convention.clone() }
 }
 
-/// Per predicted position: cross-entropy in nats, and the probability on stopwords.
+/// Per predicted position: cross-entropy in nats, and the probability on stopwords. Logits are taken for a few tokens at a
+/// time, since of a large vocabulary no buffer holds those of a long passage.
 async fn passage_losses(model: &Model, ids: &[u32], mask: &Tensor<1>, probe: &mut Probe<'_>) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
-    let logits = model.forward(&ids[..ids.len() - 1], None, Positions::All, probe);
-    let losses = cross_entropies(logits.clone(), &ids[1..]);
-    let masses = tensors::softmax_mass(logits, mask);
-    let read = Transaction::default().register(losses).register(masses).execute_async().await?;
+    let x = model.without_head(&ids[..ids.len() - 1], None, Positions::All, probe);
+    let [n, width] = x.dims();
+    let step = tokens_of(Limits::default().logits, &model.config);
+    let (mut losses, mut masses) = (Vec::new(), Vec::new());
+    for first in (0..n).step_by(step) {
+        let end = (first + step).min(n);
+        let logits = model.head(x.clone().slice([first..end, 0..width]));
+        losses.push(cross_entropies(logits.clone(), &ids[first + 1..=end]));
+        masses.push(tensors::softmax_mass(logits, mask));
+    }
+    let transaction = Transaction::default().register(Tensor::cat(losses, 0)).register(Tensor::cat(masses, 0));
+    let read = transaction.execute_async().await?;
     let mut vectors = read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default());
     Ok((vectors.next().unwrap_or_default(), vectors.next().unwrap_or_default()))
 }

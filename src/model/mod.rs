@@ -128,7 +128,22 @@ impl Model {
     ///
     /// If `input_ids` is empty, holds an id outside the vocabulary, or runs past `max_position_embeddings`; the engine
     /// checks all three first.
-    pub fn forward(&self, input_ids: &[u32], mut cache: Option<&mut KvCache>, positions: Positions, probe: &mut Probe) -> Tensor<2> {
+    pub fn forward(&self, input_ids: &[u32], cache: Option<&mut KvCache>, positions: Positions, probe: &mut Probe) -> Tensor<2> {
+        self.head(self.without_head(input_ids, cache, positions, probe))
+    }
+
+    /// The same up to what leaves the last layer, `[positions, hidden_size]`: for more logits than fit at once.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::forward`].
+    pub(crate) fn without_head(
+        &self,
+        input_ids: &[u32],
+        mut cache: Option<&mut KvCache>,
+        positions: Positions,
+        probe: &mut Probe,
+    ) -> Tensor<2> {
         let seq = input_ids.len();
         let start = cache.as_ref().map_or(0, |cache| cache.len);
         probe.start_chunk(start);
@@ -149,7 +164,7 @@ impl Model {
         if kept.len() < seq {
             x = x.slice([kept, 0..self.config.hidden_size]);
         }
-        self.head(x)
+        x
     }
 
     /// The beginning of a pass over ids from position `start` on: the residual stream that enters the first layer,

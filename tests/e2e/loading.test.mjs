@@ -356,6 +356,6 @@ test('places that are none are refused in words', async () => {
   for (const source of wrong) expectFailed(await ask(seen, request(source)), 'input', /no place to load/);
   expectFailed(await ask(seen, request(repository('org/nothing', { token: TOKEN }))), 'input', /no such model/);
   hub.fail({ kind: 'html', on: 'resolve', path: 'config.json', times: 1000 });
-  expectFailed(await ask(seen, request(repository('org/model'))), 'model', /config/);
+  expectFailed(await ask(seen, request(repository('org/model'))), 'transport', /bytes instead of/);
   await seen.close();
 });
