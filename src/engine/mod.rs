@@ -24,6 +24,7 @@ use crate::analysis::eval::{self, HeldOut, Measured};
 use crate::analysis::{confirm, spikes};
 use crate::decode::DecodeGpu;
 use crate::model::Model;
+use crate::model::config::Architecture;
 use crate::model::edit::Matrix;
 use crate::platform::{Files, GpuHealth};
 use crate::protocol::{Event, Request};
@@ -36,6 +37,11 @@ use error::EngineError;
 /// See [`crate::terms::text_digest`], of the bundled held-out text.
 pub fn held_out_digest() -> String {
     HeldOut::bundled_digest()
+}
+
+/// Whether there is a family for this `model_type` of a `config.json`.
+pub fn reads(model_type: &str) -> bool {
+    Architecture::ALL.iter().any(|(name, _)| *name == model_type)
 }
 
 /// See the module's head.
