@@ -391,6 +391,19 @@ fn files_that_are_missing_or_named_like_paths_are_refused() {
 }
 
 #[test]
+fn published_findings_are_of_the_model_they_were_published_for() {
+    let home = Home::new("published");
+    let model = fixture("llama");
+    let model = model.to_str().unwrap();
+    let of = |args: &[&str]| home.linchpin("http://127.0.0.1:1", &[&["check", "--model", model], args].concat());
+    let other = of(&["--published", "smollm2-135m"]);
+    assert_eq!(code(&other), Some(2));
+    assert!(stderr(&other).contains("this is not SmolLM2 135M"), "{}", stderr(&other));
+    assert!(stderr(&of(&[])).contains("--published"));
+    assert!(stderr(&of(&["--published", "qwen2-7b"])).contains("no coordinates are published"));
+}
+
+#[test]
 fn the_catalogue_is_a_document_too() {
     let listed = Home::new("models").linchpin("http://127.0.0.1:1", &["models", "--json"]);
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::check::CheckArgs;
 use super::deletions::DeletionArgs;
 use super::prune::{PruneArgs, ScoringArgs};
 use super::surround::SurroundArgs;
@@ -116,6 +117,9 @@ pub enum Command {
     Surround(SurroundArgs),
     /// Score the checkpoints of one model, to see how its loss proxy concentrated while it was trained.
     Training(TrainingArgs),
+    /// Measure what others have published on the model: zero its known coordinates beside controls; exit code 1 if an
+    /// undisputed claim comes out otherwise.
+    Check(CheckArgs),
     /// List the models of the Hugging Face Hub that the catalogue knows, and what is published on them.
     Models {
         /// Only this one, with its findings in words.

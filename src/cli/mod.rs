@@ -1,6 +1,7 @@
 //! The `linchpin` command: arguments in, the same requests as the page's, the same JSON out.
 
 mod args;
+mod check;
 mod deletions;
 mod model;
 mod models;
@@ -125,7 +126,7 @@ impl Session {
     }
 
     /// Loads a model, and has it measured on the text of the arguments.
-    async fn load(&mut self, args: &Args, Found { id, files }: Found) -> anyhow::Result<ModelInfo> {
+    async fn load(&mut self, args: &Args, Found { id, files, .. }: Found) -> anyhow::Result<ModelInfo> {
         let events = self.ask(Request::Load { id, files, backend: args.device.into() }).await?;
         let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
         // Channels are scored on the text, everything else is measured on it.
@@ -149,6 +150,7 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
     let mut session = Session::new(args.json || csv);
     let (export, is_positive) = match &args.command {
         Command::Models { id } => return models::run(id.as_deref(), args.json),
+        Command::Check(asked) => return check::run(&mut session, args, asked).await,
         Command::Training(asked) => (training::run(&mut session, args, asked).await?, true),
         _ => of_one_model(&mut session, args).await?,
     };
@@ -214,7 +216,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         Command::Sweep(asked) => events.extend(sweep::run(session, asked, info).await?),
         Command::Deletions(asked) => events.extend(deletions::run(session, asked, info).await?),
         Command::Surround(asked) => events.extend(surround::run(session, asked, given_text(args)?).await?),
-        Command::Training(_) | Command::Models { .. } => bail!("this command has a run of its own"),
+        Command::Training(_) | Command::Check(_) | Command::Models { .. } => bail!("this command has a run of its own"),
         Command::Measure => events.extend(measure(session, info, export).await?),
         Command::Verify { golden, tolerance } => {
             let golden = ModelFile { name: "golden.safetensors".into(), url: golden.display().to_string() };

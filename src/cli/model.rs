@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::print;
+use crate::catalog::HubModel;
 use crate::hub::{self, Against, HubError, HubRepo, Settings, Snapshot};
 use crate::protocol::ModelFile;
 use crate::share::model_id_from;
@@ -14,6 +15,8 @@ use crate::share::model_id_from;
 pub struct Found {
     pub id: String,
     pub files: Vec<ModelFile>,
+    /// What the catalogue says of it.
+    pub entry: Option<&'static HubModel>,
 }
 
 impl Found {
@@ -49,7 +52,7 @@ impl Found {
             let entry = entry?;
             files.push(ModelFile { name: entry.file_name().to_string_lossy().into_owned(), url: entry.path().display().to_string() });
         }
-        Ok(Self { id, files })
+        Ok(Self { id, files, entry: None })
     }
 
     fn of_hub(name: &str, asked: HubRepo, is_quiet: bool) -> anyhow::Result<Self> {
@@ -68,7 +71,7 @@ impl Found {
             report(&asked, &snapshot);
         }
         let id = asked.entry.map_or_else(|| model_id_from(asked.repo.rsplit('/').next().unwrap_or_default()), |entry| entry.id.into());
-        Ok(Self { id, files: snapshot.files })
+        Ok(Self { id, files: snapshot.files, entry: asked.entry })
     }
 }
 

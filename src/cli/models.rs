@@ -46,7 +46,7 @@ fn table(models: &[&HubModel]) -> String {
             writeln!(text, "{id:<20} {repo:<37} {:>10} {download:>8} {gpu:>8} {cpu:>8}  {:<23} {known}", parameters(model), license(model));
     }
     text += "* of a family that cannot be run yet. A coordinate is LAYER,ROW,COL, as --scalar takes it, or a row; `linchpin models ID` says what \
-             is known of it.";
+             is known of it, `linchpin check --model ID` measures it.";
     text
 }
 

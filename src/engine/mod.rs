@@ -20,6 +20,7 @@ mod sweep;
 pub mod verify;
 
 use crate::analysis::confirm::Experiment;
+pub use crate::analysis::confirm::is_critical;
 use crate::analysis::eval::{self, HeldOut, Measured};
 use crate::analysis::{confirm, spikes};
 use crate::decode::DecodeGpu;
