@@ -7,7 +7,8 @@
 //! (Leptos,      terms             (bin/engine:      (Burn: one forward pass, WebGPU or CPU)             (kernels)
 //!  bin/app)     share, catalog     a Web Worker;
 //!                                  bin/linchpin:
-//!                                  the command)
+//!                                  the command, with
+//!                                  cli and hub)
 //! ```
 //!
 //! # Invariants
@@ -46,5 +47,7 @@ pub mod weights;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+pub mod hub;
 #[cfg(feature = "ui")]
 pub mod ui;

@@ -6,6 +6,7 @@ mod cli;
 mod decode;
 mod edits;
 mod gradient;
+mod hub;
 mod measure;
 mod packed;
 mod prune;

@@ -161,6 +161,11 @@ impl Experiment<'_> {
     }
 }
 
+/// Whether removing something that costs this much, beside controls that cost at most that much, shows it to be critical.
+pub fn is_critical(delta_nats: f32, control_nats: f32) -> bool {
+    delta_nats >= MIN_DELTA_NATS && delta_nats >= MIN_TIMES_CONTROL * control_nats
+}
+
 fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
     let worst = |kind: ArmKind, is_its: &dyn Fn(WeightCoord) -> bool| {
         let deltas = arms.iter().filter(|arm| arm.kind == kind && arm.at.is_none_or(is_its)).map(|arm| arm.delta_nats);
@@ -168,7 +173,7 @@ fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
     };
     let alone = worst(ArmKind::Candidate, &|of| of == at).unwrap_or(0.0);
     let random = worst(ArmKind::RandomScalar, &|of| of == at).unwrap_or(0.0).abs();
-    let passes = |delta: f32| delta >= MIN_DELTA_NATS && delta >= MIN_TIMES_CONTROL * random;
+    let passes = |delta: f32| is_critical(delta, random);
     let confirmed = passes(alone);
     let controls = if random < 1e-4 { "less than 0.0001".into() } else { format!("at most {random:.4}") };
     let mut because = format!("Zeroing it changes the held-out loss by {alone:+.3} nats; random scalars of the same matrix by {controls}.");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::check::CheckArgs;
 use super::deletions::DeletionArgs;
 use super::prune::{PruneArgs, ScoringArgs};
 use super::surround::SurroundArgs;
@@ -17,9 +18,11 @@ use crate::terms::{Ablation, EditTarget, WeightCoord, WeightEdit};
 #[derive(Debug, Parser)]
 #[command(name = "linchpin", version, about)]
 pub struct Args {
-    /// Folder with config.json, tokenizer.json and the safetensors files.
+    /// Folder with config.json, tokenizer.json and the safetensors files, or a model of the Hugging Face Hub: a name that
+    /// `models` lists, or ORGANISATION/NAME, either with @REVISION. It is downloaded into the Hub's cache (HF_HOME,
+    /// HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they do there).
     #[arg(long, global = true, default_value = "public/models/linchpin-13m")]
-    pub model: PathBuf,
+    pub model: String,
     /// Where to compute.
     #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
@@ -114,6 +117,14 @@ pub enum Command {
     Surround(SurroundArgs),
     /// Score the checkpoints of one model, to see how its loss proxy concentrated while it was trained.
     Training(TrainingArgs),
+    /// Measure what others have published on the model: zero its known coordinates beside controls; exit code 1 if an
+    /// undisputed claim comes out otherwise.
+    Check(CheckArgs),
+    /// List the models of the Hugging Face Hub that the catalogue knows, and what is published on them.
+    Models {
+        /// Only this one, with its findings in words.
+        id: Option<String>,
+    },
     /// Time the model: prompts, new tokens, gradients, edits, matrix products.
     Measure,
     /// Compare with golden values of transformers; exit code 1 if a tensor is further off than the tolerance.

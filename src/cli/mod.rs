@@ -1,7 +1,10 @@
 //! The `linchpin` command: arguments in, the same requests as the page's, the same JSON out.
 
 mod args;
+mod check;
 mod deletions;
+mod model;
+mod models;
 mod print;
 mod prune;
 mod surround;
@@ -10,7 +13,6 @@ mod table;
 mod training;
 
 use std::cell::RefCell;
-use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
@@ -23,6 +25,7 @@ use crate::engine::{self, Engine};
 use crate::protocol::{Event, Export, Figure, Request};
 use crate::terms::{CalibrationText, Evaluation, ModelFile, ModelInfo, ModelSource, Pane, Sampling, text_digest};
 use args::{Args, Command, SamplingArgs, parse_coord};
+use model::Found;
 use prune::ScoringArgs;
 
 /// Runs the command. Exit codes: 0 done, 1 a negative finding (nothing confirmed, golden values missed), 2 an error.
@@ -43,6 +46,8 @@ type Watcher = Box<dyn FnMut(&Event)>;
 
 /// The engine with a basket for its events.
 struct Session {
+    /// Nothing is printed but the result.
+    is_quiet: bool,
     engine: Engine,
     control: Control,
     events: Rc<RefCell<Vec<Event>>>,
@@ -66,6 +71,7 @@ impl Session {
             basket.borrow_mut().push(event);
         });
         Self {
+            is_quiet,
             engine: Engine::new(control.clone()),
             control,
             events,
@@ -119,9 +125,9 @@ impl Session {
         found.context("the engine evaluated nothing")
     }
 
-    /// Loads the model in a folder, and has it measured on the text of the arguments.
-    async fn load(&mut self, args: &Args, dir: &Path, id: String) -> anyhow::Result<ModelInfo> {
-        let events = self.ask(Request::Load { id, source: ModelSource::Files(model_files(dir)?), backend: args.device.into() }).await?;
+    /// Loads a model, and has it measured on the text of the arguments.
+    async fn load(&mut self, args: &Args, Found { id, files, .. }: Found) -> anyhow::Result<ModelInfo> {
+        let events = self.ask(Request::Load { id, source: ModelSource::Files(files), backend: args.device.into() }).await?;
         let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
         // Channels are scored on the text, everything else is measured on it.
         let is_scoring = matches!(args.command, Command::Score { .. } | Command::Surround(_));
@@ -143,6 +149,8 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
     let csv = matches!(args.command, Command::Score { csv: true, .. });
     let mut session = Session::new(args.json || csv);
     let (export, is_positive) = match &args.command {
+        Command::Models { id } => return models::run(id.as_deref(), args.json),
+        Command::Check(asked) => return check::run(&mut session, args, asked).await,
         Command::Training(asked) => (training::run(&mut session, args, asked).await?, true),
         _ => of_one_model(&mut session, args).await?,
     };
@@ -155,8 +163,7 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
 }
 
 async fn of_one_model(session: &mut Session, args: &Args) -> anyhow::Result<(Export, bool)> {
-    let id = args.model.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-    let info = session.load(args, &args.model, id).await?;
+    let info = session.load(args, Found::named(&args.model, session.is_quiet)?).await?;
     let mut export = Export::new(info.model.clone());
     let is_positive = execute(session, args, &info, &mut export).await?;
     export.info = Some(info);
@@ -209,7 +216,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         Command::Sweep(asked) => events.extend(sweep::run(session, asked, info).await?),
         Command::Deletions(asked) => events.extend(deletions::run(session, asked, info).await?),
         Command::Surround(asked) => events.extend(surround::run(session, asked, given_text(args)?).await?),
-        Command::Training(_) => anyhow::bail!("checkpoints are not of one model"),
+        Command::Training(_) | Command::Check(_) | Command::Models { .. } => bail!("this command has a run of its own"),
         Command::Measure => events.extend(measure(session, info, export).await?),
         Command::Verify { golden, tolerance } => {
             let golden = ModelFile { name: "golden.safetensors".into(), url: golden.display().to_string() };
@@ -262,15 +269,4 @@ fn generate(prompt: &str, args: &SamplingArgs, info: &ModelInfo) -> Request {
         max_new_tokens: args.max_new_tokens.unwrap_or(defaults.max_new_tokens),
     };
     Request::Generate { prompt: prompt.into(), sampling }
-}
-
-/// Every file of a model's folder.
-fn model_files(dir: &Path) -> anyhow::Result<Vec<ModelFile>> {
-    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot open the model's folder {}", dir.display()))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        files.push(ModelFile { name: entry.file_name().to_string_lossy().into_owned(), url: entry.path().display().to_string() });
-    }
-    Ok(files)
 }

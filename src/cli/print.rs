@@ -1,7 +1,7 @@
 //! What the command prints: results to stdout, progress to stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
-use std::io::{Write, stderr};
+use std::io::{Write, stderr, stdout};
 
 use super::sweep;
 use crate::protocol::{Event, Export, Figure, Progress};
@@ -35,6 +35,32 @@ pub fn live(event: &Event) {
 pub fn json(export: &Export) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(export)?);
     Ok(())
+}
+
+/// How far a file of the Hub is.
+pub fn transfer(doing: &str, name: &str, done: u64, total: u64) {
+    let end = if done < total { "" } else { "\r\x1b[K" };
+    eprint!("\r\x1b[K{doing} {name} {:3.0} % of {}{end}", 100.0 * done as f64 / total.max(1) as f64, bytes(total));
+    let _ = stderr().flush();
+}
+
+/// "269 MB", "13.5 GB"
+pub fn bytes(n: u64) -> String {
+    match n {
+        0..1_000_000 => format!("{n} bytes"),
+        1_000_000..1_000_000_000 => format!("{:.0} MB", n as f64 / 1e6),
+        _ => format!("{:.1} GB", n as f64 / 1e9),
+    }
+}
+
+/// A line beside the results.
+pub fn note(text: &str) {
+    eprintln!("\r\x1b[K{text}");
+}
+
+/// A result that is text already. Whoever reads only the beginning of it has gone.
+pub fn text(text: &str) {
+    let _ = writeln!(stdout(), "{text}");
 }
 
 pub fn error(error: &anyhow::Error) {

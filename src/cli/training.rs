@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use super::Session;
 use super::args::{Args, parse_coord};
+use super::model::Found;
 use super::prune::ScoringArgs;
 use super::table::{Table, optional, quoted};
 use crate::protocol::{Event, Export, Request};
@@ -35,7 +36,7 @@ pub async fn run(session: &mut Session, args: &Args, asked: &TrainingArgs) -> an
     let mut table = asked.csv.as_ref().map(|path| Table::open(path, &header())).transpose()?;
     let (mut last, mut checkpoints) = (None, Vec::new());
     for Folder { path, name, step } in folders {
-        let info = session.load(args, &path, name.clone()).await.with_context(|| format!("checkpoint {name}"))?;
+        let info = session.load(args, Found::folder(&path, name.clone())?).await.with_context(|| format!("checkpoint {name}"))?;
         let evaluation = session.intact().await?;
         let key = key(&name, step, &info, asked, [&evaluation.convention, &session.text_digest]);
         if table.as_ref().is_none_or(|table| !table.knows(&key)) {

@@ -21,11 +21,13 @@ mod sweep;
 pub mod verify;
 
 use crate::analysis::confirm::Experiment;
+pub use crate::analysis::confirm::is_critical;
 use crate::analysis::eval::{self, HeldOut, Measured};
 use crate::analysis::{confirm, spikes};
 use crate::decode::DecodeGpu;
 use crate::model::Model;
 use crate::model::edit::Matrix;
+use crate::model::families;
 use crate::platform::{self, Files, GpuHealth, PlatformError};
 use crate::protocol::{Event, Request};
 use crate::terms::{Ablation, ConfirmReport, ModelInfo, Pane, Pruned, ScanReport, WeightCoord};
@@ -38,6 +40,11 @@ use fit::Prepared;
 /// See [`crate::terms::text_digest`], of the bundled held-out text.
 pub fn held_out_digest() -> String {
     HeldOut::bundled_digest()
+}
+
+/// Whether there is a family for this `model_type` of a `config.json`.
+pub fn reads(model_type: &str) -> bool {
+    families::knows(model_type)
 }
 
 /// See the module's head.

@@ -1,7 +1,7 @@
 //! Who may import whom: the map at the head of `src/lib.rs`, as a table that is checked.
 
 /// The modules of the library, and those of ours (or the part of one) that each may name.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("terms", &[]),
     ("protocol", &["terms"]),
     ("share", &["terms", "protocol"]),
@@ -15,7 +15,8 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("generate", &["terms", "protocol", "model", "tokenizer", "analysis", CONTROL, ERROR]),
     ("decode", &["terms", "platform", "model", "tensors", "generate"]),
     ("engine", &["terms", "protocol", "catalog", "share", "tokenizer", "platform", "weights", "model", "analysis", "generate", "decode"]),
-    ("cli", &["terms", "protocol", "catalog", "share", "engine"]),
+    ("hub", &["terms", "protocol", "catalog", "weights"]),
+    ("cli", &["terms", "protocol", "catalog", "share", "engine", "hub"]),
     ("ui", &["terms", "protocol", "share", "catalog"]),
 ];
 

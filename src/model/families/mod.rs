@@ -41,6 +41,11 @@ const FAMILIES: [&Family; 11] = [
     &gemma3::WITH_IMAGES,
 ];
 
+/// Whether a `model_type` is one of these families'.
+pub fn knows(model_type: &str) -> bool {
+    FAMILIES.iter().any(|family| family.model_type == model_type)
+}
+
 /// Reads the keys of the family that `model_type` names.
 ///
 /// # Errors

@@ -1,0 +1,94 @@
+//! What `--model` names.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use super::print;
+use crate::catalog::HubModel;
+use crate::hub::{self, Against, HubError, HubRepo, Settings, Snapshot};
+use crate::share::model_id_from;
+use crate::terms::ModelFile;
+
+/// A model whose files are on this machine.
+#[derive(Debug)]
+pub struct Found {
+    pub id: String,
+    pub files: Vec<ModelFile>,
+    /// What the catalogue says of it.
+    pub entry: Option<&'static HubModel>,
+}
+
+impl Found {
+    /// The model in a folder, or of the Hub, from where it is brought.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of that name, or whatever the Hub has against it.
+    pub fn named(name: &str, is_quiet: bool) -> anyhow::Result<Self> {
+        let dir = Path::new(name);
+        if dir.is_dir() {
+            let id = dir.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+            return Self::folder(dir, id);
+        }
+        match HubRepo::parse(name) {
+            Some(asked) => Self::of_hub(name, asked, is_quiet),
+            None => bail!(
+                "{name} is no folder, no model of the catalogue (`linchpin models` lists them) and no repository of the Hub \
+                 (ORGANISATION/NAME)"
+            ),
+        }
+    }
+
+    /// Every file of a folder.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be read.
+    pub fn folder(dir: &Path, id: String) -> anyhow::Result<Self> {
+        let entries = std::fs::read_dir(dir).with_context(|| format!("cannot open the model's folder {}", dir.display()))?;
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            files.push(ModelFile { name: entry.file_name().to_string_lossy().into_owned(), url: entry.path().display().to_string() });
+        }
+        Ok(Self { id, files, entry: None })
+    }
+
+    fn of_hub(name: &str, asked: HubRepo, is_quiet: bool) -> anyhow::Result<Self> {
+        let mut shown = None;
+        let mut tell = |doing: &str, file: &str, done: u64, total: u64| {
+            let percent = 100 * done / total.max(1);
+            if !is_quiet && shown.replace(percent) != Some(percent) {
+                print::transfer(doing, file, done, total);
+            }
+        };
+        let snapshot = hub::fetch(&asked, &Settings::from_env(), &mut tell).map_err(|error| match error {
+            HubError::NoRepo { .. } if asked.entry.is_none() => anyhow::anyhow!("there is no folder {name}, and {error}"),
+            error => error.into(),
+        })?;
+        if !is_quiet {
+            report(&asked, &snapshot);
+        }
+        let id = asked.entry.map_or_else(|| model_id_from(asked.repo.rsplit('/').next().unwrap_or_default()), |entry| entry.id.into());
+        Ok(Self { id, files: snapshot.files, entry: asked.entry })
+    }
+}
+
+/// Which state of the repository it is, and what its weights were compared with.
+fn report(asked: &HubRepo, snapshot: &Snapshot) {
+    let HubRepo { repo, revision, .. } = asked;
+    match &snapshot.offline {
+        Some(why) => print::note(&format!("from the cache, because the Hub could not be asked: {why}")),
+        None if !asked.is_pinned() => print::note(&format!("{repo} is not pinned: {revision} is {} now", snapshot.commit)),
+        None => {}
+    }
+    for file in &snapshot.weights {
+        let against = match file.against {
+            Against::Catalog => "verified against the catalogue",
+            Against::Hub => "verified against the Hub's digest",
+            Against::Nothing => "not verified, the Hub tells no digest",
+        };
+        print::note(&format!("{}: SHA-256 {} ({against})", file.name, file.sha256));
+    }
+}

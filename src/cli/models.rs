@@ -1,0 +1,183 @@
+//! `linchpin models`: the catalogue of the Hub's models.
+
+use std::fmt::Write;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::print::{self, bytes};
+use crate::catalog::hub::{self, HubModel};
+use crate::catalog::published::{Fact, Kind};
+use crate::catalog::shape::{Dtype, Place};
+use crate::engine;
+use crate::terms::{EditTarget, WeightEdit};
+
+/// Prints the catalogue, or one entry of it.
+///
+/// # Errors
+///
+/// An id that it has not.
+pub fn run(id: Option<&str>, is_json: bool) -> anyhow::Result<bool> {
+    let one = id.map(|id| hub::find_any(id).or_else(|| hub::find_repo(id)).with_context(|| format!("the catalogue has no {id}")));
+    let one = one.transpose()?;
+    let models = hub::all().filter(|model| one.is_none_or(|one| one == *model)).collect::<Vec<_>>();
+    if is_json {
+        let models = models.into_iter().map(entry).collect::<Vec<_>>();
+        let document = json!({ "format": "linchpin-models", "version": 1, "models": models });
+        print::text(&serde_json::to_string_pretty(&document)?);
+    } else if let Some(model) = one {
+        print::text(&details(model));
+    } else {
+        print::text(&table(&models));
+    }
+    Ok(true)
+}
+
+fn table(models: &[&HubModel]) -> String {
+    let mut text = format!(
+        "{:<20} {:<37} {:>10} {:>8} {:>8} {:>8}  {:<23} known coordinates\n",
+        "id", "repository", "parameters", "download", "on GPU", "on CPU", "licence"
+    );
+    for model in models {
+        let [download, gpu, cpu] = [model.download_bytes(), model.device_bytes(Place::Gpu), model.device_bytes(Place::Cpu)].map(bytes);
+        let (id, repo) = (format!("{}{}", model.id, if runs(model) { "" } else { "*" }), model.repo);
+        let known = known(model);
+        let _ =
+            writeln!(text, "{id:<20} {repo:<37} {:>10} {download:>8} {gpu:>8} {cpu:>8}  {:<23} {known}", parameters(model), license(model));
+    }
+    text += "* of a family that cannot be run yet. A coordinate is LAYER,ROW,COL, as --scalar takes it, or a row; `linchpin models ID` says what \
+             is known of it, `linchpin check --model ID` measures it.";
+    text
+}
+
+/// "134.5 M"
+fn parameters(model: &HubModel) -> String {
+    let n = model.shape.num_parameters() as f64;
+    if n < 1e9 { format!("{:.1} M", n / 1e6) } else { format!("{:.2} B", n / 1e9) }
+}
+
+fn license(model: &HubModel) -> String {
+    format!("{}{}", model.license, if model.is_gated { ", gated" } else { "" })
+}
+
+fn runs(model: &HubModel) -> bool {
+    engine::reads(model.shape.family.model_type())
+}
+
+/// What is worth trying: all but what was found inert.
+fn known(model: &HubModel) -> String {
+    let facts = model.facts.iter().filter(|fact| fact.kind != Kind::Inert);
+    let known = facts.flat_map(|fact| fact.at).map(coordinate).collect::<Vec<_>>();
+    if known.is_empty() { "-".into() } else { known.join(" ") }
+}
+
+fn coordinate(target: &EditTarget) -> String {
+    match target {
+        EditTarget::Scalar { layer, row, col } => format!("{layer},{row},{col}"),
+        EditTarget::Row { layer, row } => format!("row {layer},{row}"),
+        EditTarget::Column { layer, col } => format!("column {layer},{col}"),
+        EditTarget::Channel { layer, channel } => format!("channel {layer},{channel}"),
+    }
+}
+
+fn details(model: &HubModel) -> String {
+    let mut text = format!("{} (https://huggingface.co/{})\n", model.title, model.repo);
+    let [download, gpu, cpu] = [model.download_bytes(), model.device_bytes(Place::Gpu), model.device_bytes(Place::Cpu)].map(bytes);
+    let _ = writeln!(
+        text,
+        "{} parameters, {} licence: {download} to download, {gpu} on a GPU, {cpu} on the CPU",
+        parameters(model),
+        license(model)
+    );
+    let _ = writeln!(text, "revision: {}", model.revision.unwrap_or("not pinned"));
+    if let Some(checkpoint) = model.checkpoint {
+        let _ = writeln!(text, "checkpoints of its training are branches: --model {}@{checkpoint}", model.id);
+    }
+    if !runs(model) {
+        let _ = writeln!(text, "of a family that cannot be run yet ({})", model.shape.family.model_type());
+    }
+    if model.facts.is_empty() {
+        text += "nothing is published on its super weights";
+    }
+    text + &model.facts.iter().map(finding).collect::<Vec<_>>().join("\n")
+}
+
+/// "layer 1, [1764, 1710]: published as critical: one number. Zeroing it ... (arXiv:2411.07191, Table 2)"
+pub fn finding(fact: &Fact) -> String {
+    let at = fact.at.iter().map(EditTarget::to_string).collect::<Vec<_>>().join("; ");
+    let at = if at.is_empty() { String::new() } else { format!("{at}: ") };
+    let disputed = if fact.is_disputed { ", disputed" } else { "" };
+    format!("{at}{}{disputed}. {} ({})", fact.kind.words(), fact.known, fact.source)
+}
+
+/// The fields of a finding, with those of every table that holds findings.
+pub fn fact(fact: &Fact) -> Value {
+    let kind = match fact.kind {
+        Kind::Alone => "alone",
+        Kind::Jointly => "jointly",
+        Kind::Row => "row",
+        Kind::Listed => "listed",
+        Kind::Inert => "inert",
+        Kind::Absent => "absent",
+    };
+    let edits = fact.at.iter().map(|target| WeightEdit { target: *target, scale: 0.0 }).collect::<Vec<_>>();
+    json!({ "kind": kind, "weight_edits": edits, "known": fact.known, "source": fact.source, "disputed": fact.is_disputed })
+}
+
+fn entry(model: &HubModel) -> Value {
+    let dtype = match model.dtype {
+        Dtype::F32 => "f32",
+        Dtype::F16 => "f16",
+        Dtype::Bf16 => "bf16",
+    };
+    let shape = &model.shape;
+    json!({
+        "id": model.id,
+        "title": model.title,
+        "repo": model.repo,
+        "revision": model.revision,
+        "sha256": model.weights.map(|file| file.sha256),
+        "license": model.license,
+        "gated": model.is_gated,
+        "dtype": dtype,
+        "model_type": shape.family.model_type(),
+        "runs": runs(model),
+        "num_hidden_layers": shape.num_hidden_layers,
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_parameters": shape.num_parameters(),
+        "download_bytes": model.download_bytes(),
+        "gpu_bytes": model.device_bytes(Place::Gpu),
+        "cpu_bytes": model.device_bytes(Place::Cpu),
+        "checkpoint": model.checkpoint,
+        "published": model.facts.iter().map(fact).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_model_is_a_line_that_can_be_copied_from() {
+        let all = hub::all().collect::<Vec<_>>();
+        let table = table(&all);
+        assert_eq!(table.lines().count(), all.len() + 2);
+        let line = table.lines().find(|line| line.starts_with("smollm2-135m ")).unwrap();
+        for part in ["HuggingFaceTB/SmolLM2-135M", "134.5 M", "269 MB", "538 MB", "Apache-2.0", "row 11,507"] {
+            assert!(line.contains(part), "{line}");
+        }
+        let olmo = table.lines().find(|line| line.starts_with("olmo-1b-0724")).unwrap();
+        assert!(olmo.ends_with(" 1,1764,1710"), "{olmo}");
+    }
+
+    #[test]
+    fn details_say_what_is_known_and_by_whom() {
+        let llama = details(hub::find_any("llama-3.2-1b").unwrap());
+        for part in ["llama3.2, gated", "layer 1, [698, 1417]", "arXiv:2507.23279", "revision: 4e20de36"] {
+            assert!(llama.contains(part), "{llama}");
+        }
+        assert!(details(hub::find_any("qwen2-7b").unwrap()).contains("nothing is published"));
+        assert!(details(hub::find_any("olmo-2-1124-7b").unwrap()).contains("@stage1-step"));
+    }
+}

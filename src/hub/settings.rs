@@ -1,0 +1,60 @@
+//! The environment variables of Hugging Face's own tools.
+
+use std::path::PathBuf;
+
+use hf_hub::Cache;
+
+/// Where models come from, where they are kept, and as whom.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `HF_ENDPOINT`, without a slash at its end.
+    pub endpoint: String,
+    /// `HF_HUB_CACHE`, or `hub` in `HF_HOME`.
+    pub cache: PathBuf,
+    /// `HF_TOKEN`, or the contents of `HF_TOKEN_PATH` or of `token` in `HF_HOME`.
+    pub token: Option<String>,
+    /// `HF_HUB_OFFLINE`.
+    pub is_offline: bool,
+}
+
+impl Settings {
+    /// As the environment says.
+    pub fn from_env() -> Self {
+        Self::new(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn new(var: impl Fn(&str) -> Option<String>) -> Self {
+        let home = var("HF_HOME").map(PathBuf::from);
+        let home = home.or_else(|| var("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("huggingface")));
+        let home = match home {
+            Some(home) => home,
+            None => Cache::default().path().parent().map_or_else(PathBuf::new, PathBuf::from),
+        };
+        let token_path = var("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
+        let token = var("HF_TOKEN").or_else(|| std::fs::read_to_string(token_path).ok());
+        Self {
+            endpoint: var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()).trim_end_matches('/').into(),
+            cache: var("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
+            token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
+            is_offline: var("HF_HUB_OFFLINE").is_some_and(|value| matches!(&*value.to_ascii_uppercase(), "1" | "ON" | "YES" | "TRUE")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_read_as_python_reads_it() {
+        let of = |pairs: &'static [(&str, &str)]| {
+            Settings::new(move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        };
+        let plain = of(&[("HF_HOME", "there")]);
+        assert_eq!((plain.endpoint.as_str(), plain.is_offline), ("https://huggingface.co", false));
+        assert_eq!((plain.cache, plain.token), (PathBuf::from("there").join("hub"), None));
+        let all = of(&[("HF_HUB_CACHE", "cache"), ("HF_TOKEN", "key\n"), ("HF_ENDPOINT", "http://host/"), ("HF_HUB_OFFLINE", "true")]);
+        assert_eq!((all.endpoint.as_str(), all.cache, all.token.as_deref()), ("http://host", "cache".into(), Some("key")));
+        assert!(all.is_offline);
+    }
+}
