@@ -6,6 +6,7 @@ const PROMPT = 'It was a dark evening, and the old man';
 const NAMES = ['config.json', 'generation_config.json', 'tokenizer.json', 'reference.json'];
 
 const query = new URLSearchParams(location.search);
+// ?only=load leaves it at that.
 const nTokens = Number(query.get('tokens') ?? 64);
 const greedy = (n) => ({ temperature: 0, top_k: 0, top_p: 1, seed: 1, max_new_tokens: n });
 const find = (events, wanted) => events.find(({ type }) => type === wanted);
@@ -54,17 +55,25 @@ async function files(folder) {
   return [...NAMES, ...shards].map((name) => at(folder, name));
 }
 
+/** A folder on this server: what is fetched of it stays in the browser's store. */
+const kept = (folder) => ({ folder: { url: new URL(folder, location.href).href } });
+
 /** A fresh worker with a model, and how long it took to load it and to write the first token. */
-async function start(folder, backend) {
-  const urls = await files(folder);
+async function start(folder, backend, source) {
+  source ??= { files: await files(folder) };
   const began = performance.now();
   const { ask, end } = await engine();
   try {
     const ready = performance.now();
-    const info = find(await ask({ type: 'load', id: folder.split('/').pop(), source: { files: urls }, backend }), 'loaded');
+    const loading = await ask({ type: 'load', id: folder.split('/').pop(), source, backend });
+    const info = find(loading, 'loaded');
     const loadMs = performance.now() - ready;
+    // From the first bytes of the weights to the last, without what comes before and after.
+    const bytes = loading.filter(({ type, unit }) => type === 'progress' && unit === 'bytes');
+    const weightsMs = bytes.at(-1).atMs - bytes[0].atMs;
+    const megabytes = bytes.at(-1).total / 1e6;
     const events = await ask({ type: 'generate', prompt: PROMPT, sampling: greedy(4) });
-    return { ask, end, info, loadMs, readyMs: ready - began, firstTokenMs: find(events, 'token').atMs - began };
+    return { ask, end, info, loadMs, weightsMs, megabytes, readyMs: ready - began, firstTokenMs: find(events, 'token').atMs - began };
   } catch (error) {
     end();
     throw error;
@@ -92,6 +101,14 @@ async function measure(folder, backend, tell) {
   };
   const cold = await start(folder, backend);
   cold.end();
+  for (const [name, of] of [['load_fetched', 'from a server of this machine, hashed and stored'], ['load_stored', "from the browser's store"]]) {
+    const { end, loadMs, weightsMs, megabytes } = await start(folder, backend, kept(folder));
+    end();
+    add(name, 'ms', `${of}, checked and compiled`, loadMs);
+    add(`${name}_rate`, 'MB/s', `${megabytes.toFixed(0)} MB of weights, from their first bytes to their last`, megabytes / weightsMs * 1e3);
+    await tell(result);
+  }
+  if (query.get('only') === 'load') return result;
   const { ask, end, info, loadMs, readyMs, firstTokenMs } = await start(folder, backend);
   result.info = info;
   add('first_token_cold', 'ms', "from a new visitor's worker on", cold.firstTokenMs);
