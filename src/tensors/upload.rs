@@ -8,6 +8,10 @@ use cubecl_wgpu::{AutoCompiler, WgpuResource, WgpuServer};
 
 use crate::platform::GpuHandles;
 
+/// Bytes that are handed to a GPU at once. A browser copies them through memory that it uses again once they are submitted:
+/// more at once, or a submission for several, took three to four times as long in Chromium (docs/benchmarks.md).
+const PART_BYTES: usize = 1 << 20;
+
 /// A flat tensor whose values have arrived, or are arriving.
 #[derive(Debug)]
 pub enum Flat {
@@ -112,7 +116,10 @@ impl Writing {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        self.queue.write_buffer(&self.buffer, self.at, bytes);
-        self.at += bytes.len() as u64;
+        for part in bytes.chunks(PART_BYTES) {
+            self.queue.write_buffer(&self.buffer, self.at, part);
+            self.queue.submit([]);
+            self.at += part.len() as u64;
+        }
     }
 }

@@ -29,17 +29,18 @@ impl Largest {
         }
     }
 
-    /// The same of values in bf16, as they lie in the file.
-    pub fn look_at_bf16(&mut self, (layer, matrix): (usize, Matrix), first: usize, bytes: &[u8]) {
+    /// The same of values in bf16, as they lie in the file; the index of the first that is NaN or infinite, if any.
+    pub fn look_at_bf16(&mut self, (layer, matrix): (usize, Matrix), first: usize, bytes: &[u8]) -> Option<usize> {
         let mut begin = 0;
-        while let Some(at) = first_above(&bytes[2 * begin..], (self.threshold.to_bits() >> 16) as u16) {
-            // Below the threshold's last bits, a value only seems to be above it.
-            let magnitude = f32::from_bits(u32::from(magnitude(bytes, begin + at)) << 16);
-            if magnitude > self.threshold {
-                self.push(magnitude, (layer, matrix, first + begin + at));
+        while let Some(at) = first_above(&bytes[2 * begin..], ((self.threshold.to_bits() >> 16) as u16).min(BF16_INFINITY - 1)) {
+            let bits = magnitude(bytes, begin + at);
+            if bits >= BF16_INFINITY {
+                return Some(begin + at);
             }
+            self.push(f32::from_bits(u32::from(bits) << 16), (layer, matrix, first + begin + at));
             begin += at + 1;
         }
+        None
     }
 
     fn push(&mut self, magnitude: f32, place: Place) {
@@ -119,7 +120,7 @@ mod tests {
         let (mut plain, mut packed) = (Largest::up_to(10), Largest::up_to(10));
         for (part, piece) in values.chunks(1000).enumerate() {
             plain.look_at((1, Matrix::Down), 1000 * part, piece);
-            packed.look_at_bf16((1, Matrix::Down), 1000 * part, &bytes(piece));
+            assert_eq!(packed.look_at_bf16((1, Matrix::Down), 1000 * part, &bytes(piece)), None);
         }
         let mut expected = (0..values.len()).collect::<Vec<_>>();
         expected.sort_by(|a, b| values[*b].abs().total_cmp(&values[*a].abs()));

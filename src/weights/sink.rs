@@ -64,10 +64,10 @@ impl<'a> Sink<'a> {
     pub fn push(&mut self, bytes: &[u8], place: Option<(usize, Matrix)>, largest: &mut Largest) -> Result<(), WeightsError> {
         let bad = match self.is_bf16 {
             true => {
-                if let Some(place) = place {
-                    largest.look_at_bf16(place, self.len, bytes);
-                }
-                let bad = first_above(bytes, BF16_INFINITY - 1);
+                let bad = match place {
+                    Some(place) => largest.look_at_bf16(place, self.len, bytes),
+                    None => first_above(bytes, BF16_INFINITY - 1),
+                };
                 self.fill(bytes.len() / 2, |upload, range| upload.push_words(&bytes[2 * range.start..2 * range.end]));
                 bad
             }

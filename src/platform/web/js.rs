@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use gloo_timers::future::TimeoutFuture;
-use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
+use js_sys::{Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
@@ -42,9 +42,9 @@ extern "C" {
     /// `FileSystemSyncAccessHandle`
     pub type SyncHandle;
     #[wasm_bindgen(method, catch)]
-    pub fn read(this: &SyncHandle, into: &Uint8Array, options: &JsValue) -> Result<f64, JsValue>;
+    pub fn read(this: &SyncHandle, into: &mut [u8], options: &JsValue) -> Result<f64, JsValue>;
     #[wasm_bindgen(method, catch)]
-    pub fn write(this: &SyncHandle, from: &Uint8Array, options: &JsValue) -> Result<f64, JsValue>;
+    pub fn write(this: &SyncHandle, from: &[u8], options: &JsValue) -> Result<f64, JsValue>;
     #[wasm_bindgen(method, catch)]
     pub fn truncate(this: &SyncHandle, size: f64) -> Result<(), JsValue>;
     #[wasm_bindgen(method, catch, js_name = getSize)]
@@ -75,16 +75,6 @@ pub async fn call(of: &JsValue, method: &str, args: &[JsValue]) -> Result<JsValu
     let function: Function = get(of, method).dyn_into()?;
     let promise: Promise = Reflect::apply(&function, of, &args.iter().collect())?.dyn_into()?;
     JsFuture::from(promise).await
-}
-
-/// SHA-256 by the browser, on another thread; none outside of a secure context.
-pub async fn sha256(bytes: &Uint8Array) -> Option<[u8; 32]> {
-    let subtle = get(&get(&js_sys::global(), "crypto"), "subtle");
-    if subtle.is_undefined() {
-        return None;
-    }
-    let digest = call(&subtle, "digest", &["SHA-256".into(), bytes.into()]).await.ok()?;
-    Uint8Array::new(&digest).to_vec().try_into().ok()
 }
 
 /// What a JavaScript error says.

@@ -1,14 +1,17 @@
 //! Models in the browser's own file system (OPFS): one folder a model, and for each file its bytes and a journal.
 //!
 //! A file is kept in slabs, in whatever order they come. Its journal is a head of JSON padded to [`HEAD_BYTES`], then a
-//! record for each slab: how many of its bytes are there, and their SHA-256, which is checked whenever they are read. So
-//! a download goes on at the very byte where it was cut, and what a disk has damaged is fetched again.
+//! record for each slab: how many of its bytes are there, and their XXH3, which is checked whenever they are read. So a
+//! download goes on at the very byte where it was cut, and what a disk has damaged is fetched again. (Who could change these
+//! files on purpose could change this page's program. The file's SHA-256 was checked when it came; doing so at each load
+//! takes a browser three times as long as all else.)
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use js_sys::Uint8Array;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast, JsValue};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::js::{self, Directory, FileHandle, SyncHandle, call, get, object, reason};
 use super::scope;
@@ -18,8 +21,9 @@ use crate::terms::StoredModel;
 /// Bytes that are fetched, checked and written at once.
 pub const SLAB_BYTES: u64 = 8 << 20;
 const HEAD_BYTES: u64 = 4096;
-const RECORD_BYTES: u64 = 40;
+const RECORD_BYTES: u64 = 16;
 const MAX_FILE_BYTES: u64 = 1 << 42;
+const MAX_JOURNAL_BYTES: f64 = 16e6;
 /// The folder that holds all models.
 const ROOT: &str = "linchpin-models";
 /// In each model's folder: where it came from.
@@ -48,7 +52,7 @@ pub struct Head {
 #[derive(Debug, Clone, Copy, Default)]
 struct Record {
     len: u32,
-    sha256: [u8; 32],
+    xxh3: u64,
 }
 
 /// A model's folder.
@@ -117,7 +121,7 @@ impl Store {
     pub async fn write_about(&self, about: &About) -> Result<(), String> {
         let json = serde_json::to_vec(about).map_err(|error| error.to_string())?;
         let handle = open_handle(&self.folder, ABOUT, true).await.map_err(|error| reason(&error))?;
-        let written = handle.truncate(0.0).and_then(|()| handle.write(&Uint8Array::from(json.as_slice()), &at(0)));
+        let written = handle.truncate(0.0).and_then(|()| handle.write(&json, &at(0)));
         handle.close();
         written.map(drop).map_err(|error| reason(&error))
     }
@@ -237,14 +241,15 @@ impl Drop for Guard {
 }
 
 impl Guard {
-    fn read(&self, position: u64, len: u32) -> Option<Uint8Array> {
-        let bytes = Uint8Array::new_with_length(len);
-        (self.0.read(&bytes, &at(position)).ok()? == f64::from(len)).then_some(bytes)
+    /// Fills `into`, all of it or not at all.
+    fn read(&self, position: u64, into: &mut [u8]) -> Option<()> {
+        let len = into.len() as f64;
+        (self.0.read(into, &at(position)).ok()? == len).then_some(())
     }
 
-    fn write(&self, position: u64, bytes: &Uint8Array) -> Result<(), String> {
+    fn write(&self, position: u64, bytes: &[u8]) -> Result<(), String> {
         let written = self.0.write(bytes, &at(position)).map_err(|error| reason(&error))?;
-        if written == f64::from(bytes.length()) { Ok(()) } else { Err("the disk is full".into()) }
+        if written == bytes.len() as f64 { Ok(()) } else { Err("the disk is full".into()) }
     }
 }
 
@@ -256,17 +261,18 @@ pub struct StoredFile {
     records: RefCell<Vec<Record>>,
     /// Why nothing more is stored.
     broken: RefCell<Option<String>>,
-    /// Bytes that were read from here.
-    pub reused: Cell<u64>,
 }
 
 impl StoredFile {
     fn read(data: Guard, journal: Guard) -> Self {
-        let size = journal.0.size().unwrap_or(0.0);
-        let bytes = journal.read(0, size as u32).map(|bytes| bytes.to_vec()).unwrap_or_default();
+        let size = journal.0.size().unwrap_or(0.0).min(MAX_JOURNAL_BYTES);
+        let mut bytes = vec![0; size as usize];
+        if journal.read(0, &mut bytes).is_none() {
+            bytes.clear();
+        }
         let head = head_of(&bytes);
         let records = RefCell::new(records_of(&bytes, head.size));
-        Self { data, journal, head: RefCell::new(head), records, broken: RefCell::new(None), reused: Cell::new(0) }
+        Self { data, journal, head: RefCell::new(head), records, broken: RefCell::new(None) }
     }
 
     pub fn head(&self) -> Head {
@@ -299,28 +305,31 @@ impl StoredFile {
         self.note(cleared.and_then(|()| self.write_head()));
     }
 
-    /// What is there of a slab, if it is still what was written.
-    pub async fn slab(&self, index: usize) -> Option<Uint8Array> {
-        let record = *self.records.borrow().get(index)?;
-        if record.len == 0 {
-            return None;
+    /// Whether a slab of so many bytes is there, as far as the journal tells.
+    pub fn has(&self, index: usize, len: u32) -> bool {
+        self.records.borrow().get(index).is_some_and(|record| record.len == len)
+    }
+
+    /// Puts what is there of a slab into `into`, if it is still what was written; else nothing.
+    pub fn read_slab(&self, index: usize, into: &mut Vec<u8>) {
+        let record = self.records.borrow().get(index).copied().unwrap_or_default();
+        // Its zeros are written once, not for every slab.
+        into.resize(record.len as usize, 0);
+        let is_there = self.data.read(SLAB_BYTES * index as u64, into).is_some() && xxh3_64(into) == record.xxh3;
+        if !is_there {
+            into.clear();
+            if let Some(record) = self.records.borrow_mut().get_mut(index) {
+                *record = Record::default();
+            }
         }
-        let bytes = self.data.read(SLAB_BYTES * index as u64, record.len)?;
-        if js::sha256(&bytes).await? != record.sha256 {
-            self.records.borrow_mut()[index] = Record::default();
-            return None;
-        }
-        self.reused.set(self.reused.get() + u64::from(record.len));
-        Some(bytes)
     }
 
     /// Keeps what is there of a slab; after a disk has failed, nothing.
-    pub async fn keep(&self, index: usize, bytes: &Uint8Array) {
-        if bytes.length() == 0 || self.broken.borrow().is_some() {
+    pub fn keep(&self, index: usize, bytes: &[u8]) {
+        if bytes.is_empty() || self.broken.borrow().is_some() {
             return;
         }
-        let Some(sha256) = js::sha256(bytes).await else { return };
-        let record = Record { len: bytes.length(), sha256 };
+        let record = Record { len: bytes.len() as u32, xxh3: xxh3_64(bytes) };
         let written = self.data.write(SLAB_BYTES * index as u64, bytes).and_then(|()| self.write_record(index, &record));
         if written.is_ok() {
             self.records.borrow_mut()[index] = record;
@@ -350,14 +359,14 @@ impl StoredFile {
     fn write_head(&self) -> Result<(), String> {
         let mut json = serde_json::to_vec(&*self.head.borrow()).map_err(|error| error.to_string())?;
         json.resize(HEAD_BYTES as usize, b' ');
-        self.journal.write(0, &Uint8Array::from(json.as_slice()))
+        self.journal.write(0, &json)
     }
 
     fn write_record(&self, index: usize, record: &Record) -> Result<(), String> {
         let mut bytes = [0; RECORD_BYTES as usize];
         bytes[..4].copy_from_slice(&record.len.to_le_bytes());
-        bytes[8..].copy_from_slice(&record.sha256);
-        self.journal.write(HEAD_BYTES + RECORD_BYTES * index as u64, &Uint8Array::from(bytes.as_slice()))
+        bytes[8..].copy_from_slice(&record.xxh3.to_le_bytes());
+        self.journal.write(HEAD_BYTES + RECORD_BYTES * index as u64, &bytes)
     }
 
     fn note(&self, written: Result<(), String>) {
@@ -383,7 +392,7 @@ fn records_of(journal: &[u8], size: u64) -> Vec<Record> {
         let bytes = journal.get(begin..begin + RECORD_BYTES as usize)?;
         let len = u32::from_le_bytes(bytes[..4].try_into().ok()?);
         let fits = u64::from(len) <= SLAB_BYTES.min(size.saturating_sub(SLAB_BYTES * index as u64));
-        fits.then_some(Record { len, sha256: bytes[8..].try_into().ok()? })
+        fits.then_some(Record { len, xxh3: u64::from_le_bytes(bytes[8..].try_into().ok()?) })
     };
     (0..n).map(|index| record(index).unwrap_or_default()).collect()
 }

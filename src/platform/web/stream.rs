@@ -40,6 +40,8 @@ pub struct ByteStream {
     at: u64,
     /// Here but not handed out yet: a byte is copied into the wasm once.
     ready: VecDeque<Uint8Array>,
+    /// The slab that was read from the store last, and how much of it was handed out. The same memory for all of them.
+    stored_slab: (Vec<u8>, usize),
     pending: usize,
     coming: VecDeque<Coming>,
     next_slab: usize,
@@ -75,6 +77,7 @@ impl ByteStream {
             expected,
             at: 0,
             ready: VecDeque::new(),
+            stored_slab: (Vec::new(), 0),
             pending: 0,
             coming: VecDeque::new(),
             next_slab: 0,
@@ -130,6 +133,9 @@ impl ByteStream {
             if self.pending >= n {
                 return Ok(true);
             }
+            if self.take_stored() {
+                continue;
+            }
             self.ask_ahead(AHEAD);
             let Some(first) = self.coming.front_mut() else { return Ok(true) };
             let Some(slab) = within(PATIENCE_MS, &mut first.slab).await else { return Ok(false) };
@@ -158,7 +164,10 @@ impl ByteStream {
         while !self.wait(n).await? {}
         // Its zeros are written once, not for every piece.
         bytes.resize(n.min(self.pending), 0);
-        let mut filled = 0;
+        let (slab, at) = &mut self.stored_slab;
+        let mut filled = bytes.len().min(slab.len() - *at);
+        bytes[..filled].copy_from_slice(&slab[*at..*at + filled]);
+        *at += filled;
         while filled < bytes.len() {
             let Some(chunk) = self.ready.pop_front() else { break };
             let taken = (chunk.length() as usize).min(bytes.len() - filled);
@@ -187,11 +196,15 @@ impl ByteStream {
             return Ok(bytes.to_vec());
         }
         while self.pending < n {
+            if self.take_stored() {
+                continue;
+            }
             self.ask_ahead(1);
             let Some(first) = self.coming.pop_front() else { break };
             self.take(first.slab.await?);
         }
-        let mut bytes = Vec::with_capacity(n);
+        let (slab, at) = &self.stored_slab;
+        let mut bytes = slab[*at..].iter().copied().take(n).collect::<Vec<_>>();
         for chunk in &self.ready {
             let wanted = (n - bytes.len()).min(chunk.length() as usize);
             bytes.extend_from_slice(&chunk.subarray(0, wanted as u32).to_vec());
@@ -233,6 +246,25 @@ impl ByteStream {
         self.ready.push_back(slab);
     }
 
+    /// Takes the next slab from the store, if all of it is there and nothing else comes before it.
+    fn take_stored(&mut self) -> bool {
+        let is_next = self.pending == 0 && self.coming.is_empty();
+        let Some(stored) = self.stored.as_ref().filter(|_| is_next) else { return false };
+        let start = SLAB_BYTES * self.next_slab as u64;
+        let size = SLAB_BYTES.min(self.len.saturating_sub(start)) as u32;
+        if size == 0 || !stored.has(self.next_slab, size) {
+            return false;
+        }
+        let (slab, at) = &mut self.stored_slab;
+        stored.read_slab(self.next_slab, slab);
+        (*at, self.pending) = (0, slab.len());
+        if slab.is_empty() {
+            return false;
+        }
+        self.next_slab += 1;
+        true
+    }
+
     fn ask_ahead(&mut self, n: usize) {
         let n = if matches!(self.serving, Serving::Whole(_)) { 1 } else { n };
         let n_slabs = usize::try_from(self.len.div_ceil(SLAB_BYTES)).unwrap_or(usize::MAX);
@@ -256,26 +288,20 @@ async fn slab(
 ) -> Result<Uint8Array, PlatformError> {
     let start = SLAB_BYTES * index as u64;
     let size = SLAB_BYTES.min(len - start) as u32;
-    let mut begun = None;
+    let bytes = Uint8Array::new_with_length(size);
+    let mut known = Vec::new();
     if let Some(stored) = &stored {
-        begun = stored.slab(index).await;
+        stored.read_slab(index, &mut known);
+        bytes.subarray(0, known.len() as u32).copy_from(&known);
     }
-    let known = begun.as_ref().map_or(0, Uint8Array::length);
+    let known = known.len() as u32;
     got.set(known);
-    let bytes = match begun {
-        Some(bytes) if known == size => return Ok(bytes),
-        begun => {
-            let bytes = Uint8Array::new_with_length(size);
-            begun.iter().for_each(|begun| bytes.set(begun, 0));
-            bytes
-        }
-    };
     let fetched = match &serving {
         Serving::Ranges => remote.range(start, &bytes, &got).await,
         Serving::Whole(whole) => remote.next_of(whole, start, &bytes, &got).await,
     };
     if let Some(stored) = stored.filter(|_| got.get() > known) {
-        stored.keep(index, &bytes.subarray(0, got.get())).await;
+        stored.keep(index, &bytes.subarray(0, got.get()).to_vec());
     }
     fetched.map(|()| bytes)
 }
