@@ -173,6 +173,16 @@ fn a_reference_that_the_model_does_not_meet() {
     expect(&failure(&copy), FailureKind::Device, "self-check failed");
 }
 
+/// Gemma 3's tokenizer has one token more than its models.
+#[test]
+fn a_token_that_the_model_does_not_know() {
+    let mut session = Session::with_model(&fixture("gemma3"));
+    let failure =
+        session.ask(Request::Scan { prompt: "the old <image_soft_token> man".into() }).expect_err("a token beyond the vocabulary");
+    expect(&failure, FailureKind::Input, "<image_soft_token>");
+    session.ask(Request::Scan { prompt: "the old man".into() }).unwrap();
+}
+
 fn refusal(request: Request) -> Failure {
     let mut session = Session::with_model(&fixture("llama"));
     let failure = session.ask(request).expect_err("nonsense");
