@@ -11,6 +11,8 @@ pub enum TokenizerError {
     Parse { why: String },
     #[error("tokenizer.json has token ids up to {largest}, but the model's vocabulary ends at {vocab_size}: it belongs to another model")]
     OtherVocabulary { largest: u32, vocab_size: usize },
+    #[error("{token:?} is token {id}, but the model's vocabulary ends at {vocab_size}: the model does not know it")]
+    NoSuchToken { token: String, id: u32, vocab_size: usize },
     #[error("the text could not be turned into tokens: {why}")]
     Encode { why: String },
     #[error("token {id} could not be turned into text: {why}")]
@@ -21,10 +23,12 @@ pub enum TokenizerError {
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: HfTokenizer,
+    vocab_size: usize,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and checks that all its ids fit the model.
+    /// Reads `tokenizer.json` and checks that its ids fit the model. Tokens that were added to the vocabulary may lie beyond:
+    /// Gemma 3 has one for images, which its models of text alone do not know.
     ///
     /// # Errors
     ///
@@ -34,21 +38,25 @@ impl Tokenizer {
         // A prompt is never cut or filled up behind the visitor's back.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| TokenizerError::Parse { why: error.to_string() })?;
-        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
+        let largest = inner.get_vocab(false).into_values().max().unwrap_or(0);
         if largest as usize >= vocab_size {
             return Err(TokenizerError::OtherVocabulary { largest, vocab_size });
         }
-        Ok(Self { inner })
+        Ok(Self { inner, vocab_size })
     }
 
     /// Token ids of a text, with the special tokens that the model wants around it (its BOS).
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Encode`].
+    /// [`TokenizerError::Encode`], or [`TokenizerError::NoSuchToken`] if the text names a token that the model does not have.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, true).map_err(|error| TokenizerError::Encode { why: error.to_string() })?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = encoding.get_ids();
+        match ids.iter().find(|id| **id as usize >= self.vocab_size) {
+            Some(id) => Err(TokenizerError::NoSuchToken { token: self.token_text(*id), id: *id, vocab_size: self.vocab_size }),
+            None => Ok(ids.to_vec()),
+        }
     }
 
     /// The special tokens that the model wants before a text, and the text's own ids.
@@ -99,7 +107,8 @@ impl Tokenizer {
     /// Ids whose text, without surrounding space and in lower case, is one of `words`.
     pub fn ids_of_words(&self, words: &HashSet<&str>) -> Vec<u32> {
         let is_word = |id: &u32| self.inner.decode(&[*id], true).is_ok_and(|text| words.contains(text.trim().to_lowercase().as_str()));
-        let mut ids = self.inner.get_vocab(true).into_values().filter(is_word).collect::<Vec<_>>();
+        let ids = self.inner.get_vocab(true).into_values().filter(|id| (*id as usize) < self.vocab_size);
+        let mut ids = ids.filter(is_word).collect::<Vec<_>>();
         ids.sort_unstable();
         ids
     }

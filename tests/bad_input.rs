@@ -102,7 +102,8 @@ fn what_a_family_does_not_do_yet_is_refused_by_name() {
         ("gemma3", "model_type", "gemma3".into(), "images"),
         ("gemma3", "final_logit_softcapping", 30.0.into(), "final_logit_softcapping"),
         ("gemma3", "attn_logit_softcapping", 50.0.into(), "attn_logit_softcapping"),
-        ("phi3", "rope_parameters", longrope, "longrope"),
+        ("phi3", "rope_parameters", longrope, "short_factor"),
+        ("phi3", "rope_parameters", serde_json::json!({"rope_type": "dynamic", "factor": 2.0}), "dynamic"),
         ("phi3", "rope_parameters", serde_json::json!({"partial_rotary_factor": 0.4}), "head_dim"),
         ("llama", "partial_rotary_factor", 0.5.into(), "partial_rotary_factor"),
         ("olmo", "clip_qkv", 0.0.into(), "clip_qkv"),
@@ -171,6 +172,16 @@ fn a_reference_that_the_model_does_not_meet() {
     let reference = serde_json::json!({"input_ids": [1, 2, 3], "top1": [0, 0, 0], "margins": [9.0, 9.0, 9.0], "last_logits": [[5, 1e6]]});
     std::fs::write(copy.dir().join("reference.json"), reference.to_string()).unwrap();
     expect(&failure(&copy), FailureKind::Device, "self-check failed");
+}
+
+/// Gemma 3's tokenizer has one token more than its models.
+#[test]
+fn a_token_that_the_model_does_not_know() {
+    let mut session = Session::with_model(&fixture("gemma3"));
+    let failure =
+        session.ask(Request::Scan { prompt: "the old <image_soft_token> man".into() }).expect_err("a token beyond the vocabulary");
+    expect(&failure, FailureKind::Input, "<image_soft_token>");
+    session.ask(Request::Scan { prompt: "the old man".into() }).unwrap();
 }
 
 fn refusal(request: Request) -> Failure {

@@ -81,6 +81,8 @@ fn keys_that_are_left_out_have_transformers_defaults() {
     assert_eq!(without("olmo", &["clip_qkv"]).clip_qkv, None);
     let phi3 = without("phi3", &["sliding_window", "rope_parameters"]);
     assert_eq!((phi3.sliding_window[0], phi3.rope(0).map(|rope| rope.dim)), (None, Some(phi3.head_dim)));
+    // A stretched context ends where its original did.
+    assert_eq!(without("phi3-long", &[]).max_position_embeddings, 64);
     let left_out = ["query_pre_attn_scalar", "sliding_window", "sliding_window_pattern", "rope_theta", "rope_local_base_freq"];
     let gemma = without("gemma3", &[&left_out[..], &["rope_scaling", "hidden_activation"]].concat());
     assert_eq!((gemma.attention_scale(), gemma.sliding_window), (256_f64.powf(-0.5), vec![Some(4096); 4]));

@@ -27,7 +27,7 @@ pub fn fixtures() -> Vec<String> {
     let with_golden = folders.filter(|folder| folder.join("golden.safetensors").is_file());
     let mut names = with_golden.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>();
     names.sort();
-    assert!(names.len() >= 7, "fixtures are missing: {names:?}");
+    assert!(names.len() >= 14, "fixtures are missing: {names:?}");
     names
 }
 

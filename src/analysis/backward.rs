@@ -7,8 +7,8 @@
 //! 4 bytes · (2 hidden_size + 2 (num_attention_heads + num_key_value_heads) head_dim + num_attention_heads T + n intermediate_size)
 //! ```
 //!
-//! with n 3 for silu (gate, up, u) and about 8 for gelu, which is made of stock operations. So as many layers as fit into
-//! [`Limits::of`] the model make one graph, at least one. Short sequences are one graph of all layers. Else a first pass
+//! with n 3 for silu (gate, up, u) and about 8 for gelu, which is made of stock operations, or 11 with a gate. So as many
+//! layers as fit into [`Limits::of`] the model make one graph, at least one. Short sequences are one graph of all layers. Else a first pass
 //! without autodiff keeps the residual stream that enters each group of layers, and from the last group to the first each
 //! is run again from there. Memory is then `4 bytes · layers · T · hidden_size` at most, and one group with what going back
 //! through it takes. The last group is never run twice. A backward pass costs about as much as a forward pass, since no
@@ -24,6 +24,7 @@ use burn::tensor::{Gradients, Tensor, Transaction};
 use super::eval::cross_entropies;
 use crate::engine::error::EngineError;
 use crate::model::config::{Activation, ModelConfig};
+use crate::model::mlp::Hidden;
 use crate::model::probe::Probe;
 use crate::model::{Model, Pass};
 use crate::terms::Site;
@@ -116,7 +117,7 @@ pub(super) fn backward(
     probe: impl Fn() -> Probe<'static>,
     mut visit: impl FnMut(Probe<'static>, &mut Gradients),
 ) -> Tensor<1> {
-    let groups = groups(model.layers.len(), limits.layers(&model.config, ids.len()));
+    let groups = groups(model.layers.len(), limits.layers(&model.config, kept_of_hidden(model), ids.len()));
     let (mut x, pass) = model.begin(ids, 0);
     let mut entering = vec![x.clone()];
     for group in &groups[..groups.len() - 1] {
@@ -175,14 +176,23 @@ pub(super) fn tokens_of(logits: usize, config: &ModelConfig) -> usize {
 
 impl Limits {
     /// Layers that one graph may span.
-    fn layers(self, config: &ModelConfig, seq: usize) -> usize {
+    fn layers(self, config: &ModelConfig, of_hidden: usize, seq: usize) -> usize {
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let of_hidden = if config.activation == Activation::Silu { 3 } else { 8 };
         let of_token =
             2 * config.hidden_size + 2 * (heads + kv_heads) * config.head_dim + heads * seq + of_hidden * config.intermediate_size;
         // In 64 bits, which a browser's usize has not.
         let bytes = 4 * seq as u64 * of_token as u64;
         usize::try_from(self.kept_bytes / bytes.max(1)).unwrap_or(usize::MAX).max(1)
+    }
+}
+
+/// n in the module's head.
+fn kept_of_hidden(model: &Model) -> usize {
+    let is_gated = model.layers.first().is_some_and(|layer| matches!(layer.mlp.hidden, Hidden::Gated { .. }));
+    match (model.config.activation, is_gated) {
+        (Activation::Silu, _) => 3,
+        (Activation::Gelu | Activation::GeluTanh, false) => 8,
+        (Activation::Gelu | Activation::GeluTanh, true) => 11,
     }
 }
 
@@ -216,11 +226,11 @@ mod tests {
         let json = include_bytes!("../../public/models/linchpin-13m/config.json");
         let config = ModelConfig::from_json(json).unwrap();
         // 4 · 512 · (2 · 256 + 2 · 8 · 64 + 4 · 512 + 3 · 448) bytes of each.
-        assert_eq!(Limits::default().layers(&config, 512), 26);
+        assert_eq!(Limits::default().layers(&config, 3, 512), 26);
         assert_eq!(Limits::of(&config), Limits::default());
         // 4 · 2^20 · (2880 + 4 · 2^20) bytes, past 32 bits.
-        assert_eq!(Limits::default().layers(&config, 1 << 20), 1);
-        assert_eq!(Limits { kept_bytes: 1 << 45, ..Limits::default() }.layers(&config, 1 << 20), 1);
-        assert_eq!(Limits { kept_bytes: 1 << 46, ..Limits::default() }.layers(&config, 1 << 20), 3);
+        assert_eq!(Limits::default().layers(&config, 3, 1 << 20), 1);
+        assert_eq!(Limits { kept_bytes: 1 << 45, ..Limits::default() }.layers(&config, 3, 1 << 20), 1);
+        assert_eq!(Limits { kept_bytes: 1 << 46, ..Limits::default() }.layers(&config, 3, 1 << 20), 3);
     }
 }

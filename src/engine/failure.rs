@@ -4,6 +4,7 @@ use super::error::EngineError;
 use crate::model::ModelError;
 use crate::platform::PlatformError;
 use crate::protocol::{Failure, FailureKind};
+use crate::tokenizer::TokenizerError;
 use crate::weights::WeightsError;
 
 /// What happened, why, and what to do next.
@@ -25,6 +26,9 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         }
         EngineError::Model(error) => of_model(error),
         EngineError::Weights(error) => of_weights(error),
+        EngineError::Tokenizer(TokenizerError::NoSuchToken { .. }) => {
+            (FailureKind::Input, "The model does not know this token", "Take it out of the text.")
+        }
         EngineError::Tokenizer(_) => (
             FailureKind::Model,
             "The tokenizer does not work with this model",

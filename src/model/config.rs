@@ -50,6 +50,11 @@ pub enum RopeScaling {
         high_freq_factor: f64,
         original_max_position_embeddings: f64,
     },
+    /// Every frequency divided by a factor of its own, cosines and sines multiplied (Phi-3's `longrope`).
+    Each {
+        factors: Vec<f64>,
+        magnitude: f64,
+    },
 }
 
 /// What the forward pass needs to know, under transformers' names.

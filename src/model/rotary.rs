@@ -11,6 +11,8 @@ use crate::tensors;
 #[derive(Debug, Clone, PartialEq)]
 pub struct RotaryEmbedding {
     inv_freq: Vec<f32>,
+    /// Of cosines and sines.
+    magnitude: f32,
 }
 
 /// `cos` and signed `sin` of a run of positions, each `[1, seq, dim]`, made once per forward pass.
@@ -25,9 +27,10 @@ impl RotaryEmbedding {
     pub fn new(rope: &Rope) -> Self {
         let inv_freq = (0..rope.dim / 2).map(|i| {
             let exponent = 2.0 * i as f64 / rope.dim as f64;
-            scaled(1.0 / rope.theta.powf(exponent), &rope.scaling) as f32
+            scaled(1.0 / rope.theta.powf(exponent), i, &rope.scaling) as f32
         });
-        Self { inv_freq: inv_freq.collect() }
+        let magnitude = if let RopeScaling::Each { magnitude, .. } = &rope.scaling { *magnitude as f32 } else { 1.0 };
+        Self { inv_freq: inv_freq.collect(), magnitude }
     }
 
     /// Dimensions of a head that turn.
@@ -38,7 +41,7 @@ impl RotaryEmbedding {
     /// `(cos, sin)` of one position's angles, of each pair of dimensions.
     pub fn angles(&self, position: usize) -> impl Iterator<Item = (f32, f32)> + '_ {
         let angles = self.inv_freq.iter().map(move |inv_freq| position as f32 * inv_freq);
-        angles.map(|angle| (angle.cos(), angle.sin()))
+        angles.map(|angle| (self.magnitude * angle.cos(), self.magnitude * angle.sin()))
     }
 
     /// Angles of the positions `start .. start + seq`.
@@ -68,11 +71,12 @@ impl Rotation {
     }
 }
 
-/// One inverse frequency, stretched (`modeling_rope_utils.py` of transformers).
-fn scaled(inv_freq: f64, scaling: &RopeScaling) -> f64 {
+/// The inverse frequency `i`, stretched (`modeling_rope_utils.py` of transformers).
+fn scaled(inv_freq: f64, i: usize, scaling: &RopeScaling) -> f64 {
     match *scaling {
         RopeScaling::None => inv_freq,
         RopeScaling::Linear { factor } => inv_freq / factor,
+        RopeScaling::Each { ref factors, .. } => inv_freq / factors[i],
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings: original } => {
             let wavelength = TAU / inv_freq;
             if wavelength < original / high_freq_factor {

@@ -9,7 +9,7 @@ import { engineOn as startOn, fixtureFiles, last } from './worker.mjs';
 
 const fixtures = path.join(root, 'tests/fixtures');
 const FIXTURES = readdirSync(fixtures).filter((name) => existsSync(path.join(fixtures, name, 'golden.safetensors')));
-assert.ok(FIXTURES.length >= 7, `fixtures are missing: ${FIXTURES}`);
+assert.ok(FIXTURES.length >= 14, `fixtures are missing: ${FIXTURES}`);
 // f32 against f32 (tests/fixtures/README.md).
 const TOLERANCE = 1e-4;
 

@@ -1,9 +1,11 @@
 //! Phi-3: Llama with one matrix for queries, keys and values and one for gate and up, a window, and rotary positions of a
 //! part of each head where the configuration says so (`transformers.models.phi3.modeling_phi3`).
 
+use serde_json::Value;
+
 use super::{Family, parts};
 use crate::model::attention::{Attention, QkvProj};
-use crate::model::config::{Keys, ModelConfig, rope};
+use crate::model::config::{Keys, ModelConfig, Rope, RopeScaling, rope};
 use crate::model::edit::Matrix;
 use crate::model::layers::Layout;
 use crate::model::mlp::{Hidden, Mlp};
@@ -16,12 +18,48 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
     let dim = (config.head_dim as f64 * keys.rotary_share()?.unwrap_or(1.0)) as usize;
     let theta = keys.get("rope_theta")?.unwrap_or(10_000.0);
+    let parameters = keys.rope_parameters();
+    let kind = parameters.and_then(|p| p.get("rope_type").or_else(|| p.get("type"))).and_then(Value::as_str);
+    let (rope, longest) = match (parameters, kind) {
+        // All that the first checkpoints called it.
+        (Some(parameters), Some("longrope" | "su" | "yarn")) => {
+            longrope(keys, parameters, &config, Rope { dim, theta, scaling: RopeScaling::None })?
+        }
+        _ => (rope(parameters, theta, dim)?, config.max_position_embeddings),
+    };
     Ok(ModelConfig {
         norm_eps: keys.get("rms_norm_eps")?.unwrap_or(1e-5),
-        positions: config.rotary(rope(keys.rope_parameters(), theta, dim)?),
+        positions: config.rotary(rope),
+        max_position_embeddings: longest,
         sliding_window: vec![keys.get("sliding_window")?; config.num_hidden_layers],
         ..config
     })
+}
+
+/// Angles of a model whose context was stretched, and where its context ends here: up to the length that it was trained
+/// with it has one set of factors. Beyond, transformers turns to another set for all positions at once, also for those whose
+/// keys are made already.
+fn longrope(keys: &Keys<'_>, parameters: &Value, config: &ModelConfig, plain: Rope) -> Result<(Rope, usize), ModelError> {
+    let bad = |key, why| ModelError::Config { key, why };
+    let inside = |key: &str| parameters.get(key).and_then(Value::as_f64);
+    let theta = inside("rope_theta").unwrap_or(plain.theta);
+    let original = keys.get("original_max_position_embeddings")?.unwrap_or(4096_usize);
+    let factors = parameters.get("short_factor").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_f64);
+    let factors = factors.filter(|factor| factor.is_finite() && *factor > 0.0).collect::<Vec<_>>();
+    if factors.len() != plain.dim / 2 {
+        return Err(bad("short_factor", format!("has {} positive numbers, expected {}", factors.len(), plain.dim / 2)));
+    }
+    if original < 2 {
+        return Err(bad("original_max_position_embeddings", format!("is {original}")));
+    }
+    if !(theta.is_finite() && theta > 0.0) {
+        return Err(bad("rope_theta", format!("is {theta}")));
+    }
+    let stretch = inside("factor").unwrap_or(config.max_position_embeddings as f64 / original as f64);
+    let by_length = if stretch > 1.0 { (1.0 + stretch.ln() / (original as f64).ln()).sqrt() } else { 1.0 };
+    let magnitude = inside("attention_factor").unwrap_or(by_length);
+    let rope = Rope { theta, scaling: RopeScaling::Each { factors, magnitude }, ..plain };
+    Ok((rope, config.max_position_embeddings.min(original)))
 }
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
