@@ -73,19 +73,23 @@ fn magnitude(bytes: &[u8], index: usize) -> u16 {
     u16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]]) & 0x7fff
 }
 
-/// The first of these bf16 values (an even number of bytes) whose magnitude's bits are above `bits`. Four at a time in one
-/// word, since every byte of a model passes here: with the signs off, adding `0x7fff - bits` to each carries into the
-/// sign exactly where a value is above, and never into its neighbour.
+/// The first of these bf16 values (an even number of bytes) whose magnitude's bits are above `bits`. Every byte of a model
+/// passes here, so four are looked at in one word, and eight words between two branches: with the signs off, adding
+/// `0x7fff - bits` to each carries into the sign exactly where a value is above, and never into its neighbour.
 pub fn first_above(bytes: &[u8], bits: u16) -> Option<usize> {
     const LANES: u64 = 0x0001_0001_0001_0001;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let (magnitudes, signs) = (0x7fff * LANES, 0x8000 * LANES);
+    let (blocks, rest) = bytes.as_chunks::<64>();
     let add = u64::from(0x7fff - bits.min(0x7fff)) * LANES;
-    let is_above = |word: &[u8; 8]| ((u64::from_le_bytes(*word) & magnitudes) + add) & signs != 0;
+    let carried = |word: &[u8; 8]| (u64::from_le_bytes(*word) & (0x7fff * LANES)) + add;
+    let is_above = |block: &[u8; 64]| {
+        let [a, b, c, d, e, f, g, h] = block.as_chunks::<8>().0 else { return false };
+        let carried = carried(a) | carried(b) | carried(c) | carried(d) | carried(e) | carried(f) | carried(g) | carried(h);
+        carried & (0x8000 * LANES) != 0
+    };
     let among = |bytes: &[u8], first: usize| (0..bytes.len() / 2).find(|at| magnitude(bytes, *at) > bits).map(|at| first + at);
-    match words.iter().position(is_above) {
-        Some(word) => among(&words[word], 4 * word),
-        None => among(rest, 4 * words.len()),
+    match blocks.iter().position(is_above) {
+        Some(block) => among(&blocks[block], 32 * block),
+        None => among(rest, 32 * blocks.len()),
     }
 }
 
@@ -99,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_first_above_is_found_in_every_lane() {
-        for len in 1..20 {
+        for len in (1..20).chain([32, 33, 70, 96]) {
             for at in 0..len {
                 for loud in [-3.0, 3.0, f32::INFINITY, f32::NAN] {
                     let mut values = vec![-2.0_f32; len];
