@@ -95,7 +95,7 @@ pub enum ShareError {
 
 /// The JSON inside a link. Short names, because every byte is in the address bar.
 #[derive(Serialize, Deserialize)]
-struct Wire {
+pub struct Wire {
     /// Model and revision.
     m: String,
     r: String,
@@ -201,6 +201,11 @@ impl ShareLink {
 
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
+        Self::decode_by(fragment, |json| serde_json::from_str(json).ok())
+    }
+
+    /// The same with a parser of the caller's: a browser has one, and another would be more to download.
+    pub fn decode_by(fragment: &str, parse: impl FnOnce(&str) -> Option<Wire>) -> Result<Self, ShareError> {
         let fragment = fragment.strip_prefix('#').unwrap_or(fragment);
         let encoded = fragment.strip_prefix(&FRAGMENT_KEY[1..]).ok_or(ShareError::NoRun)?;
         if encoded.len() > MAX_ENCODED_BYTES {
@@ -213,7 +218,7 @@ impl ShareLink {
             _ => return Err(ShareError::Version { found: version.chars().take(8).collect() }),
         };
         let json = URL_SAFE_NO_PAD.decode(body).map_err(|_| ShareError::Damaged)?;
-        let wire: Wire = serde_json::from_slice(&json).map_err(|_| ShareError::Damaged)?;
+        let wire = String::from_utf8(json).ok().and_then(|json| parse(&json)).ok_or(ShareError::Damaged)?;
         if wire.c.is_some() != removes {
             return Err(ShareError::Misfit { removes: wire.c.is_some() });
         }
