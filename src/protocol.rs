@@ -149,9 +149,12 @@ pub enum Event {
         generated: Generated,
     },
     Generated(RunRecord),
+    /// Only tests and the command ask for this and for [`Event::Measured`]: the page need not be able to read them.
+    #[serde(skip_deserializing)]
     Verified {
         compared: Vec<TensorError>,
     },
+    #[serde(skip_deserializing)]
     Measured {
         figures: Vec<Figure>,
     },

@@ -95,7 +95,7 @@ pub enum ShareError {
 
 /// The JSON inside a link. Short names, because every byte is in the address bar.
 #[derive(Serialize, Deserialize)]
-struct Wire {
+pub struct Wire {
     /// Model and revision.
     m: String,
     r: String,
@@ -120,28 +120,16 @@ struct Wire {
     d: String,
 }
 
-/// An edit: its unit, layer, row, column or channel, scale.
+/// An edit: its unit (scalar, row, column or channel, "h"), layer, row, column or channel, scale.
 #[derive(Serialize, Deserialize)]
 struct WireEdit {
-    u: WireUnit,
+    u: char,
     l: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     r: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     c: Option<u64>,
     x: f64,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-enum WireUnit {
-    #[serde(rename = "s")]
-    Scalar,
-    #[serde(rename = "r")]
-    Row,
-    #[serde(rename = "c")]
-    Column,
-    #[serde(rename = "h")]
-    Channel,
 }
 
 impl ShareLink {
@@ -201,6 +189,11 @@ impl ShareLink {
 
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
+        Self::decode_by(fragment, |json| serde_json::from_str(json).ok())
+    }
+
+    /// The same with a parser of the caller's: a browser has one, and another would be more to download.
+    pub fn decode_by(fragment: &str, parse: impl FnOnce(&str) -> Option<Wire>) -> Result<Self, ShareError> {
         let fragment = fragment.strip_prefix('#').unwrap_or(fragment);
         let encoded = fragment.strip_prefix(&FRAGMENT_KEY[1..]).ok_or(ShareError::NoRun)?;
         if encoded.len() > MAX_ENCODED_BYTES {
@@ -213,7 +206,7 @@ impl ShareLink {
             _ => return Err(ShareError::Version { found: version.chars().take(8).collect() }),
         };
         let json = URL_SAFE_NO_PAD.decode(body).map_err(|_| ShareError::Damaged)?;
-        let wire: Wire = serde_json::from_slice(&json).map_err(|_| ShareError::Damaged)?;
+        let wire = String::from_utf8(json).ok().and_then(|json| parse(&json)).ok_or(ShareError::Damaged)?;
         if wire.c.is_some() != removes {
             return Err(ShareError::Misfit { removes: wire.c.is_some() });
         }
@@ -281,10 +274,10 @@ fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
 impl From<&WeightEdit> for WireEdit {
     fn from(edit: &WeightEdit) -> Self {
         let (u, r, c) = match edit.target {
-            EditTarget::Scalar { row, col, .. } => (WireUnit::Scalar, Some(row), Some(col)),
-            EditTarget::Row { row, .. } => (WireUnit::Row, Some(row), None),
-            EditTarget::Column { col, .. } => (WireUnit::Column, None, Some(col)),
-            EditTarget::Channel { channel, .. } => (WireUnit::Channel, None, Some(channel)),
+            EditTarget::Scalar { row, col, .. } => ('s', Some(row), Some(col)),
+            EditTarget::Row { row, .. } => ('r', Some(row), None),
+            EditTarget::Column { col, .. } => ('c', None, Some(col)),
+            EditTarget::Channel { channel, .. } => ('h', None, Some(channel)),
         };
         let wide = |n: Option<usize>| n.map(|n| n as u64);
         Self { u, l: edit.target.layer() as u64, r: wide(r), c: wide(c), x: shortest(edit.scale) }
@@ -298,10 +291,11 @@ impl TryFrom<WireEdit> for WeightEdit {
         let layer = index("layer", l)?;
         let place = |what, n: Option<u64>| index(what, n.ok_or(ShareError::Damaged)?);
         let target = match u {
-            WireUnit::Scalar => EditTarget::Scalar { layer, row: place("row", r)?, col: place("column", c)? },
-            WireUnit::Row => EditTarget::Row { layer, row: place("row", r)? },
-            WireUnit::Column => EditTarget::Column { layer, col: place("column", c)? },
-            WireUnit::Channel => EditTarget::Channel { layer, channel: place("channel", c)? },
+            's' => EditTarget::Scalar { layer, row: place("row", r)?, col: place("column", c)? },
+            'r' => EditTarget::Row { layer, row: place("row", r)? },
+            'c' => EditTarget::Column { layer, col: place("column", c)? },
+            'h' => EditTarget::Channel { layer, channel: place("channel", c)? },
+            _ => return Err(ShareError::Damaged),
         };
         Ok(Self { target, scale: clamp("a scale", x, 0.0, MAX_SCALE)? })
     }

@@ -36,10 +36,10 @@ impl From<&Pruned> for LinkedSelection {
 /// The JSON of a pruning. Shares are text: a reader of JSON may miss the last bit of a number, and with it a channel.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WirePruning {
-    /// The pick, what it ranks by, its share.
-    k: WirePick,
+    /// The pick (core, halo, matched, random, lowest or highest, "u"), what it ranks by, its share.
+    k: char,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    b: Option<WireRanking>,
+    b: Option<char>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     q: Option<String>,
     /// ρ, η, support, layer, seed.
@@ -51,7 +51,7 @@ pub(super) struct WirePruning {
     l: Option<u64>,
     s: u64,
     /// What stands in place of a channel.
-    p: WireReplacement,
+    p: char,
     /// Sequences, their length, digest of the text.
     n: u64,
     t: u64,
@@ -60,76 +60,50 @@ pub(super) struct WirePruning {
     d: String,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
-enum WirePick {
-    #[serde(rename = "c")]
-    Core,
-    #[serde(rename = "h")]
-    Halo,
-    #[serde(rename = "m")]
-    Matched,
-    #[serde(rename = "r")]
-    Random,
-    #[serde(rename = "l")]
-    Lowest,
-    #[serde(rename = "u")]
-    Highest,
+/// The letters of rankings and replacements.
+const RANKINGS: [(char, Ranking); 9] = [
+    ('l', Ranking::LossProxy),
+    ('p', Ranking::Protected),
+    ('c', Ranking::Connected),
+    ('r', Ranking::Random),
+    ('m', Ranking::Magnitude),
+    ('a', Ranking::ActivationPower),
+    ('w', Ranking::Wanda),
+    ('t', Ranking::Taylor),
+    ('f', Ranking::Fluctuation),
+];
+const REPLACEMENTS: [(char, Replacement); 2] = [('z', Replacement::Zero), ('m', Replacement::Mean)];
+
+/// A value's letter. Every value has one: a test writes and reads them all.
+fn letter<T: PartialEq>(letters: &[(char, T)], value: T) -> char {
+    letters.iter().find(|(_, known)| *known == value).map_or('?', |(letter, _)| *letter)
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
-enum WireRanking {
-    #[serde(rename = "l")]
-    LossProxy,
-    #[serde(rename = "p")]
-    Protected,
-    #[serde(rename = "c")]
-    Connected,
-    #[serde(rename = "r")]
-    Random,
-    #[serde(rename = "m")]
-    Magnitude,
-    #[serde(rename = "a")]
-    ActivationPower,
-    #[serde(rename = "w")]
-    Wanda,
-    #[serde(rename = "t")]
-    Taylor,
-    #[serde(rename = "f")]
-    Fluctuation,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-enum WireReplacement {
-    #[serde(rename = "z")]
-    Zero,
-    #[serde(rename = "m")]
-    Mean,
+fn by_letter<T: Copy>(letters: &[(char, T)], letter: char) -> Result<T, ShareError> {
+    letters.iter().find(|(known, _)| *known == letter).map(|(_, value)| *value).ok_or(ShareError::Damaged)
 }
 
 impl WirePruning {
     pub(super) fn new(pruning: &Pruning, selection: &LinkedSelection) -> Self {
         let Selection { pick, rho, eta, support, layer, seed } = pruning.selection;
         let (k, ranked) = match pick {
-            Pick::Core => (WirePick::Core, None),
-            Pick::Halo => (WirePick::Halo, None),
-            Pick::Matched => (WirePick::Matched, None),
-            Pick::Random => (WirePick::Random, None),
-            Pick::Lowest { by, share } => (WirePick::Lowest, Some((by, share))),
-            Pick::Highest { by, share } => (WirePick::Highest, Some((by, share))),
+            Pick::Core => ('c', None),
+            Pick::Halo => ('h', None),
+            Pick::Matched => ('m', None),
+            Pick::Random => ('r', None),
+            Pick::Lowest { by, share } => ('l', Some((by, share))),
+            Pick::Highest { by, share } => ('u', Some((by, share))),
         };
         Self {
             k,
-            b: ranked.map(|(by, _)| by.into()),
+            b: ranked.map(|(by, _)| letter(&RANKINGS, by)),
             q: ranked.map(|(_, share)| format!("{share:?}")),
             r: format!("{rho:?}"),
             e: format!("{eta:?}"),
             w: support.map(|support| support as u64),
             l: layer.map(|layer| layer as u64),
             s: seed,
-            p: match pruning.replacement {
-                Replacement::Zero => WireReplacement::Zero,
-                Replacement::Mean => WireReplacement::Mean,
-            },
+            p: letter(&REPLACEMENTS, pruning.replacement),
             n: selection.sequences as u64,
             t: selection.length as u64,
             x: selection.text_digest.clone(),
@@ -154,10 +128,7 @@ impl WirePruning {
             layer: self.l.map(|l| index("layer", l)).transpose()?,
             seed: self.s,
         };
-        let replacement = match self.p {
-            WireReplacement::Zero => Replacement::Zero,
-            WireReplacement::Mean => Replacement::Mean,
-        };
+        let replacement = by_letter(&REPLACEMENTS, self.p)?;
         let linked = LinkedSelection {
             sequences: count("sequences", self.n, 1, MAX_SEQUENCES)?,
             length: count("tokens to a sequence", self.t, 2, MAX_INDEX)?,
@@ -170,48 +141,17 @@ impl WirePruning {
     fn pick(&self) -> Result<Pick, ShareError> {
         let ranked = || {
             let (by, q) = self.b.zip(self.q.as_ref()).ok_or(ShareError::Damaged)?;
-            Ok((by.into(), share("the share to remove", q, "0 to 1", |share| (0.0..=1.0).contains(&share))?))
+            Ok((by_letter(&RANKINGS, by)?, share("the share to remove", q, "0 to 1", |share| (0.0..=1.0).contains(&share))?))
         };
         Ok(match self.k {
-            WirePick::Core => Pick::Core,
-            WirePick::Halo => Pick::Halo,
-            WirePick::Matched => Pick::Matched,
-            WirePick::Random => Pick::Random,
-            WirePick::Lowest => ranked().map(|(by, share)| Pick::Lowest { by, share })?,
-            WirePick::Highest => ranked().map(|(by, share)| Pick::Highest { by, share })?,
+            'c' => Pick::Core,
+            'h' => Pick::Halo,
+            'm' => Pick::Matched,
+            'r' => Pick::Random,
+            'l' => ranked().map(|(by, share)| Pick::Lowest { by, share })?,
+            'u' => ranked().map(|(by, share)| Pick::Highest { by, share })?,
+            _ => return Err(ShareError::Damaged),
         })
-    }
-}
-
-impl From<Ranking> for WireRanking {
-    fn from(ranking: Ranking) -> Self {
-        match ranking {
-            Ranking::LossProxy => Self::LossProxy,
-            Ranking::Protected => Self::Protected,
-            Ranking::Connected => Self::Connected,
-            Ranking::Random => Self::Random,
-            Ranking::Magnitude => Self::Magnitude,
-            Ranking::ActivationPower => Self::ActivationPower,
-            Ranking::Wanda => Self::Wanda,
-            Ranking::Taylor => Self::Taylor,
-            Ranking::Fluctuation => Self::Fluctuation,
-        }
-    }
-}
-
-impl From<WireRanking> for Ranking {
-    fn from(ranking: WireRanking) -> Self {
-        match ranking {
-            WireRanking::LossProxy => Self::LossProxy,
-            WireRanking::Protected => Self::Protected,
-            WireRanking::Connected => Self::Connected,
-            WireRanking::Random => Self::Random,
-            WireRanking::Magnitude => Self::Magnitude,
-            WireRanking::ActivationPower => Self::ActivationPower,
-            WireRanking::Wanda => Self::Wanda,
-            WireRanking::Taylor => Self::Taylor,
-            WireRanking::Fluctuation => Self::Fluctuation,
-        }
     }
 }
 

@@ -220,7 +220,7 @@ pub struct ScoreReport {
 /// Of an even number, the mean of the middle two; 0 of nothing. In f64, which f32 comes back from.
 pub fn median<T: Into<f64>>(values: impl IntoIterator<Item = T>) -> f64 {
     let mut sorted = values.into_iter().map(Into::into).collect::<Vec<f64>>();
-    sorted.sort_by(f64::total_cmp);
+    sorted.sort_unstable_by(f64::total_cmp);
     match sorted.len() {
         0 => 0.0,
         n => f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]),

@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 use gloo_timers::callback::{Interval, Timeout};
 use leptos::prelude::*;
-use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
@@ -129,10 +128,11 @@ impl Client {
     }
 
     fn post(&self, message: &Envelope) {
-        // As JSON has it, with null for what is absent: other scripts than this page write to the engine, too.
-        let value = message.serialize(&serde_wasm_bindgen::Serializer::json_compatible());
+        // As JSON has it, with null for what is absent: other scripts than this page write to the engine, too. Made of text,
+        // because the export needs serialisers for text anyway.
+        let value = serde_json::to_string(message).ok().and_then(|json| js_sys::JSON::parse(&json).ok());
         let posted = self.with_inner(|inner| match (&inner.connection, &value) {
-            (Some(connection), Ok(value)) => connection.worker.post_message(value).is_ok(),
+            (Some(connection), Some(value)) => connection.worker.post_message(value).is_ok(),
             _ => false,
         });
         if !posted {

@@ -111,12 +111,11 @@ impl Experiment {
             let mut at: Vec<(usize, Vec<f32>)> = Vec::new();
             for point in own {
                 let n = point.pruned.n_channels;
-                match at.iter_mut().find(|(known, _)| *known == n) {
-                    Some((_, values)) => values.push(value(&point.evaluation)),
-                    None => at.push((n, vec![value(&point.evaluation)])),
+                match at.binary_search_by_key(&n, |(known, _)| *known) {
+                    Ok(place) => at[place].1.push(value(&point.evaluation)),
+                    Err(place) => at.insert(place, (n, vec![value(&point.evaluation)])),
                 }
             }
-            at.sort_unstable_by_key(|(n, _)| *n);
             let spread = |(n, values): (usize, Vec<f32>)| {
                 let mean = values.iter().sum::<f32>() / values.len() as f32;
                 let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(*value), high.max(*value)));

@@ -82,8 +82,8 @@ pub fn meta(name: &str) -> Option<String> {
     found.get_attribute("content")
 }
 
-/// Reads JSON with the browser's own parser and the deserialisers that the engine's messages need anyway; a second set
-/// of them, for serde_json, would only be more to download.
+/// Reads JSON with the browser's own parser and the means of reading that the engine's messages need anyway; those of
+/// serde_json would only be more to download.
 pub fn parse_json<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     serde_wasm_bindgen::from_value(js_sys::JSON::parse(text).ok()?).ok()
 }

@@ -15,7 +15,7 @@ pub fn Banner() -> impl IntoView {
         // After a fault of the device the engine may be in any state: a fresh one is the honest offer.
         let restartable = dead.get() || matches!(failure.kind, FailureKind::Device | FailureKind::Internal);
         view! {
-            <div class="failure" data-testid="failure" data-kind=format!("{:?}", failure.kind).to_lowercase()>
+            <div class="failure" data-testid="failure" data-kind=format!("{:?}", failure.kind).to_ascii_lowercase()>
                 <div>
                     <p class="what">{failure.what}</p>
                     <p>{failure.why}</p>

@@ -23,7 +23,7 @@ pub fn open_address(app: App) {
 }
 
 fn read_link(app: App) {
-    let link = match ShareLink::decode(&dom::fragment()) {
+    let link = match ShareLink::decode_by(&dom::fragment(), dom::parse_json) {
         // Anchors of the page itself are no links to a run, and leave one that is open alone.
         Err(ShareError::NoRun) => return,
         Err(error) => LinkState::Refused(error.to_string()),

@@ -25,7 +25,7 @@ impl Scale {
 
     /// By decades, from the one at or below a value to exactly another.
     pub fn decades(least: f32, high: f32) -> Self {
-        let low = 10f32.powf(least.max(f32::MIN_POSITIVE).log10().floor());
+        let low = decade(least.max(f32::MIN_POSITIVE));
         Self { low, high: high.max(low * 10.0), log: true }
     }
 
@@ -62,11 +62,16 @@ impl Scale {
             return decades.step_by(every).map(|exponent| 10f32.powi(exponent)).collect();
         }
         let raw = (self.high - self.low) / 4.0;
-        let magnitude = 10f32.powf(raw.log10().floor());
+        let magnitude = decade(raw);
         let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(|step| *step >= raw).unwrap_or(raw);
         let (first, last) = ((self.low / step).ceil() as i32, (self.high / step * (1.0 + 1e-6)).floor() as i32);
         (first..=last).map(|i| i as f32 * step).collect()
     }
+}
+
+/// The power of ten at or below a value.
+fn decade(value: f32) -> f32 {
+    10f32.powi(value.log10().floor() as i32)
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub fn arms_csv(arms: &[ConfirmArm]) -> String {
 
 /// The same word as in the JSON export.
 fn kind(kind: ArmKind) -> String {
-    serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(Into::into)).unwrap_or_default()
+    serde_json::to_string(&kind).unwrap_or_default().trim_matches('"').into()
 }
 
 /// Model text as a JSON string: line breaks stay on one line, and a spreadsheet never takes it for a formula.

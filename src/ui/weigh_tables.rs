@@ -30,7 +30,7 @@ impl Table {
     /// Heads become names that need no quotes.
     pub fn csv(&self) -> String {
         let name = |head: &String| {
-            let words = head.to_lowercase().replace('%', "percent");
+            let words = head.to_ascii_lowercase().replace('%', "percent");
             words.split(|c: char| !c.is_alphanumeric() && c != '.').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("_")
         };
         csv(&self.head.iter().map(name).collect::<Vec<_>>(), &self.rows)
