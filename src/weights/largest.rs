@@ -74,8 +74,9 @@ fn magnitude(bytes: &[u8], index: usize) -> u16 {
 }
 
 /// The first of these bf16 values (an even number of bytes) whose magnitude's bits are above `bits`. Every byte of a model
-/// passes here, so four are looked at in one word, and eight words between two branches: with the signs off, adding
+/// passes here, so four are looked at in one word, and eight words between two branches (and in a function of its own, which a browser compiles well sooner than a large one): with the signs off, adding
 /// `0x7fff - bits` to each carries into the sign exactly where a value is above, and never into its neighbour.
+#[inline(never)]
 pub fn first_above(bytes: &[u8], bits: u16) -> Option<usize> {
     const LANES: u64 = 0x0001_0001_0001_0001;
     let (blocks, rest) = bytes.as_chunks::<64>();
