@@ -29,7 +29,7 @@ fn read_link(app: App) {
         Err(error) => LinkState::Refused(error.to_string()),
         Ok(link) => LinkState::Held { link: Box::new(link), stage: LinkStage::Waiting },
     };
-    app.state.update(|state| state.link = link);
+    app.state.update(|state| state.open_link(link));
 }
 
 #[component]

@@ -11,8 +11,9 @@ use super::rate::duration;
 use super::state::{AppState, EngineStatus, Source};
 use super::stored::Stored;
 use super::words::{bytes, grouped};
+use crate::catalog::find;
 use crate::protocol::Request;
-use crate::terms::{FileProof, ModelInfo, Provenance};
+use crate::terms::{FileProof, ModelInfo, ModelSource, Provenance};
 
 #[component]
 pub fn Load() -> impl IntoView {
@@ -44,7 +45,7 @@ pub fn Load() -> impl IntoView {
 #[component]
 fn Status() -> impl IntoView {
     let app = app();
-    let info = app.part(|state| state.info.clone());
+    let info = app.part(|state| state.info.clone().map(|info| ModelInfo { provenance: told(state, info.provenance.clone()), ..info }));
     let status = app.part(status);
     let busy = app.part(|state| {
         let works = state.queue.running.as_ref().is_some_and(|running| running.request != Request::Stored);
@@ -104,6 +105,15 @@ fn facts(info: &ModelInfo) -> String {
         bytes(info.weight_bytes as f64),
         info.model.revision
     )
+}
+
+/// To the engine the page's own models are files like any others.
+fn told(state: &AppState, provenance: Provenance) -> Provenance {
+    let is_bundled = |source: &Source| find(&source.id).is_some_and(|model| source.from == ModelSource::Files(model.files()));
+    if state.source.as_ref().is_some_and(is_bundled) {
+        return Provenance::default();
+    }
+    provenance
 }
 
 /// Where the files came from, and what vouches for them.

@@ -42,7 +42,7 @@ pub fn Choose() -> impl IntoView {
                 </select>
             </label>
             <button type="button" data-testid="model-load" disabled=move || !is_typed.get() on:click=move |_| press(app, false)>{move || label.get()}</button>
-            <button type="button" class="quiet" data-testid="model-fit" disabled=move || !is_typed.get() on:click=move |_| press(app, true)>"Does it fit?"</button>
+            <button type="button" data-testid="model-fit" disabled=move || !is_typed.get() on:click=move |_| press(app, true)>"Does it fit?"</button>
         </div>
         <Fields />
         <Card />
