@@ -47,6 +47,7 @@ fn Status() -> impl IntoView {
     let app = app();
     let info = app.part(|state| state.info.clone().map(|info| ModelInfo { provenance: told(state, info.provenance.clone()), ..info }));
     let status = app.part(status);
+    let kept = app.part(kept);
     let busy = app.part(|state| {
         let works = state.queue.running.as_ref().is_some_and(|running| running.request != Request::Stored);
         state.engine == EngineStatus::Starting || works
@@ -55,6 +56,7 @@ fn Status() -> impl IntoView {
     view! {
         <div class="status">
             <p data-testid="model-status" role="status">{status}</p>
+            {move || kept.get().map(|kept| view! { <p class="facts" data-testid="model-kept">{kept}</p> })}
             {move || info.get().map(|info| view! {
                 <p class="facts" data-testid="model-facts">{facts(&info)}</p>
                 <p class="facts" data-testid="backend">
@@ -93,6 +95,13 @@ fn status(state: &AppState) -> String {
         _ if state.info.is_some() => format!("{} is ready.", title(&state.source)),
         _ => "No model is loaded.".into(),
     }
+}
+
+/// Whose figures stand there while another model is on its way.
+fn kept(state: &AppState) -> Option<String> {
+    let is_loading = state.queue.runs(|request| matches!(request, Request::Load { .. }));
+    let (_, source) = (state.info.as_ref()?, state.source.as_ref()?);
+    (is_loading && state.requested.as_ref() != Some(source)).then(|| format!("Until then it is {}:", source.title))
 }
 
 fn facts(info: &ModelInfo) -> String {
@@ -184,7 +193,7 @@ fn progress(state: &AppState) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::state::tests::{answer, failure, loaded, source};
-    use super::{progress, proof, status};
+    use super::{kept, progress, proof, status};
     use crate::protocol::{Event, FailureKind, Progress};
     use crate::terms::FileProof;
 
@@ -194,8 +203,10 @@ mod tests {
         state.load(source("broken"));
         state.next_message();
         assert_eq!(status(&state), "Loading The broken.");
+        assert_eq!(kept(&state).as_deref(), Some("Until then it is The linchpin-13m:"));
         answer(&mut state, Event::Failed(failure(FailureKind::Model)));
         assert_eq!(status(&state), "The linchpin-13m is ready.");
+        assert_eq!(kept(&state), None);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn Choose() -> impl IntoView {
                     <optgroup label="With this page">{bundled}</optgroup>
                     <optgroup label="From the Hugging Face Hub">{hub}</optgroup>
                     <optgroup label="From a server">
-                        {option(REPO, "Any repository of the Hub, by its name".into())}
+                        {option(REPO, "Any repository of the Hub".into())}
                         {option(FOLDER, "A folder, by its address".into())}
                     </optgroup>
                 </select>

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { OUTSIDER, TOKEN, startHub } from './hub.mjs';
 import { close, open, part, root, screenshots, text, visit } from './lib.mjs';
-import { writeHuge } from './synthetic.mjs';
+import { writeGpt2, writeHuge } from './synthetic.mjs';
 
 const WEIGHTS = 'model.safetensors';
 const folder = path.join(root, 'public/models/linchpin-13m');
@@ -33,6 +33,7 @@ before(async () => {
       [CHECKED.repo]: { folder, revision: CHECKED.revision },
       [GATED.repo]: { folder: small, revision: GATED.revision, gated: 'manual' },
       'org/small': { folder: small },
+      'openai-community/gpt2': { files: writeGpt2(scratch) },
       // Nobody reads it to its end.
       'org/huge': { files: writeHuge(scratch), sha256: { [WEIGHTS]: '0'.repeat(64) } },
     },
@@ -231,6 +232,21 @@ test('a network that is gone at 99 % costs nothing but the rest', async () => {
   await seen.close();
 });
 
+test('what is published on a model of that name and shape is offered to be checked', async () => {
+  const seen = await arrive();
+  await chooseRepository(seen, 'openai-community/gpt2');
+  await part(seen, 'model-load').click();
+  await says(seen, 'model-kept', /Until then it is .*13M/);
+  await says(seen, 'model-status', 'openai-community/gpt2 is ready');
+  assert.equal(await part(seen, 'model-kept').count(), 0);
+  await part(seen, 'published-run').click();
+  await says(seen, 'model-status', /Confirming/);
+  await part(seen, 'confirm-stop').click();
+  await says(seen, 'model-status', 'is ready');
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+});
+
 test('a mirror with other weights than the catalogue has on record is refused before they come', async () => {
   const seen = await arrive();
   await choose(seen, CHECKED.id);
@@ -312,9 +328,9 @@ test('a folder of a server, files that are picked, and files that are dropped', 
   const three = () => says(seen, 'model-facts', '3 layers');
   await part(seen, 'model-select').selectOption('*folder');
   assert.ok(await part(seen, 'model-load').isDisabled(), 'there is no address yet');
-  await part(seen, 'folder-url').fill(`${hub.url}/folder/nothing`);
+  await part(seen, 'folder-url').fill(`${hub.url}/folder/plain/nothing`);
   await part(seen, 'model-load').click();
-  await part(seen, 'failure').waitFor({ timeout: 60_000 });
+  await says(seen, 'failure', /missing.*config\.json/is);
   await part(seen, 'folder-url').fill(`${hub.url}/folder/plain/`);
   await part(seen, 'model-load').click();
   await three();
