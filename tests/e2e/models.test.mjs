@@ -1,7 +1,7 @@
 // A visitor and the models of others: from a local Hub, a server's folder and the own disk, through the page's controls.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -323,7 +323,27 @@ async function drop(seen, names) {
   }, files);
 }
 
-test('a folder of a server, files that are picked, and files that are dropped', async () => {
+/** Drops what lies on the disk onto the section, as a hand does. */
+async function dropFromDisk(seen, where) {
+  await part(seen, 'model-status').scrollIntoViewIfNeeded();
+  const { x, y } = await part(seen, 'model-status').boundingBox();
+  const devtools = await seen.page.context().newCDPSession(seen.page);
+  for (const type of ['dragEnter', 'dragOver', 'drop']) {
+    await devtools.send('Input.dispatchDragEvent', { type, x: x + 5, y: y + 5, data: { items: [], files: [where], dragOperationsMask: 1 } });
+  }
+}
+
+/** A folder as people have them: with more in it than a model. */
+function ownFolder(name) {
+  const own = path.join(scratch, name);
+  mkdirSync(path.join(own, 'checkpoint'), { recursive: true });
+  for (const file of ownFiles()) copyFileSync(path.join(small, file), path.join(own, file));
+  copyFileSync(path.join(small, WEIGHTS), path.join(own, 'checkpoint', WEIGHTS));
+  writeFileSync(path.join(own, 'README.md'), 'Mine.\n');
+  return own;
+}
+
+test('a folder of a server, and files and folders that are dropped or picked', async () => {
   const seen = await arrive();
   const three = () => says(seen, 'model-facts', '3 layers');
   await part(seen, 'model-select').selectOption('*folder');
@@ -346,13 +366,17 @@ test('a folder of a server, files that are picked, and files that are dropped', 
   assert.equal(await seen.page.locator('.dropping').count(), 0);
   await scan(seen, 'the old man');
 
-  await part(seen, 'model-select').selectOption('linchpin-11m-twin');
-  await part(seen, 'model-load').click();
-  await says(seen, 'model-facts', '16 layers');
+  await dropFromDisk(seen, ownFolder('dropped-llama'));
+  await says(seen, 'model-status', 'dropped-llama is ready');
+  await three();
+
   await part(seen, 'open-own').locator('summary').click();
   await part(seen, 'open-files').setInputFiles(ownFiles().map((name) => path.join(small, name)));
   await says(seen, 'model-status', 'Your model is ready');
+  await part(seen, 'open-folder').setInputFiles(ownFolder('picked-llama'));
+  await says(seen, 'model-status', 'picked-llama is ready');
   await three();
+  assert.equal(await part(seen, 'open-error').count(), 0);
   await seen.close();
 });
 
