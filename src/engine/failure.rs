@@ -77,7 +77,8 @@ fn of_platform(error: &PlatformError) -> (FailureKind, &'static str, &'static st
         PlatformError::Cut { .. } => (
             FailureKind::Transport,
             "The download was cut",
-            "Load the model again: what has arrived is kept where this browser can, and the rest is fetched.",
+            "Check the connection and the server's address, then load the model again: what has arrived is kept where this browser can, \
+             and the rest is fetched.",
         ),
         PlatformError::Changed { .. } => (
             FailureKind::Transport,

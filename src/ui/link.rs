@@ -29,7 +29,7 @@ fn read_link(app: App) {
         Err(error) => LinkState::Refused(error.to_string()),
         Ok(link) => LinkState::Held { link: Box::new(link), stage: LinkStage::Waiting },
     };
-    app.state.update(|state| state.link = link);
+    app.state.update(|state| state.open_link(link));
 }
 
 #[component]
@@ -119,7 +119,8 @@ fn held(link: ShareLink) -> impl IntoView {
 fn to_download(model: Entry) -> Option<impl IntoView> {
     let (hub, size) = (model.hub()?, model.download()?);
     let text = format!(
-        "Its model, {}, does not come with this page: {size} have to be downloaded from {} first, unless this browser has it stored.",
+        "Its model, {}, does not come with this page: {size} have to be downloaded from {} first, unless this browser has it stored. \
+         Below, it is described, and another server can be named.",
         hub.title, hub.repo
     );
     Some(view! { <p class="note" data-testid="link-download">{text}</p> })
@@ -138,7 +139,7 @@ fn contents(link: &ShareLink) -> impl IntoView + use<> {
         <dl class="contents" data-testid="link-contents">
             <dt>"model"</dt><dd>{setup.model.id.clone()}" (revision "{setup.model.revision.clone()}")"</dd>
             <dt>"opening"</dt><dd class="prose">{visible(&setup.prompt)}</dd>
-            <dt>"edits"</dt><dd><ul>{edits}</ul></dd>
+            <dt>"edits"</dt><dd>{if setup.ablation.weight_edits.is_empty() { view! { "none" }.into_any() } else { view! { <ul>{edits}</ul> }.into_any() }}</dd>
             {removed(link).map(|words| view! { <dt>"channels removed"</dt><dd>{words}</dd> })}
             <dt>"sampling"</dt>
             <dd>{format!("temperature {}, top-k {}, top-p {}, seed {}, at most {} new tokens", sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed, sampling.max_new_tokens)}</dd>

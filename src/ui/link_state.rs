@@ -46,6 +46,17 @@ pub struct OtherChannels {
 }
 
 impl AppState {
+    /// Takes the link that the page was opened with. Its model is chosen in the controls, with its card and its server, and
+    /// nothing is asked for.
+    pub fn open_link(&mut self, link: LinkState) {
+        if let LinkState::Held { link, .. } = &link
+            && let Some(entry) = Entry::find(&link.setup.model.id)
+        {
+            self.choose(entry.id());
+        }
+        self.link = link;
+    }
+
     /// Restores the link from the model that is there. Says whether it could; if not, the link's own has to be loaded.
     pub fn restore_link(&mut self) -> bool {
         let is_here = self.is_live() && self.holds_model_of_link();

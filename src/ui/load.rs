@@ -11,8 +11,9 @@ use super::rate::duration;
 use super::state::{AppState, EngineStatus, Source};
 use super::stored::Stored;
 use super::words::{bytes, grouped};
+use crate::catalog::find;
 use crate::protocol::Request;
-use crate::terms::{FileProof, ModelInfo, Provenance};
+use crate::terms::{FileProof, ModelInfo, ModelSource, Provenance};
 
 #[component]
 pub fn Load() -> impl IntoView {
@@ -44,8 +45,9 @@ pub fn Load() -> impl IntoView {
 #[component]
 fn Status() -> impl IntoView {
     let app = app();
-    let info = app.part(|state| state.info.clone());
+    let info = app.part(|state| state.info.clone().map(|info| ModelInfo { provenance: told(state, info.provenance.clone()), ..info }));
     let status = app.part(status);
+    let kept = app.part(kept);
     let busy = app.part(|state| {
         let works = state.queue.running.as_ref().is_some_and(|running| running.request != Request::Stored);
         state.engine == EngineStatus::Starting || works
@@ -54,6 +56,7 @@ fn Status() -> impl IntoView {
     view! {
         <div class="status">
             <p data-testid="model-status" role="status">{status}</p>
+            {move || kept.get().map(|kept| view! { <p class="facts" data-testid="model-kept">{kept}</p> })}
             {move || info.get().map(|info| view! {
                 <p class="facts" data-testid="model-facts">{facts(&info)}</p>
                 <p class="facts" data-testid="backend">
@@ -94,6 +97,13 @@ fn status(state: &AppState) -> String {
     }
 }
 
+/// Whose figures stand there while another model is on its way.
+fn kept(state: &AppState) -> Option<String> {
+    let is_loading = state.queue.runs(|request| matches!(request, Request::Load { .. }));
+    let (_, source) = (state.info.as_ref()?, state.source.as_ref()?);
+    (is_loading && state.requested.as_ref() != Some(source)).then(|| format!("Until then it is {}:", source.title))
+}
+
 fn facts(info: &ModelInfo) -> String {
     format!(
         "{} weights in {} layers, {} residual and {} feed-forward channels each · {} on the device · revision {}",
@@ -104,6 +114,15 @@ fn facts(info: &ModelInfo) -> String {
         bytes(info.weight_bytes as f64),
         info.model.revision
     )
+}
+
+/// To the engine the page's own models are files like any others.
+fn told(state: &AppState, provenance: Provenance) -> Provenance {
+    let is_bundled = |source: &Source| find(&source.id).is_some_and(|model| source.from == ModelSource::Files(model.files()));
+    if state.source.as_ref().is_some_and(is_bundled) {
+        return Provenance::default();
+    }
+    provenance
 }
 
 /// Where the files came from, and what vouches for them.
@@ -174,7 +193,7 @@ fn progress(state: &AppState) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::state::tests::{answer, failure, loaded, source};
-    use super::{progress, proof, status};
+    use super::{kept, progress, proof, status};
     use crate::protocol::{Event, FailureKind, Progress};
     use crate::terms::FileProof;
 
@@ -184,8 +203,10 @@ mod tests {
         state.load(source("broken"));
         state.next_message();
         assert_eq!(status(&state), "Loading The broken.");
+        assert_eq!(kept(&state).as_deref(), Some("Until then it is The linchpin-13m:"));
         answer(&mut state, Event::Failed(failure(FailureKind::Model)));
         assert_eq!(status(&state), "The linchpin-13m is ready.");
+        assert_eq!(kept(&state), None);
     }
 
     #[test]

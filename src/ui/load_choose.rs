@@ -28,7 +28,7 @@ pub fn Choose() -> impl IntoView {
                     <optgroup label="With this page">{bundled}</optgroup>
                     <optgroup label="From the Hugging Face Hub">{hub}</optgroup>
                     <optgroup label="From a server">
-                        {option(REPO, "Any repository of the Hub, by its name".into())}
+                        {option(REPO, "Any repository of the Hub".into())}
                         {option(FOLDER, "A folder, by its address".into())}
                     </optgroup>
                 </select>
@@ -42,7 +42,7 @@ pub fn Choose() -> impl IntoView {
                 </select>
             </label>
             <button type="button" data-testid="model-load" disabled=move || !is_typed.get() on:click=move |_| press(app, false)>{move || label.get()}</button>
-            <button type="button" class="quiet" data-testid="model-fit" disabled=move || !is_typed.get() on:click=move |_| press(app, true)>"Does it fit?"</button>
+            <button type="button" data-testid="model-fit" disabled=move || !is_typed.get() on:click=move |_| press(app, true)>"Does it fit?"</button>
         </div>
         <Fields />
         <Card />

@@ -31,6 +31,9 @@ pub struct Choice {
 pub const REPO: &str = "*repo";
 /// A folder on a server.
 pub const FOLDER: &str = "*folder";
+/// To see whether a model fits, its configuration and the header of its weights are stored: with less than this, nobody
+/// has begun to download it.
+const BEGUN_BYTES: u64 = 1 << 20;
 
 impl Default for Choice {
     fn default() -> Self {
@@ -212,13 +215,14 @@ impl AppState {
         let inspected = self.fit.as_ref().filter(|fit| is_same(&fit.of, &source.from)).map(|fit| fit.inspection.file_bytes);
         let total = inspected.or(known);
         let stored = self.stored_of(&source.from).filter(|stored| stored.bytes > 0);
-        let (verb, missing) = match stored {
-            None => ("Download and load", total),
+        let missing = match stored {
+            None => total,
             Some(stored) => {
                 let of_known = stored.total.saturating_sub(stored.bytes);
-                ("Go on", total.map(|total| of_known.max(total.saturating_sub(stored.bytes))))
+                total.map(|total| of_known.max(total.saturating_sub(stored.bytes)))
             }
         };
+        let verb = if stored.is_some_and(|stored| stored.bytes >= BEGUN_BYTES) { "Go on" } else { "Download and load" };
         match missing {
             Some(0) => "Load what is stored here".into(),
             Some(missing) => format!("{verb}, {}", bytes(missing as f64)),

@@ -138,6 +138,9 @@ fn the_button_says_what_it_takes() {
     assert_eq!(state.load_label(), "Download and load, 269 MB");
     state.stored = Some(vec![stored(0, 269_060_552)]);
     assert_eq!(state.load_label(), "Download and load, 269 MB");
+    // What a look at it left behind is no beginning.
+    state.stored = Some(vec![stored(40_000, 269_060_552)]);
+    assert_eq!(state.load_label(), "Download and load, 269 MB");
     state.stored = Some(vec![stored(200_000_000, 271_000_000)]);
     assert_eq!(state.load_label(), "Go on, 71.0 MB");
     // Its configuration alone is not the model.
@@ -308,8 +311,10 @@ fn a_link_to_a_hub_model_downloads_only_when_asked_and_from_the_visitors_server(
     let mut record = run(&[1, 2], &[1, 3]);
     record.setup.model = info_of(SMOL).model;
     let link = Box::new(ShareLink::from_run(&record).unwrap());
-    let mut state = AppState { link: LinkState::Held { link, stage: LinkStage::Waiting }, ..AppState::default() };
+    let mut state = AppState::default();
+    state.open_link(LinkState::Held { link, stage: LinkStage::Waiting });
     assert!(!state.queue.any(|_| true));
+    assert_eq!(state.choice.picked, SMOL, "its card and its server are there to be seen");
     state.choice.endpoint = "http://class.local".into();
     assert!(!state.restore_link(), "it is not there, so it has to be loaded");
     let entry = Entry::find(SMOL).unwrap();

@@ -13,7 +13,7 @@
 //! | failure | `failure`, `failure-dismiss`, `failure-restart` |
 //! | link | `link-panel`, `link-error`, `link-contents`, `link-restore`, `link-recompute`, `link-verdict`, `link-channels`, `link-unjudged`, `link-mismatch`, `link-download`, `link-dismiss` |
 //! | story | `recorded`, `recorded-number`, `recorded-intact`, `recorded-ablated` |
-//! | load | `load`, `model-status`, `model-facts`, `model-story`, `backend`, `provenance`, `provenance-file` (with `data-verified`), `provenance-note`, `progress`, `progress-text`, `load-cancel`, `engine-restart`, `quiet` |
+//! | load | `load`, `model-status`, `model-kept`, `model-facts`, `model-story`, `backend`, `provenance`, `provenance-file` (with `data-verified`), `provenance-note`, `progress`, `progress-text`, `load-cancel`, `engine-restart`, `quiet` |
 //! | choose | `model-select`, `backend-choice`, `model-load`, `model-fit`, `model-card`, `model-published`, `server-options`, `hub-endpoint`, `hub-token`, `hub-repo`, `hub-revision`, `folder-url`, `open-own`, `open-files`, `open-folder`, `open-error` |
 //! | fit | `fit` (with `data-fits`), `fit-checks`, `fit-advice`, `fit-alternative` |
 //! | stored | `stored`, `stored-none`, `stored-model`, `stored-delete`, `stored-total`, `stored-delete-all` |

@@ -1,12 +1,13 @@
 // Models from a server: the engine's worker in a real browser against a local Hub that fails in every way there is.
 
 import assert from 'node:assert/strict';
-import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { OUTSIDER, TOKEN, startHub } from './hub.mjs';
 import { close, open, root } from './lib.mjs';
+import { writeHuge } from './synthetic.mjs';
 import { engineOn, last } from './worker.mjs';
 
 const folder = path.join(root, 'public/models/linchpin-13m');
@@ -31,7 +32,7 @@ before(async () => {
       'org/gated': { folder: small, gated: 'manual' },
       'org/shards': { folder: shards },
       // Nobody reads it to its end.
-      'org/huge': { files: hugeModel(), sha256: { [WEIGHTS]: '0'.repeat(64) } },
+      'org/huge': { files: writeHuge(scratch), sha256: { [WEIGHTS]: '0'.repeat(64) } },
     },
     folders: { plain: { folder }, 'no-ranges': { folder, ranges: false } },
   });
@@ -47,38 +48,6 @@ beforeEach(() => {
   hub.clear();
   hub.requests.length = 0;
 });
-
-/** A model with one matrix of 4 GiB: a header, and a hole where its weights would be. */
-function hugeModel() {
-  const file = path.join(scratch, WEIGHTS);
-  const config = JSON.parse(readFileSync(path.join(root, 'tests/fixtures/llama/config.json')));
-  Object.assign(config, { hidden_size: 4096, intermediate_size: 1 << 19, num_hidden_layers: 1, head_dim: 16 });
-  const { hidden_size: h, intermediate_size: m, vocab_size: v } = config;
-  const [q, kv] = [config.num_attention_heads * 16, config.num_key_value_heads * 16];
-  const layer = 'model.layers.0';
-  const shapes = {
-    'model.embed_tokens.weight': [v, h], 'lm_head.weight': [v, h], 'model.norm.weight': [h],
-    [`${layer}.input_layernorm.weight`]: [h], [`${layer}.post_attention_layernorm.weight`]: [h],
-    [`${layer}.self_attn.q_proj.weight`]: [q, h], [`${layer}.self_attn.k_proj.weight`]: [kv, h],
-    [`${layer}.self_attn.v_proj.weight`]: [kv, h], [`${layer}.self_attn.o_proj.weight`]: [h, q],
-    [`${layer}.mlp.gate_proj.weight`]: [m, h], [`${layer}.mlp.up_proj.weight`]: [m, h], [`${layer}.mlp.down_proj.weight`]: [h, m],
-  };
-  let at = 0;
-  const header = {};
-  for (const [name, shape] of Object.entries(shapes)) {
-    const bytes = 2 * shape.reduce((a, b) => a * b);
-    header[name] = { dtype: 'BF16', shape, data_offsets: [at, at + bytes] };
-    at += bytes;
-  }
-  const json = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(json.length));
-  const handle = openSync(file, 'w');
-  writeSync(handle, Buffer.concat([length, json]));
-  ftruncateSync(handle, 8 + json.length + at);
-  closeSync(handle);
-  return { 'config.json': JSON.stringify(config), [WEIGHTS]: { path: file } };
-}
 
 const repository = (repo, more = {}) => ({ hub: { endpoint: hub.url, repo, revision: 'main', ...more } });
 

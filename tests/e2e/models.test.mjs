@@ -1,0 +1,454 @@
+// A visitor and the models of others: from a local Hub, a server's folder and the own disk, through the page's controls.
+
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, beforeEach, test } from 'node:test';
+import { OUTSIDER, TOKEN, startHub } from './hub.mjs';
+import { close, open, part, root, screenshots, text, visit } from './lib.mjs';
+import { writeGpt2, writeHuge } from './synthetic.mjs';
+
+const WEIGHTS = 'model.safetensors';
+const folder = path.join(root, 'public/models/linchpin-13m');
+const small = path.join(root, 'tests/fixtures/llama');
+const SIZE = statSync(path.join(folder, WEIGHTS)).size;
+const MIB = 1 << 20;
+/** Entries of the catalogue, at the commits that it pins. Of the first it knows no digest, so any files will do. */
+const UNCHECKED = { id: 'smollm2-1.7b', repo: 'HuggingFaceTB/SmolLM2-1.7B', revision: 'effd688a12921b4cc83e3312b6feb579f70f9c71' };
+const CHECKED = { id: 'smollm2-135m', repo: 'HuggingFaceTB/SmolLM2-135M', revision: '93efa2f097d58c2a74874c7e644dbc9b0cee75a2' };
+const GATED = { id: 'gemma-3-270m', repo: 'google/gemma-3-270m', revision: '9b0cfec892e2bc2afd938c98eabe4e4a7b1e0ca1' };
+
+let server;
+let browsers;
+let hub;
+let scratch;
+
+before(async () => {
+  ({ server, browsers } = await open());
+  mkdirSync(screenshots, { recursive: true });
+  scratch = mkdtempSync(path.join(tmpdir(), 'linchpin-models-'));
+  hub = await startHub({
+    models: {
+      [UNCHECKED.repo]: { folder, revision: UNCHECKED.revision },
+      [CHECKED.repo]: { folder, revision: CHECKED.revision },
+      [GATED.repo]: { folder: small, revision: GATED.revision, gated: 'manual' },
+      'org/small': { folder: small },
+      'openai-community/gpt2': { files: writeGpt2(scratch) },
+      // Nobody reads it to its end.
+      'org/huge': { files: writeHuge(scratch), sha256: { [WEIGHTS]: '0'.repeat(64) } },
+    },
+    folders: { plain: { folder: small } },
+  });
+});
+
+after(async () => {
+  await hub?.stop();
+  await close({ server, browsers });
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+beforeEach(() => {
+  hub.clear();
+  hub.requests.length = 0;
+});
+
+/** Opens the page; the bundled model is ready then. */
+async function arrive(options, browser = browsers.cpu) {
+  const seen = await visit(browser, server.url, options);
+  await part(seen, 'backend').waitFor({ timeout: 60_000 });
+  return seen;
+}
+
+/** Chooses a model of the Hub, and the local one as its server. */
+async function choose(seen, id, { token } = {}) {
+  await part(seen, 'model-select').selectOption(id);
+  await part(seen, 'server-options').evaluate((details) => (details.open = true));
+  await part(seen, 'hub-endpoint').fill(hub.url);
+  if (token) await part(seen, 'hub-token').fill(token);
+}
+
+async function chooseRepository(seen, name, options) {
+  await choose(seen, '*repo', options);
+  await part(seen, 'hub-repo').fill(name);
+}
+
+const says = (seen, id, words, timeout = 60_000) => part(seen, id).filter({ hasText: words }).first().waitFor({ timeout });
+
+const weightsSent = () => hub.requests.filter(({ file }) => file?.endsWith(WEIGHTS)).reduce((sum, { bytesSent }) => sum + bytesSent, 0);
+
+/** What "Save JSON" saves, as text. */
+async function exported(seen) {
+  const [download] = await Promise.all([seen.page.waitForEvent('download'), part(seen, 'export-json').click()]);
+  return readFileSync(await download.path(), 'utf8');
+}
+
+async function scan(seen, prompt) {
+  if (prompt) await part(seen, 'scan-prompt').fill(prompt);
+  await part(seen, 'scan-run').click();
+  await part(seen, 'scan-results').waitFor({ timeout: 60_000 });
+}
+
+async function write(seen, prompt) {
+  await part(seen, 'prompt').fill(prompt);
+  await seen.page.locator('details.more').first().evaluate((details) => (details.open = true));
+  await part(seen, 'max-tokens').fill('4');
+  await part(seen, 'generate').click();
+  await part(seen, 'speed-ablated').filter({ hasNotText: '–' }).waitFor({ timeout: 60_000 });
+  await seen.page.waitForFunction(() => !document.querySelector('[data-testid="generate"]').disabled, null, { timeout: 60_000 });
+}
+
+test('a model is described before anybody is asked for it, and whether it fits costs no weights', async () => {
+  const seen = await arrive();
+  const asked = [];
+  seen.page.on('request', (request) => asked.push(request.url()));
+  await choose(seen, UNCHECKED.id);
+  const card = await text(seen, 'model-card');
+  for (const words of [UNCHECKED.repo, new URL(hub.url).host, 'Apache-2.0', '1,711,376,384', '3.42 GB', '6.85 GB on the CPU', UNCHECKED.revision]) {
+    assert.ok(card.includes(words), `${words} is not in: ${card}`);
+  }
+  assert.match(await text(seen, 'model-published'), /layer 1, \[749, 4987\].*6\.93 to 9e7.*Sources disagree/s);
+  assert.match(await text(seen, 'model-load'), /Download and load, 3\.42 GB/);
+  await part(seen, 'model-select').selectOption(GATED.id);
+  assert.match(await text(seen, 'model-card'), /gated.*access token/s);
+  await seen.page.waitForTimeout(500);
+  assert.deepEqual([asked, hub.requests], [[], []], 'nobody was asked before a press');
+
+  await part(seen, 'model-select').selectOption(UNCHECKED.id);
+  await part(seen, 'model-fit').click();
+  await part(seen, 'fit').waitFor({ timeout: 60_000 });
+  assert.equal(await part(seen, 'fit').getAttribute('data-fits'), 'true');
+  assert.match(await text(seen, 'fit'), /26\.4 MB to download/);
+  assert.match(await text(seen, 'model-load'), /Download and load, 26\.4 MB/);
+  assert.ok(weightsSent() < 100_000, `${weightsSent()} bytes`);
+
+  await chooseRepository(seen, 'org/huge');
+  await part(seen, 'model-fit').click();
+  await part(seen, 'fit').and(seen.page.locator('[data-fits="false"]')).waitFor({ timeout: 60_000 });
+  assert.match(await text(seen, 'fit-checks'), /no$/m);
+  // The model from before is still there, and the alternatives are one press away.
+  await part(seen, 'fit-alternative').first().click();
+  assert.notEqual(await part(seen, 'model-select').inputValue(), '*repo');
+  assert.ok(await part(seen, 'scan-run').isEnabled());
+  assert.ok(weightsSent() < 200_000, `${weightsSent()} bytes`);
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+});
+
+test('a download says how far it is, can be left and taken up, and is there without a network', async () => {
+  const seen = await arrive();
+  await choose(seen, UNCHECKED.id);
+  hub.fail({ kind: 'slow', on: 'cdn', path: WEIGHTS, bytesPerSecond: 3 * MIB, times: 1000 });
+  await part(seen, 'model-load').click();
+  await says(seen, 'progress-text', /[\d.]+ MB of 26\.4 MB, [\d.]+ MB\/s, \d+ s left/);
+  assert.match(await text(seen, 'model-status'), /Loading SmolLM2 1\.7B/);
+  await part(seen, 'load-cancel').click();
+  await says(seen, 'model-load', /Go on, [\d.]+ MB/);
+  await says(seen, 'model-status', /linchpin-13m is ready|13M.* is ready/);
+  assert.equal(await part(seen, 'failure').count(), 0, 'to cancel is no failure');
+
+  hub.clear();
+  const left = Number(/([\d.]+) MB/.exec(await text(seen, 'model-load'))[1]);
+  assert.ok(left > 1 && left < 26, `${left} MB are left`);
+  hub.requests.length = 0;
+  await part(seen, 'model-load').click();
+  await says(seen, 'model-status', 'SmolLM2 1.7B is ready');
+  assert.ok(weightsSent() < left * 1e6 + 3 * MIB, `${weightsSent()} bytes were sent of the ${left} MB that were left`);
+  const provenance = await text(seen, 'provenance');
+  for (const words of [`${new URL(hub.url).host}/${UNCHECKED.repo}`, UNCHECKED.revision, 'SHA-256 verified', 'stored in this browser']) {
+    assert.ok(provenance.includes(words), `${words} is not in: ${provenance}`);
+  }
+  assert.equal(await part(seen, 'provenance-file').getAttribute('data-verified'), 'true');
+  // Somebody's other files under that name: what is published on the catalogue's model is not said of them.
+  assert.equal(await part(seen, 'published-run').count(), 0);
+  // Another visit, without that server.
+  hub.fail({ kind: 'drop', path: /./, times: 1000 });
+  hub.requests.length = 0;
+  await seen.page.reload();
+  await part(seen, 'backend').waitFor({ timeout: 60_000 });
+  await choose(seen, UNCHECKED.id);
+  await part(seen, 'model-load').click();
+  await says(seen, 'model-status', 'SmolLM2 1.7B is ready');
+  assert.deepEqual(hub.requests, [], 'a pinned model that is stored asks nobody');
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+});
+
+test('the stored models are listed with their sizes, and deleted one by one or all at once', async () => {
+  const seen = await arrive();
+  await part(seen, 'stored').locator('summary').click();
+  await part(seen, 'stored-none').waitFor({ timeout: 60_000 });
+  await choose(seen, UNCHECKED.id);
+  await part(seen, 'model-load').click();
+  await says(seen, 'model-status', 'SmolLM2 1.7B is ready');
+  await chooseRepository(seen, 'org/small');
+  await part(seen, 'model-load').click();
+  await says(seen, 'model-status', 'org/small is ready');
+  await seen.page.waitForFunction(() => document.querySelectorAll('[data-testid="stored-model"]').length === 2);
+  const listed = await part(seen, 'stored-model').allInnerTexts();
+  assert.ok(listed.some((row) => row.includes(UNCHECKED.repo) && /26\.\d MB, whole/.test(row)), listed.join());
+  assert.ok(listed.some((row) => row.includes('org/small') && /\d+ kB, whole/i.test(row)), listed.join());
+  assert.match(await text(seen, 'stored-total'), /26\.\d MB in all/);
+
+  // The newest that is stored will do where the server is gone; the page says so.
+  hub.fail({ kind: 'drop', path: /./, times: 1000 });
+  await part(seen, 'model-load').click();
+  await says(seen, 'provenance-note', /stored here is used/);
+  hub.clear();
+
+  await part(seen, 'stored-model').filter({ hasText: UNCHECKED.repo }).getByRole('button').click();
+  await seen.page.waitForFunction(() => document.querySelectorAll('[data-testid="stored-model"]').length === 1);
+  assert.match(await text(seen, 'stored-model'), /org\/small/);
+  // The model that runs was stored and is not needed any more to go on running.
+  await part(seen, 'stored-delete-all').click();
+  await part(seen, 'stored-none').waitFor();
+  await scan(seen, 'the old man');
+  await part(seen, 'model-select').selectOption(UNCHECKED.id);
+  assert.match(await text(seen, 'model-load'), /Download and load/);
+  await seen.close();
+});
+
+test('a network that is gone at 99 % costs nothing but the rest', async () => {
+  const seen = await arrive({ width: 360, height: 780 });
+  await scan(seen);
+  const found = await text(seen, 'scan-results');
+  await choose(seen, UNCHECKED.id);
+  hub.fail({ kind: 'cut', on: 'cdn', path: WEIGHTS, at: Math.floor(SIZE * 0.99), times: 1000 });
+  await part(seen, 'model-load').click();
+  await part(seen, 'failure').waitFor({ timeout: 120_000 });
+  assert.match(await text(seen, 'failure'), /download was cut.*load the model again.*the rest is fetched/is);
+  assert.equal(await text(seen, 'scan-results'), found);
+  await says(seen, 'model-load', /Go on, \d+ kB/i);
+  // Wherever the page is scrolled to, the sentence is in sight.
+  const inSight = await seen.page.locator('.failure .what').evaluate((what) => {
+    const { left, top, width, height } = what.getBoundingClientRect();
+    return document.elementFromPoint(left + width / 2, top + height / 2) === what;
+  });
+  assert.ok(inSight, 'something lies above the failure');
+  await seen.page.screenshot({ path: path.join(screenshots, 'models-cut-light-360.png') });
+  assert.deepEqual(await seen.barriers(), []);
+  // Still the model from before, and it still works.
+  await scan(seen);
+
+  hub.clear();
+  hub.requests.length = 0;
+  await part(seen, 'model-load').click();
+  await says(seen, 'model-status', 'SmolLM2 1.7B is ready');
+  assert.equal(await part(seen, 'failure').count(), 0);
+  assert.ok(weightsSent() < SIZE * 0.02, `${weightsSent()} bytes`);
+  await seen.close();
+});
+
+test('what is published on a model of that name and shape is offered to be checked', async () => {
+  const seen = await arrive();
+  await chooseRepository(seen, 'openai-community/gpt2');
+  await part(seen, 'model-load').click();
+  await says(seen, 'model-kept', /Until then it is .*13M/);
+  await says(seen, 'model-status', 'openai-community/gpt2 is ready');
+  assert.equal(await part(seen, 'model-kept').count(), 0);
+  await part(seen, 'published-run').click();
+  await says(seen, 'model-status', /Confirming/);
+  await part(seen, 'confirm-stop').click();
+  await says(seen, 'model-status', 'is ready');
+  assert.deepEqual(seen.problems, []);
+  await seen.close();
+});
+
+test('a mirror with other weights than the catalogue has on record is refused before they come', async () => {
+  const seen = await arrive();
+  await choose(seen, CHECKED.id);
+  await part(seen, 'model-load').click();
+  await part(seen, 'failure').waitFor({ timeout: 60_000 });
+  assert.match(await text(seen, 'failure'), /another size or SHA-256 than the catalogue/);
+  assert.equal(weightsSent(), 0);
+  assert.match(await text(seen, 'model-facts'), /20 layers/);
+  await seen.close();
+});
+
+test('any repository by its name; gated ones with a token, which stays in its field', async () => {
+  const seen = await arrive();
+  await chooseRepository(seen, 'org/nothing', { token: TOKEN });
+  await part(seen, 'model-load').click();
+  await says(seen, 'failure', /no such model.*spelling/is);
+  await part(seen, 'hub-repo').fill('not a name');
+  await part(seen, 'model-load').click();
+  await says(seen, 'failure', /no place to load.*owner\/name/is);
+  await part(seen, 'hub-token').fill('');
+  await part(seen, 'hub-repo').fill('org/small');
+  await part(seen, 'model-load').click();
+  await says(seen, 'model-status', 'org/small is ready');
+  assert.equal(await part(seen, 'failure').count(), 0);
+
+  await chooseRepository(seen, GATED.repo);
+  for (const token of ['', OUTSIDER]) {
+    await part(seen, 'hub-token').fill(token);
+    await part(seen, 'model-load').click();
+    await says(seen, 'failure', /permission.*accept the licence.*token/is);
+    await part(seen, 'failure-dismiss').click();
+  }
+  await part(seen, 'hub-token').fill(TOKEN);
+  await part(seen, 'model-load').click();
+  await says(seen, 'model-status', new RegExp(`(${GATED.repo}|Gemma 3 270M) is ready`));
+
+  await scan(seen, 'the old man');
+  await write(seen, 'the old man');
+  await part(seen, 'share-copy').click();
+  const link = await part(seen, 'share-link').inputValue();
+  const shared = Buffer.from(link.split('#run=1.')[1] ?? '', 'base64url').toString('latin1');
+  assert.ok(link.includes('#run=') && ![link, shared].some((words) => words.includes(TOKEN)), link);
+  assert.ok(!(await exported(seen)).includes(TOKEN));
+  const html = await seen.page.evaluate(() => document.documentElement.outerHTML);
+  assert.ok(!html.includes(TOKEN), 'the token is in the page');
+  const fields = await seen.page.evaluate((token) => [...document.querySelectorAll('input, textarea')].filter(({ value }) => value.includes(token)).map(({ type }) => type), TOKEN);
+  assert.deepEqual(fields, ['password']);
+  const stored = await seen.page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
+  assert.ok(!stored.includes(TOKEN));
+  // It is for the server that it was typed for.
+  await part(seen, 'hub-endpoint').fill('http://127.0.0.1:9');
+  assert.equal(await part(seen, 'hub-token').inputValue(), '');
+  assert.deepEqual(hub.requests.filter(({ on, authorization }) => on === 'cdn' && authorization), []);
+  await seen.close();
+});
+
+/** The fixture's files, as a folder of a model has them. */
+const ownFiles = () => readdirSync(small).filter((name) => !/golden|planted/.test(name));
+
+/** Drops files onto the section, as a script can: with no entries of a file system behind them. */
+async function drop(seen, names) {
+  const files = names.map((name) => ({ name, base64: readFileSync(path.join(small, name)).toString('base64') }));
+  await part(seen, 'load').evaluate(async (section, files) => {
+    const dataTransfer = new DataTransfer();
+    for (const { name, base64 } of files) dataTransfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name));
+    for (const type of ['dragenter', 'dragover', 'drop']) {
+      const event = new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true });
+      section.dispatchEvent(event);
+      // Otherwise a browser would leave the page for the file.
+      if (type !== 'dragenter' && !event.defaultPrevented) throw new Error(`${type} was not taken`);
+      await new Promise((done) => setTimeout(done));
+      if (type === 'dragover' && !section.classList.contains('dropping')) throw new Error('nothing says that files may be dropped here');
+    }
+  }, files);
+}
+
+/** Drops what lies on the disk onto the section, as a hand does. */
+async function dropFromDisk(seen, where) {
+  await part(seen, 'model-status').scrollIntoViewIfNeeded();
+  const { x, y } = await part(seen, 'model-status').boundingBox();
+  const devtools = await seen.page.context().newCDPSession(seen.page);
+  for (const type of ['dragEnter', 'dragOver', 'drop']) {
+    await devtools.send('Input.dispatchDragEvent', { type, x: x + 5, y: y + 5, data: { items: [], files: [where], dragOperationsMask: 1 } });
+  }
+}
+
+/** A folder as people have them: with more in it than a model. */
+function ownFolder(name) {
+  const own = path.join(scratch, name);
+  mkdirSync(path.join(own, 'checkpoint'), { recursive: true });
+  for (const file of ownFiles()) copyFileSync(path.join(small, file), path.join(own, file));
+  copyFileSync(path.join(small, WEIGHTS), path.join(own, 'checkpoint', WEIGHTS));
+  writeFileSync(path.join(own, 'README.md'), 'Mine.\n');
+  return own;
+}
+
+test('a folder of a server, and files and folders that are dropped or picked', async () => {
+  const seen = await arrive();
+  const three = () => says(seen, 'model-facts', '3 layers');
+  await part(seen, 'model-select').selectOption('*folder');
+  assert.ok(await part(seen, 'model-load').isDisabled(), 'there is no address yet');
+  await part(seen, 'folder-url').fill(`${hub.url}/folder/plain/nothing`);
+  await part(seen, 'model-load').click();
+  await says(seen, 'failure', /missing.*config\.json/is);
+  await part(seen, 'folder-url').fill(`${hub.url}/folder/plain/`);
+  await part(seen, 'model-load').click();
+  await three();
+  assert.match(await text(seen, 'provenance-file'), /not verified/);
+  assert.match(await text(seen, 'provenance'), /folder\/plain/);
+
+  await drop(seen, ownFiles().filter((name) => name !== 'tokenizer.json'));
+  await says(seen, 'open-error', /no tokenizer\.json/);
+  await drop(seen, ownFiles());
+  await says(seen, 'model-status', 'Your model is ready');
+  await three();
+  assert.equal(await part(seen, 'open-error').count(), 0);
+  assert.equal(await seen.page.locator('.dropping').count(), 0);
+  await scan(seen, 'the old man');
+
+  await dropFromDisk(seen, ownFolder('dropped-llama'));
+  await says(seen, 'model-status', 'dropped-llama is ready');
+  await three();
+
+  await part(seen, 'open-own').locator('summary').click();
+  await part(seen, 'open-files').setInputFiles(ownFiles().map((name) => path.join(small, name)));
+  await says(seen, 'model-status', 'Your model is ready');
+  await part(seen, 'open-folder').setInputFiles(ownFolder('picked-llama'));
+  await says(seen, 'model-status', 'picked-llama is ready');
+  await three();
+  assert.equal(await part(seen, 'open-error').count(), 0);
+  await seen.close();
+});
+
+test('a link to a model of the Hub says what it takes, and asks the visitor\'s own server when pressed', async () => {
+  const sender = await arrive();
+  await choose(sender, UNCHECKED.id);
+  await part(sender, 'model-load').click();
+  await says(sender, 'model-status', 'SmolLM2 1.7B is ready');
+  await write(sender, 'It was a dark evening');
+  await part(sender, 'share-copy').click();
+  const link = await part(sender, 'share-link').inputValue();
+  await sender.close();
+
+  hub.requests.length = 0;
+  const reader = await visit(browsers.cpu, link);
+  const asked = [];
+  reader.page.on('request', (request) => asked.push(request.url()));
+  await part(reader, 'link-download').waitFor();
+  assert.match(await text(reader, 'link-download'), /SmolLM2 1\.7B.*3\.42 GB/s);
+  assert.match(await text(reader, 'link-restore'), /3\.42 GB/);
+  // What it would load is chosen in the section below, with its card and its server.
+  assert.equal(await part(reader, 'model-select').inputValue(), UNCHECKED.id);
+  await choose(reader, UNCHECKED.id);
+  await reader.page.waitForTimeout(500);
+  assert.deepEqual(asked, []);
+  await part(reader, 'link-restore').click();
+  await part(reader, 'link-recompute').waitFor({ timeout: 60_000 });
+  assert.ok(weightsSent() >= SIZE);
+  await part(reader, 'link-recompute').click();
+  await part(reader, 'link-verdict').waitFor({ timeout: 60_000 });
+  assert.equal(await part(reader, 'link-verdict').getAttribute('data-same'), 'true');
+  assert.deepEqual(reader.problems, []);
+  await reader.close();
+});
+
+for (const theme of ['light', 'dark']) {
+  for (const width of [1280, 360]) {
+    test(`the section keeps nobody out: ${theme}, ${width} pixels wide`, async () => {
+      const seen = await arrive({ theme, width });
+      const look = async (name) => {
+        await seen.page.evaluate(() => document.querySelectorAll('details').forEach((details) => (details.open = true)));
+        await part(seen, 'load').screenshot({ path: path.join(screenshots, `models-${name}-${theme}-${width}.png`) });
+        assert.equal(await seen.overflowPx(), 0, `${name}: the page is wider than its window`);
+      };
+      await choose(seen, UNCHECKED.id);
+      await seen.page.evaluate(() => document.querySelectorAll('details').forEach((details) => (details.open = true)));
+      hub.fail({ kind: 'slow', on: 'cdn', path: WEIGHTS, bytesPerSecond: 3 * MIB, times: 1000 });
+      await part(seen, 'model-load').click();
+      await says(seen, 'progress-text', /s left/);
+      await look('loading');
+      await part(seen, 'load-cancel').click();
+      await says(seen, 'model-load', /Go on/);
+      await chooseRepository(seen, 'org/small');
+      await part(seen, 'model-load').click();
+      await says(seen, 'model-status', 'org/small is ready');
+      await seen.page.waitForFunction(() => document.querySelectorAll('[data-testid="stored-model"]').length === 2);
+      await part(seen, 'hub-repo').fill('org/huge');
+      await part(seen, 'model-fit').click();
+      await part(seen, 'fit').waitFor({ timeout: 60_000 });
+      await look('does-not-fit');
+      // Gated, and much is published on it.
+      await choose(seen, 'llama-3.2-1b');
+      await look('card');
+      assert.deepEqual(await seen.barriers(), []);
+      await seen.close();
+    });
+  }
+}
