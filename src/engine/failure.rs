@@ -74,6 +74,11 @@ fn of_platform(error: &PlatformError) -> (FailureKind, &'static str, &'static st
             "The server does not give out this model without permission",
             "Check its name. If that is right, accept the licence on the model's own page, make an access token, and load again with it.",
         ),
+        PlatformError::Unreachable { .. } => (
+            FailureKind::Transport,
+            "The server does not answer",
+            "Check the connection and the address. A server elsewhere has to let other pages read its files (CORS). What is stored here stays.",
+        ),
         PlatformError::Cut { .. } => (
             FailureKind::Transport,
             "The download was cut",

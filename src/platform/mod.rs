@@ -45,6 +45,8 @@ pub enum PlatformError {
     Denied { name: String, why: String },
     #[error("{name} could not be fetched to its end: {why}")]
     Cut { name: String, why: String },
+    #[error("{name}: no answer ({why})")]
+    Unreachable { name: String, why: String },
     #[error("{name} is not the same any more: {why}")]
     Changed { name: String, why: String },
     #[error("{name} has the SHA-256 {got}, and it should be {expected}")]

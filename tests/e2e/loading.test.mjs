@@ -136,7 +136,7 @@ test('a model is fetched once, verified, and read from the store after that', as
   assert.match(offline.provenance.notes.join(), /stored here is used/);
 
   assert.equal(find(await ask(seen, { type: 'forget', key: listed[0].key }), 'stored').models.length, 0);
-  expectFailed(await ask(seen, request(repository('org/model'))), 'transport', /cut/);
+  expectFailed(await ask(seen, request(repository('org/model'))), 'transport', /does not answer/);
   await seen.close();
 });
 

@@ -7,7 +7,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("share", &["terms", "protocol"]),
     ("catalog", &["terms", "protocol", "share"]),
     ("tokenizer", &["terms"]),
-    ("platform", &["protocol"]),
+    ("platform", &["terms", "protocol"]),
     ("tensors", &["platform"]),
     ("model", &["terms", "weights", "tensors"]),
     ("weights", &["terms", "catalog", "platform", "protocol", "model", "tensors", CONTROL, ERROR]),

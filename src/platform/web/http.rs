@@ -10,6 +10,7 @@ use web_sys::{ReadableStreamDefaultReader, Response};
 
 use super::js::{self, AbortController, get, object, reason, sleep};
 use super::scope;
+use super::whole::Whole;
 use crate::platform::PlatformError;
 use crate::platform::hub::content_range;
 
@@ -33,6 +34,8 @@ pub struct Remote {
     pub received: Cell<u64>,
     abort: AbortController,
     max_tries: u32,
+    /// Whether the server has ever said anything.
+    is_heard: Cell<bool>,
     /// What the server calls the last thing that went wrong: `RepoNotFound`, `GatedRepo`, ...
     error_code: RefCell<Option<String>>,
     /// What is being waited for, for people: "the server asks to wait 5 s".
@@ -40,7 +43,7 @@ pub struct Remote {
 }
 
 /// Why an attempt came to nothing.
-enum Trouble {
+pub(super) enum Trouble {
     Final(PlatformError),
     /// Worth another attempt, after a while.
     Passing {
@@ -75,6 +78,7 @@ impl Remote {
             received: Cell::new(0),
             abort: AbortController::new(),
             max_tries: MAX_TRIES,
+            is_heard: Cell::new(false),
             error_code: RefCell::new(None),
             waiting: RefCell::new(None),
         }
@@ -84,6 +88,10 @@ impl Remote {
     #[must_use]
     pub fn impatient(self) -> Self {
         Self { max_tries: 2, ..self }
+    }
+
+    pub(super) fn set_size(&self, bytes: u64) {
+        self.size.set(Some(bytes));
     }
 
     pub fn size(&self) -> Option<u64> {
@@ -204,7 +212,8 @@ impl Remote {
     async fn pause(&self, tries: u32, why: String, wait_ms: Option<f64>) -> Result<(), PlatformError> {
         let wait_ms = wait_ms.unwrap_or_else(|| 250.0 * f64::from(1_u32 << tries.min(6)));
         if tries >= self.max_tries || wait_ms > LONGEST_WAIT_MS {
-            return Err(PlatformError::Cut { name: self.name.clone(), why });
+            let name = self.name.clone();
+            return Err(if self.is_heard.get() { PlatformError::Cut { name, why } } else { PlatformError::Unreachable { name, why } });
         }
         self.waiting.replace(Some(format!("{why}; trying again in {:.0} s", (wait_ms / 1000.0).ceil())));
         sleep(wait_ms as u32).await;
@@ -217,7 +226,7 @@ impl Remote {
     }
 
     /// One request; `range` is a half-open interval of bytes. None if there is no such file.
-    async fn send(&self, range: Option<(u64, u64)>) -> Result<Option<Response>, Trouble> {
+    pub(super) async fn send(&self, range: Option<(u64, u64)>) -> Result<Option<Response>, Trouble> {
         let mut headers = Vec::new();
         if let Some((start, end)) = range {
             headers.push(("Range", JsValue::from(format!("bytes={start}-{}", end - 1))));
@@ -249,6 +258,7 @@ impl Remote {
     /// Whether an answer is what was asked for; false if there is no such file.
     fn judge(&self, response: &Response, start: Option<u64>) -> Result<bool, Trouble> {
         let header = |name: &str| response.headers().get(name).ok().flatten();
+        self.is_heard.set(true);
         self.error_code.replace(header("x-error-code"));
         match response.status() {
             200 => self.agree(None, header("etag").filter(|_| start.is_some()))?,
@@ -278,7 +288,7 @@ impl Remote {
     }
 
     /// Holds what an answer says of the whole file against what was known.
-    fn agree(&self, total: Option<u64>, etag: Option<String>) -> Result<(), PlatformError> {
+    pub(super) fn agree(&self, total: Option<u64>, etag: Option<String>) -> Result<(), PlatformError> {
         if let Some(total) = total {
             match self.size.get() {
                 Some(size) if size != total => {
@@ -296,7 +306,7 @@ impl Remote {
         Ok(())
     }
 
-    fn changed(&self, why: &str) -> PlatformError {
+    pub(super) fn changed(&self, why: &str) -> PlatformError {
         PlatformError::Changed { name: self.name.clone(), why: why.into() }
     }
 
@@ -328,7 +338,7 @@ impl Remote {
     }
 
     /// What a reader has next; none at the end.
-    async fn chunk(&self, reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, Trouble> {
+    pub(super) async fn chunk(&self, reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, Trouble> {
         let result = self.answer(reader.read()).await?;
         if get(&result, "done").is_truthy() {
             return Ok(None);
@@ -339,7 +349,7 @@ impl Remote {
     }
 }
 
-fn reader_of(remote: &Remote, response: &Response) -> Result<ReadableStreamDefaultReader, PlatformError> {
+pub(super) fn reader_of(remote: &Remote, response: &Response) -> Result<ReadableStreamDefaultReader, PlatformError> {
     let no_body = || PlatformError::Read { name: remote.name.clone(), why: "the server sent no body".into() };
     Ok(response.body().ok_or_else(no_body)?.get_reader().unchecked_into())
 }
@@ -349,98 +359,4 @@ fn wait_of(header: &str) -> Option<f64> {
     let seconds = header.trim().parse::<f64>().ok().map(|seconds| 1e3 * seconds);
     let until = || Date::parse(header) - Date::now();
     Some(seconds.unwrap_or_else(until)).filter(|ms| ms.is_finite()).map(|ms| ms.max(0.0))
-}
-
-/// A file that comes as one stream.
-#[derive(Default)]
-pub struct Whole {
-    reader: Option<ReadableStreamDefaultReader>,
-    /// Bytes of the file before what the reader and `rest` have next.
-    at: u64,
-    /// Of a chunk, what was not wanted yet.
-    rest: Option<Uint8Array>,
-}
-
-impl Whole {
-    fn of(remote: &Remote, response: &Response) -> Result<Self, PlatformError> {
-        let header = |name| response.headers().get(name).ok().flatten();
-        // Of a compressed answer the header tells the compressed length, which says nothing about the file.
-        let length = header("content-length").filter(|_| header("content-encoding").is_none()).and_then(|text| text.parse().ok());
-        remote.agree(length, None)?;
-        Ok(Self { reader: Some(reader_of(remote, response)?), ..Self::default() })
-    }
-
-    /// It is not wanted after all.
-    fn leave(self) {
-        self.reader.iter().for_each(|reader| js::forget(reader.cancel()));
-    }
-
-    /// Everything to the end, for servers that do not tell the length.
-    ///
-    /// # Errors
-    ///
-    /// [`PlatformError`].
-    pub async fn to_end(&mut self, remote: &Remote, limit: u64) -> Result<Vec<Uint8Array>, PlatformError> {
-        let (mut chunks, mut bytes) = (Vec::new(), 0);
-        loop {
-            match self.next(remote).await {
-                Ok(Some(chunk)) => {
-                    bytes += u64::from(chunk.length());
-                    chunks.push(chunk);
-                    if bytes > limit {
-                        return Err(PlatformError::TooLarge { name: remote.name.clone(), got: bytes, limit });
-                    }
-                }
-                Ok(None) => break,
-                Err(Trouble::Final(error)) => return Err(error),
-                Err(Trouble::Passing { why, .. }) => return Err(PlatformError::Cut { name: remote.name.clone(), why }),
-            }
-        }
-        remote.size.set(Some(bytes));
-        Ok(chunks)
-    }
-
-    async fn next(&mut self, remote: &Remote) -> Result<Option<Uint8Array>, Trouble> {
-        if let Some(rest) = self.rest.take() {
-            return Ok(Some(rest));
-        }
-        let Some(reader) = &self.reader else { return Ok(None) };
-        remote.chunk(reader).await
-    }
-
-    /// One attempt at filling what is missing of a slab; after a cut it starts over and skips what is known.
-    async fn fill(&mut self, remote: &Remote, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), Trouble> {
-        let wanted = start + u64::from(got.get());
-        if self.reader.is_none() || self.at > wanted {
-            let response = remote.send(None).await?.ok_or_else(|| remote.changed("it is gone"))?;
-            *self = Self::of(remote, &response)?;
-        }
-        while got.get() < into.length() {
-            let chunk = match self.next(remote).await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => {
-                    self.reader = None;
-                    return Err(Trouble::Passing { why: "the connection was cut".into(), wait_ms: None });
-                }
-                Err(trouble) => {
-                    self.reader = None;
-                    return Err(trouble);
-                }
-            };
-            self.take_from(&chunk, start, into, got);
-        }
-        Ok(())
-    }
-
-    fn take_from(&mut self, chunk: &Uint8Array, start: u64, into: &Uint8Array, got: &Cell<u32>) {
-        let wanted = start + u64::from(got.get());
-        let skipped = (wanted - self.at).min(u64::from(chunk.length())) as u32;
-        let taken = (chunk.length() - skipped).min(into.length() - got.get());
-        into.set(&chunk.subarray(skipped, skipped + taken), got.get());
-        got.set(got.get() + taken);
-        self.at += u64::from(skipped + taken);
-        if skipped + taken < chunk.length() {
-            self.rest = Some(chunk.subarray(skipped + taken, chunk.length()));
-        }
-    }
 }

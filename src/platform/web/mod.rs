@@ -4,7 +4,9 @@ mod files;
 mod http;
 mod js;
 mod store;
+mod stored_file;
 mod stream;
+mod whole;
 
 use burn::tensor::Device;
 use js_sys::{Function, Promise, Reflect};

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use js_sys::Uint8Array;
 
-use super::http::{Remote, Whole};
+use super::http::Remote;
 use super::js::{Task, within};
-use super::store::{SLAB_BYTES, StoredFile};
+use super::stored_file::{SLAB_BYTES, StoredFile};
+use super::whole::Whole;
 use crate::platform::PlatformError;
 
 /// Slabs that are on their way at a time: one is looked at, and the network is not idle meanwhile.
@@ -40,7 +41,7 @@ pub struct ByteStream {
     at: u64,
     /// Here but not handed out yet: a byte is copied into the wasm once.
     ready: VecDeque<Uint8Array>,
-    /// The slab that was read from the store last, and how much of it was handed out. The same memory for all of them.
+    /// What was read from the store last, and how much of it was handed out. The same memory for all slabs.
     stored_slab: (Vec<u8>, usize),
     pending: usize,
     coming: VecDeque<Coming>,
@@ -248,21 +249,19 @@ impl ByteStream {
 
     /// Takes the next slab from the store, if all of it is there and nothing else comes before it.
     fn take_stored(&mut self) -> bool {
-        let is_next = self.pending == 0 && self.coming.is_empty();
+        let is_next = self.ready.is_empty() && self.coming.is_empty();
         let Some(stored) = self.stored.as_ref().filter(|_| is_next) else { return false };
         let start = SLAB_BYTES * self.next_slab as u64;
         let size = SLAB_BYTES.min(self.len.saturating_sub(start)) as u32;
         if size == 0 || !stored.has(self.next_slab, size) {
             return false;
         }
-        let (slab, at) = &mut self.stored_slab;
-        stored.read_slab(self.next_slab, slab);
-        (*at, self.pending) = (0, slab.len());
-        if slab.is_empty() {
-            return false;
-        }
-        self.next_slab += 1;
-        true
+        let (slabs, at) = &mut self.stored_slab;
+        slabs.drain(..std::mem::take(at));
+        let is_there = stored.read_slab(self.next_slab, slabs);
+        self.pending = slabs.len();
+        self.next_slab += usize::from(is_there);
+        is_there
     }
 
     fn ask_ahead(&mut self, n: usize) {

@@ -1,0 +1,219 @@
+//! One file in the browser's file system: its bytes, and a journal of them.
+//!
+//! It is kept in slabs, in whatever order they come. Its journal is a head of JSON padded to [`HEAD_BYTES`], then a
+//! record for each slab: how many of its bytes are there, and their XXH3, which is checked whenever they are read. So a
+//! download goes on at the very byte where it was cut, and what a disk has damaged is fetched again. (Who could change these
+//! files on purpose could change this page's program. The file's SHA-256 was checked when it came; doing so at each load
+//! takes a browser three times as long as all else.)
+
+use std::cell::RefCell;
+
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::JsValue;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::js::{SyncHandle, object, reason};
+
+/// Bytes that are fetched, checked and written at once.
+pub const SLAB_BYTES: u64 = 8 << 20;
+const HEAD_BYTES: u64 = 4096;
+const RECORD_BYTES: u64 = 16;
+const MAX_FILE_BYTES: u64 = 1 << 42;
+const MAX_JOURNAL_BYTES: f64 = 16e6;
+
+/// The head of a journal.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    pub size: u64,
+    pub etag: Option<String>,
+    /// Of the whole file, once it is complete.
+    pub sha256: Option<String>,
+    /// Whether somebody else says so, too.
+    pub verified: bool,
+}
+
+/// How much of a slab is there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Record {
+    pub len: u32,
+    xxh3: u64,
+}
+
+pub(super) fn at(position: u64) -> JsValue {
+    object(&[("at", (position as f64).into())])
+}
+
+/// Closes what it holds.
+pub(super) struct Guard(pub SyncHandle);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Guard {
+    /// Fills `into`, all of it or not at all.
+    fn read(&self, position: u64, into: &mut [u8]) -> Option<()> {
+        let len = into.len() as f64;
+        (self.0.read(into, &at(position)).ok()? == len).then_some(())
+    }
+
+    fn write(&self, position: u64, bytes: &[u8]) -> Result<(), String> {
+        let written = self.0.write(bytes, &at(position)).map_err(|error| reason(&error))?;
+        if written == bytes.len() as f64 { Ok(()) } else { Err("the disk is full".into()) }
+    }
+}
+
+/// A file of a model, as far as it is stored.
+pub struct StoredFile {
+    data: Guard,
+    journal: Guard,
+    head: RefCell<Head>,
+    records: RefCell<Vec<Record>>,
+    /// Why nothing more is stored.
+    broken: RefCell<Option<String>>,
+}
+
+impl StoredFile {
+    pub(super) fn read(data: Guard, journal: Guard) -> Self {
+        let size = journal.0.size().unwrap_or(0.0).min(MAX_JOURNAL_BYTES);
+        let mut bytes = vec![0; size as usize];
+        if journal.read(0, &mut bytes).is_none() {
+            bytes.clear();
+        }
+        let head = head_of(&bytes);
+        let records = RefCell::new(records_of(&bytes, head.size));
+        Self { data, journal, head: RefCell::new(head), records, broken: RefCell::new(None) }
+    }
+
+    pub fn head(&self) -> Head {
+        self.head.borrow().clone()
+    }
+
+    pub fn is_complete(&self) -> bool {
+        let head = self.head.borrow();
+        head.sha256.is_some() && self.stored_bytes() == head.size
+    }
+
+    pub fn stored_bytes(&self) -> u64 {
+        self.records.borrow().iter().map(|record| u64::from(record.len)).sum()
+    }
+
+    /// Why nothing more is stored, if that is so.
+    pub fn trouble(&self) -> Option<String> {
+        self.broken.borrow().clone()
+    }
+
+    /// Begins, or goes on if what is there is of the same file.
+    pub fn prepare(&self, size: u64, etag: Option<String>) {
+        let known = self.head();
+        if known.size == size && (known.etag == etag || known.etag.is_none() || etag.is_none()) {
+            return;
+        }
+        self.head.replace(Head { size, etag, ..Head::default() });
+        self.records.replace(vec![Record::default(); size.div_ceil(SLAB_BYTES) as usize]);
+        let cleared = self.data.0.truncate(0.0).and_then(|()| self.journal.0.truncate(0.0)).map_err(|error| reason(&error));
+        self.note(cleared.and_then(|()| self.write_head()));
+    }
+
+    /// Whether a slab of so many bytes is there, as far as the journal tells.
+    pub fn has(&self, index: usize, len: u32) -> bool {
+        self.records.borrow().get(index).is_some_and(|record| record.len == len)
+    }
+
+    /// Appends what is there of a slab, if it is still what was written; else nothing. Whether it did.
+    pub fn read_slab(&self, index: usize, to: &mut Vec<u8>) -> bool {
+        let record = self.records.borrow().get(index).copied().unwrap_or_default();
+        let before = to.len();
+        to.resize(before + record.len as usize, 0);
+        let into = &mut to[before..];
+        if self.data.read(SLAB_BYTES * index as u64, into).is_some() && checksum(into) == record.xxh3 {
+            return record.len > 0;
+        }
+        to.truncate(before);
+        if let Some(record) = self.records.borrow_mut().get_mut(index) {
+            *record = Record::default();
+        }
+        false
+    }
+
+    /// Keeps what is there of a slab; after a disk has failed, nothing.
+    pub fn keep(&self, index: usize, bytes: &[u8]) {
+        if bytes.is_empty() || self.broken.borrow().is_some() {
+            return;
+        }
+        let record = Record { len: bytes.len() as u32, xxh3: checksum(bytes) };
+        let written = self.data.write(SLAB_BYTES * index as u64, bytes).and_then(|()| self.write_record(index, &record));
+        if written.is_ok() {
+            self.records.borrow_mut()[index] = record;
+        }
+        self.note(written);
+    }
+
+    /// The file is complete, and this is its digest.
+    pub fn finish(&self, sha256: String, verified: bool) {
+        {
+            let mut head = self.head.borrow_mut();
+            (head.sha256, head.verified) = (Some(sha256), verified);
+        }
+        if self.broken.borrow().is_none() {
+            let flushed = self.data.0.flush().map_err(|error| reason(&error));
+            self.note(flushed.and_then(|()| self.write_head()));
+        }
+    }
+
+    /// Drops what is there.
+    pub fn clear(&self) {
+        self.records.borrow_mut().fill(Record::default());
+        // If even this fails, the digests do not fit what is there.
+        let _ = self.journal.0.truncate(0.0).and_then(|()| self.data.0.truncate(0.0));
+    }
+
+    fn write_head(&self) -> Result<(), String> {
+        let mut json = serde_json::to_vec(&*self.head.borrow()).map_err(|error| error.to_string())?;
+        json.resize(HEAD_BYTES as usize, b' ');
+        self.journal.write(0, &json)
+    }
+
+    fn write_record(&self, index: usize, record: &Record) -> Result<(), String> {
+        let mut bytes = [0; RECORD_BYTES as usize];
+        bytes[..4].copy_from_slice(&record.len.to_le_bytes());
+        bytes[8..].copy_from_slice(&record.xxh3.to_le_bytes());
+        self.journal.write(HEAD_BYTES + RECORD_BYTES * index as u64, &bytes)
+    }
+
+    fn note(&self, written: Result<(), String>) {
+        let Err(why) = written else { return };
+        if self.broken.borrow().is_none() {
+            self.broken.replace(Some(why));
+            // What cannot be completed would only take the place of something that can.
+            self.clear();
+        }
+    }
+}
+
+/// A function of its own: a browser runs what is new to it slowly, and compiles small functions well long before large ones.
+#[inline(never)]
+fn checksum(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
+}
+
+pub(super) fn head_of(journal: &[u8]) -> Head {
+    let head = journal.get(..HEAD_BYTES as usize).and_then(|head| serde_json::from_slice(head).ok());
+    // A damaged one must not have memory set aside for its claims.
+    head.filter(|head: &Head| head.size < MAX_FILE_BYTES).unwrap_or_default()
+}
+
+/// What the journal says of each slab of a file of so many bytes.
+pub(super) fn records_of(journal: &[u8], size: u64) -> Vec<Record> {
+    let n = size.div_ceil(SLAB_BYTES) as usize;
+    let record = |index: usize| {
+        let begin = HEAD_BYTES as usize + RECORD_BYTES as usize * index;
+        let bytes = journal.get(begin..begin + RECORD_BYTES as usize)?;
+        let len = u32::from_le_bytes(bytes[..4].try_into().ok()?);
+        let fits = u64::from(len) <= SLAB_BYTES.min(size.saturating_sub(SLAB_BYTES * index as u64));
+        fits.then_some(Record { len, xxh3: u64::from_le_bytes(bytes[8..].try_into().ok()?) })
+    };
+    (0..n).map(|index| record(index).unwrap_or_default()).collect()
+}

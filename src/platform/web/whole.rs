@@ -1,0 +1,104 @@
+//! A file of a server without ranges, or one that lies beside the page: one stream, begun anew after a cut.
+
+use std::cell::Cell;
+
+use js_sys::Uint8Array;
+use web_sys::{ReadableStreamDefaultReader, Response};
+
+use super::http::{Remote, Trouble, reader_of};
+use super::js;
+use crate::platform::PlatformError;
+
+/// A file that comes as one stream.
+#[derive(Default)]
+pub struct Whole {
+    reader: Option<ReadableStreamDefaultReader>,
+    /// Bytes of the file before what the reader and `rest` have next.
+    at: u64,
+    /// Of a chunk, what was not wanted yet.
+    rest: Option<Uint8Array>,
+}
+
+impl Whole {
+    pub(super) fn of(remote: &Remote, response: &Response) -> Result<Self, PlatformError> {
+        let header = |name| response.headers().get(name).ok().flatten();
+        // Of a compressed answer the header tells the compressed length, which says nothing about the file.
+        let length = header("content-length").filter(|_| header("content-encoding").is_none()).and_then(|text| text.parse().ok());
+        remote.agree(length, None)?;
+        Ok(Self { reader: Some(reader_of(remote, response)?), ..Self::default() })
+    }
+
+    /// It is not wanted after all.
+    pub(super) fn leave(self) {
+        self.reader.iter().for_each(|reader| js::forget(reader.cancel()));
+    }
+
+    /// Everything to the end, for servers that do not tell the length.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`].
+    pub async fn to_end(&mut self, remote: &Remote, limit: u64) -> Result<Vec<Uint8Array>, PlatformError> {
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
+        loop {
+            match self.next(remote).await {
+                Ok(Some(chunk)) => {
+                    bytes += u64::from(chunk.length());
+                    chunks.push(chunk);
+                    if bytes > limit {
+                        return Err(PlatformError::TooLarge { name: remote.name.clone(), got: bytes, limit });
+                    }
+                }
+                Ok(None) => break,
+                Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Passing { why, .. }) => return Err(PlatformError::Cut { name: remote.name.clone(), why }),
+            }
+        }
+        remote.set_size(bytes);
+        Ok(chunks)
+    }
+
+    async fn next(&mut self, remote: &Remote) -> Result<Option<Uint8Array>, Trouble> {
+        if let Some(rest) = self.rest.take() {
+            return Ok(Some(rest));
+        }
+        let Some(reader) = &self.reader else { return Ok(None) };
+        remote.chunk(reader).await
+    }
+
+    /// One attempt at filling what is missing of a slab; after a cut it starts over and skips what is known.
+    pub(super) async fn fill(&mut self, remote: &Remote, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), Trouble> {
+        let wanted = start + u64::from(got.get());
+        if self.reader.is_none() || self.at > wanted {
+            let response = remote.send(None).await?.ok_or_else(|| remote.changed("it is gone"))?;
+            *self = Self::of(remote, &response)?;
+        }
+        while got.get() < into.length() {
+            let chunk = match self.next(remote).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    self.reader = None;
+                    return Err(Trouble::Passing { why: "the connection was cut".into(), wait_ms: None });
+                }
+                Err(trouble) => {
+                    self.reader = None;
+                    return Err(trouble);
+                }
+            };
+            self.take_from(&chunk, start, into, got);
+        }
+        Ok(())
+    }
+
+    fn take_from(&mut self, chunk: &Uint8Array, start: u64, into: &Uint8Array, got: &Cell<u32>) {
+        let wanted = start + u64::from(got.get());
+        let skipped = (wanted - self.at).min(u64::from(chunk.length())) as u32;
+        let taken = (chunk.length() - skipped).min(into.length() - got.get());
+        into.set(&chunk.subarray(skipped, skipped + taken), got.get());
+        got.set(got.get() + taken);
+        self.at += u64::from(skipped + taken);
+        if skipped + taken < chunk.length() {
+            self.rest = Some(chunk.subarray(skipped + taken, chunk.length()));
+        }
+    }
+}
