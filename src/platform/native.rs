@@ -83,7 +83,7 @@ impl Files {
         match File::open(path) {
             Ok(file) => {
                 let len = file.metadata().map_err(failed)?.len();
-                Ok(Some(ByteStream { name: path.display().to_string(), file, len, at: 0 }))
+                Ok(Some(ByteStream { name: path.display().to_string(), file, len, at: 0, piece: Vec::new() }))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
@@ -97,6 +97,8 @@ pub struct ByteStream {
     file: File,
     len: u64,
     at: u64,
+    /// What was read last; the same memory every time.
+    piece: Vec<u8>,
 }
 
 impl ByteStream {
@@ -115,22 +117,21 @@ impl ByteStream {
     ///
     /// [`PlatformError::Read`].
     pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, PlatformError> {
-        let mut bytes = Vec::with_capacity(n.min(usize::try_from(self.len).unwrap_or(n)));
-        self.read_into(&mut bytes, n).await?;
-        Ok(bytes)
+        self.next(n).await?;
+        Ok(std::mem::take(&mut self.piece))
     }
 
-    /// The same into a vector that is used again.
+    /// The next bytes where they lie: `n` of them, or fewer at the end of the file.
     ///
     /// # Errors
     ///
     /// As [`Self::read`].
-    pub async fn read_into(&mut self, bytes: &mut Vec<u8>, n: usize) -> Result<(), PlatformError> {
-        bytes.clear();
-        let read = (&mut self.file).take(n as u64).read_to_end(bytes);
+    pub async fn next(&mut self, n: usize) -> Result<&[u8], PlatformError> {
+        self.piece.clear();
+        let read = (&mut self.file).take(n as u64).read_to_end(&mut self.piece);
         read.map_err(|error| PlatformError::Read { name: self.name.clone(), why: error.to_string() })?;
-        self.at += bytes.len() as u64;
-        Ok(())
+        self.at += self.piece.len() as u64;
+        Ok(&self.piece)
     }
 
     pub fn to_fetch(&self) -> u64 {

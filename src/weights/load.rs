@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::{Checkpoint, Onto, Shard};
 use super::largest::{Largest, Place};
 use super::safetensors::TensorEntry;
-use super::sink::Sink;
+use super::sink::{Sink, bytes_per_value};
 use super::{Arrived, Weights, WeightsError};
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
@@ -134,34 +134,20 @@ impl Reading<'_> {
     async fn read(&mut self, shard: &Shard, stream: &mut ByteStream) -> Result<String, EngineError> {
         let known = stream.known_sha256();
         let mut hasher = known.is_none().then(Sha256::new);
-        let mut piece = Vec::new();
-        self.skip(shard, stream, &mut piece, &mut hasher).await?;
+        // What is before the data is known.
+        let mut left = shard.data_begin;
+        while left > 0 {
+            left -= self.next_piece(shard, left, stream, &mut hasher).await?.len() as u64;
+        }
         let mut entries = shard.header.tensors.values().collect::<Vec<_>>();
         // In the order of their bytes; the parser has made sure that they leave no holes.
         entries.sort_by_key(|entry| entry.begin);
         for entry in entries {
-            self.read_tensor(shard, entry, stream, &mut piece, &mut hasher).await?;
+            self.read_tensor(shard, entry, stream, &mut hasher).await?;
         }
         self.before += shard.len;
         self.settle(u64::MAX).await;
         Ok(known.or(hasher.map(|hasher| hex(&hasher.finalize()))).unwrap_or_default())
-    }
-
-    /// What is before the data, which is known.
-    async fn skip(
-        &mut self,
-        shard: &Shard,
-        stream: &mut ByteStream,
-        piece: &mut Vec<u8>,
-        hasher: &mut Option<Sha256>,
-    ) -> Result<(), EngineError> {
-        let mut left = shard.data_begin;
-        while left > 0 {
-            let n = left.min(PIECE_BYTES as u64) as usize;
-            self.next_piece(shard, stream, n, piece, hasher).await?;
-            left -= n as u64;
-        }
-        Ok(())
     }
 
     async fn read_tensor(
@@ -169,23 +155,22 @@ impl Reading<'_> {
         shard: &Shard,
         entry: &TensorEntry,
         stream: &mut ByteStream,
-        piece: &mut Vec<u8>,
         hasher: &mut Option<Sha256>,
     ) -> Result<(), EngineError> {
         let gpu = self.onto.gpu.as_ref();
         let is_wanted = self.plan.wanted.contains_key(&entry.name);
-        let chunk_rows = self.plan.chunk_rows(&entry.name, super::sink::bytes_per_value(entry, &self.onto.device));
+        let chunk_rows = self.plan.chunk_rows(&entry.name, bytes_per_value(entry, &self.onto.device));
         let mut sink = is_wanted.then(|| Sink::new(entry, chunk_rows, &self.onto.device, gpu));
         let place = self.plan.matrices.get(&entry.name).copied();
         let mut left = entry.end - entry.begin;
         while left > 0 {
-            let n = left.min(PIECE_BYTES as u64) as usize;
-            self.next_piece(shard, stream, n, piece, hasher).await?;
+            let piece = self.next_piece(shard, left, stream, hasher).await?;
+            let n = piece.len() as u64;
             if let Some(sink) = &mut sink {
                 sink.push(piece, place, &mut self.largest)?;
-                self.settle(n as u64).await;
+                self.settle(n).await;
             }
-            left -= n as u64;
+            left -= n;
         }
         if let Some(sink) = sink {
             self.tensors.insert(entry.name.clone(), sink.finish());
@@ -193,15 +178,16 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The next `n` bytes of a file. While they are on their way it says how far they are, and hears a stop.
-    async fn next_piece(
-        &mut self,
+    /// The next of `left` bytes of a file, whole values. While they are on their way it says how far they are, and hears a
+    /// stop.
+    async fn next_piece<'s>(
+        &self,
         shard: &Shard,
-        stream: &mut ByteStream,
-        n: usize,
-        piece: &mut Vec<u8>,
+        left: u64,
+        stream: &'s mut ByteStream,
         hasher: &mut Option<Sha256>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<&'s [u8], EngineError> {
+        let n = left.min(PIECE_BYTES as u64) as usize;
         loop {
             let is_there = stream.wait(n).await?;
             let doing = stream.waiting_for().map_or_else(|| self.doing.clone(), |why| format!("{}: {why}", shard.name));
@@ -211,15 +197,15 @@ impl Reading<'_> {
                 break;
             }
         }
-        stream.read_into(piece, n).await?;
-        if piece.len() < n {
-            let got = stream.arrived();
+        let got = stream.arrived();
+        let piece = stream.next(n).await?;
+        if piece.is_empty() {
             return Err(WeightsError::Truncated { file: shard.name.clone(), expected: shard.len, got }.into());
         }
         if let Some(hasher) = hasher {
-            hasher.update(&*piece);
+            hasher.update(piece);
         }
-        Ok(())
+        Ok(piece)
     }
 
     /// Lets the GPU take what was handed to it, once that is much.

@@ -122,10 +122,10 @@ impl StoredFile {
         self.records.borrow().get(index).is_some_and(|record| record.len == len)
     }
 
-    /// Appends what is there of a slab, if it is still what was written; else nothing. Whether it did.
-    pub fn read_slab(&self, index: usize, to: &mut Vec<u8>) -> bool {
+    /// Puts what is there of a slab behind the first `before` bytes, if it is still what was written; else nothing. Whether
+    /// it did. Memory that is there already is not cleared first.
+    pub fn read_slab(&self, index: usize, to: &mut Vec<u8>, before: usize) -> bool {
         let record = self.records.borrow().get(index).copied().unwrap_or_default();
-        let before = to.len();
         to.resize(before + record.len as usize, 0);
         let into = &mut to[before..];
         if self.data.read(SLAB_BYTES * index as u64, into).is_some() && checksum(into) == record.xxh3 {

@@ -17,6 +17,9 @@ const AHEAD: usize = 3;
 /// How long a reader waits before it is asked whether it still wants to.
 const PATIENCE_MS: u32 = 100;
 
+/// Bytes of the widest value in a file, and of what a GPU's memory is written by.
+const ALIGNMENT: usize = 8;
+
 /// How a server gives a file out.
 #[derive(Clone)]
 pub enum Serving {
@@ -44,6 +47,8 @@ pub struct ByteStream {
     /// What was read from the store last, and how much of it was handed out. The same memory for all slabs.
     stored_slab: (Vec<u8>, usize),
     pending: usize,
+    /// Of bytes that do not lie together.
+    scratch: Vec<u8>,
     coming: VecDeque<Coming>,
     next_slab: usize,
     notes: Rc<RefCell<Vec<String>>>,
@@ -80,6 +85,7 @@ impl ByteStream {
             ready: VecDeque::new(),
             stored_slab: (Vec::new(), 0),
             pending: 0,
+            scratch: Vec::new(),
             coming: VecDeque::new(),
             next_slab: 0,
             notes,
@@ -124,14 +130,14 @@ impl ByteStream {
         self.stored.as_ref().filter(|stored| stored.is_complete())?.head().sha256
     }
 
-    /// Waits a moment for the next `n` bytes (fewer at the end); false if they are not there yet.
+    /// Waits a moment for what [`Self::next`] would give; false if it is not there yet.
     ///
     /// # Errors
     ///
     /// [`PlatformError`]: what came so far is stored, if there is a store.
     pub async fn wait(&mut self, n: usize) -> Result<bool, PlatformError> {
         loop {
-            if self.pending >= n {
+            if self.pending >= n || self.in_store_slab() >= ALIGNMENT {
                 return Ok(true);
             }
             if self.take_stored() {
@@ -156,13 +162,42 @@ impl ByteStream {
         Ok(bytes)
     }
 
-    /// The same into a vector that is used again.
+    /// The next bytes where they lie: `n` of them, or fewer where what is here ends before, and then a multiple of
+    /// [`ALIGNMENT`]. None only at the end of the file.
     ///
     /// # Errors
     ///
     /// As [`Self::wait`].
-    pub async fn read_into(&mut self, bytes: &mut Vec<u8>, n: usize) -> Result<(), PlatformError> {
+    pub async fn next(&mut self, n: usize) -> Result<&[u8], PlatformError> {
         while !self.wait(n).await? {}
+        let here = self.in_store_slab();
+        if here < ALIGNMENT {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            self.read_into(&mut scratch, n).await?;
+            self.scratch = scratch;
+            return Ok(&self.scratch);
+        }
+        let n = if here < n { here / ALIGNMENT * ALIGNMENT } else { n };
+        let begin = self.stored_slab.1;
+        self.stored_slab.1 += n;
+        self.pending -= n;
+        self.at += n as u64;
+        Ok(&self.stored_slab.0[begin..begin + n])
+    }
+
+    /// Bytes of the slab from the store that were not handed out.
+    fn in_store_slab(&self) -> usize {
+        self.stored_slab.0.len() - self.stored_slab.1
+    }
+
+    async fn read_into(&mut self, bytes: &mut Vec<u8>, n: usize) -> Result<(), PlatformError> {
+        while self.pending < n {
+            if !self.take_stored() {
+                self.ask_ahead(AHEAD);
+                let Some(first) = self.coming.pop_front() else { break };
+                self.take(first.slab.await?);
+            }
+        }
         // Its zeros are written once, not for every piece.
         bytes.resize(n.min(self.pending), 0);
         let (slab, at) = &mut self.stored_slab;
@@ -257,8 +292,9 @@ impl ByteStream {
             return false;
         }
         let (slabs, at) = &mut self.stored_slab;
-        slabs.drain(..std::mem::take(at));
-        let is_there = stored.read_slab(self.next_slab, slabs);
+        let kept = slabs.len() - *at;
+        slabs.copy_within(std::mem::take(at).., 0);
+        let is_there = stored.read_slab(self.next_slab, slabs, kept);
         self.pending = slabs.len();
         self.next_slab += usize::from(is_there);
         is_there
@@ -290,7 +326,7 @@ async fn slab(
     let bytes = Uint8Array::new_with_length(size);
     let mut known = Vec::new();
     if let Some(stored) = &stored {
-        stored.read_slab(index, &mut known);
+        stored.read_slab(index, &mut known, 0);
         bytes.subarray(0, known.len() as u32).copy_from(&known);
     }
     let known = known.len() as u32;
