@@ -66,11 +66,11 @@ export async function serve({ folder = dist, base = '/' } = {}) {
 
 /**
  * Starts a browser.
- * @param {{webgpu?: 'none' | 'swiftshader'}} options
+ * @param {{webgpu?: 'none' | 'swiftshader', args?: string[]}} options
  */
-export function launch({ webgpu = 'none' } = {}) {
+export function launch({ webgpu = 'none', args = [] } = {}) {
   const executablePath = process.env.CHROME ?? '/usr/bin/chromium';
-  return chromium.launch({ executablePath, headless: true, args: [...BROWSER_ARGS, ...WEBGPU_ARGS[webgpu]] });
+  return chromium.launch({ executablePath, headless: true, args: [...BROWSER_ARGS, ...WEBGPU_ARGS[webgpu], ...args] });
 }
 
 /** The built page's server, and a browser without a GPU beside one whose GPU is made of software. */

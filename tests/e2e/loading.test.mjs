@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { OUTSIDER, TOKEN, startHub } from './hub.mjs';
-import { close, open, root } from './lib.mjs';
+import { close, launch, open, root } from './lib.mjs';
 import { writeHuge } from './synthetic.mjs';
 import { engineOn, last } from './worker.mjs';
 
@@ -312,6 +312,18 @@ test('a full disk keeps nothing and stops nobody', async () => {
   assert.match(provenance.notes.join(), /the disk is full|not enough room/);
   assert.ok(provenance.files[0].verified);
   await seen.close();
+});
+
+test('a browser that keeps nothing for a page loads all the same', async () => {
+  // Over http and by another name than localhost a page gets no files of its own; nor do some private windows.
+  const browser = await launch({ args: ['--host-resolver-rules=MAP class.test 127.0.0.1'] });
+  const seen = await engineOn(browser, { url: server.url.replace('127.0.0.1', 'class.test') });
+  assert.equal(await seen.page.evaluate(() => navigator.storage?.getDirectory), undefined);
+  const { provenance } = expectLoaded(await ask(seen, request(repository('org/model'))));
+  assert.deepEqual([provenance.files[0].verified, provenance.stored], [true, false]);
+  assert.match(provenance.notes.join(), /keeps no files/);
+  assert.deepEqual(await stored(seen), []);
+  await browser.close();
 });
 
 test('places that are none are refused in words', async () => {
