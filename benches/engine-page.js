@@ -101,23 +101,24 @@ async function measure(folder, backend, tell) {
   };
   const cold = await start(folder, backend);
   cold.end();
-  for (const [name, of] of [['load_fetched', 'from a server of this machine, hashed and stored'], ['load_stored', "from the browser's store"]]) {
-    const { end, loadMs, weightsMs, megabytes } = await start(folder, backend, kept(folder));
-    end();
-    add(name, 'ms', `${of}, checked and compiled`, loadMs);
-    add(`${name}_rate`, 'MB/s', `${megabytes.toFixed(0)} MB of weights, from their first bytes to their last`, megabytes / weightsMs * 1e3);
-    await tell(result);
-  }
-  if (query.get('only') === 'load') return result;
-  const { ask, end, info, loadMs, readyMs, firstTokenMs } = await start(folder, backend);
+  const fetched = await start(folder, backend, kept(folder));
+  fetched.end();
+  const { ask, end, info, loadMs, weightsMs, megabytes, readyMs, firstTokenMs } = await start(folder, backend, kept(folder));
   result.info = info;
-  add('first_token_cold', 'ms', "from a new visitor's worker on", cold.firstTokenMs);
-  add('load_cold', 'ms', 'the model, of those', cold.loadMs);
-  add('first_token', 'ms', 'from the worker on, cached', firstTokenMs);
+  const addLoad = (name, of, ms, rateMs) => {
+    add(name, 'ms', `${of}, checked and compiled`, ms);
+    add(`${name}_rate`, 'MB/s', `${megabytes.toFixed(0)} MB of weights, from their first bytes to their last`, megabytes / rateMs * 1e3);
+  };
+  addLoad('load_fetched', 'from a server of this machine, hashed and stored', fetched.loadMs, fetched.weightsMs);
+  addLoad('load_stored', "from the browser's store", loadMs, weightsMs);
+  add('first_token_cold', 'ms', "from a new visitor's worker on, nothing stored", cold.firstTokenMs);
+  add('first_token', 'ms', 'from the worker on, the model stored', firstTokenMs);
   add('worker', 'ms', 'until it listens, of those', readyMs);
-  add('load', 'ms', 'the model, of those', loadMs);
-  const bytes = Number((await fetch(`${folder}/model.safetensors`, { method: 'HEAD' })).headers.get('content-length'));
-  if (bytes > 0) add('load_rate', 'MB/s', `${(bytes / 1e6).toFixed(0)} MB of weights`, bytes / loadMs / 1e3);
+  await tell(result);
+  if (query.get('only') === 'load') {
+    end();
+    return result;
+  }
   await step('first_scan', 'ms', 'of a short prompt, iterated', timed({ type: 'scan', prompt: PROMPT }));
   await step('scan', 'ms', 'the same again', timed({ type: 'scan', prompt: PROMPT }));
   await step('evaluate', 'ms', 'held-out text', timed({ type: 'evaluate' }));
