@@ -15,7 +15,7 @@ use crate::model::ModelError;
 use crate::model::config::token_ids;
 use crate::platform::{Files, GpuHealth};
 use crate::protocol::{BackendChoice, Event};
-use crate::terms::{Ablation, ModelInfo, ModelRef, ModelSource, Provenance, Sampling, WeightCoord};
+use crate::terms::{Ablation, FileProof, ModelInfo, ModelRef, ModelSource, Provenance, Sampling, WeightCoord};
 use crate::tokenizer::Tokenizer;
 use crate::weights::load::{LoadedWeights, load_checkpoint};
 
@@ -64,13 +64,7 @@ pub(super) async fn load(
         weight_bytes: weights.weight_bytes,
         backend: chosen.info,
         sampling: generation.sampling(),
-        provenance: Provenance {
-            origin: files.origin().into(),
-            commit: files.commit().map(String::from),
-            files: weights.files,
-            stored: weights.stored,
-            notes: files.notes(),
-        },
+        provenance: provenance(&files, weights.files, weights.stored),
     };
     Ok(Loaded {
         held_out: HeldOut::bundled(&tokenizer, config.max_position_embeddings)?,
@@ -88,6 +82,10 @@ pub(super) async fn load(
         health: chosen.health,
         decode,
     })
+}
+
+fn provenance(of: &Files, files: Vec<FileProof>, stored: bool) -> Provenance {
+    Provenance { origin: of.origin().into(), commit: of.commit().map(String::from), files, stored, notes: of.notes() }
 }
 
 /// A model on its device.

@@ -29,8 +29,8 @@ use crate::model::Model;
 use crate::model::edit::Matrix;
 use crate::model::families;
 use crate::platform::{self, Files, GpuHealth, PlatformError};
-use crate::protocol::{Event, Request};
-use crate::terms::{Ablation, ConfirmReport, ModelInfo, Pane, Pruned, ScanReport, WeightCoord};
+use crate::protocol::{BackendChoice, Event, Request};
+use crate::terms::{Ablation, ConfirmReport, ModelInfo, ModelSource, Pane, Pruned, ScanReport, WeightCoord};
 use crate::tokenizer::Tokenizer;
 use control::Control;
 use device::Devices;
@@ -93,12 +93,7 @@ impl Engine {
 
     async fn answer(&mut self, request: Request) -> Result<(), EngineError> {
         match request {
-            Request::Inspect { id, source, backend } => {
-                let files = Files::find(&source).await?;
-                let inspection = Prepared::of(&files, backend, &mut self.devices).await?.inspection(&id).await;
-                self.control.emit(Event::Inspected(inspection));
-                Ok(())
-            }
+            Request::Inspect { id, source, backend } => self.inspect(&id, &source, backend).await,
             Request::Stored => self.list_stored().await,
             Request::Forget { key } => {
                 platform::forget_stored(key.as_deref()).await.map_err(|why| PlatformError::Store { why })?;
@@ -152,6 +147,13 @@ impl Engine {
             }
             Request::Stop => Ok(()),
         }
+    }
+
+    async fn inspect(&mut self, id: &str, source: &ModelSource, backend: BackendChoice) -> Result<(), EngineError> {
+        let files = Files::find(source).await?;
+        let inspection = Prepared::of(&files, backend, &mut self.devices).await?.inspection(id).await;
+        self.control.emit(Event::Inspected(inspection));
+        Ok(())
     }
 
     async fn list_stored(&self) -> Result<(), EngineError> {
