@@ -106,8 +106,16 @@ pub fn whole_and_in_chunks(dir: &Path, device: &burn::tensor::Device) -> ([Model
         layers.iter_mut().flat_map(|layer| Matrix::ALL.map(|matrix| layer.matrix_mut(matrix).map(|linear| linear.weight.clone())));
     let largest = matrices.flatten().map(|weight| bytes(&weight, weight.dims()[0])).max().unwrap();
     let of_tables = whole.embed_tokens.chunks().map(|(_, table)| bytes(table, CHUNK_UNIT)).max().unwrap();
-    let limit = largest.max(of_tables);
-    ([whole, load_within(dir, device, limit).unwrap().model], limit)
+    let mut limit = largest.max(of_tables);
+    // Matrices that are one tensor in the file have to fit together.
+    let cut = load_within(dir, device, limit).or_else(|error| match error {
+        EngineError::GpuTooSmall { needed, .. } => {
+            limit = needed;
+            load_within(dir, device, limit)
+        }
+        other => Err(other),
+    });
+    ([whole, cut.unwrap().model], limit)
 }
 
 /// A table cut after every so many rows.

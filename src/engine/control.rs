@@ -1,9 +1,12 @@
 //! What long work shares with whoever asked for it: a stop flag, events, and turns for the messages that wait.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use web_time::Instant;
@@ -24,11 +27,19 @@ pub struct Control {
     sink: Rc<dyn Fn(Event)>,
     last_turn: Rc<Cell<Instant>>,
     last_progress: Rc<Cell<Option<Instant>>>,
+    /// Who waits for something that a stop ends: see [`Self::unless_stopped`].
+    waiting: Rc<Cell<Option<Waker>>>,
 }
 
 impl Control {
     pub fn new(sink: impl Fn(Event) + 'static) -> Self {
-        Self { stop: Arc::default(), sink: Rc::new(sink), last_turn: Rc::new(Cell::new(Instant::now())), last_progress: Rc::default() }
+        Self {
+            stop: Arc::default(),
+            sink: Rc::new(sink),
+            last_turn: Rc::new(Cell::new(Instant::now())),
+            last_progress: Rc::default(),
+            waiting: Rc::default(),
+        }
     }
 
     /// Sends events nowhere and never stops.
@@ -64,6 +75,29 @@ impl Control {
 
     pub fn request_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits for what others do (a server, a disk), and drops it as soon as a stop is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Stopped`], and those of the work.
+    pub async fn unless_stopped<T, E: Into<EngineError>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, EngineError> {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Poll::Ready(Err(EngineError::Stopped));
+            }
+            let done = work.as_mut().poll(context);
+            if done.is_pending() {
+                self.waiting.set(Some(context.waker().clone()));
+            }
+            done.map_err(Into::into)
+        })
+        .await
     }
 
     /// Forgets an earlier stop; at the start of each request.

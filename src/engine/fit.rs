@@ -1,5 +1,6 @@
 //! Whether a model fits, from its configuration and the headers of its weights, before these are fetched.
 
+use super::control::Control;
 use super::device::{self, Chosen, Devices};
 use super::error::EngineError;
 use crate::model::config::ModelConfig;
@@ -26,12 +27,13 @@ impl Prepared {
     /// # Errors
     ///
     /// Broken or foreign files, or no device of the wanted kind.
-    pub async fn of(files: &Files, backend: BackendChoice, devices: &mut Devices) -> Result<Self, EngineError> {
-        let json = required(files, "config.json").await?;
+    pub async fn of(files: &Files, backend: BackendChoice, devices: &mut Devices, control: &Control) -> Result<Self, EngineError> {
+        let json = control.unless_stopped(required(files, "config.json")).await?;
         let config = ModelConfig::from_json(&json)?;
+        // Not to be dropped half way: a GPU is opened once.
         let chosen = devices.choose(backend).await?;
         let is_gpu = chosen.health.is_some();
-        let prepared = Self::on(files, config, chosen).await?;
+        let prepared = control.unless_stopped(Self::on(files, config, chosen)).await?;
         match prepared.checkpoint.check_sizes() {
             Err(why) if backend == BackendChoice::Auto && is_gpu => Self::on(files, prepared.config, device::cpu(why.to_string())).await,
             _ => Ok(prepared),

@@ -27,25 +27,22 @@ pub(super) async fn load(
     devices: &mut Devices,
     control: &Control,
 ) -> Result<Loaded, EngineError> {
-    let files = Files::find(source).await?;
-    let prepared = Prepared::of(&files, backend, devices).await?;
+    control.progress("looking into the model", 0.0, 0.0, "steps");
+    let files = control.unless_stopped(Files::find(source)).await?;
+    let prepared = Prepared::of(&files, backend, devices, control).await?;
     let inspection = prepared.inspection(id).await;
     if inspection.checks.iter().any(|check| !check.ok) {
         files.keep_nothing("there is not enough room");
     }
     control.emit(Event::Inspected(inspection));
     prepared.check()?;
-    let tokenizer = Tokenizer::from_json(&required(&files, "tokenizer.json").await?, prepared.config.vocab_size)?;
-    let generation = match files.read("generation_config.json").await? {
-        Some(json) => GenerationConfig::from_json(&json)?,
-        None => GenerationConfig::default(),
-    };
+    let (tokenizer, generation) = control.unless_stopped(read_small(&files, prepared.config.vocab_size)).await?;
     let is_gpu = prepared.chosen.health.is_some();
     let config = prepared.config.clone();
     let placed = match place(&files, prepared, control).await {
         // A GPU that computes something else is no GPU to choose.
         Err(error) if backend == BackendChoice::Auto && is_gpu && error.is_of_device() => {
-            let on_cpu = Prepared::of(&files, BackendChoice::Cpu, devices).await?.because(error.to_string());
+            let on_cpu = Prepared::of(&files, BackendChoice::Cpu, devices, control).await?.because(error.to_string());
             on_cpu.check()?;
             place(&files, on_cpu, control).await?
         }
@@ -82,6 +79,16 @@ pub(super) async fn load(
         health: chosen.health,
         decode,
     })
+}
+
+/// What is small beside the weights.
+async fn read_small(files: &Files, vocab_size: usize) -> Result<(Tokenizer, GenerationConfig), EngineError> {
+    let tokenizer = Tokenizer::from_json(&required(files, "tokenizer.json").await?, vocab_size)?;
+    let generation = match files.read("generation_config.json").await? {
+        Some(json) => GenerationConfig::from_json(&json)?,
+        None => GenerationConfig::default(),
+    };
+    Ok((tokenizer, generation))
 }
 
 fn provenance(of: &Files, files: Vec<FileProof>, stored: bool) -> Provenance {

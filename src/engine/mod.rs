@@ -150,8 +150,9 @@ impl Engine {
     }
 
     async fn inspect(&mut self, id: &str, source: &ModelSource, backend: BackendChoice) -> Result<(), EngineError> {
-        let files = Files::find(source).await?;
-        let inspection = Prepared::of(&files, backend, &mut self.devices).await?.inspection(id).await;
+        let files = self.control.unless_stopped(Files::find(source)).await?;
+        let prepared = Prepared::of(&files, backend, &mut self.devices, &self.control).await?;
+        let inspection = prepared.inspection(id).await;
         self.control.emit(Event::Inspected(inspection));
         Ok(())
     }

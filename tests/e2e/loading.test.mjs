@@ -211,6 +211,28 @@ test('a stop is heard at once, and the next load goes on from there', async () =
   await seen.close();
 });
 
+test('a stop is heard while a server says nothing', async () => {
+  const seen = await engineOn(browsers.cpu, server);
+  for (const [asked, fault] of [['load', { on: 'api' }], ['load', { path: 'config.json' }], ['inspect', { path: WEIGHTS }]]) {
+    hub.clear();
+    hub.fail({ kind: 'silence', times: 1000, ...fault });
+    const { events, stopMs } = await seen.page.evaluate(
+      async (asked) => {
+        const done = window.engine.ask(asked);
+        await new Promise((resolve) => setTimeout(resolve, 400));
+        const stoppedAt = performance.now();
+        window.engine.stop();
+        return { events: await done, stopMs: performance.now() - stoppedAt };
+      },
+      request(repository('org/model'), asked),
+    );
+    assert.equal(last(events).type, 'stopped');
+    assert.ok(stopMs < 500, `${stopMs} ms`);
+    await ask(seen, { type: 'forget', key: null });
+  }
+  await seen.close();
+});
+
 test('a server that asks to wait is waited for', async () => {
   const seen = await engineOn(browsers.cpu, server);
   hub.fail({ kind: 'status', on: 'cdn', path: WEIGHTS, status: 503, after: 1, times: 1, headers: { 'Retry-After': '1' } });

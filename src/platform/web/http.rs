@@ -67,6 +67,13 @@ pub enum Probe {
     Whole(Whole),
 }
 
+impl Drop for Remote {
+    /// Nobody waits for it any more.
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
 impl Remote {
     pub fn new(name: &str, url: String, size: Option<u64>, authorization: Option<String>) -> Self {
         Self {
@@ -86,8 +93,9 @@ impl Remote {
 
     /// For what there is something else to fall back on.
     #[must_use]
-    pub fn impatient(self) -> Self {
-        Self { max_tries: 2, ..self }
+    pub fn impatient(mut self) -> Self {
+        self.max_tries = 2;
+        self
     }
 
     pub(super) fn set_size(&self, bytes: u64) {
