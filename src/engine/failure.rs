@@ -95,10 +95,20 @@ fn of_platform(error: &PlatformError) -> (FailureKind, &'static str, &'static st
             "The file is not what was published",
             "It was damaged or altered on its way, and nothing of it is used or kept. Load the model again, or from another server.",
         ),
+        PlatformError::Damaged { .. } => (
+            FailureKind::Transport,
+            "What this browser had stored of the model is damaged",
+            "Load the model again: what is damaged is fetched again.",
+        ),
         PlatformError::Store { .. } => {
             (FailureKind::Transport, "This browser's storage did not obey", "Close other tabs of this page, and try again.")
         }
-        PlatformError::Read { .. } | PlatformError::TooLarge { .. } => {
+        PlatformError::TooLarge { .. } => (
+            FailureKind::Model,
+            "A file is larger than such a file may be",
+            "Use the files as they were published. A server has to tell how long its files are, or to serve ranges of them.",
+        ),
+        PlatformError::Read { .. } => {
             (FailureKind::Transport, "A file could not be read", "Check the connection or the disk, then load the model again.")
         }
     }
@@ -124,7 +134,8 @@ fn of_weights(error: &WeightsError) -> (FailureKind, &'static str, &'static str)
         WeightsError::MissingFile { .. } => (
             FailureKind::Model,
             "A file of the model is missing",
-            "Open the whole folder: config.json, tokenizer.json and the safetensors files.",
+            "A model is a folder with config.json, tokenizer.json and its weights as model.safetensors, or as shards with \
+             model.safetensors.index.json; other formats are not read. Choose one that has them.",
         ),
         WeightsError::NonFinite { .. } => {
             (FailureKind::Model, "The weights hold NaN or infinity", "Get the model's files again from their source.")
@@ -135,6 +146,11 @@ fn of_weights(error: &WeightsError) -> (FailureKind, &'static str, &'static str)
         WeightsError::Shape { .. } | WeightsError::MissingTensor { .. } => {
             (FailureKind::Model, "The weights do not match the configuration", "Use the config.json that was published with these weights.")
         }
+        WeightsError::UnknownDtype { .. } | WeightsError::TooManyTensors { .. } | WeightsError::ShardName { .. } => (
+            FailureKind::Model,
+            "The weights file is of a kind that Linchpin does not read",
+            "Use a checkpoint as transformers saves it, in f32, f16 or bf16.",
+        ),
         _ => (FailureKind::Model, "The weights file is damaged", "Download it again; it may have been cut short."),
     }
 }

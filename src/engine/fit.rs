@@ -41,7 +41,7 @@ impl Prepared {
     }
 
     async fn on(files: &Files, config: ModelConfig, chosen: Chosen) -> Result<Self, EngineError> {
-        let onto = Onto::new(&chosen.device, chosen.handles.clone());
+        let onto = Onto { health: chosen.health.clone(), ..Onto::new(&chosen.device, chosen.handles.clone()) };
         let checkpoint = Checkpoint::inspect(files, &config, &onto).await?;
         Ok(Self { config, chosen, onto, checkpoint })
     }

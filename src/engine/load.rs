@@ -84,7 +84,7 @@ pub(super) async fn load(
 /// What is small beside the weights.
 async fn read_small(files: &Files, vocab_size: usize) -> Result<(Tokenizer, GenerationConfig), EngineError> {
     let tokenizer = Tokenizer::from_json(&required(files, "tokenizer.json").await?, vocab_size)?;
-    let generation = match files.read("generation_config.json").await? {
+    let generation = match files.read_optional("generation_config.json").await? {
         Some(json) => GenerationConfig::from_json(&json)?,
         None => GenerationConfig::default(),
     };
@@ -106,7 +106,7 @@ struct Placed {
 async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<Placed, EngineError> {
     let Prepared { config, mut chosen, onto, checkpoint } = prepared;
     let weights = load_checkpoint(files, &config, checkpoint, &onto, control).await?;
-    if let Some(reference) = files.read("reference.json").await? {
+    if let Some(reference) = files.read_optional("reference.json").await? {
         verify::self_check(&weights.model, &reference).await?;
     }
     let decode = match chosen.handles.take().map(DecodeGpu::new) {

@@ -49,7 +49,7 @@ impl Listing {
         let files = at_top.map(|file| {
             let lfs = file.lfs.unwrap_or(RawLfs { sha256: None, size: None });
             let sha256 = lfs.sha256.filter(|digest| is_hex(digest, 64)).map(|digest| digest.to_ascii_lowercase());
-            KnownFile { name: file.rfilename, size: lfs.size.or(file.size), sha256 }
+            KnownFile { name: file.rfilename, size: lfs.size.or(file.size).filter(|size| *size < 1 << 42), sha256 }
         });
         Ok(Self { commit: raw.sha.filter(|sha| is_hex(sha, 40)), files: files.collect() })
     }
@@ -118,12 +118,18 @@ pub fn check(source: &HubSource) -> Result<(), PlatformError> {
     if !is_web_address(&source.endpoint) {
         return wrong(&source.endpoint, "an address that begins with https:// or http://");
     }
-    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.len() <= 96 && part.chars().all(is_name_char);
+    let is_part = |part: &str| {
+        !part.is_empty() && !part.starts_with('.') && !part.contains("..") && part.len() <= 96 && part.chars().all(is_name_char)
+    };
     if !matches!(source.repo.split('/').collect::<Vec<_>>().as_slice(), [owner, name] if is_part(owner) && is_part(name)) {
         return wrong(&source.repo, "a repository as owner/name");
     }
     let is_revision_char = |c: char| is_name_char(c) || c == '/';
-    if source.revision.is_empty() || source.revision.len() > 200 || !source.revision.chars().all(is_revision_char) {
+    if source.revision.is_empty()
+        || source.revision.len() > 200
+        || source.revision.contains("..")
+        || !source.revision.chars().all(is_revision_char)
+    {
         return wrong(&source.revision, "a commit, branch or tag");
     }
     Ok(())
@@ -197,7 +203,7 @@ mod tests {
         for repo in ["", "gpt2", "a/b/c", "../b", "a/..", "a/b?c", "a/ b", "a/é"] {
             assert!(check(&HubSource { repo: repo.into(), ..source() }).is_err(), "{repo}");
         }
-        for revision in ["", "a b", "main?", "ä"] {
+        for revision in ["", "a b", "main?", "ä", "..", "a/../b"] {
             assert!(check(&HubSource { revision: revision.into(), ..source() }).is_err(), "{revision}");
         }
     }

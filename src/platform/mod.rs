@@ -51,6 +51,8 @@ pub enum PlatformError {
     Changed { name: String, why: String },
     #[error("{name} has the SHA-256 {got}, and it should be {expected}")]
     Corrupt { name: String, expected: String, got: String },
+    #[error("what was stored of {name} is damaged")]
+    Damaged { name: String },
     #[error("the stored models could not be changed: {why}")]
     Store { why: String },
 }
@@ -62,6 +64,26 @@ impl Files {
     ///
     /// [`PlatformError`].
     pub async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PlatformError> {
+        match self.read_once(name).await {
+            // What is damaged is fetched the second time.
+            Err(PlatformError::Damaged { .. }) => self.read_once(name).await,
+            read => read,
+        }
+    }
+
+    /// A file that need not be there. A server that knows nothing but files may forbid what it does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`].
+    pub async fn read_optional(&self, name: &str) -> Result<Option<Vec<u8>>, PlatformError> {
+        match self.read(name).await {
+            Err(PlatformError::Denied { .. } | PlatformError::Unreachable { .. }) if !self.is_listed() => Ok(None),
+            read => read,
+        }
+    }
+
+    async fn read_once(&self, name: &str) -> Result<Option<Vec<u8>>, PlatformError> {
         let Some(mut stream) = self.open(name).await? else { return Ok(None) };
         if stream.len() > MAX_WHOLE_FILE_BYTES {
             return Err(PlatformError::TooLarge { name: name.into(), got: stream.len(), limit: MAX_WHOLE_FILE_BYTES });

@@ -47,6 +47,10 @@ impl Files {
         Vec::new()
     }
 
+    pub fn is_listed(&self) -> bool {
+        true
+    }
+
     /// Nothing is copied.
     pub fn is_kept(&self, _stream: &ByteStream) -> bool {
         false

@@ -1,5 +1,7 @@
 //! Where a model comes from, what is known of its files before they are fetched, and whether it fits.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::BackendInfo;
@@ -25,7 +27,7 @@ pub enum ModelSource {
 }
 
 /// A repository, and who serves it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HubSource {
     /// `https://huggingface.co`, or a mirror's address.
     pub endpoint: String,
@@ -39,6 +41,13 @@ pub struct HubSource {
     /// What a catalogue knows of the files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<KnownFile>,
+}
+
+impl fmt::Debug for HubSource {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.endpoint, self.repo, self.revision)
+    }
 }
 
 /// The Hub's own address.

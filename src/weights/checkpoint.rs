@@ -10,7 +10,7 @@ use super::{Weights, WeightsError};
 use crate::engine::error::EngineError;
 use crate::model::config::ModelConfig;
 use crate::model::families;
-use crate::platform::{Files, GpuHandles};
+use crate::platform::{Files, GpuHandles, GpuHealth};
 use crate::tensors::{self, CHUNK_UNIT};
 
 const SINGLE_FILE: &str = "model.safetensors";
@@ -22,6 +22,8 @@ pub struct Onto {
     pub device: Device,
     /// With it, bytes go to the GPU as they come; without, a tensor is held whole on the host first.
     pub gpu: Option<GpuHandles>,
+    /// Whether the GPU still works.
+    pub health: Option<GpuHealth>,
     /// Bytes that one tensor may take; none on the CPU.
     pub largest_buffer: Option<u64>,
 }
@@ -29,7 +31,7 @@ pub struct Onto {
 impl Onto {
     /// As much at once as the device can hold.
     pub fn new(device: &Device, gpu: Option<GpuHandles>) -> Self {
-        Self { device: device.clone(), gpu, largest_buffer: tensors::largest_buffer(device) }
+        Self { device: device.clone(), gpu, health: None, largest_buffer: tensors::largest_buffer(device) }
     }
 }
 
@@ -45,8 +47,8 @@ pub struct Checkpoint {
 pub(super) struct Shard {
     pub name: String,
     pub header: Header,
-    /// Bytes before the data.
-    pub data_begin: u64,
+    /// What is before the data, as it was read.
+    pub begin: Vec<u8>,
     pub len: u64,
     to_fetch: u64,
 }
@@ -148,7 +150,9 @@ impl Shard {
         let begin = files.peek(name, n).await?.ok_or_else(missing)?;
         let header = begin.bytes.get(8..n).ok_or_else(|| truncated(data_begin))?;
         let header = parse_header(header, prefix.len)?;
-        Ok(Self { name: name.into(), header, data_begin, len: prefix.len, to_fetch: begin.to_fetch })
+        let mut bytes = begin.bytes;
+        bytes.truncate(n);
+        Ok(Self { name: name.into(), header, begin: bytes, len: prefix.len, to_fetch: begin.to_fetch })
     }
 }
 

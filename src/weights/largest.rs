@@ -51,7 +51,9 @@ impl Largest {
     }
 
     fn trim(&mut self) {
-        self.found.sort_by(|a, b| b.0.total_cmp(&a.0));
+        self.found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        // A file may have been read twice.
+        self.found.dedup_by(|a, b| a.1 == b.1);
         self.found.truncate(self.limit);
         if let (Some((smallest, _)), true) = (self.found.last(), self.found.len() == self.limit) {
             self.threshold = *smallest;

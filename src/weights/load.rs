@@ -19,7 +19,7 @@ use crate::engine::error::EngineError;
 use crate::model::config::ModelConfig;
 use crate::model::edit::{N_LARGEST_HARSH, PAPER_SHARE};
 use crate::model::{Model, families};
-use crate::platform::{self, ByteStream, Files};
+use crate::platform::{self, ByteStream, Files, GpuHealth, PlatformError};
 use crate::terms::{FileProof, hex};
 
 /// Bytes read, hashed and handed on between two looks at the stop flag.
@@ -92,7 +92,15 @@ pub async fn load_checkpoint(
         }
         let missing = || WeightsError::MissingFile { name: shard.name.clone() };
         let mut stream = files.open(&shard.name).await?.ok_or_else(missing)?;
-        let sha256 = reading.read(shard, &mut stream).await?;
+        let sha256 = match reading.read(shard, &mut stream).await {
+            // What is damaged is fetched the second time, and all of the file is hashed.
+            Err(EngineError::Platform(PlatformError::Damaged { .. })) => {
+                drop(stream);
+                stream = files.open(&shard.name).await?.ok_or_else(missing)?;
+                reading.read(shard, &mut stream).await?
+            }
+            read => read?,
+        };
         let verified = stream.finish(&sha256)?;
         stored &= files.is_kept(&stream);
         proofs.push(FileProof { name: shard.name.clone(), size: shard.len, sha256, verified });
@@ -134,10 +142,14 @@ impl Reading<'_> {
     async fn read(&mut self, shard: &Shard, stream: &mut ByteStream) -> Result<String, EngineError> {
         let known = stream.known_sha256();
         let mut hasher = known.is_none().then(Sha256::new);
-        // What is before the data is known.
-        let mut left = shard.data_begin;
-        while left > 0 {
-            left -= self.next_piece(shard, left, stream, &mut hasher).await?.len() as u64;
+        // What is before the data was read already, and decides where the tensors lie.
+        let mut left = shard.begin.as_slice();
+        while !left.is_empty() {
+            let piece = self.next_piece(shard, left.len() as u64, stream, &mut hasher).await?;
+            left = left.strip_prefix(piece).ok_or_else(|| {
+                let why = "its header is not the one from before".into();
+                PlatformError::Changed { name: shard.name.clone(), why }
+            })?;
         }
         let mut entries = shard.header.tensors.values().collect::<Vec<_>>();
         // In the order of their bytes; the parser has made sure that they leave no holes.
@@ -146,7 +158,7 @@ impl Reading<'_> {
             self.read_tensor(shard, entry, stream, &mut hasher).await?;
         }
         self.before += shard.len;
-        self.settle(u64::MAX).await;
+        self.settle(u64::MAX).await?;
         Ok(known.or(hasher.map(|hasher| hex(&hasher.finalize()))).unwrap_or_default())
     }
 
@@ -168,7 +180,7 @@ impl Reading<'_> {
             let n = piece.len() as u64;
             if let Some(sink) = &mut sink {
                 sink.push(piece, place, &mut self.largest)?;
-                self.settle(n).await;
+                self.settle(n).await?;
             }
             left -= n;
         }
@@ -209,11 +221,19 @@ impl Reading<'_> {
     }
 
     /// Lets the GPU take what was handed to it, once that is much.
-    async fn settle(&mut self, bytes: u64) {
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Gpu`] once it has failed: nothing more is fetched for it.
+    async fn settle(&mut self, bytes: u64) -> Result<(), EngineError> {
         self.unsettled = self.unsettled.saturating_add(bytes);
         if let (Some(gpu), true) = (&self.onto.gpu, self.unsettled >= UNSETTLED_BYTES) {
             platform::settle(gpu).await;
             self.unsettled = 0;
+        }
+        match self.onto.health.as_ref().and_then(GpuHealth::error) {
+            Some(why) => Err(EngineError::Gpu { why }),
+            None => Ok(()),
         }
     }
 }

@@ -28,6 +28,8 @@ struct Inner {
     is_listed: bool,
     authorization: Option<String>,
     store: RefCell<Option<Rc<Store>>>,
+    /// Why nothing more is kept.
+    frozen: RefCell<Option<String>>,
     /// Opened to see whether they are there, and not read yet.
     opened: RefCell<BTreeMap<String, ByteStream>>,
     notes: Rc<RefCell<Vec<String>>>,
@@ -67,7 +69,7 @@ impl Files {
         let base = format!("{}/", url.trim_end_matches('/'));
         let origin = base.split_once("://").map_or(base.as_str(), |(_, rest)| rest).trim_end_matches('/').to_string();
         let mut inner = Inner { base: Some(base), ..Inner::empty(origin) };
-        inner.open_store("").await;
+        inner.open_store("", "").await;
         Ok(Self(Rc::new(inner)))
     }
 
@@ -81,7 +83,7 @@ impl Files {
         inner.commit = inner.listing.commit.clone().or(pinned);
         let revision = inner.commit.clone().unwrap_or_else(|| source.revision.clone());
         inner.base = Some(hub::base_url(source, &revision));
-        inner.open_store(&revision).await;
+        inner.open_store(&revision, &source.revision).await;
         Ok(Self(Rc::new(inner)))
     }
 
@@ -105,6 +107,11 @@ impl Files {
         self.0.store.borrow().is_some() && stream.is_stored()
     }
 
+    /// Whether all files there are are known, and not only asked for.
+    pub fn is_listed(&self) -> bool {
+        self.0.is_listed
+    }
+
     /// Whether there is a file of this name.
     ///
     /// # Errors
@@ -126,7 +133,8 @@ impl Files {
     /// [`PlatformError`].
     pub async fn peek(&self, name: &str, n: usize) -> Result<Option<Peeked>, PlatformError> {
         let Some(mut stream) = self.open(name).await? else { return Ok(None) };
-        let peeked = Peeked { bytes: stream.peek(n).await?, len: stream.len(), to_fetch: stream.to_fetch() };
+        let peeked =
+            Peeked { bytes: stream.peek(n).await?, len: stream.len(), to_fetch: if self.0.base.is_some() { stream.to_fetch() } else { 0 } };
         self.0.opened.borrow_mut().insert(name.into(), stream);
         Ok(Some(peeked))
     }
@@ -150,10 +158,11 @@ impl Files {
         }
     }
 
-    /// Stores nothing more, and why.
+    /// Stores nothing more, and why; what is there is read all the same.
     pub fn keep_nothing(&self, why: &str) {
-        if self.0.store.take().is_some() {
-            self.0.opened.borrow_mut().clear();
+        if self.0.store.borrow().is_some() {
+            self.0.frozen.replace(Some(why.into()));
+            self.0.opened.borrow().values().for_each(|stream| stream.freeze(why));
             self.0.note(format!("Nothing is kept in this browser's storage: {why}."));
         }
     }
@@ -191,14 +200,27 @@ impl Files {
                 return self.open_remote(remote, expected).await;
             }
         };
+        if let Some(why) = &*self.0.frozen.borrow() {
+            file.freeze(why);
+        }
         let head = file.head();
+        let notes = self.0.notes.clone();
         let is_same = remote.size().is_none_or(|size| size == head.size);
         let agrees = expected.as_ref().is_none_or(|expected| head.sha256.as_ref() == Some(expected));
-        if file.is_complete() && is_same && agrees {
-            let notes = self.0.notes.clone();
+        // A commit or a digest names one content for ever; a folder's file may be another one today.
+        let is_named = self.0.commit.is_some() || expected.is_some();
+        let is_usable = file.is_complete() && is_same && agrees;
+        if is_usable && is_named {
             return Ok(Some(ByteStream::new(remote, Some(file), Serving::Ranges, head.size, expected, notes)));
         }
-        let serving = match remote.probe().await? {
+        let probed = match remote.probe().await {
+            Err(PlatformError::Cut { why, .. } | PlatformError::Unreachable { why, .. }) if is_usable => {
+                self.0.note(format!("The server could not be asked whether {name} has changed ({why}); what is stored here is used."));
+                return Ok(Some(ByteStream::new(remote, Some(file), Serving::Ranges, head.size, expected, notes)));
+            }
+            probed => probed?,
+        };
+        let serving = match probed {
             Probe::Missing => {
                 drop(file);
                 store.delete(&name).await;
@@ -212,7 +234,9 @@ impl Files {
             }
         };
         let len = remote.size().unwrap_or(0);
-        file.prepare(len, remote.etag());
+        if !file.is_of(len, remote.version().as_deref(), is_named) {
+            file.begin(len, remote.version());
+        }
         Ok(Some(ByteStream::new(remote, Some(file), serving, len, expected, self.0.notes.clone())))
     }
 }
@@ -228,6 +252,7 @@ impl Inner {
             is_listed: false,
             authorization: None,
             store: RefCell::default(),
+            frozen: RefCell::default(),
             opened: RefCell::default(),
             notes: Rc::default(),
         }
@@ -249,8 +274,8 @@ impl Inner {
     /// The server's listing, and whether it is one. A server that has none but does serve files is good enough; where the
     /// network is down, what was stored is.
     async fn listing_of(&self, source: &HubSource) -> Result<(Listing, bool), PlatformError> {
-        let pinned = hub::is_hex(&source.revision, 40).then_some(source.revision.as_str());
-        if let Some(about) = Store::about_any(&self.origin, pinned).await.filter(|_| pinned.is_some()) {
+        let stored = Store::about_any(&self.origin, &source.revision).await;
+        if let Some(about) = stored.clone().filter(|_| hub::is_hex(&source.revision, 40)) {
             return Ok((about.listing, true));
         }
         let remote = Remote::new(&source.repo, hub::listing_url(source), None, self.authorization.clone()).impatient();
@@ -273,7 +298,7 @@ impl Inner {
             Err(denied @ PlatformError::Denied { .. }) => return Err(denied),
             Err(error) => error.to_string(),
         };
-        match Store::about_any(&self.origin, pinned).await {
+        match stored {
             Some(about) => {
                 self.note(format!("The server could not be asked for the newest revision ({why}); what is stored here is used."));
                 Ok((about.listing, true))
@@ -285,12 +310,12 @@ impl Inner {
         }
     }
 
-    async fn open_store(&mut self, commit: &str) {
+    async fn open_store(&mut self, commit: &str, revision: &str) {
         let opened = Store::open(&hub::store_key(&self.origin, commit)).await;
         let written = match opened {
             Ok(store) => {
-                let about = About { origin: self.origin.clone(), listing: self.listing.clone() };
-                let is_new = store.about().await.is_none();
+                let about = About { origin: self.origin.clone(), revision: revision.into(), listing: self.listing.clone() };
+                let is_new = store.about().await.is_none_or(|before| before.listing.files.is_empty() && !about.listing.files.is_empty());
                 let written = if is_new { store.write_about(&about).await } else { Ok(()) };
                 written.map(|()| store)
             }

@@ -10,6 +10,7 @@ use web_sys::{ReadableStreamDefaultReader, Response};
 
 use super::js::{self, AbortController, get, object, reason, sleep};
 use super::scope;
+use super::stored_file::MAX_FILE_BYTES;
 use super::whole::Whole;
 use crate::platform::PlatformError;
 use crate::platform::hub::content_range;
@@ -29,10 +30,13 @@ pub struct Remote {
     authorization: Option<String>,
     /// Bytes of the whole file, once known.
     size: Cell<Option<u64>>,
-    etag: RefCell<Option<String>>,
+    /// An ETag, or the date of its last change, which every page may read.
+    version: RefCell<Option<String>>,
     /// Bytes that came over the network.
     pub received: Cell<u64>,
-    abort: AbortController,
+    /// Of every request, and whether nothing more is wanted.
+    attempts: RefCell<Vec<AbortController>>,
+    is_over: Cell<bool>,
     max_tries: u32,
     /// Whether the server has ever said anything.
     is_heard: Cell<bool>,
@@ -81,9 +85,10 @@ impl Remote {
             url,
             authorization,
             size: Cell::new(size),
-            etag: RefCell::new(None),
+            version: RefCell::new(None),
             received: Cell::new(0),
-            abort: AbortController::new(),
+            attempts: RefCell::default(),
+            is_over: Cell::new(false),
             max_tries: MAX_TRIES,
             is_heard: Cell::new(false),
             error_code: RefCell::new(None),
@@ -106,8 +111,8 @@ impl Remote {
         self.size.get()
     }
 
-    pub fn etag(&self) -> Option<String> {
-        self.etag.borrow().clone()
+    pub fn version(&self) -> Option<String> {
+        self.version.borrow().clone()
     }
 
     /// Whether the server said that there is no such repository or revision.
@@ -117,7 +122,8 @@ impl Remote {
 
     /// Ends all that is under way.
     pub fn abort(&self) {
-        self.abort.abort();
+        self.is_over.set(true);
+        self.attempts.borrow_mut().drain(..).for_each(|attempt| attempt.abort());
     }
 
     /// Asks for the first bytes, which tells whether there is such a file, how long it is, and whether ranges are served.
@@ -126,7 +132,7 @@ impl Remote {
     ///
     /// [`PlatformError`], after several attempts.
     pub async fn probe(&self) -> Result<Probe, PlatformError> {
-        let response = self.patiently(|| self.send(Some((0, 8)))).await?;
+        let response = self.patiently(|| self.send(Some((0, Some(8))))).await?;
         let Some(response) = response else { return Ok(Probe::Missing) };
         if response.status() != 206 {
             return Ok(Probe::Whole(Whole::of(self, &response)?));
@@ -136,14 +142,13 @@ impl Remote {
             return Ok(Probe::Ranges);
         }
         // A server that hides its Content-Range from other origins still tells the length of the whole.
-        match self.whole().await? {
-            None => Ok(Probe::Missing),
-            Some(whole) if self.size().is_none() => Ok(Probe::Whole(whole)),
-            Some(whole) => {
-                whole.leave();
-                Ok(Probe::Ranges)
-            }
+        let Some(response) = self.patiently(|| self.send(Some((0, None)))).await? else { return Ok(Probe::Missing) };
+        let mut whole = Whole::of(self, &response)?;
+        if self.size().is_none() {
+            return Ok(Probe::Whole(whole));
         }
+        whole.leave();
+        Ok(Probe::Ranges)
     }
 
     /// The whole file as one stream; none if there is no such file.
@@ -224,31 +229,47 @@ impl Remote {
             return Err(if self.is_heard.get() { PlatformError::Cut { name, why } } else { PlatformError::Unreachable { name, why } });
         }
         self.waiting.replace(Some(format!("{why}; trying again in {:.0} s", (wait_ms / 1000.0).ceil())));
-        sleep(wait_ms as u32).await;
+        // In steps: who does not want it any more does not hold its file for a minute.
+        let mut left = wait_ms as u32;
+        while left > 0 && !self.is_over.get() {
+            let step = left.min(100);
+            sleep(step).await;
+            left -= step;
+        }
         self.waiting.replace(None);
-        if get(&self.abort.signal(), "aborted").is_truthy() { Err(self.stopped()) } else { Ok(()) }
+        if self.is_over.get() { Err(self.stopped()) } else { Ok(()) }
     }
 
     fn stopped(&self) -> PlatformError {
         PlatformError::Cut { name: self.name.clone(), why: "stopped".into() }
     }
 
-    /// One request; `range` is a half-open interval of bytes. None if there is no such file.
-    pub(super) async fn send(&self, range: Option<(u64, u64)>) -> Result<Option<Response>, Trouble> {
+    /// One request; `range` is a half-open interval of bytes, perhaps to the end. None if there is no such file.
+    pub(super) async fn send(&self, range: Option<(u64, Option<u64>)>) -> Result<Option<Response>, Trouble> {
         let mut headers = Vec::new();
         if let Some((start, end)) = range {
-            headers.push(("Range", JsValue::from(format!("bytes={start}-{}", end - 1))));
+            let last = end.map_or_else(String::new, |end| (end - 1).to_string());
+            headers.push(("Range", JsValue::from(format!("bytes={start}-{last}"))));
         }
         if let Some(authorization) = &self.authorization {
             headers.push(("Authorization", authorization.into()));
         }
-        let mut options = vec![("headers", object(&headers)), ("signal", self.abort.signal()), ("referrerPolicy", "no-referrer".into())];
+        let attempt = AbortController::new();
+        let mut options = vec![("headers", object(&headers)), ("signal", attempt.signal()), ("referrerPolicy", "no-referrer".into())];
+        self.attempts.borrow_mut().push(attempt.clone());
         if range.is_some() {
             // Firefox aborts large answers on their way into its cache, and a store of our own keeps what is worth it.
             options.push(("cache", "no-store".into()));
         }
         let fetched = scope().fetch_with_str_and_init(&self.url, object(&options).unchecked_ref());
-        let response = self.answer(fetched).await?;
+        let response = match self.answer(fetched).await {
+            Ok(response) => response,
+            Err(trouble) => {
+                // One that never answers would keep its connection, of which there are few.
+                attempt.abort();
+                return Err(trouble);
+            }
+        };
         let response: Response = response.unchecked_into();
         self.judge(&response, range.map(|(start, _)| start)).map(|found| found.then_some(response))
     }
@@ -267,15 +288,16 @@ impl Remote {
     fn judge(&self, response: &Response, start: Option<u64>) -> Result<bool, Trouble> {
         let header = |name: &str| response.headers().get(name).ok().flatten();
         self.is_heard.set(true);
+        let version = header("etag").or_else(|| header("last-modified"));
         self.error_code.replace(header("x-error-code"));
         match response.status() {
-            200 => self.agree(None, header("etag").filter(|_| start.is_some()))?,
+            200 => self.agree(None, version)?,
             206 => {
                 let range = header("content-range").and_then(|text| content_range(&text));
                 if range.zip(start).is_some_and(|((first, _), start)| first != start) {
                     return Err(Trouble::Passing { why: "the server sent another part than was asked for".into(), wait_ms: None });
                 }
-                self.agree(range.and_then(|(_, total)| total), header("etag"))?;
+                self.agree(range.and_then(|(_, total)| total), version)?;
             }
             404 | 410 => return Ok(false),
             401 | 403 => {
@@ -296,8 +318,11 @@ impl Remote {
     }
 
     /// Holds what an answer says of the whole file against what was known.
-    pub(super) fn agree(&self, total: Option<u64>, etag: Option<String>) -> Result<(), PlatformError> {
+    pub(super) fn agree(&self, total: Option<u64>, version: Option<String>) -> Result<(), PlatformError> {
         if let Some(total) = total {
+            if total >= MAX_FILE_BYTES {
+                return Err(PlatformError::TooLarge { name: self.name.clone(), got: total, limit: MAX_FILE_BYTES });
+            }
             match self.size.get() {
                 Some(size) if size != total => {
                     return Err(self.changed(&format!("it has {total} bytes instead of {size}")));
@@ -305,10 +330,10 @@ impl Remote {
                 _ => self.size.set(Some(total)),
             }
         }
-        if let Some(etag) = etag {
-            let mut known = self.etag.borrow_mut();
-            if known.get_or_insert_with(|| etag.clone()) != &etag {
-                return Err(self.changed("its ETag is another one now"));
+        if let Some(version) = version {
+            let mut known = self.version.borrow_mut();
+            if known.get_or_insert_with(|| version.clone()) != &version {
+                return Err(self.changed("it is another version now"));
             }
         }
         Ok(())
@@ -321,7 +346,7 @@ impl Remote {
     /// One attempt at what is missing of a range.
     async fn part(&self, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), Trouble> {
         let (first, end) = (start + u64::from(got.get()), start + u64::from(into.length()));
-        let response = self.send(Some((first, end))).await?.ok_or_else(|| self.changed("it is gone"))?;
+        let response = self.send(Some((first, Some(end)))).await?.ok_or_else(|| self.changed("it is gone"))?;
         if response.status() != 206 {
             return Err(Trouble::Passing { why: "the server sent the whole file instead of a part".into(), wait_ms: None });
         }

@@ -14,6 +14,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 #[wasm_bindgen]
 extern "C" {
+    #[derive(Clone)]
     pub type AbortController;
     #[wasm_bindgen(constructor)]
     pub fn new() -> AbortController;

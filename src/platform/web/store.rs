@@ -20,6 +20,8 @@ const JOURNAL: &str = ".journal";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct About {
     pub origin: String,
+    /// The revision that was asked for.
+    pub revision: String,
     pub listing: Listing,
 }
 
@@ -59,18 +61,18 @@ impl Store {
         Ok(Self { folder: folder.unchecked_into() })
     }
 
-    /// A stored model of this origin, at a commit if that is given.
-    pub async fn about_any(origin: &str, commit: Option<&str>) -> Option<About> {
+    /// The stored model of this origin at this revision, a commit or what was asked for by that name.
+    pub async fn about_any(origin: &str, revision: &str) -> Option<About> {
         let root = root().await.ok()?;
-        let mut found = None;
         for key in keys(&root).await {
-            let folder: Directory = root.directory(&key, &JsValue::UNDEFINED).await.ok()?.unchecked_into();
-            let about = Self { folder }.about().await;
-            let is_wanted =
-                |about: &About| about.origin == origin && commit.is_none_or(|commit| about.listing.commit.as_deref() == Some(commit));
-            found = about.filter(is_wanted).filter(|about| !about.listing.files.is_empty()).or(found);
+            let Ok(folder) = root.directory(&key, &JsValue::UNDEFINED).await else { continue };
+            let Some(about) = (Self { folder: folder.unchecked_into() }).about().await else { continue };
+            let is_wanted = about.revision == revision || about.listing.commit.as_deref() == Some(revision);
+            if about.origin == origin && is_wanted && !about.listing.files.is_empty() {
+                return Some(about);
+            }
         }
-        found
+        None
     }
 
     pub async fn about(&self) -> Option<About> {
@@ -84,7 +86,7 @@ impl Store {
     /// Why it cannot be written, as a sentence.
     pub async fn write_about(&self, about: &About) -> Result<(), String> {
         let json = serde_json::to_vec(about).map_err(|error| error.to_string())?;
-        let handle = open_handle(&self.folder, ABOUT, true).await.map_err(|error| reason(&error))?;
+        let handle = open_handle(&self.folder, ABOUT, EXCLUSIVE).await.map_err(|error| reason(&error))?;
         let written = handle.truncate(0.0).and_then(|()| handle.write(&json, &at(0)));
         handle.close();
         written.map(drop).map_err(|error| reason(&error))
@@ -96,24 +98,34 @@ impl Store {
     ///
     /// Why it cannot be opened, as a sentence.
     pub async fn file(&self, name: &str) -> Result<StoredFile, String> {
-        let failed = |error: JsValue| match js::error_name(&error).as_str() {
-            "NoModificationAllowedError" => "another tab is storing this model".to_string(),
-            _ => reason(&error),
-        };
-        if let Some(file) = self.complete(name).await {
-            return Ok(file);
+        let mut tries = 0;
+        loop {
+            match self.open_file(name).await {
+                Ok(file) => return Ok(file),
+                // What has just been stopped may hold it for a moment more.
+                Err(error) if js::error_name(&error) == "NoModificationAllowedError" && tries < 5 => tries += 1,
+                Err(error) if js::error_name(&error) == "NoModificationAllowedError" => {
+                    return Err("another tab is storing this model".into());
+                }
+                Err(error) => return Err(reason(&error)),
+            }
+            js::sleep(200).await;
         }
-        let journal = open_handle(&self.folder, &format!("{name}{JOURNAL}"), true).await.map_err(failed)?;
-        let journal = Guard(journal);
-        let data = Guard(open_handle(&self.folder, name, true).await.map_err(failed)?);
-        Ok(StoredFile::read(data, journal))
     }
 
-    async fn complete(&self, name: &str) -> Option<StoredFile> {
-        let journal = Guard(open_handle(&self.folder, &format!("{name}{JOURNAL}"), false).await.ok()?);
-        let data = Guard(open_handle(&self.folder, name, false).await.ok()?);
-        let file = StoredFile::read(data, journal);
-        file.is_complete().then_some(file)
+    async fn open_file(&self, name: &str) -> Result<StoredFile, JsValue> {
+        if let Ok(file) = self.open_as(name, SHARED).await
+            && file.is_complete()
+        {
+            return Ok(file);
+        }
+        self.open_as(name, EXCLUSIVE).await
+    }
+
+    async fn open_as(&self, name: &str, mode: &str) -> Result<StoredFile, JsValue> {
+        let journal = Guard(open_handle(&self.folder, &format!("{name}{JOURNAL}"), mode).await?);
+        let data = Guard(open_handle(&self.folder, name, mode).await?);
+        Ok(StoredFile::read(data, journal))
     }
 
     /// Deletes a file and its journal.
@@ -181,11 +193,16 @@ async fn keys(folder: &Directory) -> Vec<String> {
     names
 }
 
-async fn open_handle(folder: &Directory, name: &str, writes: bool) -> Result<SyncHandle, JsValue> {
-    let options = if writes { create() } else { JsValue::UNDEFINED };
+/// Several tabs may have a complete file open, and one that finds it damaged may write; where a browser does not know this
+/// mode, only one tab has it.
+const SHARED: &str = "readwrite-unsafe";
+const EXCLUSIVE: &str = "readwrite";
+
+/// A file that is made if it has to be written alone.
+async fn open_handle(folder: &Directory, name: &str, mode: &str) -> Result<SyncHandle, JsValue> {
+    let options = if mode == EXCLUSIVE { create() } else { JsValue::UNDEFINED };
     let file: FileHandle = folder.file(name, &options).await?.unchecked_into();
-    let mode = if writes { JsValue::UNDEFINED } else { object(&[("mode", "read-only".into())]) };
-    Ok(file.open(&mode).await?.unchecked_into())
+    Ok(file.open(&object(&[("mode", mode.into())])).await?.unchecked_into())
 }
 
 async fn read_whole(folder: &Directory, name: &str) -> Option<Vec<u8>> {

@@ -18,14 +18,15 @@ use super::js::{SyncHandle, object, reason};
 pub const SLAB_BYTES: u64 = 8 << 20;
 const HEAD_BYTES: u64 = 4096;
 const RECORD_BYTES: u64 = 16;
-const MAX_FILE_BYTES: u64 = 1 << 42;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 42;
 const MAX_JOURNAL_BYTES: f64 = 16e6;
 
 /// The head of a journal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     pub size: u64,
-    pub etag: Option<String>,
+    /// What the server says of its version: an ETag, or the date of its last change.
+    pub version: Option<String>,
     /// Of the whole file, once it is complete.
     pub sha256: Option<String>,
     /// Whether somebody else says so, too.
@@ -105,13 +106,31 @@ impl StoredFile {
         self.broken.borrow().clone()
     }
 
-    /// Begins, or goes on if what is there is of the same file.
-    pub fn prepare(&self, size: u64, etag: Option<String>) {
-        let known = self.head();
-        if known.size == size && (known.etag == etag || known.etag.is_none() || etag.is_none()) {
-            return;
-        }
-        self.head.replace(Head { size, etag, ..Head::default() });
+    /// Keeps nothing more from now on; what is there can still be read.
+    pub fn freeze(&self, why: &str) {
+        self.note(Err(why.into()));
+    }
+
+    /// Something of a complete file is damaged: all of it has to be hashed again once that was fetched.
+    pub fn distrust(&self) {
+        self.head.borrow_mut().sha256 = None;
+        self.note(self.write_head());
+    }
+
+    /// Whether what is there is of a file with this size and version. Where neither side knows a version, only a commit or
+    /// a digest that names the file (`is_named`) tells.
+    pub fn is_of(&self, size: u64, version: Option<&str>, is_named: bool) -> bool {
+        let known = self.head.borrow();
+        let is_same = match (known.version.as_deref(), version) {
+            (Some(known), Some(version)) => known == version,
+            _ => is_named,
+        };
+        known.size == size && is_same
+    }
+
+    /// Begins anew, for a file with this size and version.
+    pub fn begin(&self, size: u64, version: Option<String>) {
+        self.head.replace(Head { size, version, ..Head::default() });
         self.records.replace(vec![Record::default(); size.div_ceil(SLAB_BYTES) as usize]);
         let cleared = self.data.0.truncate(0.0).and_then(|()| self.journal.0.truncate(0.0)).map_err(|error| reason(&error));
         self.note(cleared.and_then(|()| self.write_head()));
@@ -163,8 +182,9 @@ impl StoredFile {
         }
     }
 
-    /// Drops what is there.
+    /// Drops what is there: it is not what it should be.
     pub fn clear(&self) {
+        self.head.borrow_mut().sha256 = None;
         self.records.borrow_mut().fill(Record::default());
         // If even this fails, the digests do not fit what is there.
         let _ = self.journal.0.truncate(0.0).and_then(|()| self.data.0.truncate(0.0));
@@ -184,11 +204,8 @@ impl StoredFile {
     }
 
     fn note(&self, written: Result<(), String>) {
-        let Err(why) = written else { return };
-        if self.broken.borrow().is_none() {
-            self.broken.replace(Some(why));
-            // What cannot be completed would only take the place of something that can.
-            self.clear();
+        if let Err(why) = written {
+            self.broken.borrow_mut().get_or_insert(why);
         }
     }
 }

@@ -140,7 +140,7 @@ impl ByteStream {
             if self.pending >= n || self.in_store_slab() >= ALIGNMENT {
                 return Ok(true);
             }
-            if self.take_stored() {
+            if self.take_stored()? {
                 continue;
             }
             self.ask_ahead(AHEAD);
@@ -192,7 +192,7 @@ impl ByteStream {
 
     async fn read_into(&mut self, bytes: &mut Vec<u8>, n: usize) -> Result<(), PlatformError> {
         while self.pending < n {
-            if !self.take_stored() {
+            if !self.take_stored()? {
                 self.ask_ahead(AHEAD);
                 let Some(first) = self.coming.pop_front() else { break };
                 self.take(first.slab.await?);
@@ -232,7 +232,7 @@ impl ByteStream {
             return Ok(bytes.to_vec());
         }
         while self.pending < n {
-            if self.take_stored() {
+            if self.take_stored()? {
                 continue;
             }
             self.ask_ahead(1);
@@ -267,10 +267,17 @@ impl ByteStream {
                 stored.finish(sha256.into(), verified);
             }
             if let Some(why) = stored.trouble() {
+                // What is not complete would only take the place of something that can be.
+                stored.clear();
                 self.notes.borrow_mut().push(format!("{} could not be kept in this browser's storage: {why}", self.remote.name));
             }
         }
         Ok(verified)
+    }
+
+    /// Keeps nothing more of it.
+    pub(super) fn freeze(&self, why: &str) {
+        self.stored.iter().for_each(|stored| stored.freeze(why));
     }
 
     pub(super) fn is_stored(&self) -> bool {
@@ -283,21 +290,27 @@ impl ByteStream {
     }
 
     /// Takes the next slab from the store, if all of it is there and nothing else comes before it.
-    fn take_stored(&mut self) -> bool {
+    fn take_stored(&mut self) -> Result<bool, PlatformError> {
         let is_next = self.ready.is_empty() && self.coming.is_empty();
-        let Some(stored) = self.stored.as_ref().filter(|_| is_next) else { return false };
+        let Some(stored) = self.stored.as_ref().filter(|_| is_next) else { return Ok(false) };
         let start = SLAB_BYTES * self.next_slab as u64;
         let size = SLAB_BYTES.min(self.len.saturating_sub(start)) as u32;
         if size == 0 || !stored.has(self.next_slab, size) {
-            return false;
+            return Ok(false);
         }
+        let is_known = stored.is_complete();
         let (slabs, at) = &mut self.stored_slab;
         let kept = slabs.len() - *at;
         slabs.copy_within(std::mem::take(at).., 0);
         let is_there = stored.read_slab(self.next_slab, slabs, kept);
         self.pending = slabs.len();
         self.next_slab += usize::from(is_there);
-        is_there
+        if is_known && !is_there {
+            // Its digest was believed: what takes the place of this slab would never be held against it.
+            stored.distrust();
+            return Err(PlatformError::Damaged { name: self.remote.name.clone() });
+        }
+        Ok(is_there)
     }
 
     fn ask_ahead(&mut self, n: usize) {

@@ -29,8 +29,10 @@ impl Whole {
     }
 
     /// It is not wanted after all.
-    pub(super) fn leave(self) {
-        self.reader.iter().for_each(|reader| js::forget(reader.cancel()));
+    pub(super) fn leave(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            js::forget(reader.cancel());
+        }
     }
 
     /// Everything to the end, for servers that do not tell the length.
@@ -46,6 +48,7 @@ impl Whole {
                     bytes += u64::from(chunk.length());
                     chunks.push(chunk);
                     if bytes > limit {
+                        self.leave();
                         return Err(PlatformError::TooLarge { name: remote.name.clone(), got: bytes, limit });
                     }
                 }
@@ -81,7 +84,7 @@ impl Whole {
                     return Err(Trouble::Passing { why: "the connection was cut".into(), wait_ms: None });
                 }
                 Err(trouble) => {
-                    self.reader = None;
+                    self.leave();
                     return Err(trouble);
                 }
             };
