@@ -66,6 +66,12 @@ impl Prepared {
         }
     }
 
+    /// Whether there is room for it beside a model whose weights take so many bytes of the CPU's memory.
+    pub fn fits_beside(&self, resident: u64) -> bool {
+        let is_on_cpu = self.onto.largest_buffer.is_none();
+        ON_CPU.is_none_or(|limit| !is_on_cpu || self.checkpoint.weight_bytes() + resident <= limit)
+    }
+
     /// What there is to know before the weights are fetched.
     pub async fn inspection(&self, id: &str) -> Inspection {
         let checkpoint = &self.checkpoint;

@@ -19,11 +19,12 @@ use crate::terms::{Ablation, FileProof, ModelInfo, ModelRef, ModelSource, Proven
 use crate::tokenizer::Tokenizer;
 use crate::weights::load::{LoadedWeights, load_checkpoint};
 
-/// Loads a model; what was loaded before stays until this one is complete.
+/// Loads a model; what was loaded before stays until this one is complete, unless a browser's memory does not hold both.
 pub(super) async fn load(
     id: &str,
     source: &ModelSource,
     backend: BackendChoice,
+    before: &mut Option<Loaded>,
     devices: &mut Devices,
     control: &Control,
 ) -> Result<Loaded, EngineError> {
@@ -36,6 +37,7 @@ pub(super) async fn load(
     }
     control.emit(Event::Inspected(inspection));
     prepared.check()?;
+    before.take_if(|before| before.health.is_none() && !prepared.fits_beside(before.info.weight_bytes));
     let (tokenizer, generation) = control.unless_stopped(read_small(&files, prepared.config.vocab_size)).await?;
     let is_gpu = prepared.chosen.health.is_some();
     let config = prepared.config.clone();

@@ -100,7 +100,7 @@ impl Engine {
                 self.list_stored().await
             }
             Request::Load { id, source, backend } => {
-                let loaded = load::load(&id, &source, backend, &mut self.devices, &self.control).await?;
+                let loaded = load::load(&id, &source, backend, &mut self.loaded, &mut self.devices, &self.control).await?;
                 self.control.emit(Event::Loaded(loaded.info.clone()));
                 self.loaded = Some(loaded);
                 Ok(())

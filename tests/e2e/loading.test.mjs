@@ -1,7 +1,7 @@
 // Models from a server: the engine's worker in a real browser against a local Hub that fails in every way there is.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -11,6 +11,7 @@ import { writeHuge } from './synthetic.mjs';
 import { engineOn, last } from './worker.mjs';
 
 const folder = path.join(root, 'public/models/linchpin-13m');
+const llama = path.join(root, 'tests/fixtures/llama');
 const WEIGHTS = 'model.safetensors';
 const SIZE = statSync(path.join(folder, WEIGHTS)).size;
 const SHA256 = /^[0-9a-f]{64}$/;
@@ -24,12 +25,11 @@ let scratch;
 before(async () => {
   ({ server, browsers } = await open());
   scratch = mkdtempSync(path.join(tmpdir(), 'linchpin-loading-'));
-  const small = path.join(root, 'tests/fixtures/llama');
   const shards = path.join(root, 'tests/fixtures/mistral');
   hub = await startHub({
     models: {
       'org/model': { folder },
-      'org/gated': { folder: small, gated: 'manual' },
+      'org/gated': { folder: llama, gated: 'manual' },
       'org/shards': { folder: shards },
       // Nobody reads it to its end.
       'org/huge': { files: writeHuge(scratch), sha256: { [WEIGHTS]: '0'.repeat(64) } },
@@ -140,20 +140,71 @@ test('a model is fetched once, verified, and read from the store after that', as
   await seen.close();
 });
 
-test('what is stored and was damaged since is fetched again', async () => {
-  const seen = await engineOn(browsers.cpu, server);
-  expectLoaded(await ask(seen, request(repository('org/model'))));
-  await seen.page.evaluate(async (name) => {
+/** Changes some bytes of the one model's stored weights. */
+function damage(seen, position) {
+  return seen.page.evaluate(async ([name, position]) => {
     let folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('linchpin-models');
     for await (const entry of folder.values()) folder = entry;
     const writable = await (await folder.getFileHandle(name)).createWritable({ keepExistingData: true });
-    await writable.write({ type: 'write', position: 9 << 20, data: new Uint8Array([255, 255, 255, 255]) });
+    await writable.write({ type: 'write', position, data: new Uint8Array([255, 255, 255, 255]) });
     await writable.close();
-  }, WEIGHTS);
+  }, [WEIGHTS, position]);
+}
+
+test('what is stored and was damaged since is fetched again', async () => {
+  const seen = await engineOn(browsers.cpu, server);
+  expectLoaded(await ask(seen, request(repository('org/model'))));
+  await damage(seen, 9 * MIB);
   hub.requests.length = 0;
   const { provenance } = expectLoaded(await ask(seen, request(repository('org/model'))));
   assert.ok(provenance.files[0].verified);
   assert.ok(weightsSent() >= 8 * MIB && weightsSent() < 9 * MIB, `${weightsSent()} bytes`);
+
+  // What takes the place of damaged bytes is held against the published digest, too.
+  await damage(seen, 20 * MIB);
+  hub.fail({ kind: 'flip', on: 'cdn', path: WEIGHTS, at: 21 * MIB, times: 1000 });
+  expectFailed(await ask(seen, request(repository('org/model'))), 'model', /not what was published/);
+  hub.clear();
+  assert.ok(expectLoaded(await ask(seen, request(repository('org/model')))).provenance.files[0].verified);
+  await seen.close();
+});
+
+test('a folder whose files have changed since is not mixed with what is stored of it', async () => {
+  const seen = await engineOn(browsers.cpu, server);
+  const files = Object.fromEntries(readdirSync(llama).map((name) => [name, readFileSync(path.join(llama, name))]));
+  const source = { folder: { url: `${hub.url}/folder/changing` } };
+  const publish = (content, date) => {
+    hub.clear();
+    hub.addFolder('changing', { files: content });
+    hub.fail({ kind: 'headers', on: 'folder', headers: { 'Last-Modified': date }, times: 1000 });
+    hub.requests.length = 0;
+  };
+  publish(files, 'Mon, 02 Nov 2026 08:00:00 GMT');
+  const first = expectLoaded(await ask(seen, request(source)));
+  hub.requests.length = 0;
+  expectLoaded(await ask(seen, request(source)));
+  assert.ok(weightsSent() < 1000, 'nothing has changed, and nothing is sent but a question');
+
+  const retrained = Buffer.from(files[WEIGHTS]);
+  retrained[retrained.length - 4] ^= 1;
+  publish({ ...files, [WEIGHTS]: retrained }, 'Tue, 03 Nov 2026 08:00:00 GMT');
+  const second = expectLoaded(await ask(seen, request(source)));
+  assert.notEqual(second.model.revision, first.model.revision);
+
+  hub.fail({ kind: 'drop', path: /./, times: 1000 });
+  const offline = expectLoaded(await ask(seen, request(source)));
+  assert.equal(offline.model.revision, second.model.revision);
+  assert.match(offline.provenance.notes.join(), /what is stored here is used/);
+  await seen.close();
+});
+
+test('a stop while a server is waited for lets go of the file', async () => {
+  const seen = await engineOn(browsers.cpu, server);
+  hub.fail({ kind: 'status', on: 'cdn', path: WEIGHTS, status: 503, after: 3, times: 1000, headers: { 'Retry-After': '30' } });
+  const { events } = await askAndStopAt(seen, request(repository('org/model')), 8 * MIB);
+  assert.equal(last(events).type, 'stopped');
+  hub.clear();
+  assert.ok(expectLoaded(await ask(seen, request(repository('org/model')))).provenance.stored);
   await seen.close();
 });
 

@@ -1,7 +1,7 @@
 //! Which files a model has, and where each of them is: beside the page, picked by the visitor, on the Hub or a mirror of
 //! it, in a folder of some server, and in this browser's store.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -28,6 +28,8 @@ struct Inner {
     is_listed: bool,
     authorization: Option<String>,
     store: RefCell<Option<Rc<Store>>>,
+    /// The server did not answer.
+    is_down: Cell<bool>,
     /// Why nothing more is kept.
     frozen: RefCell<Option<String>>,
     /// Opened to see whether they are there, and not read yet.
@@ -150,7 +152,9 @@ impl Files {
         }
         let Some((url, known)) = self.0.locate(name) else { return Ok(None) };
         let size = known.as_ref().and_then(|known| known.size);
-        let remote = Rc::new(Remote::new(name, url, size, self.0.authorization.clone()));
+        let remote = Remote::new(name, url, size, self.0.authorization.clone());
+        // Who did not answer for one file is not waited for with each.
+        let remote = Rc::new(if self.0.is_down.get() { remote.with_tries(1) } else { remote });
         let store = self.0.store.borrow().clone();
         match store {
             Some(store) => self.open_stored(&store, remote, known).await,
@@ -213,7 +217,9 @@ impl Files {
         if is_usable && is_named {
             return Ok(Some(ByteStream::new(remote, Some(file), Serving::Ranges, head.size, expected, notes)));
         }
-        let probed = match remote.probe().await {
+        let probed = remote.probe().await;
+        self.0.is_down.set(matches!(probed, Err(PlatformError::Unreachable { .. })));
+        let probed = match probed {
             Err(PlatformError::Cut { why, .. } | PlatformError::Unreachable { why, .. }) if is_usable => {
                 self.0.note(format!("The server could not be asked whether {name} has changed ({why}); what is stored here is used."));
                 return Ok(Some(ByteStream::new(remote, Some(file), Serving::Ranges, head.size, expected, notes)));
@@ -252,6 +258,7 @@ impl Inner {
             is_listed: false,
             authorization: None,
             store: RefCell::default(),
+            is_down: Cell::new(false),
             frozen: RefCell::default(),
             opened: RefCell::default(),
             notes: Rc::default(),
@@ -278,7 +285,7 @@ impl Inner {
         if let Some(about) = stored.clone().filter(|_| hub::is_hex(&source.revision, 40)) {
             return Ok((about.listing, true));
         }
-        let remote = Remote::new(&source.repo, hub::listing_url(source), None, self.authorization.clone()).impatient();
+        let remote = Remote::new(&source.repo, hub::listing_url(source), None, self.authorization.clone()).with_tries(2);
         let answer = match remote.whole().await {
             Ok(Some(mut whole)) => whole.to_end(&remote, hub::MAX_LISTING_BYTES).await,
             Ok(None) if remote.knows_no_repository() => {

@@ -96,10 +96,10 @@ impl Remote {
         }
     }
 
-    /// For what there is something else to fall back on.
+    /// With fewer attempts, where there is something else to fall back on.
     #[must_use]
-    pub fn impatient(mut self) -> Self {
-        self.max_tries = 2;
+    pub fn with_tries(mut self, max_tries: u32) -> Self {
+        self.max_tries = max_tries;
         self
     }
 
