@@ -46,7 +46,8 @@ fn table(models: &[&HubModel]) -> String {
             writeln!(text, "{id:<20} {repo:<37} {:>10} {download:>8} {gpu:>8} {cpu:>8}  {:<23} {known}", parameters(model), license(model));
     }
     text += "* of a family that cannot be run yet. A coordinate is LAYER,ROW,COL, as --scalar takes it, or a row; `linchpin models ID` says what \
-             is known of it, `linchpin check --model ID` measures it.";
+             is known of it, `linchpin check --model ID` measures it.\n\
+             ? sources disagree on it, or it was not reproduced.";
     text
 }
 
@@ -67,8 +68,13 @@ fn runs(model: &HubModel) -> bool {
 /// What is worth trying: all but what was found inert.
 fn known(model: &HubModel) -> String {
     let facts = model.facts.iter().filter(|fact| fact.kind != Kind::Inert);
-    let known = facts.flat_map(|fact| fact.at).map(coordinate).collect::<Vec<_>>();
+    let of_fact = |fact: &'static Fact| fact.at.iter().map(move |target| coordinate(target) + doubt(fact));
+    let known = facts.flat_map(of_fact).collect::<Vec<_>>();
     if known.is_empty() { "-".into() } else { known.join(" ") }
+}
+
+fn doubt(fact: &Fact) -> &'static str {
+    if fact.is_disputed || fact.kind == Kind::Listed { "?" } else { "" }
 }
 
 fn coordinate(target: &EditTarget) -> String {
@@ -162,7 +168,12 @@ mod tests {
     fn every_model_is_a_line_that_can_be_copied_from() {
         let all = hub::all().collect::<Vec<_>>();
         let table = table(&all);
-        assert_eq!(table.lines().count(), all.len() + 2);
+        assert_eq!(table.lines().count(), all.len() + 3);
+        let ends = |id: &str, end: &str| table.lines().any(|line| line.starts_with(id) && line.ends_with(end));
+        assert!(
+            ends("smollm2-1.7b ", " 1,749,4987? row 7,227?") && ends("llama-30b ", " 3,5633,12817 3,5633,17439? 10,5633,14386?"),
+            "{table}"
+        );
         let line = table.lines().find(|line| line.starts_with("smollm2-135m ")).unwrap();
         for part in ["HuggingFaceTB/SmolLM2-135M", "134.5 M", "269 MB", "538 MB", "Apache-2.0", "row 11,507"] {
             assert!(line.contains(part), "{line}");
