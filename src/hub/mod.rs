@@ -49,7 +49,7 @@ impl HubRepo {
         let (name, revision) = text.split_once('@').map_or((text, None), |(name, revision)| (name, Some(revision)));
         let entry = find_any(name).or_else(|| find_repo(name));
         let repo = entry.map_or(name, |entry| entry.repo);
-        let revision = revision.or_else(|| entry.and_then(|entry| entry.revision)).unwrap_or("main");
+        let revision = revision.or_else(|| entry.map(|entry| entry.revision)).unwrap_or("main");
         let is_valid = is_repo(repo) && is_revision(revision);
         is_valid.then(|| Self { repo: repo.into(), revision: revision.into(), entry })
     }
@@ -61,7 +61,7 @@ impl HubRepo {
 
     /// The catalogue's digest of a file at a commit.
     fn known_digest(&self, commit: &str, name: &str) -> Option<&'static str> {
-        let entry = self.entry.filter(|entry| entry.revision == Some(commit) && name == SINGLE_FILE)?;
+        let entry = self.entry.filter(|entry| entry.revision == commit && name == SINGLE_FILE)?;
         entry.weights.map(|file| file.sha256)
     }
 }
