@@ -11,6 +11,23 @@ const LLAMA_13B: Shape = Shape::new(Family::Llama, [5120, 13_824, 40], [40, 40, 
 /// The licence of the first Llama, whose card calls it "other".
 const LLAMA: &str = "llama (non-commercial)";
 
+/// Branches of OLMo 2 7B: the points at which arXiv:2604.23475 looked at its training, as named by the files of
+/// `configs/prune_llm/olmo2_ckpts_generated` in github.com/KempnerInstitute/nodelens, and the end of the first stage. There are more,
+/// all called `stage1-step<steps>-tokens<billions, rounded up>B`, a step being 1024 sequences of 4096 tokens; those of the second
+/// stage have its ingredient in their name.
+const OLMO_2_7B: &[&str] = &[
+    "stage1-step150-tokens1B",
+    "stage1-step600-tokens3B",
+    "stage1-step2000-tokens9B",
+    "stage1-step5000-tokens21B",
+    "stage1-step20000-tokens84B",
+    "stage1-step99000-tokens416B",
+    "stage1-step300000-tokens1259B",
+    "stage1-step600000-tokens2517B",
+    "stage1-step900000-tokens3775B",
+    "stage1-step928646-tokens3896B",
+];
+
 pub(super) const MODELS: &[HubModel] = &[
     HubModel {
         license: LLAMA,
@@ -94,9 +111,8 @@ pub(super) const MODELS: &[HubModel] = &[
             Shape::new(Family::Olmo, [4096, 11_008, 32], [32, 32, 128], 50_304, false),
         )
     },
-    // `stage1-step<steps>-tokens<billions>B` to step 928646, and then the ingredients of the second stage.
     HubModel {
-        checkpoints: &["stage1-step928646-tokens3896B"],
+        checkpoints: OLMO_2_7B,
         ..model(
             "olmo-2-1124-7b",
             "OLMo 2 7B (November 2024)",
@@ -125,3 +141,19 @@ pub(super) const MODELS: &[HubModel] = &[
         Shape::new(Family::Qwen2, [3584, 18_944, 28], [28, 4, 128], 152_064, false),
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_of_olmo_2_are_named_after_their_tokens() {
+        for name in OLMO_2_7B {
+            let (step, billions) = name.strip_prefix("stage1-step").and_then(|rest| rest.split_once("-tokens")).unwrap();
+            let tokens = step.parse::<u64>().unwrap() * 1024 * 4096;
+            assert_eq!(billions, format!("{}B", tokens.div_ceil(1_000_000_000)), "{name}");
+        }
+        let step_of = |name: &&str| name["stage1-step".len()..].split_once("-").map(|(step, _)| step.parse::<u64>());
+        assert!(OLMO_2_7B.is_sorted_by_key(|name| step_of(name).unwrap().unwrap()));
+    }
+}

@@ -95,8 +95,11 @@ fn details(model: &HubModel) -> String {
         license(model)
     );
     let _ = writeln!(text, "revision: {}", model.revision);
-    if let Some(checkpoint) = model.checkpoints.last() {
-        let _ = writeln!(text, "checkpoints of its training are branches: --model {}@{checkpoint}", model.id);
+    if !model.checkpoints.is_empty() {
+        let _ = writeln!(text, "checkpoints of its training are branches, these and more:");
+    }
+    for checkpoint in model.checkpoints {
+        let _ = writeln!(text, "    --model {}@{checkpoint}", model.id);
     }
     if model.facts.is_empty() {
         text += "nothing is published on its super weights";
@@ -152,6 +155,7 @@ fn entry(model: &HubModel) -> Value {
         "gpu_bytes": model.device_bytes(Place::Gpu),
         "cpu_bytes": model.device_bytes(Place::Cpu),
         "checkpoint": model.checkpoints.last(),
+        "checkpoints": model.checkpoints,
         "published": model.facts.iter().map(fact).collect::<Vec<_>>(),
     })
 }
@@ -192,6 +196,9 @@ mod tests {
             assert!(llama.contains(part), "{llama}");
         }
         assert!(details(hub::find_any("qwen2-7b").unwrap()).contains("nothing is published"));
-        assert!(details(hub::find_any("olmo-2-1124-7b").unwrap()).contains("@stage1-step"));
+        let olmo = details(hub::find_any("olmo-2-1124-7b").unwrap());
+        for name in ["@stage1-step150-tokens1B\n", "@stage1-step99000-tokens416B\n", "@stage1-step928646-tokens3896B\n"] {
+            assert!(olmo.contains(name), "{olmo}");
+        }
     }
 }
