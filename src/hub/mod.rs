@@ -38,7 +38,7 @@ pub struct HubRepo {
     pub repo: String,
     /// A branch, a tag or a commit.
     pub revision: String,
-    /// What the catalogue says of the repository.
+    /// The catalogue's entry of the repository, which is about one commit of it: see [`Self::entry_at`].
     pub entry: Option<&'static HubModel>,
 }
 
@@ -59,10 +59,15 @@ impl HubRepo {
         is_commit(&self.revision)
     }
 
+    /// The catalogue's entry, if this commit is what it is about.
+    pub fn entry_at(&self, commit: &str) -> Option<&'static HubModel> {
+        self.entry.filter(|entry| entry.revision == commit)
+    }
+
     /// The catalogue's digest of a file at a commit.
     fn known_digest(&self, commit: &str, name: &str) -> Option<&'static str> {
-        let entry = self.entry.filter(|entry| entry.revision == commit && name == SINGLE_FILE)?;
-        entry.weights.map(|file| file.sha256)
+        let weights = self.entry_at(commit).filter(|_| name == SINGLE_FILE)?.weights;
+        weights.map(|file| file.sha256)
     }
 }
 
@@ -329,6 +334,7 @@ mod tests {
         assert_eq!(against(&asked.revision, known, known), Some(Against::Catalog));
         assert_eq!(against(&asked.revision, &other, &other), None);
         // Another commit is not the catalogue's.
+        assert_eq!((asked.entry_at(&asked.revision), asked.entry_at("main")), (asked.entry, None));
         assert_eq!(against("main", &other, &other), Some(Against::Hub));
         assert_eq!(against("main", &other, known), None);
         assert_eq!(against("main", &other, "a git digest"), Some(Against::Nothing));
