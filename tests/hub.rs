@@ -431,4 +431,8 @@ fn the_catalogue_is_a_document_too() {
     let smol = listed["models"].as_array().unwrap().iter().find(|model| model["id"] == "smollm2-135m").unwrap();
     assert_eq!(smol["published"][0]["weight_edits"][0]["row"], 507);
     assert_eq!(smol["runs"], true);
+    let described = include_str!("../docs/export.md");
+    for field in smol.as_object().unwrap().keys() {
+        assert!(described.contains(&format!("`{field}`")), "{field} is not described");
+    }
 }
