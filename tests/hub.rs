@@ -404,10 +404,35 @@ fn published_findings_are_of_the_model_they_were_published_for() {
 }
 
 #[test]
+fn another_revision_of_a_catalogued_model_is_another_model() {
+    let home = Home::new("revision");
+    let snapshot = home.0.join("hub/models--allenai--OLMo-1B-0724-hf/snapshots").join(COMMIT);
+    std::fs::create_dir_all(&snapshot).unwrap();
+    for file in files_in(&fixture("llama")) {
+        std::fs::copy(&file.url, snapshot.join(&file.name)).unwrap();
+    }
+    let model = format!("olmo-1b-0724@{COMMIT}");
+    let of = |args: &[&str]| home.linchpin("http://127.0.0.1:1", &[args, &["--model", &model]].concat());
+    let perplexity = of(&["perplexity", "--json"]);
+    assert_eq!(code(&perplexity), Some(0), "{}", stderr(&perplexity));
+    let perplexity: serde_json::Value = serde_json::from_slice(&perplexity.stdout).unwrap();
+    assert_eq!(perplexity["model"]["id"], format!("olmo-1b-0724-hf-{}", &COMMIT[..12]));
+    let refused = of(&["check"]);
+    assert_eq!(code(&refused), Some(2));
+    assert!(stderr(&refused).contains("--published olmo-1b-0724"), "{}", stderr(&refused));
+    // Asked for, it is held to the shape, as any other model is.
+    assert!(stderr(&of(&["check", "--published", "olmo-1b-0724"])).contains("this is not OLMo 1B"));
+}
+
+#[test]
 fn the_catalogue_is_a_document_too() {
     let listed = Home::new("models").linchpin("http://127.0.0.1:1", &["models", "--json"]);
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let smol = listed["models"].as_array().unwrap().iter().find(|model| model["id"] == "smollm2-135m").unwrap();
     assert_eq!(smol["published"][0]["weight_edits"][0]["row"], 507);
     assert_eq!(smol["runs"], true);
+    let described = include_str!("../docs/export.md");
+    for field in smol.as_object().unwrap().keys() {
+        assert!(described.contains(&format!("`{field}`")), "{field} is not described");
+    }
 }

@@ -1,9 +1,10 @@
 //! Whether a candidate holds the model up: held-out loss with it removed, beside controls.
 //!
-//! A spike is no proof (Qwen2.5-0.5B has one whose row explains .998 of it and does nothing), so every candidate is
-//! zeroed alone, all of them are zeroed jointly, and beside them: random scalars of the same matrix, and the model's
-//! largest scalars by magnitude with the candidates kept (the paper's "Prune Non-SW", scaled to the model's size, and
-//! a harsher one). The candidate's whole feed-forward channel is removed too.
+//! A spike is no proof (Qwen2.5-0.5B has one in a row of which, by the weights alone, one channel holds .998, and zeroing
+//! the row does next to nothing), so every candidate is zeroed alone, all of them are zeroed jointly, and beside them:
+//! random scalars of the same matrix, and the model's largest scalars by magnitude with the candidates kept (the paper's
+//! "Prune Non-SW", scaled to the model's size, and a harsher one). The candidate's whole feed-forward channel is removed
+//! too.
 //!
 //! Only a scalar that does it alone is called a super weight. Where several are critical together and none is alone
 //! (Llama-3.2-1B, Phi-3, and the bundled twin: two scalars of one column, each harmless while the other stands), the

@@ -1,11 +1,11 @@
 //! Models of the Hugging Face Hub.
 //!
-//! A revision is pinned where a public source names it, and so are the size and the SHA-256 of `model.safetensors`: nothing
-//! here was downloaded by us. Revisions, of the Llama 7B, Mistral, OLMo-7B-0724, Qwen2.5 and SmolLM2 entries: column
+//! Every revision is one that a public source names, and so are the size and the SHA-256 of `model.safetensors`, where they are
+//! told: nothing here was downloaded by us. Revisions, of the Llama 7B, Mistral, OLMo-7B-0724, Qwen2.5 and SmolLM2 entries: column
 //! `hf_revision` of `audit/census_master.csv` in github.com/Georgakopoulos-Soares-lab/superweights; of `gpt2`: the docstring of
 //! `ResolvedRevision` in github.com/huggingface/huggingface_hub; of Llama 2 7B: `repllama_models.py` in
 //! github.com/embeddings-benchmark/mteb; the others, and the sizes and digests: manifests of several public repositories
-//! on GitHub that agree, found by searching their text for `repository` and commit. What none of them tells is `None`:
+//! on GitHub that agree, found by searching their text for `repository` and commit. A file that none of them tells of is `None`:
 //! the Hub is asked when the model is loaded. Shapes and dtypes are those of each repository's `config.json`, and the parameters
 //! that follow equal the Hub's own counts.
 
@@ -22,8 +22,8 @@ pub struct HubModel {
     pub title: &'static str,
     /// `organisation/name`.
     pub repo: &'static str,
-    /// A commit; without one, whatever `main` is when it is loaded.
-    pub revision: Option<&'static str>,
+    /// A commit, 40 hex digits.
+    pub revision: &'static str,
     /// `model.safetensors` at that commit, if the weights are one file and somebody has told.
     pub weights: Option<WeightsFile>,
     /// Its SPDX identifier, or the model card's name for it.
@@ -32,8 +32,8 @@ pub struct HubModel {
     pub is_gated: bool,
     pub dtype: Dtype,
     pub shape: Shape,
-    /// The name of one checkpoint of its training, where those are branches of the repository.
-    pub checkpoint: Option<&'static str>,
+    /// Checkpoints of its training that are branches of the repository: those that somebody names, earliest first.
+    pub checkpoints: &'static [&'static str],
     pub facts: &'static [Fact],
 }
 
@@ -77,21 +77,10 @@ impl HubModel {
     }
 }
 
-/// An entry with nothing said of its files; the others are written over it.
-pub(super) const fn model(id: &'static str, title: &'static str, repo: &'static str, dtype: Dtype, shape: Shape) -> HubModel {
-    HubModel {
-        id,
-        title,
-        repo,
-        revision: None,
-        weights: None,
-        license: APACHE,
-        is_gated: false,
-        dtype,
-        shape,
-        checkpoint: None,
-        facts: &[],
-    }
+/// An entry with nothing said of its files; the others are written over it. `at` is the repository and its revision.
+pub(super) const fn model(id: &'static str, title: &'static str, at: [&'static str; 2], dtype: Dtype, shape: Shape) -> HubModel {
+    let [repo, revision] = at;
+    HubModel { id, title, repo, revision, weights: None, license: APACHE, is_gated: false, dtype, shape, checkpoints: &[], facts: &[] }
 }
 
 const fn file(bytes: u64, sha256: &'static str) -> Option<WeightsFile> {
@@ -101,140 +90,128 @@ const fn file(bytes: u64, sha256: &'static str) -> Option<WeightsFile> {
 /// Small enough for a browser.
 pub const MODELS: &[HubModel] = &[
     HubModel {
-        revision: Some("93efa2f097d58c2a74874c7e644dbc9b0cee75a2"),
         weights: file(269_060_552, "80521b40281d6ce74e35c9282c22539e75aa0ac8578892b2a59955ef78d55da1"),
         facts: published::SMOLLM2_135M,
         ..model(
             "smollm2-135m",
             "SmolLM2 135M",
-            "HuggingFaceTB/SmolLM2-135M",
+            ["HuggingFaceTB/SmolLM2-135M", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"],
             Dtype::Bf16,
             Shape::new(Family::Llama, [576, 1536, 30], [9, 3, 64], 49_152, true),
         )
     },
     HubModel {
-        revision: Some("f8027fd0eaeea54caa13c31d31b9fdc459c38b49"),
         weights: file(723_674_912, "7aaff6661428bed033abba9522bec81938678642cca3181fe752b6ca9e1e540f"),
         facts: published::SMOLLM2_360M,
         ..model(
             "smollm2-360m",
             "SmolLM2 360M",
-            "HuggingFaceTB/SmolLM2-360M",
+            ["HuggingFaceTB/SmolLM2-360M", "f8027fd0eaeea54caa13c31d31b9fdc459c38b49"],
             Dtype::Bf16,
             Shape::new(Family::Llama, [960, 2560, 32], [15, 5, 64], 49_152, true),
         )
     },
     HubModel {
-        revision: Some("effd688a12921b4cc83e3312b6feb579f70f9c71"),
         facts: published::SMOLLM2_1_7B,
         ..model(
             "smollm2-1.7b",
             "SmolLM2 1.7B",
-            "HuggingFaceTB/SmolLM2-1.7B",
+            ["HuggingFaceTB/SmolLM2-1.7B", "effd688a12921b4cc83e3312b6feb579f70f9c71"],
             Dtype::Bf16,
             Shape::new(Family::Llama, [2048, 8192, 24], [32, 32, 64], 49_152, true),
         )
     },
     HubModel {
-        revision: Some("060db6499f32faf8b98477b0a26969ef7d8b9987"),
         weights: file(988_097_824, "88c142557820ccad55bb59756bfcfcf891de9cc6202816bd346445188a0ed342"),
         facts: published::QWEN2_5_0_5B,
         ..model(
             "qwen2.5-0.5b",
             "Qwen2.5 0.5B",
-            "Qwen/Qwen2.5-0.5B",
+            ["Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987"],
             Dtype::Bf16,
             Shape::new(Family::Qwen2, [896, 4864, 24], [14, 2, 64], 151_936, true),
         )
     },
     // The base model; the chat model is Qwen/Qwen3-0.6B.
     HubModel {
-        revision: Some("da87bfb608c14b7cf20ba1ce41287e8de496c0cd"),
         weights: file(1_192_135_096, "cd2a512003e2f9f3cd3c32a9c3573f820bb28c940f73c57b1ddaa983d9223eba"),
         ..model(
             "qwen3-0.6b-base",
             "Qwen3 0.6B Base",
-            "Qwen/Qwen3-0.6B-Base",
+            ["Qwen/Qwen3-0.6B-Base", "da87bfb608c14b7cf20ba1ce41287e8de496c0cd"],
             Dtype::Bf16,
             Shape::new(Family::Qwen3, [1024, 3072, 28], [16, 8, 128], 151_936, true),
         )
     },
     HubModel {
-        revision: Some("607a30d783dfa663caf39e06633721c8d4cfcd7e"),
         weights: file(548_105_171, "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707"),
         license: "MIT",
         facts: published::GPT2,
         ..model(
             "gpt2",
             "GPT-2 124M",
-            "openai-community/gpt2",
+            ["openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"],
             Dtype::F32,
             Shape::new(Family::Gpt2, [768, 3072, 12], [12, 12, 64], 50_257, true),
         )
     },
     // Not the `-deduped` ones, which are other weights of the same shape.
     HubModel {
-        revision: Some("a39f36b100fe8a5377810d56c3f4789b9c53ac42"),
         weights: file(166_029_852, "ebfa4e2f18696ebd83716a0d39fe2c025f2ff8483f72a83ca59c475692fc9d15"),
-        checkpoint: Some("step1000"),
+        checkpoints: &["step1000"],
         ..model(
             "pythia-70m",
             "Pythia 70M",
-            "EleutherAI/pythia-70m",
+            ["EleutherAI/pythia-70m", "a39f36b100fe8a5377810d56c3f4789b9c53ac42"],
             Dtype::F16,
             Shape::new(Family::GptNeoX, [512, 2048, 6], [8, 8, 64], 50_304, false),
         )
     },
     HubModel {
-        revision: Some("50f5173d932e8e61f858120bcb800b97af589f46"),
         weights: file(374_998_696, "29d2e457a664e41c12c735f20a36dc0956a665f614a54ce5db21a32e75965270"),
-        checkpoint: Some("step1000"),
+        checkpoints: &["step1000"],
         ..model(
             "pythia-160m",
             "Pythia 160M",
-            "EleutherAI/pythia-160m",
+            ["EleutherAI/pythia-160m", "50f5173d932e8e61f858120bcb800b97af589f46"],
             Dtype::F16,
             Shape::new(Family::GptNeoX, [768, 3072, 12], [12, 12, 64], 50_304, false),
         )
     },
     HubModel {
-        revision: Some("9879c9b5f8bea9051dcb0e68dff21493d67e9d4f"),
-        checkpoint: Some("step1000"),
+        checkpoints: &["step1000"],
         facts: published::PYTHIA_410M,
         ..model(
             "pythia-410m",
             "Pythia 410M",
-            "EleutherAI/pythia-410m",
+            ["EleutherAI/pythia-410m", "9879c9b5f8bea9051dcb0e68dff21493d67e9d4f"],
             Dtype::F16,
             Shape::new(Family::GptNeoX, [1024, 4096, 24], [16, 16, 64], 50_304, false),
         )
     },
     HubModel {
-        revision: Some("d7cbab742d80589e714b1a2d7f838dcd21cbe143"),
-        checkpoint: Some("step1000-tokens4B"),
+        checkpoints: &["step1000-tokens4B"],
         facts: published::OLMO_1B_0724,
         ..model(
             "olmo-1b-0724",
             "OLMo 1B (July 2024)",
-            "allenai/OLMo-1B-0724-hf",
+            ["allenai/OLMo-1B-0724-hf", "d7cbab742d80589e714b1a2d7f838dcd21cbe143"],
             Dtype::F32,
             Shape::new(Family::Olmo, [2048, 8192, 16], [16, 16, 128], 50_304, false),
         )
     },
     // The chat model: the base ones have no safetensors, or twice as many bytes in f32.
     HubModel {
-        revision: Some("fe8a4ea1ffedaf415f4da2f062534de366a451e6"),
         weights: file(2_200_119_864, "6e6001da2106d4757498752a021df6c2bdc332c650aae4bae6b0c004dcf14933"),
         ..model(
             "tinyllama-1.1b-chat",
             "TinyLlama 1.1B Chat v1.0",
-            "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
+            ["TinyLlama/TinyLlama-1.1B-Chat-v1.0", "fe8a4ea1ffedaf415f4da2f062534de366a451e6"],
             Dtype::Bf16,
             Shape::new(Family::Llama, [2048, 5632, 22], [32, 4, 64], 32_000, false),
         )
     },
     HubModel {
-        revision: Some("4e20de362430cd3b72f300e6b0f18e50e7166e08"),
         weights: file(2_471_645_608, "68a2e4be76fa709455a60272fba8e512c02d81c46e6c671cc9449e374fd6809a"),
         license: "llama3.2",
         is_gated: true,
@@ -242,19 +219,18 @@ pub const MODELS: &[HubModel] = &[
         ..model(
             "llama-3.2-1b",
             "Llama 3.2 1B",
-            "meta-llama/Llama-3.2-1B",
+            ["meta-llama/Llama-3.2-1B", "4e20de362430cd3b72f300e6b0f18e50e7166e08"],
             Dtype::Bf16,
             Shape::new(Family::Llama, [2048, 8192, 16], [32, 8, 64], 128_256, true),
         )
     },
     HubModel {
-        revision: Some("9b0cfec892e2bc2afd938c98eabe4e4a7b1e0ca1"),
         license: "gemma",
         is_gated: true,
         ..model(
             "gemma-3-270m",
             "Gemma 3 270M",
-            "google/gemma-3-270m",
+            ["google/gemma-3-270m", "9b0cfec892e2bc2afd938c98eabe4e4a7b1e0ca1"],
             Dtype::Bf16,
             Shape::new(Family::Gemma3, [640, 2048, 18], [4, 1, 256], 262_144, true),
         )
@@ -303,8 +279,8 @@ mod tests {
     fn pins_are_commits_and_digests() {
         let is_hex = |text: &str, n| text.len() == n && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         for model in all() {
-            assert!(model.revision.is_none_or(|revision| is_hex(revision, 40)), "{}", model.id);
-            assert!(model.weights.is_none_or(|file| model.revision.is_some() && is_hex(file.sha256, 64)), "{}", model.id);
+            assert!(is_hex(model.revision, 40), "{}", model.id);
+            assert!(model.weights.is_none_or(|file| is_hex(file.sha256, 64)), "{}", model.id);
             assert_eq!(model.repo.split('/').count(), 2, "{}", model.repo);
         }
     }

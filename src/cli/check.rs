@@ -1,5 +1,7 @@
 //! `linchpin check`: what others have published on a model, measured here.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
@@ -10,12 +12,13 @@ use crate::catalog::HubModel;
 use crate::catalog::hub::find_any;
 use crate::catalog::published::{Fact, Kind};
 use crate::engine;
+use crate::hub::HubRepo;
 use crate::protocol::{Event, Export, Request};
 use crate::terms::{Ablation, ArmKind, ConfirmReport, EditTarget, ModelInfo, Pane, WeightCoord, WeightEdit};
 
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The catalogue's name of the model, for one in a folder.
+    /// The catalogue's name of the model, for one in a folder or at another revision than the catalogue's.
     #[arg(long)]
     pub published: Option<String>,
     /// Draws the random controls.
@@ -39,15 +42,11 @@ struct Outcome {
 }
 
 pub async fn run(session: &mut Session, args: &Args, asked: &CheckArgs) -> anyhow::Result<bool> {
-    let found = Found::named(&args.model, session.is_quiet)?;
-    let entry = match &asked.published {
-        Some(id) => Some(find_any(id).with_context(|| format!("the catalogue has no {id}"))?),
-        None => found.entry,
-    };
-    let entry = entry.context("the catalogue does not know this model: name it with --published (`linchpin models` lists them)")?;
+    let entry = published(&args.model, asked.published.as_deref())?;
     if entry.facts.iter().all(|fact| fact.at.is_empty()) {
         bail!("no coordinates are published for {}: look yourself, with `linchpin scan --confirm`", entry.title);
     }
+    let found = Found::named(&args.model, session.is_quiet)?;
     let info = session.load(args, found).await?;
     same_shape(entry, &info)?;
     let mut export = Export::new(info.model.clone());
@@ -62,6 +61,21 @@ pub async fn run(session: &mut Session, args: &Args, asked: &CheckArgs) -> anyho
         outcomes.iter().for_each(|outcome| print::text(&outcome.words()));
     }
     Ok(outcomes.iter().all(|outcome| outcome.fact.is_disputed || outcome.agrees() != Some(false)))
+}
+
+/// The entry that was asked for, or the model's own: findings on one revision say nothing of another.
+fn published(model: &str, asked: Option<&str>) -> anyhow::Result<&'static HubModel> {
+    if let Some(id) = asked {
+        return find_any(id).with_context(|| format!("the catalogue has no {id}"));
+    }
+    let repo = HubRepo::parse(model).filter(|_| !Path::new(model).is_dir());
+    let entry = repo.as_ref().and_then(|repo| repo.entry.map(|entry| (repo, entry)));
+    let (repo, entry) = entry.context("the catalogue does not know this model: name it with --published (`linchpin models` lists them)")?;
+    repo.entry_at(&repo.revision).with_context(|| {
+        let HubModel { id, title, revision, .. } = entry;
+        let other = &repo.revision;
+        format!("what is published on {title} is about revision {revision}, not {other}: --published {id} checks it all the same")
+    })
 }
 
 /// Coordinates mean something in their own model only.
@@ -193,8 +207,6 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use clap::Parser;
 
     use super::*;
@@ -223,6 +235,22 @@ mod tests {
             is_disputed: false,
         },
     ];
+
+    #[test]
+    fn findings_are_of_the_catalogues_revision() {
+        let of = |model, asked| published(model, asked).map(|entry| entry.id).map_err(|error| error.to_string());
+        assert_eq!(of("olmo-1b-0724", None), Ok("olmo-1b-0724"));
+        assert_eq!(of("allenai/OLMo-1B-0724-hf@d7cbab742d80589e714b1a2d7f838dcd21cbe143", None), Ok("olmo-1b-0724"));
+        for other in ["olmo-1b-0724@step1000-tokens4B", "allenai/olmo-1b-0724-HF@step1000-tokens4B"] {
+            let refused = of(other, None).unwrap_err();
+            for part in ["about revision d7cbab74", "not step1000-tokens4B", "--published olmo-1b-0724 "] {
+                assert!(refused.contains(part), "{part}: {refused}");
+            }
+            assert_eq!(of(other, Some("olmo-1b-0724")), Ok("olmo-1b-0724"));
+        }
+        assert!(of("org/tiny", None).unwrap_err().contains("does not know this model"));
+        assert_eq!(of("org/tiny", Some("nothing")).unwrap_err(), "the catalogue has no nothing");
+    }
 
     #[test]
     fn a_finding_agrees_or_does_not() {

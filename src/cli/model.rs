@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::print;
-use crate::catalog::HubModel;
 use crate::hub::{self, Against, HubError, HubRepo, Settings, Snapshot};
 use crate::share::model_id_from;
 use crate::terms::ModelFile;
@@ -15,8 +14,6 @@ use crate::terms::ModelFile;
 pub struct Found {
     pub id: String,
     pub files: Vec<ModelFile>,
-    /// What the catalogue says of it.
-    pub entry: Option<&'static HubModel>,
 }
 
 impl Found {
@@ -52,7 +49,7 @@ impl Found {
             let entry = entry?;
             files.push(ModelFile { name: entry.file_name().to_string_lossy().into_owned(), url: entry.path().display().to_string() });
         }
-        Ok(Self { id, files, entry: None })
+        Ok(Self { id, files })
     }
 
     fn of_hub(name: &str, asked: HubRepo, is_quiet: bool) -> anyhow::Result<Self> {
@@ -70,9 +67,20 @@ impl Found {
         if !is_quiet {
             report(&asked, &snapshot);
         }
-        let id = asked.entry.map_or_else(|| model_id_from(asked.repo.rsplit('/').next().unwrap_or_default()), |entry| entry.id.into());
-        Ok(Self { id, files: snapshot.files, entry: asked.entry })
+        let id = asked.entry_at(&snapshot.commit).map_or_else(|| own_id(&asked), |entry| entry.id.into());
+        Ok(Self { id, files: snapshot.files })
     }
+}
+
+/// The id of a model that the catalogue does not know; with the revision where it knows another of the repository, whose id and
+/// findings are not this one's.
+fn own_id(asked: &HubRepo) -> String {
+    let name = asked.repo.rsplit('/').next().unwrap_or_default();
+    if asked.entry.is_none() {
+        return model_id_from(name);
+    }
+    let revision = if asked.is_pinned() { &asked.revision[..12] } else { asked.revision.as_str() };
+    model_id_from(&format!("{name}-{revision}"))
 }
 
 /// Which state of the repository it is, and what its weights were compared with.
@@ -90,5 +98,20 @@ fn report(asked: &HubRepo, snapshot: &Snapshot) {
             Against::Nothing => "not verified, the Hub tells no digest",
         };
         print::note(&format!("{}: SHA-256 {} ({against})", file.name, file.sha256));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_revision_of_a_catalogued_repository_has_an_id_of_its_own() {
+        let id = |name: &str| own_id(&HubRepo::parse(name).unwrap());
+        assert_eq!(id("olmo-1b-0724@step1000-tokens4B"), "olmo-1b-0724-hf-step1000-tokens4b");
+        // Its name alone would be the catalogue's id.
+        assert_eq!(id("Qwen/Qwen2.5-0.5B@main"), "qwen2.5-0.5b-main");
+        assert_eq!(id(&format!("openai-community/gpt2@{}", "0123456789".repeat(4))), "gpt2-012345678901");
+        assert_eq!(id("org/tiny@main"), "tiny");
     }
 }

@@ -40,13 +40,13 @@ fn table(models: &[&HubModel]) -> String {
     );
     for model in models {
         let [download, gpu, cpu] = [model.download_bytes(), model.device_bytes(Place::Gpu), model.device_bytes(Place::Cpu)].map(bytes);
-        let (id, repo) = (format!("{}{}", model.id, if runs(model) { "" } else { "*" }), model.repo);
-        let known = known(model);
+        let (id, repo, known) = (model.id, model.repo, known(model));
         let _ =
             writeln!(text, "{id:<20} {repo:<37} {:>10} {download:>8} {gpu:>8} {cpu:>8}  {:<23} {known}", parameters(model), license(model));
     }
-    text += "* of a family that cannot be run yet. A coordinate is LAYER,ROW,COL, as --scalar takes it, or a row; `linchpin models ID` says what \
-             is known of it, `linchpin check --model ID` measures it.";
+    text += "A coordinate is LAYER,ROW,COL, as --scalar takes it, or a row; `linchpin models ID` says what \
+             is known of it, `linchpin check --model ID` measures it.\n\
+             ? sources disagree on it, or it was not reproduced.";
     text
 }
 
@@ -67,8 +67,13 @@ fn runs(model: &HubModel) -> bool {
 /// What is worth trying: all but what was found inert.
 fn known(model: &HubModel) -> String {
     let facts = model.facts.iter().filter(|fact| fact.kind != Kind::Inert);
-    let known = facts.flat_map(|fact| fact.at).map(coordinate).collect::<Vec<_>>();
+    let of_fact = |fact: &'static Fact| fact.at.iter().map(move |target| coordinate(target) + doubt(fact));
+    let known = facts.flat_map(of_fact).collect::<Vec<_>>();
     if known.is_empty() { "-".into() } else { known.join(" ") }
+}
+
+fn doubt(fact: &Fact) -> &'static str {
+    if fact.is_disputed || fact.kind == Kind::Listed { "?" } else { "" }
 }
 
 fn coordinate(target: &EditTarget) -> String {
@@ -89,12 +94,12 @@ fn details(model: &HubModel) -> String {
         parameters(model),
         license(model)
     );
-    let _ = writeln!(text, "revision: {}", model.revision.unwrap_or("not pinned"));
-    if let Some(checkpoint) = model.checkpoint {
-        let _ = writeln!(text, "checkpoints of its training are branches: --model {}@{checkpoint}", model.id);
+    let _ = writeln!(text, "revision: {}", model.revision);
+    if !model.checkpoints.is_empty() {
+        let _ = writeln!(text, "checkpoints of its training are branches, these and more:");
     }
-    if !runs(model) {
-        let _ = writeln!(text, "of a family that cannot be run yet ({})", model.shape.family.model_type());
+    for checkpoint in model.checkpoints {
+        let _ = writeln!(text, "    --model {}@{checkpoint}", model.id);
     }
     if model.facts.is_empty() {
         text += "nothing is published on its super weights";
@@ -149,7 +154,8 @@ fn entry(model: &HubModel) -> Value {
         "download_bytes": model.download_bytes(),
         "gpu_bytes": model.device_bytes(Place::Gpu),
         "cpu_bytes": model.device_bytes(Place::Cpu),
-        "checkpoint": model.checkpoint,
+        "checkpoint": model.checkpoints.last(),
+        "checkpoints": model.checkpoints,
         "published": model.facts.iter().map(fact).collect::<Vec<_>>(),
     })
 }
@@ -162,7 +168,12 @@ mod tests {
     fn every_model_is_a_line_that_can_be_copied_from() {
         let all = hub::all().collect::<Vec<_>>();
         let table = table(&all);
-        assert_eq!(table.lines().count(), all.len() + 2);
+        assert_eq!(table.lines().count(), all.len() + 3);
+        let ends = |id: &str, end: &str| table.lines().any(|line| line.starts_with(id) && line.ends_with(end));
+        assert!(
+            ends("smollm2-1.7b ", " 1,749,4987? row 7,227?") && ends("llama-30b ", " 3,5633,12817 3,5633,17439? 10,5633,14386?"),
+            "{table}"
+        );
         let line = table.lines().find(|line| line.starts_with("smollm2-135m ")).unwrap();
         for part in ["HuggingFaceTB/SmolLM2-135M", "134.5 M", "269 MB", "538 MB", "Apache-2.0", "row 11,507"] {
             assert!(line.contains(part), "{line}");
@@ -172,12 +183,22 @@ mod tests {
     }
 
     #[test]
+    fn every_family_of_the_catalogue_runs() {
+        for model in hub::all() {
+            assert!(runs(model), "{}: {}", model.id, model.shape.family.model_type());
+        }
+    }
+
+    #[test]
     fn details_say_what_is_known_and_by_whom() {
         let llama = details(hub::find_any("llama-3.2-1b").unwrap());
         for part in ["llama3.2, gated", "layer 1, [698, 1417]", "arXiv:2507.23279", "revision: 4e20de36"] {
             assert!(llama.contains(part), "{llama}");
         }
         assert!(details(hub::find_any("qwen2-7b").unwrap()).contains("nothing is published"));
-        assert!(details(hub::find_any("olmo-2-1124-7b").unwrap()).contains("@stage1-step"));
+        let olmo = details(hub::find_any("olmo-2-1124-7b").unwrap());
+        for name in ["@stage1-step150-tokens1B\n", "@stage1-step99000-tokens416B\n", "@stage1-step928646-tokens3896B\n"] {
+            assert!(olmo.contains(name), "{olmo}");
+        }
     }
 }

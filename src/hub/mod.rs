@@ -38,7 +38,7 @@ pub struct HubRepo {
     pub repo: String,
     /// A branch, a tag or a commit.
     pub revision: String,
-    /// What the catalogue says of the repository.
+    /// The catalogue's entry of the repository, which is about one commit of it: see [`Self::entry_at`].
     pub entry: Option<&'static HubModel>,
 }
 
@@ -49,7 +49,7 @@ impl HubRepo {
         let (name, revision) = text.split_once('@').map_or((text, None), |(name, revision)| (name, Some(revision)));
         let entry = find_any(name).or_else(|| find_repo(name));
         let repo = entry.map_or(name, |entry| entry.repo);
-        let revision = revision.or_else(|| entry.and_then(|entry| entry.revision)).unwrap_or("main");
+        let revision = revision.or_else(|| entry.map(|entry| entry.revision)).unwrap_or("main");
         let is_valid = is_repo(repo) && is_revision(revision);
         is_valid.then(|| Self { repo: repo.into(), revision: revision.into(), entry })
     }
@@ -59,10 +59,15 @@ impl HubRepo {
         is_commit(&self.revision)
     }
 
+    /// The catalogue's entry, if this commit is what it is about.
+    pub fn entry_at(&self, commit: &str) -> Option<&'static HubModel> {
+        self.entry.filter(|entry| entry.revision == commit)
+    }
+
     /// The catalogue's digest of a file at a commit.
     fn known_digest(&self, commit: &str, name: &str) -> Option<&'static str> {
-        let entry = self.entry.filter(|entry| entry.revision == Some(commit) && name == SINGLE_FILE)?;
-        entry.weights.map(|file| file.sha256)
+        let weights = self.entry_at(commit).filter(|_| name == SINGLE_FILE)?.weights;
+        weights.map(|file| file.sha256)
     }
 }
 
@@ -329,6 +334,7 @@ mod tests {
         assert_eq!(against(&asked.revision, known, known), Some(Against::Catalog));
         assert_eq!(against(&asked.revision, &other, &other), None);
         // Another commit is not the catalogue's.
+        assert_eq!((asked.entry_at(&asked.revision), asked.entry_at("main")), (asked.entry, None));
         assert_eq!(against("main", &other, &other), Some(Against::Hub));
         assert_eq!(against("main", &other, known), None);
         assert_eq!(against("main", &other, "a git digest"), Some(Against::Nothing));

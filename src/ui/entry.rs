@@ -98,7 +98,7 @@ pub fn hub_source(model: &HubModel, endpoint: &str, token: Option<String>) -> Mo
     ModelSource::Hub(HubSource {
         endpoint: endpoint.into(),
         repo: model.repo.into(),
-        revision: model.revision.unwrap_or(MAIN).into(),
+        revision: model.revision.into(),
         token,
         known: known.into_iter().collect(),
     })

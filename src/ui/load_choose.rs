@@ -141,7 +141,6 @@ fn Card() -> impl IntoView {
 
 fn card(model: &'static HubModel, server: Memo<String>) -> AnyView {
     let memory = |place| bytes(model.device_bytes(place) as f64);
-    let revision = model.revision.map_or_else(|| "the newest of main".into(), |commit| format!("pinned to commit {commit}"));
     let rows = [
         (
             "licence",
@@ -154,7 +153,7 @@ fn card(model: &'static HubModel, server: Memo<String>) -> AnyView {
         ("parameters", grouped(model.shape.num_parameters() as i64)),
         ("download", download(model)),
         ("memory", format!("{} on a GPU, {} on the CPU", memory(Place::Gpu), memory(Place::Cpu))),
-        ("revision", revision),
+        ("revision", format!("pinned to commit {}", model.revision)),
     ];
     let rows = rows.into_iter().map(|(name, what)| view! { <dt>{name}</dt><dd>{what}</dd> }).collect_view();
     view! {

@@ -55,7 +55,7 @@ fn stored(bytes: u64, total: u64) -> StoredModel {
     StoredModel {
         key: "k".into(),
         origin: "huggingface.co/HuggingFaceTB/SmolLM2-135M".into(),
-        commit: find_hub(SMOL).unwrap().revision.map(String::from),
+        commit: find_hub(SMOL).map(|model| model.revision.into()),
         bytes,
         total,
     }
@@ -86,12 +86,12 @@ fn a_hub_model_is_asked_for_at_its_pinned_commit_with_what_is_known() {
     let source = source(&state);
     let (hub, model) = (hub_of(&source), find_hub(SMOL).unwrap());
     assert_eq!((source.id.as_str(), source.title.as_str(), hub.endpoint.as_str(), hub.repo.as_str()), (SMOL, model.title, HUB, model.repo));
-    assert_eq!((Some(hub.revision.as_str()), hub.token.as_deref()), (model.revision, None));
+    assert_eq!((hub.revision.as_str(), hub.token.as_deref()), (model.revision, None));
     assert_eq!((hub.known[0].size, hub.known[0].sha256.as_deref()), (Some(269_060_552), model.weights.map(|file| file.sha256)));
-    // Nobody tells the files of these; the newest revision is meant where none is pinned.
-    let unpinned = HubModel { revision: None, weights: None, ..*model };
-    let ModelSource::Hub(hub) = hub_source(&unpinned, HUB, None) else { panic!() };
-    assert_eq!((hub.revision.as_str(), hub.known.len()), (MAIN, 0));
+    // Nobody tells the files of these.
+    let untold = HubModel { weights: None, ..*model };
+    let ModelSource::Hub(hub) = hub_source(&untold, HUB, None) else { panic!() };
+    assert_eq!((hub.revision.as_str(), hub.known.len()), (model.revision, 0));
 }
 
 #[test]
