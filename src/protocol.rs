@@ -16,7 +16,7 @@ use crate::terms::{
 ///
 /// Messages carry their kind outside (`{"load": {...}}`, `"done"`): a tag inside would make serde keep every message in an
 /// intermediate form, and the page download every deserialiser twice.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// A request with the number that its events will carry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use crate::catalog::shape::Place;
 use crate::catalog::{self};
 use crate::protocol::{BackendChoice, Progress, Request};
 use crate::share::model_id_from;
-use crate::terms::{FitCheck, HUB, HubSource, Inspection, ModelSource, StoredModel};
+use crate::terms::{FitCheck, FitKind, HUB, HubSource, Inspection, ModelSource, StoredModel};
 
 /// What stands in the section's controls. It is kept for this visit only, and none of it goes into a link or an export.
 #[derive(Debug, Clone, PartialEq)]
@@ -231,6 +231,30 @@ impl AppState {
     }
 }
 
+impl Fit {
+    /// The headline, which claims no more than is known.
+    pub fn verdict(&self) -> &'static str {
+        let is_unknown = |check: &FitCheck| check.kind == FitKind::Memory && check.limit.is_none();
+        match self.inspection.fits {
+            false => "does not fit.",
+            true if self.inspection.checks.iter().any(is_unknown) => {
+                "may fit: nothing known speaks against it, but a browser does not tell how much GPU memory there is."
+            }
+            true => "fits.",
+        }
+    }
+}
+
+/// Whether there is enough of one thing; `fits` says whether the model can run.
+pub fn enough(check: &FitCheck, fits: bool) -> &'static str {
+    match (check.ok, check.limit) {
+        (true, None) => "not known",
+        (true, Some(_)) => "yes",
+        (false, _) if fits && check.kind == FitKind::Storage => "no, but it runs",
+        (false, _) => "no",
+    }
+}
+
 /// Whether two sources are the same place: a token is not part of it.
 fn is_same(a: &ModelSource, b: &ModelSource) -> bool {
     match (a, b) {
@@ -259,16 +283,15 @@ pub fn that_fit(inspection: &Inspection) -> Vec<&'static HubModel> {
 /// but for one matrix, of which the embeddings are the largest.
 fn is_met(check: &FitCheck, model: &HubModel, place: Place, inspection: &Inspection) -> bool {
     let Some(limit) = check.limit else { return true };
-    // Good enough although it is too small: no check of what can run.
-    if check.ok && check.needed > limit {
-        return true;
-    }
     let all = model.device_bytes(place) as f64;
-    let needed = if check.what.contains("largest") {
-        let embeddings = u64::from(model.shape.vocab_size) * u64::from(model.shape.hidden_size);
-        all * (embeddings as f64 / model.shape.num_parameters() as f64)
-    } else {
-        check.needed as f64 * all / inspection.weight_bytes.max(1) as f64
+    let needed = match check.kind {
+        FitKind::Buffer => {
+            let embeddings = u64::from(model.shape.vocab_size) * u64::from(model.shape.hidden_size);
+            all * (embeddings as f64 / model.shape.num_parameters() as f64)
+        }
+        FitKind::Memory => check.needed as f64 * all / inspection.weight_bytes.max(1) as f64,
+        // Too little of it keeps nothing from running.
+        FitKind::Storage => return true,
     };
     needed <= limit as f64
 }
