@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::terms::{
     Ablation, CalibrationText, Checkpoint, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Generated, Inspection,
-    ModelFile, ModelInfo, ModelRef, ModelSource, Pane, Pruned, Pruning, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport,
-    StoredModel, SurroundingsReport, SweepPoint, SweepReport, WeightCoord,
+    ModelFile, ModelInfo, ModelRef, ModelSource, Pane, Pruned, Pruning, RowCoord, RunRecord, Sampling, ScanReport, ScoreProgress,
+    ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport, WeightCoord,
 };
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
@@ -52,8 +52,13 @@ pub enum Request {
     Forget { key: Option<String> },
     /// Spikes of every layer, and candidates (iterated).
     Scan { prompt: String },
-    /// Zero candidates alone and jointly beside controls.
-    Confirm { candidates: Vec<WeightCoord>, seed: u64 },
+    /// Zero candidates alone and jointly beside controls, and whole rows beside those that follow them.
+    Confirm {
+        candidates: Vec<WeightCoord>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rows: Vec<RowCoord>,
+        seed: u64,
+    },
     /// Set the ablation of the right-hand pane; checked against the model, applied to resident weights. A pruning picks
     /// its channels by the scores of the last [`Request::Score`], and is refused without any.
     Apply { ablation: Ablation },

@@ -9,7 +9,7 @@ use crate::catalog::shape::Place;
 use crate::catalog::{self};
 use crate::protocol::{BackendChoice, Progress, Request};
 use crate::share::model_id_from;
-use crate::terms::{FitCheck, FitKind, HUB, HubSource, Inspection, ModelSource, StoredModel};
+use crate::terms::{EditTarget, FitCheck, FitKind, HUB, HubSource, Inspection, ModelSource, StoredModel};
 
 /// What stands in the section's controls. It is kept for this visit only, and none of it goes into a link or an export.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,6 +128,13 @@ impl AppState {
             (Some(info), _) => Entry::find(&info.model.id).filter(|entry| entry.is_shaped_as(info)),
             (None, requested) => Entry::find(&requested.as_ref()?.id),
         }
+    }
+
+    /// Pulls what others have published on the loaded model, beside controls.
+    pub fn confirm_published(&mut self) {
+        let Some(entry) = self.entry() else { return };
+        let candidates = entry.published().filter_map(EditTarget::as_scalar).collect();
+        self.confirm_these(candidates, entry.published().filter_map(EditTarget::as_row).collect());
     }
 
     /// Asks whether a model fits, without fetching its weights.

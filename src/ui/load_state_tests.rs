@@ -1,3 +1,4 @@
+use super::super::entry::agrees;
 use super::super::export::export;
 use super::super::link_state::{LinkStage, LinkState};
 use super::super::state::EngineStatus;
@@ -6,7 +7,7 @@ use super::*;
 use crate::catalog::find_hub;
 use crate::protocol::{Event, FailureKind};
 use crate::share::ShareLink;
-use crate::terms::{BackendInfo, ModelInfo, ModelRef, Provenance, WeightCoord};
+use crate::terms::{BackendInfo, ConfirmReport, ModelInfo, ModelRef, Provenance, RowCoord, RowVerdict, WeightCoord, is_critical};
 
 const SMOL: &str = "smollm2-135m";
 const TOKEN: &str = "hf_secret";
@@ -273,18 +274,41 @@ fn published_coordinates_are_pulled_like_candidates() {
     let mut state = with_hub("olmo-1b-0724");
     let entry = state.entry().unwrap();
     let at = |layer, row, col| WeightCoord { layer, row, col };
-    let published = entry.published();
-    assert_eq!(published, [at(1, 1764, 1710), at(1, 1764, 8041), at(2, 1764, 8041)]);
-    assert!(entry.fact_on(published[0]).unwrap().known.contains("13.7"));
-    assert_eq!(entry.fact_on(at(0, 0, 0)), None);
-    state.confirm_these(published.clone());
+    let published = [at(1, 1764, 1710), at(1, 1764, 8041), at(2, 1764, 8041)];
+    assert!(entry.published().copied().eq(published.map(EditTarget::from)));
+    assert!(entry.fact_on(published[0].into()).unwrap().known.contains("13.7"));
+    assert_eq!(entry.fact_on(at(0, 0, 0).into()), None);
+    let seed = state.sampling.seed;
+    state.confirm_published();
     assert_eq!(state.next_message().unwrap().request, Request::Stored);
     answer(&mut state, Event::Done);
-    assert_eq!(state.next_message().unwrap().request, Request::Confirm { candidates: published, seed: state.sampling.seed });
-    // Rows are no scalars; what is published on them is offered to be pulled.
-    let smol = Entry::find(SMOL).unwrap();
-    assert_eq!((smol.published(), smol.suggestions().len()), (Vec::new(), 1));
+    assert_eq!(state.next_message().unwrap().request, Request::Confirm { candidates: published.to_vec(), rows: Vec::new(), seed });
+    // Where rows are published and no scalar, they are pulled whole.
+    let mut state = with_hub(SMOL);
+    state.confirm_published();
+    state.next_message();
+    answer(&mut state, Event::Done);
+    let rows = vec![RowCoord { layer: 11, row: 507 }];
+    assert_eq!(state.next_message().unwrap().request, Request::Confirm { candidates: Vec::new(), rows, seed });
     assert_eq!(Entry::find("linchpin-13m").unwrap().suggestions().len(), 3);
+}
+
+#[test]
+fn a_finding_is_held_against_what_came_out_here() {
+    let row = |delta_nats, control_nats| {
+        let at = RowCoord { layer: 11, row: 507 };
+        let rows = vec![RowVerdict { at, confirmed: is_critical(delta_nats, control_nats), delta_nats, control_nats }];
+        let convention = "c".to_string();
+        ConfirmReport { model: info_of(SMOL).model, convention, n_tokens: 1, arms: Vec::new(), verdicts: Vec::new(), rows }
+    };
+    let smol = Entry::find(SMOL).unwrap().fact_on(EditTarget::Row { layer: 11, row: 507 }).unwrap();
+    assert_eq!(
+        [agrees(smol, &row(10.3, 0.02)), agrees(smol, &row(0.1, 0.02)), agrees(smol, &row(10.3, 2.0))],
+        [Some(true), Some(false), Some(false)]
+    );
+    // Another model's row was not pulled.
+    let qwen = Entry::find("qwen2.5-0.5b").unwrap().fact_on(EditTarget::Row { layer: 21, row: 62 }).unwrap();
+    assert_eq!(agrees(qwen, &row(10.3, 0.02)), None);
 }
 
 #[test]
