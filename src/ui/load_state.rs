@@ -81,28 +81,50 @@ impl Choice {
         if let Some(entry) = self.entry() {
             return Some(self.source_of(entry, backend));
         }
-        let (name, from) = match self.picked.as_str() {
-            REPO => {
-                // A page's address is pasted as often as a name.
-                let repo = self.repo.trim().trim_start_matches(HUB).trim_matches('/');
-                (repo, self.repository(repo))
-            }
+        let (id, name, from) = match (self.picked.as_str(), self.known_repo()) {
+            (REPO, Some(model)) => (model.id.into(), self.typed_repo(), hub_source(model, endpoint_of(&self.endpoint), self.token())),
+            (REPO, None) => (self.id_of_repo(), self.typed_repo(), self.repository()),
             _ => {
                 let url = self.folder.trim().trim_end_matches('/');
-                (url.rsplit('/').next().unwrap_or_default(), ModelSource::Folder { url: url.into() })
+                let name = url.rsplit('/').next().unwrap_or_default();
+                (model_id_from(name), name, ModelSource::Folder { url: url.into() })
             }
         };
-        let known = hub::MODELS.iter().find(|model| self.picked == REPO && model.repo.eq_ignore_ascii_case(name));
-        let id = known.map_or_else(|| model_id_from(name), |model| model.id.into());
         (!name.is_empty()).then(|| Source { id, title: name.into(), from, backend })
     }
 
-    fn repository(&self, repo: &str) -> ModelSource {
-        let revision = Some(self.revision.trim()).filter(|revision| !revision.is_empty()).unwrap_or(MAIN);
+    /// The catalogue's model that is typed: its repository, at the pinned commit, or with no revision said. Another revision
+    /// is another model, of which the catalogue says nothing.
+    pub fn known_repo(&self) -> Option<&'static HubModel> {
+        let revision = self.typed_revision();
+        let is_typed = |model: &&HubModel| {
+            model.repo.eq_ignore_ascii_case(self.typed_repo()) && (revision == MAIN || model.revision == Some(revision))
+        };
+        hub::MODELS.iter().filter(|_| self.picked == REPO).find(is_typed)
+    }
+
+    /// A page's address is pasted as often as a name.
+    fn typed_repo(&self) -> &str {
+        self.repo.trim().trim_start_matches(HUB).trim_matches('/')
+    }
+
+    fn typed_revision(&self) -> &str {
+        Some(self.revision.trim()).filter(|revision| !revision.is_empty()).unwrap_or(MAIN)
+    }
+
+    fn id_of_repo(&self) -> String {
+        match self.typed_revision() {
+            MAIN => model_id_from(self.typed_repo()),
+            // The beginning of a commit names it, and an id is not long.
+            revision => model_id_from(&format!("{}-{}", self.typed_repo(), revision.get(..12).unwrap_or(revision))),
+        }
+    }
+
+    fn repository(&self) -> ModelSource {
         ModelSource::Hub(HubSource {
             endpoint: endpoint_of(&self.endpoint).into(),
-            repo: repo.into(),
-            revision: revision.into(),
+            repo: self.typed_repo().into(),
+            revision: self.typed_revision().into(),
             token: self.token(),
             known: Vec::new(),
         })

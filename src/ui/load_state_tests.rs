@@ -123,8 +123,18 @@ fn any_repository_and_any_folder_can_be_named() {
     );
     assert_eq!(hub_of(&named).revision, MAIN);
     state.edit_choice(|choice| (choice.repo, choice.revision) = ("openai-community/GPT2".into(), "step1000".into()));
-    assert_eq!((source(&state).id.as_str(), hub_of(&source(&state)).revision.as_str()), ("gpt2", "step1000"));
-    assert!(hub_of(&source(&state)).known.is_empty(), "what is known is of another commit");
+    // Of another revision than the pinned one, the catalogue knows nothing.
+    assert_eq!((source(&state).id.as_str(), hub_of(&source(&state)).revision.as_str()), ("openai-community-gpt2-step1000", "step1000"));
+    assert!(hub_of(&source(&state)).known.is_empty() && state.choice.known_repo().is_none());
+    let pin = find_hub("gpt2").unwrap().revision.unwrap();
+    for revision in ["", MAIN, pin] {
+        state.edit_choice(|choice| choice.revision = revision.into());
+        let (named, catalogued) = (source(&state), state.choice.source_of(Entry::find("gpt2").unwrap(), BackendChoice::Auto));
+        assert_eq!((named.id.as_str(), &named.from), ("gpt2", &catalogued.from), "{revision}");
+        assert_eq!((hub_of(&named).revision.as_str(), hub_of(&named).known.len()), (pin, 1));
+    }
+    state.edit_choice(|choice| choice.revision = "0123456789abcdef0123".into());
+    assert_eq!(source(&state).id, "openai-community-gpt2-0123456789ab");
     state.choose(FOLDER);
     assert_eq!(state.choice.source(BackendChoice::Auto), None);
     state.edit_choice(|choice| choice.folder = "http://10.0.0.2/models/Tiny/".into());
