@@ -29,9 +29,10 @@ fn hub_of(source: &Source) -> &HubSource {
 
 /// What the engine says of a Hub model that it has loaded.
 fn info_of(id: &str) -> ModelInfo {
-    let shape = find_hub(id).unwrap().shape;
+    let HubModel { shape, weights, .. } = find_hub(id).unwrap();
+    let revision = weights.map_or("89abcdef01234567", |file| &file.sha256[..16]);
     ModelInfo {
-        model: ModelRef { id: id.into(), revision: "89abcdef01234567".into() },
+        model: ModelRef { id: id.into(), revision: revision.into() },
         num_hidden_layers: shape.num_hidden_layers as usize,
         hidden_size: shape.hidden_size as usize,
         intermediate_size: shape.intermediate_size as usize,
