@@ -18,6 +18,8 @@ pub fn Confirm() -> impl IntoView {
     let n_candidates = app.part(|state| state.scan.as_ref().map_or(0, |scan| scan.candidates.len()));
     let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Confirm { .. })));
     let published = app.part(|state| state.info.is_some() && state.entry().is_some_and(|entry| entry.published().next().is_some()));
+    // Before anything is loaded, it is the page's own model that comes.
+    let is_bundled = app.part(|state| state.entry().map_or(state.info.is_none(), |entry| entry.hub().is_none()));
     let has_arms = app.part(|state| !state.arms.is_empty());
     view! {
         <section id="confirm" aria-labelledby="confirm-title">
@@ -25,7 +27,8 @@ pub fn Confirm() -> impl IntoView {
             <h2 id="confirm-title">"Prove: does anything break?"</h2>
             <p class="lead">
                 "A spike is a suspicion. So every candidate is set to zero, alone and together with the others, and beside it scalars that should not matter: \
-                 random ones of the same matrix, and the largest of the whole model. What counts is the loss on books that the model has not seen."
+                 random ones of the same matrix, and the largest of the whole model. What counts is the loss on "
+                {move || if is_bundled.get() { "books that the model has not seen." } else { "passages of public-domain books, which it may have read in training." }}
             </p>
             <div class="row">
                 <button
