@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::terms::{
     Ablation, CalibrationText, Checkpoint, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Generated, Inspection,
-    ModelFile, ModelInfo, ModelRef, ModelSource, Pane, Pruned, Pruning, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport,
-    StoredModel, SurroundingsReport, SweepPoint, SweepReport, WeightCoord,
+    ModelFile, ModelInfo, ModelRef, ModelSource, Pane, Pruned, Pruning, RowCoord, RunRecord, Sampling, ScanReport, ScoreProgress,
+    ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport, WeightCoord,
 };
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
 ///
 /// Messages carry their kind outside (`{"load": {...}}`, `"done"`): a tag inside would make serde keep every message in an
 /// intermediate form, and the page download every deserialiser twice.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// A request with the number that its events will carry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,8 +52,13 @@ pub enum Request {
     Forget { key: Option<String> },
     /// Spikes of every layer, and candidates (iterated).
     Scan { prompt: String },
-    /// Zero candidates alone and jointly beside controls.
-    Confirm { candidates: Vec<WeightCoord>, seed: u64 },
+    /// Zero candidates alone and jointly beside controls, and whole rows beside those that follow them.
+    Confirm {
+        candidates: Vec<WeightCoord>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rows: Vec<RowCoord>,
+        seed: u64,
+    },
     /// Set the ablation of the right-hand pane; checked against the model, applied to resident weights. A pruning picks
     /// its channels by the scores of the last [`Request::Score`], and is refused without any.
     Apply { ablation: Ablation },

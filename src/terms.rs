@@ -15,6 +15,7 @@
 //! channel. (The caption of the paper's Figure 3 swaps the two words, and GPT-2 stores its matrices `[in, out]`;
 //! neither reaches this module.)
 
+mod confirm;
 mod digest;
 mod edit;
 mod halo;
@@ -26,6 +27,7 @@ mod training;
 
 use std::fmt;
 
+pub use confirm::*;
 pub use digest::*;
 pub use edit::*;
 pub use halo::*;
@@ -215,6 +217,10 @@ pub enum ArmKind {
     LargestWeights,
     /// The candidate's whole feed-forward channel removed.
     Channel,
+    /// One whole output row of `down_proj` zeroed.
+    Row,
+    /// A row that follows it in its layer zeroed: a control.
+    NextRow,
 }
 
 /// Held-out loss with one thing changed.
@@ -250,6 +256,9 @@ pub struct ConfirmReport {
     pub n_tokens: usize,
     pub arms: Vec<ConfirmArm>,
     pub verdicts: Vec<Verdict>,
+    /// Of the rows that were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<RowVerdict>,
 }
 
 /// How a model does on held-out text.

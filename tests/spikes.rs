@@ -62,6 +62,6 @@ fn scan_and_confirm(id: &str) -> (Vec<WeightCoord>, ConfirmReport) {
     let mut session = Session::with_model(&bundled(id));
     let scan = the_event!(session.ask(Request::Scan { prompt: PROMPT.into() }).unwrap(), Event::Scanned(scan) => scan);
     let candidates = scan.candidates.iter().map(|candidate| candidate.at).collect::<Vec<_>>();
-    let events = session.ask(Request::Confirm { candidates: candidates.clone(), seed: 1 }).unwrap();
+    let events = session.ask(Request::Confirm { candidates: candidates.clone(), rows: Vec::new(), seed: 1 }).unwrap();
     (candidates, the_event!(events, Event::Confirmed(report) => report))
 }

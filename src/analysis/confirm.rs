@@ -9,6 +9,8 @@
 //! Only a scalar that does it alone is called a super weight. Where several are critical together and none is alone
 //! (Llama-3.2-1B, Phi-3, and the bundled twin: two scalars of one column, each harmless while the other stands), the
 //! verdict says so.
+//!
+//! Where others have published a whole row and no scalar, the row is zeroed beside the rows that follow it.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -19,14 +21,15 @@ use crate::engine::error::EngineError;
 use crate::model::Model;
 use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
 use crate::protocol::Event;
-use crate::terms::{Ablation, ArmKind, ConfirmArm, EditTarget, Verdict, WeightCoord, WeightEdit};
+use crate::terms::{
+    Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit, is_critical,
+};
 
-/// A super weight raises the held-out loss by at least this, alone. (ln 1.28: perplexity up by 28 %.)
-pub const MIN_DELTA_NATS: f32 = 0.25;
-/// And by this many times more than any random scalar of the same matrix.
-pub const MIN_TIMES_CONTROL: f32 = 10.0;
 /// Random scalars drawn for each candidate.
 const N_RANDOM: usize = 3;
+/// Rows removed beside one that is asked for: as many of those that follow it.
+const N_NEXT_ROWS: usize = 3;
+
 /// One experiment: its name, and what it changes. The changed model is made when its turn comes, and dropped after it.
 struct Arm {
     kind: ArmKind,
@@ -52,18 +55,28 @@ pub struct Experiment<'a> {
     pub seed: u64,
 }
 
-/// Measures every arm, tells each as it comes, and judges the candidates.
+/// What every arm came to.
+pub struct Findings {
+    pub arms: Vec<ConfirmArm>,
+    pub verdicts: Vec<Verdict>,
+    pub rows: Vec<RowVerdict>,
+}
+
+/// Measures every arm, tells each as it comes, and judges the candidates and the rows.
 ///
 /// # Errors
 ///
-/// A candidate outside the model, a failing device, or a stop.
+/// A candidate or a row outside the model, a failing device, or a stop.
 pub async fn confirm(
     experiment: &Experiment<'_>,
     candidates: &[WeightCoord],
+    rows: &[RowCoord],
     control: &Control,
-) -> Result<(Vec<ConfirmArm>, Vec<Verdict>), EngineError> {
+) -> Result<Findings, EngineError> {
     experiment.model.check_ablation(&Ablation::zeroing(candidates.iter().copied()))?;
-    let planned = experiment.plan(candidates);
+    rows.iter().try_for_each(|row| experiment.model.check_ablation(&without_row(*row)))?;
+    let mut planned = experiment.plan(candidates);
+    planned.extend(experiment.rows(rows));
     let n_arms = planned.len();
     let total = (n_arms * experiment.text.n_tokens()) as f64;
     let mut arms = Vec::<ConfirmArm>::new();
@@ -79,7 +92,9 @@ pub async fn confirm(
         control.emit(Event::Arm { arm: arms[index].clone() });
     }
     let verdicts = candidates.iter().map(|at| judge(*at, &arms)).collect();
-    Ok((arms, verdicts))
+    let of_rows = &arms[n_arms - rows.len() * (1 + N_NEXT_ROWS)..];
+    let rows = rows.iter().zip(of_rows.chunks(1 + N_NEXT_ROWS)).map(|(at, arms)| judge_row(*at, arms)).collect();
+    Ok(Findings { arms, verdicts, rows })
 }
 
 impl Experiment<'_> {
@@ -99,7 +114,8 @@ impl Experiment<'_> {
                 arms.push(edit(ArmKind::RandomScalar, format!("random, {random}"), Some(*at), 1, Ablation::zeroing([random])));
             }
         }
-        for n in self.largest_counts() {
+        // Controls of the candidates: without any, of nothing.
+        for n in self.largest_counts().into_iter().filter(|_| !candidates.is_empty()) {
             let scalars = self.largest_but(candidates, n);
             let label = format!("the {} largest |w|", scalars.len());
             arms.push(Arm { kind: ArmKind::LargestWeights, label, at: None, n_zeroed: scalars.len(), change: Change::Zero(scalars) });
@@ -121,6 +137,18 @@ impl Experiment<'_> {
             arms.push(Arm { kind: ArmKind::Channel, label: target.to_string(), at: Some(*at), n_zeroed, change: Change::Edit(ablation) });
         }
         arms
+    }
+
+    /// Each row, and after it those that follow it.
+    fn rows(&self, rows: &[RowCoord]) -> impl Iterator<Item = Arm> {
+        let [hidden_size, n_zeroed] = [self.model.config.hidden_size, self.model.config.intermediate_size];
+        rows.iter().flat_map(move |&at| {
+            (0..=N_NEXT_ROWS).map(move |n| {
+                let row = RowCoord { row: (at.row + n) % hidden_size, ..at };
+                let kind = if n == 0 { ArmKind::Row } else { ArmKind::NextRow };
+                Arm { kind, label: row.to_string(), at: None, n_zeroed, change: Change::Edit(without_row(row)) }
+            })
+        })
     }
 
     fn changed(&self, change: &Change) -> Result<Model, EngineError> {
@@ -162,9 +190,15 @@ impl Experiment<'_> {
     }
 }
 
-/// Whether removing something that costs this much, beside controls that cost at most that much, shows it to be critical.
-pub fn is_critical(delta_nats: f32, control_nats: f32) -> bool {
-    delta_nats >= MIN_DELTA_NATS && delta_nats >= MIN_TIMES_CONTROL * control_nats
+fn without_row(row: RowCoord) -> Ablation {
+    Ablation { weight_edits: vec![WeightEdit { target: row.into(), scale: 0.0 }], ..Ablation::default() }
+}
+
+/// By the arm of the row and those of its controls.
+fn judge_row(at: RowCoord, arms: &[ConfirmArm]) -> RowVerdict {
+    let delta_nats = arms[0].delta_nats;
+    let control_nats = arms[1..].iter().map(|arm| arm.delta_nats.abs()).fold(0.0, f32::max);
+    RowVerdict { at, confirmed: is_critical(delta_nats, control_nats), delta_nats, control_nats }
 }
 
 fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {

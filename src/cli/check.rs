@@ -11,10 +11,9 @@ use super::{Session, collect, models, print};
 use crate::catalog::HubModel;
 use crate::catalog::hub::find_any;
 use crate::catalog::published::{Fact, Kind};
-use crate::engine;
 use crate::hub::HubRepo;
-use crate::protocol::{Event, Export, Request};
-use crate::terms::{Ablation, ArmKind, ConfirmReport, EditTarget, ModelInfo, Pane, WeightCoord, WeightEdit};
+use crate::protocol::{Export, Request};
+use crate::terms::{EditTarget, ModelInfo, Outcome};
 
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
@@ -26,19 +25,12 @@ pub struct CheckArgs {
     pub seed: u64,
 }
 
-/// Rows, columns and channels removed beside one that is published: as many of those that follow it.
-const N_CONTROLS: usize = 3;
-
 /// A finding, and what came of it here.
 #[derive(Debug)]
-struct Outcome {
+struct Checked {
     fact: &'static Fact,
-    /// What each target costs when it goes alone, nats.
-    deltas: Vec<f32>,
-    /// The most that a control costs.
-    control: f32,
-    /// What all candidates cost together, where there are several.
-    jointly: Option<f32>,
+    /// None where there is nothing to remove.
+    outcome: Option<Outcome>,
 }
 
 pub async fn run(session: &mut Session, args: &Args, asked: &CheckArgs) -> anyhow::Result<bool> {
@@ -50,11 +42,11 @@ pub async fn run(session: &mut Session, args: &Args, asked: &CheckArgs) -> anyho
     let info = session.load(args, found).await?;
     same_shape(entry, &info)?;
     let mut export = Export::new(info.model.clone());
-    let outcomes = measure(session, entry.facts, asked.seed, &info, &mut export).await?;
+    let outcomes = measure(session, entry.facts, asked.seed, &mut export).await?;
     export.info = Some(info);
     if args.json {
         let mut document = serde_json::to_value(&export)?;
-        document["published"] = outcomes.iter().map(Outcome::json).collect();
+        document["published"] = outcomes.iter().map(Checked::json).collect();
         print::text(&serde_json::to_string_pretty(&document)?);
     } else {
         print::report(&export);
@@ -89,117 +81,50 @@ fn same_shape(entry: &HubModel, info: &ModelInfo) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(
-    session: &mut Session,
-    facts: &'static [Fact],
-    seed: u64,
-    info: &ModelInfo,
-    export: &mut Export,
-) -> anyhow::Result<Vec<Outcome>> {
+async fn measure(session: &mut Session, facts: &'static [Fact], seed: u64, export: &mut Export) -> anyhow::Result<Vec<Checked>> {
     let targets = || facts.iter().flat_map(|fact| fact.at);
-    let candidates = targets().filter_map(scalar).collect::<Vec<_>>();
-    if !candidates.is_empty() {
-        collect(session.ask(Request::Confirm { candidates, seed }).await?, export);
-    }
-    let mut wide = Vec::new();
-    for target in targets().filter(|target| scalar(target).is_none()) {
-        wide.push((*target, beside_controls(session, *target, info).await?));
-    }
-    let outcome = |fact: &'static Fact| {
-        let measured = fact.at.iter().map(|target| match scalar(target) {
-            Some(at) => of_scalar(export.confirm.as_ref(), at),
-            None => wide.iter().find(|(known, _)| known == target).map_or((0.0, 0.0), |(_, measured)| *measured),
-        });
-        let (deltas, controls): (Vec<_>, Vec<_>) = measured.unzip();
-        let arms = export.confirm.iter().flat_map(|confirm| &confirm.arms);
-        let jointly = arms.filter(|arm| arm.kind == ArmKind::Jointly).map(|arm| arm.delta_nats).next();
-        Outcome { fact, deltas, control: largest(controls), jointly: jointly.filter(|_| fact.at.len() > 1) }
+    let candidates = targets().filter_map(EditTarget::as_scalar).collect();
+    let rows = targets().filter_map(EditTarget::as_row).collect();
+    collect(session.ask(Request::Confirm { candidates, rows, seed }).await?, export);
+    let report = export.confirm.as_ref().context("the engine confirmed nothing")?;
+    let checked = |fact: &'static Fact| {
+        let outcome = (!fact.at.is_empty()).then(|| report.outcome(fact.at).with_context(|| format!("not measured: {:?}", fact.at)));
+        Ok(Checked { fact, outcome: outcome.transpose()? })
     };
-    Ok(facts.iter().map(outcome).collect())
+    facts.iter().map(checked).collect()
 }
 
-fn scalar(target: &EditTarget) -> Option<WeightCoord> {
-    match *target {
-        EditTarget::Scalar { layer, row, col } => Some(WeightCoord { layer, row, col }),
-        _ => None,
-    }
-}
-
-/// What a candidate cost alone, and the most that one of its controls did.
-fn of_scalar(report: Option<&ConfirmReport>, at: WeightCoord) -> (f32, f32) {
-    let of = |kind| report.iter().flat_map(|report| &report.arms).filter(move |arm| arm.kind == kind && arm.at == Some(at));
-    let alone = of(ArmKind::Candidate).map(|arm| arm.delta_nats).next().unwrap_or(0.0);
-    (alone, largest(of(ArmKind::RandomScalar).map(|arm| arm.delta_nats)))
-}
-
-fn largest(deltas: impl IntoIterator<Item = f32>) -> f32 {
-    deltas.into_iter().map(f32::abs).fold(0.0, f32::max)
-}
-
-/// The same of a row, column or channel: its controls are those that follow it in its layer.
-async fn beside_controls(session: &mut Session, target: EditTarget, info: &ModelInfo) -> anyhow::Result<(f32, f32)> {
-    let intact = session.intact().await?.loss_nats;
-    let mut deltas = Vec::new();
-    for target in std::iter::once(target).chain((1..=N_CONTROLS).map(|n| following(target, n, info))) {
-        session
-            .ask(Request::Apply { ablation: Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() } })
-            .await?;
-        let events = session.ask(Request::Evaluate).await?;
-        let loss = events.into_iter().find_map(|event| match event {
-            Event::Evaluated { pane: Pane::Ablated, evaluation } => Some(evaluation.loss_nats),
-            _ => None,
-        });
-        let loss = loss.context("the engine evaluated nothing")?;
-        if !session.is_quiet {
-            print::note(&format!("{loss:8.4} nats ({:+.4})  {target}", loss - intact));
-        }
-        deltas.push(loss - intact);
-    }
-    session.ask(Request::Apply { ablation: Ablation::default() }).await?;
-    Ok((deltas[0], largest(deltas.split_off(1))))
-}
-
-fn following(target: EditTarget, n: usize, info: &ModelInfo) -> EditTarget {
-    match target {
-        EditTarget::Scalar { layer, row, col } => EditTarget::Scalar { layer, row: (row + n) % info.hidden_size, col },
-        EditTarget::Row { layer, row } => EditTarget::Row { layer, row: (row + n) % info.hidden_size },
-        EditTarget::Column { layer, col } => EditTarget::Column { layer, col: (col + n) % info.intermediate_size },
-        EditTarget::Channel { layer, channel } => EditTarget::Channel { layer, channel: (channel + n) % info.intermediate_size },
-    }
-}
-
-impl Outcome {
+impl Checked {
     /// Whether it came out as published. Not to be said of what the sources do not agree on themselves.
     fn agrees(&self) -> Option<bool> {
-        let is_critical = |delta: &f32| engine::is_critical(*delta, self.control);
+        let outcome = self.outcome.as_ref()?;
         match self.fact.kind {
-            Kind::Alone | Kind::Row => Some(self.deltas.iter().all(is_critical)),
-            Kind::Jointly => Some(self.jointly.as_ref().is_some_and(is_critical)),
-            Kind::Inert => Some(!self.deltas.iter().any(is_critical)),
+            Kind::Alone | Kind::Row => Some(outcome.all_are_critical()),
+            Kind::Jointly => Some(outcome.are_jointly_critical()),
+            Kind::Inert => Some(!outcome.any_is_critical()),
             Kind::Listed | Kind::Absent => None,
         }
     }
 
     fn words(&self) -> String {
         let published = models::finding(self.fact);
-        if self.deltas.is_empty() {
-            return published;
-        }
-        let deltas = self.deltas.iter().map(|delta| format!("{delta:+.4}")).collect::<Vec<_>>().join(", ");
-        let jointly = self.jointly.map_or(String::new(), |delta| format!(", all candidates together {delta:+.4}"));
+        let Some(Outcome { deltas, control, jointly }) = &self.outcome else { return published };
+        let deltas = deltas.iter().map(|delta| format!("{delta:+.4}")).collect::<Vec<_>>().join(", ");
+        let jointly = jointly.map_or(String::new(), |delta| format!(", all candidates together {delta:+.4}"));
         let agrees = match self.agrees() {
             Some(true) => ": as published",
             Some(false) => ": not as published",
             None => "",
         };
-        format!("{published}\n    here {deltas} nats alone{jointly}; controls at most {:.4}{agrees}", self.control)
+        format!("{published}\n    here {deltas} nats alone{jointly}; controls at most {control:.4}{agrees}")
     }
 
     fn json(&self) -> Value {
         let mut value = models::fact(self.fact);
-        value["delta_nats"] = json!(self.deltas);
-        value["jointly_nats"] = json!(self.jointly);
-        value["control_nats"] = json!(self.control);
+        let outcome = self.outcome.as_ref();
+        value["delta_nats"] = json!(outcome.map_or(&[][..], |outcome| &outcome.deltas));
+        value["jointly_nats"] = json!(outcome.and_then(|outcome| outcome.jointly));
+        value["control_nats"] = json!(outcome.map_or(0.0, |outcome| outcome.control));
         value["agrees"] = json!(self.agrees());
         value
     }
@@ -263,12 +188,19 @@ mod tests {
             let text = "The old man went home. It was a dark evening, and nobody was there to open the door for him.";
             session.ask(Request::UseText { name: "short".into(), text: text.into(), max_tokens: 32 }).await.unwrap();
             let mut export = Export::new(info.model.clone());
-            measure(&mut session, FACTS, 1, &info, &mut export).await.unwrap()
+            measure(&mut session, FACTS, 1, &mut export).await.unwrap()
         });
-        let agrees = outcomes.iter().map(Outcome::agrees).collect::<Vec<_>>();
+        let agrees = outcomes.iter().map(Checked::agrees).collect::<Vec<_>>();
         assert_eq!(agrees, [Some(true), Some(true), Some(false)], "{outcomes:?}");
-        assert!(outcomes[0].deltas[0] > 2.0 && outcomes[1].deltas[0] > 1.0 && outcomes[1].control < 0.1, "{outcomes:?}");
+        let [pin, row] = [0, 1].map(|i| outcomes[i].outcome.as_ref().unwrap());
+        assert!(pin.deltas[0] > 2.0 && row.deltas[0] > 1.0 && row.control < 0.1, "{outcomes:?}");
         assert!(outcomes[0].words().contains(": as published") && outcomes[2].words().contains(": not as published"));
         assert_eq!(outcomes[1].json()["weight_edits"][0]["unit"], "row");
+    }
+
+    #[test]
+    fn whatever_is_published_can_be_asked_for() {
+        let mut targets = crate::catalog::hub::all().flat_map(|model| model.facts).flat_map(|fact| fact.at);
+        assert!(targets.all(|target| target.as_scalar().is_some() || target.as_row().is_some()));
     }
 }

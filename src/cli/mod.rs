@@ -193,7 +193,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
             // Nothing to confirm is nothing confirmed.
             is_positive = !confirm;
             if *confirm && !candidates.is_empty() {
-                events.extend(session.ask(Request::Confirm { candidates, seed: *seed }).await?);
+                events.extend(session.ask(Request::Confirm { candidates, rows: Vec::new(), seed: *seed }).await?);
             }
         }
         Command::Ablate { edits, prompt, sampling } => {

@@ -6,7 +6,7 @@ use super::error::EngineError;
 use crate::model::config::ModelConfig;
 use crate::platform::{self, Files, IN_BROWSER};
 use crate::protocol::BackendChoice;
-use crate::terms::{FitCheck, Inspection};
+use crate::terms::{FitCheck, FitKind, Inspection};
 use crate::weights::WeightsError;
 use crate::weights::checkpoint::{Checkpoint, Onto};
 
@@ -77,27 +77,23 @@ impl Prepared {
         let checkpoint = &self.checkpoint;
         let weight_bytes = checkpoint.weight_bytes();
         let mut checks = Vec::new();
-        let mut check = |what: &str, needed: u64, limit: Option<u64>| {
-            checks.push(FitCheck { what: what.into(), needed, limit, ok: limit.is_none_or(|limit| needed <= limit) });
+        let mut check = |kind, what: &str, needed: u64, limit: Option<u64>| {
+            checks.push(FitCheck { kind, what: what.into(), needed, limit, ok: limit.is_none_or(|limit| needed <= limit) });
         };
         match self.onto.largest_buffer {
             Some(limit) => {
-                check("largest matrix, in one GPU buffer", checkpoint.largest_bytes(), Some(limit));
-                check("all weights, in GPU memory (a browser does not tell how much there is)", weight_bytes, None);
+                check(FitKind::Buffer, "largest matrix, in one GPU buffer", checkpoint.largest_bytes(), Some(limit));
+                // No limit of an adapter tells how much there is.
+                check(FitKind::Memory, "all weights, in GPU memory", weight_bytes, None);
             }
-            None => check("all weights, in the CPU's memory", weight_bytes, ON_CPU),
+            None => check(FitKind::Memory, "all weights, in the CPU's memory", weight_bytes, ON_CPU),
         }
         let to_fetch = checkpoint.to_fetch();
         if to_fetch > 0 {
-            check("download, in this browser's storage", to_fetch, platform::free_storage().await);
+            check(FitKind::Storage, "download, in this browser's storage", to_fetch, platform::free_storage().await);
         }
         let fits = self.check();
-        let advice = match &fits {
-            Ok(()) if checks.iter().all(|check| check.ok) => "It fits.".into(),
-            Ok(()) => "It fits, but there is no room to keep it: the next visit would have to download it again.".into(),
-            Err(EngineError::GpuTooSmall { .. }) => "Run it on the CPU, or choose a smaller model.".into(),
-            Err(_) => "Choose a smaller model, or run it with the command on a machine of your own.".into(),
-        };
+        let advice = advice(&fits, &checks);
         Inspection {
             id: id.into(),
             architecture: self.config.model_type.into(),
@@ -108,8 +104,23 @@ impl Prepared {
             backend: self.chosen.info.clone(),
             fits: fits.is_ok(),
             checks,
-            advice,
+            advice: advice.into(),
         }
+    }
+}
+
+/// What to do about it, as far as it is known.
+fn advice(fits: &Result<(), EngineError>, checks: &[FitCheck]) -> &'static str {
+    match fits {
+        Ok(()) if checks.iter().any(|check| !check.ok) => {
+            "It can run, but there is no room to keep it: the next visit would have to download it again."
+        }
+        Ok(()) if checks.iter().any(|check| check.kind == FitKind::Memory && check.limit.is_none()) => {
+            "Whether there is memory enough for it shows when it is loaded."
+        }
+        Ok(()) => "It fits.",
+        Err(EngineError::GpuTooSmall { .. }) => "Run it on the CPU, or choose a smaller model.",
+        Err(_) => "Choose a smaller model, or run it with the command on a machine of your own.",
     }
 }
 

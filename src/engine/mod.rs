@@ -21,7 +21,6 @@ mod sweep;
 pub mod verify;
 
 use crate::analysis::confirm::Experiment;
-pub use crate::analysis::confirm::is_critical;
 use crate::analysis::eval::{self, HeldOut, Measured};
 use crate::analysis::{confirm, spikes};
 use crate::decode::DecodeGpu;
@@ -30,7 +29,7 @@ use crate::model::edit::Matrix;
 use crate::model::families;
 use crate::platform::{self, Files, GpuHealth, PlatformError};
 use crate::protocol::{BackendChoice, Event, Request};
-use crate::terms::{Ablation, ConfirmReport, ModelInfo, ModelSource, Pane, Pruned, ScanReport, WeightCoord};
+use crate::terms::{Ablation, ConfirmReport, ModelInfo, ModelSource, Pane, Pruned, RowCoord, ScanReport, WeightCoord};
 use crate::tokenizer::Tokenizer;
 use control::Control;
 use device::Devices;
@@ -106,7 +105,7 @@ impl Engine {
                 Ok(())
             }
             Request::Scan { prompt } => self.scan(prompt).await,
-            Request::Confirm { candidates, seed } => self.confirm(&candidates, seed).await,
+            Request::Confirm { candidates, rows, seed } => self.confirm(&candidates, &rows, seed).await,
             Request::Apply { ablation } => self.apply(ablation).await,
             Request::UseText { name, text, max_tokens } => {
                 let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
@@ -191,7 +190,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn confirm(&self, candidates: &[WeightCoord], seed: u64) -> Result<(), EngineError> {
+    async fn confirm(&self, candidates: &[WeightCoord], rows: &[RowCoord], seed: u64) -> Result<(), EngineError> {
         let loaded = self.model()?;
         let experiment = Experiment {
             model: &loaded.intact,
@@ -200,7 +199,7 @@ impl Engine {
             text: &loaded.held_out,
             seed,
         };
-        let (arms, verdicts) = confirm::confirm(&experiment, candidates, &self.control).await?;
+        let confirm::Findings { arms, verdicts, rows } = confirm::confirm(&experiment, candidates, rows, &self.control).await?;
         self.check_gpu()?;
         self.control.emit(Event::Confirmed(ConfirmReport {
             model: loaded.info.model.clone(),
@@ -208,6 +207,7 @@ impl Engine {
             n_tokens: loaded.held_out.n_tokens(),
             arms,
             verdicts,
+            rows,
         }));
         Ok(())
     }

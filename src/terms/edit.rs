@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::WeightCoord;
+use super::{RowCoord, WeightCoord};
 
 /// What a [`WeightEdit`] changes. The unit is always named: zeroing a scalar and zeroing the row that holds it are
 /// different experiments with different results.
@@ -29,6 +29,22 @@ impl EditTarget {
     pub fn layer(&self) -> usize {
         match *self {
             Self::Scalar { layer, .. } | Self::Row { layer, .. } | Self::Column { layer, .. } | Self::Channel { layer, .. } => layer,
+        }
+    }
+
+    /// The scalar, if it is one.
+    pub fn as_scalar(&self) -> Option<WeightCoord> {
+        match *self {
+            Self::Scalar { layer, row, col } => Some(WeightCoord { layer, row, col }),
+            _ => None,
+        }
+    }
+
+    /// The row, if it is a whole one.
+    pub fn as_row(&self) -> Option<RowCoord> {
+        match *self {
+            Self::Row { layer, row } => Some(RowCoord { layer, row }),
+            _ => None,
         }
     }
 }

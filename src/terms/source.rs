@@ -119,15 +119,29 @@ pub struct Inspection {
 /// One thing that has to be large enough.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FitCheck {
-    /// "largest matrix in one GPU buffer"
+    pub kind: FitKind,
+    /// For people: "largest matrix, in one GPU buffer".
     pub what: String,
     /// Bytes.
     pub needed: u64,
     /// Absent where nobody tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// It is. Storage that is not only means that nothing is kept; see [`Inspection::fits`].
+    /// `needed <= limit`; true also where nobody tells, since nothing speaks against it. Storage that is too small only
+    /// means that nothing is kept; see [`Inspection::fits`].
     pub ok: bool,
+}
+
+/// What has to be large enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FitKind {
+    /// One GPU buffer, for the largest matrix.
+    Buffer,
+    /// The device's memory, for all weights.
+    Memory,
+    /// This browser's storage, for the download.
+    Storage,
 }
 
 /// A model in this browser's storage, whole or in part.

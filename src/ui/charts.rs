@@ -82,9 +82,9 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
     for (i, arm) in arms.iter().enumerate() {
         let y = TOP + ROW * i as f32;
         let paint = match arm.kind {
-            ArmKind::Candidate | ArmKind::Jointly | ArmKind::Channel => Paint::Ablated,
+            ArmKind::Candidate | ArmKind::Jointly | ArmKind::Channel | ArmKind::Row => Paint::Ablated,
             ArmKind::Intact => Paint::Intact,
-            ArmKind::RandomScalar | ArmKind::LargestWeights => Paint::Muted,
+            ArmKind::RandomScalar | ArmKind::LargestWeights | ArmKind::NextRow => Paint::Muted,
         };
         chart.text(Paint::Ink, 0.0, y + 11.0, Anchor::Start, arm_name(arm));
         let value = if arm.kind == ArmKind::Intact {
@@ -112,11 +112,10 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
 pub fn arm_name(arm: &ConfirmArm) -> String {
     let what = match arm.kind {
         ArmKind::Intact => return "nothing changed".into(),
-        ArmKind::Channel => return visible(&arm.label),
+        ArmKind::Channel | ArmKind::Row => return visible(&arm.label),
         ArmKind::Candidate => "candidate",
         ArmKind::Jointly => "all candidates together",
-        ArmKind::RandomScalar => "control",
-        ArmKind::LargestWeights => "control",
+        ArmKind::RandomScalar | ArmKind::LargestWeights | ArmKind::NextRow => "control",
     };
     let label = visible(&arm.label);
     if label.is_empty() || arm.kind == ArmKind::Jointly { what.into() } else { format!("{what}: {label}") }

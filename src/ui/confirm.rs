@@ -5,11 +5,11 @@ use leptos::prelude::*;
 use super::chart_view::ChartView;
 use super::charts::{arm_name, arms_chart};
 use super::context::app;
-use super::entry::Entry;
+use super::entry::agrees;
 use super::tables::arms_csv;
 use super::words::{grouped, short, signed};
 use crate::protocol::Request;
-use crate::terms::{ConfirmArm, Verdict};
+use crate::terms::{ConfirmArm, ConfirmReport, EditTarget, RowVerdict, Verdict};
 
 #[component]
 pub fn Confirm() -> impl IntoView {
@@ -17,7 +17,9 @@ pub fn Confirm() -> impl IntoView {
     let live = app.is_live();
     let n_candidates = app.part(|state| state.scan.as_ref().map_or(0, |scan| scan.candidates.len()));
     let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Confirm { .. })));
-    let published = app.part(|state| state.entry().filter(|_| state.info.is_some()).map(Entry::published).unwrap_or_default());
+    let published = app.part(|state| state.info.is_some() && state.entry().is_some_and(|entry| entry.published().next().is_some()));
+    // Before anything is loaded, it is the page's own model that comes.
+    let is_bundled = app.part(|state| state.entry().map_or(state.info.is_none(), |entry| entry.hub().is_none()));
     let has_arms = app.part(|state| !state.arms.is_empty());
     view! {
         <section id="confirm" aria-labelledby="confirm-title">
@@ -25,7 +27,8 @@ pub fn Confirm() -> impl IntoView {
             <h2 id="confirm-title">"Prove: does anything break?"</h2>
             <p class="lead">
                 "A spike is a suspicion. So every candidate is set to zero, alone and together with the others, and beside it scalars that should not matter: \
-                 random ones of the same matrix, and the largest of the whole model. What counts is the loss on books that the model has not seen."
+                 random ones of the same matrix, and the largest of the whole model. What counts is the loss on "
+                {move || if is_bundled.get() { "books that the model has not seen." } else { "passages of public-domain books, which it may have read in training." }}
             </p>
             <div class="row">
                 <button
@@ -34,10 +37,10 @@ pub fn Confirm() -> impl IntoView {
                 >
                     {move || if running.get() { "Confirming…" } else { "Confirm" }}
                 </button>
-                {move || (!published.with(Vec::is_empty)).then(|| view! {
+                {move || published.get().then(|| view! {
                     <button
                         type="button" data-testid="published-run" disabled=move || !live.get() || running.get()
-                        on:click=move |_| app.client.act(|state| state.confirm_these(published.get_untracked()))
+                        on:click=move |_| app.client.act(|state| state.confirm_published())
                     >
                         "Check the published coordinates"
                     </button>
@@ -83,24 +86,45 @@ fn Verdicts() -> impl IntoView {
     let app = app();
     let report = app.part(|state| state.confirm.clone());
     let entry = app.entry();
-    let sentence = move |verdict: Verdict| {
-        let fact = entry.get_untracked().and_then(|entry| entry.fact_on(verdict.at));
-        let claim = fact.map(|fact| format!(" Published: {} ({})", fact.known, fact.source));
-        let word = if verdict.confirmed { "is a super weight." } else { "is not a super weight." };
+    let claim = move |at: EditTarget, report: &ConfirmReport| {
+        let fact = entry.get_untracked()?.fact_on(at)?;
+        let agrees = match agrees(fact, report) {
+            Some(true) => " Here: as published.",
+            Some(false) => " Here: not as published.",
+            None => "",
+        };
+        Some(format!(" Published: {} ({}){agrees}", fact.known, fact.source))
+    };
+    let told = move |report: ConfirmReport| {
+        let scalars = report.verdicts.iter().map(|Verdict { at, confirmed, because }| {
+            let word = if *confirmed { "is a super weight." } else { "is not a super weight." };
+            verdict(at.to_string(), *confirmed, word, because.clone(), claim((*at).into(), &report))
+        });
+        let rows = report.rows.iter().map(|row| {
+            let word = if row.confirmed { "is critical, as a whole." } else { "is not critical." };
+            verdict(row.at.to_string(), row.confirmed, word, costs(row), claim(row.at.into(), &report))
+        });
         view! {
-            <li data-testid="verdict" data-confirmed=verdict.confirmed.to_string() class:confirmed=verdict.confirmed>
-                <strong><span class="coordinate">{verdict.at.to_string()}</span>" "{word}</strong>
-                " "{verdict.because}
-                {claim.map(|claim| view! { <span data-testid="published-claim">{claim}</span> })}
-            </li>
+            <ul class="verdicts" data-testid="verdicts">{scalars.chain(rows).collect_view()}</ul>
+            <p class="note" data-testid="confirm-convention">{format!("Measured on {} tokens: {}", grouped(report.n_tokens as i64), report.convention)}</p>
         }
     };
+    view! { <div role="status">{move || report.get().map(told)}</div> }
+}
+
+fn costs(row: &RowVerdict) -> String {
+    let (delta, control) = (signed(row.delta_nats), short(row.control_nats));
+    format!("Zeroing it changes the held-out loss by {delta} nats; the rows that follow it by at most {control}.")
+}
+
+/// What came of one thing that was pulled, and what others say of it.
+fn verdict(at: String, confirmed: bool, word: &'static str, because: String, claim: Option<String>) -> AnyView {
     view! {
-        <div role="status">
-            {move || report.get().map(|report| view! {
-                <ul class="verdicts" data-testid="verdicts">{report.verdicts.into_iter().map(sentence).collect_view()}</ul>
-                <p class="note" data-testid="confirm-convention">{format!("Measured on {} tokens: {}", grouped(report.n_tokens as i64), report.convention)}</p>
-            })}
-        </div>
+        <li data-testid="verdict" data-confirmed=confirmed.to_string() class:confirmed=confirmed>
+            <strong><span class="coordinate">{at}</span>" "{word}</strong>
+            " "{because}
+            {claim.map(|claim| view! { <span data-testid="published-claim">{claim}</span> })}
+        </li>
     }
+    .into_any()
 }

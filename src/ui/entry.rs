@@ -2,9 +2,9 @@
 
 use super::words::bytes;
 use crate::catalog::hub::{self, HubModel};
-use crate::catalog::published::Fact;
+use crate::catalog::published::{Fact, Kind};
 use crate::catalog::{self, CatalogModel, Suggestion, find_hub};
-use crate::terms::{EditTarget, HUB, HubSource, KnownFile, ModelInfo, ModelSource, WeightCoord};
+use crate::terms::{ConfirmReport, EditTarget, HUB, HubSource, KnownFile, ModelInfo, ModelSource};
 
 /// An entry of the catalogue, of either kind.
 #[derive(Debug, Clone, Copy)]
@@ -72,22 +72,25 @@ impl Entry {
         })
     }
 
-    /// The scalars that others have published something on, in the catalogue's order.
-    pub fn published(self) -> Vec<WeightCoord> {
-        let facts = self.hub().map_or(&[][..], |model| model.facts);
-        facts.iter().flat_map(|fact| fact.at).filter_map(scalar).collect()
+    /// What others have published something on, in the catalogue's order.
+    pub fn published(self) -> impl Iterator<Item = &'static EditTarget> {
+        self.hub().map_or(&[][..], |model| model.facts).iter().flat_map(|fact| fact.at)
     }
 
     /// What is published on one of them.
-    pub fn fact_on(self, at: WeightCoord) -> Option<&'static Fact> {
-        self.hub()?.facts.iter().find(|fact| fact.at.contains(&at.into()))
+    pub fn fact_on(self, at: EditTarget) -> Option<&'static Fact> {
+        self.hub()?.facts.iter().find(|fact| fact.at.contains(&at))
     }
 }
 
-fn scalar(target: &EditTarget) -> Option<WeightCoord> {
-    match *target {
-        EditTarget::Scalar { layer, row, col } => Some(WeightCoord { layer, row, col }),
-        _ => None,
+/// Whether a finding came out as published; none where nothing can be said, or not everything it names was pulled.
+pub fn agrees(fact: &Fact, report: &ConfirmReport) -> Option<bool> {
+    let outcome = report.outcome(fact.at)?;
+    match fact.kind {
+        Kind::Alone | Kind::Row => Some(outcome.all_are_critical()),
+        Kind::Jointly => Some(outcome.are_jointly_critical()),
+        Kind::Inert => Some(!outcome.any_is_critical()),
+        Kind::Listed | Kind::Absent => None,
     }
 }
 

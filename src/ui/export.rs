@@ -4,10 +4,11 @@ use leptos::prelude::*;
 
 use super::context::app;
 use super::dom;
+use super::entry::endpoint_of;
 use super::share::Share;
 use super::state::AppState;
 use crate::protocol::Export;
-use crate::terms::Pane;
+use crate::terms::{HUB, ModelInfo, ModelSource, Pane};
 
 #[component]
 pub fn Keep() -> impl IntoView {
@@ -46,7 +47,7 @@ fn Json() -> impl IntoView {
 pub fn export(state: &AppState) -> Option<Export> {
     let info = state.info.clone()?;
     let mut export = Export::new(info.model.clone());
-    export.info = Some(info);
+    export.info = Some(without_address(info, state.source.as_ref().map(|source| &source.from)));
     export.scan.clone_from(&state.scan);
     export.confirm.clone_from(&state.confirm);
     export.run.clone_from(&state.run);
@@ -57,4 +58,44 @@ pub fn export(state: &AppState) -> Option<Export> {
     export.evaluations.extend(state.intact_evaluation.clone().map(|evaluation| (Pane::Intact, evaluation)));
     export.evaluations.extend(state.current_ablated_evaluation().cloned().map(|evaluation| (Pane::Ablated, evaluation)));
     Some(export)
+}
+
+/// The address of a server that somebody typed is nobody else's business; the Hub's is, and the files and their commit.
+fn without_address(mut info: ModelInfo, from: Option<&ModelSource>) -> ModelInfo {
+    let is_public = match from {
+        Some(ModelSource::Files(_)) => true,
+        Some(ModelSource::Hub(source)) => endpoint_of(&source.endpoint) == HUB,
+        Some(ModelSource::Folder { .. }) | None => info.provenance.origin.is_empty(),
+    };
+    if !is_public {
+        info.provenance.origin = "a server of the visitor's".into();
+    }
+    info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::hub_source;
+    use super::super::state::tests::{info, loaded, source};
+    use super::*;
+    use crate::catalog::find_hub;
+    use crate::terms::{ModelFile, Provenance};
+
+    #[test]
+    fn a_typed_address_is_in_no_export() {
+        let saved = |from: ModelSource, origin: &str| {
+            let provenance = Provenance { origin: origin.into(), commit: Some("c".repeat(40)), ..Provenance::default() };
+            let mut state = AppState { info: Some(ModelInfo { provenance, ..info() }), ..loaded() };
+            state.source = Some(super::super::state::Source { from, ..source("a") });
+            let json = serde_json::to_string(&export(&state).unwrap()).unwrap();
+            (json.contains(origin), json.contains("a server of the visitor's"), json.contains(&"c".repeat(40)))
+        };
+        let hub = |endpoint: &str| hub_source(find_hub("gpt2").unwrap(), endpoint, None);
+        assert_eq!(saved(hub(HUB), "huggingface.co/openai-community/gpt2"), (true, false, true));
+        assert_eq!(saved(hub("https://10.0.0.2"), "10.0.0.2/openai-community/gpt2"), (false, true, true));
+        let folder = ModelSource::Folder { url: "http://class.local/models/tiny".into() };
+        assert_eq!(saved(folder, "class.local/models/tiny"), (false, true, true));
+        let file = ModelFile { name: "config.json".into(), url: "blob:1".into() };
+        assert_eq!(saved(ModelSource::Files(vec![file]), "files of your own"), (true, false, true));
+    }
 }

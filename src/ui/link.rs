@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::context::{App, app};
 use super::dom;
 use super::entry::Entry;
-use super::link_state::{LinkStage, LinkState, OtherChannels};
+use super::link_state::{LinkStage, LinkState, OtherChannels, loadable_entry};
 use super::prune_words::pruning_words;
 use super::words::{short, visible};
 use crate::protocol::Request;
@@ -68,7 +68,7 @@ fn held(link: ShareLink) -> impl IntoView {
         LinkState::Held { stage, .. } => Some(stage.clone()),
         _ => None,
     });
-    let model = Entry::find(&link.setup.model.id);
+    let model = loadable_entry(&link.setup.model);
     let id = link.setup.model.id.clone();
     let restore = move |_| {
         let mut restored = false;

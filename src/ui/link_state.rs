@@ -55,6 +55,12 @@ impl AppState {
             self.choose(entry.id());
         }
         self.link = link;
+        if !self.holds_model_of_link()
+            && let LinkState::Held { link, stage: stage @ LinkStage::Waiting } = &mut self.link
+            && let Some(why) = other_weights(&link.setup.model)
+        {
+            *stage = LinkStage::Mismatch(why);
+        }
     }
 
     /// Restores the link from the model that is there. Says whether it could; if not, the link's own has to be loaded.
@@ -266,7 +272,7 @@ fn mismatch(want: &ModelRef, have: &ModelRef) -> Option<String> {
             want.revision, want.id, have.revision
         ));
     }
-    let remedy = match Entry::find(&want.id) {
+    let remedy = match loadable_entry(want) {
         Some(entry) => match entry.download() {
             None => "Press “Load and restore” to load that one.".to_string(),
             Some(size) => format!("Press “Download and restore, {size}” to load that one."),
@@ -274,6 +280,23 @@ fn mismatch(want: &ModelRef, have: &ModelRef) -> Option<String> {
         None => format!("Open the files of “{}” below to restore it.", want.id),
     };
     Some(format!("The link is about the model “{}”, and “{}” is loaded. {remedy}", want.id, have.id))
+}
+
+/// The catalogue's model that a link may be about; none where its weights are known to be others.
+pub fn loadable_entry(want: &ModelRef) -> Option<Entry> {
+    Entry::find(&want.id).filter(|_| other_weights(want).is_none())
+}
+
+/// Why the catalogue's model of that name cannot be the link's, where its only file is known.
+fn other_weights(want: &ModelRef) -> Option<String> {
+    let known = Entry::find(&want.id)?.hub()?.weights?.sha256.get(..16)?;
+    (known != want.revision).then(|| {
+        format!(
+            "The link was made with revision {} of “{}”, and the one that this page can download is {known}: other weights, so other text. \
+             If you have the link's, open them below; the run is restored if they are the same.",
+            want.revision, want.id
+        )
+    })
 }
 
 #[cfg(test)]

@@ -211,3 +211,23 @@ fn a_scale_of_one_in_a_link_does_not_stand_in_the_way_of_a_verdict() {
     recomputed(&mut state, its(&[1], &[1]));
     assert_eq!(*stage(&state), said(Recomputed::Same));
 }
+
+#[test]
+fn a_link_of_other_weights_than_those_that_are_known_is_not_offered_for_download() {
+    let known = Entry::find("smollm2-135m").and_then(Entry::hub).and_then(|model| model.weights).unwrap().sha256;
+    let of = |revision: &str| {
+        let mut shared = link(&[1], revision);
+        shared.setup.model.id = "smollm2-135m".into();
+        let mut state = loaded();
+        state.open_link(LinkState::Held { link: shared, stage: LinkStage::Waiting });
+        state
+    };
+    assert_eq!(*stage(&of(&known[..16])), LinkStage::Waiting);
+    let mut state = of("aaaaaaaaaaaaaaaa");
+    assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains(&known[..16])), "{:?}", stage(&state));
+    // One that is loaded is not told to be downloaded either; the link's own weights restore it.
+    load(&mut state, own("another-folder", "bbbbbbbbbbbbbbbb"));
+    assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("Open the files of “smollm2-135m”")));
+    load(&mut state, own("another-folder", "aaaaaaaaaaaaaaaa"));
+    assert_eq!(*stage(&state), LinkStage::Restored);
+}

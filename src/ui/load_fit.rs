@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::context::app;
-use super::load_state::{Fit, that_fit};
+use super::load_state::{Fit, enough, that_fit};
 use super::words::{bytes, grouped};
 use crate::catalog::hub::HubModel;
 use crate::terms::FitCheck;
@@ -21,10 +21,11 @@ pub fn FitReport() -> impl IntoView {
     }
 }
 
-fn verdict(Fit { title, inspection, .. }: Fit) -> AnyView {
-    let verdict = if inspection.fits { "fits" } else { "does not fit" };
+fn verdict(fit: Fit) -> AnyView {
+    let verdict = fit.verdict();
+    let Fit { title, inspection, .. } = fit;
     let sentence = format!(
-        ": {} parameters, {} on the device ({}), {} to download.",
+        " {} parameters, {} on the device ({}), {} to download.",
         grouped(inspection.num_parameters as i64),
         bytes(inspection.weight_bytes as f64),
         inspection.backend.kind,
@@ -42,7 +43,7 @@ fn report(Fit { inspection, .. }: Fit) -> AnyView {
             <div class="scroll" tabindex="0" role="region" aria-label="What has to be large enough">
                 <table data-testid="fit-checks">
                     <thead><tr><th scope="col">"what"</th><th scope="col">"needed"</th><th scope="col">"there is"</th><th scope="col">"enough"</th></tr></thead>
-                    <tbody>{inspection.checks.into_iter().map(check).collect_view()}</tbody>
+                    <tbody>{inspection.checks.into_iter().map(|check| row(check, inspection.fits)).collect_view()}</tbody>
                 </table>
             </div>
             <p class="note" data-testid="fit-advice">{inspection.advice}</p>
@@ -56,18 +57,15 @@ fn report(Fit { inspection, .. }: Fit) -> AnyView {
     .into_any()
 }
 
-fn check(FitCheck { what, needed, limit, ok }: FitCheck) -> AnyView {
-    let word = match limit {
-        _ if !ok => "no",
-        Some(limit) if needed > limit => "no, but it runs",
-        _ => "yes",
-    };
+fn row(check: FitCheck, fits: bool) -> AnyView {
+    let word = enough(&check, fits);
+    let FitCheck { what, needed, limit, .. } = check;
     view! {
         <tr>
             <th scope="row">{what}</th>
             <td class="number">{bytes(needed as f64)}</td>
             <td class="number">{limit.map_or_else(|| "not told".into(), |limit| bytes(limit as f64))}</td>
-            <td class:error=!ok>{word}</td>
+            <td class:error=word == "no">{word}</td>
         </tr>
     }
     .into_any()

@@ -9,7 +9,7 @@ use crate::catalog::shape::Place;
 use crate::catalog::{self};
 use crate::protocol::{BackendChoice, Progress, Request};
 use crate::share::model_id_from;
-use crate::terms::{FitCheck, HUB, HubSource, Inspection, ModelSource, StoredModel};
+use crate::terms::{EditTarget, FitCheck, FitKind, HUB, HubSource, Inspection, ModelSource, StoredModel};
 
 /// What stands in the section's controls. It is kept for this visit only, and none of it goes into a link or an export.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,28 +81,50 @@ impl Choice {
         if let Some(entry) = self.entry() {
             return Some(self.source_of(entry, backend));
         }
-        let (name, from) = match self.picked.as_str() {
-            REPO => {
-                // A page's address is pasted as often as a name.
-                let repo = self.repo.trim().trim_start_matches(HUB).trim_matches('/');
-                (repo, self.repository(repo))
-            }
+        let (id, name, from) = match (self.picked.as_str(), self.known_repo()) {
+            (REPO, Some(model)) => (model.id.into(), self.typed_repo(), hub_source(model, endpoint_of(&self.endpoint), self.token())),
+            (REPO, None) => (self.id_of_repo(), self.typed_repo(), self.repository()),
             _ => {
                 let url = self.folder.trim().trim_end_matches('/');
-                (url.rsplit('/').next().unwrap_or_default(), ModelSource::Folder { url: url.into() })
+                let name = url.rsplit('/').next().unwrap_or_default();
+                (model_id_from(name), name, ModelSource::Folder { url: url.into() })
             }
         };
-        let known = hub::MODELS.iter().find(|model| self.picked == REPO && model.repo.eq_ignore_ascii_case(name));
-        let id = known.map_or_else(|| model_id_from(name), |model| model.id.into());
         (!name.is_empty()).then(|| Source { id, title: name.into(), from, backend })
     }
 
-    fn repository(&self, repo: &str) -> ModelSource {
-        let revision = Some(self.revision.trim()).filter(|revision| !revision.is_empty()).unwrap_or(MAIN);
+    /// The catalogue's model that is typed: its repository, at the pinned commit, or with no revision said. Another revision
+    /// is another model, of which the catalogue says nothing.
+    pub fn known_repo(&self) -> Option<&'static HubModel> {
+        let revision = self.typed_revision();
+        let is_typed = |model: &&HubModel| {
+            model.repo.eq_ignore_ascii_case(self.typed_repo()) && (revision == MAIN || model.revision == Some(revision))
+        };
+        hub::MODELS.iter().filter(|_| self.picked == REPO).find(is_typed)
+    }
+
+    /// A page's address is pasted as often as a name.
+    fn typed_repo(&self) -> &str {
+        self.repo.trim().trim_start_matches(HUB).trim_matches('/')
+    }
+
+    fn typed_revision(&self) -> &str {
+        Some(self.revision.trim()).filter(|revision| !revision.is_empty()).unwrap_or(MAIN)
+    }
+
+    fn id_of_repo(&self) -> String {
+        match self.typed_revision() {
+            MAIN => model_id_from(self.typed_repo()),
+            // The beginning of a commit names it, and an id is not long.
+            revision => model_id_from(&format!("{}-{}", self.typed_repo(), revision.get(..12).unwrap_or(revision))),
+        }
+    }
+
+    fn repository(&self) -> ModelSource {
         ModelSource::Hub(HubSource {
             endpoint: endpoint_of(&self.endpoint).into(),
-            repo: repo.into(),
-            revision: revision.into(),
+            repo: self.typed_repo().into(),
+            revision: self.typed_revision().into(),
             token: self.token(),
             known: Vec::new(),
         })
@@ -128,6 +150,13 @@ impl AppState {
             (Some(info), _) => Entry::find(&info.model.id).filter(|entry| entry.is_shaped_as(info)),
             (None, requested) => Entry::find(&requested.as_ref()?.id),
         }
+    }
+
+    /// Pulls what others have published on the loaded model, beside controls.
+    pub fn confirm_published(&mut self) {
+        let Some(entry) = self.entry() else { return };
+        let candidates = entry.published().filter_map(EditTarget::as_scalar).collect();
+        self.confirm_these(candidates, entry.published().filter_map(EditTarget::as_row).collect());
     }
 
     /// Asks whether a model fits, without fetching its weights.
@@ -231,6 +260,30 @@ impl AppState {
     }
 }
 
+impl Fit {
+    /// The headline, which claims no more than is known.
+    pub fn verdict(&self) -> &'static str {
+        let is_unknown = |check: &FitCheck| check.kind == FitKind::Memory && check.limit.is_none();
+        match self.inspection.fits {
+            false => "does not fit.",
+            true if self.inspection.checks.iter().any(is_unknown) => {
+                "may fit: nothing known speaks against it, but a browser does not tell how much GPU memory there is."
+            }
+            true => "fits.",
+        }
+    }
+}
+
+/// Whether there is enough of one thing; `fits` says whether the model can run.
+pub fn enough(check: &FitCheck, fits: bool) -> &'static str {
+    match (check.ok, check.limit) {
+        (true, None) => "not known",
+        (true, Some(_)) => "yes",
+        (false, _) if fits && check.kind == FitKind::Storage => "no, but it runs",
+        (false, _) => "no",
+    }
+}
+
 /// Whether two sources are the same place: a token is not part of it.
 fn is_same(a: &ModelSource, b: &ModelSource) -> bool {
     match (a, b) {
@@ -259,16 +312,15 @@ pub fn that_fit(inspection: &Inspection) -> Vec<&'static HubModel> {
 /// but for one matrix, of which the embeddings are the largest.
 fn is_met(check: &FitCheck, model: &HubModel, place: Place, inspection: &Inspection) -> bool {
     let Some(limit) = check.limit else { return true };
-    // Good enough although it is too small: no check of what can run.
-    if check.ok && check.needed > limit {
-        return true;
-    }
     let all = model.device_bytes(place) as f64;
-    let needed = if check.what.contains("largest") {
-        let embeddings = u64::from(model.shape.vocab_size) * u64::from(model.shape.hidden_size);
-        all * (embeddings as f64 / model.shape.num_parameters() as f64)
-    } else {
-        check.needed as f64 * all / inspection.weight_bytes.max(1) as f64
+    let needed = match check.kind {
+        FitKind::Buffer => {
+            let embeddings = u64::from(model.shape.vocab_size) * u64::from(model.shape.hidden_size);
+            all * (embeddings as f64 / model.shape.num_parameters() as f64)
+        }
+        FitKind::Memory => check.needed as f64 * all / inspection.weight_bytes.max(1) as f64,
+        // Too little of it keeps nothing from running.
+        FitKind::Storage => return true,
     };
     needed <= limit as f64
 }

@@ -1,3 +1,4 @@
+use super::super::entry::agrees;
 use super::super::export::export;
 use super::super::link_state::{LinkStage, LinkState};
 use super::super::state::EngineStatus;
@@ -6,7 +7,7 @@ use super::*;
 use crate::catalog::find_hub;
 use crate::protocol::{Event, FailureKind};
 use crate::share::ShareLink;
-use crate::terms::{BackendInfo, ModelInfo, ModelRef, Provenance, WeightCoord};
+use crate::terms::{BackendInfo, ConfirmReport, ModelInfo, ModelRef, Provenance, RowCoord, RowVerdict, WeightCoord, is_critical};
 
 const SMOL: &str = "smollm2-135m";
 const TOKEN: &str = "hf_secret";
@@ -28,9 +29,10 @@ fn hub_of(source: &Source) -> &HubSource {
 
 /// What the engine says of a Hub model that it has loaded.
 fn info_of(id: &str) -> ModelInfo {
-    let shape = find_hub(id).unwrap().shape;
+    let HubModel { shape, weights, .. } = find_hub(id).unwrap();
+    let revision = weights.map_or("89abcdef01234567", |file| &file.sha256[..16]);
     ModelInfo {
-        model: ModelRef { id: id.into(), revision: "89abcdef01234567".into() },
+        model: ModelRef { id: id.into(), revision: revision.into() },
         num_hidden_layers: shape.num_hidden_layers as usize,
         hidden_size: shape.hidden_size as usize,
         intermediate_size: shape.intermediate_size as usize,
@@ -61,8 +63,9 @@ fn stored(bytes: u64, total: u64) -> StoredModel {
     }
 }
 
-fn check(what: &str, needed: u64, limit: Option<u64>, ok: bool) -> FitCheck {
-    FitCheck { what: what.into(), needed, limit, ok }
+/// As the engine makes one.
+fn check(kind: FitKind, needed: u64, limit: Option<u64>) -> FitCheck {
+    FitCheck { kind, what: "w".into(), needed, limit, ok: limit.is_none_or(|limit| needed <= limit) }
 }
 
 fn inspection(id: &str, fits: bool, checks: Vec<FitCheck>) -> Inspection {
@@ -121,8 +124,18 @@ fn any_repository_and_any_folder_can_be_named() {
     );
     assert_eq!(hub_of(&named).revision, MAIN);
     state.edit_choice(|choice| (choice.repo, choice.revision) = ("openai-community/GPT2".into(), "step1000".into()));
-    assert_eq!((source(&state).id.as_str(), hub_of(&source(&state)).revision.as_str()), ("gpt2", "step1000"));
-    assert!(hub_of(&source(&state)).known.is_empty(), "what is known is of another commit");
+    // Of another revision than the pinned one, the catalogue knows nothing.
+    assert_eq!((source(&state).id.as_str(), hub_of(&source(&state)).revision.as_str()), ("openai-community-gpt2-step1000", "step1000"));
+    assert!(hub_of(&source(&state)).known.is_empty() && state.choice.known_repo().is_none());
+    let pin = find_hub("gpt2").unwrap().revision.unwrap();
+    for revision in ["", MAIN, pin] {
+        state.edit_choice(|choice| choice.revision = revision.into());
+        let (named, catalogued) = (source(&state), state.choice.source_of(Entry::find("gpt2").unwrap(), BackendChoice::Auto));
+        assert_eq!((named.id.as_str(), &named.from), ("gpt2", &catalogued.from), "{revision}");
+        assert_eq!((hub_of(&named).revision.as_str(), hub_of(&named).known.len()), (pin, 1));
+    }
+    state.edit_choice(|choice| choice.revision = "0123456789abcdef0123".into());
+    assert_eq!(source(&state).id, "openai-community-gpt2-0123456789ab");
     state.choose(FOLDER);
     assert_eq!(state.choice.source(BackendChoice::Auto), None);
     state.edit_choice(|choice| choice.folder = "http://10.0.0.2/models/Tiny/".into());
@@ -204,8 +217,8 @@ fn that_a_model_of_the_page_fits_is_no_news() {
 #[test]
 fn models_that_would_fit_are_the_largest_that_pass_every_check() {
     let names = |checks| that_fit(&inspection("smollm2-1.7b", false, checks)).iter().map(|model| model.id).collect::<Vec<_>>();
-    let memory = |limit| check("weights in GPU memory", 3_500_000_000, Some(limit), false);
-    let matrix = |limit| check("largest matrix in one GPU buffer", 201_326_592, Some(limit), true);
+    let memory = |limit| check(FitKind::Memory, 3_500_000_000, Some(limit));
+    let matrix = |limit| check(FitKind::Buffer, 201_326_592, Some(limit));
     assert_eq!(names(vec![memory(3_000_000_000)]), ["llama-3.2-1b", "tinyllama-1.1b-chat", "qwen3-0.6b-base"]);
     // OLMo 1B is of f32: 5 GB, though it has fewer parameters than SmolLM2 1.7B.
     assert!(!names(vec![memory(3_400_000_000)]).contains(&"olmo-1b-0724"));
@@ -213,8 +226,25 @@ fn models_that_would_fit_are_the_largest_that_pass_every_check() {
     assert_eq!(names(vec![memory(3_000_000_000), matrix(268_435_456)]), ["tinyllama-1.1b-chat", "pythia-410m", "smollm2-360m"]);
     assert_eq!(names(vec![memory(1_000_000)]), [""; 0]);
     // Too little storage stops nothing, and of what has no limit there is enough.
-    let storage = check("free storage", 3_422_777_952, Some(1000), true);
-    assert_eq!(names(vec![storage, check("wasm memory", 1, None, true)]).len(), 3);
+    assert_eq!(names(vec![check(FitKind::Storage, 3_422_777_952, Some(1000)), check(FitKind::Memory, 1, None)]).len(), 3);
+}
+
+#[test]
+fn what_nobody_tells_is_not_called_enough() {
+    let (enough_of, short_of) = (|kind| check(kind, 1, Some(2)), |kind| check(kind, 2, Some(1)));
+    let unknown = check(FitKind::Memory, 1, None);
+    let verdict = |fits, checks: &[FitCheck]| {
+        let named = source(&chosen(SMOL));
+        Fit { title: named.title, of: named.from, inspection: inspection(SMOL, fits, checks.to_vec()) }.verdict()
+    };
+    assert_eq!((enough(&unknown, true), enough(&enough_of(FitKind::Memory), true)), ("not known", "yes"));
+    assert!(verdict(true, &[enough_of(FitKind::Buffer), unknown]).contains("nothing known speaks against it"));
+    assert_eq!(verdict(true, &[enough_of(FitKind::Memory)]), "fits.");
+    // A download that is not kept still runs, if the rest does.
+    let storage = short_of(FitKind::Storage);
+    assert_eq!((enough(&storage, true), verdict(true, &[enough_of(FitKind::Memory), storage.clone()])), ("no, but it runs", "fits."));
+    assert_eq!((enough(&storage, false), enough(&short_of(FitKind::Buffer), false)), ("no", "no"));
+    assert_eq!(verdict(false, &[short_of(FitKind::Buffer), check(FitKind::Memory, 1, None)]), "does not fit.");
 }
 
 #[test]
@@ -255,18 +285,41 @@ fn published_coordinates_are_pulled_like_candidates() {
     let mut state = with_hub("olmo-1b-0724");
     let entry = state.entry().unwrap();
     let at = |layer, row, col| WeightCoord { layer, row, col };
-    let published = entry.published();
-    assert_eq!(published, [at(1, 1764, 1710), at(1, 1764, 8041), at(2, 1764, 8041)]);
-    assert!(entry.fact_on(published[0]).unwrap().known.contains("13.7"));
-    assert_eq!(entry.fact_on(at(0, 0, 0)), None);
-    state.confirm_these(published.clone());
+    let published = [at(1, 1764, 1710), at(1, 1764, 8041), at(2, 1764, 8041)];
+    assert!(entry.published().copied().eq(published.map(EditTarget::from)));
+    assert!(entry.fact_on(published[0].into()).unwrap().known.contains("13.7"));
+    assert_eq!(entry.fact_on(at(0, 0, 0).into()), None);
+    let seed = state.sampling.seed;
+    state.confirm_published();
     assert_eq!(state.next_message().unwrap().request, Request::Stored);
     answer(&mut state, Event::Done);
-    assert_eq!(state.next_message().unwrap().request, Request::Confirm { candidates: published, seed: state.sampling.seed });
-    // Rows are no scalars; what is published on them is offered to be pulled.
-    let smol = Entry::find(SMOL).unwrap();
-    assert_eq!((smol.published(), smol.suggestions().len()), (Vec::new(), 1));
+    assert_eq!(state.next_message().unwrap().request, Request::Confirm { candidates: published.to_vec(), rows: Vec::new(), seed });
+    // Where rows are published and no scalar, they are pulled whole.
+    let mut state = with_hub(SMOL);
+    state.confirm_published();
+    state.next_message();
+    answer(&mut state, Event::Done);
+    let rows = vec![RowCoord { layer: 11, row: 507 }];
+    assert_eq!(state.next_message().unwrap().request, Request::Confirm { candidates: Vec::new(), rows, seed });
     assert_eq!(Entry::find("linchpin-13m").unwrap().suggestions().len(), 3);
+}
+
+#[test]
+fn a_finding_is_held_against_what_came_out_here() {
+    let row = |delta_nats, control_nats| {
+        let at = RowCoord { layer: 11, row: 507 };
+        let rows = vec![RowVerdict { at, confirmed: is_critical(delta_nats, control_nats), delta_nats, control_nats }];
+        let convention = "c".to_string();
+        ConfirmReport { model: info_of(SMOL).model, convention, n_tokens: 1, arms: Vec::new(), verdicts: Vec::new(), rows }
+    };
+    let smol = Entry::find(SMOL).unwrap().fact_on(EditTarget::Row { layer: 11, row: 507 }).unwrap();
+    assert_eq!(
+        [agrees(smol, &row(10.3, 0.02)), agrees(smol, &row(0.1, 0.02)), agrees(smol, &row(10.3, 2.0))],
+        [Some(true), Some(false), Some(false)]
+    );
+    // Another model's row was not pulled.
+    let qwen = Entry::find("qwen2.5-0.5b").unwrap().fact_on(EditTarget::Row { layer: 21, row: 62 }).unwrap();
+    assert_eq!(agrees(qwen, &row(10.3, 0.02)), None);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::rate::Rate;
 use crate::protocol::{BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Progress, Request};
 use crate::terms::{
     Ablation, Calibration, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, ModelInfo, ModelSource, Pane, Pruned, Pruning,
-    RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, WeightCoord,
+    RowCoord, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, WeightCoord,
 };
 
 /// The worker, as the page sees it.
@@ -146,13 +146,12 @@ impl AppState {
 
     pub fn confirm(&mut self) {
         let Some(scan) = &self.scan else { return };
-        self.confirm_these(scan.candidates.iter().map(|candidate| candidate.at).collect());
+        self.confirm_these(scan.candidates.iter().map(|candidate| candidate.at).collect(), Vec::new());
     }
 
-    /// Pulls scalars beside controls, wherever they were named.
-    pub fn confirm_these(&mut self, candidates: Vec<WeightCoord>) {
+    pub(super) fn confirm_these(&mut self, candidates: Vec<WeightCoord>, rows: Vec<RowCoord>) {
         (self.arms, self.confirm, self.failure) = (Vec::new(), None, None);
-        self.queue.push(Request::Confirm { candidates, seed: self.sampling.seed });
+        self.queue.push(Request::Confirm { candidates, rows, seed: self.sampling.seed });
     }
 
     /// Asks the engine for the listed edits and the pruning, unless they are what it has. Scores that it lacks come first.

@@ -130,7 +130,7 @@ impl Found {
     async fn in_files(files: &Files) -> Result<Self, EngineError> {
         // As transformers does: the single file, where there is one.
         let is_sharded = !files.contains(SINGLE_FILE).await?;
-        if let (true, Some(index)) = (is_sharded, files.read(INDEX_FILE).await?) {
+        if is_sharded && let Some(index) = files.read(INDEX_FILE).await? {
             let map = parse_index(&index)?;
             let shards = map.values().cloned().collect::<BTreeSet<_>>();
             return Ok(Self { files: shards.into_iter().collect(), names: Some(map.into_keys().collect()) });

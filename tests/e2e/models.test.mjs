@@ -34,11 +34,10 @@ before(async () => {
       [CHECKED.repo]: { folder, revision: CHECKED.revision },
       [GATED.repo]: { folder: small, revision: GATED.revision, gated: 'manual' },
       'org/small': { folder: small },
-      'openai-community/gpt2': { files: writeGpt2(scratch) },
       // Nobody reads it to its end.
       'org/huge': { files: writeHuge(scratch), sha256: { [WEIGHTS]: '0'.repeat(64) } },
     },
-    folders: { plain: { folder: small } },
+    folders: { plain: { folder: small }, gpt2: { files: writeGpt2(scratch) } },
   });
 });
 
@@ -241,10 +240,16 @@ test('a network that is gone at 99 % costs nothing but the rest', async () => {
 
 test('what is published on a model of that name and shape is offered to be checked', async () => {
   const seen = await arrive();
+  // By its repository it is the catalogue's own, of which the digest is known: another revision is not.
   await chooseRepository(seen, 'openai-community/gpt2');
+  assert.match(await text(seen, 'hub-pinned'), /pinned revision, [0-9a-f]{40}/);
+  await part(seen, 'hub-revision').fill('another');
+  assert.equal(await part(seen, 'hub-pinned').count(), 0);
+  await part(seen, 'model-select').selectOption('*folder');
+  await part(seen, 'folder-url').fill(`${hub.url}/folder/gpt2/`);
   await part(seen, 'model-load').click();
   await says(seen, 'model-kept', /Until then it is .*13M/);
-  await says(seen, 'model-status', 'openai-community/gpt2 is ready');
+  await says(seen, 'model-status', 'gpt2 is ready');
   assert.equal(await part(seen, 'model-kept').count(), 0);
   await part(seen, 'published-run').click();
   await says(seen, 'model-status', /Confirming/);
