@@ -83,7 +83,7 @@ fn Fields() -> impl IntoView {
     let is_of_hub = app.part(|state| state.choice.is_of_hub());
     let is_gated = app.part(|state| state.choice.entry().and_then(Entry::hub).is_some_and(|model| model.is_gated));
     let server = app.part(|state| endpoint_of(&state.choice.endpoint).to_string());
-    let pinned = app.part(|state| state.choice.known_repo().and_then(|model| model.revision));
+    let pinned = app.part(|state| state.choice.known_repo().map(|model| model.revision));
     let named = move |picked: String| {
         let fields = if picked == REPO {
             let name = field("hub-repo", "Repository, as owner/name", "text", |choice| &choice.repo, |choice, text| choice.repo = text);

@@ -127,7 +127,7 @@ fn any_repository_and_any_folder_can_be_named() {
     // Of another revision than the pinned one, the catalogue knows nothing.
     assert_eq!((source(&state).id.as_str(), hub_of(&source(&state)).revision.as_str()), ("openai-community-gpt2-step1000", "step1000"));
     assert!(hub_of(&source(&state)).known.is_empty() && state.choice.known_repo().is_none());
-    let pin = find_hub("gpt2").unwrap().revision.unwrap();
+    let pin = find_hub("gpt2").unwrap().revision;
     for revision in ["", MAIN, pin] {
         state.edit_choice(|choice| choice.revision = revision.into());
         let (named, catalogued) = (source(&state), state.choice.source_of(Entry::find("gpt2").unwrap(), BackendChoice::Auto));
