@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::client::Client;
 use super::dom;
-use super::entry::Entry;
+use super::entry::{Entry, out_of_reach};
 use super::state::{AppState, Source};
 use crate::catalog;
 use crate::protocol::BackendChoice;
@@ -58,8 +58,28 @@ impl App {
         self.load_entry(Entry::Bundled(catalog::default_model()));
     }
 
+    /// Looks whether a model fits.
+    pub fn inspect(self, source: Source) {
+        if self.can_reach(&source.from) {
+            self.client.ask(|state| state.inspect(source));
+        }
+    }
+
+    /// Says so, if this page cannot read from there.
+    fn can_reach(self, from: &ModelSource) -> bool {
+        let Some(failure) = out_of_reach(&dom::address(), from) else { return true };
+        self.state.update(|state| {
+            state.failure = Some(failure);
+            state.leave_link_stage();
+        });
+        false
+    }
+
     /// Loads a model in place of whatever the engine does now.
     pub fn load(self, source: Source) {
+        if !self.can_reach(&source.from) {
+            return;
+        }
         if !matches!(source.from, ModelSource::Files(_)) {
             dom::keep_storage();
         }

@@ -60,7 +60,10 @@ fn is(entry: &JsValue, what: &str) -> bool {
 /// What a method hands to the first of its two callbacks.
 async fn answer(object: &JsValue, name: &str) -> Option<JsValue> {
     let promise = Promise::new(&mut |done, failed| {
-        call(object, name, &Array::of2(&done, &failed));
+        // Where there is no such method, or it throws, nobody else would ever settle it.
+        if call(object, name, &Array::of2(&done, &failed)).is_none() {
+            let _ = failed.call0(&JsValue::UNDEFINED);
+        }
     });
     JsFuture::from(promise).await.ok()
 }

@@ -4,6 +4,7 @@ use super::words::bytes;
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::published::{Fact, Kind};
 use crate::catalog::{self, CatalogModel, Suggestion, find_hub};
+use crate::protocol::{Failure, FailureKind};
 use crate::terms::{ConfirmReport, EditTarget, HUB, HubSource, KnownFile, ModelInfo, ModelSource};
 
 /// An entry of the catalogue, of either kind.
@@ -125,5 +126,71 @@ pub fn endpoint_of(typed: &str) -> &str {
     match typed.trim().trim_end_matches('/') {
         "" => HUB,
         typed => typed,
+    }
+}
+
+/// Why a page that came over https cannot read a source: a browser would block the request, and not tell the page the reason.
+pub fn out_of_reach(page: &str, source: &ModelSource) -> Option<Failure> {
+    let address = match source {
+        ModelSource::Files(_) => return None,
+        ModelSource::Hub(source) => &source.endpoint,
+        ModelSource::Folder { url } => url,
+    };
+    (page.starts_with("https:") && is_http_elsewhere(address)).then(|| Failure {
+        kind: FailureKind::Input,
+        what: "This address cannot be read from here".into(),
+        why: "This page came over https, and browsers let it read http addresses of this computer only.".into(),
+        next_step: "Serve the models over https, or open a folder.".into(),
+    })
+}
+
+/// Whether it is an `http:` address of another computer. Of this one are `localhost`, names below it, 127.0.0.0/8 and `[::1]`.
+fn is_http_elsewhere(address: &str) -> bool {
+    let Some((scheme, rest)) = address.trim().split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+    if !scheme.eq_ignore_ascii_case("http") || host.starts_with("[::1]") {
+        return false;
+    }
+    let name = host.split(':').next().unwrap_or_default().trim_end_matches('.');
+    let is_loopback = name.starts_with("127.") && name.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    !(is_loopback || name == "localhost" || name.ends_with(".localhost"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "https://somebody.github.io/linchpin/";
+
+    #[test]
+    fn a_page_over_https_reads_http_of_this_computer_only() {
+        let folder = |url: &str| ModelSource::Folder { url: url.into() };
+        for elsewhere in [
+            "http://class.local:8080/gpt2",
+            "HTTP://10.0.0.2",
+            "http://localhost@evil.example/",
+            "http://127.0.0.1.nip.io",
+            "http://[2001:db8::1]/a",
+        ] {
+            assert!(out_of_reach(PAGE, &folder(elsewhere)).is_some(), "{elsewhere}");
+            assert_eq!(out_of_reach("http://class.local/", &folder(elsewhere)), None, "{elsewhere}");
+        }
+        for here in [
+            "http://localhost:8080/m",
+            "http://127.0.0.1/m",
+            "http://[::1]:80/m",
+            "http://a.LOCALHOST",
+            "https://class.local/m",
+            "models/m",
+            "",
+        ] {
+            assert_eq!(out_of_reach(PAGE, &folder(here)), None, "{here}");
+        }
+        // Whichever field it stands in, and never for what lies on the disk.
+        let model = crate::catalog::find_hub("gpt2").unwrap();
+        assert!(out_of_reach(PAGE, &hub_source(model, "http://mirror.example", None)).is_some());
+        assert_eq!(out_of_reach(PAGE, &hub_source(model, HUB, None)), None);
+        assert_eq!(out_of_reach(PAGE, &ModelSource::Files(Vec::new())), None);
     }
 }

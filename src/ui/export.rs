@@ -68,7 +68,10 @@ fn without_address(mut info: ModelInfo, from: Option<&ModelSource>) -> ModelInfo
         Some(ModelSource::Folder { .. }) | None => info.provenance.origin.is_empty(),
     };
     if !is_public {
-        info.provenance.origin = "a server of the visitor's".into();
+        let origin = std::mem::replace(&mut info.provenance.origin, "a server of the visitor's".into());
+        if let Some(host) = origin.split('/').next().filter(|host| !host.is_empty()) {
+            info.provenance.notes.iter_mut().for_each(|note| *note = note.replace(&origin, "it").replace(host, "it"));
+        }
     }
     info
 }
@@ -84,7 +87,8 @@ mod tests {
     #[test]
     fn a_typed_address_is_in_no_export() {
         let saved = |from: ModelSource, origin: &str| {
-            let provenance = Provenance { origin: origin.into(), commit: Some("c".repeat(40)), ..Provenance::default() };
+            let notes = vec![format!("The server could not be asked ({origin}: no answer).")];
+            let provenance = Provenance { origin: origin.into(), commit: Some("c".repeat(40)), notes, ..Provenance::default() };
             let mut state = AppState { info: Some(ModelInfo { provenance, ..info() }), ..loaded() };
             state.source = Some(super::super::state::Source { from, ..source("a") });
             let json = serde_json::to_string(&export(&state).unwrap()).unwrap();

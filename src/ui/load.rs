@@ -20,12 +20,10 @@ pub fn Load() -> impl IntoView {
     let app = app();
     let entry = app.entry();
     let drops = Drops::new();
+    drops.listen(app);
     view! {
         <section
-            class="load" class:dropping=move || drops.are_above() aria-labelledby="load-title" data-testid="load"
-            on:dragenter=move |event| drops.moved(&event, 1) on:dragleave=move |event| drops.moved(&event, -1)
-            on:dragover=move |event| Drops::allow(&event) on:drop=move |event| drops.take(app, &event)
-        >
+            class="load" class:dropping=move || drops.are_above() aria-labelledby="load-title" data-testid="load">
             <h2 id="load-title">"The model"</h2>
             <Status />
             {move || match entry.get() {

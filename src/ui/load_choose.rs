@@ -57,7 +57,7 @@ fn option(value: &'static str, text: String) -> AnyView {
 fn press(app: App, only_looks: bool) {
     let source = app.state.with_untracked(|state| state.choice.source(app.backend.get_untracked()));
     match source {
-        Some(source) if only_looks => app.client.ask(|state| state.inspect(source)),
+        Some(source) if only_looks => app.inspect(source),
         Some(source) => app.load(source),
         None => {}
     }

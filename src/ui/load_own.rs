@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use wasm_bindgen::JsCast;
 use web_sys::{DragEvent, HtmlInputElement};
 
 use super::context::{App, app};
@@ -25,31 +26,52 @@ impl Drops {
         Self { above: RwSignal::new(0), error: RwSignal::new(None) }
     }
 
+    /// Takes files that are dropped anywhere on the page: beside what takes them, a browser would open them and leave the
+    /// page, with all that is on it.
+    pub fn listen(self, app: App) {
+        let listeners = [
+            window_event_listener(leptos::ev::dragenter, move |event| self.moved(&event, 1)),
+            window_event_listener(leptos::ev::dragleave, move |event| self.moved(&event, -1)),
+            window_event_listener(leptos::ev::dragover, move |event| Self::allow(&event)),
+            window_event_listener(leptos::ev::drop, move |event| self.take(app, &event)),
+        ];
+        on_cleanup(move || listeners.into_iter().for_each(WindowListenerHandle::remove));
+    }
+
     pub fn are_above(self) -> bool {
         self.above.get() > 0
     }
 
     /// Files enter an element (`by` is 1) or leave it (-1).
-    pub fn moved(self, event: &DragEvent, by: i32) {
+    fn moved(self, event: &DragEvent, by: i32) {
         if files_in(event).is_some() {
             self.above.update(|above| *above += by);
         }
     }
 
     /// Says that they may be dropped here.
-    pub fn allow(event: &DragEvent) {
-        if files_in(event).is_some() {
+    fn allow(event: &DragEvent) {
+        if files_in(event).is_some() && !is_for_a_field(event) {
             event.prevent_default();
         }
     }
 
-    pub fn take(self, app: App, event: &DragEvent) {
+    fn take(self, app: App, event: &DragEvent) {
         let Some(dragged) = files_in(event) else { return };
-        event.prevent_default();
         self.above.set(0);
+        if is_for_a_field(event) {
+            return;
+        }
+        event.prevent_default();
         let files = dropped(&dragged);
         spawn_local(async move { self.error.set(open_files(app, files.await).err()) });
     }
+}
+
+/// Fields for files take what is dropped on them by themselves: another text is none of ours.
+fn is_for_a_field(event: &DragEvent) -> bool {
+    let field = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
+    field.is_some_and(|field| field.type_() == "file")
 }
 
 #[component]

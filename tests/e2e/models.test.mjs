@@ -318,21 +318,21 @@ test('any repository by its name; gated ones with a token, which stays in its fi
 /** The fixture's files, as a folder of a model has them. */
 const ownFiles = () => readdirSync(small).filter((name) => !/golden|planted/.test(name));
 
-/** Drops files onto the section, as a script can: with no entries of a file system behind them. */
-async function drop(seen, names) {
+/** Drops files onto the section or beside it, as a script can: with no entries of a file system behind them. */
+async function drop(seen, names, { beside = false } = {}) {
   const files = names.map((name) => ({ name, base64: readFileSync(path.join(small, name)).toString('base64') }));
-  await part(seen, 'load').evaluate(async (section, files) => {
+  await part(seen, 'load').evaluate(async (section, { files, beside }) => {
     const dataTransfer = new DataTransfer();
     for (const { name, base64 } of files) dataTransfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name));
     for (const type of ['dragenter', 'dragover', 'drop']) {
       const event = new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true });
-      section.dispatchEvent(event);
+      (beside ? document.body : section).dispatchEvent(event);
       // Otherwise a browser would leave the page for the file.
       if (type !== 'dragenter' && !event.defaultPrevented) throw new Error(`${type} was not taken`);
       await new Promise((done) => setTimeout(done));
       if (type === 'dragover' && !section.classList.contains('dropping')) throw new Error('nothing says that files may be dropped here');
     }
-  }, files);
+  }, { files, beside });
 }
 
 /** Drops what lies on the disk onto the section, as a hand does. */
@@ -371,7 +371,7 @@ test('a folder of a server, and files and folders that are dropped or picked', a
 
   await drop(seen, ownFiles().filter((name) => name !== 'tokenizer.json'));
   await says(seen, 'open-error', /no tokenizer\.json/);
-  await drop(seen, ownFiles());
+  await drop(seen, ownFiles(), { beside: true });
   await says(seen, 'model-status', 'Your model is ready');
   await three();
   assert.equal(await part(seen, 'open-error').count(), 0);
