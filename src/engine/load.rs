@@ -15,7 +15,7 @@ use crate::model::ModelError;
 use crate::model::config::token_ids;
 use crate::platform::{Files, GpuHealth};
 use crate::protocol::{BackendChoice, Event};
-use crate::terms::{Ablation, FileProof, ModelInfo, ModelRef, ModelSource, Provenance, Sampling, WeightCoord};
+use crate::terms::{Ablation, FileProof, FitKind, ModelInfo, ModelRef, ModelSource, Provenance, Sampling, WeightCoord};
 use crate::tokenizer::Tokenizer;
 use crate::weights::load::{LoadedWeights, load_checkpoint};
 
@@ -32,7 +32,7 @@ pub(super) async fn load(
     let files = control.unless_stopped(Files::find(source)).await?;
     let prepared = Prepared::of(&files, backend, devices, control).await?;
     let inspection = prepared.inspection(id).await;
-    if inspection.checks.iter().any(|check| !check.ok) {
+    if inspection.checks.iter().any(|check| check.kind == FitKind::Storage && !check.ok) {
         files.keep_nothing("there is not enough room");
     }
     control.emit(Event::Inspected(inspection));

@@ -97,9 +97,8 @@ impl Choice {
     /// is another model, of which the catalogue says nothing.
     pub fn known_repo(&self) -> Option<&'static HubModel> {
         let revision = self.typed_revision();
-        let is_typed = |model: &&HubModel| {
-            model.repo.eq_ignore_ascii_case(self.typed_repo()) && (revision == MAIN || model.revision == revision)
-        };
+        let is_typed =
+            |model: &&HubModel| model.repo.eq_ignore_ascii_case(self.typed_repo()) && (revision == MAIN || model.revision == revision);
         hub::MODELS.iter().filter(|_| self.picked == REPO).find(is_typed)
     }
 
