@@ -218,6 +218,13 @@ fn the_command_brings_a_model_and_needs_no_network_for_it_again() {
     for part in ["verified against the Hub's digest", "not pinned: main is 0123456789abcdef", "tiny ("] {
         assert!(stderr(&first).contains(part), "{part}: {}", stderr(&first));
     }
+    // Its JSON says where it came from, and what it was held against.
+    let json = home.linchpin(&endpoint, &[&generate[..], &["--json"]].concat());
+    let export: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let provenance = &export["info"]["provenance"];
+    assert_eq!(provenance["commit"], COMMIT);
+    assert!(provenance["origin"].as_str().unwrap().ends_with(REPO), "{provenance}");
+    assert_eq!(provenance["files"][0]["verified"], true);
     drop(server);
     let again = home.linchpin(&endpoint, &generate);
     assert_eq!((code(&again), &again.stdout.is_empty()), (Some(0), &false), "{}", stderr(&again));

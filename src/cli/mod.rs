@@ -126,9 +126,12 @@ impl Session {
     }
 
     /// Loads a model, and has it measured on the text of the arguments.
-    async fn load(&mut self, args: &Args, Found { id, files }: Found) -> anyhow::Result<ModelInfo> {
+    async fn load(&mut self, args: &Args, Found { id, files, brought }: Found) -> anyhow::Result<ModelInfo> {
         let events = self.ask(Request::Load { id, source: ModelSource::Files(files), backend: args.device.into() }).await?;
-        let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
+        let mut info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
+        if let Some(info) = &mut info {
+            Found::attest(brought, &mut info.provenance);
+        }
         // Channels are scored on the text, everything else is measured on it.
         let is_scoring = matches!(args.command, Command::Score { .. } | Command::Surround(_));
         if let Some(CalibrationText { name, text }) = given_text(args)?.filter(|_| !is_scoring) {

@@ -7,13 +7,15 @@ use anyhow::{Context, bail};
 use super::print;
 use crate::hub::{self, Against, HubError, HubRepo, Settings, Snapshot};
 use crate::share::model_id_from;
-use crate::terms::ModelFile;
+use crate::terms::{FileProof, ModelFile, Provenance};
 
 /// A model whose files are on this machine.
 #[derive(Debug)]
 pub struct Found {
     pub id: String,
     pub files: Vec<ModelFile>,
+    /// Where they came from, if from the Hub.
+    pub brought: Option<Provenance>,
 }
 
 impl Found {
@@ -49,7 +51,7 @@ impl Found {
             let entry = entry?;
             files.push(ModelFile { name: entry.file_name().to_string_lossy().into_owned(), url: entry.path().display().to_string() });
         }
-        Ok(Self { id, files })
+        Ok(Self { id, files, brought: None })
     }
 
     fn of_hub(name: &str, asked: HubRepo, is_quiet: bool) -> anyhow::Result<Self> {
@@ -60,7 +62,8 @@ impl Found {
                 print::transfer(doing, file, done, total);
             }
         };
-        let snapshot = hub::fetch(&asked, &Settings::from_env(), &mut tell).map_err(|error| match error {
+        let settings = Settings::from_env();
+        let snapshot = hub::fetch(&asked, &settings, &mut tell).map_err(|error| match error {
             HubError::NoRepo { .. } if asked.entry.is_none() => anyhow::anyhow!("there is no folder {name}, and {error}"),
             error => error.into(),
         })?;
@@ -68,7 +71,37 @@ impl Found {
             report(&asked, &snapshot);
         }
         let id = asked.entry_at(&snapshot.commit).map_or_else(|| own_id(&asked), |entry| entry.id.into());
-        Ok(Self { id, files: snapshot.files })
+        let brought = Some(brought(&asked, &settings, &snapshot));
+        Ok(Self { id, files: snapshot.files, brought })
+    }
+
+    /// Puts into what the engine says of its files what only who fetched them knows.
+    pub fn attest(brought: Option<Provenance>, said: &mut Provenance) {
+        let Some(brought) = brought else { return };
+        (said.origin, said.commit) = (brought.origin, brought.commit);
+        said.notes.extend(brought.notes);
+        for file in &mut said.files {
+            file.verified = brought.files.iter().any(|known| known.verified && known.sha256 == file.sha256);
+        }
+    }
+}
+
+/// Where a snapshot came from, and which of its weights were held against a digest.
+fn brought(asked: &HubRepo, settings: &Settings, snapshot: &Snapshot) -> Provenance {
+    let host = settings.endpoint.split_once("://").map_or(settings.endpoint.as_str(), |(_, host)| host);
+    let proof = |file: &hub::Checked| FileProof {
+        name: file.name.clone(),
+        size: 0,
+        sha256: file.sha256.clone(),
+        verified: file.against != Against::Nothing,
+    };
+    let offline = |why: &String| format!("From the cache, because the Hub could not be asked: {why}");
+    Provenance {
+        origin: format!("{host}/{}", asked.repo),
+        commit: Some(snapshot.commit.clone()),
+        files: snapshot.weights.iter().map(proof).collect(),
+        stored: false,
+        notes: snapshot.offline.iter().map(offline).collect(),
     }
 }
 

@@ -30,8 +30,8 @@ struct Inner {
     store: RefCell<Option<Rc<Store>>>,
     /// The server did not answer.
     is_down: Cell<bool>,
-    /// Why nothing more is kept.
-    frozen: RefCell<Option<String>>,
+    /// Nothing more is kept.
+    is_frozen: Cell<bool>,
     /// Opened to see whether they are there, and not read yet.
     opened: RefCell<BTreeMap<String, ByteStream>>,
     notes: Rc<RefCell<Vec<String>>>,
@@ -165,8 +165,8 @@ impl Files {
     /// Stores nothing more, and why; what is there is read all the same.
     pub fn keep_nothing(&self, why: &str) {
         if self.0.store.borrow().is_some() {
-            self.0.frozen.replace(Some(why.into()));
-            self.0.opened.borrow().values().for_each(|stream| stream.freeze(why));
+            self.0.is_frozen.set(true);
+            self.0.opened.borrow().values().for_each(ByteStream::freeze);
             self.0.note(format!("Nothing is kept in this browser's storage: {why}."));
         }
     }
@@ -204,8 +204,8 @@ impl Files {
                 return self.open_remote(remote, expected).await;
             }
         };
-        if let Some(why) = &*self.0.frozen.borrow() {
-            file.freeze(why);
+        if self.0.is_frozen.get() {
+            file.freeze();
         }
         let head = file.head();
         let notes = self.0.notes.clone();
@@ -259,7 +259,7 @@ impl Inner {
             authorization: None,
             store: RefCell::default(),
             is_down: Cell::new(false),
-            frozen: RefCell::default(),
+            is_frozen: Cell::new(false),
             opened: RefCell::default(),
             notes: Rc::default(),
         }

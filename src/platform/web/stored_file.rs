@@ -6,7 +6,7 @@
 //! files on purpose could change this page's program. The file's SHA-256 was checked when it came; doing so at each load
 //! takes a browser three times as long as all else.)
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
@@ -74,6 +74,8 @@ pub struct StoredFile {
     records: RefCell<Vec<Record>>,
     /// Why nothing more is stored.
     broken: RefCell<Option<String>>,
+    /// Nothing more is wanted here; what is there stays.
+    is_frozen: Cell<bool>,
 }
 
 impl StoredFile {
@@ -85,7 +87,7 @@ impl StoredFile {
         }
         let head = head_of(&bytes);
         let records = RefCell::new(records_of(&bytes, head.size));
-        Self { data, journal, head: RefCell::new(head), records, broken: RefCell::new(None) }
+        Self { data, journal, head: RefCell::new(head), records, broken: RefCell::new(None), is_frozen: Cell::new(false) }
     }
 
     pub fn head(&self) -> Head {
@@ -107,8 +109,8 @@ impl StoredFile {
     }
 
     /// Keeps nothing more from now on; what is there can still be read.
-    pub fn freeze(&self, why: &str) {
-        self.note(Err(why.into()));
+    pub fn freeze(&self) {
+        self.is_frozen.set(true);
     }
 
     /// Something of a complete file is damaged: all of it has to be hashed again once that was fetched.
@@ -159,7 +161,7 @@ impl StoredFile {
 
     /// Keeps what is there of a slab; after a disk has failed, nothing.
     pub fn keep(&self, index: usize, bytes: &[u8]) {
-        if bytes.is_empty() || self.broken.borrow().is_some() {
+        if bytes.is_empty() || self.is_frozen.get() || self.broken.borrow().is_some() {
             return;
         }
         let record = Record { len: bytes.len() as u32, xxh3: checksum(bytes) };
@@ -172,6 +174,9 @@ impl StoredFile {
 
     /// The file is complete, and this is its digest.
     pub fn finish(&self, sha256: String, verified: bool) {
+        if self.is_frozen.get() {
+            return;
+        }
         {
             let mut head = self.head.borrow_mut();
             (head.sha256, head.verified) = (Some(sha256), verified);

@@ -276,12 +276,12 @@ impl ByteStream {
     }
 
     /// Keeps nothing more of it.
-    pub(super) fn freeze(&self, why: &str) {
-        self.stored.iter().for_each(|stored| stored.freeze(why));
+    pub(super) fn freeze(&self) {
+        self.stored.iter().for_each(|stored| stored.freeze());
     }
 
     pub(super) fn is_stored(&self) -> bool {
-        self.stored.as_ref().is_some_and(|stored| stored.trouble().is_none())
+        self.stored.as_ref().is_some_and(|stored| stored.trouble().is_none() && stored.is_complete())
     }
 
     fn take(&mut self, slab: Uint8Array) {
