@@ -5,7 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { close, open, root, visit } from './lib.mjs';
-import { engineOn as startOn, fixtureFiles, last } from './worker.mjs';
+import { engineOn as startOn, fixtureFiles, last, startEngine, toUrls } from './worker.mjs';
 
 const fixtures = path.join(root, 'tests/fixtures');
 const FIXTURES = readdirSync(fixtures).filter((name) => existsSync(path.join(fixtures, name, 'golden.safetensors')));

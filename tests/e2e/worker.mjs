@@ -6,7 +6,7 @@ import path from 'node:path';
 import { root, visit } from './lib.mjs';
 
 /** Runs in the page: a worker, and a function that asks it and resolves with all events of the answer. */
-function startEngine() {
+export function startEngine() {
   const worker = new Worker('engine_loader.js', { type: 'module' });
   let nextId = 1;
   const listeners = new Map();
@@ -37,7 +37,7 @@ function startEngine() {
 }
 
 /** Runs in the page: files given as base64 become blob URLs. */
-function toUrls(files) {
+export function toUrls(files) {
   return files.map(({ name, base64 }) => {
     const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
     return { name, url: URL.createObjectURL(new Blob([bytes])) };
