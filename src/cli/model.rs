@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use super::print;
 use crate::hub::{self, Against, HubError, HubRepo, Settings, Snapshot};
 use crate::share::model_id_from;
-use crate::terms::{FileProof, ModelFile, Provenance};
+use crate::terms::{FileProof, ModelFile, Provenance, without_scheme};
 
 /// A model whose files are on this machine.
 #[derive(Debug)]
@@ -88,7 +88,6 @@ impl Found {
 
 /// Where a snapshot came from, and which of its weights were held against a digest.
 fn brought(asked: &HubRepo, settings: &Settings, snapshot: &Snapshot) -> Provenance {
-    let host = settings.endpoint.split_once("://").map_or(settings.endpoint.as_str(), |(_, host)| host);
     let proof = |file: &hub::Checked| FileProof {
         name: file.name.clone(),
         size: 0,
@@ -97,7 +96,7 @@ fn brought(asked: &HubRepo, settings: &Settings, snapshot: &Snapshot) -> Provena
     };
     let offline = |why: &String| format!("From the cache, because the Hub could not be asked: {why}");
     Provenance {
-        origin: format!("{host}/{}", asked.repo),
+        origin: format!("{}/{}", without_scheme(&settings.endpoint), asked.repo),
         commit: Some(snapshot.commit.clone()),
         files: snapshot.weights.iter().map(proof).collect(),
         stored: false,

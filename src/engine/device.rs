@@ -22,12 +22,11 @@ pub struct Chosen {
 }
 
 impl Devices {
-    /// Picks the device for a model whose largest matrix takes `needed` bytes. Tables may be cut, and do not count.
+    /// Picks the device for a model. Whether it is large enough is seen once the model was looked into (`fit.rs`).
     ///
     /// # Errors
     ///
-    /// A GPU was asked for and there is none. [`BackendChoice::Auto`] takes the CPU instead and
-    /// says why.
+    /// A GPU was asked for and there is none. [`BackendChoice::Auto`] takes the CPU instead and says why.
     pub async fn choose(&mut self, choice: BackendChoice) -> Result<Chosen, EngineError> {
         match choice {
             BackendChoice::Cpu => Ok(cpu("asked for".into())),

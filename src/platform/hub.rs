@@ -92,13 +92,6 @@ pub fn base_url(source: &HubSource, revision: &str) -> String {
     format!("{}/{}/resolve/{}/", source.endpoint.trim_end_matches('/'), source.repo, encoded(revision))
 }
 
-/// An address without its scheme, for people: `huggingface.co/HuggingFaceTB/SmolLM2-135M`.
-pub fn origin(source: &HubSource) -> String {
-    let endpoint = source.endpoint.trim_end_matches('/');
-    let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host);
-    format!("{host}/{}", source.repo)
-}
-
 /// The name of a model's folder in a store: every character that is not a letter, a digit, `.` or `-` becomes `_`, and a
 /// digest keeps apart what that makes alike.
 pub fn store_key(origin: &str, commit: &str) -> String {
@@ -189,7 +182,7 @@ mod tests {
         source.revision = "refs/pr/1".into();
         assert!(listing_url(&source).ends_with("/revision/refs%2Fpr%2F1?blobs=true"));
         assert_eq!(base_url(&source, "ab12"), "https://huggingface.co/HuggingFaceTB/SmolLM2-135M/resolve/ab12/");
-        assert_eq!(origin(&source), "huggingface.co/HuggingFaceTB/SmolLM2-135M");
+        assert_eq!(source.origin(), "huggingface.co/HuggingFaceTB/SmolLM2-135M");
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Files {
         let what = match source {
             ModelSource::Files(files) => return Ok(Self::new(files.clone())),
             ModelSource::Folder { url } => url.clone(),
-            ModelSource::Hub(source) => super::hub::origin(source),
+            ModelSource::Hub(source) => source.origin(),
         };
         Err(PlatformError::Address { what, expected: "a list of files".into() })
     }

@@ -43,6 +43,19 @@ pub struct HubSource {
     pub known: Vec<KnownFile>,
 }
 
+impl HubSource {
+    /// The server and the repository, for people: `huggingface.co/HuggingFaceTB/SmolLM2-135M`.
+    pub fn origin(&self) -> String {
+        format!("{}/{}", without_scheme(&self.endpoint), self.repo)
+    }
+}
+
+/// An address without its scheme, and without slashes at its end.
+pub fn without_scheme(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    url.split_once("://").map_or(url, |(_, rest)| rest).into()
+}
+
 impl fmt::Debug for HubSource {
     /// Without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

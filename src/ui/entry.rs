@@ -5,7 +5,7 @@ use crate::catalog::hub::{self, HubModel};
 use crate::catalog::published::{Fact, Kind};
 use crate::catalog::{self, CatalogModel, Suggestion, find_hub};
 use crate::protocol::{Failure, FailureKind};
-use crate::terms::{ConfirmReport, EditTarget, HUB, HubSource, KnownFile, ModelInfo, ModelSource};
+use crate::terms::{ConfirmReport, EditTarget, HUB, HubSource, KnownFile, ModelInfo, ModelSource, without_scheme};
 
 /// An entry of the catalogue, of either kind.
 #[derive(Debug, Clone, Copy)]
@@ -113,12 +113,11 @@ pub const MAIN: &str = "main";
 
 /// How the engine calls a place, without its scheme: see [`crate::terms::Provenance::origin`]. None for single files.
 pub fn origin(source: &ModelSource) -> Option<String> {
-    let address = match source {
-        ModelSource::Files(_) => return None,
-        ModelSource::Hub(source) => format!("{}/{}", source.endpoint.trim_end_matches('/'), source.repo),
-        ModelSource::Folder { url } => url.trim_end_matches('/').to_string(),
-    };
-    Some(address.split_once("://").map_or(address.as_str(), |(_, rest)| rest).to_string())
+    match source {
+        ModelSource::Files(_) => None,
+        ModelSource::Hub(source) => Some(source.origin()),
+        ModelSource::Folder { url } => Some(without_scheme(url)),
+    }
 }
 
 /// The Hub's own address, or the one that was typed.

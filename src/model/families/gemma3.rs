@@ -57,7 +57,7 @@ fn ropes(keys: &Keys<'_>, head_dim: usize) -> Result<(Rope, Rope), ModelError> {
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     let norm = with_one(parts::rms_norm(config, weights, "model.norm", config.hidden_size)?);
-    let model = parts::model(config, weights, norm, |weights, layer| decoder_layer(config, weights, layer))?;
+    let model = parts::model(config, weights, parts::TABLES, norm, |weights, layer| decoder_layer(config, weights, layer))?;
     Ok(Model { embed_scale: Some((config.hidden_size as f64).sqrt()), ..model })
 }
 

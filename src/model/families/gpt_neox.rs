@@ -5,7 +5,7 @@ use super::{Family, parts};
 use crate::model::attention::{Attention, QkvProj};
 use crate::model::config::{Activation, Keys, ModelConfig, rope};
 use crate::model::edit::Matrix;
-use crate::model::layers::{Layout, LmHead};
+use crate::model::layers::Layout;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::{DecoderLayer, Model, ModelError};
 use crate::weights::{Weights, WeightsError};
@@ -35,25 +35,9 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 }
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
-    let hidden = config.hidden_size;
-    let embed_tokens = weights.table("gpt_neox.embed_in.weight", config.vocab_size, hidden)?;
-    let layers = (0..config.num_hidden_layers).map(|layer| decoder_layer(config, weights, layer)).collect::<Result<_, _>>()?;
     let norm = parts::layer_norm(config, weights, "gpt_neox.final_layer_norm")?;
-    let head = match config.tie_word_embeddings {
-        true => embed_tokens.clone(),
-        false => weights.table("embed_out.weight", config.vocab_size, hidden)?,
-    };
-    Ok(Model {
-        config: config.clone(),
-        device: weights.device().clone(),
-        embed_tokens,
-        embed_scale: None,
-        embed_positions: None,
-        rotary_emb: parts::rotary_embeddings(config),
-        layers,
-        norm,
-        lm_head: LmHead { weight: head, bias: None },
-    })
+    let tables = ["gpt_neox.embed_in.weight", "embed_out.weight"];
+    parts::model(config, weights, tables, norm, |weights, layer| decoder_layer(config, weights, layer))
 }
 
 fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Result<DecoderLayer, WeightsError> {

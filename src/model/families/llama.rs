@@ -28,7 +28,7 @@ pub(super) fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model
 
 pub(super) fn build_variant(config: &ModelConfig, weights: &mut Weights, variant: Variant) -> Result<Model, WeightsError> {
     let norm = parts::rms_norm(config, weights, "model.norm", config.hidden_size)?;
-    parts::model(config, weights, norm, |weights, layer| decoder_layer(config, weights, variant, layer))
+    parts::model(config, weights, parts::TABLES, norm, |weights, layer| decoder_layer(config, weights, variant, layer))
 }
 
 fn decoder_layer(config: &ModelConfig, weights: &mut Weights, variant: Variant, layer: usize) -> Result<DecoderLayer, WeightsError> {

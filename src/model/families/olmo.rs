@@ -16,7 +16,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     let norm = parts::bare_layer_norm(config, weights);
-    parts::model(config, weights, norm.clone(), |weights, layer| {
+    parts::model(config, weights, parts::TABLES, norm.clone(), |weights, layer| {
         Ok(DecoderLayer {
             input_layernorm: Some(norm.clone()),
             self_attn: parts::self_attn(config, weights, layer, config.attention_bias, config.attention_bias)?,

@@ -13,18 +13,22 @@ use crate::weights::{Weights, WeightsError};
 
 type Built<T> = Result<T, WeightsError>;
 
-/// Everything around the layers, under Llama's names.
+/// What most families call their embeddings and their head.
+pub(super) const TABLES: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
+
+/// Everything around the layers, with the names of the embeddings and of the head, if that is not the same.
 pub(super) fn model(
     config: &ModelConfig,
     weights: &mut Weights,
+    [embeddings, head]: [&str; 2],
     norm: Norm,
     layer: impl Fn(&mut Weights, usize) -> Built<DecoderLayer>,
 ) -> Built<Model> {
-    let embed_tokens = weights.table("model.embed_tokens.weight", config.vocab_size, config.hidden_size)?;
+    let embed_tokens = weights.table(embeddings, config.vocab_size, config.hidden_size)?;
     let layers = (0..config.num_hidden_layers).map(|index| layer(weights, index)).collect::<Result<_, _>>()?;
     let head = match config.tie_word_embeddings {
         true => embed_tokens.clone(),
-        false => weights.table("lm_head.weight", config.vocab_size, config.hidden_size)?,
+        false => weights.table(head, config.vocab_size, config.hidden_size)?,
     };
     Ok(Model {
         config: config.clone(),
@@ -40,7 +44,7 @@ pub(super) fn model(
 }
 
 /// Of each layer.
-pub(super) fn rotary_embeddings(config: &ModelConfig) -> Vec<RotaryEmbedding> {
+fn rotary_embeddings(config: &ModelConfig) -> Vec<RotaryEmbedding> {
     match &config.positions {
         Positions::Rotary(ropes) => ropes.iter().map(RotaryEmbedding::new).collect(),
         Positions::Learned => Vec::new(),

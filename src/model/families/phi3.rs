@@ -64,7 +64,7 @@ fn longrope(keys: &Keys<'_>, parameters: &Value, config: &ModelConfig, plain: Ro
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     let norm = parts::rms_norm(config, weights, "model.norm", config.hidden_size)?;
-    parts::model(config, weights, norm, |weights, layer| decoder_layer(config, weights, layer))
+    parts::model(config, weights, parts::TABLES, norm, |weights, layer| decoder_layer(config, weights, layer))
 }
 
 fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Result<DecoderLayer, WeightsError> {

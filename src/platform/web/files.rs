@@ -10,7 +10,7 @@ use super::store::{About, Store};
 use super::stream::{ByteStream, Serving};
 use crate::platform::hub::{self, Listing};
 use crate::platform::{MAX_WHOLE_FILE_BYTES, Peeked, PlatformError};
-use crate::terms::{HubSource, KnownFile, ModelFile, ModelSource};
+use crate::terms::{HubSource, KnownFile, ModelFile, ModelSource, without_scheme};
 
 /// The files of a model by name.
 #[derive(Clone)]
@@ -69,15 +69,14 @@ impl Files {
             return Err(PlatformError::Address { what: url.into(), expected });
         }
         let base = format!("{}/", url.trim_end_matches('/'));
-        let origin = base.split_once("://").map_or(base.as_str(), |(_, rest)| rest).trim_end_matches('/').to_string();
-        let mut inner = Inner { base: Some(base), ..Inner::empty(origin) };
+        let mut inner = Inner { base: Some(base), ..Inner::empty(without_scheme(url)) };
         inner.open_store("", "").await;
         Ok(Self(Rc::new(inner)))
     }
 
     async fn in_repository(source: &HubSource) -> Result<Self, PlatformError> {
         hub::check(source)?;
-        let mut inner = Inner::empty(hub::origin(source));
+        let mut inner = Inner::empty(source.origin());
         inner.authorization = source.token.as_ref().map(|token| format!("Bearer {token}"));
         (inner.listing, inner.is_listed) = inner.listing_of(source).await?;
         inner.listing.join(&source.known)?;
@@ -104,7 +103,7 @@ impl Files {
         notes
     }
 
-    /// Whether all of this file is in the store, or is going to be.
+    /// Whether all of this file is in the store.
     pub fn is_kept(&self, stream: &ByteStream) -> bool {
         self.0.store.borrow().is_some() && stream.is_stored()
     }

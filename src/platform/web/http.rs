@@ -32,8 +32,6 @@ pub struct Remote {
     size: Cell<Option<u64>>,
     /// An ETag, or the date of its last change, which every page may read.
     version: RefCell<Option<String>>,
-    /// Bytes that came over the network.
-    pub received: Cell<u64>,
     /// Of every request, and whether nothing more is wanted.
     attempts: RefCell<Vec<AbortController>>,
     is_over: Cell<bool>,
@@ -86,7 +84,6 @@ impl Remote {
             authorization,
             size: Cell::new(size),
             version: RefCell::new(None),
-            received: Cell::new(0),
             attempts: RefCell::default(),
             is_over: Cell::new(false),
             max_tries: MAX_TRIES,
@@ -377,7 +374,6 @@ impl Remote {
             return Ok(None);
         }
         let chunk: Uint8Array = get(&result, "value").unchecked_into();
-        self.received.set(self.received.get() + u64::from(chunk.length()));
         Ok(Some(chunk))
     }
 }

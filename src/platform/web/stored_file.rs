@@ -29,8 +29,6 @@ pub struct Head {
     pub version: Option<String>,
     /// Of the whole file, once it is complete.
     pub sha256: Option<String>,
-    /// Whether somebody else says so, too.
-    pub verified: bool,
 }
 
 /// How much of a slab is there.
@@ -173,14 +171,11 @@ impl StoredFile {
     }
 
     /// The file is complete, and this is its digest.
-    pub fn finish(&self, sha256: String, verified: bool) {
+    pub fn finish(&self, sha256: String) {
         if self.is_frozen.get() {
             return;
         }
-        {
-            let mut head = self.head.borrow_mut();
-            (head.sha256, head.verified) = (Some(sha256), verified);
-        }
+        self.head.borrow_mut().sha256 = Some(sha256);
         if self.broken.borrow().is_none() {
             let flushed = self.data.0.flush().map_err(|error| reason(&error));
             self.note(flushed.and_then(|()| self.write_head()));

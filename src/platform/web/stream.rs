@@ -264,7 +264,7 @@ impl ByteStream {
         };
         if let Some(stored) = &self.stored {
             if !stored.is_complete() {
-                stored.finish(sha256.into(), verified);
+                stored.finish(sha256.into());
             }
             if let Some(why) = stored.trouble() {
                 // What is not complete would only take the place of something that can be.

@@ -42,6 +42,18 @@ pub struct Targets {
     pub cpu_decode: Option<f64>,
 }
 
+const SMOLLM2_360M: Sizes = Sizes {
+    hidden: 960,
+    inter: 2560,
+    layers: 32,
+    heads: 15,
+    kv_heads: 5,
+    head_dim: 64,
+    vocab: 49152,
+    context: 8192,
+    rope: r#""rope_theta": 100000.0"#,
+};
+
 pub const ALL: [Shape; 7] = [
     Shape {
         name: "tiny",
@@ -87,34 +99,14 @@ pub const ALL: [Shape; 7] = [
     Shape {
         name: "smollm2-360m",
         of: "SmolLM2-360M",
-        random: Some(Sizes {
-            hidden: 960,
-            inter: 2560,
-            layers: 32,
-            heads: 15,
-            kv_heads: 5,
-            head_dim: 64,
-            vocab: 49152,
-            context: 8192,
-            rope: r#""rope_theta": 100000.0"#,
-        }),
+        random: Some(SMOLLM2_360M),
         on_cpu: false,
         targets: Targets { general: false, decode_of_floor: None, gate_proj: None, down_proj: None, cpu_decode: None },
     },
     Shape {
         name: "smollm2-360m-21-layers",
         of: "21 of the 32 layers of SmolLM2-360M, 507 MB of bf16, to try downloads",
-        random: Some(Sizes {
-            hidden: 960,
-            inter: 2560,
-            layers: 21,
-            heads: 15,
-            kv_heads: 5,
-            head_dim: 64,
-            vocab: 49152,
-            context: 8192,
-            rope: r#""rope_theta": 100000.0"#,
-        }),
+        random: Some(Sizes { layers: 21, ..SMOLLM2_360M }),
         on_cpu: false,
         targets: Targets { general: false, decode_of_floor: None, gate_proj: None, down_proj: None, cpu_decode: None },
     },
