@@ -3,9 +3,9 @@
 //! # Map
 //!
 //! ```text
-//! ui  ──────►  protocol  ◄──────  engine  ──────►  model, decode, weights, analysis, generate  ──────►  tensors
-//! (Leptos,      terms             (bin/engine:      (Burn: one forward pass, WebGPU or CPU)             (kernels)
-//!  bin/app)     share, catalog     a Web Worker;
+//! ui  ──────►  protocol  ◄──────  engine  ──────►  experiments  ──────►  analysis, model, decode, weights, …  ──────►  tensors
+//! (Leptos,      terms             (bin/engine:      (the paper's       (Burn: one forward pass, WebGPU or CPU)      (kernels)
+//!  bin/app)     share, catalog     a Web Worker;     tables, figures)
 //!                                  bin/linchpin:
 //!                                  the command, with
 //!                                  cli and hub)
@@ -32,6 +32,8 @@ pub mod analysis;
 pub mod decode;
 #[cfg(feature = "engine")]
 pub mod engine;
+#[cfg(feature = "engine")]
+pub mod experiments;
 #[cfg(feature = "engine")]
 pub mod generate;
 #[cfg(feature = "engine")]

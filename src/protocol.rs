@@ -7,16 +7,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, CalibrationText, Checkpoint, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Generated, Inspection,
-    ModelFile, ModelInfo, ModelRef, ModelSource, Pane, Pruned, Pruning, RowCoord, RunRecord, Sampling, ScanReport, ScoreProgress,
-    ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport, WeightCoord,
+    Ablation, CalibrationText, Checkpoint, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Experiment, Generated,
+    Inspection, ModelFile, ModelInfo, ModelRef, ModelSource, Outcome, Pane, Pruned, Pruning, RowCoord, RunRecord, Sampling, ScanReport,
+    ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport, TaskFile, WeightCoord,
 };
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
 ///
 /// Messages carry their kind outside (`{"load": {...}}`, `"done"`): a tag inside would make serde keep every message in an
 /// intermediate form, and the page download every deserialiser twice.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// A request with the number that its events will carry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,9 +62,14 @@ pub enum Request {
     /// Set the ablation of the right-hand pane; checked against the model, applied to resident weights. A pruning picks
     /// its channels by the scores of the last [`Request::Score`], and is refused without any.
     Apply { ablation: Ablation },
-    /// Use another text for `Confirm` and `Evaluate` from now on: passages between empty lines, each cut to
-    /// `max_tokens`. `name` is printed with every figure.
+    /// Use another text for `Confirm`, `Evaluate` and `Experiment` from now on: passages between empty lines, each cut to
+    /// `max_tokens`, or all of it cut into blocks by an experiment. `name` is printed with every figure.
     UseText { name: String, text: String, max_tokens: usize },
+    /// Use these tasks for `Experiment` from now on; what is named twice is replaced.
+    UseTasks { tasks: Vec<TaskFile> },
+    /// Measures one of the super-weight paper's experiments on the intact model. Each arm sends an [`Event::Outcome`] of what
+    /// there is so far, so that a stop loses nothing.
+    Experiment(Experiment),
     /// Held-out loss of the intact model and of the one with the applied ablation.
     Evaluate,
     /// Both panes from the same prompt and seed, with the applied ablation on the right.
@@ -170,6 +175,7 @@ pub enum Event {
     Swept(SweepReport),
     Deletion(Deletion),
     Deleted(DeletionReport),
+    Outcome(Outcome),
     /// The request is complete.
     Done,
     /// The request ended because of [`Request::Stop`]; what it had sent stays valid.
@@ -276,6 +282,9 @@ pub struct Export {
     /// One model at several points of its training; `model` is the last of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checkpoints: Vec<Checkpoint>,
+    /// Of experiments, each complete with what it takes to repeat it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<Outcome>,
 }
 
 impl Export {
@@ -299,6 +308,7 @@ impl Export {
             sweep: None,
             deletions: None,
             checkpoints: Vec::new(),
+            outcomes: Vec::new(),
         }
     }
 }

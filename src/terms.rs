@@ -9,6 +9,7 @@
 //! | loss proxy (LP), supernode, core | how much a channel matters to the loss, and the channels that matter most: [`ChannelScores`] (arXiv:2604.23475) |
 //! | selection, pruning | a rule that picks channels, and their removal: [`Selection`], [`Pruning`] |
 //! | ablation | a list of edits, each naming layer and unit, and a pruning |
+//! | experiment, outcome | one of the super-weight paper's measurements and its tables: [`Experiment`], [`Outcome`] |
 //! | run | model revision, ablation, prompt, sampling and seed, and what came out |
 //!
 //! Layers count from 0. Coordinates are Hugging Face's `[out, in]`: `row` is a residual channel, `col` a feed-forward
@@ -16,8 +17,10 @@
 //! neither reaches this module.)
 
 mod confirm;
+mod data;
 mod digest;
 mod edit;
+mod experiment;
 mod halo;
 mod scores;
 mod selection;
@@ -28,8 +31,10 @@ mod training;
 use std::fmt;
 
 pub use confirm::*;
+pub use data::*;
 pub use digest::*;
 pub use edit::*;
+pub use experiment::*;
 pub use halo::*;
 pub use scores::*;
 pub use selection::*;

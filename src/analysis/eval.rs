@@ -17,6 +17,25 @@ const HELD_OUT: &str = include_str!("../../public/held-out.txt");
 const HELD_OUT_NAME: &str = "held-out passages 1";
 const MAX_TOKENS: usize = 128;
 
+/// A text that loss is measured on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub name: String,
+    pub text: String,
+    /// [`text_digest`].
+    pub digest: String,
+}
+
+impl Source {
+    pub fn new(name: String, text: String) -> Self {
+        Self { digest: text_digest(&text), name, text }
+    }
+
+    pub fn bundled() -> Self {
+        Self::new(HELD_OUT_NAME.into(), HELD_OUT.into())
+    }
+}
+
 /// Passages as token ids, and the vocabulary's stopwords: what an evaluation needs beside the model.
 #[derive(Debug, Clone)]
 pub struct HeldOut {
@@ -67,6 +86,31 @@ impl HeldOut {
         }
         let convention = format!("{name}, each passage on its own, first {limit} tokens");
         Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
+    }
+
+    /// The whole text in one, cut into blocks of `block` tokens that are predicted each on its own: the protocol of GPTQ
+    /// (arXiv:2210.17323), which the super-weight paper follows. A rest is dropped, unless the text is shorter than one block.
+    /// The first word of its convention is an id: `concat-2048`.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer refuses the text, or there is nothing to predict in it.
+    pub fn concatenated(
+        source: &Source,
+        block: usize,
+        n_blocks: Option<usize>,
+        tokenizer: &Tokenizer,
+        max_position_embeddings: usize,
+    ) -> Result<Self, EngineError> {
+        let ids = tokenizer.encode(&source.text.replace("\r\n", "\n"))?;
+        let block = block.min(max_position_embeddings).min(ids.len());
+        if block < 2 {
+            return Err(EngineError::EmptyText);
+        }
+        let blocks = ids.chunks_exact(block).take(n_blocks.unwrap_or(usize::MAX)).map(<[u32]>::to_vec).collect::<Vec<_>>();
+        let Source { name, digest, .. } = source;
+        let convention = format!("concat-{block} {name} ({digest}) in one, {} blocks of {block} tokens", blocks.len());
+        Ok(Self { passages: blocks, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
     }
 
     /// Predicted positions.

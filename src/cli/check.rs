@@ -13,7 +13,7 @@ use crate::catalog::hub::find_any;
 use crate::catalog::published::{Fact, Kind};
 use crate::hub::HubRepo;
 use crate::protocol::{Export, Request};
-use crate::terms::{EditTarget, ModelInfo, Outcome};
+use crate::terms::{Claimed, EditTarget, ModelInfo};
 
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
@@ -30,7 +30,7 @@ pub struct CheckArgs {
 struct Checked {
     fact: &'static Fact,
     /// None where there is nothing to remove.
-    outcome: Option<Outcome>,
+    outcome: Option<Claimed>,
 }
 
 pub async fn run(session: &mut Session, args: &Args, asked: &CheckArgs) -> anyhow::Result<bool> {
@@ -88,7 +88,7 @@ async fn measure(session: &mut Session, facts: &'static [Fact], seed: u64, expor
     collect(session.ask(Request::Confirm { candidates, rows, seed }).await?, export);
     let report = export.confirm.as_ref().context("the engine confirmed nothing")?;
     let checked = |fact: &'static Fact| {
-        let outcome = (!fact.at.is_empty()).then(|| report.outcome(fact.at).with_context(|| format!("not measured: {:?}", fact.at)));
+        let outcome = (!fact.at.is_empty()).then(|| report.claimed(fact.at).with_context(|| format!("not measured: {:?}", fact.at)));
         Ok(Checked { fact, outcome: outcome.transpose()? })
     };
     facts.iter().map(checked).collect()
@@ -108,7 +108,7 @@ impl Checked {
 
     fn words(&self) -> String {
         let published = models::finding(self.fact);
-        let Some(Outcome { deltas, control, jointly }) = &self.outcome else { return published };
+        let Some(Claimed { deltas, control, jointly }) = &self.outcome else { return published };
         let deltas = deltas.iter().map(|delta| format!("{delta:+.4}")).collect::<Vec<_>>().join(", ");
         let jointly = jointly.map_or(String::new(), |delta| format!(", all candidates together {delta:+.4}"));
         let agrees = match self.agrees() {

@@ -247,6 +247,7 @@ fn collect(events: Vec<Event>, export: &mut Export) -> Option<bool> {
             Event::Surrounded(surroundings) => export.surroundings = Some(surroundings),
             Event::Swept(sweep) => export.sweep = Some(sweep),
             Event::Deleted(deletions) => export.deletions = Some(deletions),
+            Event::Outcome(outcome) if !outcome.is_partial => export.outcomes.push(outcome),
             _ => {}
         }
     }

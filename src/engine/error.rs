@@ -21,6 +21,8 @@ pub enum EngineError {
     EmptyPrompt,
     #[error("the text has no passage of two tokens")]
     EmptyText,
+    #[error("the experiment was made on {asked}, and {used} is in use")]
+    OtherText { asked: String, used: String },
     #[error("the prompt is {got} tokens long, and the model's context ends at {limit}")]
     PromptTooLong { got: usize, limit: usize },
     #[error("one layer's attention over {tokens} tokens takes {needed} bytes, and {limit} fit at once here: {fits} tokens at most")]

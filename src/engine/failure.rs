@@ -15,6 +15,9 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         EngineError::NotScored => (FailureKind::Input, "No channel was scored yet", "Score the channels first."),
         EngineError::EmptyPrompt => (FailureKind::Input, "There is nothing to read", "Type a few words into the prompt."),
         EngineError::EmptyText => (FailureKind::Input, "There is nothing to measure on", "Choose a longer text."),
+        EngineError::OtherText { .. } => {
+            (FailureKind::Input, "The text is another one", "Use the text that the experiment names, or leave its digest out.")
+        }
         EngineError::PromptTooLong { .. } => {
             (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text.")
         }

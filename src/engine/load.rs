@@ -9,7 +9,7 @@ use super::device::{Chosen, Devices};
 use super::error::EngineError;
 use super::fit::{Prepared, required};
 use super::verify;
-use crate::analysis::eval::HeldOut;
+use crate::analysis::eval::{HeldOut, Source};
 use crate::decode::DecodeGpu;
 use crate::model::ModelError;
 use crate::model::config::token_ids;
@@ -66,6 +66,7 @@ pub(super) async fn load(
         provenance: provenance(&files, weights.files, weights.stored),
     };
     Ok(Loaded {
+        text: Source::bundled(),
         held_out: HeldOut::bundled(&tokenizer, config.max_position_embeddings)?,
         ablated: weights.model.clone(),
         intact: weights.model,

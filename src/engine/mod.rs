@@ -8,6 +8,7 @@ mod decoder;
 mod deletion;
 mod device;
 pub mod error;
+mod experiment;
 mod failure;
 mod fit;
 mod load;
@@ -21,7 +22,7 @@ mod sweep;
 pub mod verify;
 
 use crate::analysis::confirm::Experiment;
-use crate::analysis::eval::{self, HeldOut, Measured};
+use crate::analysis::eval::{self, HeldOut, Measured, Source};
 use crate::analysis::{confirm, spikes};
 use crate::decode::DecodeGpu;
 use crate::model::Model;
@@ -64,6 +65,8 @@ struct Loaded {
     largest: Vec<(usize, Matrix, usize)>,
     tokenizer: Tokenizer,
     eos_token_ids: Vec<u32>,
+    /// What loss is measured on, and how it is cut but for experiments.
+    text: Source,
     held_out: HeldOut,
     /// The intact model's evaluation does not change.
     intact_evaluation: Option<Measured>,
@@ -112,9 +115,12 @@ impl Engine {
                 let held_out = HeldOut::of(&name, &text, max_tokens, &loaded.tokenizer, loaded.info.max_position_embeddings)?;
                 loaded.check_length(held_out.passages.iter().map(Vec::len).max().unwrap_or(0))?;
                 loaded.held_out = held_out;
+                loaded.text = Source::new(name, text);
                 loaded.intact_evaluation = None;
                 Ok(())
             }
+            Request::UseTasks { tasks } => self.use_tasks(tasks),
+            Request::Experiment(experiment) => self.experiment(experiment).await,
             Request::Evaluate => self.evaluate().await,
             Request::Generate { prompt, sampling } => {
                 let record = self.model()?.run(&prompt, sampling, &self.control).await?;

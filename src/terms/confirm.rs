@@ -49,7 +49,7 @@ pub struct RowVerdict {
 
 /// What came of the targets that somebody names together.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct Claimed {
     /// What each costs when it goes alone, nats.
     pub deltas: Vec<f32>,
     /// The most that a control costs.
@@ -58,7 +58,7 @@ pub struct Outcome {
     pub jointly: Option<f32>,
 }
 
-impl Outcome {
+impl Claimed {
     pub fn all_are_critical(&self) -> bool {
         self.deltas.iter().all(|delta| is_critical(*delta, self.control))
     }
@@ -74,11 +74,11 @@ impl Outcome {
 
 impl ConfirmReport {
     /// What it says of these targets; none unless each of them was pulled.
-    pub fn outcome(&self, targets: &[EditTarget]) -> Option<Outcome> {
+    pub fn claimed(&self, targets: &[EditTarget]) -> Option<Claimed> {
         let measured = targets.iter().map(|target| self.alone(target)).collect::<Option<Vec<_>>>()?;
         let (deltas, controls): (Vec<_>, Vec<_>) = measured.into_iter().unzip();
         let jointly = self.arms.iter().find(|arm| arm.kind == ArmKind::Jointly && targets.len() > 1);
-        Some(Outcome { deltas, control: controls.into_iter().fold(0.0, f32::max), jointly: jointly.map(|arm| arm.delta_nats) })
+        Some(Claimed { deltas, control: controls.into_iter().fold(0.0, f32::max), jointly: jointly.map(|arm| arm.delta_nats) })
     }
 
     /// What a target costs alone, and the most that one of its controls does.

@@ -86,11 +86,11 @@ impl Entry {
 
 /// Whether a finding came out as published; none where nothing can be said, or not everything it names was pulled.
 pub fn agrees(fact: &Fact, report: &ConfirmReport) -> Option<bool> {
-    let outcome = report.outcome(fact.at)?;
+    let claimed = report.claimed(fact.at)?;
     match fact.kind {
-        Kind::Alone | Kind::Row => Some(outcome.all_are_critical()),
-        Kind::Jointly => Some(outcome.are_jointly_critical()),
-        Kind::Inert => Some(!outcome.any_is_critical()),
+        Kind::Alone | Kind::Row => Some(claimed.all_are_critical()),
+        Kind::Jointly => Some(claimed.are_jointly_critical()),
+        Kind::Inert => Some(!claimed.any_is_critical()),
         Kind::Listed | Kind::Absent => None,
     }
 }

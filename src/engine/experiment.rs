@@ -1,0 +1,100 @@
+//! The super-weight paper's experiments: settings are checked, filled up with what is in use, and the outcome is told as it
+//! grows.
+
+use super::error::EngineError;
+use super::{Engine, Loaded};
+use crate::analysis::eval::HeldOut;
+use crate::experiments::{self, Bench, Draft};
+use crate::model::ModelError;
+use crate::model::edit::SCALE_RANGE;
+use crate::terms::{Ablation, Experiment, TaskFile, TextRef};
+
+/// More than anybody waits for.
+const MAX_SETTINGS: usize = 64;
+
+impl Engine {
+    /// See [`crate::protocol::Request::UseTasks`].
+    pub(super) fn use_tasks(&mut self, tasks: Vec<TaskFile>) -> Result<(), EngineError> {
+        let _ = tasks;
+        self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        Ok(())
+    }
+
+    /// See [`crate::protocol::Request::Experiment`].
+    pub(super) async fn experiment(&mut self, experiment: Experiment) -> Result<(), EngineError> {
+        let loaded = self.model()?;
+        let experiment = loaded.complete(experiment)?;
+        let text = experiment.block.map(|block| loaded.in_blocks(block, experiment.n_blocks)).transpose()?;
+        let convention = text.as_ref().map(|text| text.convention.clone()).unwrap_or_default();
+        let bench = Bench {
+            model: &loaded.intact,
+            info: &loaded.info,
+            tokenizer: &loaded.tokenizer,
+            largest: &loaded.largest,
+            text,
+            health: loaded.health.as_ref(),
+            control: &self.control,
+        };
+        let mut draft = Draft::new(experiment, &loaded.info, convention, &self.control);
+        let ran = experiments::run(&bench, &mut draft).await;
+        // What a failed GPU has computed is no finding.
+        bench.check_gpu()?;
+        match ran {
+            Ok(()) => draft.finish(),
+            Err(_) => draft.tell(),
+        }
+        ran
+    }
+}
+
+impl Loaded {
+    /// Checks an experiment's settings against the model, and names what it will be measured on.
+    fn complete(&self, mut experiment: Experiment) -> Result<Experiment, EngineError> {
+        self.intact.check_ablation(&Ablation::zeroing(experiment.super_weights.iter().copied()))?;
+        let setting = |key, got: String, expected| Err(EngineError::Setting { key, got, expected });
+        let (min, max) = SCALE_RANGE;
+        if let Some(got) = experiment.factors.iter().copied().find(|factor| !(min..=max).contains(factor)) {
+            return Err(ModelError::Scale { got, min, max }.into());
+        }
+        if let Some(bits) = experiment.bits.iter().find(|bits| !(2..=16).contains(*bits)) {
+            return setting("bits", bits.to_string(), "2 to 16");
+        }
+        if let Some(clip) = experiment.clips.iter().find(|clip| !(**clip > 0.0 && clip.is_finite())) {
+            return setting("z", clip.to_string(), "a number above 0");
+        }
+        let most = [experiment.factors.len(), experiment.bits.len(), experiment.block_sizes.len(), experiment.clips.len()];
+        if let Some(got) = most.into_iter().find(|n| *n > MAX_SETTINGS) {
+            return setting("the number of values of one setting", got.to_string(), "64 or fewer");
+        }
+        if let Some(alpha) = experiment.alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
+            return setting("alpha", alpha.to_string(), "0 to 1");
+        }
+        if experiment.kind.reads_text() {
+            self.name_text(&mut experiment)?;
+        } else {
+            (experiment.text, experiment.block, experiment.n_blocks) = (None, None, None);
+        }
+        Ok(experiment)
+    }
+
+    /// The text in use, if it is the one that was asked for.
+    fn name_text(&self, experiment: &mut Experiment) -> Result<(), EngineError> {
+        let used = TextRef { name: self.text.name.clone(), digest: self.text.digest.clone() };
+        match experiment.text.replace(used) {
+            Some(asked) if !asked.digest.is_empty() && asked.digest != self.text.digest => {
+                let (asked, used) = (format!("{} ({})", asked.name, asked.digest), format!("{} ({})", self.text.name, self.text.digest));
+                Err(EngineError::OtherText { asked, used })
+            }
+            _ => {
+                experiment.block.get_or_insert(Experiment::BLOCK);
+                Ok(())
+            }
+        }
+    }
+
+    fn in_blocks(&self, block: usize, n_blocks: Option<usize>) -> Result<HeldOut, EngineError> {
+        let text = HeldOut::concatenated(&self.text, block, n_blocks, &self.tokenizer, self.info.max_position_embeddings)?;
+        self.check_length(text.passages.first().map_or(0, Vec::len))?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,101 @@
+//! The super-weight paper's tables and figures (arXiv:2411.07191), each a function from a model and an
+//! [`Experiment`](crate::terms::Experiment) to tables: one file for each.
+//!
+//! What they share is here: a [`Bench`] to measure on, and a [`Draft`] of the outcome, which is told as it grows, so that a
+//! stop loses nothing.
+
+mod measure;
+mod scaling;
+
+use crate::analysis::eval::HeldOut;
+use crate::engine::control::Control;
+use crate::engine::error::EngineError;
+use crate::model::Model;
+use crate::model::edit::Matrix;
+use crate::platform::GpuHealth;
+use crate::protocol::Event;
+use crate::terms::{Experiment, ExperimentKind, Headline, ModelInfo, Outcome};
+use crate::tokenizer::Tokenizer;
+
+pub use measure::{Arm, Measured, Sheet};
+
+/// What an experiment is made on.
+pub struct Bench<'a> {
+    /// The intact one.
+    pub model: &'a Model,
+    pub info: &'a ModelInfo,
+    pub tokenizer: &'a Tokenizer,
+    /// The model's largest scalars, largest first.
+    pub largest: &'a [(usize, Matrix, usize)],
+    /// The text in blocks; none for kinds that read no text.
+    pub text: Option<HeldOut>,
+    pub health: Option<&'a GpuHealth>,
+    pub control: &'a Control,
+}
+
+impl Bench<'_> {
+    /// # Errors
+    ///
+    /// [`EngineError::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
+    pub fn check_gpu(&self) -> Result<(), EngineError> {
+        match self.health.and_then(GpuHealth::error) {
+            Some(why) => Err(EngineError::Gpu { why }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An outcome on its way.
+pub struct Draft<'a> {
+    pub outcome: Outcome,
+    control: &'a Control,
+}
+
+impl<'a> Draft<'a> {
+    pub fn new(experiment: Experiment, info: &ModelInfo, convention: String, control: &'a Control) -> Self {
+        let outcome = Outcome {
+            experiment,
+            model: info.model.clone(),
+            backend: info.backend.clone(),
+            software: concat!("linchpin ", env!("CARGO_PKG_VERSION"), ", burn 0.22.1").into(),
+            convention,
+            findings: Vec::new(),
+            headline: Vec::new(),
+            tables: Vec::new(),
+            plots: Vec::new(),
+            is_partial: true,
+        };
+        Self { outcome, control }
+    }
+
+    pub fn headline(&mut self, name: impl Into<String>, value: f64) {
+        self.outcome.headline.push(Headline { name: name.into(), value });
+    }
+
+    pub fn find(&mut self, finding: impl Into<String>) {
+        self.outcome.findings.push(finding.into());
+    }
+
+    /// Shows what there is so far.
+    pub fn tell(&self) {
+        self.control.emit(Event::Outcome(self.outcome.clone()));
+    }
+
+    /// Shows all of it.
+    pub fn finish(mut self) {
+        self.outcome.is_partial = false;
+        self.tell();
+    }
+}
+
+/// Makes the experiment; its settings were checked.
+///
+/// # Errors
+///
+/// A failing device, or a stop: what the draft holds then stays valid.
+pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+    match draft.outcome.experiment.kind {
+        ExperimentKind::Scaling => scaling::run(bench, draft).await,
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,270 @@
+//! Tables of figures, and pictures that name the columns they are drawn from: data and drawing cannot differ.
+
+use std::fmt;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A table, long rather than wide: what is compared stands in rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataTable {
+    /// In file names and for [`DataPlot::table`]: `loss`, `samples`.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    pub columns: Vec<Column>,
+    /// As many cells as columns in each.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// `snake_case`, as in a CSV file's first line.
+    pub name: String,
+    /// `nats`, `tokens`, `probability`; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
+}
+
+/// A number, a text, or nothing: as plain in JSON. A number that is not finite is written as nothing; what overflowed is
+/// [`super::Evaluation::OVERFLOW`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    Number(f64),
+    Text(String),
+    Nothing,
+}
+
+/// How a picture is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlotKind {
+    /// One line for each value of `by`, through its rows in their order.
+    Lines,
+    /// A bar for each row, from 0: `x` names it, `y` is its length.
+    Bars,
+    /// A field for each row: `x` across, `by` down, `y` its shade.
+    Heatmap,
+}
+
+/// A picture of one table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataPlot {
+    pub title: String,
+    pub table: String,
+    pub kind: PlotKind,
+    /// Names of columns.
+    pub x: String,
+    pub y: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(default)]
+    pub log_x: bool,
+    #[serde(default)]
+    pub log_y: bool,
+    /// Only rows with this text in this column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<(String, String)>,
+    /// Places on the horizontal axis that are pointed out, with their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<(f64, String)>,
+    /// The same of the vertical one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<(f64, String)>,
+}
+
+impl DataTable {
+    /// Without rows. Each column is `name` or `name (unit)`.
+    pub fn new(name: &str, title: &str, columns: &[&str]) -> Self {
+        let column = |text: &&str| match text.split_once(" (") {
+            Some((name, unit)) => Column { name: name.into(), unit: unit.trim_end_matches(')').into() },
+            None => Column { name: (*text).into(), unit: String::new() },
+        };
+        Self { name: name.into(), title: title.into(), columns: columns.iter().map(column).collect(), rows: Vec::new() }
+    }
+
+    /// # Panics
+    ///
+    /// In a debug build, if there are not as many cells as columns.
+    pub fn push(&mut self, cells: impl Into<Vec<Cell>>) {
+        let cells = cells.into();
+        debug_assert_eq!(cells.len(), self.columns.len(), "{}", self.name);
+        self.rows.push(cells);
+    }
+
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// The cell of a row in a column.
+    pub fn cell(&self, row: usize, column: &str) -> Option<&Cell> {
+        self.rows.get(row)?.get(self.column(column)?)
+    }
+
+    /// RFC 4180, with the columns' names in its first line.
+    pub fn to_csv(&self) -> String {
+        let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
+            true => format!("\"{}\"", text.replace('"', "\"\"")),
+            false => text.to_owned(),
+        };
+        let cell = |cell: &Cell| match cell {
+            Cell::Number(number) => number.to_string(),
+            Cell::Text(text) => quoted(text),
+            Cell::Nothing => String::new(),
+        };
+        let mut out = self.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(",") + "\n";
+        for row in &self.rows {
+            out += &(row.iter().map(cell).collect::<Vec<_>>().join(",") + "\n");
+        }
+        out
+    }
+}
+
+impl DataPlot {
+    pub fn new(kind: PlotKind, title: &str, table: &str, x: &str, y: &str) -> Self {
+        Self {
+            title: title.into(),
+            table: table.into(),
+            kind,
+            x: x.into(),
+            y: y.into(),
+            by: None,
+            log_x: false,
+            log_y: false,
+            only: None,
+            marks: Vec::new(),
+            levels: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn by(mut self, column: &str) -> Self {
+        self.by = Some(column.into());
+        self
+    }
+}
+
+impl Cell {
+    pub fn number(&self) -> Option<f64> {
+        if let Self::Number(number) = self { Some(*number) } else { None }
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+}
+
+impl From<f64> for Cell {
+    fn from(number: f64) -> Self {
+        if number.is_finite() { Self::Number(number) } else { Self::Nothing }
+    }
+}
+
+/// With the fewest digits that name this `f32`: 0.1 stays 0.1.
+impl From<f32> for Cell {
+    fn from(number: f32) -> Self {
+        number.to_string().parse::<f64>().map_or(Self::Nothing, Self::from)
+    }
+}
+
+impl From<usize> for Cell {
+    fn from(number: usize) -> Self {
+        Self::Number(number as f64)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Nothing, Into::into)
+    }
+}
+
+impl Serialize for Cell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            // Whole numbers as such, up to where f64 holds them all.
+            Self::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => serializer.serialize_i64(*number as i64),
+            Self::Number(number) => serializer.serialize_f64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Nothing => serializer.serialize_unit(),
+        }
+    }
+}
+
+/// By hand: serde's untagged enums keep what they read in an intermediate form first.
+impl<'de> Deserialize<'de> for Cell {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CellVisitor;
+        impl Visitor<'_> for CellVisitor {
+            type Value = Cell;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, a text or nothing")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Cell, E> {
+                Ok(Cell::Number(number as f64))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Cell, E> {
+                Ok(Cell::Number(number as f64))
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Cell, E> {
+                Ok(number.into())
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Cell, E> {
+                Ok(text.into())
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Cell, E> {
+                Ok(Cell::Nothing)
+            }
+
+            fn visit_none<E: Error>(self) -> Result<Cell, E> {
+                Ok(Cell::Nothing)
+            }
+        }
+        deserializer.deserialize_any(CellVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_plain_in_json() {
+        let row: Vec<Cell> = vec![1.0_f64.into(), 0.1_f32.into(), f64::NAN.into(), "a \"b\"".into(), None::<f32>.into(), 2048_usize.into()];
+        let json = serde_json::to_string(&row).unwrap();
+        assert_eq!(json, r#"[1,0.1,null,"a \"b\"",null,2048]"#);
+        assert_eq!(serde_json::from_str::<Vec<Cell>>(&json).unwrap(), row);
+        assert_eq!(serde_json::from_str::<Cell>("-1.5e-3").unwrap(), Cell::Number(-0.0015));
+        assert!(serde_json::from_str::<Cell>("[]").is_err());
+        assert!(serde_json::from_str::<Cell>("true").is_err());
+    }
+
+    #[test]
+    fn a_table_is_a_csv_file() {
+        let mut table = DataTable::new("loss", "Loss", &["arm", "loss (nats)", "tokens"]);
+        table.push(["Prune SW, +SA".into(), 3.5_f64.into(), 100_usize.into()]);
+        table.push(["a \"b\"".into(), Cell::Nothing, 0_usize.into()]);
+        assert_eq!(table.columns[1], Column { name: "loss".into(), unit: "nats".into() });
+        assert_eq!(table.to_csv(), "arm,loss,tokens\n\"Prune SW, +SA\",3.5,100\n\"a \"\"b\"\"\",,0\n");
+        assert_eq!(table.cell(0, "loss"), Some(&Cell::Number(3.5)));
+        assert_eq!((table.cell(2, "loss"), table.cell(0, "none")), (None, None));
+    }
+}

@@ -1,0 +1,267 @@
+//! The experiments of the super-weight paper (arXiv:2411.07191): what is asked, as one flat document that reproduces it, and
+//! what came out, as tables with pictures drawn from them.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | experiment | everything that decides the figures: kind, scalars, text, tasks, settings, seed |
+//! | arm | one model of an experiment: intact, or with one thing changed |
+//! | outcome | an experiment with its tables, plots and findings in words |
+//!
+//! Every kind has the same fields, so that one reader serves them all; [`ExperimentKind`] says which fields a kind reads, and
+//! [`Experiment::of`] fills them as the paper has it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{BackendInfo, DataPlot, DataTable, ModelRef, WeightCoord};
+
+/// What is measured, and the fields of [`Experiment`] that it reads beside `super_weights`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExperimentKind {
+    /// Table 1: what removing the super weights costs, beside removing the largest other weights, and restoring the super
+    /// activation, or replacing it. Reads `text`, `block`, `n_blocks`, `tasks`, `limit`, `item_seed`, `seed`.
+    Importance,
+    /// Figure 4: the super activation through every layer's residual stream. Reads `prompt`.
+    Propagation,
+    /// Figures 6 and 8: loss and accuracy over the super weights' scale. Reads `factors` and what [`Self::Importance`] does.
+    Scaling,
+    /// Figures 5 and 11: how the next token's probabilities shift. Reads `n_prompts` and, if there are any, the prompts of
+    /// `tasks`.
+    TokenShift,
+    /// Table 3: W8A8, naive, with the super activation held out, and SmoothQuant. Reads `text`, `block`, `n_blocks`, `bits`
+    /// (the first), `alpha`, `n_calibration`.
+    ActivationQuantisation,
+    /// Figure 7: weights rounded in blocks, with and without the super weights held out and clipping. Reads `bits`,
+    /// `block_sizes`, `clips` and what [`Self::Importance`] does.
+    WeightQuantisation,
+    /// Candidates from the weights alone, before any forward pass, beside `super_weights`.
+    WeightsOnly,
+    /// Massive activations of every layer and attention sinks of every head, before and after. Reads `prompt`.
+    Sinks,
+}
+
+impl ExperimentKind {
+    pub const ALL: [Self; 8] = [
+        Self::Importance,
+        Self::Propagation,
+        Self::Scaling,
+        Self::TokenShift,
+        Self::ActivationQuantisation,
+        Self::WeightQuantisation,
+        Self::WeightsOnly,
+        Self::Sinks,
+    ];
+
+    /// As it is in JSON, in file names and as a subcommand (there with hyphens).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Importance => "importance",
+            Self::Propagation => "propagation",
+            Self::Scaling => "scaling",
+            Self::TokenShift => "token_shift",
+            Self::ActivationQuantisation => "activation_quantisation",
+            Self::WeightQuantisation => "weight_quantisation",
+            Self::WeightsOnly => "weights_only",
+            Self::Sinks => "sinks",
+        }
+    }
+
+    /// Where it is in the paper, for people.
+    pub fn source(self) -> &'static str {
+        match self {
+            Self::Importance => "Table 1",
+            Self::Propagation => "Figure 4",
+            Self::Scaling => "Figures 6 and 8",
+            Self::TokenShift => "Figures 5 and 11",
+            Self::ActivationQuantisation => "Table 3",
+            Self::WeightQuantisation => "Figure 7",
+            Self::WeightsOnly => "not in the paper",
+            Self::Sinks => "appendix A.5",
+        }
+    }
+
+    /// Whether it measures loss on a text.
+    pub fn reads_text(self) -> bool {
+        matches!(self, Self::Importance | Self::Scaling | Self::ActivationQuantisation | Self::WeightQuantisation)
+    }
+
+    /// Whether it measures accuracy on tasks, where some are given.
+    pub fn reads_tasks(self) -> bool {
+        matches!(self, Self::Importance | Self::Scaling | Self::WeightQuantisation | Self::TokenShift)
+    }
+
+    /// Whether it is of one prompt.
+    pub fn reads_prompt(self) -> bool {
+        matches!(self, Self::Propagation | Self::Sinks)
+    }
+}
+
+/// A text or a task's file, by its name and [`super::text_digest`]: what an experiment was measured on, without its content.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextRef {
+    pub name: String,
+    /// Empty in a request: whatever is given by that name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub digest: String,
+}
+
+/// See the module's head. What a kind does not read is empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Experiment {
+    pub kind: ExperimentKind,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub super_weights: Vec<WeightCoord>,
+    /// What loss is measured on; none in a request: the text in use, which the outcome names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextRef>,
+    /// Tokens of each block that the text is cut into, at most the model's context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<usize>,
+    /// Blocks that are used, from the first on; all without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_blocks: Option<usize>,
+    /// Of those that [`crate::protocol::Request::UseTasks`] gave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TextRef>,
+    /// Items of each task; all without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Draws those items; without, they are the first, as in lm-evaluation-harness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item_seed: Option<u64>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prompt: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_prompts: Option<usize>,
+    /// What the super weights are multiplied by, all together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factors: Vec<f32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bits: Vec<u32>,
+    /// Consecutive scalars that share a scale; 0 is the whole matrix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub block_sizes: Vec<usize>,
+    /// z: weights are clipped at `mean|w| + z std|w|` of their block.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clips: Vec<f32>,
+    /// SmoothQuant's exponent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f32>,
+    /// Sequences of the bundled calibration text, of [`Experiment::CALIBRATION_LENGTH`] tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_calibration: Option<usize>,
+    /// Draws controls.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl Experiment {
+    /// Of GPTQ's protocol, which the paper follows.
+    pub const BLOCK: usize = 2048;
+    pub const CALIBRATION_LENGTH: usize = 512;
+    pub const PROMPT: &str = "It was a dark evening, and the old man";
+
+    /// With the settings of the paper, or ours where it has none.
+    pub fn of(kind: ExperimentKind, super_weights: Vec<WeightCoord>) -> Self {
+        let bare = Self {
+            kind,
+            super_weights,
+            text: None,
+            block: kind.reads_text().then_some(Self::BLOCK),
+            n_blocks: None,
+            tasks: Vec::new(),
+            limit: None,
+            item_seed: None,
+            prompt: if kind.reads_prompt() { Self::PROMPT.into() } else { String::new() },
+            n_prompts: None,
+            factors: Vec::new(),
+            bits: Vec::new(),
+            block_sizes: Vec::new(),
+            clips: Vec::new(),
+            alpha: None,
+            n_calibration: None,
+            seed: 1,
+        };
+        match kind {
+            ExperimentKind::Scaling => {
+                let factors = vec![0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0, 2.5, 3.0];
+                Self { factors, ..bare }
+            }
+            ExperimentKind::TokenShift => Self { n_prompts: Some(500), ..bare },
+            ExperimentKind::ActivationQuantisation => Self { bits: vec![8], alpha: Some(0.85), n_calibration: Some(32), ..bare },
+            ExperimentKind::WeightQuantisation => {
+                // The paper's are 128² to 1024² consecutive scalars; small models need smaller ones.
+                let block_sizes = vec![64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 0];
+                Self { bits: vec![8, 4, 3], block_sizes, clips: vec![9.0, 20.0], ..bare }
+            }
+            ExperimentKind::Importance => Self { n_calibration: Some(32), ..bare },
+            _ => bare,
+        }
+    }
+}
+
+/// What came out of an experiment, complete with all that it takes to repeat it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// As it ran: with the text, the tasks and their digests.
+    pub experiment: Experiment,
+    pub model: ModelRef,
+    pub backend: BackendInfo,
+    /// Of Linchpin and Burn: "linchpin 0.1.0, burn 0.22.1".
+    pub software: String,
+    /// Names the text and how it was cut, where a loss was measured. Its first word is the convention's id.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub convention: String,
+    /// What it came to, sentence by sentence, for people.
+    pub findings: Vec<String>,
+    /// The few figures that a link carries, and a recomputation is compared by.
+    pub headline: Vec<Headline>,
+    pub tables: Vec<DataTable>,
+    pub plots: Vec<DataPlot>,
+    /// Not all arms are in it: it is still running, or was stopped.
+    #[serde(default)]
+    pub is_partial: bool,
+}
+
+/// One figure with its name: "perplexity, Prune SW".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Headline {
+    pub name: String,
+    pub value: f64,
+}
+
+impl Outcome {
+    pub fn table(&self, name: &str) -> Option<&DataTable> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+}
+
+/// A task's file: lines of JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFile {
+    /// Which task it is: `lambada_openai`, `arc_easy`, … (`analysis::tasks` lists them).
+    pub name: String,
+    pub jsonl: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_named_as_in_json() {
+        for kind in ExperimentKind::ALL {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("{:?}", kind.name()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_is_not_written() {
+        let experiment = Experiment::of(ExperimentKind::Propagation, vec![WeightCoord { layer: 2, row: 12, col: 86 }]);
+        let json = serde_json::to_string(&experiment).unwrap();
+        let expected = r#"{"kind":"propagation","super_weights":[{"layer":2,"row":12,"col":86}],"prompt":"It was a dark evening, and the old man","seed":1}"#;
+        assert_eq!(json, expected);
+        assert_eq!(serde_json::from_str::<Experiment>(&json).unwrap(), experiment);
+        assert_eq!(serde_json::from_str::<Experiment>(r#"{"kind":"sinks"}"#).unwrap().seed, 0);
+    }
+}
