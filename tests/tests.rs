@@ -12,6 +12,7 @@ mod packed;
 mod prune;
 mod recorded;
 mod reference;
+mod repeat;
 mod runs;
 mod safetensors;
 mod scores;

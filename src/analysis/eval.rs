@@ -36,6 +36,16 @@ impl Source {
     }
 }
 
+/// How a text is cut into blocks: see [`HeldOut::concatenated`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Tokens.
+    pub block: usize,
+    /// All without.
+    pub n_blocks: Option<usize>,
+    pub bos: bool,
+}
+
 /// Passages as token ids, and the vocabulary's stopwords: what an evaluation needs beside the model.
 #[derive(Debug, Clone)]
 pub struct HeldOut {
@@ -90,27 +100,26 @@ impl HeldOut {
 
     /// The whole text in one, cut into blocks of `block` tokens that are predicted each on its own: the protocol of GPTQ
     /// (arXiv:2210.17323), which the super-weight paper follows. A rest is dropped, unless the text is shorter than one block.
-    /// The first word of its convention is an id: `concat-2048`.
+    /// With `bos`, each block begins with the tokenizer's special tokens, counted in it; else only the first does, since they are
+    /// put before the whole text. The first word of the convention is an id: `concat-2048`, `concat-bos-2048`.
     ///
     /// # Errors
     ///
     /// If the tokenizer refuses the text, or there is nothing to predict in it.
-    pub fn concatenated(
-        source: &Source,
-        block: usize,
-        n_blocks: Option<usize>,
-        tokenizer: &Tokenizer,
-        max_position_embeddings: usize,
-    ) -> Result<Self, EngineError> {
-        let ids = tokenizer.encode(&source.text.replace("\r\n", "\n"))?;
-        let block = block.min(max_position_embeddings).min(ids.len());
-        if block < 2 {
+    pub fn concatenated(source: &Source, cut: Cut, tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
+        let (before, plain) = tokenizer.encode_apart(&source.text.replace("\r\n", "\n"))?;
+        let (before, ids) = if cut.bos { (before, plain) } else { (Vec::new(), [before, plain].concat()) };
+        let block = cut.block.min(max_position_embeddings).min(before.len() + ids.len());
+        let room = block.saturating_sub(before.len());
+        if block < 2 || room == 0 {
             return Err(EngineError::EmptyText);
         }
-        let blocks = ids.chunks_exact(block).take(n_blocks.unwrap_or(usize::MAX)).map(<[u32]>::to_vec).collect::<Vec<_>>();
+        let blocks = ids.chunks_exact(room).take(cut.n_blocks.unwrap_or(usize::MAX));
+        let passages = blocks.map(|ids| [before.as_slice(), ids].concat()).collect::<Vec<_>>();
         let Source { name, digest, .. } = source;
-        let convention = format!("concat-{block} {name} ({digest}) in one, {} blocks of {block} tokens", blocks.len());
-        Ok(Self { passages: blocks, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
+        let bos = if cut.bos { "bos-" } else { "" };
+        let convention = format!("concat-{bos}{block} {name} ({digest}) in one, {} blocks of {block} tokens", passages.len());
+        Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
     }
 
     /// Predicted positions.

@@ -8,7 +8,7 @@ use super::table::{Table, quoted};
 use crate::protocol::{Event, Request};
 use crate::terms::{Deletion, ModelInfo};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct DeletionArgs {
     /// Channels of each layer; all of a layer that has fewer.
     #[arg(long, default_value_t = 128)]

@@ -3,7 +3,7 @@
 
 use super::error::EngineError;
 use super::{Engine, Loaded};
-use crate::analysis::eval::HeldOut;
+use crate::analysis::eval::{Cut, HeldOut};
 use crate::experiments::{self, Bench, Draft};
 use crate::model::ModelError;
 use crate::model::edit::SCALE_RANGE;
@@ -24,7 +24,10 @@ impl Engine {
     pub(super) async fn experiment(&mut self, experiment: Experiment) -> Result<(), EngineError> {
         let loaded = self.model()?;
         let experiment = loaded.complete(experiment)?;
-        let text = experiment.block.map(|block| loaded.in_blocks(block, experiment.n_blocks)).transpose()?;
+        let text = experiment
+            .block
+            .map(|block| loaded.in_blocks(Cut { block, n_blocks: experiment.n_blocks, bos: experiment.bos }))
+            .transpose()?;
         let convention = text.as_ref().map(|text| text.convention.clone()).unwrap_or_default();
         let bench = Bench {
             model: &loaded.intact,
@@ -92,8 +95,8 @@ impl Loaded {
         }
     }
 
-    fn in_blocks(&self, block: usize, n_blocks: Option<usize>) -> Result<HeldOut, EngineError> {
-        let text = HeldOut::concatenated(&self.text, block, n_blocks, &self.tokenizer, self.info.max_position_embeddings)?;
+    fn in_blocks(&self, cut: Cut) -> Result<HeldOut, EngineError> {
+        let text = HeldOut::concatenated(&self.text, cut, &self.tokenizer, self.info.max_position_embeddings)?;
         self.check_length(text.passages.first().map_or(0, Vec::len))?;
         Ok(text)
     }

@@ -90,6 +90,11 @@ impl ExperimentKind {
         matches!(self, Self::Importance | Self::Scaling | Self::WeightQuantisation | Self::TokenShift)
     }
 
+    /// Whether [`Experiment::bos`] says something to it.
+    pub fn reads_bos(self) -> bool {
+        self.reads_text()
+    }
+
     /// Whether it is of one prompt.
     pub fn reads_prompt(self) -> bool {
         matches!(self, Self::Propagation | Self::Sinks)
@@ -117,6 +122,10 @@ pub struct Experiment {
     /// Tokens of each block that the text is cut into, at most the model's context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
+    /// Puts the special tokens that the tokenizer has before a text (its BOS) before each block and each task's item. The paper's
+    /// protocols do not, and models that never saw a text without are broken by that alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub bos: bool,
     /// Blocks that are used, from the first on; all without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_blocks: Option<usize>,
@@ -168,6 +177,7 @@ impl Experiment {
             super_weights,
             text: None,
             block: kind.reads_text().then_some(Self::BLOCK),
+            bos: false,
             n_blocks: None,
             tasks: Vec::new(),
             limit: None,
@@ -198,6 +208,10 @@ impl Experiment {
             _ => bare,
         }
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What came out of an experiment, complete with all that it takes to repeat it.
