@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::terms::{
     Ablation, CalibrationText, Checkpoint, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Experiment, Generated,
-    Inspection, ModelFile, ModelInfo, ModelRef, ModelSource, Outcome, Pane, Pruned, Pruning, RowCoord, RunRecord, Sampling, ScanReport,
-    ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport, TaskFile, WeightCoord,
+    Inspection, ModelFile, ModelInfo, ModelRef, ModelSource, Outcome, Pane, Pruned, Pruning, Replacement, RowCoord, RunRecord, Sampling,
+    ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport, TaskFile, WeightCoord,
 };
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
@@ -92,7 +92,14 @@ pub enum Request {
     Sweep { prunings: Vec<Pruning> },
     /// Removes channels one at a time: `per_layer` of a layer, or of all layers, drawn evenly from `n_quantiles` quantiles
     /// of the layer's loss proxies; the intact model is told as for a sweep, and each channel sends an [`Event::Deletion`].
-    Delete { per_layer: usize, n_quantiles: usize, layer: Option<usize>, seed: u64 },
+    Delete {
+        per_layer: usize,
+        n_quantiles: usize,
+        layer: Option<usize>,
+        seed: u64,
+        #[serde(default)]
+        replacement: Replacement,
+    },
     /// Ends the running request.
     Stop,
 }

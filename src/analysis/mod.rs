@@ -9,6 +9,7 @@ pub mod confirm;
 pub mod deletion;
 pub mod eval;
 pub mod halo;
+pub mod means;
 pub mod plane;
 pub mod prune;
 pub mod redundancy;

@@ -213,6 +213,9 @@ pub struct EditArgs {
     /// LAYER,CHANNEL[=SCALE]: a whole feed-forward channel.
     #[arg(long)]
     pub channel: Vec<String>,
+    /// LAYER,CHANNEL[=SCALE]: a channel drawn towards its mean over the bundled calibration text; at 0 it stands at it.
+    #[arg(long)]
+    pub channel_mean: Vec<String>,
 }
 
 impl EditArgs {
@@ -233,6 +236,10 @@ impl EditArgs {
         for text in &self.channel {
             let ([layer, channel], scale) = parse_edit(text)?;
             weight_edits.push(WeightEdit { target: EditTarget::Channel { layer, channel }, scale });
+        }
+        for text in &self.channel_mean {
+            let ([layer, channel], scale) = parse_edit(text)?;
+            weight_edits.push(WeightEdit { target: EditTarget::ChannelMean { layer, channel }, scale });
         }
         Ok(Ablation { weight_edits, ..Ablation::default() })
     }

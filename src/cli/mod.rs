@@ -203,17 +203,9 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
     let mut events = Vec::new();
     match &args.command {
         Command::Scan { prompt, confirm, seed } => {
-            events.extend(session.ask(Request::Scan { prompt: prompt.clone() }).await?);
-            let candidates = events.iter().find_map(|event| match event {
-                Event::Scanned(scan) => Some(scan.candidates.iter().map(|candidate| candidate.at).collect::<Vec<_>>()),
-                _ => None,
-            });
-            let candidates = candidates.unwrap_or_default();
             // Nothing to confirm is nothing confirmed.
             is_positive = !confirm;
-            if *confirm && !candidates.is_empty() {
-                events.extend(session.ask(Request::Confirm { candidates, rows: Vec::new(), seed: *seed }).await?);
-            }
+            events.extend(scan(session, prompt, confirm.then_some(*seed)).await?);
         }
         Command::Ablate { edits, prompt, sampling } => {
             events.extend(session.ask(Request::Apply { ablation: edits.ablation()? }).await?);
@@ -260,6 +252,19 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         is_positive = confirm;
     }
     Ok(is_positive)
+}
+
+/// A scan, and with a seed the confirmation of what it found.
+async fn scan(session: &mut Session, prompt: &str, confirm: Option<u64>) -> anyhow::Result<Vec<Event>> {
+    let mut events = session.ask(Request::Scan { prompt: prompt.into() }).await?;
+    let candidates = events.iter().find_map(|event| match event {
+        Event::Scanned(scan) => Some(scan.candidates.iter().map(|candidate| candidate.at).collect::<Vec<_>>()),
+        _ => None,
+    });
+    if let (Some(seed), Some(candidates)) = (confirm, candidates.filter(|candidates| !candidates.is_empty())) {
+        events.extend(session.ask(Request::Confirm { candidates, rows: Vec::new(), seed }).await?);
+    }
+    Ok(events)
 }
 
 /// Puts into the export what events brought. Whether something was confirmed, if that was tried.

@@ -126,6 +126,7 @@ fn of_model(error: &ModelError) -> (FailureKind, &'static str, &'static str) {
         ModelError::UnknownArchitecture { .. } | ModelError::Unsupported { .. } => {
             (FailureKind::Model, "Linchpin cannot run this kind of model yet", "Choose a model of one of the known families.")
         }
+        ModelError::NoMean => (FailureKind::Internal, "A channel's mean is missing", "Report it with what you did before."),
         ModelError::Config { .. } => {
             (FailureKind::Model, "The model's configuration is broken", "Get its folder again, complete and unchanged.")
         }

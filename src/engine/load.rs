@@ -79,6 +79,7 @@ pub(super) async fn load(
         eos_token_ids: generation.eos_token_ids().unwrap_or(config.eos_token_ids),
         intact_evaluation: None,
         scored: None,
+        means: None,
         health: chosen.health,
         decode,
     })

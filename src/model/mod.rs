@@ -37,6 +37,8 @@ pub enum ModelError {
     Unsupported { what: String },
     #[error("{what} is {got}, but the model has {limit} (0 to {})", limit - 1)]
     OutOfRange { what: &'static str, got: usize, limit: usize },
+    #[error("a channel is to be replaced by its mean, and its mean is not known")]
+    NoMean,
     #[error("scale {got} is not between {min} and {max}")]
     Scale { got: f32, min: f32, max: f32 },
 }

@@ -20,6 +20,8 @@ pub enum Keep {
     Everything,
     /// Per token, the value of largest magnitude and its channel.
     Peaks,
+    /// Sums over tokens, `[1, width]`.
+    Sums,
 }
 
 /// One kept activation, still on the device.
@@ -38,6 +40,7 @@ pub enum Kept {
         values: Tensor<2>,
         channels: Tensor<2, Int>,
     },
+    Sums(Tensor<2>),
 }
 
 /// See the module's head.
@@ -166,6 +169,7 @@ impl<'a> Probe<'a> {
                 let (values, channels) = tensors::peaks(x.clone());
                 Kept::Peaks { values, channels }
             }
+            Keep::Sums => Kept::Sums(x.clone().sum_dim(0)),
         };
         self.captured.push(Captured { site, layer, kept });
     }
