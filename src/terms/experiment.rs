@@ -10,9 +10,9 @@
 //! Every kind has the same fields, so that one reader serves them all; [`ExperimentKind`] says which fields a kind reads, and
 //! [`Experiment::of`] fills them as the paper has it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{BackendInfo, DataPlot, DataTable, ModelRef, WeightCoord};
+use super::{BackendInfo, DataPlot, DataTable, ModelRef, Tree, WeightCoord};
 
 /// What is measured, and the fields of [`Experiment`] that it reads beside `super_weights`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -97,61 +97,60 @@ impl ExperimentKind {
 }
 
 /// A text or a task's file, by its name and [`super::text_digest`]: what an experiment was measured on, without its content.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TextRef {
     pub name: String,
     /// Empty in a request: whatever is given by that name.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub digest: String,
 }
 
 /// See the module's head. What a kind does not read is empty.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Experiment {
     pub kind: ExperimentKind,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub super_weights: Vec<WeightCoord>,
     /// What loss is measured on; none in a request: the text in use, which the outcome names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<TextRef>,
     /// Tokens of each block that the text is cut into, at most the model's context.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
     /// Blocks that are used, from the first on; all without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub n_blocks: Option<usize>,
     /// Of those that [`crate::protocol::Request::UseTasks`] gave.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TextRef>,
     /// Items of each task; all without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Draws those items; without, they are the first, as in lm-evaluation-harness.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub item_seed: Option<u64>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub prompt: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub n_prompts: Option<usize>,
     /// What the super weights are multiplied by, all together.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub factors: Vec<f32>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bits: Vec<u32>,
     /// Consecutive scalars that share a scale; 0 is the whole matrix.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub block_sizes: Vec<usize>,
     /// z: weights are clipped at `mean|w| + z std|w|` of their block.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clips: Vec<f32>,
     /// SmoothQuant's exponent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f32>,
     /// Sequences of the bundled calibration text, of [`Experiment::CALIBRATION_LENGTH`] tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub n_calibration: Option<usize>,
     /// Draws controls.
-    #[serde(default)]
     pub seed: u64,
 }
 
@@ -201,7 +200,7 @@ impl Experiment {
 }
 
 /// What came out of an experiment, complete with all that it takes to repeat it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     /// As it ran: with the text, the tasks and their digests.
     pub experiment: Experiment,
@@ -210,7 +209,7 @@ pub struct Outcome {
     /// Of Linchpin and Burn: "linchpin 0.1.0, burn 0.22.1".
     pub software: String,
     /// Names the text and how it was cut, where a loss was measured. Its first word is the convention's id.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub convention: String,
     /// What it came to, sentence by sentence, for people.
     pub findings: Vec<String>,
@@ -219,12 +218,11 @@ pub struct Outcome {
     pub tables: Vec<DataTable>,
     pub plots: Vec<DataPlot>,
     /// Not all arms are in it: it is still running, or was stopped.
-    #[serde(default)]
     pub is_partial: bool,
 }
 
 /// One figure with its name: "perplexity, Prune SW".
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Headline {
     pub name: String,
     pub value: f64,
@@ -234,6 +232,84 @@ impl Outcome {
     pub fn table(&self, name: &str) -> Option<&DataTable> {
         self.tables.iter().find(|table| table.name == name)
     }
+}
+
+/// By hand, see [`Tree`].
+impl<'de> Deserialize<'de> for Experiment {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Tree::read(from, "experiment", Self::from_tree)
+    }
+}
+
+/// By hand, see [`Tree`].
+impl<'de> Deserialize<'de> for Outcome {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Tree::read(from, "outcome of an experiment", Self::from_tree)
+    }
+}
+
+impl Experiment {
+    pub(crate) fn from_tree(mut tree: Tree) -> Option<Self> {
+        let kind = tree.take("kind").text()?;
+        Some(Self {
+            kind: ExperimentKind::ALL.into_iter().find(|known| known.name() == kind)?,
+            super_weights: tree.take("super_weights").list(coordinate)?,
+            text: tree.take("text").maybe(TextRef::from_tree)?,
+            block: tree.take("block").maybe(Tree::usize)?,
+            n_blocks: tree.take("n_blocks").maybe(Tree::usize)?,
+            tasks: tree.take("tasks").list(TextRef::from_tree)?,
+            limit: tree.take("limit").maybe(Tree::usize)?,
+            item_seed: tree.take("item_seed").maybe(Tree::u64)?,
+            prompt: tree.take("prompt").text()?,
+            n_prompts: tree.take("n_prompts").maybe(Tree::usize)?,
+            factors: tree.take("factors").list(Tree::f32)?,
+            bits: tree.take("bits").list(Tree::u32)?,
+            block_sizes: tree.take("block_sizes").list(Tree::usize)?,
+            clips: tree.take("clips").list(Tree::f32)?,
+            alpha: tree.take("alpha").maybe(Tree::f32)?,
+            n_calibration: tree.take("n_calibration").maybe(Tree::usize)?,
+            seed: tree.take("seed").maybe(Tree::u64)?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Outcome {
+    fn from_tree(mut tree: Tree) -> Option<Self> {
+        let (mut model, mut backend) = (tree.take("model"), tree.take("backend"));
+        Some(Self {
+            experiment: Experiment::from_tree(tree.take("experiment"))?,
+            model: ModelRef { id: model.take("id").text()?, revision: model.take("revision").text()? },
+            backend: BackendInfo {
+                kind: backend.take("kind").text()?,
+                name: backend.take("name").text()?,
+                reason: backend.take("reason").text()?,
+            },
+            software: tree.take("software").text()?,
+            convention: tree.take("convention").text()?,
+            findings: tree.take("findings").list(Tree::text)?,
+            headline: tree.take("headline").list(Headline::from_tree)?,
+            tables: tree.take("tables").list(DataTable::from_tree)?,
+            plots: tree.take("plots").list(DataPlot::from_tree)?,
+            is_partial: tree.take("is_partial").flag()?,
+        })
+    }
+}
+
+impl TextRef {
+    fn from_tree(mut tree: Tree) -> Option<Self> {
+        Some(Self { name: tree.take("name").text()?, digest: tree.take("digest").text()? })
+    }
+}
+
+impl Headline {
+    fn from_tree(mut tree: Tree) -> Option<Self> {
+        // JSON has nothing for what is no number.
+        Some(Self { name: tree.take("name").text()?, value: tree.take("value").maybe(Tree::number)?.unwrap_or(f64::NAN) })
+    }
+}
+
+fn coordinate(mut tree: Tree) -> Option<WeightCoord> {
+    Some(WeightCoord { layer: tree.take("layer").usize()?, row: tree.take("row").usize()?, col: tree.take("col").usize()? })
 }
 
 /// A task's file: lines of JSON.
@@ -253,6 +329,60 @@ mod tests {
         for kind in ExperimentKind::ALL {
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("{:?}", kind.name()));
         }
+    }
+
+    /// With nothing left empty, so that a field that is not read is noticed.
+    fn full() -> Outcome {
+        let text = |name: &str| TextRef { name: name.into(), digest: "0123456789abcdef".into() };
+        let experiment = Experiment {
+            kind: ExperimentKind::WeightQuantisation,
+            super_weights: vec![WeightCoord { layer: 2, row: 12, col: 86 }],
+            text: Some(text("mine.txt")),
+            block: Some(512),
+            n_blocks: Some(3),
+            tasks: vec![text("arc_easy")],
+            limit: Some(50),
+            item_seed: Some(4),
+            prompt: "p".into(),
+            n_prompts: Some(5),
+            factors: vec![0.1, -2.5],
+            bits: vec![8],
+            block_sizes: vec![64, 0],
+            clips: vec![9.5],
+            alpha: Some(0.85),
+            n_calibration: Some(32),
+            seed: 7,
+        };
+        let mut table = DataTable::new("loss", "Loss", &["arm", "loss (nats)"]);
+        table.push(["intact".into(), 3.5_f64.into()]);
+        table.push([super::super::Cell::Nothing, 1e30_f64.into()]);
+        let mut plot = DataPlot::new(super::super::PlotKind::Heatmap, "t", "loss", "arm", "loss").by("arm");
+        (plot.log_x, plot.log_y, plot.only) = (true, true, Some(("arm".into(), "intact".into())));
+        (plot.marks, plot.levels) = (vec![(0.5, "m".into())], vec![(1.0, "l".into())]);
+        Outcome {
+            experiment,
+            model: ModelRef { id: "m".into(), revision: "r".into() },
+            backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "b".into() },
+            software: "s".into(),
+            convention: "concat-2048".into(),
+            findings: vec!["f".into()],
+            headline: vec![Headline { name: "h".into(), value: 0.25 }],
+            tables: vec![table],
+            plots: vec![plot],
+            is_partial: true,
+        }
+    }
+
+    #[test]
+    fn everything_that_is_written_is_read() {
+        let json = serde_json::to_string(&full()).unwrap();
+        assert_eq!(serde_json::from_str::<Outcome>(&json).unwrap(), full());
+        for (from, to) in
+            [("\"bits\":[8]", "\"bits\":8"), ("weight_quantisation", "none"), ("\"heatmap\"", "7"), ("[\"intact\",3.5]", "[[],3.5]")]
+        {
+            assert!(json.contains(from) && serde_json::from_str::<Outcome>(&json.replace(from, to)).is_err(), "{from}");
+        }
+        assert!(serde_json::from_str::<Experiment>("[]").is_err());
     }
 
     #[test]
