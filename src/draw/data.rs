@@ -66,7 +66,11 @@ fn points(plot: &DataPlot, table: &DataTable) -> Option<Vec<Point>> {
     let text = |row: &[Cell], at: Option<usize>| at.and_then(|at| row.get(at)).map(cell_text).unwrap_or_default();
     let mut points = Vec::new();
     for row in &table.rows {
-        if only.is_some_and(|(column, only)| text(row, column) != *only) {
+        let is_other = |(column, only): (Option<usize>, &String)| match column.and_then(|at| row.get(at)) {
+            Some(Cell::Text(text)) => text != only,
+            cell => cell.map(cell_text).as_ref() != Some(only),
+        };
+        if only.is_some_and(is_other) {
             continue;
         }
         let number = |at: usize| row.get(at).and_then(Cell::number).filter(|number| !number.is_nan()).map(narrow);

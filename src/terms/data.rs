@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Tree;
+use super::{Fields, Tree};
 
 /// A table, long rather than wide: what is compared stands in rows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -218,20 +218,29 @@ impl Cell {
     }
 }
 
+impl Column {
+    fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        let column = Self { name: fields.text("name"), unit: fields.text("unit") };
+        fields.done(column)
+    }
+}
+
 impl DataTable {
-    pub(super) fn from_tree(mut tree: Tree) -> Option<Self> {
-        let column = |mut tree: Tree| Some(Column { name: tree.take("name").text()?, unit: tree.take("unit").text()? });
-        Some(Self {
-            name: tree.take("name").text()?,
-            title: tree.take("title").text()?,
-            columns: tree.take("columns").list(column)?,
-            rows: tree.take("rows").list(|row| row.list(Cell::from_tree))?,
-        })
+    pub(super) fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        let table = Self {
+            name: fields.text("name"),
+            title: fields.text("title"),
+            columns: fields.list("columns", Column::from_tree),
+            rows: fields.list("rows", |row| row.list(Cell::from_tree)),
+        };
+        fields.done(table)
     }
 }
 
 impl DataPlot {
-    pub(super) fn from_tree(mut tree: Tree) -> Option<Self> {
+    pub(super) fn from_tree(tree: Tree) -> Option<Self> {
         let place = |tree: Tree| {
             let [at, name] = tree.pair()?;
             Some((at.number()?, name.text()?))
@@ -240,24 +249,27 @@ impl DataPlot {
             let [column, text] = tree.pair()?;
             Some((column.text()?, text.text()?))
         };
-        Some(Self {
-            title: tree.take("title").text()?,
-            table: tree.take("table").text()?,
-            kind: match tree.take("kind").text()?.as_str() {
-                "lines" => PlotKind::Lines,
-                "bars" => PlotKind::Bars,
-                "heatmap" => PlotKind::Heatmap,
-                _ => return None,
-            },
-            x: tree.take("x").text()?,
-            y: tree.take("y").text()?,
-            by: tree.take("by").maybe(Tree::text)?,
-            log_x: tree.take("log_x").flag()?,
-            log_y: tree.take("log_y").flag()?,
-            only: tree.take("only").maybe(filter)?,
-            marks: tree.take("marks").list(place)?,
-            levels: tree.take("levels").list(place)?,
-        })
+        let mut fields = Fields::from(tree);
+        let kind = match fields.text("kind").as_str() {
+            "lines" => PlotKind::Lines,
+            "bars" => PlotKind::Bars,
+            "heatmap" => PlotKind::Heatmap,
+            _ => return None,
+        };
+        let plot = Self {
+            title: fields.text("title"),
+            table: fields.text("table"),
+            kind,
+            x: fields.text("x"),
+            y: fields.text("y"),
+            by: fields.maybe("by", Tree::text),
+            log_x: fields.flag("log_x"),
+            log_y: fields.flag("log_y"),
+            only: fields.maybe("only", filter),
+            marks: fields.list("marks", place),
+            levels: fields.list("levels", place),
+        };
+        fields.done(plot)
     }
 }
 

@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{BackendInfo, DataPlot, DataTable, ModelRef, Tree, WeightCoord};
+use super::{BackendInfo, DataPlot, DataTable, Fields, ModelRef, Tree, WeightCoord};
 
 /// What is measured, and the fields of [`Experiment`] that it reads beside `super_weights`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -249,67 +249,73 @@ impl<'de> Deserialize<'de> for Outcome {
 }
 
 impl Experiment {
-    pub(crate) fn from_tree(mut tree: Tree) -> Option<Self> {
-        let kind = tree.take("kind").text()?;
-        Some(Self {
+    pub(crate) fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        let kind = fields.text("kind");
+        let experiment = Self {
             kind: ExperimentKind::ALL.into_iter().find(|known| known.name() == kind)?,
-            super_weights: tree.take("super_weights").list(coordinate)?,
-            text: tree.take("text").maybe(TextRef::from_tree)?,
-            block: tree.take("block").maybe(Tree::usize)?,
-            n_blocks: tree.take("n_blocks").maybe(Tree::usize)?,
-            tasks: tree.take("tasks").list(TextRef::from_tree)?,
-            limit: tree.take("limit").maybe(Tree::usize)?,
-            item_seed: tree.take("item_seed").maybe(Tree::u64)?,
-            prompt: tree.take("prompt").text()?,
-            n_prompts: tree.take("n_prompts").maybe(Tree::usize)?,
-            factors: tree.take("factors").list(Tree::f32)?,
-            bits: tree.take("bits").list(Tree::u32)?,
-            block_sizes: tree.take("block_sizes").list(Tree::usize)?,
-            clips: tree.take("clips").list(Tree::f32)?,
-            alpha: tree.take("alpha").maybe(Tree::f32)?,
-            n_calibration: tree.take("n_calibration").maybe(Tree::usize)?,
-            seed: tree.take("seed").maybe(Tree::u64)?.unwrap_or_default(),
-        })
+            super_weights: fields.list("super_weights", coordinate),
+            text: fields.maybe("text", TextRef::from_tree),
+            block: fields.maybe("block", Tree::usize),
+            n_blocks: fields.maybe("n_blocks", Tree::usize),
+            tasks: fields.list("tasks", TextRef::from_tree),
+            limit: fields.maybe("limit", Tree::usize),
+            item_seed: fields.maybe("item_seed", Tree::u64),
+            prompt: fields.text("prompt"),
+            n_prompts: fields.maybe("n_prompts", Tree::usize),
+            factors: fields.list("factors", Tree::f32),
+            bits: fields.list("bits", Tree::u32),
+            block_sizes: fields.list("block_sizes", Tree::usize),
+            clips: fields.list("clips", Tree::f32),
+            alpha: fields.maybe("alpha", Tree::f32),
+            n_calibration: fields.maybe("n_calibration", Tree::usize),
+            seed: fields.maybe("seed", Tree::u64).unwrap_or_default(),
+        };
+        fields.done(experiment)
     }
 }
 
 impl Outcome {
-    fn from_tree(mut tree: Tree) -> Option<Self> {
-        let (mut model, mut backend) = (tree.take("model"), tree.take("backend"));
-        Some(Self {
-            experiment: Experiment::from_tree(tree.take("experiment"))?,
-            model: ModelRef { id: model.take("id").text()?, revision: model.take("revision").text()? },
-            backend: BackendInfo {
-                kind: backend.take("kind").text()?,
-                name: backend.take("name").text()?,
-                reason: backend.take("reason").text()?,
-            },
-            software: tree.take("software").text()?,
-            convention: tree.take("convention").text()?,
-            findings: tree.take("findings").list(Tree::text)?,
-            headline: tree.take("headline").list(Headline::from_tree)?,
-            tables: tree.take("tables").list(DataTable::from_tree)?,
-            plots: tree.take("plots").list(DataPlot::from_tree)?,
-            is_partial: tree.take("is_partial").flag()?,
-        })
+    fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        let (mut model, mut backend) = (Fields::from(fields.take("model")), Fields::from(fields.take("backend")));
+        let outcome = Self {
+            experiment: Experiment::from_tree(fields.take("experiment"))?,
+            model: ModelRef { id: model.text("id"), revision: model.text("revision") },
+            backend: BackendInfo { kind: backend.text("kind"), name: backend.text("name"), reason: backend.text("reason") },
+            software: fields.text("software"),
+            convention: fields.text("convention"),
+            findings: fields.list("findings", Tree::text),
+            headline: fields.list("headline", Headline::from_tree),
+            tables: fields.list("tables", DataTable::from_tree),
+            plots: fields.list("plots", DataPlot::from_tree),
+            is_partial: fields.flag("is_partial"),
+        };
+        fields.done(outcome).and_then(|outcome| model.done(outcome)).and_then(|outcome| backend.done(outcome))
     }
 }
 
 impl TextRef {
-    fn from_tree(mut tree: Tree) -> Option<Self> {
-        Some(Self { name: tree.take("name").text()?, digest: tree.take("digest").text()? })
+    fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        let text = Self { name: fields.text("name"), digest: fields.text("digest") };
+        fields.done(text)
     }
 }
 
 impl Headline {
-    fn from_tree(mut tree: Tree) -> Option<Self> {
+    pub(crate) fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
         // JSON has nothing for what is no number.
-        Some(Self { name: tree.take("name").text()?, value: tree.take("value").maybe(Tree::number)?.unwrap_or(f64::NAN) })
+        let headline = Self { name: fields.text("name"), value: fields.maybe("value", Tree::number).unwrap_or(f64::NAN) };
+        fields.done(headline)
     }
 }
 
-fn coordinate(mut tree: Tree) -> Option<WeightCoord> {
-    Some(WeightCoord { layer: tree.take("layer").usize()?, row: tree.take("row").usize()?, col: tree.take("col").usize()? })
+fn coordinate(tree: Tree) -> Option<WeightCoord> {
+    let mut fields = Fields::from(tree);
+    let [layer, row, col] = ["layer", "row", "col"].map(|name| fields.maybe(name, Tree::usize));
+    fields.done(WeightCoord { layer: layer?, row: row?, col: col? })
 }
 
 /// A task's file: lines of JSON.

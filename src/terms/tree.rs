@@ -1,5 +1,5 @@
-//! JSON as a tree, and by hand from there: a page that reads tables, plots and settings in this way is 8 KB smaller to download
-//! than with a derived reader for each of them.
+//! JSON as a tree, and by hand from there: a page that reads tables, plots and settings in this way is smaller to download than
+//! with a derived reader for each of them.
 //!
 //! What is absent is empty, what is of another kind is refused, and so is what lies deeper than anything of ours.
 
@@ -27,42 +27,17 @@ impl Tree {
         of(tree).ok_or_else(|| D::Error::custom(format_args!("this is no {what}")))
     }
 
-    /// Takes a field out of a map.
-    pub(crate) fn take(&mut self, name: &str) -> Self {
-        let Self::Map(fields) = self else { return Self::Nothing };
-        let found = fields.iter().position(|(key, _)| key == name);
-        found.map_or(Self::Nothing, |at| std::mem::replace(&mut fields[at].1, Self::Nothing))
-    }
-
-    /// What may be absent.
-    pub(crate) fn maybe<T>(self, of: fn(Self) -> Option<T>) -> Option<Option<T>> {
-        if self == Self::Nothing { Some(None) } else { of(self).map(Some) }
-    }
-
-    pub(crate) fn list<T>(self, of: fn(Self) -> Option<T>) -> Option<Vec<T>> {
-        match self {
-            Self::Nothing => Some(Vec::new()),
-            Self::List(items) => items.into_iter().map(of).collect(),
-            _ => None,
-        }
-    }
-
-    /// Two of them.
-    pub(crate) fn pair(self) -> Option<[Self; 2]> {
-        if let Self::List(items) = self { items.try_into().ok() } else { None }
-    }
-
     pub(crate) fn number(self) -> Option<f64> {
         if let Self::Number(number) = self { Some(number) } else { None }
-    }
-
-    pub(crate) fn f32(self) -> Option<f32> {
-        self.number().map(|number| number as f32)
     }
 
     /// A whole number as JavaScript has them.
     pub(crate) fn u64(self) -> Option<u64> {
         self.number().filter(|number| (0.0..9_007_199_254_740_992.0).contains(number) && number.fract() == 0.0).map(|number| number as u64)
+    }
+
+    pub(crate) fn f32(self) -> Option<f32> {
+        self.number().map(|number| number as f32)
     }
 
     pub(crate) fn usize(self) -> Option<usize> {
@@ -73,21 +48,81 @@ impl Tree {
         self.u64()?.try_into().ok()
     }
 
-    /// Absent is empty.
     pub(crate) fn text(self) -> Option<String> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Nothing => Some(String::new()),
-            _ => None,
-        }
+        if let Self::Text(text) = self { Some(text) } else { None }
     }
 
-    pub(crate) fn flag(self) -> Option<bool> {
-        match self {
-            Self::Flag(flag) => Some(flag),
-            Self::Nothing => Some(false),
-            _ => None,
+    pub(crate) fn list<T>(self, of: fn(Self) -> Option<T>) -> Option<Vec<T>> {
+        if let Self::List(items) = self { items.into_iter().map(of).collect() } else { None }
+    }
+
+    /// Two of them.
+    pub(crate) fn pair(self) -> Option<[Self; 2]> {
+        if let Self::List(items) = self { items.try_into().ok() } else { None }
+    }
+}
+
+/// Takes a map apart. What is of another kind than asked for is remembered rather than told at once: a way out after each
+/// field, with all before it to be dropped, would be most of the code.
+pub(crate) struct Fields {
+    fields: Vec<(String, Tree)>,
+    is_sound: bool,
+}
+
+impl From<Tree> for Fields {
+    fn from(tree: Tree) -> Self {
+        match tree {
+            Tree::Map(fields) => Self { fields, is_sound: true },
+            _ => Self { fields: Vec::new(), is_sound: false },
         }
+    }
+}
+
+impl Fields {
+    /// A field as it is.
+    pub(crate) fn take(&mut self, name: &str) -> Tree {
+        let found = self.fields.iter().position(|(key, _)| key == name);
+        found.map_or(Tree::Nothing, |at| std::mem::replace(&mut self.fields[at].1, Tree::Nothing))
+    }
+
+    /// What may be absent.
+    pub(crate) fn maybe<T>(&mut self, name: &str, of: fn(Tree) -> Option<T>) -> Option<T> {
+        let tree = self.take(name);
+        if tree == Tree::Nothing {
+            return None;
+        }
+        let found = of(tree);
+        self.is_sound &= found.is_some();
+        found
+    }
+
+    /// Absent is empty.
+    pub(crate) fn text(&mut self, name: &str) -> String {
+        self.maybe(name, Tree::text).unwrap_or_default()
+    }
+
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        self.maybe(name, |tree| if let Tree::Flag(flag) = tree { Some(flag) } else { None }).unwrap_or_default()
+    }
+
+    /// Absent is empty.
+    pub(crate) fn list<T>(&mut self, name: &str, of: fn(Tree) -> Option<T>) -> Vec<T> {
+        let items = match self.take(name) {
+            Tree::List(items) => items,
+            other => {
+                self.is_sound &= other == Tree::Nothing;
+                return Vec::new();
+            }
+        };
+        let n = items.len();
+        let list: Vec<T> = items.into_iter().filter_map(of).collect();
+        self.is_sound &= list.len() == n;
+        list
+    }
+
+    /// What was made of them, unless something was of another kind.
+    pub(crate) fn done<T>(self, made: T) -> Option<T> {
+        self.is_sound.then_some(made)
     }
 }
 
@@ -187,12 +222,27 @@ mod tests {
 
     #[test]
     fn what_is_absent_is_empty_and_what_is_wrong_is_refused() {
-        let mut tree = read(r#"{"a": [1, 2], "b": "text", "c": null}"#).unwrap();
-        assert_eq!(tree.take("c").text(), Some(String::new()));
-        assert_eq!(tree.take("d").list(Tree::usize), Some(Vec::new()));
-        assert_eq!(tree.take("d").maybe(Tree::usize), Some(None));
-        assert_eq!(tree.clone().take("b").list(Tree::usize), None);
-        assert_eq!(tree.take("b").maybe(Tree::usize), None);
-        assert_eq!(tree.take("a").list(Tree::usize), Some(vec![1, 2]));
+        let read = |of: fn(&mut Fields) -> bool| {
+            let mut fields = Fields::from(read(r#"{"a": [1, 2], "b": "text", "c": null, "d": true}"#).unwrap());
+            let is_as_expected = of(&mut fields);
+            fields.done(is_as_expected)
+        };
+        let good: [fn(&mut Fields) -> bool; 5] = [
+            |fields| fields.text("c").is_empty() && fields.text("b") == "text",
+            |fields| fields.list("none", Tree::usize).is_empty(),
+            |fields| fields.maybe("c", Tree::usize).is_none(),
+            |fields| fields.list("a", Tree::usize) == [1, 2],
+            |fields| fields.flag("d") && !fields.flag("c"),
+        ];
+        assert_eq!(good.map(read), [Some(true); 5]);
+        let bad: [fn(&mut Fields) -> bool; 5] = [
+            |fields| fields.text("a").is_empty(),
+            |fields| fields.list("a", Tree::text).is_empty(),
+            |fields| fields.maybe("b", Tree::usize).is_none(),
+            |fields| fields.list("b", Tree::usize).is_empty(),
+            |fields| fields.flag("b"),
+        ];
+        assert_eq!(bad.map(read), [None; 5]);
+        assert_eq!(Fields::from(Tree::List(Vec::new())).done(()), None);
     }
 }
