@@ -6,7 +6,7 @@
 //! ui  ──────►  protocol  ◄──────  engine  ──────►  experiments  ──────►  analysis, model, decode, weights, …  ──────►  tensors
 //! (Leptos,      terms             (bin/engine:      (the paper's       (Burn: one forward pass, WebGPU or CPU)      (kernels)
 //!  bin/app)     share, catalog     a Web Worker;     tables, figures)
-//!                                  bin/linchpin:
+//!               draw               bin/linchpin:
 //!                                  the command, with
 //!                                  cli and hub)
 //! ```
@@ -25,6 +25,9 @@ pub mod catalog;
 pub mod protocol;
 pub mod share;
 pub mod terms;
+
+#[cfg(any(feature = "ui", feature = "cli"))]
+pub mod draw;
 
 #[cfg(feature = "engine")]
 pub mod analysis;

@@ -27,6 +27,7 @@ mod selection;
 mod source;
 mod sweep;
 mod training;
+mod tree;
 
 use std::fmt;
 
@@ -42,6 +43,7 @@ use serde::{Deserialize, Serialize};
 pub use source::*;
 pub use sweep::*;
 pub use training::*;
+pub(crate) use tree::{Fields, Tree};
 
 /// One scalar of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, col]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,12 +1,11 @@
 //! Tables of figures, and pictures that name the columns they are drawn from: data and drawing cannot differ.
 
-use std::fmt;
-
-use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::{Fields, Tree};
+
 /// A table, long rather than wide: what is compared stands in rows.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct DataTable {
     /// In file names and for [`DataPlot::table`]: `loss`, `samples`.
     pub name: String,
@@ -17,12 +16,12 @@ pub struct DataTable {
     pub rows: Vec<Vec<Cell>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Column {
     /// `snake_case`, as in a CSV file's first line.
     pub name: String,
     /// `nats`, `tokens`, `probability`; empty where there is none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub unit: String,
 }
 
@@ -36,7 +35,7 @@ pub enum Cell {
 }
 
 /// How a picture is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlotKind {
     /// One line for each value of `by`, through its rows in their order.
@@ -48,7 +47,7 @@ pub enum PlotKind {
 }
 
 /// A picture of one table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DataPlot {
     pub title: String,
     pub table: String,
@@ -56,20 +55,18 @@ pub struct DataPlot {
     /// Names of columns.
     pub x: String,
     pub y: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    #[serde(default)]
     pub log_x: bool,
-    #[serde(default)]
     pub log_y: bool,
     /// Only rows with this text in this column.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<(String, String)>,
     /// Places on the horizontal axis that are pointed out, with their names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<(f64, String)>,
     /// The same of the vertical one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<(f64, String)>,
 }
 
@@ -203,42 +200,76 @@ impl Serialize for Cell {
     }
 }
 
-/// By hand: serde's untagged enums keep what they read in an intermediate form first.
+/// By hand, see [`Tree`].
 impl<'de> Deserialize<'de> for Cell {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct CellVisitor;
-        impl Visitor<'_> for CellVisitor {
-            type Value = Cell;
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Tree::read(from, "cell of a table", Self::from_tree)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, a text or nothing")
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Cell, E> {
-                Ok(Cell::Number(number as f64))
-            }
-
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Cell, E> {
-                Ok(Cell::Number(number as f64))
-            }
-
-            fn visit_f64<E: Error>(self, number: f64) -> Result<Cell, E> {
-                Ok(number.into())
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Cell, E> {
-                Ok(text.into())
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Cell, E> {
-                Ok(Cell::Nothing)
-            }
-
-            fn visit_none<E: Error>(self) -> Result<Cell, E> {
-                Ok(Cell::Nothing)
-            }
+impl Cell {
+    fn from_tree(tree: Tree) -> Option<Self> {
+        match tree {
+            Tree::Nothing => Some(Self::Nothing),
+            Tree::Number(number) => Some(number.into()),
+            Tree::Text(text) => Some(Self::Text(text)),
+            _ => None,
         }
-        deserializer.deserialize_any(CellVisitor)
+    }
+}
+
+impl Column {
+    fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        let column = Self { name: fields.text("name"), unit: fields.text("unit") };
+        fields.done(column)
+    }
+}
+
+impl DataTable {
+    pub(super) fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        let table = Self {
+            name: fields.text("name"),
+            title: fields.text("title"),
+            columns: fields.list("columns", Column::from_tree),
+            rows: fields.list("rows", |row| row.list(Cell::from_tree)),
+        };
+        fields.done(table)
+    }
+}
+
+impl DataPlot {
+    pub(super) fn from_tree(tree: Tree) -> Option<Self> {
+        let place = |tree: Tree| {
+            let [at, name] = tree.pair()?;
+            Some((at.number()?, name.text()?))
+        };
+        let filter = |tree: Tree| {
+            let [column, text] = tree.pair()?;
+            Some((column.text()?, text.text()?))
+        };
+        let mut fields = Fields::from(tree);
+        let kind = match fields.text("kind").as_str() {
+            "lines" => PlotKind::Lines,
+            "bars" => PlotKind::Bars,
+            "heatmap" => PlotKind::Heatmap,
+            _ => return None,
+        };
+        let plot = Self {
+            title: fields.text("title"),
+            table: fields.text("table"),
+            kind,
+            x: fields.text("x"),
+            y: fields.text("y"),
+            by: fields.maybe("by", Tree::text),
+            log_x: fields.flag("log_x"),
+            log_y: fields.flag("log_y"),
+            only: fields.maybe("only", filter),
+            marks: fields.list("marks", place),
+            levels: fields.list("levels", place),
+        };
+        fields.done(plot)
     }
 }
 

@@ -10,9 +10,9 @@
 //! Every kind has the same fields, so that one reader serves them all; [`ExperimentKind`] says which fields a kind reads, and
 //! [`Experiment::of`] fills them as the paper has it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{BackendInfo, DataPlot, DataTable, ModelRef, WeightCoord};
+use super::{BackendInfo, DataPlot, DataTable, Fields, ModelRef, Tree, WeightCoord};
 
 /// What is measured, and the fields of [`Experiment`] that it reads beside `super_weights`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -102,65 +102,64 @@ impl ExperimentKind {
 }
 
 /// A text or a task's file, by its name and [`super::text_digest`]: what an experiment was measured on, without its content.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TextRef {
     pub name: String,
     /// Empty in a request: whatever is given by that name.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub digest: String,
 }
 
 /// See the module's head. What a kind does not read is empty.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Experiment {
     pub kind: ExperimentKind,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub super_weights: Vec<WeightCoord>,
     /// What loss is measured on; none in a request: the text in use, which the outcome names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<TextRef>,
     /// Tokens of each block that the text is cut into, at most the model's context.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
     /// Puts the special tokens that the tokenizer has before a text (its BOS) before each block and each task's item. The paper's
     /// protocols do not, and models that never saw a text without are broken by that alone.
     #[serde(default, skip_serializing_if = "is_false")]
     pub bos: bool,
     /// Blocks that are used, from the first on; all without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub n_blocks: Option<usize>,
     /// Of those that [`crate::protocol::Request::UseTasks`] gave.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TextRef>,
     /// Items of each task; all without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Draws those items; without, they are the first, as in lm-evaluation-harness.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub item_seed: Option<u64>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub prompt: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub n_prompts: Option<usize>,
     /// What the super weights are multiplied by, all together.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub factors: Vec<f32>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bits: Vec<u32>,
     /// Consecutive scalars that share a scale; 0 is the whole matrix.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub block_sizes: Vec<usize>,
     /// z: weights are clipped at `mean|w| + z std|w|` of their block.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clips: Vec<f32>,
     /// SmoothQuant's exponent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f32>,
     /// Sequences of the bundled calibration text, of [`Experiment::CALIBRATION_LENGTH`] tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub n_calibration: Option<usize>,
     /// Draws controls.
-    #[serde(default)]
     pub seed: u64,
 }
 
@@ -215,7 +214,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// What came out of an experiment, complete with all that it takes to repeat it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     /// As it ran: with the text, the tasks and their digests.
     pub experiment: Experiment,
@@ -224,7 +223,7 @@ pub struct Outcome {
     /// Of Linchpin and Burn: "linchpin 0.1.0, burn 0.22.1".
     pub software: String,
     /// Names the text and how it was cut, where a loss was measured. Its first word is the convention's id.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub convention: String,
     /// What it came to, sentence by sentence, for people.
     pub findings: Vec<String>,
@@ -233,12 +232,11 @@ pub struct Outcome {
     pub tables: Vec<DataTable>,
     pub plots: Vec<DataPlot>,
     /// Not all arms are in it: it is still running, or was stopped.
-    #[serde(default)]
     pub is_partial: bool,
 }
 
 /// One figure with its name: "perplexity, Prune SW".
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Headline {
     pub name: String,
     pub value: f64,
@@ -248,6 +246,90 @@ impl Outcome {
     pub fn table(&self, name: &str) -> Option<&DataTable> {
         self.tables.iter().find(|table| table.name == name)
     }
+}
+
+/// By hand, see [`Tree`].
+impl<'de> Deserialize<'de> for Experiment {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Tree::read(from, "experiment", Self::from_tree)
+    }
+}
+
+/// By hand, see [`Tree`].
+impl<'de> Deserialize<'de> for Outcome {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Tree::read(from, "outcome of an experiment", Self::from_tree)
+    }
+}
+
+impl Experiment {
+    pub(crate) fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        let kind = fields.text("kind");
+        let experiment = Self {
+            kind: ExperimentKind::ALL.into_iter().find(|known| known.name() == kind)?,
+            super_weights: fields.list("super_weights", coordinate),
+            text: fields.maybe("text", TextRef::from_tree),
+            block: fields.maybe("block", Tree::usize),
+            n_blocks: fields.maybe("n_blocks", Tree::usize),
+            tasks: fields.list("tasks", TextRef::from_tree),
+            limit: fields.maybe("limit", Tree::usize),
+            item_seed: fields.maybe("item_seed", Tree::u64),
+            prompt: fields.text("prompt"),
+            n_prompts: fields.maybe("n_prompts", Tree::usize),
+            factors: fields.list("factors", Tree::f32),
+            bits: fields.list("bits", Tree::u32),
+            block_sizes: fields.list("block_sizes", Tree::usize),
+            clips: fields.list("clips", Tree::f32),
+            alpha: fields.maybe("alpha", Tree::f32),
+            n_calibration: fields.maybe("n_calibration", Tree::usize),
+            seed: fields.maybe("seed", Tree::u64).unwrap_or_default(),
+        };
+        fields.done(experiment)
+    }
+}
+
+impl Outcome {
+    fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        let (mut model, mut backend) = (Fields::from(fields.take("model")), Fields::from(fields.take("backend")));
+        let outcome = Self {
+            experiment: Experiment::from_tree(fields.take("experiment"))?,
+            model: ModelRef { id: model.text("id"), revision: model.text("revision") },
+            backend: BackendInfo { kind: backend.text("kind"), name: backend.text("name"), reason: backend.text("reason") },
+            software: fields.text("software"),
+            convention: fields.text("convention"),
+            findings: fields.list("findings", Tree::text),
+            headline: fields.list("headline", Headline::from_tree),
+            tables: fields.list("tables", DataTable::from_tree),
+            plots: fields.list("plots", DataPlot::from_tree),
+            is_partial: fields.flag("is_partial"),
+        };
+        fields.done(outcome).and_then(|outcome| model.done(outcome)).and_then(|outcome| backend.done(outcome))
+    }
+}
+
+impl TextRef {
+    fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        let text = Self { name: fields.text("name"), digest: fields.text("digest") };
+        fields.done(text)
+    }
+}
+
+impl Headline {
+    pub(crate) fn from_tree(tree: Tree) -> Option<Self> {
+        let mut fields = Fields::from(tree);
+        // JSON has nothing for what is no number.
+        let headline = Self { name: fields.text("name"), value: fields.maybe("value", Tree::number).unwrap_or(f64::NAN) };
+        fields.done(headline)
+    }
+}
+
+fn coordinate(tree: Tree) -> Option<WeightCoord> {
+    let mut fields = Fields::from(tree);
+    let [layer, row, col] = ["layer", "row", "col"].map(|name| fields.maybe(name, Tree::usize));
+    fields.done(WeightCoord { layer: layer?, row: row?, col: col? })
 }
 
 /// A task's file: lines of JSON.
@@ -267,6 +349,60 @@ mod tests {
         for kind in ExperimentKind::ALL {
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("{:?}", kind.name()));
         }
+    }
+
+    /// With nothing left empty, so that a field that is not read is noticed.
+    fn full() -> Outcome {
+        let text = |name: &str| TextRef { name: name.into(), digest: "0123456789abcdef".into() };
+        let experiment = Experiment {
+            kind: ExperimentKind::WeightQuantisation,
+            super_weights: vec![WeightCoord { layer: 2, row: 12, col: 86 }],
+            text: Some(text("mine.txt")),
+            block: Some(512),
+            n_blocks: Some(3),
+            tasks: vec![text("arc_easy")],
+            limit: Some(50),
+            item_seed: Some(4),
+            prompt: "p".into(),
+            n_prompts: Some(5),
+            factors: vec![0.1, -2.5],
+            bits: vec![8],
+            block_sizes: vec![64, 0],
+            clips: vec![9.5],
+            alpha: Some(0.85),
+            n_calibration: Some(32),
+            seed: 7,
+        };
+        let mut table = DataTable::new("loss", "Loss", &["arm", "loss (nats)"]);
+        table.push(["intact".into(), 3.5_f64.into()]);
+        table.push([super::super::Cell::Nothing, 1e30_f64.into()]);
+        let mut plot = DataPlot::new(super::super::PlotKind::Heatmap, "t", "loss", "arm", "loss").by("arm");
+        (plot.log_x, plot.log_y, plot.only) = (true, true, Some(("arm".into(), "intact".into())));
+        (plot.marks, plot.levels) = (vec![(0.5, "m".into())], vec![(1.0, "l".into())]);
+        Outcome {
+            experiment,
+            model: ModelRef { id: "m".into(), revision: "r".into() },
+            backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "b".into() },
+            software: "s".into(),
+            convention: "concat-2048".into(),
+            findings: vec!["f".into()],
+            headline: vec![Headline { name: "h".into(), value: 0.25 }],
+            tables: vec![table],
+            plots: vec![plot],
+            is_partial: true,
+        }
+    }
+
+    #[test]
+    fn everything_that_is_written_is_read() {
+        let json = serde_json::to_string(&full()).unwrap();
+        assert_eq!(serde_json::from_str::<Outcome>(&json).unwrap(), full());
+        for (from, to) in
+            [("\"bits\":[8]", "\"bits\":8"), ("weight_quantisation", "none"), ("\"heatmap\"", "7"), ("[\"intact\",3.5]", "[[],3.5]")]
+        {
+            assert!(json.contains(from) && serde_json::from_str::<Outcome>(&json.replace(from, to)).is_err(), "{from}");
+        }
+        assert!(serde_json::from_str::<Experiment>("[]").is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::context::{App, app};
 use super::prune_state::ScoreSetup;
 use super::prune_words::{pruning_words, ranking_hint, ranking_name};
 use super::state::AppState;
-use super::words::{fine_percent, grouped, short};
+use crate::draw::words::{fine_percent, grouped, short};
 use crate::share::MAX_SEED;
 use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
 

@@ -5,8 +5,8 @@ use leptos::html;
 use leptos::prelude::*;
 
 use super::dom;
-use super::marks::{Chart, Mark, RING_RADIUS, Shape};
 use super::weigh_tables::Table;
+use crate::draw::marks::{Chart, Mark, RING_RADIUS, Shape};
 
 /// One chart with its caption, its readout and its table.
 #[component]
@@ -114,6 +114,9 @@ fn draw((paint, shape): &Mark) -> AnyView {
     let class = |kind: &str| format!("{kind} {}", paint.name());
     match shape.clone() {
         Shape::Rect { x, y, width, height } => view! { <rect class=class("fill") x=x y=y width=width height=height></rect> }.into_any(),
+        Shape::Field { x, y, width, height, share } => {
+            view! { <rect class=class("fill") x=x y=y width=width height=height fill-opacity=share></rect> }.into_any()
+        }
         Shape::Line { x1, y1, x2, y2, dashed } => {
             view! { <line class=class(if dashed { "stroke dashed" } else { "stroke" }) x1=x1 y1=y1 x2=x2 y2=y2></line> }.into_any()
         }

@@ -1,8 +1,8 @@
 //! The charts of a scan and of a confirmation: a value by layer, and the loss of every arm.
 
-use super::marks::{Anchor, Chart, Hit, Paint};
-use super::scale::Scale;
-use super::words::{short, signed, visible};
+use crate::draw::marks::{Anchor, Chart, Hit, Paint};
+use crate::draw::scale::Scale;
+use crate::draw::words::{short, signed, visible};
 use crate::terms::{ArmKind, ConfirmArm, Spike};
 
 const WIDTH: f32 = 400.0;
@@ -123,25 +123,11 @@ pub fn arm_name(arm: &ConfirmArm) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::marks::Shape;
     use super::*;
+    use crate::draw::marks::tests::inside;
 
     pub(crate) fn spike(layer: usize, value: f32) -> Spike {
         Spike { layer, token: 0, token_text: "<s>".into(), channel: 86, value, ratio: value.abs() }
-    }
-
-    pub(crate) fn inside(chart: &Chart) {
-        for (_, shape) in &chart.marks {
-            let points = match *shape {
-                Shape::Rect { x, y, width, height } => vec![(x, y), (x + width, y + height)],
-                Shape::Line { x1, y1, x2, y2, .. } => vec![(x1, y1), (x2, y2)],
-                Shape::Ring { x, y } | Shape::Text { x, y, .. } => vec![(x, y)],
-                Shape::Path { ref points, .. } | Shape::Dots { ref points } => points.clone(),
-            };
-            for (x, y) in points {
-                assert!((0.0..=chart.width).contains(&x) && (0.0..=chart.height).contains(&y), "{shape:?}");
-            }
-        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Two experiments on removing channels: which removals they are made of, and the lines that what was measured makes.
 
-use super::marks::{Chart, Paint};
-use super::plot::{Axis, Plot, Series};
 use super::prune_words::ranking_name;
-use super::scale::Scale;
-use super::words::{percent, short};
+use crate::draw::marks::{Chart, Paint};
+use crate::draw::plot::{Axis, Plot, Series};
+use crate::draw::scale::Scale;
+use crate::draw::words::{percent, short};
 use crate::terms::{Deletion, Evaluation, Pick, Pruning, Ranking, Replacement, Selection, SweepPoint};
 
 /// What is asked.
@@ -143,7 +143,7 @@ impl Experiment {
         }
     }
 
-    fn axes(self, removed: Scale, y: Scale) -> (Axis, Axis) {
+    fn axes(self, removed: Scale, y: Scale) -> (Axis<'static>, Axis<'static>) {
         match self {
             Self::Removal => (
                 Axis { scale: removed, label: "channels removed from the model", tick: short },
@@ -203,10 +203,10 @@ pub fn size_of(pruning: &Pruning) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::charts::tests::inside;
-    use super::super::marks::Shape;
     use super::super::prune_state::tests::calibration;
     use super::*;
+    use crate::draw::marks::Shape;
+    use crate::draw::marks::tests::inside;
     use crate::terms::Pruned;
 
     fn point(pruning: Pruning, n: usize, loss_nats: f32) -> SweepPoint {

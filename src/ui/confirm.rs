@@ -7,7 +7,7 @@ use super::charts::{arm_name, arms_chart};
 use super::context::app;
 use super::entry::agrees;
 use super::tables::arms_csv;
-use super::words::{grouped, short, signed};
+use crate::draw::words::{grouped, short, signed};
 use crate::protocol::Request;
 use crate::terms::{ConfirmArm, ConfirmReport, EditTarget, RowVerdict, Verdict};
 

@@ -1,9 +1,9 @@
 //! A model that the page knows by name: one that comes with it, or one of the Hub.
 
-use super::words::bytes;
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::published::{Fact, Kind};
 use crate::catalog::{self, CatalogModel, Suggestion, find_hub};
+use crate::draw::words::bytes;
 use crate::protocol::{Failure, FailureKind};
 use crate::terms::{ConfirmReport, EditTarget, HUB, HubSource, KnownFile, ModelInfo, ModelSource, without_scheme};
 

@@ -7,7 +7,7 @@ use super::dom;
 use super::entry::Entry;
 use super::link_state::{LinkStage, LinkState, OtherChannels, loadable_entry};
 use super::prune_words::pruning_words;
-use super::words::{short, visible};
+use crate::draw::words::{short, visible};
 use crate::protocol::Request;
 use crate::share::{Recomputed, ShareError, ShareLink};
 use crate::terms::{CalibrationText, Pane};

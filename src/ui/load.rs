@@ -10,8 +10,8 @@ use super::load_own::{Drops, OwnFiles};
 use super::rate::duration;
 use super::state::{AppState, EngineStatus, Source};
 use super::stored::Stored;
-use super::words::{bytes, grouped};
 use crate::catalog::find;
+use crate::draw::words::{bytes, grouped};
 use crate::protocol::Request;
 use crate::terms::{FileProof, ModelInfo, ModelSource, Provenance};
 

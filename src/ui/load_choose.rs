@@ -6,10 +6,10 @@ use super::context::{App, app};
 use super::entry::{Entry, endpoint_of};
 use super::load_state::{Choice, FOLDER, REPO};
 use super::state::AppState;
-use super::words::{bytes, grouped};
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::shape::Place;
 use crate::catalog::{self};
+use crate::draw::words::{bytes, grouped};
 use crate::protocol::BackendChoice;
 
 #[component]

@@ -4,8 +4,8 @@ use leptos::prelude::*;
 
 use super::context::app;
 use super::load_state::{Fit, enough, that_fit};
-use super::words::{bytes, grouped};
 use crate::catalog::hub::HubModel;
+use crate::draw::words::{bytes, grouped};
 use crate::terms::FitCheck;
 
 #[component]

@@ -3,10 +3,10 @@
 use super::entry::{Entry, MAIN, endpoint_of, hub_source, origin};
 use super::rate::Rate;
 use super::state::{AppState, Source};
-use super::words::bytes;
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::shape::Place;
 use crate::catalog::{self};
+use crate::draw::words::bytes;
 use crate::protocol::{BackendChoice, Progress, Request};
 use crate::share::model_id_from;
 use crate::terms::{EditTarget, FitCheck, FitKind, HUB, HubSource, Inspection, ModelSource, StoredModel};

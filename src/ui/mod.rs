@@ -51,16 +51,13 @@ mod load_choose;
 mod load_fit;
 mod load_own;
 mod load_state;
-mod marks;
 mod pane_state;
 mod panes;
-mod plot;
 mod prune_state;
 mod prune_words;
 mod queue;
 mod rate;
 mod sampling;
-mod scale;
 mod scan;
 mod share;
 mod state;
@@ -74,7 +71,6 @@ mod training;
 mod weigh;
 mod weigh_charts;
 mod weigh_tables;
-mod words;
 
 use leptos::prelude::*;
 

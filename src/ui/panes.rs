@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::context::app;
 use super::sampling::{Openings, SamplingFields};
 use super::state::AppState;
-use super::words::{percent, short, visible};
+use crate::draw::words::{percent, short, visible};
 use crate::protocol::Request;
 use crate::terms::{Evaluation, Finish, Pane};
 

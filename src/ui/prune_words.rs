@@ -1,6 +1,6 @@
 //! A removal of channels in words.
 
-use super::words::fine_percent;
+use crate::draw::words::fine_percent;
 use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
 
 /// A ranking by the paper's name, or that of what it measures, to go after "by".

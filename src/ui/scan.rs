@@ -9,7 +9,7 @@ use super::dom;
 use super::edits::Origin;
 use super::sampling::Openings;
 use super::tables::{candidates_csv, spikes_csv};
-use super::words::{percent, short, visible};
+use crate::draw::words::{percent, short, visible};
 use crate::protocol::Request;
 use crate::terms::{Candidate, EditTarget, ScanReport, Spike};
 

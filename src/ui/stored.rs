@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use web_sys::HtmlDetailsElement;
 
 use super::context::{App, app};
-use super::words::bytes;
+use crate::draw::words::bytes;
 use crate::protocol::Request;
 use crate::terms::StoredModel;
 

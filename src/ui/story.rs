@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use serde::Deserialize;
 
 use super::dom;
-use super::words::{grouped, short};
+use crate::draw::words::{grouped, short};
 use crate::terms::{Evaluation, ModelInfo, Pane, RunRecord};
 
 /// What the native command wrote for the default model; parsed here, so that story and live run share one schema.

@@ -8,8 +8,8 @@ use super::context::app;
 use super::edits::{EditRow, Origin, parse_target, snap};
 use super::entry::Entry;
 use super::panes::Panes;
-use super::words::{grouped, short};
 use crate::catalog::Suggestion;
+use crate::draw::words::{grouped, short};
 use crate::terms::EditTarget;
 
 /// A dragged slider changes many times a second; the engine hears of where it rests.

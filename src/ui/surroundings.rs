@@ -109,8 +109,8 @@ fn drawn() -> impl IntoView {
         key.with(|_| ());
         table(false, READ).map(|table| rows(&table))
     };
-    let chart = |of: Memo<Option<super::marks::Chart>>| {
-        Signal::derive(move || of.get().unwrap_or_else(|| super::marks::Chart::new(String::new(), 1.0, 1.0)))
+    let chart = |of: Memo<Option<crate::draw::marks::Chart>>| {
+        Signal::derive(move || of.get().unwrap_or_else(|| crate::draw::marks::Chart::new(String::new(), 1.0, 1.0)))
     };
     view! {
         <p class="note" data-testid="halo-line" role="status">{move || line.get()}</p>

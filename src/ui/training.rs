@@ -3,11 +3,11 @@
 use leptos::prelude::*;
 
 use super::chart_view::{ChartView, rows};
-use super::marks::{Chart, Paint};
-use super::plot::{Axis, Plot, Series};
-use super::scale::Scale;
 use super::weigh_tables::{FULL, READ, Table};
-use super::words::{percent, short};
+use crate::draw::marks::{Chart, Paint};
+use crate::draw::plot::{Axis, Plot, Series};
+use crate::draw::scale::Scale;
+use crate::draw::words::{percent, short};
 
 /// A checkpoint, as far as it is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,7 +65,7 @@ pub fn Training() -> impl IntoView {
     }
 }
 
-fn steps(points: &[Point]) -> Axis {
+fn steps(points: &[Point]) -> Axis<'static> {
     Axis { scale: Scale::around(points.iter().map(|point| point.step as f32)), label: "training step", tick: short }
 }
 
@@ -96,8 +96,8 @@ fn table(points: &[Point], digits: fn(f32) -> String) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::charts::tests::inside;
     use super::*;
+    use crate::draw::marks::tests::inside;
     use crate::protocol::Export;
     use crate::terms::{Checkpoint, RHOS};
 

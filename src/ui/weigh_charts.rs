@@ -1,12 +1,12 @@
 //! The charts of scores: how the loss proxy is spread, what it agrees with, and what is around a core.
 
-use super::marks::{Anchor, Chart, Hit, Paint};
-use super::plot::{Axis, Plot, WIDTH};
-use super::scale::Scale;
-use super::words::{fine_percent, percent, short};
+use crate::draw::marks::{Anchor, Chart, Hit, Paint};
+use crate::draw::plot::{Axis, Plot, WIDTH};
+use crate::draw::scale::Scale;
+use crate::draw::words::{fine_percent, percent, short};
 use crate::terms::{Concentration, LayerSurroundings, Metric, Overlap, ScoreReport, SurroundingsReport, median};
 
-fn shares(label: &'static str) -> Axis {
+fn shares(label: &'static str) -> Axis<'static> {
     Axis { scale: Scale::between(0.0, 1.0), label, tick: percent }
 }
 
@@ -216,9 +216,9 @@ pub fn layer_line(layer: &Concentration, rho_index: usize, report: Option<&Score
 
 #[cfg(test)]
 mod tests {
-    use super::super::charts::tests::inside;
     use super::super::prune_state::tests::calibration;
     use super::*;
+    use crate::draw::marks::tests::inside;
 
     fn concentration(layer: usize, share: f32) -> Concentration {
         Concentration { layer, shares: vec![share; 4], curve: vec![[0.0, 0.0], [0.01, share], [0.5, 0.9], [1.0, 1.0]] }

@@ -4,17 +4,17 @@ use super::marks::{Anchor, Chart, Paint};
 use super::scale::Scale;
 
 pub const WIDTH: f32 = 400.0;
-const HEIGHT: f32 = 258.0;
-const LEFT: f32 = 44.0;
+pub const HEIGHT: f32 = 258.0;
+pub const LEFT: f32 = 44.0;
 const TOP: f32 = 24.0;
 const BOTTOM: f32 = HEIGHT - 36.0;
 /// Letters of this size take about as much.
 const LINE_HEIGHT: f32 = 12.5;
 
 /// One axis with its name, and how its ticks read.
-pub struct Axis {
+pub struct Axis<'a> {
     pub scale: Scale,
-    pub label: &'static str,
+    pub label: &'a str,
     pub tick: fn(f32) -> String,
 }
 
@@ -36,7 +36,7 @@ pub struct Series {
 
 impl Plot {
     /// Axes, ticks and names; `margin` is left free on the right, for names of lines.
-    pub fn new(title: &str, x: Axis, y: Axis, margin: f32) -> Self {
+    pub fn new(title: &str, x: Axis<'_>, y: Axis<'_>, margin: f32) -> Self {
         let mut plot = Self { chart: Chart::new(title.into(), WIDTH, HEIGHT), x: x.scale, y: y.scale, right: WIDTH - margin };
         for tick in y.scale.ticks() {
             let at = plot.y(tick);
@@ -134,9 +134,9 @@ fn apart(heights: &[f32]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::charts::tests::inside;
-    use super::super::words::short;
     use super::*;
+    use crate::draw::marks::tests::inside;
+    use crate::draw::words::short;
 
     #[test]
     fn names_do_not_meet() {

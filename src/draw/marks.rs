@@ -56,6 +56,14 @@ pub enum Shape {
         width: f32,
         height: f32,
     },
+    /// A field of a map: as much of its paint as `share` says, `0..=1`.
+    Field {
+        x: f32,
+        y: f32,
+        width: f32,
+        height: f32,
+        share: f32,
+    },
     Line {
         x1: f32,
         y1: f32,
@@ -141,6 +149,10 @@ impl Chart {
         self.marks.push((paint, Shape::Rect { x, y, width, height }));
     }
 
+    pub fn field(&mut self, paint: Paint, (x, y): (f32, f32), (width, height): (f32, f32), share: f32) {
+        self.marks.push((paint, Shape::Field { x, y, width, height, share }));
+    }
+
     pub fn line(&mut self, paint: Paint, (x1, y1): (f32, f32), (x2, y2): (f32, f32), dashed: bool) {
         self.marks.push((paint, Shape::Line { x1, y1, x2, y2, dashed }));
     }
@@ -178,6 +190,10 @@ impl Chart {
                 Shape::Rect { x, y, width, height } => {
                     writeln!(svg, "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill=\"{paint}\"/>")
                 }
+                Shape::Field { x, y, width, height, share } => writeln!(
+                    svg,
+                    "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill=\"{paint}\" fill-opacity=\"{share:.2}\"/>"
+                ),
                 Shape::Line { x1, y1, x2, y2, dashed } => {
                     let dash = if *dashed { " stroke-dasharray=\"3 3\"" } else { "" };
                     writeln!(svg, "<line x1=\"{x1:.2}\" y1=\"{y1:.2}\" x2=\"{x2:.2}\" y2=\"{y2:.2}\" stroke=\"{paint}\"{dash}/>")
@@ -230,8 +246,23 @@ fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Whether every mark is inside the picture.
+    pub(crate) fn inside(chart: &Chart) {
+        for (_, shape) in &chart.marks {
+            let points = match *shape {
+                Shape::Rect { x, y, width, height } | Shape::Field { x, y, width, height, .. } => vec![(x, y), (x + width, y + height)],
+                Shape::Line { x1, y1, x2, y2, .. } => vec![(x1, y1), (x2, y2)],
+                Shape::Ring { x, y } | Shape::Text { x, y, .. } => vec![(x, y)],
+                Shape::Path { ref points, .. } | Shape::Dots { ref points } => points.clone(),
+            };
+            for (x, y) in points {
+                assert!((0.0..=chart.width).contains(&x) && (0.0..=chart.height).contains(&y), "{shape:?}");
+            }
+        }
+    }
 
     #[test]
     fn an_exported_picture_stands_alone_and_holds_text_as_text() {

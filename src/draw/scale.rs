@@ -25,13 +25,13 @@ impl Scale {
 
     /// By decades, from the one at or below a value to exactly another.
     pub fn decades(least: f32, high: f32) -> Self {
-        let low = decade(least.max(f32::MIN_POSITIVE));
-        Self { low, high: high.max(low * 10.0), log: true }
+        let low = decade(least.clamp(f32::MIN_POSITIVE, 1e36));
+        Self { low, high: high.clamp(low * 10.0, f32::MAX), log: true }
     }
 
     /// Linear, from one value to a larger one.
     pub fn between(low: f32, high: f32) -> Self {
-        Self { low, high: if high > low { high } else { low + 1.0 }, log: false }
+        Self { low, high: if high > low { high } else { low + (0.1 * low.abs()).max(1.0) }, log: false }
     }
 
     /// Linear, with every finite value inside, and 0; what overflowed lies at the far end.
@@ -42,13 +42,31 @@ impl Scale {
         Self::between(if least < 0.0 { least - room } else { 0.0 }, most + room)
     }
 
+    /// Linear, with every finite value inside; from 0 unless that would press them together, and never so close around them
+    /// that the axis could not be read.
+    pub fn close(values: impl Iterator<Item = f32>) -> Self {
+        let usable = values.filter(|value| value.abs() < f32::MAX);
+        let (least, most) = usable.fold((f32::MAX, f32::MIN), |(a, b), value| (a.min(value), b.max(value)));
+        if least > most {
+            return Self::between(0.0, 1.0);
+        }
+        let room = (0.06 * most - 0.06 * least).max(0.05 * least.abs().max(most.abs())).max(1e-6);
+        let low = if least >= 0.0 && least < 0.5 * most { 0.0 } else { (least - room).max(-1e38) };
+        Self::between(if least >= 0.0 { low.max(0.0) } else { low }, (most + room).min(1e38))
+    }
+
+    /// From where to where.
+    pub fn ends(&self) -> (f32, f32) {
+        (self.low, self.high)
+    }
+
     /// `0..=1`; what is no number lies at the far end.
     pub fn position(&self, value: f32) -> f32 {
         if !value.is_finite() {
             return 1.0;
         }
         let at = match self.log {
-            true => (value.max(self.low) / self.low).log10() / (self.high / self.low).log10(),
+            true => (value.max(self.low).log10() - self.low.log10()) / (self.high.log10() - self.low.log10()),
             false => (value - self.low) / (self.high - self.low),
         };
         at.clamp(0.0, 1.0)

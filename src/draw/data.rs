@@ -1,0 +1,360 @@
+//! Draws any [`DataPlot`] of its [`DataTable`].
+//!
+//! A table may still be growing, or come from elsewhere: rows without a figure are left out, what overflowed is drawn at the
+//! far end, and a picture of nothing says so. A logarithmic axis has no place for what is not positive: across, such rows
+//! are left out; upwards, they lie at its foot.
+
+use super::marks::{Anchor, Chart, Paint};
+use super::plot::{Axis, HEIGHT, LEFT, Plot, WIDTH};
+use super::scale::Scale;
+use super::words::{short, visible};
+use crate::terms::{Cell, DataPlot, DataTable, PlotKind};
+
+/// More would be no picture that anybody can read; all of it is in the table.
+const MAX_POINTS: usize = 4096;
+const MAX_LINES: usize = 10;
+const MAX_BARS: usize = 60;
+/// How wide a letter is, about.
+const LETTER: f32 = 6.4;
+
+/// A row of the table.
+struct Point {
+    name: String,
+    x: Option<f32>,
+    y: f32,
+    by: String,
+}
+
+/// The picture; without its table, one of nothing.
+pub fn chart(plot: &DataPlot, table: Option<&DataTable>) -> Chart {
+    let points = table.and_then(|table| points(plot, table)).unwrap_or_default();
+    let label = table.map_or_else(String::new, |table| label(table, &plot.y, plot.log_y));
+    let drawn = match plot.kind {
+        PlotKind::Lines => lines(plot, &points, &table.map_or_else(String::new, |table| self::label(table, &plot.x, plot.log_x)), &label),
+        PlotKind::Bars => bars(plot, &points, &label),
+        PlotKind::Heatmap => heatmap(plot, &points, &label),
+    };
+    drawn.unwrap_or_else(|| {
+        let mut chart = Chart::new(plot.title.clone(), WIDTH, 30.0);
+        chart.text(Paint::Muted, 0.0, 18.0, Anchor::Start, "There is nothing to draw yet.");
+        chart
+    })
+}
+
+/// A cell as people read it.
+pub fn cell_text(cell: &Cell) -> String {
+    match cell {
+        Cell::Number(number) => value_text(narrow(*number)),
+        Cell::Text(text) => visible(text),
+        Cell::Nothing => "–".into(),
+    }
+}
+
+fn value_text(value: f32) -> String {
+    if value.abs() < f32::MAX { short(value) } else { "overflow".into() }
+}
+
+/// What is too large for an `f32` has overflowed.
+fn narrow(number: f64) -> f32 {
+    (number as f32).clamp(-f32::MAX, f32::MAX)
+}
+
+fn points(plot: &DataPlot, table: &DataTable) -> Option<Vec<Point>> {
+    let (x, y) = (table.column(&plot.x)?, table.column(&plot.y)?);
+    let by = plot.by.as_ref().and_then(|by| table.column(by));
+    let only = plot.only.as_ref().map(|(column, text)| (table.column(column), text));
+    let text = |row: &[Cell], at: Option<usize>| at.and_then(|at| row.get(at)).map(cell_text).unwrap_or_default();
+    let mut points = Vec::new();
+    for row in &table.rows {
+        let is_other = |(column, only): (Option<usize>, &String)| match column.and_then(|at| row.get(at)) {
+            Some(Cell::Text(text)) => text != only,
+            cell => cell.map(cell_text).as_ref() != Some(only),
+        };
+        if only.is_some_and(is_other) {
+            continue;
+        }
+        let number = |at: usize| row.get(at).and_then(Cell::number).filter(|number| !number.is_nan()).map(narrow);
+        let Some(y) = number(y) else { continue };
+        let x_value = number(x).filter(|x| !plot.log_x || *x > 0.0);
+        points.push(Point { name: text(row, Some(x)), x: x_value, y, by: text(row, by) });
+        if points.len() == MAX_POINTS {
+            break;
+        }
+    }
+    Some(points).filter(|points| !points.is_empty())
+}
+
+/// A column by its name and unit.
+fn label(table: &DataTable, column: &str, log: bool) -> String {
+    let unit = table.columns.iter().find(|known| known.name == column).map_or("", |column| &column.unit);
+    let name = column.replace('_', " ");
+    let unit = if unit.is_empty() || name.contains(unit) { String::new() } else { format!(", {unit}") };
+    format!("{name}{unit}{}", if log { ", logarithmic" } else { "" })
+}
+
+/// Every text once, in the order of their first places.
+fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
+    let mut found: Vec<&String> = Vec::new();
+    for text in texts {
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    }
+    found
+}
+
+fn place(names: &[&String], name: &String) -> usize {
+    names.iter().position(|known| *known == name).unwrap_or(0)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most { text.into() } else { text.chars().take(most - 1).chain(['…']).collect() }
+}
+
+fn letters(texts: &[&String], most: usize) -> usize {
+    texts.iter().map(|text| text.chars().count()).fold(1, usize::max).min(most)
+}
+
+fn tick(value: f32) -> String {
+    if value.abs() >= 1e5 { format!("{value:.1e}") } else { short(value) }
+}
+
+fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Option<Chart> {
+    // Where nothing across is a number, its texts stand side by side.
+    let names = distinct(points.iter().map(|point| &point.name));
+    let is_named = points.iter().all(|point| point.x.is_none()) && !plot.log_x;
+    let across = |point: &Point| if is_named { Some(place(&names, &point.name) as f32) } else { point.x };
+    let drawn = || points.iter().filter_map(across);
+    let (least, most) = drawn().filter(|x| x.abs() < f32::MAX).fold((f32::MAX, f32::MIN), |(a, b), x| (a.min(x), b.max(x)));
+    if least > most {
+        return None;
+    }
+    let x_scale = if plot.log_x { Scale::decades(least, most) } else { Scale::between(least.max(-1e38), most.min(1e38)) };
+    let ys = points.iter().map(|point| point.y);
+    let y_scale = if plot.log_y { Scale::new(ys, true) } else { Scale::close(ys.chain(plot.levels.iter().map(|(y, _)| narrow(*y)))) };
+    let x = Axis { scale: x_scale, label: x_label, tick: if is_named { |_| String::new() } else { tick } };
+    let mut frame = Plot::new(&plot.title, x, Axis { scale: y_scale, label: y_label, tick }, 12.0);
+    if is_named {
+        let every = names.len().div_ceil(6).max(1);
+        for (at, name) in names.iter().enumerate().step_by(every) {
+            frame.chart.text(Paint::Muted, frame.x(at as f32), HEIGHT - 22.0, Anchor::Middle, cut(name, 9));
+        }
+    }
+    plot.levels.iter().for_each(|(y, name)| frame.level(narrow(*y), &cut(&visible(name), 50)));
+    plot.marks.iter().for_each(|(x, name)| frame.mark(narrow(*x), &cut(&visible(name), 30)));
+    let groups = distinct(points.iter().map(|point| &point.by));
+    for (at, group) in groups.iter().enumerate().take(MAX_LINES) {
+        let (paint, dashed) = if groups.len() > 1 { (Paint::Series(at), at > 4) } else { (Paint::Intact, false) };
+        let own = points.iter().filter(|point| point.by == **group);
+        let own: Vec<_> = own.filter_map(|point| Some((across(point)?, point.y))).collect();
+        if own.len() < 60 {
+            frame.dots(paint, own.iter().copied());
+        }
+        frame.path(paint, own, dashed);
+        if plot.by.is_some() {
+            let y = frame.chart.height + 10.0;
+            frame.chart.path(paint, vec![(LEFT, y - 4.0), (LEFT + 22.0, y - 4.0)], dashed);
+            legend(&mut frame.chart, y, cut(group, 50));
+        }
+    }
+    if groups.len() > MAX_LINES {
+        let y = frame.chart.height + 10.0;
+        legend(&mut frame.chart, y, format!("and {} more in the table", groups.len() - MAX_LINES));
+    }
+    Some(frame.chart)
+}
+
+/// One more line below a picture.
+fn legend(chart: &mut Chart, y: f32, text: String) {
+    chart.text(Paint::Ink, LEFT + 28.0, y, Anchor::Start, text);
+    chart.height += 16.0;
+}
+
+fn bars(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
+    const ROW: f32 = 34.0;
+    let shown = &points[..points.len().min(MAX_BARS)];
+    let bottom = ROW * shown.len() as f32 + 4.0;
+    let mut chart = Chart::new(plot.title.clone(), WIDTH, bottom + 34.0);
+    let values = shown.iter().map(|point| point.y).chain(plot.levels.iter().map(|(value, _)| narrow(*value)));
+    let scale = if plot.log_y { Scale::new(values, true) } else { Scale::around(values) };
+    let at = |value: f32| WIDTH * scale.position(value);
+    let groups = distinct(shown.iter().map(|point| &point.by));
+    for (row, point) in shown.iter().enumerate() {
+        let y = 4.0 + ROW * row as f32;
+        let paint = match groups.len() {
+            _ if point.y.abs() >= f32::MAX => Paint::Ablated,
+            1 => Paint::Intact,
+            _ => Paint::Series(place(&groups, &point.by)),
+        };
+        let name = if point.by.is_empty() { point.name.clone() } else { format!("{}, {}", point.name, point.by) };
+        chart.text(Paint::Ink, 0.0, y + 11.0, Anchor::Start, cut(&name, 50));
+        chart.text(paint, WIDTH, y + 11.0, Anchor::End, value_text(point.y));
+        let (zero, end) = (at(0.0), at(point.y));
+        chart.rect(Paint::Line, 0.0, y + 16.0, WIDTH, 9.0);
+        chart.rect(paint, zero.min(end), y + 16.0, (zero - end).abs(), 9.0);
+        for (level, _) in &plot.levels {
+            chart.line(Paint::Ink, (at(narrow(*level)), y + 14.0), (at(narrow(*level)), y + 27.0), true);
+        }
+    }
+    let levels: Vec<_> = plot.levels.iter().map(|(level, name)| format!("{name}: {}", value_text(narrow(*level)))).collect();
+    if !levels.is_empty() {
+        chart.text(Paint::Muted, 0.0, bottom + 12.0, Anchor::Start, cut(&visible(&format!("dashed, {}", levels.join("; "))), 64));
+    }
+    let rest = if points.len() > shown.len() { format!("; {} more in the table", points.len() - shown.len()) } else { String::new() };
+    chart.text(Paint::Muted, 0.0, bottom + 28.0, Anchor::Start, format!("{label}{rest}"));
+    Some(chart).filter(|_| !points.is_empty())
+}
+
+fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
+    const TOP: f32 = 20.0;
+    let [across, down] = [distinct(points.iter().map(|point| &point.name)), distinct(points.iter().map(|point| &point.by))];
+    let usable = || points.iter().map(|point| point.y).filter(|y| y.abs() < f32::MAX && (!plot.log_y || *y > 0.0));
+    let (least, most) = usable().fold((f32::MAX, f32::MIN), |(a, b), y| (a.min(y), b.max(y)));
+    let (least, most) = if least > most { (0.0, 1.0) } else { (least, most) };
+    let scale =
+        if plot.log_y && least > 0.0 { Scale::decades(least, most) } else { Scale::between(least.clamp(-1e38, 0.0), most.min(1e38)) };
+    let left = letters(&down, 14) as f32 * LETTER + 8.0;
+    let (width, height) = ((WIDTH - left) / across.len().max(1) as f32, (260.0 / down.len().max(1) as f32).clamp(2.0, 16.0));
+    let bottom = TOP + height * down.len() as f32;
+    let mut chart = Chart::new(plot.title.clone(), WIDTH, bottom + 56.0);
+    chart.text(Paint::Muted, 0.0, 12.0, Anchor::Start, plot.by.as_deref().unwrap_or_default().replace('_', " "));
+    for point in points {
+        let (x, y) = (left + width * place(&across, &point.name) as f32, TOP + height * place(&down, &point.by) as f32);
+        let paint = if point.y.abs() < f32::MAX { Paint::Intact } else { Paint::Ablated };
+        chart.field(paint, (x, y), (width, height), scale.position(point.y));
+    }
+    for (row, name) in down.iter().enumerate().step_by((13.0 / height).ceil() as usize) {
+        chart.text(Paint::Muted, left - 4.0, TOP + height * row as f32 + height.min(13.0) - 3.0 + 2.0, Anchor::End, cut(name, 14));
+    }
+    let every = ((letters(&across, 8) as f32 * LETTER + 5.0) / width).ceil() as usize;
+    for (column, name) in across.iter().enumerate().step_by(every.max(1)) {
+        chart.text(Paint::Muted, left + width * (column as f32 + 0.5), bottom + 14.0, Anchor::Middle, cut(name, 8));
+    }
+    chart.text(Paint::Muted, WIDTH, bottom + 30.0, Anchor::End, plot.x.replace('_', " "));
+    // The range, from the palest to the darkest.
+    let (low, high) = scale.ends();
+    let low = format!("{label}: {}", value_text(low));
+    let from = (low.chars().count() as f32 * LETTER + 6.0).min(280.0);
+    chart.text(Paint::Muted, 0.0, bottom + 50.0, Anchor::Start, low);
+    for step in 0..6_u8 {
+        chart.field(Paint::Intact, (from + 12.0 * f32::from(step), bottom + 41.0), (12.0, 10.0), f32::from(step) / 5.0);
+    }
+    chart.text(Paint::Muted, from + 78.0, bottom + 50.0, Anchor::Start, value_text(high));
+    Some(chart).filter(|_| !points.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::marks::Shape;
+    use super::super::marks::tests::inside;
+    use super::super::palette::light;
+    use super::*;
+
+    const KINDS: [PlotKind; 3] = [PlotKind::Lines, PlotKind::Bars, PlotKind::Heatmap];
+
+    fn table(rows: Vec<[Cell; 3]>) -> DataTable {
+        let mut table = DataTable::new("loss", "Loss", &["factor", "loss (nats)", "arm"]);
+        rows.into_iter().for_each(|row| table.push(row));
+        table
+    }
+
+    fn texts(chart: &Chart) -> Vec<&str> {
+        let text = |(_, shape): &'_ (Paint, Shape)| matches!(shape, Shape::Text { .. });
+        let shown = chart.marks.iter().filter(|mark| text(mark));
+        shown.map(|(_, shape)| if let Shape::Text { text, .. } = shape { text.as_str() } else { "" }).collect()
+    }
+
+    fn paths(chart: &Chart) -> usize {
+        chart
+            .marks
+            .iter()
+            .filter(|(_, shape)| matches!(shape, Shape::Path { points, .. } if points[0].0 > LEFT || points.len() > 2))
+            .count()
+    }
+
+    #[test]
+    fn whatever_is_drawn_is_inside() {
+        let cells = || {
+            let numbers = [0.0, -3.5, 1e-30, 7.0, 512.0, 1e38, f64::from(f32::MAX), 1e300, -1e300];
+            let mut cells: Vec<Cell> = numbers.into_iter().map(Cell::Number).collect();
+            cells.extend([Cell::Number(f64::NAN), Cell::Nothing, "text\n".into(), "a very long name of an arm, ".repeat(9).into()]);
+            cells
+        };
+        let mut tables = vec![table(Vec::new())];
+        for x in cells() {
+            tables.push(table(cells().into_iter().map(|y| [x.clone(), y, "a".into()]).collect()));
+            tables.push(table(cells().into_iter().map(|y| [y.clone(), x.clone(), y]).collect()));
+            tables.extend(cells().into_iter().map(|y| table(vec![[x.clone(), y, Cell::Nothing]])));
+        }
+        for kind in KINDS {
+            for (log_x, log_y) in [(false, false), (true, false), (false, true), (true, true)] {
+                let marks = vec![(0.5, "m".to_string()), (-1e300, "n".into()), (f64::NAN, "o".into())];
+                let plot = DataPlot { log_x, log_y, levels: marks.clone(), marks, ..DataPlot::new(kind, "t", "loss", "factor", "loss") };
+                for by in [plot.clone(), plot.by("arm")] {
+                    tables.iter().for_each(|table| inside(&chart(&by, Some(table))));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let full = table(vec![[1.0_f64.into(), 2.0_f64.into(), "a".into()]]);
+        for kind in KINDS {
+            let nothing = |plot: DataPlot, table: Option<&DataTable>| {
+                assert_eq!(texts(&chart(&plot, table)), ["There is nothing to draw yet."], "{kind:?}");
+            };
+            nothing(DataPlot::new(kind, "t", "loss", "factor", "loss"), None);
+            nothing(DataPlot::new(kind, "t", "loss", "none", "loss"), Some(&full));
+            nothing(DataPlot::new(kind, "t", "loss", "factor", "arm"), Some(&full));
+            nothing(DataPlot::new(kind, "t", "loss", "factor", "loss"), Some(&table(Vec::new())));
+            let only = Some(("arm".into(), "b".into()));
+            nothing(DataPlot { only, ..DataPlot::new(kind, "t", "loss", "factor", "loss") }, Some(&full));
+        }
+    }
+
+    #[test]
+    fn there_is_a_line_for_each_value_and_a_name_for_each_line() {
+        let rows = ["one", "two", "one", "two", "one"].iter().enumerate().map(|(x, arm)| [x.into(), (x * x).into(), (*arm).into()]);
+        let table = table(rows.collect());
+        let plot = DataPlot::new(PlotKind::Lines, "t", "loss", "factor", "loss");
+        assert_eq!(paths(&chart(&plot, Some(&table))), 1);
+        let by = chart(&plot.clone().by("arm"), Some(&table));
+        assert!(texts(&by).contains(&"one") && texts(&by).contains(&"two") && texts(&by).contains(&"loss, nats"));
+        let only = DataPlot { only: Some(("arm".into(), "two".into())), ..plot };
+        let dots = |chart: &Chart| {
+            let points = |shape: &Shape| if let Shape::Dots { points } = shape { points.len() } else { 0 };
+            chart.marks.iter().map(|(_, shape)| points(shape)).sum::<usize>()
+        };
+        assert_eq!((dots(&by), dots(&chart(&only, Some(&table)))), (5, 2));
+    }
+
+    #[test]
+    fn lines_over_names_keep_their_order() {
+        let table = table(vec![["first".into(), 2.0_f64.into(), "a".into()], ["then".into(), 1.0_f64.into(), "a".into()]]);
+        let chart = chart(&DataPlot::new(PlotKind::Lines, "t", "loss", "factor", "loss"), Some(&table));
+        assert!(texts(&chart).contains(&"first") && texts(&chart).contains(&"then"));
+    }
+
+    #[test]
+    fn bars_tell_their_value_and_what_overflowed() {
+        let table = table(vec![["Prune SW".into(), f32::MAX.into(), "a".into()], ["intact".into(), 3.5_f64.into(), "a".into()]]);
+        let chart = chart(&DataPlot::new(PlotKind::Bars, "t", "loss", "factor", "loss"), Some(&table));
+        assert_eq!(texts(&chart), ["Prune SW", "overflow", "intact", "3.5", "loss, nats"]);
+        let svg = chart.to_svg(light);
+        assert!(svg.contains("#b03a1e") && svg.contains("#2f5d7c"));
+    }
+
+    #[test]
+    fn a_map_is_darkest_where_it_is_largest() {
+        let rows = (0..3_usize).flat_map(|x| (0..2_usize).map(move |y| [x.into(), (x + 10 * y).into(), y.into()]));
+        let chart = chart(&DataPlot::new(PlotKind::Heatmap, "t", "loss", "factor", "loss").by("arm"), Some(&table(rows.collect())));
+        let shares: Vec<_> =
+            chart.marks.iter().filter_map(|(_, shape)| if let Shape::Field { share, .. } = shape { Some(*share) } else { None }).collect();
+        // Six fields and the six of the legend.
+        assert_eq!(shares.len(), 12);
+        assert_eq!((shares[5], shares[0]), (1.0, 0.0));
+        assert!(texts(&chart).contains(&"loss, nats: 0") && texts(&chart).contains(&"12"));
+        assert!(chart.to_svg(light).contains("fill-opacity=\"1.00\""));
+    }
+}

@@ -1,0 +1,18 @@
+//! Pictures as plain data: a [`Chart`](marks::Chart) is a list of marks, which the page draws and SVG files are written from.
+//! No page and no tensors here, so that the native command draws the same.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`marks`] | a chart, and the SVG file of one |
+//! | [`scale`] | from values to places on an axis |
+//! | [`plot`] | the frame with two axes |
+//! | [`data`] | any [`DataPlot`](crate::terms::DataPlot) of its table |
+//! | [`palette`] | colours of pictures that stand in no page |
+//! | [`words`] | numbers and token texts as people read them |
+
+pub mod data;
+pub mod marks;
+pub mod palette;
+pub mod plot;
+pub mod scale;
+pub mod words;

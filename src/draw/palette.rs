@@ -1,0 +1,36 @@
+//! The colours of pictures that stand in no page: those of the page by day (`style/main.css`), written out.
+
+/// For [`Chart::to_svg`](super::marks::Chart::to_svg): the value of a paint, or of `paper`.
+pub fn light(name: &str) -> String {
+    match name {
+        "paper" => "#fbfaf6",
+        "ink" => "#1f1e1b",
+        "line" => "#dedacf",
+        "intact" | "series-1" => "#2f5d7c",
+        "ablated" => "#b03a1e",
+        "series-2" => "#6a4c93",
+        "series-3" => "#2e7d5b",
+        "series-4" => "#8a6d1b",
+        "series-5" => "#a23b72",
+        // And whatever may be added.
+        _ => "#66625a",
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::marks::Paint;
+    use super::light;
+
+    #[test]
+    fn the_colours_are_those_of_the_style_sheet() {
+        let css = include_str!("../../style/main.css");
+        let by_day = css.split("@media").next().unwrap();
+        let series = (0..5).map(Paint::Series);
+        let paints = [Paint::Ink, Paint::Muted, Paint::Line, Paint::Intact, Paint::Ablated].into_iter().chain(series);
+        for name in paints.map(Paint::name).chain(["paper"]) {
+            assert!(by_day.contains(&format!("--{name}: {};", light(name))), "{name}");
+        }
+    }
+}
