@@ -10,6 +10,7 @@ use super::deletions::DeletionArgs;
 use super::experiment::ExperimentArgs;
 use super::prune::{PruneArgs, ScoringArgs};
 use super::repeat::RepeatArgs;
+use super::report::ReportArgs;
 use super::surround::SurroundArgs;
 use super::sweep::SweepArgs;
 use super::training::TrainingArgs;
@@ -163,6 +164,9 @@ pub enum Command {
     Sinks(ExperimentArgs),
     /// Make the experiments of an export again, and compare every figure; exit code 1 if one differs.
     Repeat(RepeatArgs),
+    /// Write every experiment on the model as a static page with its plots, and the data beside it; exit code 1 if one could not
+    /// be made.
+    Report(ReportArgs),
     /// Measure what others have published on the model: zero its known coordinates beside controls; exit code 1 if an
     /// undisputed claim comes out otherwise.
     Check(CheckArgs),

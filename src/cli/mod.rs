@@ -9,6 +9,7 @@ mod models;
 mod print;
 mod prune;
 mod repeat;
+mod report;
 mod surround;
 mod sweep;
 mod table;
@@ -159,6 +160,14 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
         Command::Check(asked) => return check::run(&mut session, args, asked).await,
         Command::Training(asked) => (training::run(&mut session, args, asked).await?, true),
         Command::Repeat(asked) => return again(&mut session, args, asked).await,
+        Command::Report(asked) => {
+            report::check(asked)?;
+            let (export, is_whole) = report::run(&mut session, args, asked).await?;
+            if args.json {
+                print::json(&export)?;
+            }
+            return Ok(is_whole);
+        }
         _ => of_one_model(&mut session, args).await?,
     };
     match (&export.scores, csv) {
@@ -227,7 +236,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         Command::Sweep(asked) => events.extend(sweep::run(session, asked, info).await?),
         Command::Deletions(asked) => events.extend(deletions::run(session, asked, info).await?),
         Command::Surround(asked) => events.extend(surround::run(session, asked, given_text(args)?).await?),
-        Command::Training(_) | Command::Check(_) | Command::Models { .. } | Command::Repeat(_) => {
+        Command::Training(_) | Command::Check(_) | Command::Models { .. } | Command::Repeat(_) | Command::Report(_) => {
             bail!("this command has a run of its own")
         }
         Command::Importance(_)

@@ -72,7 +72,12 @@ pub async fn run(session: &mut Session, args: &Args, asked: &RepeatArgs) -> anyh
     Ok((export, compared))
 }
 
-fn read(path: &Path) -> anyhow::Result<Export> {
+/// An export with experiments in it.
+///
+/// # Errors
+///
+/// A file that is none.
+pub fn read(path: &Path) -> anyhow::Result<Export> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let export: Export = serde_json::from_str(&text).with_context(|| format!("{} is no export of Linchpin", path.display()))?;
     if export.format != Export::FORMAT || export.version != Export::VERSION {

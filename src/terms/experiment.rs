@@ -271,6 +271,7 @@ impl Experiment {
             super_weights: fields.list("super_weights", coordinate),
             text: fields.maybe("text", TextRef::from_tree),
             block: fields.maybe("block", Tree::usize),
+            bos: fields.flag("bos"),
             n_blocks: fields.maybe("n_blocks", Tree::usize),
             tasks: fields.list("tasks", TextRef::from_tree),
             limit: fields.maybe("limit", Tree::usize),
@@ -355,6 +356,7 @@ mod tests {
     fn full() -> Outcome {
         let text = |name: &str| TextRef { name: name.into(), digest: "0123456789abcdef".into() };
         let experiment = Experiment {
+            bos: true,
             kind: ExperimentKind::WeightQuantisation,
             super_weights: vec![WeightCoord { layer: 2, row: 12, col: 86 }],
             text: Some(text("mine.txt")),
