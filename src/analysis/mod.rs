@@ -5,6 +5,7 @@ pub mod backward;
 pub mod calibration;
 pub mod channel_weights;
 pub mod concentration;
+pub mod cold;
 pub mod confirm;
 pub mod deletion;
 pub mod eval;

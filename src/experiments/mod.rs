@@ -6,6 +6,7 @@
 
 mod measure;
 mod scaling;
+pub mod weights_only;
 
 use crate::analysis::eval::HeldOut;
 use crate::engine::control::Control;
@@ -96,6 +97,7 @@ impl<'a> Draft<'a> {
 pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
     match draft.outcome.experiment.kind {
         ExperimentKind::Scaling => scaling::run(bench, draft).await,
+        ExperimentKind::WeightsOnly => weights_only::run(bench, draft).await,
         _ => Ok(()),
     }
 }
