@@ -117,4 +117,3 @@ fn place_of(at: WeightCoord) -> [Cell; 3] {
 fn figures(row: &Row) -> [Cell; 5] {
     [row.score.into(), row.ratio.into(), row.top1_share.into(), row.participation_ratio.into(), row.prominence().into()]
 }
-
