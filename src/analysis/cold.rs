@@ -21,6 +21,9 @@
 //! of a row; each alone puts those scalars first, too, but a high ratio is also had by rows of many middling scalars, and a
 //! share near 1 by rows that write next to nothing.
 //!
+//! It takes a fraction of what reading the weights does: on two busy CPU cores 0.02 s for the bundled model, and 1.7 s for a
+//! billion scalars of feed-forward blocks. So it is made of every model at load, whatever its size.
+//!
 //! Neither concentration nor size is proof: a row of one scalar may do nothing to the model. What is found is a candidate.
 
 use burn::tensor::{Int, Tensor, TensorData, Transaction};
@@ -65,6 +68,8 @@ pub struct Found {
 }
 
 pub const N_CANDIDATES: usize = 20;
+/// Scalars that are taken at once on the CPU: what stays in its cache. Larger blocks take several times as long.
+const BLOCK_ON_CPU: usize = 1 << 16;
 
 /// Looks through the weights of every layer, with one read for each.
 ///
@@ -72,11 +77,12 @@ pub const N_CANDIDATES: usize = 20;
 ///
 /// A failing device, a stop, or norms that f32 does not hold.
 pub async fn search(model: &Model, control: &Control) -> Result<Found, EngineError> {
+    let block = if model.largest_buffer().is_some() { BLOCK } else { BLOCK_ON_CPU };
     let mut rows = Vec::new();
     for (index, layer) in model.layers.iter().enumerate() {
         control.progress("searching the weights", index as f64, model.layers.len() as f64, "steps");
         control.checkpoint().await?;
-        rows.extend(layer_rows(index, layer).await?);
+        rows.extend(layer_rows(index, layer, block).await?);
     }
     rows.sort_by(|a, b| b.prominence().total_cmp(&a.prominence()).then(a.at.cmp(&b.at)));
     let scalars = rows.iter().take(N_CANDIDATES).map(|row| model.down_proj_scalar(row.at.layer, row.at.row, row.at.col));
@@ -87,8 +93,8 @@ pub async fn search(model: &Model, control: &Control) -> Result<Found, EngineErr
     Ok(Found { rows, weights, is_gated })
 }
 
-async fn layer_rows(index: usize, layer: &DecoderLayer) -> Result<Vec<Row>, EngineError> {
-    let sums = RowSums::of(&layer.mlp.down_proj, &reach(layer), BLOCK);
+async fn layer_rows(index: usize, layer: &DecoderLayer, block: usize) -> Result<Vec<Row>, EngineError> {
+    let sums = RowSums::of(&layer.mlp.down_proj, &reach(layer, block), block);
     let mut transaction = Transaction::default().register(sums.peaks).register(sums.columns).register(sums.squares).register(sums.fourths);
     if let Some(behind) = gain(layer.post_feedforward_layernorm.as_ref()) {
         transaction = transaction.register(behind);
@@ -118,10 +124,10 @@ async fn layer_rows(index: usize, layer: &DecoderLayer) -> Result<Vec<Row>, Engi
 }
 
 /// `‖gate row i‖ · ‖up row i‖` of each channel, `[1, intermediate_size]`, with the gain of the norm in front.
-fn reach(layer: &DecoderLayer) -> Tensor<2> {
+fn reach(layer: &DecoderLayer, block: usize) -> Tensor<2> {
     let gain = gain(layer.pre_feedforward_layernorm.as_ref());
     let norms = |linear: &Linear| {
-        let folded = sums(linear, Side::Out, BLOCK, |block, inputs| {
+        let folded = sums(linear, Side::Out, block, |block, inputs| {
             let folded = match &gain {
                 Some(gain) => {
                     let n = inputs.len();

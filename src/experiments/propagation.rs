@@ -83,7 +83,7 @@ fn conclude(draft: &mut Draft<'_>, first: WeightCoord, tokens: &[String], measur
     let (from, to) = persists(intact);
     let place = |layer: Option<usize>| layer.map_or("in the embeddings".into(), |layer| format!("behind layer {layer}"));
     draft.find(format!(
-        "Channel {} is largest {}: {value:.2} at token {token}, {:?}. It is above half of that from {} to {}, of {} layers.",
+        "Channel {} is largest {}: {value:.2} at token {token}, {:?}. It is above half of that from {} on to {}, of {} layers.",
         first.row,
         place(layer),
         tokens.get(token).map_or("", String::as_str),
@@ -97,14 +97,15 @@ fn conclude(draft: &mut Draft<'_>, first: WeightCoord, tokens: &[String], measur
     }
     for (name, verb) in [(REMOVED, "Without the super weights"), (OTHER, "Without the other weight")] {
         let Some((_, _, left)) = of(name).and_then(peak) else { continue };
-        let all = |levels: &[Level]| levels.iter().map(|level| level.down_proj_output).fold(0.0, f32::max);
+        let all = |levels: &[Level]| levels.iter().map(|level| largest(&level.largest)).fold(0.0, f32::max);
         let (before, after) = (all(intact), of(name).map_or(0.0, all));
         draft.find(format!(
-            "{verb} the largest magnitude in that channel is {:.2} ({:+.0} %), and that of any down_proj's output {after:.2} after {before:.2} ({:+.0} %).{}",
+            "{verb} the largest magnitude in that channel is {:.2} ({:+.0} %), and that of any channel {after:.2} after {before:.2} ({:+.0} %). \
+             (Llama-7B in the paper, of any channel: {}.)",
             left.abs(),
             change(value.abs(), left.abs()),
             change(before, after),
-            if name == REMOVED { " (Llama-7B in the paper: -75 %.)" } else { " (Llama-7B in the paper: 976 after 1320, -26 %.)" }
+            if name == REMOVED { "about -75 %" } else { "976 after 1320, -26 %" }
         ));
         draft.headline(format!("peak, {name}"), f64::from(left.abs()));
     }
