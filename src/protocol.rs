@@ -42,7 +42,9 @@ pub enum BackendChoice {
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Load a model; replaces the one before once it is complete.
-    /// Sends an [`Event::Inspected`] before its weights are fetched, and fails there if it cannot run.
+    /// Sends an [`Event::Inspected`] before its weights are fetched, and fails there if it cannot run; and an [`Event::Outcome`] of
+    /// what the weights alone point at ([`crate::terms::ExperimentKind::WeightsOnly`]) before [`Event::Loaded`], or none if their
+    /// norms overflow.
     Load { id: String, source: ModelSource, backend: BackendChoice },
     /// Whether a model fits, without fetching its weights: [`Event::Inspected`].
     Inspect { id: String, source: ModelSource, backend: BackendChoice },

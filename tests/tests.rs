@@ -7,6 +7,7 @@ mod decode;
 mod edits;
 mod gradient;
 mod hub;
+mod inside;
 mod measure;
 mod packed;
 mod prune;

@@ -12,7 +12,7 @@ use crate::terms::{Ablation, Evaluation, text_digest};
 use crate::tokenizer::Tokenizer;
 
 /// The bundled passages (public/held-out.md says where they are from); none was seen in training.
-const HELD_OUT: &str = include_str!("../../public/held-out.txt");
+pub(super) const HELD_OUT: &str = include_str!("../../public/held-out.txt");
 /// Perplexities of different texts or cuts do not compare, so both are named beside every figure.
 const HELD_OUT_NAME: &str = "held-out passages 1";
 const MAX_TOKENS: usize = 128;

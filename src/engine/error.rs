@@ -25,6 +25,8 @@ pub enum EngineError {
     OtherText { asked: String, used: String },
     #[error("the prompt is {got} tokens long, and the model's context ends at {limit}")]
     PromptTooLong { got: usize, limit: usize },
+    #[error("the experiment {experiment} removes super weights, and none are named")]
+    NoSuperWeights { experiment: &'static str },
     #[error("one layer's attention over {tokens} tokens takes {needed} bytes, and {limit} fit at once here: {fits} tokens at most")]
     TooLong { tokens: usize, needed: u64, limit: u64, fits: u64 },
     #[error("the write support K is {got}, expected 1 to {limit}")]

@@ -54,6 +54,12 @@ impl Loaded {
     /// Checks an experiment's settings against the model, and names what it will be measured on.
     fn complete(&self, mut experiment: Experiment) -> Result<Experiment, EngineError> {
         self.intact.check_ablation(&Ablation::zeroing(experiment.super_weights.iter().copied()))?;
+        if experiment.super_weights.is_empty() && experiment.kind.needs_super_weights() {
+            return Err(EngineError::NoSuperWeights { experiment: experiment.kind.name() });
+        }
+        if experiment.kind.reads_prompt() {
+            self.prompt_ids(&experiment.prompt)?;
+        }
         let setting = |key, got: String, expected| Err(EngineError::Setting { key, got, expected });
         let (min, max) = SCALE_RANGE;
         if let Some(got) = experiment.factors.iter().copied().find(|factor| !(min..=max).contains(factor)) {
@@ -71,6 +77,9 @@ impl Loaded {
         }
         if let Some(alpha) = experiment.alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
             return setting("alpha", alpha.to_string(), "0 to 1");
+        }
+        if experiment.n_prompts == Some(0) {
+            return setting("the number of prompts", "0".into(), "1 or more");
         }
         if experiment.kind.reads_text() {
             self.name_text(&mut experiment)?;

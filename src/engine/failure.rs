@@ -18,6 +18,9 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         EngineError::OtherText { .. } => {
             (FailureKind::Input, "The text is another one", "Use the text that the experiment names, or leave its digest out.")
         }
+        EngineError::NoSuperWeights { .. } => {
+            (FailureKind::Input, "There is no super weight to remove", "Scan a prompt for candidates, or name a scalar yourself.")
+        }
         EngineError::PromptTooLong { .. } => {
             (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text.")
         }

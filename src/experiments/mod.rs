@@ -5,7 +5,11 @@
 //! stop loses nothing.
 
 mod measure;
+mod propagation;
 mod scaling;
+mod sinks;
+mod token_shift;
+pub mod weights_only;
 
 use crate::analysis::eval::HeldOut;
 use crate::engine::control::Control;
@@ -96,6 +100,10 @@ impl<'a> Draft<'a> {
 pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
     match draft.outcome.experiment.kind {
         ExperimentKind::Scaling => scaling::run(bench, draft).await,
+        ExperimentKind::Propagation => propagation::run(bench, draft).await,
+        ExperimentKind::Sinks => sinks::run(bench, draft).await,
+        ExperimentKind::TokenShift => token_shift::run(bench, draft).await,
+        ExperimentKind::WeightsOnly => weights_only::run(bench, draft).await,
         _ => Ok(()),
     }
 }

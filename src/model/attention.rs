@@ -68,8 +68,16 @@ impl Attention {
     ///
     /// # Shapes
     ///
-    /// `x` is `[seq, hidden_size]` and so is the result; `mask` is `[seq, cache_len + seq]` and is added.
-    pub fn forward(&self, x: Tensor<2>, rotation: Option<&Rotation>, mask: &Tensor<2>, cache: Option<&mut LayerCache>) -> Tensor<2> {
+    /// `x` is `[seq, hidden_size]` and so is the result; `mask` is `[seq, cache_len + seq]` and is added. `see` gets the softmax,
+    /// `[num_heads, seq, cache_len + seq]`, which is there anyway.
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        rotation: Option<&Rotation>,
+        mask: &Tensor<2>,
+        cache: Option<&mut LayerCache>,
+        see: impl FnOnce(Tensor<3>),
+    ) -> Tensor<2> {
         let (mut query, mut key, value) = self.project(x);
         if let Some(QkNorm { q_norm, k_norm, whole: false }) = &self.qk_norm {
             (query, key) = (q_norm.forward(query), k_norm.forward(key));
@@ -82,7 +90,9 @@ impl Attention {
             None => (key, value),
         };
 
-        self.o_proj.forward(tensors::attention(query, key, value, mask, self.scale))
+        let (mixed, weights) = tensors::attention_and_weights(query, key, value, mask, self.scale);
+        see(weights);
+        self.o_proj.forward(mixed)
     }
 
     /// Queries, keys and values, each `[heads, seq, head_dim]`.

@@ -190,7 +190,8 @@ impl Model {
         let layer = &self.layers[index];
         let x = probe.visit(index, Site::ResidPre, x);
         let h = normed(layer.input_layernorm.as_ref(), x.clone());
-        let h = layer.self_attn.forward(h, pass.rotations.of(index), pass.masks.of(index).expect("a mask for each layer"), cache);
+        let (rotation, mask) = (pass.rotations.of(index), pass.masks.of(index).expect("a mask for each layer"));
+        let h = layer.self_attn.forward(h, rotation, mask, cache, |weights| probe.see_attention(index, weights));
         let y = x.clone() + normed(layer.post_attention_layernorm.as_ref(), h);
         let h = normed(layer.pre_feedforward_layernorm.as_ref(), if layer.is_parallel { x } else { y.clone() });
         let h = layer.mlp.forward(h, index, probe);

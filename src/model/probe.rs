@@ -51,6 +51,7 @@ pub struct Probe<'a> {
     leaves_at: Option<Site>,
     taps_at: Option<Site>,
     sums_mlp_inputs: bool,
+    keeps_first_key: bool,
     /// Position of the current chunk's first token in the whole sequence; `forward` sets it.
     start: usize,
     pub captured: Vec<Captured>,
@@ -60,6 +61,8 @@ pub struct Probe<'a> {
     pub sinks: Vec<(usize, Tensor<2>)>,
     /// Sums of squares over tokens of each feed-forward block's input, by layer, `[1, hidden_size]`.
     pub mlp_input_squares: Vec<(usize, Tensor<2>)>,
+    /// How much the heads of each layer look at the first position, by layer, `[heads]`.
+    pub on_first_key: Vec<(usize, Tensor<1>)>,
 }
 
 impl<'a> Probe<'a> {
@@ -102,6 +105,14 @@ impl<'a> Probe<'a> {
         self
     }
 
+    /// Keeps the attention of every head on the first position of the sequence, as the mean over those queries of the pass that are
+    /// not the first, which sees nothing but itself. Where a window no longer reaches the first position it is 0.
+    #[must_use]
+    pub fn with_first_key(mut self) -> Self {
+        self.keeps_first_key = true;
+        self
+    }
+
     pub(super) fn start_chunk(&mut self, start: usize) {
         self.start = start;
     }
@@ -120,6 +131,16 @@ impl<'a> Probe<'a> {
         if self.sums_mlp_inputs {
             let x = x.clone().without_autodiff();
             self.mlp_input_squares.push((layer, (x.clone() * x).sum_dim(0)));
+        }
+    }
+
+    /// `weights`, `[heads, seq, total]`, are what attention multiplies values by.
+    pub(super) fn see_attention(&mut self, layer: usize, weights: Tensor<3>) {
+        let [heads, seq, _] = weights.dims();
+        let first = usize::from(self.start == 0);
+        if self.keeps_first_key && seq > first {
+            let on_first = weights.slice([0..heads, first..seq, 0..1]).mean_dim(1);
+            self.on_first_key.push((layer, on_first.reshape([heads])));
         }
     }
 

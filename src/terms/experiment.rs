@@ -95,6 +95,11 @@ impl ExperimentKind {
         self.reads_text()
     }
 
+    /// Whether there is nothing to measure without a super weight.
+    pub fn needs_super_weights(self) -> bool {
+        !matches!(self, Self::WeightsOnly | Self::ActivationQuantisation | Self::WeightQuantisation)
+    }
+
     /// Whether it is of one prompt.
     pub fn reads_prompt(self) -> bool {
         matches!(self, Self::Propagation | Self::Sinks)
