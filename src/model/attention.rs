@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use super::layers::{Linear, Norm};
 use super::rotary::Rotation;
+use super::rounding;
 use crate::tensors;
 
 /// How queries, keys and values are projected.
@@ -30,6 +31,9 @@ pub struct Attention {
     pub head_dim: usize,
     /// Of scores: `1 / √head_dim` in most families.
     pub scale: f64,
+    /// Queries, keys, values and probabilities are rounded to so many bits before they are multiplied
+    /// ([`rounding::attention`]); none in a model as it is loaded.
+    pub product_bits: Option<u32>,
 }
 
 /// RMSNorm of queries and keys.
@@ -77,12 +81,23 @@ impl Attention {
         if let Some(rotation) = rotation {
             (query, key) = (rotation.apply(query), rotation.apply(key));
         }
+        let value = match self.product_bits {
+            Some(bits) => {
+                (query, key) = (rounding::by_token(query, bits), rounding::by_token(key, bits));
+                rounding::by_token(value, bits)
+            }
+            None => value,
+        };
         let (key, value) = match cache {
             Some(cache) => cache.extend(key, value),
             None => (key, value),
         };
 
-        self.o_proj.forward(tensors::attention(query, key, value, mask, self.scale))
+        let heads = match self.product_bits {
+            Some(bits) => rounding::attention(query, key, value, mask, self.scale, bits),
+            None => tensors::attention(query, key, value, mask, self.scale),
+        };
+        self.o_proj.forward(heads)
     }
 
     /// Queries, keys and values, each `[heads, seq, head_dim]`.
