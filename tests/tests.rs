@@ -10,6 +10,7 @@ mod hub;
 mod measure;
 mod packed;
 mod prune;
+mod quantise;
 mod recorded;
 mod reference;
 mod runs;

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 /// Rows longer than this are reduced in two steps: on a GPU one workgroup takes a row, and sums of parts are more exact.
 const PART: usize = 4096;
 
-/// Each row rounded to the nearest of `2^bits` values from its least to its largest, asymmetric and with both ends kept:
+/// Each row rounded to the nearest of `2^bits` values from its least to its largest, asymmetric, both ends among them:
 ///
 /// ```text
 /// d = (max x - min x) / (2^bits - 1),   q = round((x - min x) / d),   x' = d q + min x
