@@ -11,6 +11,7 @@ mod inside;
 mod measure;
 mod packed;
 mod prune;
+mod quantise;
 mod recorded;
 mod reference;
 mod repeat;

@@ -111,7 +111,7 @@ mod tests {
     fn linear(layout: Layout) -> Linear {
         let weight = Tensor::<2>::from_data([[1.0, -2.0], [-3.0, 4.0], [5.0, -6.0]], &Device::flex());
         let weight = if layout == Layout::OutIn { weight } else { weight.transpose() };
-        Linear { weight: Weight::F32(weight), bias: None, layout }
+        Linear { weight: Weight::F32(weight), bias: None, layout, input_rounding: None }
     }
 
     fn values(tensor: Tensor<1>) -> Vec<f32> {

@@ -206,7 +206,7 @@ mod tests {
         let reach = Tensor::<2>::from_data([[2.0, 3.0, 1.0]], &device);
         for layout in [Layout::OutIn, Layout::InOut] {
             let weight = if layout == Layout::OutIn { matrix.clone() } else { matrix.clone().transpose() };
-            let linear = Linear { weight: Weight::F32(weight), bias: None, layout };
+            let linear = Linear { weight: Weight::F32(weight), bias: None, layout, input_rounding: None };
             for block in [1, 6, 100] {
                 let sums = RowSums::of(&linear, &reach, block);
                 let case = format!("{layout:?} {block}");

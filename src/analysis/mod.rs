@@ -1,5 +1,5 @@
 //! What is read out of a model: spikes, held-out loss, the confirmation of candidates, scores of channels, which
-//! channels to remove by them, and what single ones cost.
+//! channels to remove by them, what single ones cost, and what is left of a model in fewer bits.
 
 pub mod backward;
 pub mod calibration;
@@ -15,9 +15,11 @@ pub mod next_token;
 pub mod plane;
 pub mod prompts;
 pub mod prune;
+pub mod quantise;
 pub mod redundancy;
 pub mod residual;
 pub mod score;
 pub mod sinks;
 pub mod spikes;
 pub mod stopwords;
+pub mod w8a8;

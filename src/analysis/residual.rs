@@ -52,7 +52,7 @@ pub async fn levels(model: &Model, ids: &[u32], channel: usize, control: &Contro
     }
     let outputs = probe.captured.into_iter().filter_map(|captured| match captured.kept {
         Kept::Peaks { values, .. } => Some(values),
-        Kept::Everything(_) => None,
+        Kept::Everything(_) | Kept::Sums(_) => None,
     });
     let transaction = kept.into_iter().flatten().chain(outputs).fold(Transaction::default(), Transaction::register);
     let read = transaction.execute_async().await?.into_iter().map(floats).collect::<Vec<_>>();

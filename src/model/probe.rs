@@ -43,6 +43,30 @@ pub enum Kept {
     Sums(Tensor<2>),
 }
 
+/// A part of a layer that reads the residual stream, through its norm if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    Attention,
+    Mlp,
+}
+
+/// What a part's input comes to over tokens, channel by channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Summary {
+    /// `Σ x²`
+    Squares,
+    /// `max |x|`
+    Magnitude,
+}
+
+/// A summary of one part's input, `[1, hidden_size]`.
+#[derive(Debug, Clone)]
+pub struct SeenInput {
+    pub layer: usize,
+    pub reader: Reader,
+    pub summary: Tensor<2>,
+}
+
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct Probe<'a> {
@@ -50,8 +74,8 @@ pub struct Probe<'a> {
     capture: Option<(&'a [Site], Keep)>,
     leaves_at: Option<Site>,
     taps_at: Option<Site>,
-    sums_mlp_inputs: bool,
     keeps_first_key: bool,
+    summarises: Option<(&'a [Reader], Summary)>,
     /// Position of the current chunk's first token in the whole sequence; `forward` sets it.
     start: usize,
     pub captured: Vec<Captured>,
@@ -59,8 +83,8 @@ pub struct Probe<'a> {
     pub leaves: Vec<(usize, Tensor<2>)>,
     /// Leaves by layer whose gradients are the channel sums at the tapped site, `[6, width]`.
     pub sinks: Vec<(usize, Tensor<2>)>,
-    /// Sums of squares over tokens of each feed-forward block's input, by layer, `[1, hidden_size]`.
-    pub mlp_input_squares: Vec<(usize, Tensor<2>)>,
+    /// Of the parts that were asked for, layer by layer.
+    pub inputs: Vec<SeenInput>,
     /// How much the heads of each layer look at the first position, by layer, `[heads]`.
     pub on_first_key: Vec<(usize, Tensor<1>)>,
 }
@@ -98,10 +122,10 @@ impl<'a> Probe<'a> {
         self
     }
 
-    /// Sums the squares of what every feed-forward block reads, over tokens. No [`Site`]: nothing reaches in there.
+    /// Summarises what these parts of every layer read, over tokens. No [`Site`]: nothing reaches in there.
     #[must_use]
-    pub fn with_mlp_input_squares(mut self) -> Self {
-        self.sums_mlp_inputs = true;
+    pub fn summarising(mut self, readers: &'a [Reader], summary: Summary) -> Self {
+        self.summarises = Some((readers, summary));
         self
     }
 
@@ -126,12 +150,15 @@ impl<'a> Probe<'a> {
         x
     }
 
-    /// `x`, `[seq, hidden_size]`, is what a feed-forward block reads.
-    pub(super) fn see_mlp_input(&mut self, layer: usize, x: &Tensor<2>) {
-        if self.sums_mlp_inputs {
-            let x = x.clone().without_autodiff();
-            self.mlp_input_squares.push((layer, (x.clone() * x).sum_dim(0)));
-        }
+    /// `x`, `[seq, hidden_size]`, is what a part of a layer reads.
+    pub(super) fn see_input(&mut self, layer: usize, reader: Reader, x: &Tensor<2>) {
+        let Some((_, summary)) = self.summarises.filter(|(readers, _)| readers.contains(&reader)) else { return };
+        let x = x.clone().without_autodiff();
+        let summary = match summary {
+            Summary::Squares => (x.clone() * x).sum_dim(0),
+            Summary::Magnitude => x.abs().max_dim(0),
+        };
+        self.inputs.push(SeenInput { layer, reader, summary });
     }
 
     /// `weights`, `[heads, seq, total]`, are what attention multiplies values by.
