@@ -15,3 +15,4 @@ pub mod redundancy;
 pub mod score;
 pub mod spikes;
 pub mod stopwords;
+pub mod tasks;

@@ -126,6 +126,9 @@ pub struct Experiment {
     /// Items of each task; all without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Whether the outcome holds a row for every choice of every item.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log_samples: bool,
     /// Draws those items; without, they are the first, as in lm-evaluation-harness.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item_seed: Option<u64>,
@@ -171,6 +174,7 @@ impl Experiment {
             n_blocks: None,
             tasks: Vec::new(),
             limit: None,
+            log_samples: false,
             item_seed: None,
             prompt: if kind.reads_prompt() { Self::PROMPT.into() } else { String::new() },
             n_prompts: None,
