@@ -20,4 +20,5 @@ mod support;
 mod surround;
 mod sweep;
 mod tables;
+mod tasks;
 mod tensors;
