@@ -23,4 +23,5 @@ mod support;
 mod surround;
 mod sweep;
 mod tables;
+mod tasks;
 mod tensors;

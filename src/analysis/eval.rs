@@ -164,13 +164,27 @@ pub async fn measure(
     ablation: &Ablation,
     text: &HeldOut,
     control: &Control,
+    progress: impl FnMut(usize),
+) -> Result<Measured, EngineError> {
+    measure_with(model, || Probe::with_interventions(&ablation.interventions), text, control, progress).await
+}
+
+/// The same with a probe of the caller's making in each pass.
+///
+/// # Errors
+///
+/// Those of [`evaluate`].
+pub async fn measure_with<'a>(
+    model: &Model,
+    probe: impl Fn() -> Probe<'a>,
+    text: &HeldOut,
+    control: &Control,
     mut progress: impl FnMut(usize),
 ) -> Result<Measured, EngineError> {
     let mask = stopword_mask(model, &text.stopword_ids);
     let (mut loss, mut stopwords, mut n_tokens) = (0.0_f64, 0.0_f64, 0_usize);
     for ids in &text.passages {
-        let mut probe = Probe::with_interventions(&ablation.interventions);
-        let (losses, masses) = passage_losses(model, ids, &mask, &mut probe).await?;
+        let (losses, masses) = passage_losses(model, ids, &mask, &mut probe()).await?;
         loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
         stopwords += masses.iter().map(|mass| f64::from(*mass)).sum::<f64>();
         n_tokens += losses.len();

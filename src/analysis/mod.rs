@@ -22,4 +22,5 @@ pub mod score;
 pub mod sinks;
 pub mod spikes;
 pub mod stopwords;
+pub mod tasks;
 pub mod w8a8;

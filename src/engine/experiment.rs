@@ -1,9 +1,11 @@
 //! The super-weight paper's experiments: settings are checked, filled up with what is in use, and the outcome is told as it
 //! grows.
 
+use super::control::Control;
 use super::error::EngineError;
 use super::{Engine, Loaded};
 use crate::analysis::eval::{Cut, HeldOut};
+use crate::analysis::tasks::{EncodedTask, Task, TaskKind};
 use crate::experiments::{self, Bench, Draft};
 use crate::model::ModelError;
 use crate::model::edit::SCALE_RANGE;
@@ -15,8 +17,12 @@ const MAX_SETTINGS: usize = 64;
 impl Engine {
     /// See [`crate::protocol::Request::UseTasks`].
     pub(super) fn use_tasks(&mut self, tasks: Vec<TaskFile>) -> Result<(), EngineError> {
-        let _ = tasks;
-        self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        // All of them are read before any is taken.
+        for task in tasks.iter().map(Task::of).collect::<Result<Vec<_>, _>>()? {
+            loaded.tasks.retain(|known| known.kind != task.kind);
+            loaded.tasks.push(task);
+        }
         Ok(())
     }
 
@@ -29,11 +35,14 @@ impl Engine {
             .map(|block| loaded.in_blocks(Cut { block, n_blocks: experiment.n_blocks, bos: experiment.bos }))
             .transpose()?;
         let convention = text.as_ref().map(|text| text.convention.clone()).unwrap_or_default();
+        let tasks = loaded.encoded_tasks(&experiment, &self.control).await?;
         let bench = Bench {
             model: &loaded.intact,
             info: &loaded.info,
             tokenizer: &loaded.tokenizer,
             largest: &loaded.largest,
+            largest_by_tensor: &loaded.largest_by_tensor,
+            tasks,
             text,
             health: loaded.health.as_ref(),
             control: &self.control,
@@ -81,6 +90,13 @@ impl Loaded {
         if experiment.n_prompts == Some(0) {
             return setting("the number of prompts", "0".into(), "1 or more");
         }
+        if experiment.limit == Some(0) {
+            return setting("the number of items", "0".into(), "1 or more");
+        }
+        if experiment.n_calibration == Some(0) {
+            return setting("the number of calibration sequences", "0".into(), "1 or more");
+        }
+        self.name_tasks(&mut experiment)?;
         if experiment.kind.reads_text() {
             self.name_text(&mut experiment)?;
         } else {
@@ -102,6 +118,47 @@ impl Loaded {
                 Ok(())
             }
         }
+    }
+
+    /// The tasks that were asked for, each once, under the names and digests of those that there are.
+    fn name_tasks(&self, experiment: &mut Experiment) -> Result<(), EngineError> {
+        let asked = std::mem::take(&mut experiment.tasks);
+        if asked.is_empty() || !experiment.kind.reads_tasks() {
+            (experiment.limit, experiment.item_seed, experiment.log_samples) = (None, None, false);
+            return Ok(());
+        }
+        for TextRef { name, digest } in asked {
+            let task = self.task(&name)?;
+            if !digest.is_empty() && digest != task.digest {
+                let (asked, used) = (format!("{name} ({digest})"), format!("{name} ({})", task.digest));
+                return Err(EngineError::OtherText { asked, used });
+            }
+            let used = TextRef { name: task.kind.name().into(), digest: task.digest.clone() };
+            if !experiment.tasks.contains(&used) {
+                experiment.tasks.push(used);
+            }
+        }
+        Ok(())
+    }
+
+    fn task(&self, name: &str) -> Result<&Task, EngineError> {
+        let kind = TaskKind::of_name(name)?;
+        self.tasks.iter().find(|task| task.kind == kind).ok_or_else(|| {
+            let given = self.tasks.iter().map(|task| task.kind.name()).collect::<Vec<_>>().join(", ");
+            EngineError::NoTask { name: name.into(), given: if given.is_empty() { "none".into() } else { given } }
+        })
+    }
+
+    async fn encoded_tasks(&self, experiment: &Experiment, control: &Control) -> Result<Vec<EncodedTask>, EngineError> {
+        let mut tasks = Vec::new();
+        let limit = self.info.max_position_embeddings;
+        for TextRef { name, .. } in &experiment.tasks {
+            let task = self.task(name)?;
+            let encoded = EncodedTask::of(task, experiment.limit, experiment.item_seed, &self.tokenizer, limit, control).await?;
+            self.check_length(encoded.longest())?;
+            tasks.push(encoded);
+        }
+        Ok(tasks)
     }
 
     fn in_blocks(&self, cut: Cut) -> Result<HeldOut, EngineError> {

@@ -75,6 +75,8 @@ pub(super) async fn load(
         ablation: Ablation::default(),
         pruned: None,
         largest: weights.largest,
+        largest_by_tensor: weights.largest_by_tensor,
+        tasks: Vec::new(),
         tokenizer,
         info,
         // transformers asks generation_config.json first.

@@ -23,6 +23,7 @@ pub mod verify;
 
 use crate::analysis::confirm::Experiment;
 use crate::analysis::eval::{self, HeldOut, Measured, Source};
+use crate::analysis::tasks::Task;
 use crate::analysis::{confirm, means, spikes};
 use crate::decode::DecodeGpu;
 use crate::model::Model;
@@ -63,6 +64,9 @@ struct Loaded {
     /// What the ablation's pruning came to.
     pruned: Option<Pruned>,
     largest: Vec<(usize, Matrix, usize)>,
+    largest_by_tensor: Vec<(usize, Matrix, usize)>,
+    /// What experiments may name.
+    tasks: Vec<Task>,
     tokenizer: Tokenizer,
     eos_token_ids: Vec<u32>,
     /// What loss is measured on, and how it is cut but for experiments.

@@ -15,6 +15,8 @@ pub const SCALE_RANGE: (f32, f32) = (-3.0, 3.0);
 
 /// The control "Prune Non-SW" of the super-weight paper zeroes the 7,000 largest of 6.7 billion scalars.
 pub const PAPER_SHARE: f64 = 7000.0 / 6.7e9;
+/// In that paper's code it is this share of each weight tensor, rounded down.
+pub const TENSOR_SHARE: f64 = 1e-6;
 /// A harsher one, in a model of any size.
 pub const N_LARGEST_HARSH: usize = 1000;
 

@@ -47,7 +47,8 @@ impl Mlp {
             Hidden::Plain { c_fc } => self.activation.forward(c_fc.forward(x)),
         };
         let u = probe.visit(layer, Site::DownProjInput, u); // [seq, intermediate_size]
-        let y = self.down_proj.forward(u);
+        let y = self.down_proj.forward(u.clone());
+        let y = probe.edit_peaks(layer, &u, y);
         probe.visit(layer, Site::DownProjOutput, y) // [seq, hidden_size]
     }
 }

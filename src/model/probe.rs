@@ -6,6 +6,8 @@
 //! 2. a zero leaf is added, where gradients are wanted, or a tap set, where only channel sums of them are,
 //! 3. captures read it, so that a capture shows what the rest of the model saw.
 //!
+//! Before that, at a layer's `down_proj`, its largest value of a row may be edited ([`PeakEdit`]).
+//!
 //! An empty probe returns its input untouched: the logits are bit-identical to those without it.
 
 use burn::tensor::{Int, Tensor};
@@ -67,10 +69,40 @@ pub struct SeenInput {
     pub summary: Tensor<2>,
 }
 
+/// An edit of what `down_proj` writes on one residual channel, at the one token where that is largest: of the super
+/// activation, wherever it comes up. Which token that is depends on the data, and the whole sequence has to be there, so this
+/// works without a cache only.
+///
+/// With y the output of `down_proj`, u its input, and what the removed scalars would have added:
+///
+/// ```text
+/// original[t] = y[t, row] + Σ w u[t, col]        t* = the first t of largest |original[t]|
+/// ```
+#[derive(Debug, Clone)]
+pub struct PeakEdit {
+    pub layer: usize,
+    pub row: usize,
+    /// Scalars of this row that are zero in the model, each with its column and the value it had, `[1, 1]`.
+    pub removed: Vec<(usize, Tensor<2>)>,
+    pub action: PeakAction,
+}
+
+/// What happens at t*.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PeakAction {
+    /// `y[t*, row] = original[t*]`: "Prune SW, +SA" of the super-weight paper.
+    Restore,
+    /// `y[t*, row]` is this.
+    Set(f32),
+    /// `original[t*]` is kept in [`Probe::peaks`], and nothing changed.
+    Read,
+}
+
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct Probe<'a> {
     interventions: &'a [Intervention],
+    at_peaks: &'a [PeakEdit],
     capture: Option<(&'a [Site], Keep)>,
     leaves_at: Option<Site>,
     taps_at: Option<Site>,
@@ -87,6 +119,8 @@ pub struct Probe<'a> {
     pub inputs: Vec<SeenInput>,
     /// How much the heads of each layer look at the first position, by layer, `[heads]`.
     pub on_first_key: Vec<(usize, Tensor<1>)>,
+    /// What [`PeakAction::Read`] has read, `[1, 1]` each, in the order in which the pass came by.
+    pub peaks: Vec<Tensor<2>>,
 }
 
 impl<'a> Probe<'a> {
@@ -97,6 +131,13 @@ impl<'a> Probe<'a> {
 
     pub fn with_interventions(interventions: &'a [Intervention]) -> Self {
         Self { interventions, ..Self::default() }
+    }
+
+    /// Edits these values where they are largest.
+    #[must_use]
+    pub fn at_peaks(mut self, edits: &'a [PeakEdit]) -> Self {
+        self.at_peaks = edits;
+        self
     }
 
     /// Keeps something of every layer at these sites.
@@ -169,6 +210,30 @@ impl<'a> Probe<'a> {
             let on_first = weights.slice([0..heads, first..seq, 0..1]).mean_dim(1);
             self.on_first_key.push((layer, on_first.reshape([heads])));
         }
+    }
+
+    /// `u`, `[seq, intermediate_size]`, is what `down_proj` reads, and `y`, `[seq, hidden_size]`, what it writes.
+    pub(super) fn edit_peaks(&mut self, layer: usize, u: &Tensor<2>, mut y: Tensor<2>) -> Tensor<2> {
+        let [seq, _] = y.dims();
+        for PeakEdit { row, removed, action, .. } in self.at_peaks.iter().filter(|edit| edit.layer == layer) {
+            debug_assert_eq!(self.start, 0, "a peak is one of the whole sequence");
+            let written = y.clone().slice([0..seq, *row..*row + 1]);
+            let of = |col: usize, weight: &Tensor<2>| u.clone().slice([0..seq, col..col + 1]) * weight.clone();
+            let original = removed.iter().fold(written.clone(), |sum, (col, weight)| sum + of(*col, weight));
+            let (peak, token) = tensors::peaks(original.swap_dims(0, 1)); // [1, 1] each
+            let new = match action {
+                PeakAction::Restore => peak,
+                PeakAction::Set(value) => Tensor::full([1, 1], *value, &y.device()),
+                PeakAction::Read => {
+                    self.peaks.push(peak);
+                    continue;
+                }
+            };
+            let tokens = Tensor::<1, Int>::arange(0..i64::try_from(seq).unwrap_or(i64::MAX), &y.device()).reshape([seq, 1]);
+            let is_peak = tokens.equal(token.expand([seq, 1]));
+            y = y.slice_assign([0..seq, *row..*row + 1], written.mask_where(is_peak, new.expand([seq, 1])));
+        }
+        y
     }
 
     fn intervene(&self, layer: usize, site: Site, mut x: Tensor<2>) -> Tensor<2> {

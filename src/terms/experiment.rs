@@ -140,6 +140,9 @@ pub struct Experiment {
     /// Items of each task; all without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Whether the outcome holds a row for every choice of every item.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log_samples: bool,
     /// Draws those items; without, they are the first, as in lm-evaluation-harness.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item_seed: Option<u64>,
@@ -185,6 +188,7 @@ impl Experiment {
             n_blocks: None,
             tasks: Vec::new(),
             limit: None,
+            log_samples: false,
             item_seed: None,
             prompt: if kind.reads_prompt() { Self::PROMPT.into() } else { String::new() },
             n_prompts: None,
@@ -277,6 +281,7 @@ impl Experiment {
             text: fields.maybe("text", TextRef::from_tree),
             block: fields.maybe("block", Tree::usize),
             bos: fields.flag("bos"),
+            log_samples: fields.flag("log_samples"),
             n_blocks: fields.maybe("n_blocks", Tree::usize),
             tasks: fields.list("tasks", TextRef::from_tree),
             limit: fields.maybe("limit", Tree::usize),
@@ -362,6 +367,7 @@ mod tests {
         let text = |name: &str| TextRef { name: name.into(), digest: "0123456789abcdef".into() };
         let experiment = Experiment {
             bos: true,
+            log_samples: true,
             kind: ExperimentKind::WeightQuantisation,
             super_weights: vec![WeightCoord { layer: 2, row: 12, col: 86 }],
             text: Some(text("mine.txt")),
