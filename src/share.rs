@@ -7,10 +7,14 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+mod experiment;
 mod pruned;
+mod settings;
 
+pub use experiment::{ABSOLUTE, Compared, ExperimentLink, RELATIVE};
 use pruned::WirePruning;
 pub use pruned::{LinkedSelection, MAX_SEQUENCES};
+pub use settings::{MAX_VALUES, SETTINGS, Setting};
 
 use crate::terms::{Ablation, EditTarget, Finish, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest};
 
@@ -49,10 +53,8 @@ pub struct ShareLink {
 pub enum ShareError {
     #[error("the address holds no run")]
     NoRun,
-    #[error(
-        "the link was made by version {found} of this page, which reads up to version {LINK_VERSION}: reload the page or ask for a new link"
-    )]
-    Version { found: String },
+    #[error("the link was made by version {found} of this page, which reads up to version {newest}: reload the page or ask for a new link")]
+    Version { found: String, newest: u32 },
     #[error("the link is {found} characters long, and at most {MAX_ENCODED_BYTES} are accepted: use a shorter prompt or fewer new tokens")]
     TooLong { found: usize },
     #[error("the link is damaged: part of it is missing or was changed on the way")]
@@ -89,8 +91,10 @@ pub enum ShareError {
     Count { what: &'static str, found: u64, least: usize, most: usize },
     #[error("the link names no valid digest of the removed channels, or of the text that they were scored over (16 hexadecimal digits)")]
     SelectionDigest,
-    #[error("a run that was stopped cannot be recomputed; generate it to its end")]
+    #[error("what was stopped cannot be recomputed; let it run to its end")]
     Stopped,
+    #[error("{0}")]
+    Setting(String),
 }
 
 /// The JSON inside a link. Short names, because every byte is in the address bar.
@@ -177,14 +181,10 @@ impl ShareLink {
             b: pack_ids(&self.ablated),
             d: self.digest.clone(),
         };
-        let json = serde_json::to_vec(&wire).map_err(|_| ShareError::Damaged)?;
-        let encoded = format!("{version}.{}", URL_SAFE_NO_PAD.encode(json));
-        if encoded.len() > MAX_ENCODED_BYTES {
-            return Err(ShareError::TooLong { found: encoded.len() });
-        }
+        let fragment = pack(FRAGMENT_KEY, version, &serde_json::to_string(&wire).map_err(|_| ShareError::Damaged)?)?;
         // Whoever makes a link learns here, not from its reader, that it would be refused.
         read_wire(wire)?;
-        Ok(format!("{FRAGMENT_KEY}{encoded}"))
+        Ok(fragment)
     }
 
     /// Reads the fragment of an address, with or without its `#`.
@@ -194,24 +194,38 @@ impl ShareLink {
 
     /// The same with a parser of the caller's: a browser has one, and another would be more to download.
     pub fn decode_by(fragment: &str, parse: impl FnOnce(&str) -> Option<Wire>) -> Result<Self, ShareError> {
-        let fragment = fragment.strip_prefix('#').unwrap_or(fragment);
-        let encoded = fragment.strip_prefix(&FRAGMENT_KEY[1..]).ok_or(ShareError::NoRun)?;
-        if encoded.len() > MAX_ENCODED_BYTES {
-            return Err(ShareError::TooLong { found: encoded.len() });
-        }
-        let (version, body) = encoded.split_once('.').ok_or(ShareError::Damaged)?;
-        let removes = match version.parse() {
-            Ok(PLAIN_VERSION) => false,
-            Ok(LINK_VERSION) => true,
-            _ => return Err(ShareError::Version { found: version.chars().take(8).collect() }),
-        };
-        let json = URL_SAFE_NO_PAD.decode(body).map_err(|_| ShareError::Damaged)?;
-        let wire = String::from_utf8(json).ok().and_then(|json| parse(&json)).ok_or(ShareError::Damaged)?;
+        let (version, json) = unpack(FRAGMENT_KEY, LINK_VERSION, fragment)?;
+        let removes = version == LINK_VERSION;
+        let wire = parse(&json).ok_or(ShareError::Damaged)?;
         if wire.c.is_some() != removes {
             return Err(ShareError::Misfit { removes: wire.c.is_some() });
         }
         read_wire(wire)
     }
+}
+
+/// The fragment that holds this JSON.
+fn pack(key: &str, version: u32, json: &str) -> Result<String, ShareError> {
+    let encoded = format!("{version}.{}", URL_SAFE_NO_PAD.encode(json));
+    if encoded.len() > MAX_ENCODED_BYTES {
+        return Err(ShareError::TooLong { found: encoded.len() });
+    }
+    Ok(format!("{key}{encoded}"))
+}
+
+/// Version and JSON of a fragment, with or without its `#`.
+fn unpack(key: &str, newest: u32, fragment: &str) -> Result<(u32, String), ShareError> {
+    let fragment = fragment.strip_prefix('#').unwrap_or(fragment);
+    let encoded = fragment.strip_prefix(&key[1..]).ok_or(ShareError::NoRun)?;
+    if encoded.len() > MAX_ENCODED_BYTES {
+        return Err(ShareError::TooLong { found: encoded.len() });
+    }
+    let (version, body) = encoded.split_once('.').ok_or(ShareError::Damaged)?;
+    let Some(known) = version.parse().ok().filter(|known| (PLAIN_VERSION..=newest).contains(known)) else {
+        return Err(ShareError::Version { found: version.chars().take(8).collect(), newest });
+    };
+    let json = URL_SAFE_NO_PAD.decode(body).ok().and_then(|json| String::from_utf8(json).ok());
+    Ok((known, json.ok_or(ShareError::Damaged)?))
 }
 
 /// Whether a model may be called so in a link; nothing that could be read as an address or a path is.
@@ -233,12 +247,7 @@ pub fn model_id_from(name: &str) -> String {
 
 /// Every rule about the content of a link, in one place.
 fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
-    if !is_model_id(&wire.m) {
-        return Err(ShareError::ModelId { found: wire.m.chars().take(64).collect() });
-    }
-    if !is_hex16(&wire.r) {
-        return Err(ShareError::Revision);
-    }
+    check_model(&wire.m, &wire.r)?;
     let prompt_chars = wire.p.chars().count();
     if prompt_chars > MAX_PROMPT_CHARS {
         return Err(ShareError::PromptTooLong { found: prompt_chars });
@@ -269,6 +278,13 @@ fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
         ablation: Ablation { weight_edits, pruning, ..Ablation::default() },
     };
     Ok(ShareLink { setup, intact, ablated, digest: wire.d, selection })
+}
+
+fn check_model(id: &str, revision: &str) -> Result<(), ShareError> {
+    if !is_model_id(id) {
+        return Err(ShareError::ModelId { found: id.chars().take(64).collect() });
+    }
+    if is_hex16(revision) { Ok(()) } else { Err(ShareError::Revision) }
 }
 
 impl From<&WeightEdit> for WireEdit {

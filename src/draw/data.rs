@@ -7,7 +7,7 @@
 use super::marks::{Anchor, Chart, Paint};
 use super::plot::{Axis, HEIGHT, LEFT, Plot, WIDTH};
 use super::scale::Scale;
-use super::words::{short, visible};
+use super::words::{cut, short, visible};
 use crate::terms::{Cell, DataPlot, DataTable, PlotKind};
 
 /// More would be no picture that anybody can read; all of it is in the table.
@@ -105,10 +105,6 @@ fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
 
 fn place(names: &[&String], name: &String) -> usize {
     names.iter().position(|known| *known == name).unwrap_or(0)
-}
-
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most { text.into() } else { text.chars().take(most - 1).chain(['…']).collect() }
 }
 
 fn letters(texts: &[&String], most: usize) -> usize {

@@ -121,7 +121,7 @@ pub struct Hit {
 }
 
 /// Everything about a picture but its colours.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chart {
     pub title: String,
     pub width: f32,

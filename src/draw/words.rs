@@ -66,6 +66,11 @@ pub fn visible(text: &str) -> String {
         .collect()
 }
 
+/// No longer than this many letters.
+pub fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most { text.into() } else { text.chars().take(most - 1).chain(['…']).collect() }
+}
+
 /// `41 %`.
 pub fn percent(share: f32) -> String {
     if share.is_finite() { format!("{:.0} %", share * 100.0) } else { "–".into() }

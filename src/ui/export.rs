@@ -14,7 +14,7 @@ use crate::terms::{HUB, ModelInfo, ModelSource, Pane};
 pub fn Keep() -> impl IntoView {
     view! {
         <section id="keep" aria-labelledby="keep-title">
-            <p class="step" aria-hidden="true">"6"</p>
+            <p class="step" aria-hidden="true">"7"</p>
             <h2 id="keep-title">"Keep: pass it on"</h2>
             <div class="pair">
                 <Share />
@@ -37,7 +37,7 @@ fn Json() -> impl IntoView {
     view! {
         <div>
             <h3>"Everything as data"</h3>
-            <p class="hint">"Scan, confirmation, scores, removals, run and perplexities in one file, the same format that the native command writes. Each chart also has its own SVG and CSV."</p>
+            <p class="hint">"Scan, confirmation, scores, removals, experiments, run and perplexities in one file, the same format that the native command writes. Each chart also has its own SVG and CSV."</p>
             <button type="button" data-testid="export-json" disabled=move || !loaded.get() on:click=save>"Save JSON"</button>
         </div>
     }
@@ -54,6 +54,7 @@ pub fn export(state: &AppState) -> Option<Export> {
     export.scores.clone_from(&state.scores);
     export.pruned.clone_from(&state.pruned);
     export.surroundings.clone_from(&state.surroundings);
+    export.outcomes = state.outcomes().cloned().collect();
     (export.sweep, export.deletions) = state.comparisons();
     export.evaluations.extend(state.intact_evaluation.clone().map(|evaluation| (Pane::Intact, evaluation)));
     export.evaluations.extend(state.current_ablated_evaluation().cloned().map(|evaluation| (Pane::Ablated, evaluation)));

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use super::context::{App, app};
 use super::dom;
 use super::entry::Entry;
+use super::experiment_state::Shared;
 use super::link_state::{LinkStage, LinkState, OtherChannels, loadable_entry};
 use super::prune_words::pruning_words;
 use crate::draw::words::{short, visible};
@@ -15,7 +16,7 @@ use crate::terms::{CalibrationText, Pane};
 /// Reads the address. Without a run in it, the default model loads by itself; with one, nothing does.
 pub fn open_address(app: App) {
     read_link(app);
-    if app.state.with_untracked(|state| state.link == LinkState::None) {
+    if app.state.with_untracked(|state| state.link == LinkState::None && state.experiments.shared == Shared::None) {
         app.load_default();
     }
     let listener = window_event_listener(leptos::ev::hashchange, move |_| read_link(app));
@@ -25,7 +26,7 @@ pub fn open_address(app: App) {
 fn read_link(app: App) {
     let link = match ShareLink::decode_by(&dom::fragment(), dom::parse_json) {
         // Anchors of the page itself are no links to a run, and leave one that is open alone.
-        Err(ShareError::NoRun) => return,
+        Err(ShareError::NoRun) => return super::try_link::read_link(app),
         Err(error) => LinkState::Refused(error.to_string()),
         Ok(link) => LinkState::Held { link: Box::new(link), stage: LinkStage::Waiting },
     };

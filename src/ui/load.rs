@@ -175,7 +175,7 @@ fn Working() -> impl IntoView {
     }
 }
 
-fn progress(state: &AppState) -> String {
+pub(super) fn progress(state: &AppState) -> String {
     let Some(p) = &state.progress else { return "Working".into() };
     let text = match p.unit.as_str() {
         "bytes" => format!("{}: {} of {}", p.doing, bytes(p.done), bytes(p.total)),

@@ -1,6 +1,6 @@
-//! The page: seven sections over one state, and a client that talks to the engine's worker.
+//! The page: eight sections over one state, and a client that talks to the engine's worker.
 //!
-//! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`pane_state`], [`prune_state`], [`entry`], [`load_state`], [`rate`], [`link_state`], [`client`], then a file a section.
+//! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`pane_state`], [`prune_state`], [`entry`], [`load_state`], [`rate`], [`link_state`], [`experiment_state`], [`client`], then a file a section.
 //! Files without an import of Leptos are pure and tested natively.
 //!
 //! # Test ids
@@ -26,6 +26,8 @@
 //! | compare | `compare-replace`, `compare-removal`, `compare-pruning`, `compare-stop`, `deletions-per-layer`, `deletions-run`, `deletions-line` |
 //! | surgery | `suggestion-<n>`, `edit-list`, `edit`, `edit-switch`, `edit-scale`, `edit-value`, `edit-remove`, `edit-unit`, `edit-layer`, `edit-row`, `edit-col`, `edit-add`, `edit-error`, `edit-reset`, `applied` |
 //! | panes | `prompt`, `prompt-<n>`, `temperature`, `top-k`, `top-p`, `seed`, `max-tokens`, `live`, `generate`, `stop`, `evaluate`, `pane-intact`, `pane-ablated`, `first-difference`, `first-token-intact`, `first-token-ablated`, `stale`, `generate-status`; metrics as `<metric>-<pane>` with `perplexity`, `repetition`, `stopwords`, `speed` |
+//! | experiments | `experiment-<kind>` (with underscores, as in JSON), `experiment-scalars`, `experiment-named`, `experiment-scan`, `setting-<field>`, `experiment-text`, `experiment-tasks` (each with `-name`, `-reset` appended), `experiment-error`, `experiment-run`, `experiment-stop`, `experiment-progress`, `experiment-result`, `experiment-findings`, `experiment-figures`, `experiment-status`, `experiment-plot-<n>` (with `-svg`), `experiment-table-<n>` (with `-csv`), `experiment-share`, `experiment-link`, `experiment-link-error`; in the scan's section `cold-candidates` |
+//! | shared experiment | `try-panel`, `try-error`, `try-contents`, `try-needs`, `try-figure` (with `data-agrees`), `try-note`, `try-load`, `try-recompute`, `try-dismiss` |
 //! | share | `share-copy`, `share-link`, `share-status`, `share-error` |
 //! | export | `export-json` |
 
@@ -42,6 +44,8 @@ mod dom;
 mod drop;
 mod edits;
 mod entry;
+mod experiment_state;
+mod experiments;
 mod export;
 mod failure;
 mod link;
@@ -51,6 +55,7 @@ mod load_choose;
 mod load_fit;
 mod load_own;
 mod load_state;
+mod outcome_view;
 mod pane_state;
 mod panes;
 mod prune_state;
@@ -68,6 +73,7 @@ mod surroundings;
 mod tables;
 mod theme;
 mod training;
+mod try_link;
 mod weigh;
 mod weigh_charts;
 mod weigh_tables;
@@ -99,6 +105,7 @@ pub fn App() -> impl IntoView {
                 <a href="#weigh">"Weigh"</a>
                 <a href="#pull">"Pull"</a>
                 <a href="#compare">"Compare"</a>
+                <a href="#experiments">"Experiments"</a>
                 <a href="#keep">"Keep"</a>
             </nav>
             {theme::ThemeToggle()}
@@ -106,6 +113,7 @@ pub fn App() -> impl IntoView {
         {failure::Banner()}
         <main id="top">
             {link::Panel().into_any()}
+            {try_link::Panel().into_any()}
             {story::Story().into_any()}
             <div id="instrument" class="instrument">
                 {load::Load().into_any()}
@@ -114,6 +122,7 @@ pub fn App() -> impl IntoView {
                 {weigh::Weigh().into_any()}
                 {surgery::Pull().into_any()}
                 {compare::Compare().into_any()}
+                {experiments::Experiments().into_any()}
                 {export::Keep().into_any()}
             </div>
         </main>

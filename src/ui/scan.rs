@@ -42,6 +42,7 @@ pub fn Scan() -> impl IntoView {
             >
                 {move || if running.get() { "Scanning…" } else { "Scan" }}
             </button>
+            {super::experiments::cold()}
             {move || scan.get().map(|scan| results(scan).into_any())}
         </section>
     }

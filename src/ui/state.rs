@@ -4,6 +4,7 @@
 
 use super::edits::EditList;
 use super::entry::Entry;
+use super::experiment_state::Experiments;
 use super::link_state::LinkState;
 use super::load_state::{Choice, Fit};
 use super::pane_state::PaneText;
@@ -122,6 +123,7 @@ pub struct AppState {
     /// Generate again whenever an edit changes, once there is text.
     pub live: bool,
     pub link: LinkState,
+    pub experiments: Experiments,
     pub failure: Option<Failure>,
 }
 
@@ -205,6 +207,11 @@ impl AppState {
         if matches!(message.request, Request::Score { .. }) {
             self.score_progress = None;
         }
+        if matches!(message.request, Request::UseText { .. }) {
+            // Of the text before it.
+            (self.intact_evaluation, self.ablated_evaluation) = (None, None);
+        }
+        self.experiments.handed(&message.request);
         self.comparison_begins(&message.request);
         Some(message)
     }
@@ -237,6 +244,7 @@ impl AppState {
     /// What only the engine that is gone had.
     fn forget_engine(&mut self) {
         (self.progress, self.applied, self.pruned, self.engine_calibration) = Default::default();
+        self.experiments.engine_forgot();
     }
 
     /// A fresh worker is starting; the model that worked is asked for again, or else the one that was to be loaded.
@@ -297,6 +305,7 @@ impl AppState {
                 self.judge(&run);
                 self.run = Some(run);
             }
+            Event::Outcome(outcome) => self.experiments.take(outcome),
             Event::Done | Event::Stopped => self.finished(id),
             Event::Failed(failure) => self.failed(id, failure),
             // Answers to what only tests and the command ask.
@@ -314,6 +323,9 @@ impl AppState {
         }
         if let (FailureKind::Device, Some(over)) = (failure.kind, &over) {
             self.disown(over);
+        }
+        if let Some(Running { request: Request::UseText { .. } | Request::UseTasks { .. }, .. }) = &over {
+            self.experiments.engine_forgot();
         }
         if let Some(over) = over {
             self.look_into_store(&over.request);
@@ -366,6 +378,7 @@ impl AppState {
             self.sampling = info.sampling;
         }
         (self.applied, self.pruned, self.engine_calibration) = (None, None, None);
+        self.experiments.loaded(&info.model);
         self.info = Some(info);
         self.source = self.loading().or(self.source.take());
         self.restore_loading_link();

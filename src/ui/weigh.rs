@@ -114,7 +114,7 @@ fn calibration_line(state: &AppState) -> Option<String> {
 }
 
 /// Reads the picked file, and hands over its text or why not.
-fn read_text(input: &HtmlInputElement, done: impl Fn(Result<CalibrationText, String>) + 'static) {
+pub(super) fn read_text(input: &HtmlInputElement, done: impl Fn(Result<CalibrationText, String>) + 'static) {
     let Some(file) = input.files().and_then(|files| files.get(0)) else { return };
     let name = file.name();
     if file.size() > MAX_TEXT_BYTES {

@@ -1,0 +1,155 @@
+//! An experiment as a link: `#try=1.<base64url of compact JSON>`, with the model's name and revision, every setting, and the few
+//! figures that came out.
+//!
+//! Like the link of a run it is written by strangers and starts nothing. Texts and tasks of somebody's own are in it by name
+//! and digest only.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::settings::{MAX_VALUES, SETTINGS};
+use super::{MAX_PROMPT_CHARS, ShareError, check_model, index, is_hex16, pack, unpack};
+use crate::terms::{Experiment, Fields, Headline, ModelRef, Outcome, TextRef, Tree};
+
+/// What a fragment starts with when it holds an experiment.
+pub const TRY_KEY: &str = "#try=";
+const VERSION: u32 = 1;
+pub const MAX_FIGURES: usize = 16;
+const MAX_NAME_CHARS: usize = 120;
+
+/// Figures agree within this share of the one in the link, or within [`ABSOLUTE`].
+pub const RELATIVE: f64 = 0.01;
+pub const ABSOLUTE: f64 = 0.005;
+
+/// An experiment as it ran, and what it came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExperimentLink {
+    pub model: ModelRef,
+    pub experiment: Experiment,
+    pub headline: Vec<Headline>,
+}
+
+/// The JSON inside: model, revision, experiment, figures.
+#[derive(Serialize)]
+pub struct WireExperiment {
+    m: String,
+    r: String,
+    e: Experiment,
+    h: Vec<Headline>,
+}
+
+/// By hand, as its parts are.
+impl<'de> Deserialize<'de> for WireExperiment {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Tree::read(from, "experiment", |tree| {
+            let mut fields = Fields::from(tree);
+            let wire = Self {
+                m: fields.text("m"),
+                r: fields.text("r"),
+                e: Experiment::from_tree(fields.take("e"))?,
+                h: fields.list("h", Headline::from_tree),
+            };
+            fields.done(wire)
+        })
+    }
+}
+
+/// A figure of the link beside the one that came out here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    pub name: String,
+    pub there: f64,
+    pub here: Option<f64>,
+}
+
+impl Compared {
+    /// None while there is nothing to compare with.
+    pub fn agrees(&self) -> Option<bool> {
+        self.here.map(|here| (here - self.there).abs() <= (RELATIVE * self.there.abs()).max(ABSOLUTE))
+    }
+}
+
+impl ExperimentLink {
+    /// # Errors
+    ///
+    /// [`ShareError::Stopped`]: where it was stopped is decided by a hand.
+    pub fn from_outcome(outcome: &Outcome) -> Result<Self, ShareError> {
+        if outcome.is_partial {
+            return Err(ShareError::Stopped);
+        }
+        let figures = outcome.headline.iter().filter(|figure| figure.value.is_finite()).take(MAX_FIGURES);
+        Ok(Self { model: outcome.model.clone(), experiment: outcome.experiment.clone(), headline: figures.cloned().collect() })
+    }
+
+    /// The fragment, with its `#`. What this writes, [`ExperimentLink::decode`] reads back.
+    pub fn encode(&self) -> Result<String, ShareError> {
+        let (ModelRef { id, revision }, e, h) = (self.model.clone(), self.experiment.clone(), self.headline.clone());
+        let wire = WireExperiment { m: id, r: revision, e, h };
+        let fragment = pack(TRY_KEY, VERSION, &serde_json::to_string(&wire).map_err(|_| ShareError::Damaged)?)?;
+        read(wire)?;
+        Ok(fragment)
+    }
+
+    /// Reads the fragment of an address, with or without its `#`.
+    pub fn decode(fragment: &str) -> Result<Self, ShareError> {
+        Self::decode_by(fragment, |json| serde_json::from_str(json).ok())
+    }
+
+    /// The same with a parser of the caller's.
+    pub fn decode_by(fragment: &str, parse: impl FnOnce(&str) -> Option<WireExperiment>) -> Result<Self, ShareError> {
+        let (_, json) = unpack(TRY_KEY, VERSION, fragment)?;
+        read(parse(&json).ok_or(ShareError::Damaged)?)
+    }
+
+    /// Whether an outcome is of the same settings: of what it was measured on, its reader is told apart.
+    pub fn is_of(&self, outcome: &Outcome) -> bool {
+        let settings = |of: &Experiment| Experiment { text: None, tasks: Vec::new(), ..of.clone() };
+        !outcome.is_partial && settings(&self.experiment) == settings(&outcome.experiment)
+    }
+
+    /// Every figure of the link, beside that of an outcome if there is one.
+    pub fn compare(&self, outcome: Option<&Outcome>) -> Vec<Compared> {
+        let here = |name: &str| outcome?.headline.iter().find(|figure| figure.name == name).map(|figure| figure.value);
+        let compared = |figure: &Headline| Compared { name: figure.name.clone(), there: figure.value, here: here(&figure.name) };
+        self.headline.iter().map(compared).collect()
+    }
+}
+
+/// Every rule about the content of such a link.
+fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink, ShareError> {
+    check_model(&m, &r)?;
+    let refuse = |what: String| Err(ShareError::Setting(what));
+    if e.super_weights.len() > MAX_VALUES {
+        return refuse(format!("it names {} scalars, and at most {MAX_VALUES} are accepted", e.super_weights.len()));
+    }
+    for at in &e.super_weights {
+        for (what, place) in [("layer", at.layer), ("row", at.row), ("column", at.col)] {
+            index(what, place as u64)?;
+        }
+    }
+    let found = e.prompt.chars().count();
+    if found > MAX_PROMPT_CHARS {
+        return Err(ShareError::PromptTooLong { found });
+    }
+    for setting in &SETTINGS {
+        setting.check(&(setting.get)(&e)).map_err(ShareError::Setting)?;
+    }
+    if e.tasks.len() > MAX_VALUES || !e.text.iter().chain(&e.tasks).all(is_named) {
+        return refuse("the name or the digest of a text or of a task in it is none".into());
+    }
+    if h.len() > MAX_FIGURES || !h.iter().all(|figure| figure.value.is_finite() && is_name(&figure.name)) {
+        return refuse(format!("its figures are not {MAX_FIGURES} numbers or fewer, each with a name"));
+    }
+    Ok(ExperimentLink { model: ModelRef { id: m, revision: r }, experiment: e, headline: h })
+}
+
+fn is_named(text: &TextRef) -> bool {
+    is_name(&text.name) && is_hex16(&text.digest)
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && !name.contains(char::is_control)
+}
+
+#[cfg(test)]
+#[path = "experiment_tests.rs"]
+mod tests;

@@ -1,0 +1,209 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use proptest::prelude::*;
+
+use super::*;
+use crate::share::{MAX_ENCODED_BYTES, MAX_INDEX, MAX_SEED, ShareLink};
+use crate::terms::{BackendInfo, ExperimentKind, WeightCoord};
+
+fn text(name: &str) -> TextRef {
+    TextRef { name: name.into(), digest: "0123456789abcdef".into() }
+}
+
+fn link() -> ExperimentLink {
+    let mut experiment = Experiment::of(ExperimentKind::Scaling, vec![WeightCoord { layer: 2, row: 12, col: 86 }]);
+    (experiment.text, experiment.tasks, experiment.limit) = (Some(text("held-out 1")), vec![text("arc_easy")], Some(50));
+    let figure = |name: &str, value| Headline { name: name.into(), value };
+    ExperimentLink {
+        model: ModelRef { id: "linchpin-13m".into(), revision: "fedcba9876543210".into() },
+        experiment,
+        headline: vec![figure("loss at factor 1", 3.5), figure("collapse threshold", 0.25)],
+    }
+}
+
+fn outcome() -> Outcome {
+    let ExperimentLink { model, experiment, headline } = link();
+    Outcome {
+        experiment,
+        model,
+        backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "r".into() },
+        software: String::new(),
+        convention: String::new(),
+        findings: Vec::new(),
+        headline,
+        tables: Vec::new(),
+        plots: Vec::new(),
+        is_partial: false,
+    }
+}
+
+fn fragment(json: &str) -> String {
+    format!("#try=1.{}", URL_SAFE_NO_PAD.encode(json))
+}
+
+/// A valid link with one field of its JSON replaced; a path of two names one of the experiment.
+fn with(path: &str, value: &str) -> Result<ExperimentLink, ShareError> {
+    let encoded = link().encode().unwrap();
+    let json = URL_SAFE_NO_PAD.decode(encoded.strip_prefix("#try=1.").unwrap()).unwrap();
+    let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let value = serde_json::from_str(value).unwrap();
+    match path.split_once('.') {
+        Some((outer, inner)) => json[outer][inner] = value,
+        None => json[path] = value,
+    }
+    ExperimentLink::decode(&fragment(&json.to_string()))
+}
+
+#[test]
+fn a_link_comes_back_as_it_was() {
+    let text = link().encode().unwrap();
+    assert_eq!(ExperimentLink::decode(&text), Ok(link()));
+    assert_eq!(ExperimentLink::decode(&text[1..]), Ok(link()));
+    assert!(text.len() < 900, "{} bytes: {text}", text.len());
+    assert_eq!(ExperimentLink::from_outcome(&outcome()), Ok(link()));
+    assert_eq!(ExperimentLink::from_outcome(&Outcome { is_partial: true, ..outcome() }), Err(ShareError::Stopped));
+}
+
+#[test]
+fn the_two_kinds_of_links_are_told_apart() {
+    assert_eq!(ExperimentLink::decode("#run=1.e30"), Err(ShareError::NoRun));
+    assert_eq!(ShareLink::decode(&link().encode().unwrap()), Err(ShareError::NoRun));
+    assert_eq!(ExperimentLink::decode("#experiments"), Err(ShareError::NoRun));
+    for version in ["2", "0", "", "99999999999999999999", "-1"] {
+        assert!(matches!(ExperimentLink::decode(&format!("#try={version}.e30")), Err(ShareError::Version { newest: 1, .. })), "{version}");
+    }
+}
+
+#[test]
+fn a_cut_or_changed_link_is_damaged() {
+    let text = link().encode().unwrap();
+    for end in TRY_KEY.len()..text.len() {
+        assert!(ExperimentLink::decode(&text[..end]).is_err(), "cut at {end}");
+    }
+    for json in ["", "{}", "[]", "null", "{\"m\":1}", "\u{0}", &"[".repeat(5000), &format!("{{\"e\":{}", "{\"a\":".repeat(900))] {
+        assert_eq!(ExperimentLink::decode(&fragment(json)), Err(ShareError::Damaged), "{json}");
+    }
+    for (path, value) in
+        [("e.kind", "\"everything\""), ("e.factors", "\"0\""), ("e.bits", "[0.5]"), ("e.seed", "-1"), ("h", "{}"), ("e", "[]")]
+    {
+        assert_eq!(with(path, value), Err(ShareError::Damaged), "{path} {value}");
+    }
+}
+
+#[test]
+fn sizes_and_ranges_are_bounded() {
+    let long = format!("#try=1.{}", "A".repeat(MAX_ENCODED_BYTES));
+    assert!(matches!(ExperimentLink::decode(&long), Err(ShareError::TooLong { .. })));
+    assert_eq!(with("e.prompt", &format!("\"{}\"", "é".repeat(2001))), Err(ShareError::PromptTooLong { found: 2001 }));
+    assert_eq!(with("e.super_weights", r#"[{"layer":1048576,"row":0,"col":0}]"#), Err(ShareError::Index { what: "layer", found: 1 << 20 }));
+    let refused = |path: &str, value: &str| assert!(matches!(with(path, value), Err(ShareError::Setting(_))), "{path} {value}");
+    refused("e.super_weights", &format!("[{}]", vec![r#"{"layer":0,"row":0,"col":0}"#; 65].join(",")));
+    for (path, value) in [
+        ("e.factors", "[4]"),
+        ("e.factors", "[1e300]"),
+        ("e.bits", "[1]"),
+        ("e.bits", "[17]"),
+        ("e.clips", "[0]"),
+        ("e.alpha", "1.5"),
+        ("e.block", "1"),
+        ("e.block", "2000000"),
+        ("e.n_blocks", "0"),
+        ("e.limit", "100001"),
+        ("e.n_prompts", "0"),
+        ("e.block_sizes", "[4294967295]"),
+        ("h", r#"[{"name":"","value":1}]"#),
+        ("h", r#"[{"name":"a","value":null}]"#),
+        ("h", "[{\"name\":\"a\\n\",\"value\":1}]"),
+    ] {
+        refused(path, value);
+    }
+    refused("e.factors", &format!("[{}]", vec!["1"; 65].join(",")));
+    refused("h", &format!("[{}]", vec![r#"{"name":"a","value":1}"#; 17].join(",")));
+}
+
+#[test]
+fn a_text_is_a_name_and_a_digest() {
+    for digest in ["", "0123", "0123456789ABCDEF", "0123456789abcdeg"] {
+        assert!(matches!(with("e.text", &format!("{{\"name\":\"a\",\"digest\":\"{digest}\"}}")), Err(ShareError::Setting(_))), "{digest}");
+    }
+    for name in [String::new(), "a".repeat(121), "a\\u0000b".into()] {
+        let tasks = format!("[{{\"name\":\"{name}\",\"digest\":\"0123456789abcdef\"}}]");
+        assert!(matches!(with("e.tasks", &tasks), Err(ShareError::Setting(_))), "{name}");
+    }
+    for id in ["", "../../etc/passwd", "https://example.org/m", "javascript:alert(1)"] {
+        assert!(matches!(with("m", &format!("\"{id}\"")), Err(ShareError::ModelId { .. })), "{id}");
+    }
+    assert_eq!(with("r", "\"0123\""), Err(ShareError::Revision));
+    assert_eq!(with("url", "\"https://example.org\""), Ok(link()));
+}
+
+#[test]
+fn what_cannot_be_read_is_not_written() {
+    let mut wrong = link();
+    wrong.headline[0].value = f64::NAN;
+    assert!(wrong.encode().is_err());
+    // Of an outcome, what is no number or too much is left out.
+    let mut many = outcome();
+    many.headline[0].value = f64::INFINITY;
+    many.headline.extend((0..30).map(|n| Headline { name: n.to_string(), value: 1.0 }));
+    let link = ExperimentLink::from_outcome(&many).unwrap();
+    assert_eq!((link.headline.len(), link.headline[0].name.as_str()), (MAX_FIGURES, "collapse threshold"));
+    assert_eq!(ExperimentLink::decode(&link.encode().unwrap()), Ok(link));
+}
+
+#[test]
+fn figures_agree_within_the_tolerance() {
+    let agrees = |there: f64, here| Compared { name: "n".into(), there, here }.agrees();
+    assert_eq!(
+        [(100.0, 101.0), (100.0, 101.1), (0.0, 0.005), (0.0, -0.006), (-100.0, -99.0)].map(|(a, b)| agrees(a, Some(b))),
+        [Some(true), Some(false), Some(true), Some(false), Some(true)]
+    );
+    assert_eq!((agrees(1.0, None), agrees(1.0, Some(f64::NAN))), (None, Some(false)));
+    let mut other = outcome();
+    other.headline.remove(0);
+    assert_eq!(link().compare(Some(&other)).iter().map(Compared::agrees).collect::<Vec<_>>(), [None, Some(true)]);
+    // Another text is another measurement of the same settings.
+    other.experiment.text = Some(text("mine"));
+    assert!(link().is_of(&other));
+    other.experiment.n_blocks = Some(1);
+    assert!(!link().is_of(&other));
+}
+
+proptest! {
+    #[test]
+    fn every_valid_link_comes_back(
+        kind in prop::sample::select(&ExperimentKind::ALL[..]),
+        scalars in prop::collection::vec((0..MAX_INDEX, 0..MAX_INDEX, 0..MAX_INDEX), 0..8),
+        prompt in ".{0,200}",
+        factors in prop::collection::vec(-3.0f32..=3.0, 0..8),
+        (bits, block_sizes) in (prop::collection::vec(2..=16u32, 0..4), prop::collection::vec(0..2_000_000usize, 0..4)),
+        (alpha, seed, item_seed) in (prop::option::of(0.0f32..=1.0), 0..=MAX_SEED, prop::option::of(0..=MAX_SEED)),
+        figures in prop::collection::vec(("[a-z ,]{1,40}", -8_000_000..8_000_000_i32), 0..MAX_FIGURES),
+    ) {
+        let super_weights = scalars.into_iter().map(|(layer, row, col)| WeightCoord { layer, row, col }).collect();
+        let experiment = Experiment { prompt, factors, bits, block_sizes, alpha, seed, item_seed, ..Experiment::of(kind, super_weights) };
+        let headline = figures.into_iter().map(|(name, eighths)| Headline { name, value: f64::from(eighths) / 8.0 }).collect();
+        let link = ExperimentLink { experiment, headline, ..link() };
+        match link.encode() {
+            Ok(text) => prop_assert_eq!(ExperimentLink::decode(&text), Ok(link)),
+            Err(why) => prop_assert!(matches!(why, ShareError::TooLong { .. }), "{}", why),
+        }
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>(), json in any::<String>()) {
+        let _ = ExperimentLink::decode(&text);
+        let _ = ExperimentLink::decode(&format!("#try={text}"));
+        let _ = ExperimentLink::decode(&format!("#try=1.{text}"));
+        let _ = ExperimentLink::decode(&fragment(&json));
+    }
+
+    #[test]
+    fn no_change_of_a_byte_makes_it_panic(at in 0..600usize, byte in any::<u8>()) {
+        let encoded = link().encode().unwrap();
+        let mut json = URL_SAFE_NO_PAD.decode(encoded.strip_prefix("#try=1.").unwrap()).unwrap();
+        let at = at % json.len();
+        json[at] = byte;
+        let _ = ExperimentLink::decode(&format!("#try=1.{}", URL_SAFE_NO_PAD.encode(json)));
+    }
+}

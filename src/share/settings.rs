@@ -1,0 +1,245 @@
+//! The numbers that an experiment is set by, each with its bounds: what the page asks for, and what a link may hold.
+
+use super::{MAX_INDEX, MAX_SEED, shortest};
+use crate::terms::{Experiment, ExperimentKind};
+
+/// Values of one setting, and scalars of one experiment.
+pub const MAX_VALUES: usize = 64;
+/// Items, blocks, prompts: more than anybody waits for.
+const MANY: f64 = 100_000.0;
+
+/// One of them: a number, or several.
+pub struct Setting {
+    /// The field of [`Experiment`].
+    pub name: &'static str,
+    pub label: &'static str,
+    low: f64,
+    high: f64,
+    is_whole: bool,
+    most: usize,
+    pub get: fn(&Experiment) -> Vec<f64>,
+    set: fn(&mut Experiment, &[f64]),
+}
+
+fn one(values: &[f64]) -> Option<usize> {
+    values.first().map(|value| *value as usize)
+}
+
+fn f32s(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|value| *value as f32).collect()
+}
+
+fn f64s(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(shortest).collect()
+}
+
+fn some(value: Option<usize>) -> Vec<f64> {
+    value.map(|value| value as f64).into_iter().collect()
+}
+
+const WHOLE: Setting = Setting { name: "", label: "", low: 1.0, high: MANY, is_whole: true, most: 1, get: |_| Vec::new(), set: |_, _| () };
+const REAL: Setting = Setting { is_whole: false, most: MAX_VALUES, ..WHOLE };
+
+/// In the order of the page.
+pub const SETTINGS: [Setting; 12] = [
+    Setting {
+        name: "factors",
+        label: "Factors of the super weights",
+        low: -3.0,
+        high: 3.0,
+        get: |of| f64s(&of.factors),
+        set: |of, values| of.factors = f32s(values),
+        ..REAL
+    },
+    Setting {
+        name: "bits",
+        label: "Bits",
+        low: 2.0,
+        high: 16.0,
+        most: MAX_VALUES,
+        get: |of| of.bits.iter().map(|bits| f64::from(*bits)).collect(),
+        set: |of, values| of.bits = values.iter().map(|value| *value as u32).collect(),
+        ..WHOLE
+    },
+    Setting {
+        name: "block_sizes",
+        label: "Scalars of a block (0: the matrix)",
+        low: 0.0,
+        high: 2_147_483_647.0,
+        most: MAX_VALUES,
+        get: |of| of.block_sizes.iter().map(|size| *size as f64).collect(),
+        set: |of, values| of.block_sizes = values.iter().map(|value| *value as usize).collect(),
+        ..WHOLE
+    },
+    Setting {
+        name: "clips",
+        label: "Clipped at z",
+        low: 0.01,
+        high: 1000.0,
+        get: |of| f64s(&of.clips),
+        set: |of, values| of.clips = f32s(values),
+        ..REAL
+    },
+    Setting {
+        name: "alpha",
+        label: "SmoothQuant's α",
+        low: 0.0,
+        high: 1.0,
+        most: 1,
+        get: |of| f64s(of.alpha.as_slice()),
+        set: |of, values| of.alpha = f32s(values).first().copied(),
+        ..REAL
+    },
+    Setting {
+        name: "n_calibration",
+        label: "Calibration sequences",
+        get: |of| some(of.n_calibration),
+        set: |of, values| of.n_calibration = one(values),
+        ..WHOLE
+    },
+    Setting { name: "n_prompts", label: "Prompts", get: |of| some(of.n_prompts), set: |of, values| of.n_prompts = one(values), ..WHOLE },
+    Setting {
+        name: "block",
+        label: "Tokens of a block",
+        low: 2.0,
+        high: MAX_INDEX as f64,
+        get: |of| some(of.block),
+        set: |of, values| of.block = one(values),
+        ..WHOLE
+    },
+    Setting {
+        name: "n_blocks",
+        label: "Blocks (empty: all)",
+        get: |of| some(of.n_blocks),
+        set: |of, values| of.n_blocks = one(values),
+        ..WHOLE
+    },
+    Setting {
+        name: "limit",
+        label: "Items of a task (empty: all)",
+        get: |of| some(of.limit),
+        set: |of, values| of.limit = one(values),
+        ..WHOLE
+    },
+    Setting {
+        name: "item_seed",
+        label: "Seed of the items (empty: the first)",
+        low: 0.0,
+        high: MAX_SEED as f64,
+        get: |of| of.item_seed.map(|seed| seed as f64).into_iter().collect(),
+        set: |of, values| of.item_seed = values.first().map(|seed| *seed as u64),
+        ..WHOLE
+    },
+    Setting {
+        name: "seed",
+        label: "Seed of the controls",
+        low: 0.0,
+        high: MAX_SEED as f64,
+        get: |of| vec![of.seed as f64],
+        set: |of, values| of.seed = values.first().map_or(1, |seed| *seed as u64),
+        ..WHOLE
+    },
+];
+
+impl Setting {
+    /// Whether an experiment of this kind reads it.
+    pub fn is_of(&self, kind: ExperimentKind) -> bool {
+        match self.name {
+            "n_blocks" => kind.reads_text(),
+            "limit" | "item_seed" => kind.reads_tasks() && kind != ExperimentKind::TokenShift,
+            "seed" => kind == ExperimentKind::Importance,
+            _ => !self.is_optional(kind),
+        }
+    }
+
+    fn is_optional(&self, kind: ExperimentKind) -> bool {
+        (self.get)(&Experiment::of(kind, Vec::new())).is_empty()
+    }
+
+    /// Its values with commas.
+    pub fn text(&self, of: &Experiment) -> String {
+        (self.get)(of).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Takes what somebody typed, or says what is wrong with it.
+    pub fn take(&self, of: &mut Experiment, typed: &str) -> Result<(), String> {
+        let parts = || typed.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty());
+        let mut values = Vec::new();
+        for part in parts() {
+            values
+                .push(part.parse().map_err(|_| format!("{}: “{}” is no number.", self.label, part.chars().take(20).collect::<String>()))?);
+        }
+        if values.is_empty() && !self.is_optional(of.kind) {
+            return Err(format!("{}: a number is needed.", self.label));
+        }
+        self.check(&values)?;
+        (self.set)(of, &values);
+        Ok(())
+    }
+
+    pub(super) fn check(&self, values: &[f64]) -> Result<(), String> {
+        if values.len() > self.most {
+            return Err(format!("{}: {} values are too many, {} at most.", self.label, values.len(), self.most));
+        }
+        // In f32, as they are kept: a bound like 0.01 is then met by itself.
+        let is_within =
+            |value: f64| (self.low as f32..=self.high as f32).contains(&(value as f32)) && !(self.is_whole && value.fract() != 0.0);
+        match values.iter().find(|value| !is_within(**value)) {
+            Some(value) => {
+                let number = if self.is_whole { "whole number" } else { "number" };
+                Err(format!("{}: {value} is no {number} from {} to {}.", self.label, self.low, self.high))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(name: &str) -> &'static Setting {
+        const ALL: &[Setting] = &SETTINGS;
+        ALL.iter().find(|setting| setting.name == name).unwrap()
+    }
+
+    #[test]
+    fn each_kind_has_what_it_reads() {
+        let names = |kind| SETTINGS.iter().filter(|setting| setting.is_of(kind)).map(|setting| setting.name).collect::<Vec<_>>();
+        assert_eq!(names(ExperimentKind::Scaling), ["factors", "block", "n_blocks", "limit", "item_seed"]);
+        assert_eq!(names(ExperimentKind::TokenShift), ["n_prompts"]);
+        assert_eq!(names(ExperimentKind::ActivationQuantisation), ["bits", "alpha", "n_calibration", "block", "n_blocks"]);
+        assert_eq!(names(ExperimentKind::WeightsOnly), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_typed_is_taken_or_refused_in_words() {
+        let mut scaling = Experiment::of(ExperimentKind::Scaling, Vec::new());
+        assert_eq!(setting("factors").take(&mut scaling, " 0, 0.1,2.5 "), Ok(()));
+        assert_eq!((setting("factors").text(&scaling).as_str(), &scaling.factors[..]), ("0, 0.1, 2.5", &[0.0, 0.1, 2.5][..]));
+        assert_eq!(setting("n_blocks").take(&mut scaling, "4"), Ok(()));
+        assert_eq!(setting("n_blocks").take(&mut scaling, ""), Ok(()));
+        assert_eq!(scaling.n_blocks, None);
+        let mut refused = |name: &str, typed: &str| setting(name).take(&mut scaling, typed).unwrap_err();
+        assert_eq!(refused("factors", "1, x"), "Factors of the super weights: “x” is no number.");
+        assert_eq!(refused("factors", "4"), "Factors of the super weights: 4 is no number from -3 to 3.");
+        assert!(refused("factors", "").ends_with("a number is needed."));
+        assert!(refused("factors", "NaN").contains("no number from"));
+        assert!(refused("factors", &"1,".repeat(65)).ends_with("65 values are too many, 64 at most."));
+        assert!(refused("block", "100.5").contains("no whole number"));
+        assert!(refused("block", "2, 3").contains("too many"));
+        assert_eq!(scaling.factors, [0.0, 0.1, 2.5]);
+    }
+
+    #[test]
+    fn the_papers_settings_are_within_bounds() {
+        for kind in ExperimentKind::ALL {
+            let mut experiment = Experiment::of(kind, Vec::new());
+            for setting in SETTINGS.iter().filter(|setting| setting.is_of(kind)) {
+                let text = setting.text(&experiment);
+                assert_eq!(setting.take(&mut experiment, &text), Ok(()));
+            }
+            assert_eq!(experiment, Experiment::of(kind, Vec::new()));
+        }
+    }
+}
