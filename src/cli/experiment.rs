@@ -19,8 +19,8 @@ pub struct ExperimentArgs {
     /// Tokens of each block that the text (the bundled passages, or --text) is cut into; 2048, or the model's context.
     #[arg(long)]
     pub block: Option<usize>,
-    /// Put the tokenizer's special tokens (BOS) before each block and item. The paper's protocols do not; without this option it is
-    /// done for the page's own models only, which never saw a text without.
+    /// Put the tokenizer's special tokens (BOS) before each block. The paper's protocol has them before the whole text only;
+    /// without this option each block gets them for the page's own models only, which never saw a text without.
     #[arg(long)]
     pub bos: Option<bool>,
     /// Only so many blocks, from the first on.
@@ -34,6 +34,9 @@ pub struct ExperimentArgs {
     pub limit: Option<usize>,
     #[arg(long)]
     pub item_seed: Option<u64>,
+    /// Keep every choice of every item, in a table of its own.
+    #[arg(long)]
+    pub log_samples: bool,
     #[arg(long)]
     pub prompt: Option<String>,
     /// Prompts whose next token is looked at.
@@ -83,6 +86,7 @@ impl ExperimentArgs {
         refuse(!self.task.is_empty(), "--task", kind.reads_tasks())?;
         refuse(self.limit.is_some(), "--limit", !tasks.is_empty())?;
         refuse(self.item_seed.is_some(), "--item-seed", !tasks.is_empty())?;
+        refuse(self.log_samples, "--log-samples", !tasks.is_empty())?;
         refuse(self.prompt.is_some(), "--prompt", kind.reads_prompt())?;
         refuse(self.prompts.is_some(), "--prompts", of.n_prompts.is_some())?;
         refuse(self.factors.is_some(), "--factors", !of.factors.is_empty())?;
@@ -99,7 +103,8 @@ impl ExperimentArgs {
         let kind = of.kind;
         let tasks = tasks.iter().filter(|_| kind.reads_tasks());
         let tasks = tasks.map(|task| TextRef { name: task.name.clone(), digest: text_digest(&task.jsonl) }).collect::<Vec<_>>();
-        let (limit, item_seed) = if tasks.is_empty() { (None, None) } else { (self.limit, self.item_seed) };
+        let has_tasks = !tasks.is_empty();
+        let (limit, item_seed) = if has_tasks { (self.limit, self.item_seed) } else { (None, None) };
         let list = |given: &Option<Vec<f32>>, default: Vec<f32>| given.clone().filter(|_| !default.is_empty()).unwrap_or(default);
         Experiment {
             block: of.block.map(|block| self.block.unwrap_or(block)),
@@ -108,6 +113,7 @@ impl ExperimentArgs {
             tasks,
             limit,
             item_seed,
+            log_samples: has_tasks && self.log_samples,
             prompt: self.prompt.clone().filter(|_| kind.reads_prompt()).unwrap_or(of.prompt),
             n_prompts: of.n_prompts.map(|n| self.prompts.unwrap_or(n)),
             factors: list(&self.factors, of.factors),

@@ -39,8 +39,16 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-/// At most `n` prompts as token ids, and the name of their text and cut. Prompts of tasks come in here.
+/// At most `n` prompts as token ids, and the name of their text and cut: the contexts of the tasks that were asked for (LAMBADA's are
+/// passages without their last word), or the bundled ones.
 fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), EngineError> {
+    if !bench.tasks.is_empty() {
+        let items = bench.tasks.iter().flat_map(|task| &task.items);
+        let contexts = items.filter_map(|item| Some(item.choices.first()?.context.clone())).take(n).collect::<Vec<_>>();
+        let names = bench.tasks.iter().map(|task| task.kind.name()).collect::<Vec<_>>().join(", ");
+        let convention = format!("task-contexts-1 {} of {names}, each without what is to be predicted", contexts.len());
+        return Ok((contexts, convention));
+    }
     let texts = prompts::bundled();
     let mut prompts = Vec::new();
     for text in texts {

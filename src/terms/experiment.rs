@@ -127,8 +127,8 @@ pub struct Experiment {
     /// Tokens of each block that the text is cut into, at most the model's context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
-    /// Puts the special tokens that the tokenizer has before a text (its BOS) before each block and each task's item. The paper's
-    /// protocols do not, and models that never saw a text without are broken by that alone.
+    /// Puts the special tokens that the tokenizer has before a text (its BOS) before each block. GPTQ's protocol has them before the
+    /// whole text only, and models that never saw a text without are broken by that alone.
     #[serde(default, skip_serializing_if = "is_false")]
     pub bos: bool,
     /// Blocks that are used, from the first on; all without.
