@@ -35,7 +35,10 @@ pub enum Handling<'a> {
     /// `s_j = max|X_j|^alpha / max|W_j|^(1 - alpha)`, over queries, keys and values together, and over gate and up together.
     /// Nothing is smoothed before `o_proj` and `down_proj`, as in its authors' code for Llama, and `max|W_j|` and `s_j` are
     /// at least 1e-5 as there. That code folds s into the norm in front, which is the same function.
-    Smooth { maxima: &'a Maxima, alpha: f32 },
+    Smooth {
+        maxima: &'a Maxima,
+        alpha: f32,
+    },
 }
 
 /// `max |X_j|` over tokens of a calibration text: by layer, of what attention reads and of what the feed-forward block does.

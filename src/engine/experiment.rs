@@ -2,12 +2,12 @@
 //! grows.
 
 use super::error::EngineError;
-use super::{Engine, Loaded};
+use super::{Engine, Loaded, fit};
 use crate::analysis::eval::HeldOut;
 use crate::experiments::{self, Bench, Draft};
 use crate::model::ModelError;
 use crate::model::edit::SCALE_RANGE;
-use crate::terms::{Ablation, Experiment, TaskFile, TextRef};
+use crate::terms::{Ablation, Experiment, ExperimentKind, TaskFile, TextRef};
 
 /// More than anybody waits for.
 const MAX_SETTINGS: usize = 64;
@@ -68,6 +68,9 @@ impl Loaded {
         }
         if let Some(alpha) = experiment.alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
             return setting("alpha", alpha.to_string(), "0 to 1");
+        }
+        if matches!(experiment.kind, ExperimentKind::ActivationQuantisation | ExperimentKind::WeightQuantisation) {
+            fit::check_second(self.info.weight_bytes, self.health.is_none())?;
         }
         if experiment.kind.reads_text() {
             self.name_text(&mut experiment)?;

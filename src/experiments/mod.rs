@@ -4,8 +4,10 @@
 //! What they share is here: a [`Bench`] to measure on, and a [`Draft`] of the outcome, which is told as it grows, so that a
 //! stop loses nothing.
 
+mod activation_quantisation;
 mod measure;
 mod scaling;
+mod weight_quantisation;
 
 use crate::analysis::eval::HeldOut;
 use crate::engine::control::Control;
@@ -96,6 +98,8 @@ impl<'a> Draft<'a> {
 pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
     match draft.outcome.experiment.kind {
         ExperimentKind::Scaling => scaling::run(bench, draft).await,
+        ExperimentKind::ActivationQuantisation => activation_quantisation::run(bench, draft).await,
+        ExperimentKind::WeightQuantisation => weight_quantisation::run(bench, draft).await,
         _ => Ok(()),
     }
 }
