@@ -5,12 +5,14 @@ use linchpin::analysis::eval::{HeldOut, measure};
 use linchpin::analysis::quantise::{Method, Rounded, Rounding, with_rounded_weights};
 use linchpin::analysis::w8a8::{Handling, Maxima, with_rounded_factors};
 use linchpin::engine::control::Control;
-use linchpin::model::Model;
 use linchpin::model::edit::Matrix;
-use linchpin::terms::{Ablation, WeightCoord};
+use linchpin::model::probe::{Keep, Kept, Probe};
+use linchpin::model::{Model, Positions};
+use linchpin::protocol::{Event, Request};
+use linchpin::terms::{Ablation, Cell, Experiment, ExperimentKind, Outcome, Site, WeightCoord};
 use serde_json::Value;
 
-use crate::support::{Copy, bundled, fixtures, model, model_in, on_vulkan};
+use crate::support::{Copy, Session, bundled, fixtures, model, model_in, on_vulkan};
 
 /// Nats. The order of f32 sums decides which way a value goes that lies between two levels: a few of a million do.
 const TOLERANCE: f64 = 1e-3;
@@ -105,6 +107,33 @@ fn rounded_weights_are_those_of_pytorch() {
     }
 }
 
+/// What leaves some layers, at some tokens and channels.
+fn residuals(model: &Model, ids: &[u32], of: &Value) -> Vec<Vec<f64>> {
+    let mut probe = Probe::empty().capturing(&[Site::ResidPost], Keep::Everything);
+    let _ = model.forward(ids, None, Positions::Last, &mut probe);
+    let all = probe.captured.into_iter().map(|captured| match captured.kept {
+        Kept::Everything(x) => (x.dims()[1], x.into_data().try_into_vec::<f32>().unwrap()),
+        Kept::Peaks { .. } => unreachable!(),
+    });
+    let all = all.collect::<Vec<_>>();
+    let wanted = |key: &str| serde_json::from_value::<Vec<usize>>(of[key].clone()).unwrap();
+    let of_layer = |layer: usize| {
+        let (width, x) = &all[layer];
+        wanted("tokens").into_iter().flat_map(|token| x[token * width..][..*width].iter().step_by(5)).map(|x| f64::from(*x)).collect()
+    };
+    wanted("layers").into_iter().map(of_layer).collect()
+}
+
+fn apart(ours: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(ours.len(), expected.len());
+    ours.iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+}
+
+/// One value that falls the other way, by the order of sums alone, moves all that comes after it by a level here and there,
+/// and weights in bf16 lie exactly between two levels by the hundred: PyTorch's own figures in f32 and f64 are up to 7e-3
+/// nats apart (`loss_in_float64`) on the trained model, which is as much as all the rounding costs. So its loss is held
+/// loosely; what leaves the first layers is held as a share of what rounding does to it, and tightly wherever nothing falls
+/// the other way: in all of GPT-2's fixture, and at some tokens of the trained model's first layer.
 #[test]
 fn rounded_factors_are_those_of_pytorch() {
     for (name, model) in both() {
@@ -125,9 +154,28 @@ fn rounded_factors_are_those_of_pytorch() {
         for (arm, handling) in arms {
             let ours = with_factors(&model, bits, handling);
             assert!(ours.rounds_activations() && !model.rounds_activations());
-            let apart = loss(&ours, ids(&golden, "passages")) - number(&of[arm]);
-            println!("{name}, {arm}: {apart} nats");
-            assert!(apart.abs() < TOLERANCE, "{name}, {arm}: {apart} nats");
+            let passages = ids(&golden, "passages");
+            let [exact, values] = [&model, &ours].map(|model| residuals(model, &passages[0], of));
+            let shares = of[arm]["residuals"].as_array().unwrap().iter().enumerate().map(|(layer, expected)| {
+                let tokens: Vec<Vec<f64>> = serde_json::from_value(expected.clone()).unwrap();
+                let width = tokens[0].len();
+                let share = |(index, expected): (usize, Vec<f64>)| {
+                    let [ours, exact] = [&values, &exact].map(|x| &x[layer][index * width..][..width]);
+                    apart(ours, &expected) / apart(exact, &expected)
+                };
+                tokens.into_iter().enumerate().map(share).collect::<Vec<_>>()
+            });
+            let shares = shares.collect::<Vec<_>>();
+            let least = shares[0].iter().copied().fold(f64::INFINITY, f64::min);
+            assert!(least < 1e-3, "{name}, {arm}: {shares:?}");
+            // The super activation's token.
+            assert!(shares[1][0] < 0.2, "{name}, {arm}: {shares:?}");
+            if name == "gpt2" {
+                assert!(shares.concat().into_iter().all(|share| share < 0.01), "{name}, {arm}: {shares:?}");
+            }
+            let tolerance = if name == "gpt2" { TOLERANCE } else { 0.01 };
+            let apart = loss(&ours, passages) - number(&of[arm]["loss"]);
+            assert!(apart.abs() < tolerance, "{name}, {arm}: {apart} nats");
         }
         assert!(matrices(&model) == before, "{name}: the intact model has changed");
         let exact = number(&golden["loss"]);
@@ -194,4 +242,75 @@ fn a_gpu_rounds_as_the_cpu_does_and_leaves_packed_weights_alone() {
         assert!(matrices(&packed) == before, "the intact model has changed");
         assert!(matches!(packed.layers[1].mlp.down_proj.weight, linchpin::tensors::Weight::Bf16(_)));
     });
+}
+
+fn outcome(experiment: Experiment) -> Outcome {
+    let mut session = Session::with_model(&bundled("linchpin-13m"));
+    let events = session.ask(Request::Experiment(experiment)).unwrap();
+    let mut outcomes = events.into_iter().filter_map(|event| if let Event::Outcome(outcome) = event { Some(outcome) } else { None });
+    outcomes.next_back().unwrap()
+}
+
+/// On little text.
+fn short(kind: ExperimentKind, super_weights: &[WeightCoord]) -> Experiment {
+    Experiment { block: Some(64), n_blocks: Some(2), n_calibration: Some(2), ..Experiment::of(kind, super_weights.to_vec()) }
+}
+
+fn column<'a>(outcome: &'a Outcome, table: &str, name: &str) -> Vec<&'a Cell> {
+    let table = outcome.table(table).unwrap();
+    (0..table.rows.len()).map(|row| table.cell(row, name).unwrap()).collect()
+}
+
+const SUPER_WEIGHT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
+
+#[test]
+fn weights_are_quantised_block_size_by_block_size() {
+    let grid = Experiment {
+        bits: vec![3],
+        block_sizes: vec![64, 262_144, 0],
+        clips: vec![9.0],
+        ..short(ExperimentKind::WeightQuantisation, &[SUPER_WEIGHT])
+    };
+    let outcome = outcome(grid);
+    let methods = column(&outcome, "loss", "method").into_iter().map(|cell| cell.text().unwrap()).collect::<Vec<_>>();
+    let expected = ["intact", "RTN", "RTN", "RTN", "SW held out", "SW held out", "SW held out", "z = 9", "z = 9", "z = 9"];
+    assert_eq!(methods, expected);
+    let losses = column(&outcome, "loss", "loss").into_iter().map(|cell| cell.number().unwrap()).collect::<Vec<_>>();
+    // No matrix is as large as the second block: it is the whole, under both names.
+    assert!(losses[2] == losses[3] && losses[5] == losses[6]);
+    assert!(losses[1] > losses[0] && losses[2] > losses[1] + 0.5, "{losses:?}");
+    assert_ne!(losses[2], losses[5]);
+    assert_eq!(column(&outcome, "loss", "scalars")[2..4], [&Cell::Number(114_688.0); 2]);
+    assert_eq!(outcome.table("reconstruction").unwrap().rows.len(), 9);
+    assert!(
+        outcome.findings.iter().any(|finding| finding.starts_with("INT3, RTN: falls apart at blocks of the whole matrix")),
+        "{:?}",
+        outcome.findings
+    );
+    assert!(outcome.findings.iter().any(|finding| finding.contains("holding the super weights out")), "{:?}", outcome.findings);
+    assert!(!outcome.is_partial && (2..=8).contains(&outcome.headline.len()), "{:?}", outcome.headline);
+    let plot = &outcome.plots[0];
+    assert_eq!(plot.only, Some(("precision".into(), "INT3".into())));
+    assert!(column(&outcome, "loss", "precision").contains(&&Cell::from("INT3")));
+}
+
+#[test]
+fn activations_are_quantised_arm_by_arm() {
+    let outcome = outcome(short(ExperimentKind::ActivationQuantisation, &[SUPER_WEIGHT]));
+    let arms = column(&outcome, "loss", "arm").into_iter().map(|cell| cell.text().unwrap()).collect::<Vec<_>>();
+    assert_eq!(arms, ["Full precision", "Naive W8A8", "SA held out", "SmoothQuant"]);
+    let losses = column(&outcome, "loss", "loss").into_iter().map(|cell| cell.number().unwrap()).collect::<Vec<_>>();
+    assert!(losses[1..].iter().all(|loss| *loss != losses[0] && (loss - losses[0]).abs() < 0.1), "{losses:?}");
+    let shares = column(&outcome, "gap", "share_of_loss");
+    assert_eq!((shares[0], shares[1].number().is_some()), (&Cell::Nothing, losses[1] > losses[0]));
+    assert!(outcome.findings.iter().any(|finding| finding.contains("down_proj of layer 2 [12, 86]")), "{:?}", outcome.findings);
+    assert_eq!(outcome.plots.len(), 1);
+    assert!((4..=8).contains(&outcome.headline.len()), "{:?}", outcome.headline);
+}
+
+#[test]
+fn without_a_super_weight_nothing_is_held_out() {
+    let outcome = outcome(short(ExperimentKind::ActivationQuantisation, &[]));
+    assert_eq!(column(&outcome, "loss", "arm").len(), 3);
+    assert!(outcome.findings.iter().any(|finding| finding.contains("No super weight was named")), "{:?}", outcome.findings);
 }

@@ -3,13 +3,13 @@
 
 use super::control::Control;
 use super::error::EngineError;
-use super::{Engine, Loaded};
+use super::{Engine, Loaded, fit};
 use crate::analysis::eval::{Cut, HeldOut};
 use crate::analysis::tasks::{EncodedTask, Task, TaskKind};
 use crate::experiments::{self, Bench, Draft};
 use crate::model::ModelError;
 use crate::model::edit::SCALE_RANGE;
-use crate::terms::{Ablation, Experiment, TaskFile, TextRef};
+use crate::terms::{Ablation, Experiment, ExperimentKind, TaskFile, TextRef};
 
 /// More than anybody waits for.
 const MAX_SETTINGS: usize = 64;
@@ -97,6 +97,9 @@ impl Loaded {
             return setting("the number of calibration sequences", "0".into(), "1 or more");
         }
         self.name_tasks(&mut experiment)?;
+        if matches!(experiment.kind, ExperimentKind::ActivationQuantisation | ExperimentKind::WeightQuantisation) {
+            fit::check_second(self.info.weight_bytes, self.health.is_none())?;
+        }
         if experiment.kind.reads_text() {
             self.name_text(&mut experiment)?;
         } else {

@@ -4,12 +4,14 @@
 //! What they share is here: a [`Bench`] to measure on, and a [`Draft`] of the outcome, which is told as it grows, so that a
 //! stop loses nothing.
 
+mod activation_quantisation;
 mod importance;
 mod measure;
 mod propagation;
 mod scaling;
 mod sinks;
 mod token_shift;
+mod weight_quantisation;
 pub mod weights_only;
 
 use crate::analysis::eval::HeldOut;
@@ -111,6 +113,7 @@ pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineE
         ExperimentKind::Sinks => sinks::run(bench, draft).await,
         ExperimentKind::TokenShift => token_shift::run(bench, draft).await,
         ExperimentKind::WeightsOnly => weights_only::run(bench, draft).await,
-        _ => Ok(()),
+        ExperimentKind::ActivationQuantisation => activation_quantisation::run(bench, draft).await,
+        ExperimentKind::WeightQuantisation => weight_quantisation::run(bench, draft).await,
     }
 }

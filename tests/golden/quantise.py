@@ -20,6 +20,7 @@ from transformers.utils import logging
 # Layer, row, column of the scalars that are held out, and the lengths of what loss is measured over.
 MODELS = {"linchpin-13m": [(2, 12, 86)], "gpt2": [(1, 5, 17), (1, 6, 17), (0, 5, 40)]}
 ALPHA = 0.85
+LAYERS, TOKENS = [0, 2], [0, 1, 7, 30]
 BITS = 8
 WEIGHT_ROUNDINGS = [
     (bits, block, method)
@@ -251,7 +252,24 @@ def factors_rounded(model, parts, at, passages, held, smooth=None):
             down = parts.down(layer)
             changed.weight(down, rounded_weight(down.weight.data, BITS, 0, "held_out", [parts.flat(*where) for where in own]))
             changed.input(down, token_rounding(BITS, sorted({col for _, _, col in own})))
-        return loss(model, passages)
+        return dict(loss=loss(model, passages), residuals=residuals(model, parts, passages[0]))
+
+
+def residuals(model, parts, ids):
+    """What leaves some layers, at some tokens and channels."""
+    found = {}
+
+    def keep(index):
+        def hook(_, args, out):
+            found[index] = (out if torch.is_tensor(out) else out[0])[0, TOKENS][:, ::5].tolist()
+
+        return hook
+
+    handles = [parts.layers[index].register_forward_hook(keep(index)) for index in LAYERS]
+    model(torch.tensor(ids)[None], use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return [found[index] for index in LAYERS]
 
 
 @torch.no_grad()
@@ -264,12 +282,21 @@ def describe(folder, at, passages, calibration):
     factors = dict(
         bits=BITS,
         alpha=ALPHA,
+        layers=LAYERS,
+        tokens=TOKENS,
         naive=factors_rounded(model, parts, at, passages, False),
         held_out=factors_rounded(model, parts, at, passages, True),
         smooth=factors_rounded(model, parts, at, passages, False, seen),
         first_maxima=[[of_reader[:8].tolist() for of_reader in layer] for layer in seen],
     )
-    assert loss(model, passages) == intact
+    # The same in float64: what rounding decisions move that fall the other way by the order of sums alone.
+    model, seen = model.double(), [[of_reader.double() for of_reader in layer] for layer in seen]
+    factors["loss_in_float64"] = dict(
+        naive=factors_rounded(model, parts, at, passages, False)["loss"],
+        held_out=factors_rounded(model, parts, at, passages, True)["loss"],
+        smooth=factors_rounded(model, parts, at, passages, False, seen)["loss"],
+    )
+    assert abs(loss(model, passages) - intact) < 1e-5
     held = [list(where) for where in at]
     return dict(super_weights=held, passages=passages, calibration=calibration, loss=intact, weights=weights, factors=factors)
 
@@ -300,7 +327,7 @@ def main():
     }
     args.out.write_text(json.dumps(result, indent=None, separators=(",", ":")).replace('{"bits"', '\n{"bits"') + "\n")
     for name, of_model in result.items():
-        print(name, of_model["loss"], {key: value for key, value in of_model["factors"].items() if "maxima" not in key})
+        print(name, of_model["loss"], {key: of_model["factors"][key]["loss"] for key in ("naive", "held_out", "smooth")}, of_model["factors"]["loss_in_float64"])
         for weights in of_model["weights"]:
             print("  ", weights["bits"], weights["block_size"], weights["method"], weights["mean_squared_error"], weights["loss"])
 
