@@ -113,7 +113,7 @@ fn residuals(model: &Model, ids: &[u32], of: &Value) -> Vec<Vec<f64>> {
     let _ = model.forward(ids, None, Positions::Last, &mut probe);
     let all = probe.captured.into_iter().map(|captured| match captured.kept {
         Kept::Everything(x) => (x.dims()[1], x.into_data().try_into_vec::<f32>().unwrap()),
-        Kept::Peaks { .. } => unreachable!(),
+        Kept::Peaks { .. } | Kept::Sums(_) => unreachable!(),
     });
     let all = all.collect::<Vec<_>>();
     let wanted = |key: &str| serde_json::from_value::<Vec<usize>>(of[key].clone()).unwrap();

@@ -21,15 +21,9 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         EngineError::NoSuperWeights { .. } => {
             (FailureKind::Input, "There is no super weight to remove", "Scan a prompt for candidates, or name a scalar yourself.")
         }
-        EngineError::UnknownTask { .. } => {
-            (FailureKind::Input, "There is no such task", "Name the file by the task that its lines are of.")
+        EngineError::UnknownTask { .. } | EngineError::NoTask { .. } | EngineError::TaskLine { .. } | EngineError::EmptyTask { .. } => {
+            of_task(error)
         }
-        EngineError::NoTask { .. } => (FailureKind::Input, "A task's file is missing", "Give the file of every task that is named."),
-        EngineError::TaskLine { .. } | EngineError::EmptyTask { .. } => (
-            FailureKind::Input,
-            "A task's file cannot be used",
-            "Correct the file: a row of JSON in each line, in one of the forms that the task is known in.",
-        ),
         EngineError::PromptTooLong { .. } => {
             (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text.")
         }
@@ -76,6 +70,17 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         ),
     };
     Failure { kind, what: what.into(), why: error.to_string(), next_step: next_step.into() }
+}
+
+fn of_task(error: &EngineError) -> (FailureKind, &'static str, &'static str) {
+    let (what, next_step) = match error {
+        EngineError::UnknownTask { .. } => ("There is no such task", "Name the file by the task that its lines are of."),
+        EngineError::NoTask { .. } => ("A task's file is missing", "Give the file of every task that is named."),
+        _ => {
+            ("A task's file cannot be used", "Correct the file: a row of JSON in each line, in one of the forms that the task is known in.")
+        }
+    };
+    (FailureKind::Input, what, next_step)
 }
 
 fn of_platform(error: &PlatformError) -> (FailureKind, &'static str, &'static str) {

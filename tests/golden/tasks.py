@@ -1,6 +1,6 @@
 """Zero-shot tasks and Table 1 of the super-weight paper with Hugging Face transformers, in float32 on the CPU.
 
-    python tasks.py --model ../../public/models/linchpin-13m --super-weight 2,12,86 --tasks tasks/*.jsonl --table1 --out tasks.json
+    python tasks.py --model ../../public/models/linchpin-13m --super-weight 2,12,86 --tasks tasks/*.jsonl --limit 4 --table1 --out tasks.json
 
 writes the golden values. Any model and any task files can be compared item by item with the `samples` table of an
 experiment that logs samples; `--csv` writes the same columns:
