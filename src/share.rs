@@ -5,7 +5,7 @@
 //! can be checked: it carries the token ids of both panes, and their digest.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 mod experiment;
 mod pruned;
@@ -16,7 +16,9 @@ use pruned::WirePruning;
 pub use pruned::{LinkedSelection, MAX_SEQUENCES};
 pub use settings::{MAX_VALUES, SETTINGS, Setting};
 
-use crate::terms::{Ablation, EditTarget, Finish, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest};
+use crate::terms::{
+    Ablation, EditTarget, Finish, FromTree, ModelRef, Pane, RunRecord, RunSetup, Sampling, Tree, WeightEdit, outcome_digest, structures,
+};
 
 /// What a fragment starts with when it holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
@@ -98,7 +100,7 @@ pub enum ShareError {
 }
 
 /// The JSON inside a link. Short names, because every byte is in the address bar.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub struct Wire {
     /// Model and revision.
     m: String,
@@ -106,10 +108,9 @@ pub struct Wire {
     /// Prompt.
     p: String,
     /// Edits.
-    #[serde(default)]
     e: Vec<WireEdit>,
     /// Removed channels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     c: Option<WirePruning>,
     /// Temperature, top-k, top-p, seed, most new tokens.
     t: f64,
@@ -125,15 +126,20 @@ pub struct Wire {
 }
 
 /// An edit: its unit (scalar, row, column or channel, "h"), layer, row, column or channel, scale.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct WireEdit {
     u: char,
     l: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     r: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     c: Option<u64>,
     x: f64,
+}
+
+structures! {
+    Wire { m, r, p, e, c, t, k, n, s, x, a, b, d }
+    WireEdit { u, l, r, c, x }
 }
 
 impl ShareLink {
@@ -189,7 +195,7 @@ impl ShareLink {
 
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
-        Self::decode_by(fragment, |json| serde_json::from_str(json).ok())
+        Self::decode_by(fragment, from_json)
     }
 
     /// The same with a parser of the caller's: a browser has one, and another would be more to download.
@@ -202,6 +208,11 @@ impl ShareLink {
         }
         read_wire(wire)
     }
+}
+
+/// By serde_json.
+fn from_json<T: FromTree>(json: &str) -> Option<T> {
+    Tree::read(&mut serde_json::Deserializer::from_str(json), "link", T::from_tree).ok()
 }
 
 /// The fragment that holds this JSON.
