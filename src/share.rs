@@ -8,17 +8,17 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
 mod experiment;
+mod fragment;
 mod pruned;
 mod settings;
 
 pub use experiment::{ABSOLUTE, Compared, ExperimentLink, RELATIVE};
+use fragment::{from_json, pack, unpack};
 use pruned::WirePruning;
 pub use pruned::{LinkedSelection, MAX_SEQUENCES};
 pub use settings::{MAX_VALUES, SETTINGS, Setting};
 
-use crate::terms::{
-    Ablation, EditTarget, Finish, FromTree, ModelRef, Pane, RunRecord, RunSetup, Sampling, Tree, WeightEdit, outcome_digest, structures,
-};
+use crate::terms::{Ablation, EditTarget, Finish, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest, structures};
 
 /// What a fragment starts with when it holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
@@ -208,35 +208,6 @@ impl ShareLink {
         }
         read_wire(wire)
     }
-}
-
-/// By serde_json.
-fn from_json<T: FromTree>(json: &str) -> Option<T> {
-    Tree::read(&mut serde_json::Deserializer::from_str(json), "link", T::from_tree).ok()
-}
-
-/// The fragment that holds this JSON.
-fn pack(key: &str, version: u32, json: &str) -> Result<String, ShareError> {
-    let encoded = format!("{version}.{}", URL_SAFE_NO_PAD.encode(json));
-    if encoded.len() > MAX_ENCODED_BYTES {
-        return Err(ShareError::TooLong { found: encoded.len() });
-    }
-    Ok(format!("{key}{encoded}"))
-}
-
-/// Version and JSON of a fragment, with or without its `#`.
-fn unpack(key: &str, newest: u32, fragment: &str) -> Result<(u32, String), ShareError> {
-    let fragment = fragment.strip_prefix('#').unwrap_or(fragment);
-    let encoded = fragment.strip_prefix(&key[1..]).ok_or(ShareError::NoRun)?;
-    if encoded.len() > MAX_ENCODED_BYTES {
-        return Err(ShareError::TooLong { found: encoded.len() });
-    }
-    let (version, body) = encoded.split_once('.').ok_or(ShareError::Damaged)?;
-    let Some(known) = version.parse().ok().filter(|known| (PLAIN_VERSION..=newest).contains(known)) else {
-        return Err(ShareError::Version { found: version.chars().take(8).collect(), newest });
-    };
-    let json = URL_SAFE_NO_PAD.decode(body).ok().and_then(|json| String::from_utf8(json).ok());
-    Ok((known, json.ok_or(ShareError::Damaged)?))
 }
 
 /// Whether a model may be called so in a link; nothing that could be read as an address or a path is.

@@ -130,8 +130,15 @@ impl Experiments {
         (self.engine_text, self.engine_has_tasks) = (None, false);
     }
 
+    /// What the engine did not take, it has not.
+    pub(super) fn refused(&mut self, request: &Request) {
+        if matches!(request, Request::UseText { .. } | Request::UseTasks { .. }) {
+            self.engine_forgot();
+        }
+    }
+
     /// What is handed to the engine is what it has.
-    pub(super) fn handed(&mut self, request: &Request) {
+    fn handed(&mut self, request: &Request) {
         match request {
             Request::UseText { text, .. } => self.engine_text = Some(text_digest(text)),
             Request::UseTasks { .. } => self.engine_has_tasks = true,
@@ -145,6 +152,14 @@ pub fn is_experiment(request: &Request) -> bool {
 }
 
 impl AppState {
+    pub(super) fn handed_text(&mut self, request: &Request) {
+        if matches!(request, Request::UseText { .. }) {
+            // They are of the text before it.
+            (self.intact_evaluation, self.ablated_evaluation) = (None, None);
+        }
+        self.experiments.handed(request);
+    }
+
     /// Of the loaded model.
     pub fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
         let model = self.info.as_ref().map(|info| &info.model);
