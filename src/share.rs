@@ -5,18 +5,20 @@
 //! can be checked: it carries the token ids of both panes, and their digest.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 mod experiment;
+mod fragment;
 mod pruned;
 mod settings;
 
 pub use experiment::{ABSOLUTE, Compared, ExperimentLink, RELATIVE};
+use fragment::{from_json, pack, unpack};
 use pruned::WirePruning;
 pub use pruned::{LinkedSelection, MAX_SEQUENCES};
 pub use settings::{MAX_VALUES, SETTINGS, Setting};
 
-use crate::terms::{Ablation, EditTarget, Finish, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest};
+use crate::terms::{Ablation, EditTarget, Finish, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest, structures};
 
 /// What a fragment starts with when it holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
@@ -98,7 +100,7 @@ pub enum ShareError {
 }
 
 /// The JSON inside a link. Short names, because every byte is in the address bar.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub struct Wire {
     /// Model and revision.
     m: String,
@@ -106,10 +108,9 @@ pub struct Wire {
     /// Prompt.
     p: String,
     /// Edits.
-    #[serde(default)]
     e: Vec<WireEdit>,
     /// Removed channels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     c: Option<WirePruning>,
     /// Temperature, top-k, top-p, seed, most new tokens.
     t: f64,
@@ -125,15 +126,20 @@ pub struct Wire {
 }
 
 /// An edit: its unit (scalar, row, column, channel, "h", or its mean, "m"), layer, row, column or channel, scale.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct WireEdit {
     u: char,
     l: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     r: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     c: Option<u64>,
     x: f64,
+}
+
+structures! {
+    Wire { m, r, p, e, c, t, k, n, s, x, a, b, d }
+    WireEdit { u, l, r, c, x }
 }
 
 impl ShareLink {
@@ -189,7 +195,7 @@ impl ShareLink {
 
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
-        Self::decode_by(fragment, |json| serde_json::from_str(json).ok())
+        Self::decode_by(fragment, from_json)
     }
 
     /// The same with a parser of the caller's: a browser has one, and another would be more to download.
@@ -202,30 +208,6 @@ impl ShareLink {
         }
         read_wire(wire)
     }
-}
-
-/// The fragment that holds this JSON.
-fn pack(key: &str, version: u32, json: &str) -> Result<String, ShareError> {
-    let encoded = format!("{version}.{}", URL_SAFE_NO_PAD.encode(json));
-    if encoded.len() > MAX_ENCODED_BYTES {
-        return Err(ShareError::TooLong { found: encoded.len() });
-    }
-    Ok(format!("{key}{encoded}"))
-}
-
-/// Version and JSON of a fragment, with or without its `#`.
-fn unpack(key: &str, newest: u32, fragment: &str) -> Result<(u32, String), ShareError> {
-    let fragment = fragment.strip_prefix('#').unwrap_or(fragment);
-    let encoded = fragment.strip_prefix(&key[1..]).ok_or(ShareError::NoRun)?;
-    if encoded.len() > MAX_ENCODED_BYTES {
-        return Err(ShareError::TooLong { found: encoded.len() });
-    }
-    let (version, body) = encoded.split_once('.').ok_or(ShareError::Damaged)?;
-    let Some(known) = version.parse().ok().filter(|known| (PLAIN_VERSION..=newest).contains(known)) else {
-        return Err(ShareError::Version { found: version.chars().take(8).collect(), newest });
-    };
-    let json = URL_SAFE_NO_PAD.decode(body).ok().and_then(|json| String::from_utf8(json).ok());
-    Ok((known, json.ok_or(ShareError::Damaged)?))
 }
 
 /// Whether a model may be called so in a link; nothing that could be read as an address or a path is.

@@ -230,7 +230,7 @@ impl Chart {
 }
 
 /// Text as XML: model text can hold anything, control characters (which XML 1.0 forbids) included.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -238,6 +238,7 @@ fn escape(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
             c if c.is_control() => out.push('\u{fffd}'),
             c => out.push(c),
         }

@@ -4,11 +4,11 @@
 //! Like the link of a run it is written by strangers and starts nothing. Texts and tasks of somebody's own are in it by name
 //! and digest only.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
 use super::settings::{MAX_VALUES, SETTINGS};
-use super::{MAX_PROMPT_CHARS, ShareError, check_model, index, is_hex16, pack, unpack};
-use crate::terms::{Experiment, Fields, Headline, ModelRef, Outcome, TextRef, Tree};
+use super::{MAX_PROMPT_CHARS, ShareError, check_model, from_json, index, is_hex16, pack, unpack};
+use crate::terms::{Experiment, Headline, ModelRef, Outcome, TextRef, structures};
 
 /// What a fragment starts with when it holds an experiment.
 pub const TRY_KEY: &str = "#try=";
@@ -37,21 +37,7 @@ pub struct WireExperiment {
     h: Vec<Headline>,
 }
 
-/// By hand, as its parts are.
-impl<'de> Deserialize<'de> for WireExperiment {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Tree::read(from, "experiment", |tree| {
-            let mut fields = Fields::from(tree);
-            let wire = Self {
-                m: fields.text("m"),
-                r: fields.text("r"),
-                e: Experiment::from_tree(fields.take("e"))?,
-                h: fields.list("h", Headline::from_tree),
-            };
-            fields.done(wire)
-        })
-    }
-}
+structures! { WireExperiment { m, r, e, h } }
 
 /// A figure of the link beside the one that came out here.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,7 +77,7 @@ impl ExperimentLink {
 
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
-        Self::decode_by(fragment, |json| serde_json::from_str(json).ok())
+        Self::decode_by(fragment, from_json)
     }
 
     /// The same with a parser of the caller's.

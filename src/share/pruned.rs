@@ -1,9 +1,9 @@
 //! A removal of channels inside a link: the rule, over what the channels were scored, and what the rule picked there.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{MAX_INDEX, MAX_SEED, ShareError, index, is_hex16};
-use crate::terms::{Pick, Pruned, Pruning, Ranking, Replacement, Selection};
+use crate::terms::{Pick, Pruned, Pruning, Ranking, Replacement, Selection, structures};
 
 /// The most sequences that the engine scores.
 pub const MAX_SEQUENCES: usize = 100_000;
@@ -34,20 +34,20 @@ impl From<&Pruned> for LinkedSelection {
 }
 
 /// The JSON of a pruning. Shares are text: a reader of JSON may miss the last bit of a number, and with it a channel.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(super) struct WirePruning {
     /// The pick (core, halo, matched, random, lowest or highest, "u"), what it ranks by, its share.
     k: char,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     b: Option<char>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     q: Option<String>,
     /// ρ, η, support, layer, seed.
     r: String,
     e: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     w: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     l: Option<u64>,
     s: u64,
     /// What stands in place of a channel.
@@ -59,6 +59,8 @@ pub(super) struct WirePruning {
     /// Digest of the selection.
     d: String,
 }
+
+structures! { WirePruning { k, b, q, r, e, w, l, s, p, n, t, x, d } }
 
 /// The letters of rankings and replacements.
 const RANKINGS: [(char, Ranking); 9] = [

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Fields, Tree};
+use super::{Fields, FromTree, Tree};
 
 /// A table, long rather than wide: what is compared stands in rows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -207,7 +207,7 @@ impl<'de> Deserialize<'de> for Cell {
     }
 }
 
-impl Cell {
+impl FromTree for Cell {
     fn from_tree(tree: Tree) -> Option<Self> {
         match tree {
             Tree::Nothing => Some(Self::Nothing),
@@ -218,7 +218,7 @@ impl Cell {
     }
 }
 
-impl Column {
+impl FromTree for Column {
     fn from_tree(tree: Tree) -> Option<Self> {
         let mut fields = Fields::from(tree);
         let column = Self { name: fields.text("name"), unit: fields.text("unit") };
@@ -226,8 +226,8 @@ impl Column {
     }
 }
 
-impl DataTable {
-    pub(super) fn from_tree(tree: Tree) -> Option<Self> {
+impl FromTree for DataTable {
+    fn from_tree(tree: Tree) -> Option<Self> {
         let mut fields = Fields::from(tree);
         let table = Self {
             name: fields.text("name"),
@@ -239,8 +239,8 @@ impl DataTable {
     }
 }
 
-impl DataPlot {
-    pub(super) fn from_tree(tree: Tree) -> Option<Self> {
+impl FromTree for DataPlot {
+    fn from_tree(tree: Tree) -> Option<Self> {
         let place = |tree: Tree| {
             let [at, name] = tree.pair()?;
             Some((at.number()?, name.text()?))

@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{BackendInfo, DataPlot, DataTable, Fields, ModelRef, Tree, WeightCoord};
+use super::{BackendInfo, DataPlot, DataTable, Fields, FromTree, ModelRef, Tree, WeightCoord};
 
 /// What is measured, and the fields of [`Experiment`] that it reads beside `super_weights`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -271,13 +271,13 @@ impl<'de> Deserialize<'de> for Outcome {
     }
 }
 
-impl Experiment {
-    pub(crate) fn from_tree(tree: Tree) -> Option<Self> {
+impl FromTree for Experiment {
+    fn from_tree(tree: Tree) -> Option<Self> {
         let mut fields = Fields::from(tree);
         let kind = fields.text("kind");
         let experiment = Self {
             kind: ExperimentKind::ALL.into_iter().find(|known| known.name() == kind)?,
-            super_weights: fields.list("super_weights", coordinate),
+            super_weights: fields.list("super_weights", WeightCoord::from_tree),
             text: fields.maybe("text", TextRef::from_tree),
             block: fields.maybe("block", Tree::usize),
             bos: fields.flag("bos"),
@@ -300,14 +300,14 @@ impl Experiment {
     }
 }
 
-impl Outcome {
+impl FromTree for Outcome {
     fn from_tree(tree: Tree) -> Option<Self> {
         let mut fields = Fields::from(tree);
-        let (mut model, mut backend) = (Fields::from(fields.take("model")), Fields::from(fields.take("backend")));
+        let (model, backend) = (fields.get("model")?, fields.get("backend")?);
         let outcome = Self {
             experiment: Experiment::from_tree(fields.take("experiment"))?,
-            model: ModelRef { id: model.text("id"), revision: model.text("revision") },
-            backend: BackendInfo { kind: backend.text("kind"), name: backend.text("name"), reason: backend.text("reason") },
+            model,
+            backend,
             software: fields.text("software"),
             convention: fields.text("convention"),
             findings: fields.list("findings", Tree::text),
@@ -316,11 +316,11 @@ impl Outcome {
             plots: fields.list("plots", DataPlot::from_tree),
             is_partial: fields.flag("is_partial"),
         };
-        fields.done(outcome).and_then(|outcome| model.done(outcome)).and_then(|outcome| backend.done(outcome))
+        fields.done(outcome)
     }
 }
 
-impl TextRef {
+impl FromTree for TextRef {
     fn from_tree(tree: Tree) -> Option<Self> {
         let mut fields = Fields::from(tree);
         let text = Self { name: fields.text("name"), digest: fields.text("digest") };
@@ -328,19 +328,13 @@ impl TextRef {
     }
 }
 
-impl Headline {
-    pub(crate) fn from_tree(tree: Tree) -> Option<Self> {
+impl FromTree for Headline {
+    fn from_tree(tree: Tree) -> Option<Self> {
         let mut fields = Fields::from(tree);
         // JSON has nothing for what is no number.
         let headline = Self { name: fields.text("name"), value: fields.maybe("value", Tree::number).unwrap_or(f64::NAN) };
         fields.done(headline)
     }
-}
-
-fn coordinate(tree: Tree) -> Option<WeightCoord> {
-    let mut fields = Fields::from(tree);
-    let [layer, row, col] = ["layer", "row", "col"].map(|name| fields.maybe(name, Tree::usize));
-    fields.done(WeightCoord { layer: layer?, row: row?, col: col? })
 }
 
 /// A task's file: lines of JSON.

@@ -62,7 +62,8 @@ fn Picture(name: &'static str, caption: &'static str, chart: Signal<Chart>, line
     let view_box = move || chart.with(|chart| format!("0 0 {} {}", chart.width, chart.height));
     let marks = move || chart.with(|chart| chart.marks.iter().map(draw).collect_view());
     if lines.with_untracked(Vec::is_empty) {
-        return drawing(name.into(), chart);
+        let title = move || chart.with(|chart| chart.title.clone());
+        return view! { <svg class="drawing" data-testid=name viewBox=view_box role="img" aria-label=title>{marks}</svg> }.into_any();
     }
     let active = RwSignal::new(chart.with_untracked(|chart| chart.peak));
     let frame = NodeRef::<html::Div>::new();
@@ -107,14 +108,6 @@ fn Picture(name: &'static str, caption: &'static str, chart: Signal<Chart>, line
         <p class="readout" data-testid=format!("{name}-readout")>{line}</p>
     }
     .into_any()
-}
-
-/// A chart that nobody walks over.
-pub fn drawing(name: String, chart: Signal<Chart>) -> AnyView {
-    let view_box = move || chart.with(|chart| format!("0 0 {} {}", chart.width, chart.height));
-    let marks = move || chart.with(|chart| chart.marks.iter().map(draw).collect_view());
-    let title = move || chart.with(|chart| chart.title.clone());
-    view! { <svg class="drawing" data-testid=name viewBox=view_box role="img" aria-label=title>{marks}</svg> }.into_any()
 }
 
 fn draw((paint, shape): &Mark) -> AnyView {

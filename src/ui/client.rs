@@ -13,6 +13,7 @@ use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 use super::dom;
 use super::state::{AppState, EngineStatus};
 use crate::protocol::{Envelope, Event, EventEnvelope, PROTOCOL_VERSION};
+use crate::terms::{FromTree, MAX_DEPTH};
 
 /// Beside index.html; Trunk names it after the worker's binary. A build for visitors says in `<meta name="linchpin-engine">`
 /// where exactly it is, hash included, so that this page never meets an engine from another build in the cache.
@@ -141,9 +142,8 @@ impl Client {
     }
 
     fn receive(&self, data: JsValue) {
-        let envelope = match serde_wasm_bindgen::from_value::<EventEnvelope>(data) {
-            Ok(envelope) => envelope,
-            Err(error) => return self.died("The engine said something that this page does not understand", &error.to_string()),
+        let Some(envelope) = dom::tree(&data, MAX_DEPTH).and_then(EventEnvelope::from_tree) else {
+            return self.died("The engine said something that this page does not understand", "It is of another form than expected.");
         };
         // What only adds to something can wait for the next frame; everything else moves the page on.
         let waits = matches!(

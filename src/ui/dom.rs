@@ -1,6 +1,7 @@
 //! The few things that only the browser can do. Each gives up quietly where a browser forbids it.
 
-use js_sys::{Array, Function, Promise, Reflect};
+use crate::terms::{FromTree, MAX_DEPTH, Tree};
+use js_sys::{Array, Function, Object, Promise, Reflect};
 use leptos::task::spawn_local;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -33,6 +34,23 @@ pub fn css_colour(name: &str) -> String {
         window.get_computed_style(&root).ok()??.get_property_value(&format!("--{name}")).ok()
     };
     value().map(|value| value.trim().to_string()).filter(|value| !value.is_empty()).unwrap_or_else(|| "#888".into())
+}
+
+/// Puts HTML into an element. What had the focus, or was unfolded, still is, by its test id.
+pub fn set_html(element: &web_sys::Element, html: &str) {
+    let id = |element: &web_sys::Element| element.get_attribute("data-testid");
+    let open = element.query_selector_all("details[open]").ok();
+    let focus = element.query_selector(":focus").ok().flatten();
+    let unfolded = open.iter().flat_map(|open| (0..open.length()).filter_map(|at| open.get(at))).filter_map(|node| node.dyn_into().ok());
+    let unfolded: Vec<_> = unfolded.filter_map(|element| id(&element)).collect();
+    element.set_inner_html(html);
+    let find = |id: String| element.query_selector(&format!("[data-testid={id}]")).ok().flatten();
+    for element in unfolded.into_iter().filter_map(find) {
+        let _ = element.set_attribute("open", "");
+    }
+    if let Some(element) = focus.as_ref().and_then(id).and_then(find) {
+        let _ = element.unchecked_into::<web_sys::HtmlElement>().focus();
+    }
 }
 
 /// Copies text; false where the clipboard is out of reach (no secure context, no permission).
@@ -82,10 +100,35 @@ pub fn meta(name: &str) -> Option<String> {
     found.get_attribute("content")
 }
 
-/// Reads JSON with the browser's own parser and the means of reading that the engine's messages need anyway; those of
-/// serde_json would only be more to download.
-pub fn parse_json<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
-    serde_wasm_bindgen::from_value(js_sys::JSON::parse(text).ok()?).ok()
+/// Reads JSON with the browser's own parser; that of serde_json would only be more to download.
+pub fn parse_json<T: FromTree>(text: &str) -> Option<T> {
+    tree(&js_sys::JSON::parse(text).ok()?, MAX_DEPTH).and_then(T::from_tree)
+}
+
+/// A plain value of JavaScript's, as deep as that.
+pub fn tree(value: &JsValue, depth: u8) -> Option<Tree> {
+    if let Some(number) = value.as_f64() {
+        return Some(Tree::Number(number));
+    }
+    if let Some(text) = value.as_string() {
+        return Some(Tree::Text(text));
+    }
+    if let Some(flag) = value.as_bool() {
+        return Some(Tree::Flag(flag));
+    }
+    if value.is_null() || value.is_undefined() {
+        return Some(Tree::Nothing);
+    }
+    let below = depth.checked_sub(1)?;
+    if let Some(list) = value.dyn_ref::<Array>() {
+        return (0..list.length()).map(|at| tree(&list.get(at), below)).collect::<Option<_>>().map(Tree::List);
+    }
+    let entries = Object::entries(value.dyn_ref::<Object>()?);
+    let field = |at| {
+        let entry: Array = entries.get(at).unchecked_into();
+        Some((entry.get(0).as_string()?, tree(&entry.get(1), below)?))
+    };
+    (0..entries.length()).map(field).collect::<Option<_>>().map(Tree::Map)
 }
 
 /// Milliseconds, for differences.

@@ -3,8 +3,10 @@
 use super::entry::Entry;
 use super::state::AppState;
 use crate::protocol::Request;
-use crate::share::{Compared, ExperimentLink, MAX_VALUES, SETTINGS};
-use crate::terms::{EditTarget, Experiment, ExperimentKind, ModelRef, Outcome, TaskFile, TextRef, WeightCoord, text_digest};
+use crate::share::{Compared, ExperimentLink, MAX_VALUES};
+use crate::terms::{
+    CalibrationText, EditTarget, Experiment, ExperimentKind, ModelRef, Outcome, TaskFile, TextRef, WeightCoord, text_digest,
+};
 
 /// As the engine cuts the bundled text.
 const MAX_TOKENS: usize = 128;
@@ -40,6 +42,13 @@ pub struct Experiments {
     /// The last of each kind, and of a model that is still loading.
     outcomes: Vec<Outcome>,
     pub shared: Shared,
+    /// What is wrong with what was typed or opened last.
+    pub error: Option<String>,
+    /// A link to the outcome that is shown, or why there is none.
+    pub made: Option<Result<String, String>>,
+    /// Counts the changes of outcomes and links, and the times that settings were filled in.
+    pub version: u32,
+    pub filled: u32,
     /// What the engine has in place of the bundled text, and whether it has the tasks.
     engine_text: Option<String>,
     engine_has_tasks: bool,
@@ -59,6 +68,10 @@ impl Default for Experiments {
             tasks: Vec::new(),
             outcomes: Vec::new(),
             shared: Shared::None,
+            error: None,
+            made: None,
+            version: 0,
+            filled: 0,
             engine_text: None,
             engine_has_tasks: false,
         }
@@ -75,6 +88,16 @@ impl Experiments {
         &mut self.settings[self.kind as usize]
     }
 
+    /// Takes a file that was opened, or why it could not be.
+    pub fn take_file(&mut self, is_text: bool, read: Result<CalibrationText, String>) {
+        match read {
+            Ok(CalibrationText { name, text }) if is_text => self.text = Some((name, text)),
+            Ok(CalibrationText { name, text }) => self.add_task(&name, text),
+            Err(why) => return self.error = Some(why),
+        }
+        self.error = None;
+    }
+
     /// Takes a task's file, in place of one of the same name.
     pub fn add_task(&mut self, file_name: &str, jsonl: String) {
         let name = file_name.rsplit_once('.').map_or(file_name, |(name, _)| name);
@@ -87,20 +110,35 @@ impl Experiments {
         let key = |outcome: &Outcome| (outcome.experiment.kind, outcome.model.clone());
         self.outcomes.retain(|known| key(known) != key(&outcome));
         self.outcomes.push(outcome);
+        self.changed();
     }
 
     /// A model was loaded, afresh or another.
     pub(super) fn loaded(&mut self, model: &ModelRef) {
         self.outcomes.retain(|outcome| outcome.model == *model);
         self.engine_forgot();
+        self.changed();
+    }
+
+    /// A link of an earlier outcome beside another would mislead.
+    fn changed(&mut self) {
+        self.version += 1;
+        self.made = None;
     }
 
     pub(super) fn engine_forgot(&mut self) {
         (self.engine_text, self.engine_has_tasks) = (None, false);
     }
 
+    /// What the engine did not take, it has not.
+    pub(super) fn refused(&mut self, request: &Request) {
+        if matches!(request, Request::UseText { .. } | Request::UseTasks { .. }) {
+            self.engine_forgot();
+        }
+    }
+
     /// What is handed to the engine is what it has.
-    pub(super) fn handed(&mut self, request: &Request) {
+    fn handed(&mut self, request: &Request) {
         match request {
             Request::UseText { text, .. } => self.engine_text = Some(text_digest(text)),
             Request::UseTasks { .. } => self.engine_has_tasks = true,
@@ -114,6 +152,14 @@ pub fn is_experiment(request: &Request) -> bool {
 }
 
 impl AppState {
+    pub(super) fn handed_text(&mut self, request: &Request) {
+        if matches!(request, Request::UseText { .. }) {
+            // They are of the text before it.
+            (self.intact_evaluation, self.ablated_evaluation) = (None, None);
+        }
+        self.experiments.handed(request);
+    }
+
     /// Of the loaded model.
     pub fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
         let model = self.info.as_ref().map(|info| &info.model);
@@ -205,6 +251,7 @@ impl AppState {
             let Experiments { kind, scalars, .. } = &mut self.experiments;
             (*kind, *scalars) = (link.experiment.kind, Scalars::Link);
             let (super_weights, text, tasks) = Default::default();
+            self.experiments.filled += 1;
             *self.experiments.setting_mut() = Experiment { super_weights, text, tasks, ..link.experiment.clone() };
         }
         self.experiments.shared = shared;
@@ -247,6 +294,13 @@ impl AppState {
         (link.compare(outcome), other)
     }
 
+    /// The catalogue's model that the link is about, unless it is loaded.
+    pub fn shared_entry(&self) -> Option<Entry> {
+        let link = self.link_held()?;
+        let is_here = self.info.as_ref().is_some_and(|info| info.model.revision == link.model.revision);
+        Entry::find(&link.model.id).filter(|_| !is_here)
+    }
+
     /// What the visitor has to open before it can be recomputed.
     pub fn shared_needs(&self) -> Vec<String> {
         let Some(link) = self.link_held() else { return Vec::new() };
@@ -270,11 +324,6 @@ impl AppState {
 /// What the bundled held-out text's name begins with.
 const BUNDLED_TEXT: &str = "held-out passages";
 
-/// Whether what is set is within bounds: setting by setting, it was checked when it was typed.
-pub fn settings_of(kind: ExperimentKind) -> impl Iterator<Item = usize> {
-    (0..SETTINGS.len()).filter(move |at| SETTINGS[*at].is_of(kind))
-}
-
 #[cfg(test)]
 #[path = "experiment_state_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,9 +1,10 @@
 use super::super::state::tests::{answer, candidate, failure, info, loaded, pull, source};
 use super::*;
 use crate::protocol::{Event, EventEnvelope, FailureKind};
+use crate::share::SETTINGS;
 use crate::terms::{BackendInfo, DataTable, Headline, ScanReport};
 
-fn outcome(kind: ExperimentKind, is_partial: bool) -> Outcome {
+pub(crate) fn outcome(kind: ExperimentKind, is_partial: bool) -> Outcome {
     Outcome {
         experiment: Experiment { text: Some(of_text("held-out passages 1")), ..Experiment::of(kind, vec![candidate(2, 12, 86).at]) },
         model: info().model,
@@ -22,7 +23,7 @@ fn of_text(name: &str) -> TextRef {
     TextRef { name: name.into(), digest: text_digest(name) }
 }
 
-fn scanned() -> AppState {
+pub(crate) fn scanned() -> AppState {
     let mut state = loaded();
     let scan = ScanReport {
         model: info().model,
@@ -157,7 +158,7 @@ fn candidates_of_the_weights_come_before_their_model() {
     assert_eq!(state.cold_candidates().unwrap().1, Some(true));
 }
 
-fn shared() -> ExperimentLink {
+pub(crate) fn shared() -> ExperimentLink {
     ExperimentLink::from_outcome(&outcome(ExperimentKind::Scaling, false)).unwrap()
 }
 

@@ -26,7 +26,7 @@ pub fn open_address(app: App) {
 fn read_link(app: App) {
     let link = match ShareLink::decode_by(&dom::fragment(), dom::parse_json) {
         // Anchors of the page itself are no links to a run, and leave one that is open alone.
-        Err(ShareError::NoRun) => return super::try_link::read_link(app),
+        Err(ShareError::NoRun) => return super::experiments::read_link(app),
         Err(error) => LinkState::Refused(error.to_string()),
         Ok(link) => LinkState::Held { link: Box::new(link), stage: LinkStage::Waiting },
     };

@@ -26,8 +26,8 @@
 //! | compare | `compare-replace`, `compare-removal`, `compare-pruning`, `compare-stop`, `deletions-per-layer`, `deletions-run`, `deletions-line` |
 //! | surgery | `suggestion-<n>`, `edit-list`, `edit`, `edit-switch`, `edit-scale`, `edit-value`, `edit-remove`, `edit-unit`, `edit-layer`, `edit-row`, `edit-col`, `edit-add`, `edit-error`, `edit-reset`, `applied` |
 //! | panes | `prompt`, `prompt-<n>`, `temperature`, `top-k`, `top-p`, `seed`, `max-tokens`, `live`, `generate`, `stop`, `evaluate`, `pane-intact`, `pane-ablated`, `first-difference`, `first-token-intact`, `first-token-ablated`, `stale`, `generate-status`; metrics as `<metric>-<pane>` with `perplexity`, `repetition`, `stopwords`, `speed` |
-//! | experiments | `experiment-<kind>` (with underscores, as in JSON), `experiment-scalars`, `experiment-named`, `experiment-scan`, `setting-<field>`, `experiment-text`, `experiment-tasks` (each with `-name`, `-reset` appended), `experiment-error`, `experiment-run`, `experiment-stop`, `experiment-progress`, `experiment-result`, `experiment-findings`, `experiment-figures`, `experiment-status`, `experiment-plot-<n>` (with `-svg`), `experiment-table-<n>` (with `-csv`), `experiment-share`, `experiment-link`, `experiment-link-error`; in the scan's section `cold-candidates` |
-//! | shared experiment | `try-panel`, `try-error`, `try-contents`, `try-needs`, `try-figure` (with `data-agrees`), `try-note`, `try-load`, `try-recompute`, `try-dismiss` |
+//! | experiments | `experiment-<kind>` (with underscores, as in JSON), `experiment-scalars`, `experiment-named`, `experiment-scan`, `setting-<field>`, `experiment-text`, `experiment-tasks` (each with `-fold` appended; `experiment-no-text`, `experiment-no-tasks`), `experiment-error`, `experiment-run`, `experiment-stop`, `experiment-progress`, `experiment-result`, `experiment-findings`, `experiment-figures`, `experiment-status`, `experiment-plot-<n>` (with `-svg`), `experiment-table-<n>` (with `-csv`), `experiment-link`, `experiment-made`, `experiment-made-error`; in the scan's section `cold-candidates` |
+//! | shared experiment | `try-panel`, `try-error`, `try-contents`, `try-needs`, `try-figure` (with `data-agrees`), `try-note`, `experiment-load`, `experiment-recompute`, `experiment-close` |
 //! | share | `share-copy`, `share-link`, `share-status`, `share-error` |
 //! | export | `export-json` |
 
@@ -44,6 +44,7 @@ mod dom;
 mod drop;
 mod edits;
 mod entry;
+mod experiment_html;
 mod experiment_state;
 mod experiments;
 mod export;
@@ -55,7 +56,6 @@ mod load_choose;
 mod load_fit;
 mod load_own;
 mod load_state;
-mod outcome_view;
 mod pane_state;
 mod panes;
 mod prune_state;
@@ -73,7 +73,6 @@ mod surroundings;
 mod tables;
 mod theme;
 mod training;
-mod try_link;
 mod weigh;
 mod weigh_charts;
 mod weigh_tables;
@@ -113,7 +112,7 @@ pub fn App() -> impl IntoView {
         {failure::Banner()}
         <main id="top">
             {link::Panel().into_any()}
-            {try_link::Panel().into_any()}
+            {experiments::panel()}
             {story::Story().into_any()}
             <div id="instrument" class="instrument">
                 {load::Load().into_any()}

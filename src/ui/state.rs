@@ -207,11 +207,7 @@ impl AppState {
         if matches!(message.request, Request::Score { .. }) {
             self.score_progress = None;
         }
-        if matches!(message.request, Request::UseText { .. }) {
-            // Of the text before it.
-            (self.intact_evaluation, self.ablated_evaluation) = (None, None);
-        }
-        self.experiments.handed(&message.request);
+        self.handed_text(&message.request);
         self.comparison_begins(&message.request);
         Some(message)
     }
@@ -324,10 +320,8 @@ impl AppState {
         if let (FailureKind::Device, Some(over)) = (failure.kind, &over) {
             self.disown(over);
         }
-        if let Some(Running { request: Request::UseText { .. } | Request::UseTasks { .. }, .. }) = &over {
-            self.experiments.engine_forgot();
-        }
         if let Some(over) = over {
+            self.experiments.refused(&over.request);
             self.look_into_store(&over.request);
         }
         self.leave_link_stage();
