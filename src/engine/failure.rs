@@ -15,15 +15,12 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         EngineError::NotScored => (FailureKind::Input, "No channel was scored yet", "Score the channels first."),
         EngineError::EmptyPrompt => (FailureKind::Input, "There is nothing to read", "Type a few words into the prompt."),
         EngineError::EmptyText => (FailureKind::Input, "There is nothing to measure on", "Choose a longer text."),
-        EngineError::OtherText { .. } => {
-            (FailureKind::Input, "The text is another one", "Use the text that the experiment names, or leave its digest out.")
-        }
-        EngineError::NoSuperWeights { .. } => {
-            (FailureKind::Input, "There is no super weight to remove", "Scan a prompt for candidates, or name a scalar yourself.")
-        }
-        EngineError::UnknownTask { .. } | EngineError::NoTask { .. } | EngineError::TaskLine { .. } | EngineError::EmptyTask { .. } => {
-            of_task(error)
-        }
+        EngineError::OtherText { .. }
+        | EngineError::NoSuperWeights { .. }
+        | EngineError::UnknownTask { .. }
+        | EngineError::NoTask { .. }
+        | EngineError::TaskLine { .. }
+        | EngineError::EmptyTask { .. } => of_experiment(error),
         EngineError::PromptTooLong { .. } => {
             (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text.")
         }
@@ -72,8 +69,12 @@ pub(super) fn describe(error: &EngineError) -> Failure {
     Failure { kind, what: what.into(), why: error.to_string(), next_step: next_step.into() }
 }
 
-fn of_task(error: &EngineError) -> (FailureKind, &'static str, &'static str) {
+fn of_experiment(error: &EngineError) -> (FailureKind, &'static str, &'static str) {
     let (what, next_step) = match error {
+        EngineError::OtherText { .. } => ("The text is another one", "Use the text that the experiment names, or leave its digest out."),
+        EngineError::NoSuperWeights { .. } => {
+            ("There is no super weight to remove", "Scan a prompt for candidates, or name a scalar yourself.")
+        }
         EngineError::UnknownTask { .. } => ("There is no such task", "Name the file by the task that its lines are of."),
         EngineError::NoTask { .. } => ("A task's file is missing", "Give the file of every task that is named."),
         _ => {

@@ -53,20 +53,7 @@ pub(super) async fn load(
         placed => placed?,
     };
     let Placed { chosen, weights, candidates, decode } = placed;
-    let info = ModelInfo {
-        model: ModelRef { id: id.into(), revision: weights.revision },
-        architecture: config.model_type.into(),
-        num_parameters: weights.num_parameters,
-        num_hidden_layers: config.num_hidden_layers,
-        hidden_size: config.hidden_size,
-        intermediate_size: config.intermediate_size,
-        vocab_size: config.vocab_size,
-        max_position_embeddings: config.max_position_embeddings,
-        weight_bytes: weights.weight_bytes,
-        backend: chosen.info,
-        sampling: generation.sampling(),
-        provenance: provenance(&files, weights.files, weights.stored),
-    };
+    let info = facts(id, &files, &weights, &chosen, &generation);
     let loaded = Loaded {
         text: Source::bundled(),
         held_out: HeldOut::bundled(&tokenizer, config.max_position_embeddings)?,
@@ -101,6 +88,24 @@ async fn read_small(files: &Files, vocab_size: usize) -> Result<(Tokenizer, Gene
         None => GenerationConfig::default(),
     };
     Ok((tokenizer, generation))
+}
+
+fn facts(id: &str, files: &Files, weights: &LoadedWeights, chosen: &Chosen, generation: &GenerationConfig) -> ModelInfo {
+    let config = &weights.model.config;
+    ModelInfo {
+        model: ModelRef { id: id.into(), revision: weights.revision.clone() },
+        architecture: config.model_type.into(),
+        num_parameters: weights.num_parameters,
+        num_hidden_layers: config.num_hidden_layers,
+        hidden_size: config.hidden_size,
+        intermediate_size: config.intermediate_size,
+        vocab_size: config.vocab_size,
+        max_position_embeddings: config.max_position_embeddings,
+        weight_bytes: weights.weight_bytes,
+        backend: chosen.info.clone(),
+        sampling: generation.sampling(),
+        provenance: provenance(files, weights.files.clone(), weights.stored),
+    }
 }
 
 fn provenance(of: &Files, files: Vec<FileProof>, stored: bool) -> Provenance {
