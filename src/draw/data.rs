@@ -4,6 +4,7 @@
 //! far end, and a picture of nothing says so. A logarithmic axis has no place for what is not positive: across, such rows
 //! are left out; upwards, they lie at its foot.
 
+use super::heatmap::heatmap;
 use super::marks::{Anchor, Chart, Paint};
 use super::plot::{Axis, HEIGHT, LEFT, Plot, WIDTH};
 use super::scale::Scale;
@@ -15,14 +16,14 @@ const MAX_POINTS: usize = 4096;
 const MAX_LINES: usize = 10;
 const MAX_BARS: usize = 60;
 /// How wide a letter is, about.
-const LETTER: f32 = 6.4;
+pub(super) const LETTER: f32 = 6.4;
 
 /// A row of the table.
-struct Point {
-    name: String,
-    x: Option<f32>,
-    y: f32,
-    by: String,
+pub(super) struct Point {
+    pub name: String,
+    pub x: Option<f32>,
+    pub y: f32,
+    pub by: String,
 }
 
 /// The picture; without its table, one of nothing.
@@ -50,7 +51,7 @@ pub fn cell_text(cell: &Cell) -> String {
     }
 }
 
-fn value_text(value: f32) -> String {
+pub(super) fn value_text(value: f32) -> String {
     if value.abs() < f32::MAX { short(value) } else { "overflow".into() }
 }
 
@@ -93,7 +94,7 @@ fn label(table: &DataTable, column: &str, log: bool) -> String {
 }
 
 /// Every text once, in the order of their first places.
-fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
+pub(super) fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
     let mut found: Vec<&String> = Vec::new();
     for text in texts {
         if !found.contains(&text) {
@@ -103,11 +104,11 @@ fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
     found
 }
 
-fn place(names: &[&String], name: &String) -> usize {
+pub(super) fn place(names: &[&String], name: &String) -> usize {
     names.iter().position(|known| *known == name).unwrap_or(0)
 }
 
-fn letters(texts: &[&String], most: usize) -> usize {
+pub(super) fn letters(texts: &[&String], most: usize) -> usize {
     texts.iter().map(|text| text.chars().count()).fold(1, usize::max).min(most)
 }
 
@@ -139,10 +140,14 @@ fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Opt
     plot.levels.iter().for_each(|(y, name)| frame.level(narrow(*y), &cut(&visible(name), 50)));
     plot.marks.iter().for_each(|(x, name)| frame.mark(narrow(*x), &cut(&visible(name), 30)));
     let groups = distinct(points.iter().map(|point| &point.by));
+    let mut before: Vec<Vec<(f32, f32)>> = Vec::new();
     for (at, group) in groups.iter().enumerate().take(MAX_LINES) {
-        let (paint, dashed) = if groups.len() > 1 { (Paint::Series(at), at > 4) } else { (Paint::Intact, false) };
         let own = points.iter().filter(|point| point.by == **group);
         let own: Vec<_> = own.filter_map(|point| Some((across(point)?, point.y))).collect();
+        let paint = if groups.len() > 1 { Paint::Series(at) } else { Paint::Intact };
+        let places: Vec<_> = own.iter().map(|point| frame.at(*point)).collect();
+        let dashed = at > 4 || before.iter().any(|other| is_over(&places, other));
+        before.push(places);
         if own.len() < 60 {
             frame.dots(paint, own.iter().copied());
         }
@@ -160,6 +165,13 @@ fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Opt
     Some(frame.chart)
 }
 
+/// Whether a line hides most of another, which shows through it if it is dashed.
+fn is_over(places: &[(f32, f32)], other: &[(f32, f32)]) -> bool {
+    let near = |((x, y), (other_x, other_y)): (&(f32, f32), &(f32, f32))| (x - other_x).abs() < 1.0 && (y - other_y).abs() < 1.5;
+    let n_near = places.iter().zip(other).filter(|pair| near(*pair)).count();
+    places.len() > 1 && 2 * n_near > places.len()
+}
+
 /// One more line below a picture.
 fn legend(chart: &mut Chart, y: f32, text: String) {
     chart.text(Paint::Ink, LEFT + 28.0, y, Anchor::Start, text);
@@ -174,6 +186,7 @@ fn bars(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
     let values = shown.iter().map(|point| point.y).chain(plot.levels.iter().map(|(value, _)| narrow(*value)));
     let scale = if plot.log_y { Scale::new(values, true) } else { Scale::around(values) };
     let at = |value: f32| WIDTH * scale.position(value);
+    let is_close = are_close(shown);
     let groups = distinct(shown.iter().map(|point| &point.by));
     for (row, point) in shown.iter().enumerate() {
         let y = 4.0 + ROW * row as f32;
@@ -184,7 +197,7 @@ fn bars(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
         };
         let name = if point.by.is_empty() { point.name.clone() } else { format!("{}, {}", point.name, point.by) };
         chart.text(Paint::Ink, 0.0, y + 11.0, Anchor::Start, cut(&name, 50));
-        chart.text(paint, WIDTH, y + 11.0, Anchor::End, value_text(point.y));
+        chart.text(paint, WIDTH, y + 11.0, Anchor::End, if is_close { finer(point.y) } else { value_text(point.y) });
         let (zero, end) = (at(0.0), at(point.y));
         chart.rect(Paint::Line, 0.0, y + 16.0, WIDTH, 9.0);
         chart.rect(paint, zero.min(end), y + 16.0, (zero - end).abs(), 9.0);
@@ -201,42 +214,15 @@ fn bars(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
     Some(chart).filter(|_| !points.is_empty())
 }
 
-fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
-    const TOP: f32 = 20.0;
-    let [across, down] = [distinct(points.iter().map(|point| &point.name)), distinct(points.iter().map(|point| &point.by))];
-    let usable = || points.iter().map(|point| point.y).filter(|y| y.abs() < f32::MAX && (!plot.log_y || *y > 0.0));
-    let (least, most) = usable().fold((f32::MAX, f32::MIN), |(a, b), y| (a.min(y), b.max(y)));
-    let (least, most) = if least > most { (0.0, 1.0) } else { (least, most) };
-    let scale =
-        if plot.log_y && least > 0.0 { Scale::decades(least, most) } else { Scale::between(least.clamp(-1e38, 0.0), most.min(1e38)) };
-    let left = letters(&down, 14) as f32 * LETTER + 8.0;
-    let (width, height) = ((WIDTH - left) / across.len().max(1) as f32, (260.0 / down.len().max(1) as f32).clamp(2.0, 16.0));
-    let bottom = TOP + height * down.len() as f32;
-    let mut chart = Chart::new(plot.title.clone(), WIDTH, bottom + 56.0);
-    chart.text(Paint::Muted, 0.0, 12.0, Anchor::Start, plot.by.as_deref().unwrap_or_default().replace('_', " "));
-    for point in points {
-        let (x, y) = (left + width * place(&across, &point.name) as f32, TOP + height * place(&down, &point.by) as f32);
-        let paint = if point.y.abs() < f32::MAX { Paint::Intact } else { Paint::Ablated };
-        chart.field(paint, (x, y), (width, height), scale.position(point.y));
-    }
-    for (row, name) in down.iter().enumerate().step_by((13.0 / height).ceil() as usize) {
-        chart.text(Paint::Muted, left - 4.0, TOP + height * row as f32 + height.min(13.0) - 3.0 + 2.0, Anchor::End, cut(name, 14));
-    }
-    let every = ((letters(&across, 8) as f32 * LETTER + 5.0) / width).ceil() as usize;
-    for (column, name) in across.iter().enumerate().step_by(every.max(1)) {
-        chart.text(Paint::Muted, left + width * (column as f32 + 0.5), bottom + 14.0, Anchor::Middle, cut(name, 8));
-    }
-    chart.text(Paint::Muted, WIDTH, bottom + 30.0, Anchor::End, plot.x.replace('_', " "));
-    // The range, from the palest to the darkest.
-    let (low, high) = scale.ends();
-    let low = format!("{label}: {}", value_text(low));
-    let from = (low.chars().count() as f32 * LETTER + 6.0).min(280.0);
-    chart.text(Paint::Muted, 0.0, bottom + 50.0, Anchor::Start, low);
-    for step in 0..6_u8 {
-        chart.field(Paint::Intact, (from + 12.0 * f32::from(step), bottom + 41.0), (12.0, 10.0), f32::from(step) / 5.0);
-    }
-    chart.text(Paint::Muted, from + 78.0, bottom + 50.0, Anchor::Start, value_text(high));
-    Some(chart).filter(|_| !points.is_empty())
+/// Whether three digits would make many figures the same.
+fn are_close(points: &[Point]) -> bool {
+    let sizes = points.iter().map(|point| point.y.abs()).filter(|size| *size < f32::MAX);
+    let (least, most) = sizes.fold((f32::MAX, 0.0_f32), |(a, b), size| (a.min(size), b.max(size)));
+    points.len() > 1 && (10.0..1000.0).contains(&least) && most < 1.1 * least
+}
+
+fn finer(value: f32) -> String {
+    if value.abs() < f32::MAX { format!("{value:.3}") } else { value_text(value) }
 }
 
 #[cfg(test)]
@@ -342,15 +328,19 @@ mod tests {
     }
 
     #[test]
-    fn a_map_is_darkest_where_it_is_largest() {
-        let rows = (0..3_usize).flat_map(|x| (0..2_usize).map(move |y| [x.into(), (x + 10 * y).into(), y.into()]));
-        let chart = chart(&DataPlot::new(PlotKind::Heatmap, "t", "loss", "factor", "loss").by("arm"), Some(&table(rows.collect())));
-        let shares: Vec<_> =
-            chart.marks.iter().filter_map(|(_, shape)| if let Shape::Field { share, .. } = shape { Some(*share) } else { None }).collect();
-        // Six fields and the six of the legend.
-        assert_eq!(shares.len(), 12);
-        assert_eq!((shares[5], shares[0]), (1.0, 0.0));
-        assert!(texts(&chart).contains(&"loss, nats: 0") && texts(&chart).contains(&"12"));
-        assert!(chart.to_svg(light).contains("fill-opacity=\"1.00\""));
+    fn a_line_over_another_lets_it_through() {
+        let rows = (0..4_usize).flat_map(|x| ["a", "b", "c"].map(|by| [x.into(), (if by == "b" { 9 - x } else { x }).into(), by.into()]));
+        let chart = chart(&DataPlot::new(PlotKind::Lines, "t", "loss", "factor", "loss").by("arm"), Some(&table(rows.collect())));
+        let path = |(_, shape): &(Paint, Shape)| {
+            if let Shape::Path { points, dashed } = shape { (points.len() > 2).then_some(*dashed) } else { None }
+        };
+        assert_eq!(chart.marks.iter().filter_map(path).collect::<Vec<_>>(), [false, false, true]);
+    }
+
+    #[test]
+    fn figures_that_are_close_have_more_digits() {
+        let rows = vec![["a".into(), 32.019_f64.into(), "a".into()], ["b".into(), 32.099_f64.into(), "a".into()]];
+        let chart = chart(&DataPlot::new(PlotKind::Bars, "t", "loss", "factor", "loss"), Some(&table(rows)));
+        assert!(texts(&chart).contains(&"32.019") && texts(&chart).contains(&"32.099"));
     }
 }

@@ -11,6 +11,7 @@
 //! | [`words`] | numbers and token texts as people read them |
 
 pub mod data;
+mod heatmap;
 pub mod marks;
 pub mod palette;
 pub mod plot;
