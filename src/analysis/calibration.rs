@@ -55,6 +55,13 @@ impl Sequences {
     }
 }
 
+impl Sequences {
+    /// What a convention says of an experiment that is calibrated on them.
+    pub fn told(&self) -> String {
+        format!("; calibrated on {} ({}), {} of them", self.convention, self.text_digest, self.ids.len())
+    }
+}
+
 /// `0..n` in steps of about 0.618 n.
 fn spread(n: usize) -> impl Iterator<Item = usize> {
     let golden = (0.618 * n as f64).round() as usize;

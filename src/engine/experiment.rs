@@ -90,6 +90,12 @@ impl Loaded {
         if experiment.n_prompts == Some(0) {
             return setting("the number of prompts", "0".into(), "1 or more");
         }
+        if experiment.n_blocks == Some(0) {
+            return setting("the number of blocks", "0".into(), "1 or more");
+        }
+        if let Some(block) = experiment.block.filter(|block| *block < 2) {
+            return setting("the block", block.to_string(), "2 tokens or more: the first of them predicts nothing");
+        }
         if experiment.limit == Some(0) {
             return setting("the number of items", "0".into(), "1 or more");
         }

@@ -24,7 +24,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     let mut sheet = Sheet::new(draft, &["arm"]);
     draft.outcome.tables.push(DataTable::new(GAP, "Share of the gap closed", &["arm", "share_of_perplexity", "share_of_loss"]));
     draft.outcome.plots.push(DataPlot::new(PlotKind::Bars, "Perplexity", "loss", "arm", "perplexity"));
-    let maxima = maxima(bench, &experiment).await?;
+    let maxima = maxima(bench, draft).await?;
 
     let naive = format!("Naive W{bits}A{bits}");
     let mut arms = vec![("Full precision", None), (naive.as_str(), Some(Handling::Naive))];
@@ -54,9 +54,10 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-async fn maxima(bench: &Bench<'_>, experiment: &Experiment) -> Result<Maxima, EngineError> {
-    let (n, length) = (experiment.n_calibration.unwrap_or(32).max(1), Experiment::CALIBRATION_LENGTH);
+async fn maxima(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<Maxima, EngineError> {
+    let (n, length) = (draft.outcome.experiment.n_calibration.unwrap_or(32).max(1), Experiment::CALIBRATION_LENGTH);
     let sequences = Sequences::of(None, n, length, bench.tokenizer, bench.info.max_position_embeddings)?;
+    draft.outcome.convention += &sequences.told();
     let maxima = Maxima::of(bench.model, &sequences.ids, bench.control).await;
     bench.check_gpu()?;
     maxima

@@ -171,6 +171,7 @@ async fn means(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[Weight
     }
     let of_place = |((layer, row), mean): ((usize, usize), &f32)| format!("{mean:.2} (layer {layer}, row {row})");
     let told = places(super_weights).into_iter().zip(&means).map(of_place).collect::<Vec<_>>().join(", ");
+    draft.outcome.convention += &sequences.told();
     draft.find(format!(
         "The super activation's mean at its peak: {told}, over {} sequences of {}.",
         sequences.ids.len(),

@@ -6,7 +6,7 @@ use super::{Bench, Draft};
 use crate::analysis::next_token::{NextToken, next_token};
 use crate::analysis::{prompts, stopwords};
 use crate::engine::error::EngineError;
-use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind};
+use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind, text_digest};
 
 const ARMS: [&str; 2] = ["intact", "removed"];
 /// Tokens told by their probability in the intact model.
@@ -50,6 +50,7 @@ fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), En
         return Ok((contexts, convention));
     }
     let texts = prompts::bundled();
+    let digest = text_digest(&texts.join("\n"));
     let mut prompts = Vec::new();
     for text in texts {
         let ids = bench.tokenizer.encode(&text)?;
@@ -60,7 +61,8 @@ fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), En
     if prompts.is_empty() {
         return Err(EngineError::EmptyText);
     }
-    let convention = format!("{} {} of the bundled texts, each without its last word", prompts::BUNDLED_NAME, prompts.len());
+    let (name, n) = (prompts::BUNDLED_NAME, prompts.len());
+    let convention = format!("{name} {n} of the bundled texts ({digest}), each without its last word");
     Ok((prompts, convention))
 }
 
