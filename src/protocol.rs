@@ -276,6 +276,7 @@ pub struct TensorError {
 /// | `apply_edit` | ms | one scalar set to zero, until it can be read back |
 /// | `gate_proj`, `down_proj` | TFLOP/s | the first layer's products (`c_fc` where there is no gate), many queued and one read |
 /// | `score` | ms | a whole scoring, of the command and `benches/engine-page.js` only |
+/// | `experiment` | ms | one of the super-weight paper's, of the command only; `of` is its kind |
 /// | `load`, `first_token` | ms | from the engine's start, of the command only; a page counts from its worker's (`benches/engine-page.js`) |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figure {

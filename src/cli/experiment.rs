@@ -1,17 +1,19 @@
 //! The super-weight paper's experiments as subcommands, with one set of arguments.
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::Session;
 use super::args::parse_coord;
+use super::{Session, figure, print};
 use crate::catalog;
-use crate::protocol::{Event, Request};
+use crate::protocol::{Event, Figure, Request};
 use crate::terms::{Experiment, ExperimentKind, ModelInfo, Outcome, TaskFile, TextRef, WeightCoord, text_digest};
 
 /// What an experiment can be told. Each reads some of these, and refuses what it would ignore.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
 pub struct ExperimentArgs {
     /// LAYER,ROW,COL: a scalar that the experiment is about; the candidates of a scan where none is named.
     #[arg(long)]
@@ -19,7 +21,7 @@ pub struct ExperimentArgs {
     /// Tokens of each block that the text (the bundled passages, or --text) is cut into; 2048, or the model's context.
     #[arg(long)]
     pub block: Option<usize>,
-    /// Put the tokenizer's special tokens (BOS) before each block. The paper's protocol has them before the whole text only;
+    /// true or false: put the tokenizer's special tokens (BOS) before each block. The paper's protocol has them before the whole text only;
     /// without this option each block gets them for the page's own models only, which never saw a text without.
     #[arg(long)]
     pub bos: Option<bool>,
@@ -32,34 +34,38 @@ pub struct ExperimentArgs {
     /// Only so many items of each task: the first, or drawn with --item-seed.
     #[arg(long)]
     pub limit: Option<usize>,
+    /// Draws the items of --limit; without, they are the first.
     #[arg(long)]
     pub item_seed: Option<u64>,
     /// Keep every choice of every item, in a table of its own.
     #[arg(long)]
     pub log_samples: bool,
+    /// What propagation and sinks look at.
     #[arg(long)]
     pub prompt: Option<String>,
-    /// Prompts whose next token is looked at.
+    /// Prompts whose next token token-shift looks at, 500 at most without this.
     #[arg(long)]
     pub prompts: Option<usize>,
-    /// What the super weights are multiplied by.
-    #[arg(long, value_delimiter = ',')]
+    /// What scaling multiplies the super weights by: numbers from -3 to 3, with commas between.
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
     pub factors: Option<Vec<f32>>,
+    /// Of quantisation, 2 to 16: of the weights, with commas between; of weights and activations, one number.
     #[arg(long, value_delimiter = ',')]
     pub bits: Option<Vec<u32>>,
-    /// Scalars that share a scale; 0 is the whole matrix.
+    /// Of weight-quantisation: consecutive scalars that share a scale, with commas between; 0 is the whole matrix.
     #[arg(long, value_delimiter = ',')]
     pub block_sizes: Option<Vec<usize>>,
-    /// z: weights are clipped at so many standard deviations above their mean magnitude.
+    /// Of weight-quantisation, z: weights are clipped at so many standard deviations above their mean magnitude.
     #[arg(long, value_delimiter = ',')]
     pub clips: Option<Vec<f32>>,
-    /// Of SmoothQuant.
+    /// Of activation-quantisation: SmoothQuant's exponent, 0 to 1.
     #[arg(long)]
     pub alpha: Option<f32>,
-    /// Sequences of the bundled calibration text.
+    /// Of importance and activation-quantisation: sequences of the bundled calibration text.
     #[arg(long)]
     pub calibration: Option<usize>,
-    /// Draws controls.
+    /// Of report: draws the random scalars that candidates are held against. The experiments themselves draw nothing else than
+    /// items (--item-seed).
     #[arg(long)]
     pub seed: Option<u64>,
     /// Write every table as a CSV file into this folder: EXPERIMENT-TABLE.csv.
@@ -68,34 +74,42 @@ pub struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
-    /// The experiment that they ask for.
+    /// Whether everything that is given is read by one of these kinds, and can be.
     ///
     /// # Errors
     ///
-    /// An argument that this kind does not read: it would be ignored silently.
-    pub fn experiment(&self, kind: ExperimentKind, super_weights: Vec<WeightCoord>, tasks: &[TaskFile]) -> anyhow::Result<Experiment> {
-        let of = Experiment::of(kind, super_weights);
-        let name = kind.name().replace('_', "-");
-        let refuse = |given: bool, option: &str, reads: bool| match given && !reads {
-            true => Err(anyhow::anyhow!("{name} does not read {option}")),
-            false => Ok(()),
-        };
-        refuse(self.block.is_some(), "--block", kind.reads_text())?;
-        refuse(self.bos.is_some(), "--bos", kind.reads_bos())?;
-        refuse(self.blocks.is_some(), "--blocks", kind.reads_text())?;
-        refuse(!self.task.is_empty(), "--task", kind.reads_tasks())?;
-        refuse(self.limit.is_some(), "--limit", !tasks.is_empty())?;
-        refuse(self.item_seed.is_some(), "--item-seed", !tasks.is_empty())?;
-        refuse(self.log_samples, "--log-samples", !tasks.is_empty())?;
-        refuse(self.prompt.is_some(), "--prompt", kind.reads_prompt())?;
-        refuse(self.prompts.is_some(), "--prompts", of.n_prompts.is_some())?;
-        refuse(self.factors.is_some(), "--factors", !of.factors.is_empty())?;
-        refuse(self.bits.is_some(), "--bits", !of.bits.is_empty())?;
-        refuse(self.block_sizes.is_some(), "--block-sizes", !of.block_sizes.is_empty())?;
-        refuse(self.clips.is_some(), "--clips", !of.clips.is_empty())?;
-        refuse(self.alpha.is_some(), "--alpha", of.alpha.is_some())?;
-        refuse(self.calibration.is_some(), "--calibration", of.n_calibration.is_some())?;
-        Ok(self.over(of, tasks))
+    /// An option that all of them would ignore silently, a coordinate that is none, a task's file that cannot be read, a
+    /// folder that cannot be made.
+    pub fn check(&self, kinds: &[ExperimentKind]) -> anyhow::Result<()> {
+        let has_tasks = !self.task.is_empty();
+        let of = |reads: fn(&Experiment) -> bool| kinds.iter().any(|kind| reads(&Experiment::of(*kind, Vec::new())));
+        let options = [
+            (self.block.is_some(), "--block", of(|of| of.kind.reads_text())),
+            (self.bos.is_some(), "--bos", of(|of| of.kind.reads_bos())),
+            (self.blocks.is_some(), "--blocks", of(|of| of.kind.reads_text())),
+            (has_tasks, "--task", of(|of| of.kind.reads_tasks())),
+            (self.prompt.is_some(), "--prompt", of(|of| of.kind.reads_prompt())),
+            (self.prompts.is_some(), "--prompts", of(|of| of.n_prompts.is_some())),
+            (self.factors.is_some(), "--factors", of(|of| !of.factors.is_empty())),
+            (self.bits.is_some(), "--bits", of(|of| !of.bits.is_empty())),
+            (self.block_sizes.is_some(), "--block-sizes", of(|of| !of.block_sizes.is_empty())),
+            (self.clips.is_some(), "--clips", of(|of| !of.clips.is_empty())),
+            (self.alpha.is_some(), "--alpha", of(|of| of.alpha.is_some())),
+            (self.calibration.is_some(), "--calibration", of(|of| of.n_calibration.is_some())),
+        ];
+        if let Some((_, option, _)) = options.into_iter().find(|(is_given, _, is_read)| *is_given && !is_read) {
+            let names = kinds.iter().map(|kind| kind.name().replace('_', "-")).collect::<Vec<_>>().join(", ");
+            bail!("{names} does not read {option}: leave it out");
+        }
+        let of_tasks = [(self.limit.is_some(), "--limit"), (self.item_seed.is_some(), "--item-seed"), (self.log_samples, "--log-samples")];
+        if let Some((_, option)) = of_tasks.into_iter().find(|(is_given, _)| *is_given && !has_tasks) {
+            bail!("{option} is about items of tasks, and there is none: name one with --task NAME=FILE");
+        }
+        self.super_weight.iter().try_for_each(|text| parse_coord(text).map(drop))?;
+        self.task_files()?;
+        let folder =
+            |folder: &PathBuf| std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()));
+        self.tables.as_ref().map_or(Ok(()), folder)
     }
 
     /// The same of every kind at once, each with what it reads.
@@ -149,19 +163,17 @@ fn task_file(text: &str) -> anyhow::Result<TaskFile> {
 /// `linchpin importance` and its like.
 pub async fn run(session: &mut Session, kind: ExperimentKind, args: &ExperimentArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let tasks = args.task_files()?;
-    // Before anything is paid for.
-    args.experiment(kind, Vec::new(), &tasks)?;
     let super_weights = super_weights(session, &args.super_weight).await?;
-    let mut experiment = args.experiment(kind, super_weights, &tasks)?;
+    let mut experiment = args.over(Experiment::of(kind, super_weights), &tasks);
     experiment.bos |= args.bos.is_none() && kind.reads_bos() && catalog::find(&info.model.id).is_some();
     if !tasks.is_empty() {
         session.ask(Request::UseTasks { tasks }).await?;
     }
-    let outcome = measure(session, experiment).await?;
+    let (outcome, took) = timed(session, experiment).await?;
     if let Some(folder) = &args.tables {
         write_tables(&outcome, folder)?;
     }
-    Ok(vec![Event::Outcome(outcome)])
+    Ok(vec![Event::Measured { figures: vec![took] }, Event::Outcome(outcome)])
 }
 
 /// Those that were named, or else what a scan finds.
@@ -175,7 +187,30 @@ pub async fn super_weights(session: &mut Session, named: &[String]) -> anyhow::R
     }
     let events = session.ask(Request::Scan { prompt: Experiment::PROMPT.into() }).await?;
     let found = events.into_iter().find_map(|event| if let Event::Scanned(scan) = event { Some(scan.candidates) } else { None });
-    Ok(found.unwrap_or_default().into_iter().map(|candidate| candidate.at).collect())
+    let found = found.unwrap_or_default().into_iter().map(|candidate| candidate.at).collect::<Vec<_>>();
+    if !session.is_quiet {
+        let names = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        print::note(&match found.is_empty() {
+            true => "no --super-weight is named, and a scan finds no candidate".into(),
+            false => format!("no --super-weight is named, so a scan's candidates stand in, unconfirmed: {names}"),
+        });
+    }
+    Ok(found)
+}
+
+/// The name of the figure that says how long an experiment took.
+pub const TIME: &str = "experiment";
+
+/// The whole outcome, and how long it took.
+///
+/// # Errors
+///
+/// Those of [`measure`].
+pub async fn timed(session: &mut Session, experiment: Experiment) -> anyhow::Result<(Outcome, Figure)> {
+    let started = Instant::now();
+    let outcome = measure(session, experiment).await?;
+    let took = figure(TIME, started, outcome.experiment.kind.name());
+    Ok((outcome, took))
 }
 
 /// The whole outcome.
@@ -198,7 +233,7 @@ pub async fn measure(session: &mut Session, experiment: Experiment) -> anyhow::R
 /// # Errors
 ///
 /// A folder that cannot be written to.
-fn write_tables(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
+pub fn write_tables(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     for table in &outcome.tables {
         let path = folder.join(format!("{}-{}.csv", outcome.experiment.kind.name(), table.name));
@@ -206,6 +241,21 @@ fn write_tables(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
     }
     if outcome.tables.is_empty() {
         bail!("the experiment came to no table");
+    }
+    Ok(())
+}
+
+/// Whether a file can be written, before anything is measured for it. Leaves what is there as it is.
+///
+/// # Errors
+///
+/// If it cannot.
+pub fn writable(path: &Path) -> anyhow::Result<()> {
+    let is_new = !path.exists();
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.with_context(|| format!("cannot write {}: name another place", path.display()))?;
+    if is_new {
+        std::fs::remove_file(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -221,12 +271,14 @@ mod tests {
     #[test]
     fn what_would_be_ignored_is_refused() {
         let args = ExperimentArgs { alpha: Some(0.5), ..ExperimentArgs::default() };
-        let error = args.experiment(ExperimentKind::WeightQuantisation, Vec::new(), &[]).unwrap_err();
-        assert_eq!(error.to_string(), "weight-quantisation does not read --alpha");
-        assert_eq!(args.experiment(ExperimentKind::ActivationQuantisation, Vec::new(), &[]).unwrap().alpha, Some(0.5));
+        let error = args.check(&[ExperimentKind::WeightQuantisation]).unwrap_err();
+        assert_eq!(error.to_string(), "weight-quantisation does not read --alpha: leave it out");
+        assert!(args.check(&ExperimentKind::ALL).is_ok());
         let args = ExperimentArgs { limit: Some(3), ..ExperimentArgs::default() };
-        assert!(args.experiment(ExperimentKind::Importance, Vec::new(), &[]).is_err());
-        assert_eq!(args.experiment(ExperimentKind::Importance, Vec::new(), &tasks()).unwrap().limit, Some(3));
+        assert!(args.check(&[ExperimentKind::Importance]).unwrap_err().to_string().contains("name one with --task"));
+        let args = ExperimentArgs { task: vec!["none.jsonl".into()], ..ExperimentArgs::default() };
+        assert!(args.check(&[ExperimentKind::Importance]).unwrap_err().to_string().contains("cannot read the task none.jsonl"));
+        assert!(args.check(&[ExperimentKind::Sinks]).unwrap_err().to_string().contains("--task"));
     }
 
     #[test]

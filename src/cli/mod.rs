@@ -10,6 +10,7 @@ mod print;
 mod prune;
 mod repeat;
 mod report;
+mod report_page;
 mod surround;
 mod sweep;
 mod table;
@@ -191,6 +192,9 @@ async fn again(session: &mut Session, args: &Args, asked: &RepeatArgs) -> anyhow
 }
 
 async fn of_one_model(session: &mut Session, args: &Args) -> anyhow::Result<(Export, bool)> {
+    if let Some((kind, asked)) = args.command.experiment() {
+        asked.check(&[kind])?;
+    }
     let info = session.load(args, Found::named(args.model(), session.is_quiet)?).await?;
     let mut export = Export::new(info.model.clone());
     let is_positive = execute(session, args, &info, &mut export).await?;

@@ -3,6 +3,7 @@
 
 use std::io::{Write, stderr, stdout};
 
+use super::experiment::TIME;
 use super::sweep;
 use crate::protocol::{Event, Export, Figure, Progress};
 use crate::terms::{
@@ -84,7 +85,7 @@ pub fn report(export: &Export) {
     if let Some(record) = &export.run {
         run(record);
     }
-    export.measured.iter().for_each(figure);
+    export.measured.iter().filter(|measured| measured.name != TIME).for_each(figure);
     if let Some(report) = &export.scores {
         scores(report);
     }
@@ -98,21 +99,26 @@ pub fn report(export: &Export) {
         deletions(report);
     }
     export.checkpoints.iter().for_each(checkpoint);
-    export.outcomes.iter().for_each(outcome);
+    export.outcomes.iter().for_each(|made| outcome(made, &export.measured));
 }
 
 /// Rows of a table that a terminal is filled with.
 const MAX_ROWS: usize = 60;
 
-fn outcome(outcome: &Outcome) {
+fn outcome(outcome: &Outcome, measured: &[Figure]) {
     let Outcome { experiment, findings, tables, convention, .. } = outcome;
-    let about = experiment.super_weights.iter().map(|at| format!("[{at}]")).collect::<Vec<_>>().join(", ");
-    println!("{} ({}): {about}", experiment.kind.name().replace('_', " "), experiment.kind.source());
+    let about = experiment.super_weights.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let about = if about.is_empty() { about } else { format!(": {about}") };
+    println!("{} ({}){about}", experiment.kind.name().replace('_', " "), experiment.kind.source());
     if !convention.is_empty() {
         println!("measured on {convention}");
     }
     tables.iter().for_each(table);
     findings.iter().for_each(|finding| println!("{finding}"));
+    let took = measured.iter().find(|figure| figure.name == TIME && figure.of == experiment.kind.name());
+    if let Some(ms) = took.and_then(|figure| figure.value) {
+        println!("It took {:.1} s.", ms / 1e3);
+    }
 }
 
 fn table(table: &DataTable) {
@@ -129,10 +135,14 @@ fn table(table: &DataTable) {
     let mut lines = vec![table.columns.iter().map(unit).collect::<Vec<_>>()];
     lines.extend(table.rows.iter().take(MAX_ROWS).map(|row| row.iter().map(text).collect()));
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths = (0..table.columns.len()).map(width).collect::<Vec<_>>();
+    let is_text = |column: usize| table.rows.iter().all(|row| row[column].number().is_none());
+    let columns = (0..table.columns.len()).map(|column| (width(column), is_text(column))).collect::<Vec<_>>();
     for line in &lines {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  "));
+        let cells = line.iter().zip(&columns).map(|(cell, (width, is_text))| match is_text {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        });
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
     if table.rows.len() > MAX_ROWS {
         println!("… and {} rows more: --tables FOLDER or --json has all", table.rows.len() - MAX_ROWS);

@@ -1,0 +1,240 @@
+//! A report as HTML: figures first, then every experiment with its plots, tables and settings. It needs neither scripts nor a
+//! network.
+
+use std::fmt::Write as _;
+
+use crate::draw::{self, data};
+use crate::protocol::Export;
+use crate::terms::{ConfirmReport, DataTable, ExperimentKind, Outcome};
+
+/// Rows of a table on the page; all of them are in the data.
+const MAX_ROWS: usize = 200;
+
+/// What could not be measured, and why.
+pub type Missing = Vec<(ExperimentKind, String)>;
+
+/// The whole page.
+pub fn page(export: &Export, missing: &Missing) -> String {
+    let title = format!("Linchpin: {}", escaped(&export.model.id));
+    let mut out = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, \
+         initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}{}</style>\n<main>\n<h1>{title}</h1>\n{}",
+        palette(),
+        about(export)
+    );
+    out += &summary(export);
+    if let Some(report) = &export.confirm {
+        out += &confirmation(report);
+    }
+    for at in 0..export.outcomes.len() {
+        out += &section(export, at);
+    }
+    for (kind, why) in missing {
+        let _ = writeln!(out, "<section><h2>{}</h2><p>Not measured: {}</p></section>", heading(*kind), escaped(why));
+    }
+    out + "</main>\n</html>\n"
+}
+
+fn about(export: &Export) -> String {
+    let mut facts = vec![format!("weights {}", escaped(&export.model.revision))];
+    if let Some(info) = &export.info {
+        let millions = info.num_parameters as f64 / 1e6;
+        facts.push(format!("{millions:.2} million parameters, {}, {} layers", escaped(&info.architecture), info.num_hidden_layers));
+        let provenance = &info.provenance;
+        if !provenance.origin.is_empty() {
+            let commit = provenance.commit.as_ref().map(|commit| format!(" at {}", escaped(commit))).unwrap_or_default();
+            facts.push(format!("from {}{commit}", escaped(&provenance.origin)));
+        }
+    }
+    format!(
+        "<p>{}.</p>\n<p class=\"note\">The experiments are those of The Super Weight in Large Language Models \
+         (<a href=\"https://arxiv.org/abs/2411.07191\">arXiv:2411.07191</a>), made on this model. <code>linchpin repeat</code> makes \
+         them again from the file of data beside this page, and compares every figure. A perplexity means nothing without its \
+         convention: never compare figures of two.</p>\n",
+        facts.join("; ")
+    )
+}
+
+fn confirmation(report: &ConfirmReport) -> String {
+    let mut out = String::from("<section><h2>Super weights</h2>\n<ul>\n");
+    for verdict in &report.verdicts {
+        let word = if verdict.confirmed { "is a super weight" } else { "is not a super weight" };
+        let _ = writeln!(out, "<li><strong>{} {word}.</strong> {}</li>", escaped(&verdict.at.to_string()), escaped(&verdict.because));
+    }
+    let _ = writeln!(out, "</ul>\n<p class=\"note\">Measured on {} tokens: {}</p></section>", report.n_tokens, escaped(&report.convention));
+    out
+}
+
+fn heading(kind: ExperimentKind) -> String {
+    let name = kind.name().replace('_', " ");
+    let mut letters = name.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase()).into_iter();
+    format!("{} <small>{}</small>", first.chain(letters).collect::<String>(), kind.source())
+}
+
+/// Where an experiment is on the page: its kind, and a number if there are several of that.
+fn anchor(export: &Export, at: usize) -> String {
+    let kind = export.outcomes[at].experiment.kind;
+    match export.outcomes[..at].iter().filter(|before| before.experiment.kind == kind).count() {
+        0 => kind.name().into(),
+        before => format!("{}-{}", kind.name(), before + 1),
+    }
+}
+
+/// The headlines of all, each with a link to where it comes from.
+fn summary(export: &Export) -> String {
+    if export.outcomes.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("<section><h2>Summary</h2>\n<div class=\"plots\">\n");
+    for (at, outcome) in export.outcomes.iter().enumerate() {
+        let link = format!("<a href=\"#{}\">{}</a>", anchor(export, at), heading(outcome.experiment.kind));
+        let _ = writeln!(out, "<table class=\"summary\"><caption>{link}</caption>");
+        for figure in &outcome.headline {
+            let value = data::cell_text(&figure.value.into());
+            let _ = writeln!(out, "<tr><td>{}</td><td class=\"number\">{}</td></tr>", escaped(&figure.name), escaped(&value));
+        }
+        out += "</table>\n";
+    }
+    out + "</div></section>\n"
+}
+
+/// What an experiment was made of, on and by, and how long it took.
+fn facts(export: &Export, outcome: &Outcome) -> String {
+    let experiment = &outcome.experiment;
+    let mut facts = Vec::new();
+    if !experiment.super_weights.is_empty() {
+        let scalars = experiment.super_weights.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        facts.push(format!("Of {scalars}"));
+    }
+    if !experiment.prompt.is_empty() {
+        facts.push(format!("Prompt: {:?}", experiment.prompt));
+    }
+    if !outcome.convention.is_empty() {
+        facts.push(format!("Measured on {}", outcome.convention));
+    }
+    for task in &experiment.tasks {
+        let items = experiment.limit.map_or_else(String::new, |limit| format!(", {limit} items at most"));
+        facts.push(format!("Task {} ({}){items}", task.name, task.digest));
+    }
+    let (kind, backend) = (experiment.kind.name(), &outcome.backend);
+    let took = export.measured.iter().find(|figure| figure.name == super::experiment::TIME && figure.of == kind);
+    let took = took.and_then(|figure| figure.value).map_or_else(String::new, |ms| format!(" in {:.1} s", ms / 1e3));
+    facts.push(format!("Made by {} on {} ({}){took}, seed {}", outcome.software, backend.name, backend.kind, experiment.seed));
+    let lines = facts.iter().map(|fact| format!("<li>{}</li>", escaped(fact))).collect::<String>();
+    format!("<ul class=\"note\">{lines}</ul>\n")
+}
+
+fn section(export: &Export, at: usize) -> String {
+    let outcome = &export.outcomes[at];
+    let experiment = &outcome.experiment;
+    let mut out = format!("<section id=\"{}\">\n<h2>{}</h2>\n{}", anchor(export, at), heading(experiment.kind), facts(export, outcome));
+    if outcome.is_partial {
+        out += "<p><strong>It was stopped before its end: not all of it is here.</strong></p>\n";
+    }
+    for finding in &outcome.findings {
+        let _ = writeln!(out, "<p>{}</p>", escaped(finding));
+    }
+    out += "<div class=\"plots\">\n";
+    for plot in &outcome.plots {
+        let chart = data::chart(plot, outcome.table(&plot.table));
+        let svg = chart.to_svg(|name| format!("var(--{name})"));
+        let _ = writeln!(out, "<figure>{svg}<figcaption>{}</figcaption></figure>", escaped(&plot.title));
+    }
+    out += "</div>\n";
+    outcome.tables.iter().for_each(|table| out += &table_html(table));
+    let settings = serde_json::to_string(experiment).unwrap_or_default();
+    let _ = writeln!(out, "<details><summary>Settings</summary><pre>{}</pre></details>\n</section>", escaped(&settings));
+    out
+}
+
+fn table_html(table: &DataTable) -> String {
+    let mut out =
+        format!("<details><summary>{} ({} rows)</summary>\n<div class=\"scroll\"><table>\n<tr>", escaped(&table.title), table.rows.len());
+    for column in &table.columns {
+        let unit = if column.unit.is_empty() { String::new() } else { format!(" <small>{}</small>", escaped(&column.unit)) };
+        let _ = write!(out, "<th scope=\"col\">{}{unit}</th>", escaped(&column.name));
+    }
+    out += "</tr>\n";
+    for row in table.rows.iter().take(MAX_ROWS) {
+        let cells = row.iter().map(|cell| {
+            let class = if cell.number().is_some() { " class=\"number\"" } else { "" };
+            format!("<td{class}>{}</td>", escaped(&data::cell_text(cell)))
+        });
+        let _ = writeln!(out, "<tr>{}</tr>", cells.collect::<String>());
+    }
+    out += "</table></div>\n";
+    if table.rows.len() > MAX_ROWS {
+        let _ = writeln!(out, "<p class=\"note\">The first {MAX_ROWS} rows; all are in the data.</p>");
+    }
+    out + "</details>\n"
+}
+
+/// Text from models and files, which may hold anything.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// The page's colours, by day and by night.
+fn palette() -> String {
+    let names = ["paper", "ink", "muted", "line", "intact", "ablated", "series-1", "series-2", "series-3", "series-4", "series-5"];
+    let of = |colour: fn(&str) -> String| names.map(|name| format!("--{name}:{};", colour(name))).concat();
+    format!(":root{{{}}}@media(prefers-color-scheme:dark){{:root{{{}}}}}", of(draw::palette::light), of(draw::palette::dark))
+}
+
+const STYLE: &str = "body{background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif;margin:0}\
+    main{max-width:60rem;margin:0 auto;padding:1rem}a{color:inherit}h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2.5rem}\
+    small,.note,figcaption{color:var(--muted);font-weight:normal;font-size:.9rem}.plots{display:grid;gap:1.5rem;\
+    grid-template-columns:repeat(auto-fill,minmax(min(100%,24rem),1fr))}figure{margin:0;min-width:0}svg{width:100%;height:auto}\
+    .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}td,th{padding:.15rem .6rem;text-align:left;\
+    border-bottom:1px solid var(--line)}.number{text-align:right;font-variant-numeric:tabular-nums}pre{white-space:pre-wrap;\
+    overflow-wrap:anywhere}summary{cursor:pointer}p,li{overflow-wrap:anywhere}ul.note{list-style:none;padding:0}\
+    .plots{margin:1.5rem 0}.scroll td{white-space:nowrap}.summary{align-self:start}caption{text-align:left;\
+    padding:.15rem .6rem}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Figure;
+    use crate::terms::{BackendInfo, Cell, DataPlot, Experiment, Headline, ModelRef, PlotKind};
+
+    #[test]
+    fn whatever_a_model_writes_stays_text() {
+        let mut table = DataTable::new("tokens", "Tokens", &["token", "p (probability)"]);
+        (0..MAX_ROWS + 1).for_each(|_| table.push([Cell::from("</script><b>"), 0.5_f64.into()]));
+        let outcome = Outcome {
+            experiment: Experiment { prompt: "<i>".into(), ..Experiment::of(ExperimentKind::Sinks, Vec::new()) },
+            model: ModelRef { id: "<m>".into(), revision: "r".into() },
+            backend: BackendInfo { kind: "cpu".into(), name: "<gpu>".into(), reason: String::new() },
+            software: "linchpin".into(),
+            convention: String::new(),
+            findings: vec!["a < b & c".into()],
+            headline: vec![Headline { name: "<number>".into(), value: 0.25 }],
+            tables: vec![table],
+            plots: vec![DataPlot::new(PlotKind::Bars, "<title>", "tokens", "token", "p")],
+            is_partial: true,
+        };
+        let took = Figure {
+            name: super::super::experiment::TIME.into(),
+            value: Some(1500.0),
+            unit: "ms".into(),
+            of: "sinks".into(),
+            missing: None,
+        };
+        let export = Export { outcomes: vec![outcome.clone(), outcome.clone()], measured: vec![took], ..Export::new(outcome.model) };
+        let html = page(&export, &vec![(ExperimentKind::Scaling, "<none>".into())]);
+        for raw in ["</script>", "<b>", "<i>", "<m>", "<gpu>", "<none>", "<number>", "<script", "a < b"] {
+            assert!(!html.contains(raw), "{raw}");
+        }
+        for part in ["a &lt; b &amp; c", "<svg", "The first 200 rows", "Sinks <small>appendix A.5", "Not measured: &lt;none&gt;"] {
+            assert!(html.contains(part), "{part}");
+        }
+        for part in ["href=\"#sinks\"", "id=\"sinks-2\"", "<td class=\"number\">0.25</td>", "(cpu) in 1.5 s, seed 1", "stopped before"] {
+            assert!(html.contains(part), "{part}");
+        }
+        // Colours of the style sheet's names only, by day and night.
+        for name in html.split("var(--").skip(1).filter_map(|rest| rest.split(')').next()) {
+            assert_eq!(html.matches(&format!("--{name}:")).count(), 2, "{name}");
+        }
+    }
+}
