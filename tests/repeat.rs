@@ -3,7 +3,7 @@
 use linchpin::protocol::Export;
 use linchpin::terms::{Cell, Outcome};
 
-use crate::support::{bundled, code, export, linchpin_raw};
+use crate::support::{bundled, code, export, fixture, linchpin_raw};
 
 /// The scale sweep of the page's own model, at few factors on one block.
 fn sweep(extra: &[&str]) -> std::process::Output {
@@ -52,7 +52,7 @@ fn an_export_is_made_again_and_a_changed_figure_is_noticed() {
     };
     let again = repeat(&export, &[]);
     assert_eq!(code(&again), Some(0), "{}", String::from_utf8_lossy(&again.stdout));
-    assert!(String::from_utf8_lossy(&again.stdout).contains("reproduced: 0 of 24 cells differ"));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("reproduced: all of 38 cells are the same"));
     let other = bundled("linchpin-11m-twin").display().to_string();
     let refused = linchpin_raw(&["repeat", &file, "--model", &other]);
     assert_eq!(code(&refused), Some(2));
@@ -67,6 +67,115 @@ fn an_export_is_made_again_and_a_changed_figure_is_noticed() {
     export.outcomes[0].experiment.text.as_mut().unwrap().digest = "0".repeat(16);
     let foreign = repeat(&export, &[]);
     assert_eq!(code(&foreign), Some(2));
-    assert!(String::from_utf8_lossy(&foreign.stderr).contains("The text is another one"), "{}", String::from_utf8_lossy(&foreign.stderr));
+    assert!(
+        String::from_utf8_lossy(&foreign.stderr).contains("leave it out for the bundled one")
+            || String::from_utf8_lossy(&foreign.stderr).contains("name its file with --text"),
+        "{}",
+        String::from_utf8_lossy(&foreign.stderr)
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Every kind, small, of the tiny model without a gate.
+const KINDS: [&[&str]; 8] = [
+    &["importance", "--blocks", "1", "--calibration", "1"],
+    &["propagation"],
+    &["scaling", "--blocks", "1", "--factors", "0"],
+    &["token-shift", "--prompts", "3"],
+    &["activation-quantisation", "--blocks", "1", "--calibration", "1"],
+    &["weight-quantisation", "--blocks", "1", "--bits", "4", "--block-sizes", "64,0", "--clips", "9"],
+    &["weights-only"],
+    &["sinks"],
+];
+
+fn on_gpt2(args: &[&str]) -> std::process::Output {
+    let model = fixture("gpt2").display().to_string();
+    linchpin_raw(&[args, &["--model", &model, "--device", "cpu"]].concat())
+}
+
+fn stderr(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn every_kind_is_made_again_and_a_report_shows_them_all() {
+    let folder = std::env::temp_dir().join(format!("linchpin-kinds-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let [file, page] = ["all.json", "page.html"].map(|name| folder.join(name).display().to_string());
+    let mut all: Option<Export> = None;
+    for args in KINDS {
+        let told = export(&on_gpt2(&[args, &["--super-weight", "1,5,17", "--json"]].concat()));
+        let [figure] = &told.measured[..] else { panic!("{:?}", told.measured) };
+        assert_eq!((figure.name.as_str(), figure.of.as_str()), ("experiment", outcome(&told).experiment.kind.name()));
+        assert!(!outcome(&told).tables.is_empty() && !outcome(&told).plots.is_empty() && !outcome(&told).headline.is_empty());
+        // What is calibrated names the text of that, too.
+        let is_calibrated = outcome(&told).experiment.n_calibration.is_some();
+        assert_eq!(outcome(&told).convention.contains("; calibrated on calibration excerpts 1"), is_calibrated);
+        match &mut all {
+            None => all = Some(told),
+            Some(all) => {
+                all.outcomes.extend(told.outcomes);
+                all.measured.extend(told.measured);
+            }
+        }
+    }
+    let mut all = all.unwrap();
+    std::fs::write(&file, serde_json::to_string(&all).unwrap()).unwrap();
+    let again = on_gpt2(&["repeat", &file]);
+    assert_eq!(code(&again), Some(0), "{}", String::from_utf8_lossy(&again.stdout));
+    assert_eq!(code(&linchpin_raw(&["report", "--from", &file, "--out", &page])), Some(0));
+    let html = std::fs::read_to_string(&page).unwrap();
+    for outcome in &all.outcomes {
+        let name = outcome.experiment.kind.name();
+        assert!(html.contains(&format!("id=\"{name}\"")) && html.contains(&format!("href=\"#{name}\"")), "{name}");
+    }
+    assert!(!html.contains("<script") && html.matches("<svg").count() == all.outcomes.iter().map(|of| of.plots.len()).sum::<usize>());
+    // One that was stopped is compared by what it has, and one whose table is gone is not the same.
+    all.outcomes.retain(|outcome| ["sinks", "propagation"].contains(&outcome.experiment.kind.name()));
+    all.outcomes[0].is_partial = true;
+    all.outcomes[0].tables[0].rows.truncate(5);
+    all.outcomes[0].headline.clear();
+    all.outcomes[1].tables.pop();
+    std::fs::write(&file, serde_json::to_string(&all).unwrap()).unwrap();
+    let lacking = on_gpt2(&["repeat", &file]);
+    let told = String::from_utf8_lossy(&lacking.stdout).into_owned();
+    assert_eq!(code(&lacking), Some(1), "{told}");
+    assert!(told.contains("sinks, table massive, ratio: 6 of 6 cells differ") && !told.contains("propagation"), "{told}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_anything_is_measured() {
+    let folder = std::env::temp_dir().join(format!("linchpin-refused-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    std::fs::write(path("arc_easy.jsonl"), "{\"broken\"\n").unwrap();
+    std::fs::write(path("damaged.json"), "{\"format\":").unwrap();
+    let (broken, damaged) = (path("arc_easy.jsonl"), path("damaged.json"));
+    let (under_file, data) = (path("damaged.json/below"), path("report.json"));
+    let sw = ["--super-weight", "1,5,17"];
+    let cases: [(&[&str], &str); 15] = [
+        (&["scaling", "--super-weight", "99,0,0"], "layer is 99, but the model has 3"),
+        (&["scaling", "--super-weight", "1,5"], "expected LAYER,ROW,COL"),
+        (&["scaling", sw[0], sw[1], "--blocks", "0"], "the number of blocks is 0, expected 1 or more"),
+        (&["scaling", sw[0], sw[1], "--block", "1"], "the block is 1, expected 2 tokens or more"),
+        (&["scaling", sw[0], sw[1], "--limit", "3"], "--limit is about items of tasks"),
+        (&["scaling", sw[0], sw[1], "--task", &broken], "line 1 of the task arc_easy is no JSON"),
+        (&["scaling", sw[0], sw[1], "--task", "nowhere.jsonl"], "cannot read the task nowhere.jsonl"),
+        (&["scaling", sw[0], sw[1], "--tables", &under_file], "cannot make the folder"),
+        (&["sinks", sw[0], sw[1], "--bits", "4"], "sinks does not read --bits"),
+        (&["repeat", &damaged], "is no export of Linchpin"),
+        (&["repeat", &damaged, "--tolerance", "nan"], "--tolerance is NaN"),
+        (&["report", "--out", &data], "its data goes to"),
+        (&["report", "--out", &under_file], "cannot write"),
+        (&["report", "--from", &damaged, "--blocks", "3"], "leave --kinds and all settings out"),
+        (&["report", "--limit", "3", "--out", &path("r.html")], "--limit is about items of tasks"),
+    ];
+    for (args, why) in cases {
+        let refused = on_gpt2(args);
+        assert_eq!(code(&refused), Some(2), "{args:?}: {}", stderr(&refused));
+        assert!(stderr(&refused).contains(why), "{args:?}: {}", stderr(&refused));
+    }
+    assert!(!folder.join("r.html").exists() && !folder.join("r.json").exists());
     std::fs::remove_dir_all(&folder).unwrap();
 }

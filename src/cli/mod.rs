@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod compare;
 mod deletions;
 mod experiment;
 mod model;
@@ -186,9 +187,9 @@ async fn again(session: &mut Session, args: &Args, asked: &RepeatArgs) -> anyhow
         let mut document = serde_json::to_value(&export)?;
         document["repeated"] = serde_json::to_value(&compared)?;
         print::text(&serde_json::to_string_pretty(&document)?);
-        return Ok(repeat::agrees(&compared));
+        return Ok(compare::agrees(&compared));
     }
-    Ok(repeat::report(&compared, asked.tolerance))
+    Ok(compare::report(&compared, asked.tolerance))
 }
 
 async fn of_one_model(session: &mut Session, args: &Args) -> anyhow::Result<(Export, bool)> {

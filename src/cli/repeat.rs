@@ -1,16 +1,16 @@
-//! `linchpin repeat`: the experiments of an export made again, and their figures compared cell by cell.
+//! `linchpin repeat`: the experiments of an export made again.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use serde::Serialize;
 
 use super::args::{Args, DeviceArg};
+use super::compare::{Compared, compare};
 use super::experiment::{ExperimentArgs, measure};
 use super::model::Found;
-use super::{Session, print};
+use super::{Session, given_text, print};
 use crate::protocol::{Export, Request};
-use crate::terms::{Cell, DataTable, Outcome, TaskFile, text_digest, without_scheme};
+use crate::terms::{CalibrationText, Outcome, TaskFile, TextRef, text_digest, without_scheme};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct RepeatArgs {
@@ -21,42 +21,38 @@ pub struct RepeatArgs {
     /// NAME=FILE or FILE, as for the experiment itself.
     #[arg(long)]
     pub task: Vec<String>,
-    /// How far a figure may be off, as a share of the largest magnitude in its column.
+    /// How far a figure may be off, as a share of its own magnitude or of its column's median one, if that is larger. The same
+    /// device gives the same figures; another kind of device stays below 1e-3 for the most part.
     #[arg(long, default_value_t = 1e-3)]
     pub tolerance: f64,
 }
 
-/// How one column came out again.
-#[derive(Debug, Serialize)]
-pub struct Compared {
-    kind: &'static str,
-    table: String,
-    column: String,
-    cells: usize,
-    /// Texts that are others, numbers that are further off than the tolerance, and cells that one of both lacks.
-    differing: usize,
-    /// The largest distance of two numbers, as a share of the column's largest magnitude.
-    largest: f64,
-}
-
 /// What was measured again, and whether all of it agrees.
 pub async fn run(session: &mut Session, args: &Args, asked: &RepeatArgs) -> anyhow::Result<(Export, Vec<Compared>)> {
+    if !(asked.tolerance >= 0.0 && asked.tolerance.is_finite()) {
+        bail!("--tolerance is {}, expected a number from 0 on", asked.tolerance);
+    }
     let before = read(&asked.file)?;
     let tasks = ExperimentArgs { task: asked.task.clone(), ..ExperimentArgs::default() }.task_files()?;
     check_tasks(&before.outcomes, &tasks)?;
+    let text = given_text(args)?;
+    check_text(&before.outcomes, text.as_ref())?;
     let device = match (args.device, before.outcomes.first()) {
         (DeviceArg::Auto, Some(outcome)) if outcome.backend.kind == "cpu" => DeviceArg::Cpu,
+        (DeviceArg::Auto, Some(outcome)) if outcome.backend.kind == "cuda" => DeviceArg::Cuda,
         (device, _) => device,
     };
     let model = args.model.clone().map_or_else(|| model_of(&before), Ok)?;
-    let info = session.load(&Args { device, ..args.clone() }, Found::named(&model, session.is_quiet)?).await?;
-    if info.model.revision != before.model.revision {
-        let (theirs, ours) = (&before.model, &info.model);
+    let found = Found::named(&model, session.is_quiet);
+    let found = found
+        .with_context(|| format!("the export is of {}, looked for as {model}: --model names a folder that has it", before.model.id))?;
+    let info = session.load(&Args { device, ..args.clone() }, found).await?;
+    if let Some(theirs) = before.outcomes.iter().map(|outcome| &outcome.model).find(|theirs| theirs.revision != info.model.revision) {
+        let ours = &info.model.revision;
         bail!(
-            "the export is of {} with weights {}, and {model} has weights {}: name the same model with --model",
+            "the export is of {} with weights {}, and {model} has weights {ours}: name the same model with --model",
             theirs.id,
-            theirs.revision,
-            ours.revision
+            theirs.revision
         );
     }
     if !tasks.is_empty() {
@@ -67,9 +63,25 @@ pub async fn run(session: &mut Session, args: &Args, asked: &RepeatArgs) -> anyh
     for outcome in &before.outcomes {
         let again = measure(session, outcome.experiment.clone()).await?;
         compared.extend(compare(outcome, &again, asked.tolerance));
+        if !session.is_quiet {
+            beside(outcome, &again);
+        }
         export.outcomes.push(again);
     }
     Ok((export, compared))
+}
+
+/// What a difference may come from.
+fn beside(before: &Outcome, again: &Outcome) {
+    let name = before.experiment.kind.name();
+    let of = |outcome: &Outcome| format!("{} on {} ({})", outcome.software, outcome.backend.name, outcome.backend.kind);
+    match of(before) == of(again) {
+        true => print::note(&format!("{name}: made by {}, as before", of(again))),
+        false => print::note(&format!("{name}: made by {}, and now by {}", of(before), of(again))),
+    }
+    if before.is_partial {
+        print::note(&format!("{name}: the export's was stopped before its end, so only what it has is compared"));
+    }
 }
 
 /// An export with experiments in it.
@@ -89,15 +101,36 @@ pub fn read(path: &Path) -> anyhow::Result<Export> {
     Ok(export)
 }
 
-/// Before a model is loaded for nothing.
+/// Before a model is loaded for nothing. A file is known by its digest: tasks have several names.
 fn check_tasks(outcomes: &[Outcome], given: &[TaskFile]) -> anyhow::Result<()> {
-    for task in outcomes.iter().flat_map(|outcome| &outcome.experiment.tasks) {
-        match given.iter().find(|given| given.name == task.name) {
-            None => bail!("the export has the task {} (digest {}): name its file with --task {}=FILE", task.name, task.digest, task.name),
-            Some(file) if text_digest(&file.jsonl) != task.digest => {
-                bail!("the export's task {} has the digest {}, and the file {}", task.name, task.digest, text_digest(&file.jsonl))
+    let digests = given.iter().map(|file| text_digest(&file.jsonl)).collect::<Vec<_>>();
+    let tasks = || outcomes.iter().flat_map(|outcome| &outcome.experiment.tasks);
+    for TextRef { name, digest } in tasks().filter(|task| !digests.contains(&task.digest)) {
+        match given.iter().zip(&digests).find(|(file, _)| file.name == *name) {
+            None => bail!("the export has the task {name} (digest {digest}): name its file with --task {name}=FILE"),
+            Some((_, ours)) => bail!("the export's task {name} has the digest {digest}, and the file {ours}: name the same file"),
+        }
+    }
+    match given.iter().zip(&digests).find(|(_, digest)| tasks().all(|task| task.digest != **digest)) {
+        Some((file, _)) => bail!("the export has no task of the file that is named {}: leave it out", file.name),
+        None => Ok(()),
+    }
+}
+
+/// Likewise.
+fn check_text(outcomes: &[Outcome], given: Option<&CalibrationText>) -> anyhow::Result<()> {
+    let ours = given.map_or_else(crate::engine::held_out_digest, |text| text_digest(&text.text));
+    let texts = outcomes.iter().filter_map(|outcome| outcome.experiment.text.as_ref());
+    for TextRef { name, digest } in texts.filter(|text| !text.digest.is_empty() && text.digest != ours) {
+        match given {
+            None => {
+                bail!("the export measured loss on the text {name} (digest {digest}), not on the bundled one: name its file with --text")
             }
-            Some(_) => {}
+            Some(given) => bail!(
+                "the export measured loss on the text {name} (digest {digest}), and {} has the digest {ours}: name the same text with \
+                 --text, or leave it out for the bundled one",
+                given.name
+            ),
         }
     }
     Ok(())
@@ -117,84 +150,5 @@ fn model_of(export: &Export) -> anyhow::Result<String> {
         Some(_) => Ok(id.clone()),
         None if Path::new(&bundled).is_dir() => Ok(bundled),
         None => bail!("the export is of {id}, a model of somebody's own: name its folder with --model"),
-    }
-}
-
-fn compare(before: &Outcome, again: &Outcome, tolerance: f64) -> Vec<Compared> {
-    let of = |table: &DataTable| {
-        let other = again.table(&table.name);
-        (0..table.columns.len()).map(|at| column(before.experiment.kind.name(), table, other, at, tolerance)).collect::<Vec<_>>()
-    };
-    before.tables.iter().flat_map(of).collect()
-}
-
-fn column(kind: &'static str, table: &DataTable, other: Option<&DataTable>, at: usize, tolerance: f64) -> Compared {
-    let name = &table.columns[at].name;
-    let theirs = other.and_then(|other| other.column(name).map(|column| (other, column)));
-    let cells = table.rows.len().max(other.map_or(0, |other| other.rows.len()));
-    let largest_of = table.rows.iter().filter_map(|row| row[at].number()).fold(0.0_f64, |most, number| most.max(number.abs()));
-    let (mut differing, mut largest) = (0, 0.0_f64);
-    for row in 0..cells {
-        let ours = table.rows.get(row).map(|row| &row[at]);
-        let other = theirs.and_then(|(other, column)| other.rows.get(row)?.get(column));
-        let agrees = match (ours, other) {
-            (Some(Cell::Number(a)), Some(Cell::Number(b))) => {
-                let apart = if a == b { 0.0 } else { (a - b).abs() / largest_of.max(b.abs()) };
-                largest = largest.max(apart);
-                apart <= tolerance
-            }
-            (Some(a), Some(b)) => a == b,
-            _ => false,
-        };
-        differing += usize::from(!agrees);
-    }
-    Compared { kind, table: table.name.clone(), column: name.clone(), cells, differing, largest }
-}
-
-/// What came of it, in words; whether all of it agrees.
-pub fn report(compared: &[Compared], tolerance: f64) -> bool {
-    for of in compared.iter().filter(|of| of.differing > 0) {
-        print::text(&format!(
-            "{}, table {}, {}: {} of {} cells differ, by {:.1e} of the largest at most",
-            of.kind, of.table, of.column, of.differing, of.cells, of.largest
-        ));
-    }
-    let cells = compared.iter().map(|of| of.cells).sum::<usize>();
-    let differing = compared.iter().map(|of| of.differing).sum::<usize>();
-    let largest = compared.iter().map(|of| of.largest).fold(0.0, f64::max);
-    let verdict = if differing == 0 { "reproduced" } else { "not reproduced" };
-    print::text(&format!(
-        "{verdict}: {differing} of {cells} cells differ by more than {tolerance:.0e}; the largest distance is {largest:.1e}"
-    ));
-    agrees(compared)
-}
-
-pub fn agrees(compared: &[Compared]) -> bool {
-    compared.iter().all(|of| of.differing == 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(rows: &[(f64, &str)]) -> DataTable {
-        let mut table = DataTable::new("loss", "Loss", &["arm", "loss (nats)"]);
-        rows.iter().for_each(|(loss, arm)| table.push([(*arm).into(), (*loss).into()]));
-        table
-    }
-
-    #[test]
-    fn a_column_is_compared_by_its_largest() {
-        let before = table(&[(10.0, "a"), (0.001, "b")]);
-        let of = |other: Option<&DataTable>, at| {
-            let found = column("scaling", &before, other, at, 1e-3);
-            (found.cells, found.differing)
-        };
-        assert_eq!(of(Some(&table(&[(10.009, "a"), (0.002, "b")])), 1), (2, 0));
-        assert_eq!(of(Some(&table(&[(10.011, "a"), (0.002, "b")])), 1), (2, 1));
-        assert_eq!(of(Some(&table(&[(10.0, "a"), (0.001, "c")])), 0), (2, 1));
-        assert_eq!(of(Some(&table(&[(10.0, "a")])), 1), (2, 1));
-        assert_eq!(of(Some(&table(&[(10.0, "a"), (0.001, "b"), (1.0, "c")])), 1), (3, 1));
-        assert_eq!(of(None, 0), (2, 2));
     }
 }
