@@ -105,7 +105,7 @@ pub fn read(path: &Path) -> anyhow::Result<Export> {
 fn check_tasks(outcomes: &[Outcome], given: &[TaskFile]) -> anyhow::Result<()> {
     let digests = given.iter().map(|file| text_digest(&file.jsonl)).collect::<Vec<_>>();
     let tasks = || outcomes.iter().flat_map(|outcome| &outcome.experiment.tasks);
-    for TextRef { name, digest } in tasks().filter(|task| !digests.contains(&task.digest)) {
+    if let Some(TextRef { name, digest }) = tasks().find(|task| !digests.contains(&task.digest)) {
         match given.iter().zip(&digests).find(|(file, _)| file.name == *name) {
             None => bail!("the export has the task {name} (digest {digest}): name its file with --task {name}=FILE"),
             Some((_, ours)) => bail!("the export's task {name} has the digest {digest}, and the file {ours}: name the same file"),
@@ -120,8 +120,8 @@ fn check_tasks(outcomes: &[Outcome], given: &[TaskFile]) -> anyhow::Result<()> {
 /// Likewise.
 fn check_text(outcomes: &[Outcome], given: Option<&CalibrationText>) -> anyhow::Result<()> {
     let ours = given.map_or_else(crate::engine::held_out_digest, |text| text_digest(&text.text));
-    let texts = outcomes.iter().filter_map(|outcome| outcome.experiment.text.as_ref());
-    for TextRef { name, digest } in texts.filter(|text| !text.digest.is_empty() && text.digest != ours) {
+    let mut texts = outcomes.iter().filter_map(|outcome| outcome.experiment.text.as_ref());
+    if let Some(TextRef { name, digest }) = texts.find(|text| !text.digest.is_empty() && text.digest != ours) {
         match given {
             None => {
                 bail!("the export measured loss on the text {name} (digest {digest}), not on the bundled one: name its file with --text")
