@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::terms::{
     Ablation, CalibrationText, Checkpoint, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Experiment, Generated,
-    Inspection, ModelFile, ModelInfo, ModelRef, ModelSource, Outcome, Pane, Pruned, Pruning, RowCoord, RunRecord, Sampling, ScanReport,
-    ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport, TaskFile, WeightCoord,
+    Inspection, ModelFile, ModelInfo, ModelRef, ModelSource, Outcome, Pane, Pruned, Pruning, Replacement, RowCoord, RunRecord, Sampling,
+    ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport, TaskFile, WeightCoord,
 };
 use crate::terms::{Fields, FromTree, Tree, names, structures};
 
@@ -43,7 +43,9 @@ pub enum BackendChoice {
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Load a model; replaces the one before once it is complete.
-    /// Sends an [`Event::Inspected`] before its weights are fetched, and fails there if it cannot run.
+    /// Sends an [`Event::Inspected`] before its weights are fetched, and fails there if it cannot run; and an [`Event::Outcome`] of
+    /// what the weights alone point at ([`crate::terms::ExperimentKind::WeightsOnly`]) before [`Event::Loaded`], or none if their
+    /// norms overflow.
     Load { id: String, source: ModelSource, backend: BackendChoice },
     /// Whether a model fits, without fetching its weights: [`Event::Inspected`].
     Inspect { id: String, source: ModelSource, backend: BackendChoice },
@@ -93,7 +95,14 @@ pub enum Request {
     Sweep { prunings: Vec<Pruning> },
     /// Removes channels one at a time: `per_layer` of a layer, or of all layers, drawn evenly from `n_quantiles` quantiles
     /// of the layer's loss proxies; the intact model is told as for a sweep, and each channel sends an [`Event::Deletion`].
-    Delete { per_layer: usize, n_quantiles: usize, layer: Option<usize>, seed: u64 },
+    Delete {
+        per_layer: usize,
+        n_quantiles: usize,
+        layer: Option<usize>,
+        seed: u64,
+        #[serde(default)]
+        replacement: Replacement,
+    },
     /// Ends the running request.
     Stop,
 }

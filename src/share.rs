@@ -125,7 +125,7 @@ pub struct Wire {
     d: String,
 }
 
-/// An edit: its unit (scalar, row, column or channel, "h"), layer, row, column or channel, scale.
+/// An edit: its unit (scalar, row, column, channel, "h", or its mean, "m"), layer, row, column or channel, scale.
 #[derive(Serialize)]
 struct WireEdit {
     u: char,
@@ -276,6 +276,7 @@ impl From<&WeightEdit> for WireEdit {
             EditTarget::Row { row, .. } => ('r', Some(row), None),
             EditTarget::Column { col, .. } => ('c', None, Some(col)),
             EditTarget::Channel { channel, .. } => ('h', None, Some(channel)),
+            EditTarget::ChannelMean { channel, .. } => ('m', None, Some(channel)),
         };
         let wide = |n: Option<usize>| n.map(|n| n as u64);
         Self { u, l: edit.target.layer() as u64, r: wide(r), c: wide(c), x: shortest(edit.scale) }
@@ -293,6 +294,7 @@ impl TryFrom<WireEdit> for WeightEdit {
             'r' => EditTarget::Row { layer, row: place("row", r)? },
             'c' => EditTarget::Column { layer, col: place("column", c)? },
             'h' => EditTarget::Channel { layer, channel: place("channel", c)? },
+            'm' => EditTarget::ChannelMean { layer, channel: place("channel", c)? },
             _ => return Err(ShareError::Damaged),
         };
         Ok(Self { target, scale: clamp("a scale", x, 0.0, MAX_SCALE)? })

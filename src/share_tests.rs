@@ -212,7 +212,8 @@ fn any_target() -> impl Strategy<Value = EditTarget> {
         (at.clone(), at.clone(), at.clone()).prop_map(|(layer, row, col)| EditTarget::Scalar { layer, row, col }),
         (at.clone(), at.clone()).prop_map(|(layer, row)| EditTarget::Row { layer, row }),
         (at.clone(), at.clone()).prop_map(|(layer, col)| EditTarget::Column { layer, col }),
-        (at.clone(), at).prop_map(|(layer, channel)| EditTarget::Channel { layer, channel }),
+        (at.clone(), at.clone()).prop_map(|(layer, channel)| EditTarget::Channel { layer, channel }),
+        (at.clone(), at).prop_map(|(layer, channel)| EditTarget::ChannelMean { layer, channel }),
     ]
 }
 

@@ -226,6 +226,8 @@ pub enum ArmKind {
     LargestWeights,
     /// The candidate's whole feed-forward channel removed.
     Channel,
+    /// The same channel standing at its mean.
+    ChannelMean,
     /// One whole output row of `down_proj` zeroed.
     Row,
     /// A row that follows it in its layer zeroed: a control.

@@ -36,6 +36,36 @@ fn some_of_each() -> Ablation {
 }
 
 /// Wherever a checkpoint keeps them: also those of a tensor that is several matrices.
+/// At 0 as if the activation were set to its mean at every token, at 1 as if nothing were done, and straight between.
+#[test]
+fn a_channel_at_its_mean_is_a_constant() {
+    for name in ["llama", "gpt2", "gemma3"] {
+        let intact = model(name);
+        let (layer, channel) = (1, 9);
+        let mut probe = Probe::empty().capturing(&[Site::DownProjInput], Keep::Everything);
+        intact.forward(&IDS, None, Positions::All, &mut probe);
+        let Kept::Everything(u) = &probe.captured[layer].kept else { panic!("all of it") };
+        let [seq, width] = u.dims();
+        let u = values(u.clone());
+        let means = (0..intact.layers.len()).map(|layer| vec![0.25 * (layer as f32 + 1.0); width]).collect::<Vec<_>>();
+        for scale in [0.0, 0.5, 1.0] {
+            let ablation = edits(&[(EditTarget::ChannelMean { layer, channel }, scale)]);
+            assert!(intact.with_ablation(&ablation).is_err(), "its mean is not known");
+            let edited = intact.with_ablation_by(&ablation, Some(&means)).unwrap();
+            let at = |token: usize| means[layer][channel] + scale * (u[token * width + channel] - means[layer][channel]);
+            let interventions = (0..seq)
+                .map(|token| Intervention { site: Site::DownProjInput, layer, token, channel, action: Action::Set(at(token)) })
+                .collect();
+            let (ours, theirs) =
+                (logits(&edited, &Ablation::default()), logits(&intact, &Ablation { interventions, ..Ablation::default() }));
+            let apart = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart < 2e-5, "{name}, {scale}: {apart}");
+            let from_intact = ours.iter().zip(&logits(&intact, &Ablation::default())).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert_eq!(from_intact > 1e-4, scale < 1.0, "{name}, {scale}: {from_intact}");
+        }
+    }
+}
+
 #[test]
 fn the_largest_weights_are_named_by_their_place_in_their_own_matrix() {
     for name in &fixtures() {
@@ -180,6 +210,7 @@ fn edits_outside_the_model_are_refused() {
         (EditTarget::Scalar { layer: 0, row: 32, col: 0 }, "row is 32"),
         (EditTarget::Scalar { layer: 0, row: 0, col: 64 }, "column is 64"),
         (EditTarget::Channel { layer: 0, channel: usize::MAX }, "channel is"),
+        (EditTarget::ChannelMean { layer: 0, channel: usize::MAX }, "channel is"),
     ] {
         let error = model.with_ablation(&edits(&[(target, 0.0)])).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");

@@ -13,7 +13,7 @@ use linchpin::engine::Engine;
 use linchpin::engine::control::Control;
 use linchpin::engine::verify::relative_error;
 use linchpin::model::Model;
-use linchpin::model::probe::Probe;
+use linchpin::model::probe::{Probe, Reader, Summary};
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
 use linchpin::tensors::N_CHANNEL_SUMS;
 use linchpin::terms::{CalibrationText, ChannelScores, Metric, ModelSource, RHOS, Sampling, ScoreProgress, ScoreReport, Site, WeightCoord};
@@ -95,13 +95,13 @@ fn scores_on_a_gpu_are_those_of_pytorch() {
 
 /// The same by one graph over the whole model, with the logits of all positions in it.
 fn whole(model: &Model, ids: &[u32]) -> SequenceSums {
-    let mut probe = Probe::empty().with_taps(Site::DownProjInput).with_mlp_input_squares();
+    let mut probe = Probe::empty().with_taps(Site::DownProjInput).summarising(&[Reader::Mlp], Summary::Squares);
     let loss = mean_loss(model, ids, &mut probe);
     let mut grads = loss.backward();
     let values = |data: burn::tensor::TensorData| data.try_into_vec::<f32>().unwrap();
-    let layers = probe.sinks.into_iter().zip(probe.mlp_input_squares).map(|((_, sink), (_, squares))| LayerSums {
+    let layers = probe.sinks.into_iter().zip(probe.inputs).map(|((_, sink), input)| LayerSums {
         channels: values(sink.grad_remove(&mut grads).unwrap().into_data()),
-        input_squares: values(squares.into_data()),
+        input_squares: values(input.summary.into_data()),
     });
     SequenceSums { layers: layers.collect(), loss: values(loss.inner().into_data())[0] }
 }

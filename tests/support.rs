@@ -313,9 +313,13 @@ pub fn stopped_after(is_enough: impl Fn(&Event) -> bool + 'static, requests: Vec
 
 /// Runs the command on a fixture.
 pub fn linchpin(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_linchpin"));
-    command.args(args).args(["--device", "cpu", "--model"]).arg(fixture("llama"));
-    command.output().unwrap()
+    let model = fixture("llama").display().to_string();
+    linchpin_raw(&[args, &["--device", "cpu", "--model", &model]].concat())
+}
+
+/// The command with these arguments and no others.
+pub fn linchpin_raw(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_linchpin")).args(args).output().unwrap()
 }
 
 /// What `--json` printed.

@@ -94,7 +94,7 @@ fn the_applied_ablation_stays_what_it_is() {
     let (_, intact, after) = applied(&mut session, Ablation::zeroing([WeightCoord { layer: 1, row: 5, col: 17 }]));
     assert_ne!(intact, after);
     swept(&mut session, some_prunings());
-    session.ask(Request::Delete { per_layer: 1, n_quantiles: 1, layer: Some(0), seed: 1 }).unwrap();
+    session.ask(Request::Delete { per_layer: 1, n_quantiles: 1, layer: Some(0), seed: 1, replacement: Replacement::Zero }).unwrap();
     assert_eq!(evaluations(&mut session), (intact, after));
 }
 
@@ -111,7 +111,7 @@ fn a_stop_keeps_what_was_measured() {
     };
     assert!(intact(&events) < events.iter().position(|event| matches!(event, Event::SweepPoint(_))).unwrap());
     assert!(!events.iter().any(|event| matches!(event, Event::Swept(_))));
-    let delete = || Request::Delete { per_layer: 4, n_quantiles: 2, layer: None, seed: 1 };
+    let delete = || Request::Delete { per_layer: 4, n_quantiles: 2, layer: None, seed: 1, replacement: Replacement::Zero };
     let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![score(), delete()]);
     assert_eq!(events.last(), Some(&Event::Stopped));
     assert_eq!(events.iter().filter(|event| matches!(event, Event::Deletion(_))).count(), 1);
@@ -125,7 +125,7 @@ fn a_stop_keeps_what_was_measured() {
 #[test]
 fn sweeps_that_make_no_sense_are_refused() {
     let mut session = Session::with_model(&fixture("llama"));
-    let delete = |per_layer, n_quantiles, layer| Request::Delete { per_layer, n_quantiles, layer, seed: 1 };
+    let delete = |per_layer, n_quantiles, layer| Request::Delete { per_layer, n_quantiles, layer, seed: 1, replacement: Replacement::Zero };
     for request in [Request::Sweep { prunings: some_prunings() }, delete(4, 2, None)] {
         let refused = session.ask(request).unwrap_err();
         assert_eq!((refused.kind, refused.what.as_str()), (FailureKind::Input, "No channel was scored yet"));
@@ -147,7 +147,7 @@ fn sweeps_that_make_no_sense_are_refused() {
 }
 
 fn deleted(session: &mut Session, per_layer: usize, layer: Option<usize>) -> DeletionReport {
-    let events = session.ask(Request::Delete { per_layer, n_quantiles: 4, layer, seed: 3 }).unwrap();
+    let events = session.ask(Request::Delete { per_layer, n_quantiles: 4, layer, seed: 3, replacement: Replacement::Zero }).unwrap();
     let sent = events.iter().filter_map(|event| if let Event::Deletion(deletion) = event { Some(*deletion) } else { None });
     let sent = sent.collect::<Vec<_>>();
     let report = the_event!(events, Event::Deleted(report) => report);
@@ -376,4 +376,35 @@ fn checkpoints_are_measured_in_order_in_one_call() {
     // Nothing is left to be a checkpoint.
     assert_eq!(code(&csv.after(&args)), Some(2));
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// A channel that stands at its mean is another experiment than one that is gone.
+#[test]
+fn single_channels_may_stand_at_their_means() {
+    let mut session = Session::with_model(&fixture("llama"));
+    session.ask(score()).unwrap();
+    let mut deleted = |replacement| {
+        let events = session.ask(Request::Delete { per_layer: 3, n_quantiles: 3, layer: Some(1), seed: 3, replacement }).unwrap();
+        the_event!(events, Event::Deleted(report) => report)
+    };
+    let (zero, mean) = (deleted(Replacement::Zero), deleted(Replacement::Mean));
+    assert_eq!(mean.replacement, Replacement::Mean);
+    for (zero, mean) in zero.deletions.iter().zip(&mean.deletions) {
+        assert_eq!((zero.layer, zero.channel), (mean.layer, mean.channel));
+        assert_ne!(zero.delta_nats, mean.delta_nats, "{zero:?}");
+    }
+}
+
+/// The edit has the engine find means, the bundled calibration text's.
+#[test]
+fn an_edit_may_draw_a_channel_to_its_mean() {
+    let mut session = Session::with_model(&fixture("llama"));
+    let mut loss = |target| {
+        let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
+        session.ask(Request::Apply { ablation }).unwrap();
+        let events = session.ask(Request::Evaluate).unwrap();
+        the_event!(events, Event::Evaluated { pane: Pane::Ablated, evaluation } => evaluation).loss_nats
+    };
+    let [removed, mean] = [EditTarget::Channel { layer: 1, channel: 17 }, EditTarget::ChannelMean { layer: 1, channel: 17 }].map(&mut loss);
+    assert!(removed.is_finite() && mean.is_finite() && removed != mean, "{removed} {mean}");
 }

@@ -25,7 +25,7 @@ use super::eval::cross_entropies;
 use crate::engine::error::EngineError;
 use crate::model::config::{Activation, ModelConfig};
 use crate::model::mlp::Hidden;
-use crate::model::probe::Probe;
+use crate::model::probe::{Probe, Reader, Summary};
 use crate::model::{Model, Pass};
 use crate::terms::Site;
 
@@ -83,10 +83,10 @@ pub struct LayerSums {
 /// A failing device, or anything that is not finite.
 pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result<SequenceSums, EngineError> {
     let mut layers = Vec::new();
-    let probe = || Probe::empty().with_taps(Site::DownProjInput).with_mlp_input_squares();
+    let probe = || Probe::empty().with_taps(Site::DownProjInput).summarising(&[Reader::Mlp], Summary::Squares);
     let loss = backward(model, ids, limits, probe, |probe, grads| {
-        for ((layer, sink), (_, input_squares)) in probe.sinks.into_iter().zip(probe.mlp_input_squares) {
-            layers.extend(sink.grad_remove(grads).map(|channels| (layer, channels, input_squares)));
+        for ((layer, sink), input) in probe.sinks.into_iter().zip(probe.inputs) {
+            layers.extend(sink.grad_remove(grads).map(|channels| (layer, channels, input.summary)));
         }
     });
     layers.sort_by_key(|(layer, ..)| *layer);

@@ -7,7 +7,7 @@ use crate::engine::error::EngineError;
 use crate::terms::{CalibrationText, text_digest};
 use crate::tokenizer::Tokenizer;
 
-const BUNDLED: &str = include_str!("../../public/calibration.txt");
+pub(super) const BUNDLED: &str = include_str!("../../public/calibration.txt");
 const BUNDLED_NAME: &str = "calibration excerpts 1";
 
 /// Sequences of token ids, in the order in which they are scored.

@@ -62,7 +62,7 @@ fn weighted(linear: &Linear, x: &Tensor<2>, block: usize) -> Tensor<1> {
 }
 
 /// What the channels read with: the gate, if any, and the rest.
-fn reading(hidden: &Hidden) -> (Option<&Linear>, &Linear) {
+pub(super) fn reading(hidden: &Hidden) -> (Option<&Linear>, &Linear) {
     match hidden {
         Hidden::Gated { gate_proj, up_proj } => (Some(gate_proj), up_proj),
         Hidden::Plain { c_fc } => (None, c_fc),
@@ -77,14 +77,14 @@ async fn read(vectors: Vec<Tensor<1>>) -> Result<Vec<Vec<f32>>, EngineError> {
 
 /// Which side of a linear map the channels are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     In,
     Out,
 }
 
 /// Sums of what `of` makes of the scalars that belong to each channel. It gets whole rows of the matrix as stored, `block`
 /// scalars at most or one row, and which of the map's other side they span.
-fn sums(linear: &Linear, side: Side, block: usize, of: impl Fn(Tensor<2>, Range<usize>) -> Tensor<2>) -> Tensor<1> {
+pub(super) fn sums(linear: &Linear, side: Side, block: usize, of: impl Fn(Tensor<2>, Range<usize>) -> Tensor<2>) -> Tensor<1> {
     let [rows, cols] = linear.weight.dims();
     let by_row = (side == Side::Out) == (linear.layout == Layout::OutIn);
     let step = (block / cols.max(1)).max(1);
@@ -111,7 +111,7 @@ mod tests {
     fn linear(layout: Layout) -> Linear {
         let weight = Tensor::<2>::from_data([[1.0, -2.0], [-3.0, 4.0], [5.0, -6.0]], &Device::flex());
         let weight = if layout == Layout::OutIn { weight } else { weight.transpose() };
-        Linear { weight: Weight::F32(weight), bias: None, layout }
+        Linear { weight: Weight::F32(weight), bias: None, layout, input_rounding: None }
     }
 
     fn values(tensor: Tensor<1>) -> Vec<f32> {

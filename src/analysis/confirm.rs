@@ -4,7 +4,7 @@
 //! the row does next to nothing), so every candidate is zeroed alone, all of them are zeroed jointly, and beside them:
 //! random scalars of the same matrix, and the model's largest scalars by magnitude with the candidates kept (the paper's
 //! "Prune Non-SW", scaled to the model's size, and a harsher one). The candidate's whole feed-forward channel is removed
-//! too.
+//! too, and replaced by its mean.
 //!
 //! Only a scalar that does it alone is called a super weight. Where several are critical together and none is alone
 //! (Llama-3.2-1B, Phi-3, and the bundled twin: two scalars of one column, each harmless while the other stands), the
@@ -48,6 +48,8 @@ enum Change {
 /// What is measured, and against what.
 pub struct Experiment<'a> {
     pub model: &'a Model,
+    /// Of every channel of every layer; needed for candidates.
+    pub means: Option<&'a [Vec<f32>]>,
     pub num_parameters: u64,
     /// The model's largest scalars, largest first.
     pub largest: &'a [(usize, Matrix, usize)],
@@ -124,17 +126,19 @@ impl Experiment<'_> {
         arms
     }
 
-    /// The whole channel of each candidate, once.
+    /// The whole channel of each candidate, once: removed, and standing at its mean.
     fn channels(&self, candidates: &[WeightCoord]) -> Vec<Arm> {
         let mut arms = Vec::<Arm>::new();
         for at in candidates {
             if arms.iter().any(|arm| arm.at.is_some_and(|known| same_channel(known, *at))) {
                 continue;
             }
-            let target = EditTarget::Channel { layer: at.layer, channel: at.col };
-            let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
-            let n_zeroed = self.model.layers[at.layer].mlp.channel_size();
-            arms.push(Arm { kind: ArmKind::Channel, label: target.to_string(), at: Some(*at), n_zeroed, change: Change::Edit(ablation) });
+            let (layer, channel) = (at.layer, at.col);
+            let removed = (ArmKind::Channel, EditTarget::Channel { layer, channel }, self.model.layers[layer].mlp.channel_size());
+            for (kind, target, n_zeroed) in [removed, (ArmKind::ChannelMean, EditTarget::ChannelMean { layer, channel }, 0)] {
+                let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
+                arms.push(Arm { kind, label: target.to_string(), at: Some(*at), n_zeroed, change: Change::Edit(ablation) });
+            }
         }
         arms
     }
@@ -153,7 +157,7 @@ impl Experiment<'_> {
 
     fn changed(&self, change: &Change) -> Result<Model, EngineError> {
         Ok(match change {
-            Change::Edit(ablation) => self.model.with_ablation(ablation)?,
+            Change::Edit(ablation) => self.model.with_ablation_by(ablation, self.means)?,
             Change::Zero(scalars) => self.model.with_zeroed(scalars),
         })
     }

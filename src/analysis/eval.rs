@@ -12,7 +12,7 @@ use crate::terms::{Ablation, Evaluation, text_digest};
 use crate::tokenizer::Tokenizer;
 
 /// The bundled passages (public/held-out.md says where they are from); none was seen in training.
-const HELD_OUT: &str = include_str!("../../public/held-out.txt");
+pub(super) const HELD_OUT: &str = include_str!("../../public/held-out.txt");
 /// Perplexities of different texts or cuts do not compare, so both are named beside every figure.
 const HELD_OUT_NAME: &str = "held-out passages 1";
 const MAX_TOKENS: usize = 128;
@@ -34,6 +34,16 @@ impl Source {
     pub fn bundled() -> Self {
         Self::new(HELD_OUT_NAME.into(), HELD_OUT.into())
     }
+}
+
+/// How a text is cut into blocks: see [`HeldOut::concatenated`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Tokens.
+    pub block: usize,
+    /// All without.
+    pub n_blocks: Option<usize>,
+    pub bos: bool,
 }
 
 /// Passages as token ids, and the vocabulary's stopwords: what an evaluation needs beside the model.
@@ -90,27 +100,26 @@ impl HeldOut {
 
     /// The whole text in one, cut into blocks of `block` tokens that are predicted each on its own: the protocol of GPTQ
     /// (arXiv:2210.17323), which the super-weight paper follows. A rest is dropped, unless the text is shorter than one block.
-    /// The first word of its convention is an id: `concat-2048`.
+    /// With `bos`, each block begins with the tokenizer's special tokens, counted in it; else only the first does, since they are
+    /// put before the whole text. The first word of the convention is an id: `concat-2048`, `concat-bos-2048`.
     ///
     /// # Errors
     ///
     /// If the tokenizer refuses the text, or there is nothing to predict in it.
-    pub fn concatenated(
-        source: &Source,
-        block: usize,
-        n_blocks: Option<usize>,
-        tokenizer: &Tokenizer,
-        max_position_embeddings: usize,
-    ) -> Result<Self, EngineError> {
-        let ids = tokenizer.encode(&source.text.replace("\r\n", "\n"))?;
-        let block = block.min(max_position_embeddings).min(ids.len());
-        if block < 2 {
+    pub fn concatenated(source: &Source, cut: Cut, tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
+        let (before, plain) = tokenizer.encode_apart(&source.text.replace("\r\n", "\n"))?;
+        let (before, ids) = if cut.bos { (before, plain) } else { (Vec::new(), [before, plain].concat()) };
+        let block = cut.block.min(max_position_embeddings).min(before.len() + ids.len());
+        let room = block.saturating_sub(before.len());
+        if block < 2 || room == 0 {
             return Err(EngineError::EmptyText);
         }
-        let blocks = ids.chunks_exact(block).take(n_blocks.unwrap_or(usize::MAX)).map(<[u32]>::to_vec).collect::<Vec<_>>();
+        let blocks = ids.chunks_exact(room).take(cut.n_blocks.unwrap_or(usize::MAX));
+        let passages = blocks.map(|ids| [before.as_slice(), ids].concat()).collect::<Vec<_>>();
         let Source { name, digest, .. } = source;
-        let convention = format!("concat-{block} {name} ({digest}) in one, {} blocks of {block} tokens", blocks.len());
-        Ok(Self { passages: blocks, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
+        let bos = if cut.bos { "bos-" } else { "" };
+        let convention = format!("concat-{bos}{block} {name} ({digest}) in one, {} blocks of {block} tokens", passages.len());
+        Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
     }
 
     /// Predicted positions.
@@ -155,13 +164,27 @@ pub async fn measure(
     ablation: &Ablation,
     text: &HeldOut,
     control: &Control,
+    progress: impl FnMut(usize),
+) -> Result<Measured, EngineError> {
+    measure_with(model, || Probe::with_interventions(&ablation.interventions), text, control, progress).await
+}
+
+/// The same with a probe of the caller's making in each pass.
+///
+/// # Errors
+///
+/// Those of [`evaluate`].
+pub async fn measure_with<'a>(
+    model: &Model,
+    probe: impl Fn() -> Probe<'a>,
+    text: &HeldOut,
+    control: &Control,
     mut progress: impl FnMut(usize),
 ) -> Result<Measured, EngineError> {
     let mask = stopword_mask(model, &text.stopword_ids);
     let (mut loss, mut stopwords, mut n_tokens) = (0.0_f64, 0.0_f64, 0_usize);
     for ids in &text.passages {
-        let mut probe = Probe::with_interventions(&ablation.interventions);
-        let (losses, masses) = passage_losses(model, ids, &mask, &mut probe).await?;
+        let (losses, masses) = passage_losses(model, ids, &mask, &mut probe()).await?;
         loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
         stopwords += masses.iter().map(|mass| f64::from(*mass)).sum::<f64>();
         n_tokens += losses.len();

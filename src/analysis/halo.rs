@@ -194,7 +194,7 @@ mod tests {
     fn a_matrix_is_the_same_in_any_layout_and_blocks() {
         let weight = Tensor::<1>::from_data(WRITES, &Device::flex()).reshape([4, 5]);
         for (layout, weight) in [(Layout::OutIn, weight.clone()), (Layout::InOut, weight.transpose())] {
-            let down_proj = Linear { weight: Weight::F32(weight), bias: None, layout };
+            let down_proj = Linear { weight: Weight::F32(weight), bias: None, layout, input_rounding: None };
             // A row at a time; two of four, or five; all at once.
             for block in [1, 10, 100] {
                 assert_eq!(pollster::block_on(read(&down_proj, block)).unwrap(), WRITES, "{layout:?} {block}");

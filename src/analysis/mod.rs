@@ -1,17 +1,26 @@
 //! What is read out of a model: spikes, held-out loss, the confirmation of candidates, scores of channels, which
-//! channels to remove by them, and what single ones cost.
+//! channels to remove by them, what single ones cost, and what is left of a model in fewer bits.
 
 pub mod backward;
 pub mod calibration;
 pub mod channel_weights;
+pub mod cold;
 pub mod concentration;
 pub mod confirm;
 pub mod deletion;
 pub mod eval;
 pub mod halo;
+pub mod means;
+pub mod next_token;
 pub mod plane;
+pub mod prompts;
 pub mod prune;
+pub mod quantise;
 pub mod redundancy;
+pub mod residual;
 pub mod score;
+pub mod sinks;
 pub mod spikes;
 pub mod stopwords;
+pub mod tasks;
+pub mod w8a8;

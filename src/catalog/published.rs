@@ -232,7 +232,7 @@ mod tests {
                     EditTarget::Scalar { row, col, .. } => row < rows && col < cols,
                     EditTarget::Row { row, .. } => row < rows,
                     EditTarget::Column { col, .. } => col < cols,
-                    EditTarget::Channel { channel, .. } => channel < cols,
+                    EditTarget::Channel { channel, .. } | EditTarget::ChannelMean { channel, .. } => channel < cols,
                 };
                 assert!(is_inside && target.layer() < layers, "{}: {target}", model.id);
             }

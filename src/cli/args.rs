@@ -7,22 +7,26 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::check::CheckArgs;
 use super::deletions::DeletionArgs;
+use super::experiment::ExperimentArgs;
 use super::prune::{PruneArgs, ScoringArgs};
+use super::repeat::RepeatArgs;
+use super::report::ReportArgs;
 use super::surround::SurroundArgs;
 use super::sweep::SweepArgs;
 use super::training::TrainingArgs;
 use crate::protocol::BackendChoice;
-use crate::terms::{Ablation, EditTarget, WeightCoord, WeightEdit};
+use crate::terms::{Ablation, EditTarget, ExperimentKind, WeightCoord, WeightEdit};
 
 /// Find the few numbers that hold a language model up, and pull them.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "linchpin", version, about)]
 pub struct Args {
     /// Folder with config.json, tokenizer.json and the safetensors files, or a model of the Hugging Face Hub: a name that
     /// `models` lists, or ORGANISATION/NAME, either with @REVISION. It is downloaded into the Hub's cache (HF_HOME,
-    /// HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they do there).
-    #[arg(long, global = true, default_value = "public/models/linchpin-13m")]
-    pub model: String,
+    /// HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they do there). Without, the page's own model,
+    /// public/models/linchpin-13m.
+    #[arg(long, global = true)]
+    pub model: Option<String>,
     /// Where to compute.
     #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
@@ -38,6 +42,30 @@ pub struct Args {
     pub json: bool,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Args {
+    /// What the model is called where it is looked for.
+    pub fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or("public/models/linchpin-13m")
+    }
+}
+
+impl Command {
+    /// The experiment, if it is one.
+    pub fn experiment(&self) -> Option<(ExperimentKind, &ExperimentArgs)> {
+        Some(match self {
+            Self::Importance(asked) => (ExperimentKind::Importance, asked),
+            Self::Propagation(asked) => (ExperimentKind::Propagation, asked),
+            Self::Scaling(asked) => (ExperimentKind::Scaling, asked),
+            Self::TokenShift(asked) => (ExperimentKind::TokenShift, asked),
+            Self::ActivationQuantisation(asked) => (ExperimentKind::ActivationQuantisation, asked),
+            Self::WeightQuantisation(asked) => (ExperimentKind::WeightQuantisation, asked),
+            Self::WeightsOnly(asked) => (ExperimentKind::WeightsOnly, asked),
+            Self::Sinks(asked) => (ExperimentKind::Sinks, asked),
+            _ => return None,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,7 +90,7 @@ impl From<DeviceArg> for BackendChoice {
     }
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Look for super weights over a prompt.
     Scan {
@@ -117,6 +145,28 @@ pub enum Command {
     Surround(SurroundArgs),
     /// Score the checkpoints of one model, to see how its loss proxy concentrated while it was trained.
     Training(TrainingArgs),
+    /// What removing the super weights costs, beside the largest other weights, and restoring the super activation (Table 1 of
+    /// the super-weight paper).
+    Importance(ExperimentArgs),
+    /// The super activation through every layer's residual stream, token by token (Figure 4).
+    Propagation(ExperimentArgs),
+    /// Loss and accuracy over the super weights' scale, and where the model collapses (Figures 6 and 8).
+    Scaling(ExperimentArgs),
+    /// How the next token's probabilities shift over many prompts (Figures 5 and 11).
+    TokenShift(ExperimentArgs),
+    /// Weights and activations in 8 bits: naive, with the super activation held out, SmoothQuant (Table 3).
+    ActivationQuantisation(ExperimentArgs),
+    /// Weights in 8, 4 and 3 bits by blocks, with and without the super weights held out (Figure 7).
+    WeightQuantisation(ExperimentArgs),
+    /// Candidates from the weights alone, beside those of a scan.
+    WeightsOnly(ExperimentArgs),
+    /// Massive activations and attention sinks, before and after.
+    Sinks(ExperimentArgs),
+    /// Make the experiments of an export again, and compare every figure; exit code 1 if one differs.
+    Repeat(RepeatArgs),
+    /// Write every experiment on the model as a static page with its plots, and the data beside it; exit code 1 if one could not
+    /// be made.
+    Report(ReportArgs),
     /// Measure what others have published on the model: zero its known coordinates beside controls; exit code 1 if an
     /// undisputed claim comes out otherwise.
     Check(CheckArgs),
@@ -137,7 +187,7 @@ pub enum Command {
 }
 
 /// Left out, each has the model's own default (generation_config.json).
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct SamplingArgs {
     /// 0 is greedy.
     #[arg(long)]
@@ -153,7 +203,7 @@ pub struct SamplingArgs {
 }
 
 /// Units of the weights, each given as `LAYER,...` or `LAYER,...=SCALE`; without a scale it is removed.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct EditArgs {
     /// LAYER,ROW,COL[=SCALE]: one scalar of down_proj.
     #[arg(long)]
@@ -167,6 +217,9 @@ pub struct EditArgs {
     /// LAYER,CHANNEL[=SCALE]: a whole feed-forward channel.
     #[arg(long)]
     pub channel: Vec<String>,
+    /// LAYER,CHANNEL[=SCALE]: a channel drawn towards its mean over the bundled calibration text; at 0 it stands at it.
+    #[arg(long)]
+    pub channel_mean: Vec<String>,
 }
 
 impl EditArgs {
@@ -187,6 +240,10 @@ impl EditArgs {
         for text in &self.channel {
             let ([layer, channel], scale) = parse_edit(text)?;
             weight_edits.push(WeightEdit { target: EditTarget::Channel { layer, channel }, scale });
+        }
+        for text in &self.channel_mean {
+            let ([layer, channel], scale) = parse_edit(text)?;
+            weight_edits.push(WeightEdit { target: EditTarget::ChannelMean { layer, channel }, scale });
         }
         Ok(Ablation { weight_edits, ..Ablation::default() })
     }
@@ -227,6 +284,14 @@ mod tests {
     #[test]
     fn no_two_arguments_clash() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_experiment_is_a_subcommand_of_its_name() {
+        for kind in ExperimentKind::ALL {
+            let parsed = parse(&[&kind.name().replace('_', "-"), "--super-weight", "2,12,86"]).unwrap();
+            assert_eq!(parsed.experiment().map(|(of, asked)| (of, asked.super_weight.len())), Some((kind, 1)));
+        }
     }
 
     #[test]

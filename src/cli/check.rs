@@ -15,7 +15,7 @@ use crate::hub::HubRepo;
 use crate::protocol::{Export, Request};
 use crate::terms::{Claimed, EditTarget, ModelInfo};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct CheckArgs {
     /// The catalogue's name of the model, for one in a folder or at another revision than the catalogue's.
     #[arg(long)]
@@ -34,11 +34,11 @@ struct Checked {
 }
 
 pub async fn run(session: &mut Session, args: &Args, asked: &CheckArgs) -> anyhow::Result<bool> {
-    let entry = published(&args.model, asked.published.as_deref())?;
+    let entry = published(args.model(), asked.published.as_deref())?;
     if entry.facts.iter().all(|fact| fact.at.is_empty()) {
         bail!("no coordinates are published for {}: look yourself, with `linchpin scan --confirm`", entry.title);
     }
-    let found = Found::named(&args.model, session.is_quiet)?;
+    let found = Found::named(args.model(), session.is_quiet)?;
     let info = session.load(args, found).await?;
     same_shape(entry, &info)?;
     let mut export = Export::new(info.model.clone());

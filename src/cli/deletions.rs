@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::Session;
-use super::prune::ScoringArgs;
+use super::prune::{ReplaceArg, ScoringArgs, name};
 use super::table::{Table, quoted};
 use crate::protocol::{Event, Request};
 use crate::terms::{Deletion, ModelInfo};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct DeletionArgs {
     /// Channels of each layer; all of a layer that has fewer.
     #[arg(long, default_value_t = 128)]
@@ -19,6 +19,9 @@ pub struct DeletionArgs {
     /// Only this layer.
     #[arg(long)]
     pub layer: Option<usize>,
+    /// What stands in place of the channel.
+    #[arg(long, value_enum, default_value_t = ReplaceArg::Zero)]
+    pub replace: ReplaceArg,
     /// Of the draw.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -29,18 +32,20 @@ pub struct DeletionArgs {
     pub csv: Option<PathBuf>,
 }
 
-const HEADER: &str = "model,revision,backend,per_layer,quantiles,seed,sequences,length,text,text_digest,layer,channel,\
+const HEADER: &str = "model,revision,backend,per_layer,quantiles,replace,seed,sequences,length,text,text_digest,layer,channel,\
     quantile,loss_proxy,delta_nats,intact_loss_nats";
 
 pub async fn run(session: &mut Session, args: &DeletionArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let mut table = args.csv.as_ref().map(|path| Table::open(path, HEADER)).transpose()?;
     let intact = session.intact().await?;
     session.ask(args.scoring.request(None)).await?;
-    let DeletionArgs { per_layer, quantiles, layer, seed, scoring: ScoringArgs { sequences, length }, .. } = *args;
+    let DeletionArgs { per_layer, quantiles, layer, replace, seed, scoring: ScoringArgs { sequences, length }, .. } = *args;
     let [id, backend, text] = [&info.model.id, &info.backend.kind, &intact.convention].map(|text| quoted(text));
     let first = format!(
-        "{id},{},{backend},{per_layer},{quantiles},{seed},{sequences},{length},{text},{}",
-        info.model.revision, session.text_digest
+        "{id},{},{backend},{per_layer},{quantiles},{},{seed},{sequences},{length},{text},{}",
+        info.model.revision,
+        name(&replace),
+        session.text_digest
     );
     let written = move |event: &Event| {
         let (Event::Deletion(deletion), Some(table)) = (event, &mut table) else { return Ok(()) };
@@ -51,5 +56,5 @@ pub async fn run(session: &mut Session, args: &DeletionArgs, info: &ModelInfo) -
         }
         table.add(&key, &format!("{quantile},{loss_proxy:e},{delta_nats:e},{}", intact.loss_nats))
     };
-    session.watch(Request::Delete { per_layer, n_quantiles: quantiles, layer, seed }, written).await
+    session.watch(Request::Delete { per_layer, n_quantiles: quantiles, layer, seed, replacement: replace.into() }, written).await
 }

@@ -3,10 +3,13 @@
 mod args;
 mod check;
 mod deletions;
+mod experiment;
 mod model;
 mod models;
 mod print;
 mod prune;
+mod repeat;
+mod report;
 mod surround;
 mod sweep;
 mod table;
@@ -27,6 +30,7 @@ use crate::terms::{CalibrationText, Evaluation, ModelFile, ModelInfo, ModelSourc
 use args::{Args, Command, SamplingArgs, parse_coord};
 use model::Found;
 use prune::ScoringArgs;
+use repeat::RepeatArgs;
 
 /// Runs the command. Exit codes: 0 done, 1 a negative finding (nothing confirmed, golden values missed), 2 an error.
 pub fn main() -> ExitCode {
@@ -155,6 +159,15 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
         Command::Models { id } => return models::run(id.as_deref(), args.json),
         Command::Check(asked) => return check::run(&mut session, args, asked).await,
         Command::Training(asked) => (training::run(&mut session, args, asked).await?, true),
+        Command::Repeat(asked) => return again(&mut session, args, asked).await,
+        Command::Report(asked) => {
+            report::check(asked)?;
+            let (export, is_whole) = report::run(&mut session, args, asked).await?;
+            if args.json {
+                print::json(&export)?;
+            }
+            return Ok(is_whole);
+        }
         _ => of_one_model(&mut session, args).await?,
     };
     match (&export.scores, csv) {
@@ -165,8 +178,20 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(is_positive)
 }
 
+/// `repeat`: the figures of before beside those of now.
+async fn again(session: &mut Session, args: &Args, asked: &RepeatArgs) -> anyhow::Result<bool> {
+    let (export, compared) = repeat::run(session, args, asked).await?;
+    if args.json {
+        let mut document = serde_json::to_value(&export)?;
+        document["repeated"] = serde_json::to_value(&compared)?;
+        print::text(&serde_json::to_string_pretty(&document)?);
+        return Ok(repeat::agrees(&compared));
+    }
+    Ok(repeat::report(&compared, asked.tolerance))
+}
+
 async fn of_one_model(session: &mut Session, args: &Args) -> anyhow::Result<(Export, bool)> {
-    let info = session.load(args, Found::named(&args.model, session.is_quiet)?).await?;
+    let info = session.load(args, Found::named(args.model(), session.is_quiet)?).await?;
     let mut export = Export::new(info.model.clone());
     let is_positive = execute(session, args, &info, &mut export).await?;
     export.info = Some(info);
@@ -187,17 +212,9 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
     let mut events = Vec::new();
     match &args.command {
         Command::Scan { prompt, confirm, seed } => {
-            events.extend(session.ask(Request::Scan { prompt: prompt.clone() }).await?);
-            let candidates = events.iter().find_map(|event| match event {
-                Event::Scanned(scan) => Some(scan.candidates.iter().map(|candidate| candidate.at).collect::<Vec<_>>()),
-                _ => None,
-            });
-            let candidates = candidates.unwrap_or_default();
             // Nothing to confirm is nothing confirmed.
             is_positive = !confirm;
-            if *confirm && !candidates.is_empty() {
-                events.extend(session.ask(Request::Confirm { candidates, rows: Vec::new(), seed: *seed }).await?);
-            }
+            events.extend(scan(session, prompt, confirm.then_some(*seed)).await?);
         }
         Command::Ablate { edits, prompt, sampling } => {
             events.extend(session.ask(Request::Apply { ablation: edits.ablation()? }).await?);
@@ -219,7 +236,20 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         Command::Sweep(asked) => events.extend(sweep::run(session, asked, info).await?),
         Command::Deletions(asked) => events.extend(deletions::run(session, asked, info).await?),
         Command::Surround(asked) => events.extend(surround::run(session, asked, given_text(args)?).await?),
-        Command::Training(_) | Command::Check(_) | Command::Models { .. } => bail!("this command has a run of its own"),
+        Command::Training(_) | Command::Check(_) | Command::Models { .. } | Command::Repeat(_) | Command::Report(_) => {
+            bail!("this command has a run of its own")
+        }
+        Command::Importance(_)
+        | Command::Propagation(_)
+        | Command::Scaling(_)
+        | Command::TokenShift(_)
+        | Command::ActivationQuantisation(_)
+        | Command::WeightQuantisation(_)
+        | Command::WeightsOnly(_)
+        | Command::Sinks(_) => {
+            let (kind, asked) = args.command.experiment().context("one of the experiments")?;
+            events.extend(experiment::run(session, kind, asked, info).await?);
+        }
         Command::Measure => events.extend(measure(session, info, export).await?),
         Command::Verify { golden, tolerance } => {
             let golden = ModelFile { name: "golden.safetensors".into(), url: golden.display().to_string() };
@@ -231,6 +261,19 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         is_positive = confirm;
     }
     Ok(is_positive)
+}
+
+/// A scan, and with a seed the confirmation of what it found.
+async fn scan(session: &mut Session, prompt: &str, confirm: Option<u64>) -> anyhow::Result<Vec<Event>> {
+    let mut events = session.ask(Request::Scan { prompt: prompt.into() }).await?;
+    let candidates = events.iter().find_map(|event| match event {
+        Event::Scanned(scan) => Some(scan.candidates.iter().map(|candidate| candidate.at).collect::<Vec<_>>()),
+        _ => None,
+    });
+    if let (Some(seed), Some(candidates)) = (confirm, candidates.filter(|candidates| !candidates.is_empty())) {
+        events.extend(session.ask(Request::Confirm { candidates, rows: Vec::new(), seed }).await?);
+    }
+    Ok(events)
 }
 
 /// Puts into the export what events brought. Whether something was confirmed, if that was tried.

@@ -82,6 +82,7 @@ fn coordinate(target: &EditTarget) -> String {
         EditTarget::Row { layer, row } => format!("row {layer},{row}"),
         EditTarget::Column { layer, col } => format!("column {layer},{col}"),
         EditTarget::Channel { layer, channel } => format!("channel {layer},{channel}"),
+        EditTarget::ChannelMean { layer, channel } => format!("channel {layer},{channel} at its mean"),
     }
 }
 

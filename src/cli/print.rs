@@ -6,8 +6,8 @@ use std::io::{Write, stderr, stdout};
 use super::sweep;
 use crate::protocol::{Event, Export, Figure, Progress};
 use crate::terms::{
-    Checkpoint, ConfirmReport, DeletionReport, Evaluation, Generated, Metric, Pane, Pick, Pruning, Replacement, RunRecord, ScanReport,
-    ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport, median,
+    Cell, Checkpoint, Column, ConfirmReport, DataTable, DeletionReport, Evaluation, Generated, Metric, Outcome, Pane, Pick, Pruning,
+    Replacement, RunRecord, ScanReport, ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport, median,
 };
 
 /// Progress and arms while they come.
@@ -98,6 +98,46 @@ pub fn report(export: &Export) {
         deletions(report);
     }
     export.checkpoints.iter().for_each(checkpoint);
+    export.outcomes.iter().for_each(outcome);
+}
+
+/// Rows of a table that a terminal is filled with.
+const MAX_ROWS: usize = 60;
+
+fn outcome(outcome: &Outcome) {
+    let Outcome { experiment, findings, tables, convention, .. } = outcome;
+    let about = experiment.super_weights.iter().map(|at| format!("[{at}]")).collect::<Vec<_>>().join(", ");
+    println!("{} ({}): {about}", experiment.kind.name().replace('_', " "), experiment.kind.source());
+    if !convention.is_empty() {
+        println!("measured on {convention}");
+    }
+    tables.iter().for_each(table);
+    findings.iter().for_each(|finding| println!("{finding}"));
+}
+
+fn table(table: &DataTable) {
+    println!("\n{}", table.title);
+    let unit = |column: &Column| if column.unit.is_empty() { column.name.clone() } else { format!("{} ({})", column.name, column.unit) };
+    let text = |cell: &Cell| match cell {
+        Cell::Number(number) if *number >= f64::from(Evaluation::OVERFLOW) => "overflow".into(),
+        Cell::Number(number) if number.fract() == 0.0 && number.abs() < 1e9 => format!("{number}"),
+        Cell::Number(number) if (1e-3..1e6).contains(&number.abs()) => format!("{number:.4}"),
+        Cell::Number(number) => format!("{number:.3e}"),
+        Cell::Text(text) => text.escape_debug().to_string(),
+        Cell::Nothing => "-".into(),
+    };
+    let mut lines = vec![table.columns.iter().map(unit).collect::<Vec<_>>()];
+    lines.extend(table.rows.iter().take(MAX_ROWS).map(|row| row.iter().map(text).collect()));
+    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths = (0..table.columns.len()).map(width).collect::<Vec<_>>();
+    for line in &lines {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("  "));
+    }
+    if table.rows.len() > MAX_ROWS {
+        println!("… and {} rows more: --tables FOLDER or --json has all", table.rows.len() - MAX_ROWS);
+    }
+    println!();
 }
 
 fn surroundings(report: &SurroundingsReport) {

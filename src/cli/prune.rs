@@ -6,7 +6,7 @@ use super::Session;
 use crate::protocol::{Event, Request};
 use crate::terms::{Ablation, CalibrationText, Pick, Pruning, Ranking, Replacement, Selection};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct PruneArgs {
     /// What the channels of each layer are ranked by; the lowest go.
     #[arg(long, value_enum, default_value_t = MethodArg::Lp)]
@@ -30,7 +30,7 @@ pub struct PruneArgs {
 }
 
 /// Which channels are around which.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct AroundArgs {
     /// Only this layer.
     #[arg(long)]
@@ -54,7 +54,7 @@ impl AroundArgs {
 }
 
 /// Over how much text channels are scored.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct ScoringArgs {
     /// Sequences of the calibration text that channels are scored over; fewer if it is short.
     #[arg(long, default_value_t = 64)]

@@ -5,7 +5,7 @@ use super::prune::{AroundArgs, ScoringArgs};
 use crate::protocol::{Event, Request};
 use crate::terms::CalibrationText;
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct SurroundArgs {
     #[command(flatten)]
     pub around: AroundArgs,

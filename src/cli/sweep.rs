@@ -12,7 +12,7 @@ use super::table::{Table, optional, quoted};
 use crate::protocol::{Event, Request};
 use crate::terms::{Evaluation, ModelInfo, Pane, Pick, Pruning, Ranking, Selection, SweepPoint, SweepReport};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct SweepArgs {
     /// Some with commas between.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "pruning,removal")]

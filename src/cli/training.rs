@@ -12,7 +12,7 @@ use super::table::{Table, optional, quoted};
 use crate::protocol::{Event, Export, Request};
 use crate::terms::{Ablation, Checkpoint, Evaluation, ModelInfo, Pane, RHOS, WeightCoord, Zeroed};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct TrainingArgs {
     /// Every folder in it that holds a config.json is a checkpoint; they come in the order of the numbers in their names.
     pub dir: PathBuf,

@@ -39,8 +39,8 @@ pub(super) enum QkNorm {
 impl Shape {
     /// # Errors
     ///
-    /// [`DecodeError::Unsupported`] for widths that do not divide into vec4s, heads wider than a workgroup, or layers that
-    /// are not built alike.
+    /// [`DecodeError::Unsupported`] for widths that do not divide into vec4s, heads wider than a workgroup, rounded
+    /// activations, or layers that are not built alike.
     pub fn of(model: &Model) -> Result<Self, DecodeError> {
         let config = &model.config;
         let layer = model.layers.first().ok_or_else(|| unsupported("a model without layers"))?;
@@ -55,6 +55,9 @@ impl Shape {
         }
         if attention.head_dim > WORKGROUP {
             return Err(unsupported(&format!("head_dim {}", attention.head_dim)));
+        }
+        if model.rounds_activations() {
+            return Err(unsupported("rounded activations"));
         }
         if model.lm_head.bias.is_some() {
             return Err(unsupported("a bias on lm_head"));

@@ -18,6 +18,24 @@ pub fn light(name: &str) -> String {
     .into()
 }
 
+/// The same by night.
+#[cfg(feature = "cli")]
+pub fn dark(name: &str) -> String {
+    match name {
+        "paper" => "#16171a",
+        "ink" => "#ebe8e1",
+        "line" => "#383a40",
+        "intact" | "series-1" => "#8dbbd9",
+        "ablated" => "#f28d6c",
+        "series-2" => "#b9a0e0",
+        "series-3" => "#7fcfa9",
+        "series-4" => "#d9bd6a",
+        "series-5" => "#e596be",
+        _ => "#a5a198",
+    }
+    .into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::marks::Paint;
@@ -31,6 +49,8 @@ mod tests {
         let paints = [Paint::Ink, Paint::Muted, Paint::Line, Paint::Intact, Paint::Ablated].into_iter().chain(series);
         for name in paints.map(Paint::name).chain(["paper"]) {
             assert!(by_day.contains(&format!("--{name}: {};", light(name))), "{name}");
+            #[cfg(feature = "cli")]
+            assert_eq!(css.matches(&format!("--{name}: {};", super::dark(name))).count(), 2, "{name}");
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{Engine, Loaded};
 use crate::analysis::{deletion, eval};
 use crate::model::ModelError;
 use crate::protocol::Event;
-use crate::terms::{Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, WeightEdit};
+use crate::terms::{Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit};
 
 /// What a person is told meanwhile.
 const DOING: &str = "removing channels one at a time";
@@ -17,6 +17,7 @@ pub(super) struct Asked {
     pub n_quantiles: usize,
     pub layer: Option<usize>,
     pub seed: u64,
+    pub replacement: Replacement,
 }
 
 impl Engine {
@@ -25,7 +26,8 @@ impl Engine {
         let control = self.control.clone();
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
         let mut deletions = loaded.drawn(&asked)?;
-        let calibration = loaded.scored.as_ref().ok_or(EngineError::NotScored)?.calibration();
+        let scored = loaded.scored.as_ref().ok_or(EngineError::NotScored)?;
+        let (calibration, means) = (scored.calibration(), scored.means().filter(|_| asked.replacement == Replacement::Mean));
         let total = deletions.len() as f64;
         control.progress(DOING, 0.0, total, "steps");
         let intact = loaded.measured_intact(&control, |_done| {}).await?;
@@ -33,7 +35,7 @@ impl Engine {
         for (index, deletion) in deletions.iter_mut().enumerate() {
             control.progress(DOING, index as f64, total, "steps");
             control.checkpoint().await?;
-            let loss_nats = loaded.loss_without(deletion, &control).await?;
+            let loss_nats = loaded.loss_without(deletion, means.as_deref(), &control).await?;
             deletion.delta_nats = loss_nats.map_or(Evaluation::OVERFLOW, |loss_nats| (loss_nats - intact.loss_nats) as f32);
             control.emit(Event::Deletion(*deletion));
         }
@@ -44,6 +46,7 @@ impl Engine {
             intact: intact.evaluation,
             n_quantiles: asked.n_quantiles,
             seed: asked.seed,
+            replacement: asked.replacement,
             correlations: deletion::correlations(&deletions),
             deletions,
         }));
@@ -72,11 +75,15 @@ impl Loaded {
         Ok(layers.filter(|(layer, _)| asked.layer.is_none_or(|only| only == *layer)).flat_map(of_layer).collect())
     }
 
-    /// None where it overflows.
-    async fn loss_without(&self, deletion: &Deletion, control: &Control) -> Result<Option<f64>, EngineError> {
-        let target = EditTarget::Channel { layer: deletion.layer, channel: deletion.channel };
+    /// With the channel at its mean, if there are means. None where it overflows.
+    async fn loss_without(&self, deletion: &Deletion, means: Option<&[Vec<f32>]>, control: &Control) -> Result<Option<f64>, EngineError> {
+        let (layer, channel) = (deletion.layer, deletion.channel);
+        let target = match means {
+            Some(_) => EditTarget::ChannelMean { layer, channel },
+            None => EditTarget::Channel { layer, channel },
+        };
         let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
-        let model = self.intact.with_ablation(&ablation)?;
+        let model = self.intact.with_ablation_by(&ablation, means)?;
         let measured = match eval::measure(&model, &ablation, &self.held_out, control, |_done| {}).await {
             // What the deletion does; what a failed GPU does ends it below.
             Err(EngineError::NonFinite { .. }) => None,

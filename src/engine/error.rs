@@ -23,8 +23,18 @@ pub enum EngineError {
     EmptyText,
     #[error("the experiment was made on {asked}, and {used} is in use")]
     OtherText { asked: String, used: String },
+    #[error("there is no task {name:?}; known are {known}")]
+    UnknownTask { name: String, known: String },
+    #[error("the task {name} was not given; there is {given}")]
+    NoTask { name: String, given: String },
+    #[error("line {line} of the task {task} {why}")]
+    TaskLine { task: &'static str, line: usize, why: String },
+    #[error("the file of the task {task} has no line")]
+    EmptyTask { task: &'static str },
     #[error("the prompt is {got} tokens long, and the model's context ends at {limit}")]
     PromptTooLong { got: usize, limit: usize },
+    #[error("the experiment {experiment} removes super weights, and none are named")]
+    NoSuperWeights { experiment: &'static str },
     #[error("one layer's attention over {tokens} tokens takes {needed} bytes, and {limit} fit at once here: {fits} tokens at most")]
     TooLong { tokens: usize, needed: u64, limit: u64, fits: u64 },
     #[error("the write support K is {got}, expected 1 to {limit}")]

@@ -1,13 +1,15 @@
 //! The super-weight paper's experiments: settings are checked, filled up with what is in use, and the outcome is told as it
 //! grows.
 
+use super::control::Control;
 use super::error::EngineError;
-use super::{Engine, Loaded};
-use crate::analysis::eval::HeldOut;
+use super::{Engine, Loaded, fit};
+use crate::analysis::eval::{Cut, HeldOut};
+use crate::analysis::tasks::{EncodedTask, Task, TaskKind};
 use crate::experiments::{self, Bench, Draft};
 use crate::model::ModelError;
 use crate::model::edit::SCALE_RANGE;
-use crate::terms::{Ablation, Experiment, TaskFile, TextRef};
+use crate::terms::{Ablation, Experiment, ExperimentKind, TaskFile, TextRef};
 
 /// More than anybody waits for.
 const MAX_SETTINGS: usize = 64;
@@ -15,8 +17,12 @@ const MAX_SETTINGS: usize = 64;
 impl Engine {
     /// See [`crate::protocol::Request::UseTasks`].
     pub(super) fn use_tasks(&mut self, tasks: Vec<TaskFile>) -> Result<(), EngineError> {
-        let _ = tasks;
-        self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        // All of them are read before any is taken.
+        for task in tasks.iter().map(Task::of).collect::<Result<Vec<_>, _>>()? {
+            loaded.tasks.retain(|known| known.kind != task.kind);
+            loaded.tasks.push(task);
+        }
         Ok(())
     }
 
@@ -24,13 +30,19 @@ impl Engine {
     pub(super) async fn experiment(&mut self, experiment: Experiment) -> Result<(), EngineError> {
         let loaded = self.model()?;
         let experiment = loaded.complete(experiment)?;
-        let text = experiment.block.map(|block| loaded.in_blocks(block, experiment.n_blocks)).transpose()?;
+        let text = experiment
+            .block
+            .map(|block| loaded.in_blocks(Cut { block, n_blocks: experiment.n_blocks, bos: experiment.bos }))
+            .transpose()?;
         let convention = text.as_ref().map(|text| text.convention.clone()).unwrap_or_default();
+        let tasks = loaded.encoded_tasks(&experiment, &self.control).await?;
         let bench = Bench {
             model: &loaded.intact,
             info: &loaded.info,
             tokenizer: &loaded.tokenizer,
             largest: &loaded.largest,
+            largest_by_tensor: &loaded.largest_by_tensor,
+            tasks,
             text,
             health: loaded.health.as_ref(),
             control: &self.control,
@@ -51,6 +63,12 @@ impl Loaded {
     /// Checks an experiment's settings against the model, and names what it will be measured on.
     fn complete(&self, mut experiment: Experiment) -> Result<Experiment, EngineError> {
         self.intact.check_ablation(&Ablation::zeroing(experiment.super_weights.iter().copied()))?;
+        if experiment.super_weights.is_empty() && experiment.kind.needs_super_weights() {
+            return Err(EngineError::NoSuperWeights { experiment: experiment.kind.name() });
+        }
+        if experiment.kind.reads_prompt() {
+            self.prompt_ids(&experiment.prompt)?;
+        }
         let setting = |key, got: String, expected| Err(EngineError::Setting { key, got, expected });
         let (min, max) = SCALE_RANGE;
         if let Some(got) = experiment.factors.iter().copied().find(|factor| !(min..=max).contains(factor)) {
@@ -68,6 +86,19 @@ impl Loaded {
         }
         if let Some(alpha) = experiment.alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
             return setting("alpha", alpha.to_string(), "0 to 1");
+        }
+        if experiment.n_prompts == Some(0) {
+            return setting("the number of prompts", "0".into(), "1 or more");
+        }
+        if experiment.limit == Some(0) {
+            return setting("the number of items", "0".into(), "1 or more");
+        }
+        if experiment.n_calibration == Some(0) {
+            return setting("the number of calibration sequences", "0".into(), "1 or more");
+        }
+        self.name_tasks(&mut experiment)?;
+        if matches!(experiment.kind, ExperimentKind::ActivationQuantisation | ExperimentKind::WeightQuantisation) {
+            fit::check_second(self.info.weight_bytes, self.health.is_none())?;
         }
         if experiment.kind.reads_text() {
             self.name_text(&mut experiment)?;
@@ -92,8 +123,49 @@ impl Loaded {
         }
     }
 
-    fn in_blocks(&self, block: usize, n_blocks: Option<usize>) -> Result<HeldOut, EngineError> {
-        let text = HeldOut::concatenated(&self.text, block, n_blocks, &self.tokenizer, self.info.max_position_embeddings)?;
+    /// The tasks that were asked for, each once, under the names and digests of those that there are.
+    fn name_tasks(&self, experiment: &mut Experiment) -> Result<(), EngineError> {
+        let asked = std::mem::take(&mut experiment.tasks);
+        if asked.is_empty() || !experiment.kind.reads_tasks() {
+            (experiment.limit, experiment.item_seed, experiment.log_samples) = (None, None, false);
+            return Ok(());
+        }
+        for TextRef { name, digest } in asked {
+            let task = self.task(&name)?;
+            if !digest.is_empty() && digest != task.digest {
+                let (asked, used) = (format!("{name} ({digest})"), format!("{name} ({})", task.digest));
+                return Err(EngineError::OtherText { asked, used });
+            }
+            let used = TextRef { name: task.kind.name().into(), digest: task.digest.clone() };
+            if !experiment.tasks.contains(&used) {
+                experiment.tasks.push(used);
+            }
+        }
+        Ok(())
+    }
+
+    fn task(&self, name: &str) -> Result<&Task, EngineError> {
+        let kind = TaskKind::of_name(name)?;
+        self.tasks.iter().find(|task| task.kind == kind).ok_or_else(|| {
+            let given = self.tasks.iter().map(|task| task.kind.name()).collect::<Vec<_>>().join(", ");
+            EngineError::NoTask { name: name.into(), given: if given.is_empty() { "none".into() } else { given } }
+        })
+    }
+
+    async fn encoded_tasks(&self, experiment: &Experiment, control: &Control) -> Result<Vec<EncodedTask>, EngineError> {
+        let mut tasks = Vec::new();
+        let limit = self.info.max_position_embeddings;
+        for TextRef { name, .. } in &experiment.tasks {
+            let task = self.task(name)?;
+            let encoded = EncodedTask::of(task, experiment.limit, experiment.item_seed, &self.tokenizer, limit, control).await?;
+            self.check_length(encoded.longest())?;
+            tasks.push(encoded);
+        }
+        Ok(tasks)
+    }
+
+    fn in_blocks(&self, cut: Cut) -> Result<HeldOut, EngineError> {
+        let text = HeldOut::concatenated(&self.text, cut, &self.tokenizer, self.info.max_position_embeddings)?;
         self.check_length(text.passages.first().map_or(0, Vec::len))?;
         Ok(text)
     }

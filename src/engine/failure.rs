@@ -18,6 +18,12 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         EngineError::OtherText { .. } => {
             (FailureKind::Input, "The text is another one", "Use the text that the experiment names, or leave its digest out.")
         }
+        EngineError::NoSuperWeights { .. } => {
+            (FailureKind::Input, "There is no super weight to remove", "Scan a prompt for candidates, or name a scalar yourself.")
+        }
+        EngineError::UnknownTask { .. } | EngineError::NoTask { .. } | EngineError::TaskLine { .. } | EngineError::EmptyTask { .. } => {
+            of_task(error)
+        }
         EngineError::PromptTooLong { .. } => {
             (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text.")
         }
@@ -64,6 +70,17 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         ),
     };
     Failure { kind, what: what.into(), why: error.to_string(), next_step: next_step.into() }
+}
+
+fn of_task(error: &EngineError) -> (FailureKind, &'static str, &'static str) {
+    let (what, next_step) = match error {
+        EngineError::UnknownTask { .. } => ("There is no such task", "Name the file by the task that its lines are of."),
+        EngineError::NoTask { .. } => ("A task's file is missing", "Give the file of every task that is named."),
+        _ => {
+            ("A task's file cannot be used", "Correct the file: a row of JSON in each line, in one of the forms that the task is known in.")
+        }
+    };
+    (FailureKind::Input, what, next_step)
 }
 
 fn of_platform(error: &PlatformError) -> (FailureKind, &'static str, &'static str) {
@@ -126,6 +143,7 @@ fn of_model(error: &ModelError) -> (FailureKind, &'static str, &'static str) {
         ModelError::UnknownArchitecture { .. } | ModelError::Unsupported { .. } => {
             (FailureKind::Model, "Linchpin cannot run this kind of model yet", "Choose a model of one of the known families.")
         }
+        ModelError::NoMean => (FailureKind::Internal, "A channel's mean is missing", "Report it with what you did before."),
         ModelError::Config { .. } => {
             (FailureKind::Model, "The model's configuration is broken", "Get its folder again, complete and unchanged.")
         }

@@ -109,6 +109,19 @@ impl Prepared {
     }
 }
 
+/// Whether a model that is loaded has room for another beside it that shares no matrix with it, both in f32.
+///
+/// # Errors
+///
+/// [`EngineError::MemoryTooSmall`] in a page; how much a GPU has, no limit of it tells.
+pub(super) fn check_second(weight_bytes: u64, is_on_cpu: bool) -> Result<(), EngineError> {
+    let needed = 2 * weight_bytes;
+    match ON_CPU.filter(|limit| is_on_cpu && needed > *limit) {
+        Some(limit) => Err(EngineError::MemoryTooSmall { needed, limit }),
+        None => Ok(()),
+    }
+}
+
 /// What to do about it, as far as it is known.
 fn advice(fits: &Result<(), EngineError>, checks: &[FitCheck]) -> &'static str {
     match fits {

@@ -9,10 +9,12 @@ use super::device::{Chosen, Devices};
 use super::error::EngineError;
 use super::fit::{Prepared, required};
 use super::verify;
+use crate::analysis::cold::{self, Found};
 use crate::analysis::eval::{HeldOut, Source};
 use crate::decode::DecodeGpu;
-use crate::model::ModelError;
+use crate::experiments::weights_only;
 use crate::model::config::token_ids;
+use crate::model::{Model, ModelError};
 use crate::platform::{Files, GpuHealth};
 use crate::protocol::{BackendChoice, Event};
 use crate::terms::{Ablation, FileProof, FitKind, ModelInfo, ModelRef, ModelSource, Provenance, Sampling, WeightCoord};
@@ -50,7 +52,7 @@ pub(super) async fn load(
         }
         placed => placed?,
     };
-    let Placed { chosen, weights, decode } = placed;
+    let Placed { chosen, weights, candidates, decode } = placed;
     let info = ModelInfo {
         model: ModelRef { id: id.into(), revision: weights.revision },
         architecture: config.model_type.into(),
@@ -65,7 +67,7 @@ pub(super) async fn load(
         sampling: generation.sampling(),
         provenance: provenance(&files, weights.files, weights.stored),
     };
-    Ok(Loaded {
+    let loaded = Loaded {
         text: Source::bundled(),
         held_out: HeldOut::bundled(&tokenizer, config.max_position_embeddings)?,
         ablated: weights.model.clone(),
@@ -73,15 +75,22 @@ pub(super) async fn load(
         ablation: Ablation::default(),
         pruned: None,
         largest: weights.largest,
+        largest_by_tensor: weights.largest_by_tensor,
+        tasks: Vec::new(),
         tokenizer,
         info,
         // transformers asks generation_config.json first.
         eos_token_ids: generation.eos_token_ids().unwrap_or(config.eos_token_ids),
         intact_evaluation: None,
         scored: None,
+        means: None,
         health: chosen.health,
         decode,
-    })
+    };
+    if let Some(candidates) = candidates {
+        weights_only::tell(&candidates, &loaded.info, control);
+    }
+    Ok(loaded)
 }
 
 /// What is small beside the weights.
@@ -102,6 +111,8 @@ fn provenance(of: &Files, files: Vec<FileProof>, stored: bool) -> Provenance {
 struct Placed {
     chosen: Chosen,
     weights: LoadedWeights,
+    /// What its weights point at, before any forward pass. Told once the device has shown that it computes what it should.
+    candidates: Option<Found>,
     decode: Option<DecodeGpu>,
 }
 
@@ -109,6 +120,7 @@ struct Placed {
 async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<Placed, EngineError> {
     let Prepared { config, mut chosen, onto, checkpoint } = prepared;
     let weights = load_checkpoint(files, &config, checkpoint, &onto, control).await?;
+    let candidates = candidates(&weights.model, control).await?;
     if let Some(reference) = files.read_optional("reference.json").await? {
         verify::self_check(&weights.model, &reference).await?;
     }
@@ -123,7 +135,16 @@ async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<P
     }
     match chosen.health.as_ref().and_then(GpuHealth::error) {
         Some(why) => Err(EngineError::Gpu { why }),
-        None => Ok(Placed { chosen, weights, decode }),
+        None => Ok(Placed { chosen, weights, candidates, decode }),
+    }
+}
+
+/// Nothing but a failing device or a stop ends a load here: a model whose norms overflow still runs.
+async fn candidates(model: &Model, control: &Control) -> Result<Option<Found>, EngineError> {
+    match cold::search(model, control).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error @ (EngineError::Stopped | EngineError::Gpu { .. } | EngineError::Execution { .. })) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 

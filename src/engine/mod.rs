@@ -23,7 +23,8 @@ pub mod verify;
 
 use crate::analysis::confirm::Experiment;
 use crate::analysis::eval::{self, HeldOut, Measured, Source};
-use crate::analysis::{confirm, spikes};
+use crate::analysis::tasks::Task;
+use crate::analysis::{confirm, means, spikes};
 use crate::decode::DecodeGpu;
 use crate::model::Model;
 use crate::model::edit::Matrix;
@@ -63,6 +64,9 @@ struct Loaded {
     /// What the ablation's pruning came to.
     pruned: Option<Pruned>,
     largest: Vec<(usize, Matrix, usize)>,
+    largest_by_tensor: Vec<(usize, Matrix, usize)>,
+    /// What experiments may name.
+    tasks: Vec<Task>,
     tokenizer: Tokenizer,
     eos_token_ids: Vec<u32>,
     /// What loss is measured on, and how it is cut but for experiments.
@@ -71,6 +75,8 @@ struct Loaded {
     /// The intact model's evaluation does not change.
     intact_evaluation: Option<Measured>,
     scored: Option<score::Scored>,
+    /// Of every channel, once one was asked for.
+    means: Option<Vec<Vec<f32>>>,
     health: Option<GpuHealth>,
     /// Where decode plans can be made, once one was held against Path A.
     decode: Option<DecodeGpu>,
@@ -147,8 +153,8 @@ impl Engine {
                 self.surround(surround::Asked { rho, eta, support, layer, redundancy }).await
             }
             Request::Sweep { prunings } => self.sweep(&prunings).await,
-            Request::Delete { per_layer, n_quantiles, layer, seed } => {
-                self.delete(deletion::Asked { per_layer, n_quantiles, layer, seed }).await
+            Request::Delete { per_layer, n_quantiles, layer, seed, replacement } => {
+                self.delete(deletion::Asked { per_layer, n_quantiles, layer, seed, replacement }).await
             }
             Request::Stop => Ok(()),
         }
@@ -196,18 +202,23 @@ impl Engine {
         Ok(())
     }
 
-    async fn confirm(&self, candidates: &[WeightCoord], rows: &[RowCoord], seed: u64) -> Result<(), EngineError> {
-        let loaded = self.model()?;
+    async fn confirm(&mut self, candidates: &[WeightCoord], rows: &[RowCoord], seed: u64) -> Result<(), EngineError> {
+        let control = self.control.clone();
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        if !candidates.is_empty() {
+            loaded.know_means(&control).await?;
+        }
         let experiment = Experiment {
             model: &loaded.intact,
+            means: loaded.means.as_deref(),
             num_parameters: loaded.info.num_parameters,
             largest: &loaded.largest,
             text: &loaded.held_out,
             seed,
         };
-        let confirm::Findings { arms, verdicts, rows } = confirm::confirm(&experiment, candidates, rows, &self.control).await?;
-        self.check_gpu()?;
-        self.control.emit(Event::Confirmed(ConfirmReport {
+        let confirm::Findings { arms, verdicts, rows } = confirm::confirm(&experiment, candidates, rows, &control).await?;
+        loaded.check_gpu()?;
+        control.emit(Event::Confirmed(ConfirmReport {
             model: loaded.info.model.clone(),
             convention: loaded.held_out.convention.clone(),
             n_tokens: loaded.held_out.n_tokens(),
@@ -245,6 +256,16 @@ impl Loaded {
             Some(why) => Err(EngineError::Gpu { why }),
             None => Ok(()),
         }
+    }
+
+    /// Finds every channel's mean, unless that was done.
+    async fn know_means(&mut self, control: &Control) -> Result<(), EngineError> {
+        if self.means.is_none() {
+            let found = means::channel_means(&self.intact, &self.tokenizer, self.info.max_position_embeddings, control).await?;
+            self.check_gpu()?;
+            self.means = Some(found);
+        }
+        Ok(())
     }
 
     /// The intact model on the held-out text; what is known is not measured again.

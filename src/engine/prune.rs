@@ -11,7 +11,7 @@ use crate::analysis::prune::{self, Around, Layer};
 use crate::analysis::redundancy;
 use crate::model::{Model, ModelError};
 use crate::protocol::Event;
-use crate::terms::{Ablation, Pick, Pruned, Pruning, Replacement, Selection};
+use crate::terms::{Ablation, EditTarget, Pick, Pruned, Pruning, Replacement, Selection};
 
 /// What was found around the cores of one size, for the next selection.
 pub(super) struct Surroundings {
@@ -39,7 +39,10 @@ impl Engine {
             }
             None => (loaded.intact.clone(), None),
         };
-        loaded.ablated = base.with_ablation(&ablation)?;
+        if ablation.weight_edits.iter().any(|edit| matches!(edit.target, EditTarget::ChannelMean { .. })) {
+            loaded.know_means(&control).await?;
+        }
+        loaded.ablated = base.with_ablation_by(&ablation, loaded.means.as_deref())?;
         loaded.ablation = ablation.clone();
         loaded.pruned.clone_from(&pruned);
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
@@ -73,8 +76,7 @@ impl Loaded {
     /// The intact model without what was resolved by the scores that are still kept.
     pub(super) fn without(&self, removal: &Removal) -> Model {
         let scored = self.scored.as_ref().filter(|_| removal.pruned.pruning.replacement == Replacement::Mean);
-        let means = scored.map(|scored| scored.channels.iter().map(|layer| layer.mean_activation.clone()).collect::<Vec<_>>());
-        self.intact.without_channels(&removal.channels, means.as_deref())
+        self.intact.without_channels(&removal.channels, scored.and_then(Scored::means).as_deref())
     }
 }
 

@@ -98,6 +98,11 @@ impl Scored {
         Ok(())
     }
 
+    /// Of every channel of every layer.
+    pub(super) fn means(&self) -> Option<Vec<Vec<f32>>> {
+        Some(self.channels.iter().map(|layer| layer.mean_activation.clone()).collect())
+    }
+
     pub(super) fn calibration(&self) -> Calibration {
         Calibration {
             convention: self.sequences.convention.clone(),

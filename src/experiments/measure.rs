@@ -1,47 +1,78 @@
-//! Loss of one model after the other, side by side in one table.
+//! Loss and accuracy of one model after the other, side by side in tables.
 
 use super::{Bench, Draft};
 use crate::analysis::eval;
+use crate::analysis::tasks::{self, AVERAGE, ItemScore, TaskKind, TaskScore, mean_acc};
 use crate::engine::error::EngineError;
 use crate::model::Model;
-use crate::terms::{Ablation, Cell, DataTable, Evaluation};
+use crate::model::probe::{PeakEdit, Probe};
+use crate::terms::{Cell, DataTable, Evaluation};
 
 /// One model of an experiment. It is made when its turn comes, and dropped after it.
 pub struct Arm {
     /// "Prune SW"
     pub name: String,
     pub model: Model,
+    /// What is edited while it runs.
+    pub at_peaks: Vec<PeakEdit>,
 }
 
 /// What an arm came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     pub evaluation: Evaluation,
+    /// In the order in which the experiment names them.
+    pub tasks: Vec<TaskScore>,
+}
+
+impl Measured {
+    /// None without tasks.
+    pub fn mean_acc(&self) -> Option<f64> {
+        mean_acc(&self.tasks)
+    }
+}
+
+impl Arm {
+    /// A model with nothing edited while it runs.
+    pub fn new(name: impl Into<String>, model: Model) -> Self {
+        Self { name: name.into(), model, at_peaks: Vec::new() }
+    }
 }
 
 impl Bench<'_> {
-    /// Loss on the text, and what else the experiment asks for. `at` says which arm of how many it is. A loss that overflows
-    /// is a finding ([`Evaluation::OVERFLOW`]); a GPU that failed is none.
+    /// Loss on the text, and scores of the tasks. `at` says which arm of how many it is. A loss that overflows is a finding
+    /// ([`Evaluation::OVERFLOW`]); a GPU that failed is none.
     ///
     /// # Errors
     ///
     /// A failing device, or a stop.
     pub async fn measure(&self, arm: &Arm, at: (usize, usize)) -> Result<Measured, EngineError> {
         let text = self.text.as_ref().ok_or(EngineError::EmptyText)?;
-        let n_tokens = text.n_tokens();
         let doing = format!("{}, {} of {}", arm.name, at.0 + 1, at.1);
-        let total = (at.1 * n_tokens) as f64;
-        let progress = |done| self.control.progress(&doing, (at.0 * n_tokens + done) as f64, total, "tokens");
-        let evaluation = match eval::evaluate(&arm.model, &Ablation::default(), text, self.control, progress).await {
-            Err(EngineError::NonFinite { .. }) => eval::overflowed(text),
-            evaluated => evaluated?,
+        // In f64: a browser's usize is small.
+        let of_arm = self.tasks.iter().map(|task| task.n_tokens() as f64).sum::<f64>() + text.n_tokens() as f64;
+        let progress = |before: f64, done: usize| {
+            self.control.progress(&doing, at.0 as f64 * of_arm + before + done as f64, at.1 as f64 * of_arm, "tokens");
         };
+        let probe = || Probe::empty().at_peaks(&arm.at_peaks);
+        let evaluation = match eval::measure_with(&arm.model, probe, text, self.control, |done| progress(0.0, done)).await {
+            Err(EngineError::NonFinite { .. }) => eval::overflowed(text),
+            evaluated => evaluated?.evaluation,
+        };
+        let (mut tasks, mut before) = (Vec::new(), text.n_tokens() as f64);
+        for task in &self.tasks {
+            let is_whole = !arm.at_peaks.is_empty();
+            tasks.push(tasks::measure(&arm.model, task, probe, is_whole, self.control, |done| progress(before, done)).await?);
+            before += task.n_tokens() as f64;
+        }
         self.check_gpu()?;
-        Ok(Measured { evaluation })
+        Ok(Measured { evaluation, tasks })
     }
 }
 
-/// The tables that arms are told in: `loss`, a row for each arm behind the columns that name it.
+/// The tables that arms are told in, each with the columns in front that name the arm: `loss`, a row an arm; where there are
+/// tasks, `tasks`, a row for each of them and one for their mean; and, if the experiment wants it, `samples`, a row for every
+/// choice of every item.
 pub struct Sheet {
     intact: Option<f32>,
 }
@@ -50,7 +81,17 @@ impl Sheet {
     /// Adds empty tables to the draft; `keys` are the columns that name an arm.
     pub fn new(draft: &mut Draft<'_>, keys: &[&str]) -> Self {
         let of_loss = ["loss (nats)", "perplexity", "change (nats)", "stopword_mass (probability)", "tokens"];
-        draft.outcome.tables.push(DataTable::new("loss", "Loss on the text", &[keys, &of_loss].concat()));
+        let mut tables = vec![DataTable::new("loss", "Loss on the text", &[keys, &of_loss].concat())];
+        if !draft.outcome.experiment.tasks.is_empty() {
+            let of_task =
+                ["task", "items", "acc (share)", "acc_stderr (share)", "acc_norm (share)", "acc_norm_stderr (share)", "perplexity"];
+            tables.push(DataTable::new("tasks", "Zero-shot accuracy", &[keys, &of_task].concat()));
+            if draft.outcome.experiment.log_samples {
+                let of_choice = ["task", "line", "choice", "loglikelihood (nats)", "greedy", "tokens", "characters", "gold", "chosen"];
+                tables.push(DataTable::new("samples", "Every choice of every item", &[keys, &of_choice].concat()));
+            }
+        }
+        draft.outcome.tables.append(&mut tables);
         Self { intact: None }
     }
 
@@ -58,11 +99,48 @@ impl Sheet {
     pub fn push(&mut self, draft: &mut Draft<'_>, keys: Vec<Cell>, measured: &Measured) {
         let Evaluation { loss_nats, perplexity, stopword_mass, n_tokens, .. } = measured.evaluation;
         let intact = *self.intact.get_or_insert(loss_nats);
-        let mut row = keys;
-        row.extend([loss_nats.into(), perplexity.into(), (loss_nats - intact).into(), stopword_mass.into(), n_tokens.into()]);
-        if let Some(table) = draft.outcome.tables.iter_mut().find(|table| table.name == "loss") {
-            table.push(row);
+        let row = [loss_nats.into(), perplexity.into(), (loss_nats - intact).into(), stopword_mass.into(), n_tokens.into()];
+        let tables = &mut draft.outcome.tables;
+        let mut push = |name: &str, row: &[Cell]| {
+            if let Some(table) = tables.iter_mut().find(|table| table.name == name) {
+                table.push([keys.as_slice(), row].concat());
+            }
+        };
+        push("loss", &row);
+        for row in measured.tasks.iter().map(task_row).chain(average_row(&measured.tasks)) {
+            push("tasks", &row);
+        }
+        if draft.outcome.experiment.log_samples {
+            for task in &measured.tasks {
+                task.items.iter().flat_map(|item| sample_rows(task.kind, item)).for_each(|row| push("samples", &row));
+            }
         }
         draft.tell();
     }
+}
+
+fn task_row(task: &TaskScore) -> Vec<Cell> {
+    let TaskScore { kind, items, acc, acc_stderr, acc_norm, acc_norm_stderr, perplexity } = task;
+    let figures = [*acc_stderr, *acc_norm, *acc_norm_stderr, *perplexity].map(Cell::from);
+    [vec![kind.name().into(), items.len().into(), (*acc).into()], figures.to_vec()].concat()
+}
+
+/// The mean over tasks, where there are several.
+fn average_row(tasks: &[TaskScore]) -> Option<Vec<Cell>> {
+    let acc = mean_acc(tasks).filter(|_| tasks.len() > 1)?;
+    let n_items = tasks.iter().map(|task| task.items.len()).sum::<usize>();
+    let row = [AVERAGE.into(), n_items.into(), acc.into(), Cell::Nothing, Cell::Nothing, Cell::Nothing, Cell::Nothing];
+    Some(row.to_vec())
+}
+
+/// `gold` and `chosen` are 1 or 0: whether the choice is right, and whether it was the likeliest.
+fn sample_rows(kind: TaskKind, item: &ItemScore) -> impl Iterator<Item = Vec<Cell>> {
+    let flag = |is: bool| Cell::from(usize::from(is));
+    let chosen = item.chosen();
+    item.choices.iter().enumerate().map(move |(index, choice)| {
+        let figures = [item.line.into(), index.into(), choice.loglikelihood.into(), flag(choice.is_greedy)];
+        let lengths = [choice.n_tokens.into(), choice.n_characters.into()];
+        let flags = [flag(index == item.gold), flag(chosen == Some(index))];
+        [vec![Cell::from(kind.name())], figures.to_vec(), lengths.to_vec(), flags.to_vec()].concat()
+    })
 }

@@ -4,10 +4,18 @@
 //! What they share is here: a [`Bench`] to measure on, and a [`Draft`] of the outcome, which is told as it grows, so that a
 //! stop loses nothing.
 
+mod activation_quantisation;
+mod importance;
 mod measure;
+mod propagation;
 mod scaling;
+mod sinks;
+mod token_shift;
+mod weight_quantisation;
+pub mod weights_only;
 
 use crate::analysis::eval::HeldOut;
+use crate::analysis::tasks::EncodedTask;
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::model::Model;
@@ -27,6 +35,10 @@ pub struct Bench<'a> {
     pub tokenizer: &'a Tokenizer,
     /// The model's largest scalars, largest first.
     pub largest: &'a [(usize, Matrix, usize)],
+    /// Those of each tensor: see [`crate::model::edit::TENSOR_SHARE`].
+    pub largest_by_tensor: &'a [(usize, Matrix, usize)],
+    /// Those that the experiment names; none for kinds that read no tasks.
+    pub tasks: Vec<EncodedTask>,
     /// The text in blocks; none for kinds that read no text.
     pub text: Option<HeldOut>,
     pub health: Option<&'a GpuHealth>,
@@ -95,7 +107,13 @@ impl<'a> Draft<'a> {
 /// A failing device, or a stop: what the draft holds then stays valid.
 pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
     match draft.outcome.experiment.kind {
+        ExperimentKind::Importance => importance::run(bench, draft).await,
         ExperimentKind::Scaling => scaling::run(bench, draft).await,
-        _ => Ok(()),
+        ExperimentKind::Propagation => propagation::run(bench, draft).await,
+        ExperimentKind::Sinks => sinks::run(bench, draft).await,
+        ExperimentKind::TokenShift => token_shift::run(bench, draft).await,
+        ExperimentKind::WeightsOnly => weights_only::run(bench, draft).await,
+        ExperimentKind::ActivationQuantisation => activation_quantisation::run(bench, draft).await,
+        ExperimentKind::WeightQuantisation => weight_quantisation::run(bench, draft).await,
     }
 }

@@ -12,6 +12,10 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     let experiment = draft.outcome.experiment.clone();
     let mut sheet = Sheet::new(draft, &["factor"]);
     draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, "Loss over the super weights' scale", "loss", "factor", "loss"));
+    if !bench.tasks.is_empty() {
+        let title = "Task accuracy over the super weights' scale";
+        draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, title, "tasks", "factor", "acc").by("task"));
+    }
     // The intact model first: the others' change is counted from it.
     let mut factors = vec![1.0];
     factors.extend(experiment.factors.iter().copied().filter(|factor| *factor != 1.0));
@@ -19,13 +23,13 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     for (index, factor) in factors.iter().copied().enumerate() {
         let edit = |at: &WeightCoord| WeightEdit { target: (*at).into(), scale: factor };
         let ablation = Ablation { weight_edits: experiment.super_weights.iter().map(edit).collect(), ..Ablation::default() };
-        let arm = Arm { name: format!("factor {factor}"), model: bench.model.with_ablation(&ablation)? };
+        let arm = Arm::new(format!("factor {factor}"), bench.model.with_ablation(&ablation)?);
         let measured = bench.measure(&arm, (index, factors.len())).await?;
         sheet.push(draft, vec![factor.into()], &measured);
         losses.push((factor, measured.evaluation.loss_nats));
     }
     losses.sort_by(|a, b| a.0.total_cmp(&b.0));
-    if let Some(table) = draft.outcome.tables.first_mut() {
+    for table in &mut draft.outcome.tables {
         table.rows.sort_by(|a, b| a[0].number().unwrap_or(0.0).total_cmp(&b[0].number().unwrap_or(0.0)));
     }
     conclude(draft, &losses);

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use super::layers::{Linear, Norm};
 use super::rotary::Rotation;
+use super::rounding;
 use crate::tensors;
 
 /// How queries, keys and values are projected.
@@ -30,6 +31,9 @@ pub struct Attention {
     pub head_dim: usize,
     /// Of scores: `1 / √head_dim` in most families.
     pub scale: f64,
+    /// Queries, keys, values and probabilities are rounded to so many bits before they are multiplied
+    /// ([`rounding::attention`]); none in a model as it is loaded.
+    pub product_bits: Option<u32>,
 }
 
 /// RMSNorm of queries and keys.
@@ -68,8 +72,16 @@ impl Attention {
     ///
     /// # Shapes
     ///
-    /// `x` is `[seq, hidden_size]` and so is the result; `mask` is `[seq, cache_len + seq]` and is added.
-    pub fn forward(&self, x: Tensor<2>, rotation: Option<&Rotation>, mask: &Tensor<2>, cache: Option<&mut LayerCache>) -> Tensor<2> {
+    /// `x` is `[seq, hidden_size]` and so is the result; `mask` is `[seq, cache_len + seq]` and is added. `see` gets the softmax,
+    /// `[num_heads, seq, cache_len + seq]`, which is there anyway, unless products are rounded.
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        rotation: Option<&Rotation>,
+        mask: &Tensor<2>,
+        cache: Option<&mut LayerCache>,
+        see: impl FnOnce(Tensor<3>),
+    ) -> Tensor<2> {
         let (mut query, mut key, value) = self.project(x);
         if let Some(QkNorm { q_norm, k_norm, whole: false }) = &self.qk_norm {
             (query, key) = (q_norm.forward(query), k_norm.forward(key));
@@ -77,12 +89,27 @@ impl Attention {
         if let Some(rotation) = rotation {
             (query, key) = (rotation.apply(query), rotation.apply(key));
         }
+        let value = match self.product_bits {
+            Some(bits) => {
+                (query, key) = (rounding::by_token(query, bits), rounding::by_token(key, bits));
+                rounding::by_token(value, bits)
+            }
+            None => value,
+        };
         let (key, value) = match cache {
             Some(cache) => cache.extend(key, value),
             None => (key, value),
         };
 
-        self.o_proj.forward(tensors::attention(query, key, value, mask, self.scale))
+        let mixed = match self.product_bits {
+            Some(bits) => rounding::attention(query, key, value, mask, self.scale, bits),
+            None => {
+                let (mixed, weights) = tensors::attention_and_weights(query, key, value, mask, self.scale);
+                see(weights);
+                mixed
+            }
+        };
+        self.o_proj.forward(mixed)
     }
 
     /// Queries, keys and values, each `[heads, seq, head_dim]`.

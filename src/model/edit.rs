@@ -15,6 +15,8 @@ pub const SCALE_RANGE: (f32, f32) = (-3.0, 3.0);
 
 /// The control "Prune Non-SW" of the super-weight paper zeroes the 7,000 largest of 6.7 billion scalars.
 pub const PAPER_SHARE: f64 = 7000.0 / 6.7e9;
+/// In that paper's code it is this share of each weight tensor, rounded down.
+pub const TENSOR_SHARE: f64 = 1e-6;
 /// A harsher one, in a model of any size.
 pub const N_LARGEST_HARSH: usize = 1000;
 
@@ -58,7 +60,7 @@ impl Model {
                     check("column", col, config.intermediate_size)?;
                 }
                 EditTarget::Row { row, .. } => check("row", row, config.hidden_size)?,
-                EditTarget::Column { col: channel, .. } | EditTarget::Channel { channel, .. } => {
+                EditTarget::Column { col: channel, .. } | EditTarget::Channel { channel, .. } | EditTarget::ChannelMean { channel, .. } => {
                     check("channel", channel, config.intermediate_size)?;
                 }
             }
@@ -75,11 +77,24 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::check_ablation`].
+    /// Those of [`Self::check_ablation`], and [`ModelError::NoMean`].
     pub fn with_ablation(&self, ablation: &Ablation) -> Result<Self, ModelError> {
+        self.with_ablation_by(ablation, None)
+    }
+
+    /// The same where channels may be replaced by their means: a number for every channel of every layer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::with_ablation`].
+    pub fn with_ablation_by(&self, ablation: &Ablation, means: Option<&[Vec<f32>]>) -> Result<Self, ModelError> {
         self.check_ablation(ablation)?;
         let mut edited = self.clone();
         for edit in &ablation.weight_edits {
+            if let EditTarget::ChannelMean { layer, channel } = edit.target {
+                let mean = means.and_then(|means| means.get(layer)?.get(channel)).ok_or(ModelError::NoMean)?;
+                edited.add_constant(layer, channel, (1.0 - edit.scale) * mean);
+            }
             edited.apply(edit);
         }
         Ok(edited)
@@ -90,7 +105,9 @@ impl Model {
         match target {
             EditTarget::Scalar { row, col, .. } => scale_block(&mut mlp.down_proj, Some(row), Some(col), scale),
             EditTarget::Row { row, .. } => scale_block(&mut mlp.down_proj, Some(row), None, scale),
-            EditTarget::Column { col, .. } => scale_block(&mut mlp.down_proj, None, Some(col), scale),
+            EditTarget::Column { col: channel, .. } | EditTarget::ChannelMean { channel, .. } => {
+                scale_block(&mut mlp.down_proj, None, Some(channel), scale);
+            }
             EditTarget::Channel { channel, .. } => {
                 scale_block(&mut mlp.down_proj, None, Some(channel), scale);
                 if scale == 0.0 {

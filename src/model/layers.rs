@@ -3,6 +3,7 @@
 use burn::tensor::{Tensor, activation as act};
 
 use super::config::Activation;
+use super::rounding::InputRounding;
 use crate::tensors::{self, Table, Weight};
 
 /// How a checkpoint stores a matrix.
@@ -20,6 +21,8 @@ pub struct Linear {
     pub weight: Weight,
     pub bias: Option<Tensor<1>>,
     pub layout: Layout,
+    /// Of a model with quantised activations; none in one as it is loaded.
+    pub input_rounding: Option<InputRounding>,
 }
 
 impl Linear {
@@ -27,6 +30,10 @@ impl Linear {
     ///
     /// `[seq, in]` to `[seq, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = match &self.input_rounding {
+            Some(rounding) => rounding.apply(x),
+            None => x,
+        };
         plus_bias(self.weight.product(x, self.layout == Layout::OutIn), self.bias.as_ref())
     }
 

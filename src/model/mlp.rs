@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::config::Activation;
 use super::layers::Linear;
-use super::probe::Probe;
+use super::probe::{Probe, Reader};
 use crate::terms::Site;
 
 /// A feed-forward block: `down_proj(u)` of a hidden vector `u` with `intermediate_size` channels.
@@ -41,13 +41,14 @@ impl Mlp {
     ///
     /// `[seq, hidden_size]` to the same.
     pub fn forward(&self, x: Tensor<2>, layer: usize, probe: &mut Probe) -> Tensor<2> {
-        probe.see_mlp_input(layer, &x);
+        probe.see_input(layer, Reader::Mlp, &x);
         let u = match &self.hidden {
             Hidden::Gated { gate_proj, up_proj } => self.activation.gate(gate_proj.forward(x.clone()), up_proj.forward(x)),
             Hidden::Plain { c_fc } => self.activation.forward(c_fc.forward(x)),
         };
         let u = probe.visit(layer, Site::DownProjInput, u); // [seq, intermediate_size]
-        let y = self.down_proj.forward(u);
+        let y = self.down_proj.forward(u.clone());
+        let y = probe.edit_peaks(layer, &u, y);
         probe.visit(layer, Site::DownProjOutput, y) // [seq, hidden_size]
     }
 }

@@ -13,6 +13,7 @@ pub mod mlp;
 pub mod probe;
 pub mod prune;
 pub mod rotary;
+pub mod rounding;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use thiserror::Error;
@@ -23,7 +24,7 @@ use attention::{Attention, LayerCache};
 use config::ModelConfig;
 use layers::{LmHead, Norm};
 use mlp::Mlp;
-use probe::Probe;
+use probe::{Probe, Reader};
 use rotary::{RotaryEmbedding, Rotation};
 
 /// What can be wrong with a model's configuration or with what is asked of it.
@@ -37,6 +38,8 @@ pub enum ModelError {
     Unsupported { what: String },
     #[error("{what} is {got}, but the model has {limit} (0 to {})", limit - 1)]
     OutOfRange { what: &'static str, got: usize, limit: usize },
+    #[error("a channel is to be replaced by its mean, and its mean is not known")]
+    NoMean,
     #[error("scale {got} is not between {min} and {max}")]
     Scale { got: f32, min: f32, max: f32 },
 }
@@ -188,7 +191,9 @@ impl Model {
         let layer = &self.layers[index];
         let x = probe.visit(index, Site::ResidPre, x);
         let h = normed(layer.input_layernorm.as_ref(), x.clone());
-        let h = layer.self_attn.forward(h, pass.rotations.of(index), pass.masks.of(index).expect("a mask for each layer"), cache);
+        probe.see_input(index, Reader::Attention, &h);
+        let (rotation, mask) = (pass.rotations.of(index), pass.masks.of(index).expect("a mask for each layer"));
+        let h = layer.self_attn.forward(h, rotation, mask, cache, |weights| probe.see_attention(index, weights));
         let y = x.clone() + normed(layer.post_attention_layernorm.as_ref(), h);
         let h = normed(layer.pre_feedforward_layernorm.as_ref(), if layer.is_parallel { x } else { y.clone() });
         let h = layer.mlp.forward(h, index, probe);

@@ -6,6 +6,8 @@
 //! 2. a zero leaf is added, where gradients are wanted, or a tap set, where only channel sums of them are,
 //! 3. captures read it, so that a capture shows what the rest of the model saw.
 //!
+//! Before that, at a layer's `down_proj`, its largest value of a row may be edited ([`PeakEdit`]).
+//!
 //! An empty probe returns its input untouched: the logits are bit-identical to those without it.
 
 use burn::tensor::{Int, Tensor};
@@ -20,6 +22,8 @@ pub enum Keep {
     Everything,
     /// Per token, the value of largest magnitude and its channel.
     Peaks,
+    /// Sums over tokens, `[1, width]`.
+    Sums,
 }
 
 /// One kept activation, still on the device.
@@ -38,16 +42,72 @@ pub enum Kept {
         values: Tensor<2>,
         channels: Tensor<2, Int>,
     },
+    Sums(Tensor<2>),
+}
+
+/// A part of a layer that reads the residual stream, through its norm if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    Attention,
+    Mlp,
+}
+
+/// What a part's input comes to over tokens, channel by channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Summary {
+    /// `Σ x²`
+    Squares,
+    /// `max |x|`
+    Magnitude,
+}
+
+/// A summary of one part's input, `[1, hidden_size]`.
+#[derive(Debug, Clone)]
+pub struct SeenInput {
+    pub layer: usize,
+    pub reader: Reader,
+    pub summary: Tensor<2>,
+}
+
+/// An edit of what `down_proj` writes on one residual channel, at the one token where that is largest: of the super
+/// activation, wherever it comes up. Which token that is depends on the data, and the whole sequence has to be there, so this
+/// works without a cache only.
+///
+/// With y the output of `down_proj`, u its input, and what the removed scalars would have added:
+///
+/// ```text
+/// original[t] = y[t, row] + Σ w u[t, col]        t* = the first t of largest |original[t]|
+/// ```
+#[derive(Debug, Clone)]
+pub struct PeakEdit {
+    pub layer: usize,
+    pub row: usize,
+    /// Scalars of this row that are zero in the model, each with its column and the value it had, `[1, 1]`.
+    pub removed: Vec<(usize, Tensor<2>)>,
+    pub action: PeakAction,
+}
+
+/// What happens at t*.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PeakAction {
+    /// `y[t*, row] = original[t*]`: "Prune SW, +SA" of the super-weight paper.
+    Restore,
+    /// `y[t*, row]` is this.
+    Set(f32),
+    /// `original[t*]` is kept in [`Probe::peaks`], and nothing changed.
+    Read,
 }
 
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct Probe<'a> {
     interventions: &'a [Intervention],
+    at_peaks: &'a [PeakEdit],
     capture: Option<(&'a [Site], Keep)>,
     leaves_at: Option<Site>,
     taps_at: Option<Site>,
-    sums_mlp_inputs: bool,
+    keeps_first_key: bool,
+    summarises: Option<(&'a [Reader], Summary)>,
     /// Position of the current chunk's first token in the whole sequence; `forward` sets it.
     start: usize,
     pub captured: Vec<Captured>,
@@ -55,8 +115,12 @@ pub struct Probe<'a> {
     pub leaves: Vec<(usize, Tensor<2>)>,
     /// Leaves by layer whose gradients are the channel sums at the tapped site, `[6, width]`.
     pub sinks: Vec<(usize, Tensor<2>)>,
-    /// Sums of squares over tokens of each feed-forward block's input, by layer, `[1, hidden_size]`.
-    pub mlp_input_squares: Vec<(usize, Tensor<2>)>,
+    /// Of the parts that were asked for, layer by layer.
+    pub inputs: Vec<SeenInput>,
+    /// How much the heads of each layer look at the first position, by layer, `[heads]`.
+    pub on_first_key: Vec<(usize, Tensor<1>)>,
+    /// What [`PeakAction::Read`] has read, `[1, 1]` each, in the order in which the pass came by.
+    pub peaks: Vec<Tensor<2>>,
 }
 
 impl<'a> Probe<'a> {
@@ -67,6 +131,13 @@ impl<'a> Probe<'a> {
 
     pub fn with_interventions(interventions: &'a [Intervention]) -> Self {
         Self { interventions, ..Self::default() }
+    }
+
+    /// Edits these values where they are largest.
+    #[must_use]
+    pub fn at_peaks(mut self, edits: &'a [PeakEdit]) -> Self {
+        self.at_peaks = edits;
+        self
     }
 
     /// Keeps something of every layer at these sites.
@@ -92,10 +163,18 @@ impl<'a> Probe<'a> {
         self
     }
 
-    /// Sums the squares of what every feed-forward block reads, over tokens. No [`Site`]: nothing reaches in there.
+    /// Summarises what these parts of every layer read, over tokens. No [`Site`]: nothing reaches in there.
     #[must_use]
-    pub fn with_mlp_input_squares(mut self) -> Self {
-        self.sums_mlp_inputs = true;
+    pub fn summarising(mut self, readers: &'a [Reader], summary: Summary) -> Self {
+        self.summarises = Some((readers, summary));
+        self
+    }
+
+    /// Keeps the attention of every head on the first position of the sequence, as the mean over those queries of the pass that are
+    /// not the first, which sees nothing but itself. Where a window no longer reaches the first position it is 0.
+    #[must_use]
+    pub fn with_first_key(mut self) -> Self {
+        self.keeps_first_key = true;
         self
     }
 
@@ -112,12 +191,49 @@ impl<'a> Probe<'a> {
         x
     }
 
-    /// `x`, `[seq, hidden_size]`, is what a feed-forward block reads.
-    pub(super) fn see_mlp_input(&mut self, layer: usize, x: &Tensor<2>) {
-        if self.sums_mlp_inputs {
-            let x = x.clone().without_autodiff();
-            self.mlp_input_squares.push((layer, (x.clone() * x).sum_dim(0)));
+    /// `x`, `[seq, hidden_size]`, is what a part of a layer reads.
+    pub(super) fn see_input(&mut self, layer: usize, reader: Reader, x: &Tensor<2>) {
+        let Some((_, summary)) = self.summarises.filter(|(readers, _)| readers.contains(&reader)) else { return };
+        let x = x.clone().without_autodiff();
+        let summary = match summary {
+            Summary::Squares => (x.clone() * x).sum_dim(0),
+            Summary::Magnitude => x.abs().max_dim(0),
+        };
+        self.inputs.push(SeenInput { layer, reader, summary });
+    }
+
+    /// `weights`, `[heads, seq, total]`, are what attention multiplies values by.
+    pub(super) fn see_attention(&mut self, layer: usize, weights: Tensor<3>) {
+        let [heads, seq, _] = weights.dims();
+        let first = usize::from(self.start == 0);
+        if self.keeps_first_key && seq > first {
+            let on_first = weights.slice([0..heads, first..seq, 0..1]).mean_dim(1);
+            self.on_first_key.push((layer, on_first.reshape([heads])));
         }
+    }
+
+    /// `u`, `[seq, intermediate_size]`, is what `down_proj` reads, and `y`, `[seq, hidden_size]`, what it writes.
+    pub(super) fn edit_peaks(&mut self, layer: usize, u: &Tensor<2>, mut y: Tensor<2>) -> Tensor<2> {
+        let [seq, _] = y.dims();
+        for PeakEdit { row, removed, action, .. } in self.at_peaks.iter().filter(|edit| edit.layer == layer) {
+            debug_assert_eq!(self.start, 0, "a peak is one of the whole sequence");
+            let written = y.clone().slice([0..seq, *row..*row + 1]);
+            let of = |col: usize, weight: &Tensor<2>| u.clone().slice([0..seq, col..col + 1]) * weight.clone();
+            let original = removed.iter().fold(written.clone(), |sum, (col, weight)| sum + of(*col, weight));
+            let (peak, token) = tensors::peaks(original.swap_dims(0, 1)); // [1, 1] each
+            let new = match action {
+                PeakAction::Restore => peak,
+                PeakAction::Set(value) => Tensor::full([1, 1], *value, &y.device()),
+                PeakAction::Read => {
+                    self.peaks.push(peak);
+                    continue;
+                }
+            };
+            let tokens = Tensor::<1, Int>::arange(0..i64::try_from(seq).unwrap_or(i64::MAX), &y.device()).reshape([seq, 1]);
+            let is_peak = tokens.equal(token.expand([seq, 1]));
+            y = y.slice_assign([0..seq, *row..*row + 1], written.mask_where(is_peak, new.expand([seq, 1])));
+        }
+        y
     }
 
     fn intervene(&self, layer: usize, site: Site, mut x: Tensor<2>) -> Tensor<2> {
@@ -166,6 +282,7 @@ impl<'a> Probe<'a> {
                 let (values, channels) = tensors::peaks(x.clone());
                 Kept::Peaks { values, channels }
             }
+            Keep::Sums => Kept::Sums(x.clone().sum_dim(0)),
         };
         self.captured.push(Captured { site, layer, kept });
     }

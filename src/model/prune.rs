@@ -30,10 +30,22 @@ impl Model {
             remove(mlp, channels);
         }
         if has_constants {
-            // A decode plan takes a layer for the model of all: a bias in one is a bias in each.
             pruned.layers.iter_mut().for_each(with_down_bias);
         }
         pruned
+    }
+}
+
+impl Model {
+    /// Adds what a channel writes when it stands at `value` to the bias of its `down_proj`.
+    pub(super) fn add_constant(&mut self, layer: usize, channel: usize, value: f32) {
+        let down_proj = &mut self.layers[layer].mlp.down_proj;
+        let [_, n] = down_proj.shape();
+        let mut means = vec![0.0; n];
+        means[channel] = value;
+        let constant = constant(down_proj, &[channel], &means);
+        add_to_bias(down_proj, constant);
+        self.layers.iter_mut().for_each(with_down_bias);
     }
 }
 
@@ -80,6 +92,7 @@ fn add_to_bias(linear: &mut Linear, constant: Tensor<1>) {
     });
 }
 
+/// A decode plan takes a layer for the model of all: a bias in one is a bias in each.
 fn with_down_bias(layer: &mut DecoderLayer) {
     let down_proj = &mut layer.mlp.down_proj;
     let [hidden_size, _] = down_proj.shape();

@@ -13,6 +13,7 @@ mod cube;
 mod kernel;
 mod ops;
 mod product;
+mod rounding;
 mod stock;
 mod table;
 mod tile;
@@ -23,6 +24,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
 use ops::ModelOps;
+pub use rounding::{clipped_rows, rounded_rows, row_sums};
 pub use table::{CHUNK_UNIT, Table, chunk_rows};
 pub use upload::{Flat, Upload, resource_of};
 pub use weight::{Packed, Weight, largest_buffer, packs};
@@ -50,9 +52,21 @@ pub fn rotate(x: Tensor<3>, cos: &Tensor<3>, signed_sin: &Tensor<3>) -> Tensor<3
 /// `query` is `[heads, seq, head_dim]`, `key` and `value` `[kv_heads, total, head_dim]` (each serves `heads / kv_heads`
 /// query heads), `mask` `[seq, total]`; the result is `[seq, heads * head_dim]`.
 pub fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tensor<2>, scale: f64) -> Tensor<2> {
+    attention_and_weights(query, key, value, mask, scale).0
+}
+
+/// The same, and the softmax that it is made with, `[heads, seq, total]`; that one without gradients.
+pub fn attention_and_weights(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tensor<2>, scale: f64) -> (Tensor<2>, Tensor<3>) {
     let (query, key, value) = (query.into_dispatch(), key.into_dispatch(), value.into_dispatch());
-    let (out, _weights) = Dispatch::attend(query, key, value, mask.clone().into_dispatch(), scale);
-    Tensor::from_dispatch(out)
+    let (out, weights) = Dispatch::attend(query, key, value, mask.clone().into_dispatch(), scale);
+    (Tensor::from_dispatch(out), Tensor::from_dispatch(weights))
+}
+
+/// The weights that [`attention`] gives to values: `softmax(query keyᵀ · scale + mask)`, `[heads, seq, total]`.
+pub fn attention_weights(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tensor<2>, scale: f64) -> Tensor<3> {
+    let (query, key, value) = (query.into_dispatch(), key.into_dispatch(), value.into_dispatch());
+    let (_out, weights) = Dispatch::attend(query, key, value, mask.clone().into_dispatch(), scale);
+    Tensor::from_dispatch(weights)
 }
 
 /// `silu(gate) · up`.

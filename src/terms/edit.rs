@@ -23,12 +23,19 @@ pub enum EditTarget {
     /// A whole feed-forward channel: its `down_proj` column is scaled, and at scale 0 its `gate_proj` and `up_proj`
     /// rows (GPT-2: its `c_fc` column and bias) go too.
     Channel { layer: usize, channel: usize },
+    /// A feed-forward channel drawn towards its mean `m` over the bundled calibration text: `u = m + scale (u - m)`, so that at
+    /// scale 0 it goes on as a constant. What a model loses then is what the channel told, and not that it was there.
+    ChannelMean { layer: usize, channel: usize },
 }
 
 impl EditTarget {
     pub fn layer(&self) -> usize {
         match *self {
-            Self::Scalar { layer, .. } | Self::Row { layer, .. } | Self::Column { layer, .. } | Self::Channel { layer, .. } => layer,
+            Self::Scalar { layer, .. }
+            | Self::Row { layer, .. }
+            | Self::Column { layer, .. }
+            | Self::Channel { layer, .. }
+            | Self::ChannelMean { layer, .. } => layer,
         }
     }
 
@@ -62,6 +69,7 @@ impl fmt::Display for EditTarget {
             Self::Row { layer, row } => write!(f, "layer {layer}, row {row}"),
             Self::Column { layer, col } => write!(f, "layer {layer}, column {col}"),
             Self::Channel { layer, channel } => write!(f, "layer {layer}, channel {channel}"),
+            Self::ChannelMean { layer, channel } => write!(f, "layer {layer}, channel {channel} at its mean"),
         }
     }
 }
@@ -114,6 +122,7 @@ enum Unit {
     Row,
     Column,
     Channel,
+    ChannelMean,
 }
 
 /// A [`WeightEdit`] as it is in JSON.
@@ -138,6 +147,7 @@ impl From<WeightEdit> for FlatEdit {
             EditTarget::Row { layer, row } => Self { row: Some(row), ..flat(Unit::Row, layer) },
             EditTarget::Column { layer, col } => Self { col: Some(col), ..flat(Unit::Column, layer) },
             EditTarget::Channel { layer, channel } => Self { channel: Some(channel), ..flat(Unit::Channel, layer) },
+            EditTarget::ChannelMean { layer, channel } => Self { channel: Some(channel), ..flat(Unit::ChannelMean, layer) },
         }
     }
 }
@@ -147,11 +157,13 @@ impl TryFrom<FlatEdit> for WeightEdit {
 
     fn try_from(FlatEdit { unit, layer, row, col, channel, scale }: FlatEdit) -> Result<Self, Self::Error> {
         let (row, col) = (row.ok_or("missing field `row`"), col.ok_or("missing field `col`"));
+        let channel = channel.ok_or("missing field `channel`");
         let target = match unit {
             Unit::Scalar => EditTarget::Scalar { layer, row: row?, col: col? },
             Unit::Row => EditTarget::Row { layer, row: row? },
             Unit::Column => EditTarget::Column { layer, col: col? },
-            Unit::Channel => EditTarget::Channel { layer, channel: channel.ok_or("missing field `channel`")? },
+            Unit::Channel => EditTarget::Channel { layer, channel: channel? },
+            Unit::ChannelMean => EditTarget::ChannelMean { layer, channel: channel? },
         };
         Ok(Self { target, scale })
     }
@@ -206,6 +218,7 @@ mod tests {
             (EditTarget::Row { layer: 0, row: 1 }, r#"{"unit":"row","layer":0,"row":1,"scale":0.1}"#),
             (EditTarget::Column { layer: 0, col: 1 }, r#"{"unit":"column","layer":0,"col":1,"scale":0.1}"#),
             (EditTarget::Channel { layer: 3, channel: 9 }, r#"{"unit":"channel","layer":3,"channel":9,"scale":0.1}"#),
+            (EditTarget::ChannelMean { layer: 3, channel: 9 }, r#"{"unit":"channel_mean","layer":3,"channel":9,"scale":0.1}"#),
         ] {
             let edit = WeightEdit { target, scale: 0.1 };
             assert_eq!(serde_json::to_string(&edit).unwrap(), json);

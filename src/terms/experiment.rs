@@ -90,6 +90,16 @@ impl ExperimentKind {
         matches!(self, Self::Importance | Self::Scaling | Self::WeightQuantisation | Self::TokenShift)
     }
 
+    /// Whether [`Experiment::bos`] says something to it.
+    pub fn reads_bos(self) -> bool {
+        self.reads_text()
+    }
+
+    /// Whether there is nothing to measure without a super weight.
+    pub fn needs_super_weights(self) -> bool {
+        !matches!(self, Self::WeightsOnly | Self::ActivationQuantisation | Self::WeightQuantisation)
+    }
+
     /// Whether it is of one prompt.
     pub fn reads_prompt(self) -> bool {
         matches!(self, Self::Propagation | Self::Sinks)
@@ -117,6 +127,10 @@ pub struct Experiment {
     /// Tokens of each block that the text is cut into, at most the model's context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
+    /// Puts the special tokens that the tokenizer has before a text (its BOS) before each block. GPTQ's protocol has them before the
+    /// whole text only, and models that never saw a text without are broken by that alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub bos: bool,
     /// Blocks that are used, from the first on; all without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_blocks: Option<usize>,
@@ -126,6 +140,9 @@ pub struct Experiment {
     /// Items of each task; all without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Whether the outcome holds a row for every choice of every item.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log_samples: bool,
     /// Draws those items; without, they are the first, as in lm-evaluation-harness.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item_seed: Option<u64>,
@@ -167,9 +184,11 @@ impl Experiment {
             super_weights,
             text: None,
             block: kind.reads_text().then_some(Self::BLOCK),
+            bos: false,
             n_blocks: None,
             tasks: Vec::new(),
             limit: None,
+            log_samples: false,
             item_seed: None,
             prompt: if kind.reads_prompt() { Self::PROMPT.into() } else { String::new() },
             n_prompts: None,
@@ -197,6 +216,10 @@ impl Experiment {
             _ => bare,
         }
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What came out of an experiment, complete with all that it takes to repeat it.
@@ -257,6 +280,8 @@ impl FromTree for Experiment {
             super_weights: fields.list("super_weights", WeightCoord::from_tree),
             text: fields.maybe("text", TextRef::from_tree),
             block: fields.maybe("block", Tree::usize),
+            bos: fields.flag("bos"),
+            log_samples: fields.flag("log_samples"),
             n_blocks: fields.maybe("n_blocks", Tree::usize),
             tasks: fields.list("tasks", TextRef::from_tree),
             limit: fields.maybe("limit", Tree::usize),
@@ -335,6 +360,8 @@ mod tests {
     fn full() -> Outcome {
         let text = |name: &str| TextRef { name: name.into(), digest: "0123456789abcdef".into() };
         let experiment = Experiment {
+            bos: true,
+            log_samples: true,
             kind: ExperimentKind::WeightQuantisation,
             super_weights: vec![WeightCoord { layer: 2, row: 12, col: 86 }],
             text: Some(text("mine.txt")),

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Calibration, Evaluation, ModelRef, Pruned};
+use super::{Calibration, Evaluation, ModelRef, Pruned, Replacement};
 
 /// Held-out loss without the channels that one rule picked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,9 @@ pub struct DeletionReport {
     pub intact: Evaluation,
     pub n_quantiles: usize,
     pub seed: u64,
+    /// What stood in place of each channel.
+    #[serde(default)]
+    pub replacement: Replacement,
     pub deletions: Vec<Deletion>,
     /// All layers together first, then each layer.
     pub correlations: Vec<DeletionCorrelation>,

@@ -210,7 +210,10 @@ pub(crate) use structures;
 
 /// Enumerations of names.
 macro_rules! names {
-    ($($of:ident { $($name:literal $value:ident),* })*) => { $(impl $crate::terms::FromTree for $of {
+    ($($of:ident { $($name:literal $value:ident),* })*) => { $(
+    // None is forgotten.
+    const _: fn($of) = |value| match value { $($of::$value => ()),* };
+    impl $crate::terms::FromTree for $of {
         fn from_tree(tree: $crate::terms::Tree) -> Option<Self> {
             match tree.text()?.as_str() {
                 $($name => Some(Self::$value),)*

@@ -82,7 +82,7 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
     for (i, arm) in arms.iter().enumerate() {
         let y = TOP + ROW * i as f32;
         let paint = match arm.kind {
-            ArmKind::Candidate | ArmKind::Jointly | ArmKind::Channel | ArmKind::Row => Paint::Ablated,
+            ArmKind::Candidate | ArmKind::Jointly | ArmKind::Channel | ArmKind::ChannelMean | ArmKind::Row => Paint::Ablated,
             ArmKind::Intact => Paint::Intact,
             ArmKind::RandomScalar | ArmKind::LargestWeights | ArmKind::NextRow => Paint::Muted,
         };
@@ -112,7 +112,7 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
 pub fn arm_name(arm: &ConfirmArm) -> String {
     let what = match arm.kind {
         ArmKind::Intact => return "nothing changed".into(),
-        ArmKind::Channel | ArmKind::Row => return visible(&arm.label),
+        ArmKind::Channel | ArmKind::ChannelMean | ArmKind::Row => return visible(&arm.label),
         ArmKind::Candidate => "candidate",
         ArmKind::Jointly => "all candidates together",
         ArmKind::RandomScalar | ArmKind::LargestWeights | ArmKind::NextRow => "control",

@@ -43,7 +43,7 @@ pub fn Compare() -> impl IntoView {
                  gave a perplexity of 46.65, sparing those that LP defines 48.4 (four runs each). So it is not settled that LP finds the cores most worth sparing, and the lines here \
                  do not test it: they compare rankings."
             </p>
-            <Deletions />
+            <Deletions mean />
         </section>
     }
 }
@@ -113,7 +113,7 @@ fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &
 }
 
 #[component]
-fn Deletions() -> impl IntoView {
+fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
     let app = app();
     let live = app.is_live();
     let busy = app.part(|state| state.queue.any(is_comparison));
@@ -139,7 +139,7 @@ fn Deletions() -> impl IntoView {
                     if let Ok(n) = event_target_value(&event).parse::<usize>() { per_layer.set(n.clamp(1, 4096)); }
                 } />
             </label>
-            <button type="button" data-testid="deletions-run" disabled=move || !live.get() || busy.get() on:click=move |_| app.client.act(|state| state.delete_channels(per_layer.get_untracked()))>
+            <button type="button" data-testid="deletions-run" disabled=move || !live.get() || busy.get() on:click=move |_| app.client.act(|state| state.delete_channels(per_layer.get_untracked(), replacement(mean.get_untracked())))>
                 "Remove them one by one"
             </button>
         </div>

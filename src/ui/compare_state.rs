@@ -35,18 +35,18 @@ impl AppState {
     pub(super) fn comparison_begins(&mut self, request: &Request) {
         match *request {
             Request::Sweep { .. } => self.sweep_begins_at = self.sweep.len(),
-            Request::Delete { seed, .. } => {
+            Request::Delete { seed, replacement, .. } => {
                 self.deletions.clear();
-                (self.deletion_report, self.deletion_seed) = (None, seed);
+                (self.deletion_report, self.deletion_seed, self.deletion_replacement) = (None, seed, replacement);
             }
             _ => {}
         }
     }
 
     /// Removes single channels, `per_layer` of every layer.
-    pub fn delete_channels(&mut self, per_layer: usize) {
+    pub fn delete_channels(&mut self, per_layer: usize, replacement: Replacement) {
         self.failure = None;
-        self.queue.push(Request::Delete { per_layer, n_quantiles: N_QUANTILES, layer: None, seed: self.sampling.seed });
+        self.queue.push(Request::Delete { per_layer, n_quantiles: N_QUANTILES, layer: None, seed: self.sampling.seed, replacement });
     }
 
     /// What was measured with other scores does not stand beside what these will give.
@@ -79,6 +79,7 @@ impl AppState {
                 intact,
                 n_quantiles,
                 seed,
+                replacement: self.deletion_replacement,
                 deletions: self.deletions.clone(),
                 correlations: Vec::new(),
             })
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn whatever_picks_by_scores_waits_for_them() {
         let mut state = loaded();
-        state.delete_channels(8);
+        state.delete_channels(8, Replacement::Zero);
         assert!(matches!(state.next_message().unwrap().request, Request::Score { .. }));
     }
 
@@ -177,11 +178,11 @@ mod tests {
         state.intact_evaluation = Some(point(Experiment::Removal.prunings(Replacement::Zero)[0]).evaluation);
         let deletion = Deletion { layer: 0, channel: 1, loss_proxy: 0.5, quantile: 0, delta_nats: 0.1 };
         state.sampling.seed = 5;
-        state.delete_channels(2);
+        state.delete_channels(2, Replacement::Zero);
         state.next_message().unwrap();
         state.apply(EventEnvelope { id: None, event: Event::Deletion(deletion) });
         state.sampling.seed = 6;
-        state.delete_channels(4);
+        state.delete_channels(4, Replacement::Mean);
         let (_, kept) = state.comparisons();
         assert_eq!(kept.map(|report| (report.seed, report.deletions)), Some((5, vec![deletion])));
         state.queue.finish(None);

@@ -93,7 +93,7 @@ pub fn check_target(target: &EditTarget, info: &ModelInfo) -> Result<(), String>
         }
         EditTarget::Row { row, .. } => within("row", row, info.hidden_size),
         EditTarget::Column { col, .. } => within("column", col, info.intermediate_size),
-        EditTarget::Channel { channel, .. } => within("channel", channel, info.intermediate_size),
+        EditTarget::Channel { channel, .. } | EditTarget::ChannelMean { channel, .. } => within("channel", channel, info.intermediate_size),
     }
 }
 
@@ -110,6 +110,7 @@ pub fn parse_target(unit: &str, layer: &str, row: &str, col: &str) -> Result<Edi
         "row" => EditTarget::Row { layer, row: number("row", row)? },
         "column" => EditTarget::Column { layer, col: number("column", col)? },
         "channel" => EditTarget::Channel { layer, channel: number("channel", col)? },
+        "mean" => EditTarget::ChannelMean { layer, channel: number("channel", col)? },
         _ => EditTarget::Scalar { layer, row: number("row", row)?, col: number("column", col)? },
     })
 }
@@ -141,6 +142,7 @@ mod tests {
         assert_eq!(parse_target("scalar", "2", " 12", "86 "), Ok(EditTarget::Scalar { layer: 2, row: 12, col: 86 }));
         assert_eq!(parse_target("row", "2", "12", ""), Ok(EditTarget::Row { layer: 2, row: 12 }));
         assert_eq!(parse_target("channel", "2", "", "86"), Ok(EditTarget::Channel { layer: 2, channel: 86 }));
+        assert_eq!(parse_target("mean", "2", "", "86"), Ok(EditTarget::ChannelMean { layer: 2, channel: 86 }));
         assert_eq!(parse_target("column", "2", "", ""), Err("Type a column.".into()));
         assert!(parse_target("scalar", "-1", "0", "0").is_err());
     }

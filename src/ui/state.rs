@@ -14,7 +14,8 @@ use super::rate::Rate;
 use crate::protocol::{BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Progress, Request};
 use crate::terms::{
     Ablation, Calibration, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, ModelInfo, ModelSource, Pane, Pruned, Pruning,
-    RowCoord, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, WeightCoord,
+    Replacement, RowCoord, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint,
+    WeightCoord,
 };
 
 /// The worker, as the page sees it.
@@ -99,6 +100,8 @@ pub struct AppState {
     pub deletion_report: Option<DeletionReport>,
     /// What they were drawn by.
     pub deletion_seed: u64,
+    /// What stood in place of the channels.
+    pub deletion_replacement: Replacement,
     pub edits: EditList,
     /// The removal of channels that is switched on, next to the edits: see [`AppState::ablation`].
     pub pruning: Option<Pruning>,

@@ -181,7 +181,8 @@ fn AddEdit() -> impl IntoView {
         }
     };
     let shows = move |units: &'static [&'static str]| Signal::derive(move || unit.with(|unit| units.contains(&unit.as_str())));
-    let col_label = Signal::derive(move || if unit.with(|unit| unit == "channel") { "Channel" } else { "Column" });
+    let col_label =
+        Signal::derive(move || if unit.with(|unit| matches!(unit.as_str(), "channel" | "mean")) { "Channel" } else { "Column" });
     view! {
         <form class="add" on:submit=add novalidate>
             <label class="field">
@@ -191,11 +192,12 @@ fn AddEdit() -> impl IntoView {
                     <option value="row">"a row"</option>
                     <option value="column">"a column"</option>
                     <option value="channel">"a whole channel"</option>
+                    <option value="mean">"a channel, to its mean"</option>
                 </select>
             </label>
             {number("edit-layer", Signal::stored("Layer"), layer, Signal::stored(true))}
             {number("edit-row", Signal::stored("Row"), row, shows(&["scalar", "row"]))}
-            {number("edit-col", col_label, col, shows(&["scalar", "column", "channel"]))}
+            {number("edit-col", col_label, col, shows(&["scalar", "column", "channel", "mean"]))}
             <button type="submit" data-testid="edit-add" disabled=move || !live.get()>"Add"</button>
             <p class="hint" id="edit-limits">{move || limits.get()}</p>
             <p class="error" role="alert" data-testid="edit-error">{move || error.get()}</p>

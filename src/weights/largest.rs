@@ -1,6 +1,6 @@
-//! The scalars of largest magnitude, found while the weights stream by.
+//! The scalars of largest magnitude, found while the weights stream by: of all the layers' matrices, and of each tensor.
 
-use crate::model::edit::Matrix;
+use crate::model::edit::{Matrix, TENSOR_SHARE};
 
 /// Where a scalar stands: layer, matrix, and its place in the checkpoint's flat order.
 pub type Place = (usize, Matrix, usize);
@@ -8,6 +8,16 @@ pub type Place = (usize, Matrix, usize);
 /// The scalars of largest magnitude seen so far.
 #[derive(Debug, Default)]
 pub struct Largest {
+    overall: Top,
+    /// Of the tensor that is read, if it is large enough to have any.
+    current: Option<Top>,
+    /// Of those before it.
+    by_tensor: Vec<(f32, Place)>,
+}
+
+/// The largest of what was pushed.
+#[derive(Debug, Default)]
+struct Top {
     /// How many are kept.
     limit: usize,
     found: Vec<(f32, Place)>,
@@ -15,35 +25,11 @@ pub struct Largest {
     threshold: f32,
 }
 
-impl Largest {
-    pub fn up_to(limit: usize) -> Self {
-        Self { limit, ..Self::default() }
-    }
-
-    /// Looks at the values of a matrix from its `first`-th on.
-    pub fn look_at(&mut self, (layer, matrix): (usize, Matrix), first: usize, values: &[f32]) {
-        for (index, value) in values.iter().enumerate() {
-            if value.abs() > self.threshold {
-                self.push(value.abs(), (layer, matrix, first + index));
-            }
-        }
-    }
-
-    /// The same of values in bf16, as they lie in the file; the index of the first that is NaN or infinite, if any.
-    pub fn look_at_bf16(&mut self, (layer, matrix): (usize, Matrix), first: usize, bytes: &[u8]) -> Option<usize> {
-        let mut begin = 0;
-        while let Some(at) = first_above(&bytes[2 * begin..], ((self.threshold.to_bits() >> 16) as u16).min(BF16_INFINITY - 1)) {
-            let bits = magnitude(bytes, begin + at);
-            if bits >= BF16_INFINITY {
-                return Some(begin + at);
-            }
-            self.push(f32::from_bits(u32::from(bits) << 16), (layer, matrix, first + begin + at));
-            begin += at + 1;
-        }
-        None
-    }
-
+impl Top {
     fn push(&mut self, magnitude: f32, place: Place) {
+        if magnitude <= self.threshold {
+            return;
+        }
         self.found.push((magnitude, place));
         if self.found.len() >= 4 * self.limit.max(1) {
             self.trim();
@@ -59,11 +45,74 @@ impl Largest {
             self.threshold = *smallest;
         }
     }
+}
 
-    /// Largest first.
-    pub fn into_places(mut self) -> Vec<Place> {
-        self.trim();
-        self.found.into_iter().map(|(_, place)| place).collect()
+impl Largest {
+    /// Keeps so many of all.
+    pub fn up_to(limit: usize) -> Self {
+        Self { overall: Top { limit, ..Top::default() }, ..Self::default() }
+    }
+
+    /// A tensor of so many scalars begins. Of it the share [`TENSOR_SHARE`] is kept, rounded down: none of a small one.
+    pub fn begin_tensor(&mut self, n_scalars: usize) {
+        self.end_tensor();
+        let limit = (n_scalars as f64 * TENSOR_SHARE) as usize;
+        self.current = (limit > 0).then(|| Top { limit, ..Top::default() });
+    }
+
+    fn end_tensor(&mut self) {
+        if let Some(mut top) = self.current.take() {
+            top.trim();
+            self.by_tensor.append(&mut top.found);
+        }
+    }
+
+    /// Looks at the values of a matrix from its `first`-th on.
+    pub fn look_at(&mut self, (layer, matrix): (usize, Matrix), first: usize, values: &[f32]) {
+        let mut threshold = self.threshold();
+        for (index, value) in values.iter().enumerate() {
+            if value.abs() > threshold {
+                self.push(value.abs(), (layer, matrix, first + index));
+                threshold = self.threshold();
+            }
+        }
+    }
+
+    /// The same of values in bf16, as they lie in the file; the index of the first that is NaN or infinite, if any.
+    pub fn look_at_bf16(&mut self, (layer, matrix): (usize, Matrix), first: usize, bytes: &[u8]) -> Option<usize> {
+        let mut begin = 0;
+        while let Some(at) = first_above(&bytes[2 * begin..], ((self.threshold().to_bits() >> 16) as u16).min(BF16_INFINITY - 1)) {
+            let bits = magnitude(bytes, begin + at);
+            if bits >= BF16_INFINITY {
+                return Some(begin + at);
+            }
+            self.push(f32::from_bits(u32::from(bits) << 16), (layer, matrix, first + begin + at));
+            begin += at + 1;
+        }
+        None
+    }
+
+    /// What is not above this is none of the largest, neither of all nor of its tensor: one pass serves both.
+    fn threshold(&self) -> f32 {
+        self.current.as_ref().map_or(self.overall.threshold, |top| top.threshold.min(self.overall.threshold))
+    }
+
+    fn push(&mut self, magnitude: f32, place: Place) {
+        self.overall.push(magnitude, place);
+        if let Some(top) = &mut self.current {
+            top.push(magnitude, place);
+        }
+    }
+
+    /// Of all, largest first; and of each tensor, tensor by tensor.
+    pub fn into_places(mut self) -> (Vec<Place>, Vec<Place>) {
+        self.end_tensor();
+        self.overall.trim();
+        let mut by_tensor = self.by_tensor.into_iter().map(|(_, place)| place).collect::<Vec<_>>();
+        // A file may have been read twice.
+        by_tensor.sort_unstable();
+        by_tensor.dedup();
+        (self.overall.found.into_iter().map(|(_, place)| place).collect(), by_tensor)
     }
 }
 
@@ -131,9 +180,35 @@ mod tests {
         }
         let mut expected = (0..values.len()).collect::<Vec<_>>();
         expected.sort_by(|a, b| values[*b].abs().total_cmp(&values[*a].abs()));
-        let places = plain.into_places();
-        assert_eq!(places, packed.into_places());
+        let (places, by_tensor) = plain.into_places();
+        assert_eq!((places.clone(), by_tensor), packed.into_places());
         let magnitudes = |places: &[usize]| places.iter().map(|at| values[*at].abs()).collect::<Vec<_>>();
         assert_eq!(magnitudes(&places.iter().map(|place| place.2).collect::<Vec<_>>()), magnitudes(&expected[..10]));
+    }
+
+    #[test]
+    fn a_tensor_gives_a_millionth_of_its_scalars_whatever_is_in_the_others() {
+        // The second is everywhere louder than the first; the third is too small to give any.
+        let noise = |n: u32, scale: f64| (0..n).map(|i| ((f64::from(i) * 0.734).sin() * scale) as f32).collect::<Vec<_>>();
+        let tensors = [noise(2_500_000, 1.0), noise(1_000_000, 50.0), noise(999_999, 90.0)];
+        let (mut plain, mut packed) = (Largest::up_to(3), Largest::up_to(3));
+        for (layer, values) in tensors.iter().enumerate() {
+            let rounded = values.iter().map(|value| half::bf16::from_f32(*value).to_f32()).collect::<Vec<_>>();
+            for largest in [&mut plain, &mut packed] {
+                largest.begin_tensor(values.len());
+            }
+            for (part, piece) in rounded.chunks(700_000).enumerate() {
+                plain.look_at((layer, Matrix::Up), 700_000 * part, piece);
+                assert_eq!(packed.look_at_bf16((layer, Matrix::Up), 700_000 * part, &bytes(piece)), None);
+            }
+        }
+        let (overall, by_tensor) = plain.into_places();
+        assert_eq!((overall.clone(), by_tensor.clone()), packed.into_places());
+        assert!(overall.len() == 3 && overall.iter().all(|(layer, ..)| *layer == 2));
+        assert_eq!(by_tensor.iter().map(|(layer, ..)| *layer).collect::<Vec<_>>(), [0, 0, 1]);
+        for (layer, _, at) in by_tensor {
+            let largest = tensors[layer].iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+            assert!(tensors[layer][at].abs() > 0.99 * largest);
+        }
     }
 }

@@ -40,6 +40,8 @@ pub struct LoadedWeights {
     pub revision: String,
     /// The scalars of largest magnitude in the layers' matrices, largest first.
     pub largest: Vec<Place>,
+    /// Those of each of the checkpoint's tensors: [`crate::model::edit::TENSOR_SHARE`] of it, so none of a small one.
+    pub largest_by_tensor: Vec<Place>,
     /// The files as they were read.
     pub files: Vec<FileProof>,
     /// All of them are in the store.
@@ -109,8 +111,9 @@ pub async fn load_checkpoint(
     let mut weights = plan.with_tensors(tensors);
     let model = families::build(config, &mut weights)?;
     let revision = revision_of(&proofs);
-    let largest = largest.into_places().into_iter().map(|place| weights.place(place)).collect();
-    Ok(LoadedWeights { model, num_parameters, weight_bytes, revision, largest, files: proofs, stored })
+    let [largest, largest_by_tensor] =
+        <[Vec<Place>; 2]>::from(largest.into_places()).map(|places| places.into_iter().map(|place| weights.place(place)).collect());
+    Ok(LoadedWeights { model, num_parameters, weight_bytes, revision, largest, largest_by_tensor, files: proofs, stored })
 }
 
 /// See [`crate::terms::ModelRef`].
@@ -174,6 +177,9 @@ impl Reading<'_> {
         let chunk_rows = self.plan.chunk_rows(&entry.name, bytes_per_value(entry, &self.onto.device));
         let mut sink = is_wanted.then(|| Sink::new(entry, chunk_rows, &self.onto.device, gpu));
         let place = self.plan.matrices.get(&entry.name).copied();
+        if place.is_some() {
+            self.largest.begin_tensor(entry.shape.iter().product());
+        }
         let mut left = entry.end - entry.begin;
         while left > 0 {
             let piece = self.next_piece(shard, left, stream, hasher).await?;

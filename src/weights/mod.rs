@@ -204,7 +204,7 @@ impl Weights {
         let weight = self.matrix(&name, rows, cols)?;
         self.matrices.insert(name, place);
         let bias = if bias { Some(self.vector(&format!("{path}.bias"), out)?) } else { None };
-        Ok(Linear { weight, bias, layout })
+        Ok(Linear { weight, bias, layout, input_rounding: None })
     }
 
     /// Linear maps of one input, `[out, input]` each, that are one tensor `{path}.weight` in the checkpoint, and one
@@ -241,7 +241,7 @@ impl Weights {
                 false => bias.clone().reshape([rounds, period]).slice([0..rounds, range.clone()]).reshape([rounds * rows]),
             };
             let weight = if is_plan { weight.clone() } else { weight.rows_of_rounds(rounds, range.clone()) };
-            Linear { weight, bias: bias.as_ref().map(of), layout: Layout::OutIn }
+            Linear { weight, bias: bias.as_ref().map(of), layout: Layout::OutIn, input_rounding: None }
         }))
     }
 

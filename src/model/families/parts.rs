@@ -62,6 +62,7 @@ pub(super) fn attention(config: &ModelConfig, qkv_proj: QkvProj, o_proj: Linear)
         num_kv_heads: config.num_key_value_heads,
         head_dim: config.head_dim,
         scale: config.attention_scale(),
+        product_bits: None,
     }
 }
 

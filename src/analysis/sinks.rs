@@ -1,0 +1,137 @@
+//! Attention sinks and massive activations.
+//!
+//! A head is a **sink** of the first token, after Gu et al. (arXiv:2410.10781), if the mean over queries of its attention probability
+//! on that token is above 0.3. They take texts of 64 tokens, and all queries; the first of them sees only itself, and adds `1/T`
+//! to every head of a text of T tokens. It is left out here, where prompts are short, and [`Sinks::as_published`] adds it again.
+//! A head that looks everywhere alike has [`uniform`], which in a short prompt is not far below the threshold.
+//!
+//! A value of the residual stream is **massive**, after Sun et al. (arXiv:2402.17762), if its magnitude is above 100 and about 1000 times
+//! the median magnitude of all that leaves its layer. Small models stay below both with values that matter as much, so the ratio
+//! is told beside it.
+
+use burn::tensor::Transaction;
+
+use super::residual::floats;
+use crate::engine::control::Control;
+use crate::engine::error::EngineError;
+use crate::model::Model;
+use crate::model::probe::Probe;
+
+/// Of the mean probability on the first token.
+pub const SINK_THRESHOLD: f32 = 0.3;
+/// Of the magnitude, and of its ratio to the median.
+pub const MASSIVE: (f32, f32) = (100.0, 1000.0);
+
+/// The largest value of what leaves one layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Massive {
+    pub token: usize,
+    pub channel: usize,
+    /// Signed.
+    pub value: f32,
+    /// Of all magnitudes there.
+    pub median: f32,
+}
+
+impl Massive {
+    /// `|value| / median`; 0 where the median is.
+    pub fn ratio(&self) -> f32 {
+        if self.median > 0.0 { (self.value.abs() / self.median).min(f32::MAX) } else { 0.0 }
+    }
+
+    /// By the criterion of Sun et al.
+    pub fn is_massive(&self) -> bool {
+        self.value.abs() > MASSIVE.0 && self.ratio() > MASSIVE.1
+    }
+}
+
+/// What one pass shows of each layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sinks {
+    pub massive: Vec<Massive>,
+    /// By layer and head, the mean probability of the first token over all queries but the first.
+    pub on_first: Vec<Vec<f32>>,
+    /// Tokens of the prompt.
+    pub n_tokens: usize,
+}
+
+impl Sinks {
+    /// Heads above the threshold.
+    pub fn count(&self) -> usize {
+        self.count_of(|mean| mean)
+    }
+
+    /// The same with the first query counted, as in the authors' code.
+    pub fn as_published(&self) -> usize {
+        let n = self.n_tokens as f32;
+        self.count_of(|mean| (mean * (n - 1.0) + 1.0) / n)
+    }
+
+    fn count_of(&self, of: impl Fn(f32) -> f32) -> usize {
+        self.on_first.iter().flatten().filter(|mean| of(**mean) > SINK_THRESHOLD).count()
+    }
+}
+
+/// What a head that looks everywhere alike would have over `n_tokens` tokens: the mean of `1 / (t + 1)` over `t` from 1 on.
+pub fn uniform(n_tokens: usize) -> f32 {
+    let shares = (1..n_tokens).map(|t| 1.0 / (t + 1) as f32);
+    shares.sum::<f32>() / n_tokens.saturating_sub(1).max(1) as f32
+}
+
+/// One pass over at least two tokens; each layer's stream is read whole, since no device of Burn's has a median that does not wait.
+///
+/// # Errors
+///
+/// A failing device, a stop, or values that are not finite.
+pub async fn sinks(model: &Model, ids: &[u32], control: &Control, mut progress: impl FnMut(usize)) -> Result<Sinks, EngineError> {
+    let mut probe = Probe::empty().with_first_key();
+    let (mut x, pass) = model.begin(ids, 0);
+    let mut massive = Vec::new();
+    for layer in 0..model.layers.len() {
+        x = model.layer(layer, x, &pass, None, &mut probe);
+        let values = floats(x.clone().into_data_async().await?);
+        massive.push(largest_of(&values, model.config.hidden_size).ok_or(EngineError::NonFinite { what: "the residual stream" })?);
+        progress(layer + 1);
+        control.checkpoint().await?;
+    }
+    let heads = probe.on_first_key.into_iter().map(|(_, heads)| heads);
+    let read = heads.fold(Transaction::default(), Transaction::register).execute_async().await?;
+    Ok(Sinks { massive, on_first: read.into_iter().map(floats).collect(), n_tokens: ids.len() })
+}
+
+/// None if a value is not finite, or there is none.
+fn largest_of(values: &[f32], width: usize) -> Option<Massive> {
+    let mut magnitudes = values.iter().map(|value| value.abs()).collect::<Vec<_>>();
+    if magnitudes.iter().any(|magnitude| !magnitude.is_finite()) {
+        return None;
+    }
+    let at = (0..values.len()).max_by(|a, b| magnitudes[*a].total_cmp(&magnitudes[*b]).then(b.cmp(a)))?;
+    let (below, upper, _) = magnitudes.select_nth_unstable_by(values.len() / 2, f32::total_cmp);
+    // Of an even number the middle of both.
+    let lower = if values.len().is_multiple_of(2) { below.iter().copied().fold(0.0, f32::max) } else { *upper };
+    Some(Massive { token: at / width, channel: at % width, value: values[at], median: f32::midpoint(lower, *upper) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_value_is_told_with_the_median() {
+        let found = largest_of(&[1.0, -2.0, 3.0, -400.0, 0.5, 0.25], 3).unwrap();
+        assert_eq!(found, Massive { token: 1, channel: 0, value: -400.0, median: 1.5 });
+        assert!(!found.is_massive() && (found.ratio() - 266.666_66).abs() < 1e-3);
+        assert!(Massive { median: 0.3, ..found }.is_massive());
+        assert_eq!(largest_of(&[-1.0, 2.0, 1.5], 3).unwrap().median, 1.5);
+        assert_eq!(largest_of(&[-1.0, f32::NAN], 2), None);
+        assert_eq!(largest_of(&[], 2), None);
+    }
+
+    #[test]
+    fn the_published_count_has_the_first_query_in_it() {
+        let sinks = Sinks { massive: Vec::new(), on_first: vec![vec![0.25, 0.31], vec![0.1, 0.3]], n_tokens: 11 };
+        assert_eq!((sinks.count(), sinks.as_published()), (1, 3));
+        assert!((uniform(11) - 0.201_987_7).abs() < 1e-6, "{}", uniform(11));
+        assert_eq!(uniform(1), 0.0);
+    }
+}

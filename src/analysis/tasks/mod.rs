@@ -1,0 +1,172 @@
+//! Zero-shot tasks, scored as lm-evaluation-harness scores them.
+//!
+//! Held against that project's version 0.4.13 (its `tasks/*`, `api/model.py`, `api/task.py`, `models/huggingface.py`),
+//! without few-shot examples, descriptions or chat templates:
+//!
+//! | task | context | choices, each after one space | scores |
+//! |---|---|---|---|
+//! | `lambada_openai` | the passage without its last word | that word | acc (greedy), perplexity |
+//! | `arc_easy`, `arc_challenge`, `piqa` | `Question: {question}\nAnswer:` | the answers | acc, acc_norm |
+//! | `hellaswag` | `{activity}: {ctx_a} {ctx_b, capitalised}`, cleaned | the endings, cleaned | acc, acc_norm |
+//! | `winogrande` | the sentence up to the blank, with each option in it | the rest of it, once for each context | acc |
+//! | `boolq` | `{passage}\nQuestion: {question}?\nAnswer:` | no, yes | acc |
+//! | `openbookqa` | the stem | the answers | acc, acc_norm |
+//! | `sciq` | `{support}\nQuestion: {question}\nAnswer:` | the distractors, and the answer last | acc, acc_norm |
+//! | `copa` | the premise without its full stop, and `because` or `therefore` | after two spaces, beginning with a small letter | acc |
+//! | `siqa` | `Q: {context} {question}\nA:` | the answers | acc |
+//! | `winograd_wsc` | as `winogrande` | as `winogrande` | acc |
+//!
+//! Cleaned: ` [title]` becomes `. `, what is in brackets goes, and so does one of two spaces.
+//!
+//! **Rows.** Each line of a file is a row in the form of the data set itself, or in one of those that llm-foundry keeps it in:
+//! `query`, `choices`, `gold`; `context_options`, `continuation`, `gold`; `context`, `continuation`. From those the prompts
+//! above are made again, but what their makers dropped stays dropped: the titles before `BoolQ`'s passages, spaces around
+//! PIQA's answers, one of Social IQa's three answers (there the choices are letters), and of Winograd's the second space before the
+//! continuation that the harness's `wsc273` has. Figures from those are not the harness's on the full data.
+//!
+//! **Tokens.** Spaces at the end of a context go over to the continuation. The context is encoded, and so are both together,
+//! each with the special tokens that the tokenizer adds by itself (a BOS, where the model has one); the continuation's tokens
+//! are those of both beyond as many as the context has. What is longer than the model's context and one token more is cut
+//! from the left.
+//!
+//! **Scores.** A choice's log-likelihood is the sum over its tokens. acc: the largest is the right one's, of equals the first
+//! counting; acc_norm: the same after dividing by the choice's length in characters (code points), the space before it not
+//! among them. lambada's acc is whether greedy decoding would have written the word, its perplexity `exp(-mean)` over items of
+//! the log-likelihood, not over tokens. Standard errors are `s / √n`, with s the sample's standard deviation.
+
+mod encode;
+mod measure;
+mod rows;
+mod score;
+
+use crate::engine::error::EngineError;
+use crate::terms::{TaskFile, text_digest};
+
+pub use encode::{EncodedChoice, EncodedItem, EncodedTask};
+pub use measure::measure;
+pub use score::{ChoiceScore, ItemScore, TaskScore, mean_acc};
+
+/// The name of the row that is the mean over tasks, as in the paper's Table 1.
+pub const AVERAGE: &str = "AVG";
+
+/// Which task, which decides its prompts and its scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TaskKind {
+    Lambada,
+    ArcEasy,
+    ArcChallenge,
+    HellaSwag,
+    Piqa,
+    WinoGrande,
+    BoolQ,
+    OpenBookQa,
+    SciQ,
+    Copa,
+    Siqa,
+    WinogradWsc,
+}
+
+impl TaskKind {
+    pub const ALL: [Self; 12] = [
+        Self::Lambada,
+        Self::ArcEasy,
+        Self::ArcChallenge,
+        Self::HellaSwag,
+        Self::Piqa,
+        Self::WinoGrande,
+        Self::BoolQ,
+        Self::OpenBookQa,
+        Self::SciQ,
+        Self::Copa,
+        Self::Siqa,
+        Self::WinogradWsc,
+    ];
+
+    /// As in lm-evaluation-harness, but for the last two, which it does not have in this form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lambada => "lambada_openai",
+            Self::ArcEasy => "arc_easy",
+            Self::ArcChallenge => "arc_challenge",
+            Self::HellaSwag => "hellaswag",
+            Self::Piqa => "piqa",
+            Self::WinoGrande => "winogrande",
+            Self::BoolQ => "boolq",
+            Self::OpenBookQa => "openbookqa",
+            Self::SciQ => "sciq",
+            Self::Copa => "copa",
+            Self::Siqa => "siqa",
+            Self::WinogradWsc => "winograd_wsc",
+        }
+    }
+
+    /// By its name, or the one that llm-foundry has for it.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::UnknownTask`].
+    pub fn of_name(name: &str) -> Result<Self, EngineError> {
+        let name = if name == "openbook_qa" { "openbookqa" } else { name };
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            EngineError::UnknownTask { name: name.into(), known }
+        })
+    }
+
+    /// Whether the harness tells acc_norm of it.
+    pub fn has_norm(self) -> bool {
+        matches!(self, Self::ArcEasy | Self::ArcChallenge | Self::HellaSwag | Self::Piqa | Self::OpenBookQa | Self::SciQ)
+    }
+}
+
+/// A task's items, in the order of its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    pub kind: TaskKind,
+    /// [`text_digest`] of the file.
+    pub digest: String,
+    pub items: Vec<Item>,
+}
+
+/// One question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Where it is in the file, from 1 on.
+    pub line: usize,
+    /// Two or more; a single one for [`TaskKind::Lambada`].
+    pub choices: Vec<Choice>,
+    /// Which of them is right.
+    pub gold: usize,
+}
+
+/// One answer, with what is before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    pub context: String,
+    /// With the space before it.
+    pub continuation: String,
+    /// What acc_norm divides by: code points of the answer itself.
+    pub n_characters: usize,
+}
+
+impl Task {
+    /// Reads a file; empty lines are left out.
+    ///
+    /// # Errors
+    ///
+    /// A name that is no task's, a file without rows, or the first line that is no row of this task.
+    pub fn of(file: &TaskFile) -> Result<Self, EngineError> {
+        let kind = TaskKind::of_name(&file.name)?;
+        let lines = file.jsonl.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let item = |(index, line): (usize, &str)| {
+            let broken = |why| EngineError::TaskLine { task: kind.name(), line: index + 1, why };
+            let (choices, gold) = rows::read(kind, line).map_err(broken)?;
+            Ok(Item { line: index + 1, choices, gold })
+        };
+        let items = lines.map(item).collect::<Result<Vec<_>, EngineError>>()?;
+        if items.is_empty() {
+            return Err(EngineError::EmptyTask { task: kind.name() });
+        }
+        Ok(Self { kind, digest: text_digest(&file.jsonl), items })
+    }
+}

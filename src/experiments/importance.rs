@@ -1,0 +1,263 @@
+//! Table 1: what removing the super weights costs, beside removing other large weights, and restoring the super activation,
+//! or replacing it.
+//!
+//! | arm | model | at the super activation |
+//! |---|---|---|
+//! | Original | intact | |
+//! | Prune SW | the super weights zero, all together | |
+//! | Prune Non-SW, per tensor | the largest millionth of each weight tensor zero, the super weights kept: the paper's code | |
+//! | Prune Non-SW, N largest | the N largest of all zero, the super weights kept: the paper's 7,000 of 6.7 billion, scaled; and a harsher N | |
+//! | Prune SW, +SA | as Prune SW | its original value is put back |
+//! | SA set to 0, to its mean | intact | it is 0, or its mean over calibration sequences |
+//!
+//! The super activation is the output of `down_proj` on a super weight's row, at the one token of a sequence where it is
+//! largest ([`PeakEdit`]). Of several super weights of a row, the value that is put back has what all of them add. Its input is
+//! that of the pruned model, so that where super weights of earlier layers are removed too, it differs from the intact
+//! model's by what they change.
+
+use super::{Arm, Bench, Draft, Measured, Sheet};
+use crate::analysis::calibration::Sequences;
+use crate::analysis::tasks::AVERAGE;
+use crate::engine::error::EngineError;
+use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
+use crate::model::probe::{PeakAction, PeakEdit, Probe};
+use crate::model::{Model, Positions};
+use crate::terms::{Ablation, Cell, DataPlot, Experiment, MIN_DELTA_NATS, PlotKind, WeightCoord};
+use burn::tensor::Tensor;
+
+/// What the paper's +SA gives back of the mean accuracy that is lost (Llama-7B).
+const PAPER_RESTORED: f64 = 0.42;
+
+const ORIGINAL: &str = "Original";
+const PRUNED: &str = "Prune SW";
+const RESTORED: &str = "Prune SW, +SA";
+
+/// An arm that is still to be made.
+struct Plan {
+    name: String,
+    change: Change,
+}
+
+enum Change {
+    Nothing,
+    Prune,
+    Zero(Vec<(usize, Matrix, usize)>),
+    Restore,
+    /// To these values, one for each place.
+    Set(Vec<f32>),
+}
+
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+    let super_weights = draft.outcome.experiment.super_weights.clone();
+    let plans = plan(bench, draft, &super_weights).await?;
+    let mut sheet = Sheet::new(draft, &["arm", "zeroed (scalars)"]);
+    add_plots(bench, draft);
+    let mut measured = Vec::new();
+    for (index, Plan { name, change }) in plans.iter().enumerate() {
+        let (arm, n_zeroed) = make(bench.model, &super_weights, name, change)?;
+        let of_arm = bench.measure(&arm, (index, plans.len())).await?;
+        sheet.push(draft, vec![name.as_str().into(), n_zeroed.into()], &of_arm);
+        measured.push((name.as_str(), of_arm));
+    }
+    conclude(draft, &measured);
+    Ok(())
+}
+
+/// The arms, and what has to be said of those that are missing.
+async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightCoord]) -> Result<Vec<Plan>, EngineError> {
+    let new = |name: &str, change| Plan { name: name.into(), change };
+    let mut plans = vec![new(ORIGINAL, Change::Nothing)];
+    match super_weights.is_empty() {
+        true => draft.find("No super weight was named, so only the arms without one were measured."),
+        false => plans.push(new(PRUNED, Change::Prune)),
+    }
+    let by_tensor = all_but(bench.model, super_weights, bench.largest_by_tensor).collect::<Vec<_>>();
+    if by_tensor.is_empty() {
+        draft.find("Prune Non-SW per tensor, as the paper's code has it, removes nothing here: no weight tensor has a million scalars, and it takes a millionth of each.");
+    } else {
+        plans.push(Plan { name: format!("Prune Non-SW, per tensor ({})", by_tensor.len()), change: Change::Zero(by_tensor) });
+    }
+    for n in counts(bench.info.num_parameters) {
+        let scalars = all_but(bench.model, super_weights, bench.largest).take(n).collect::<Vec<_>>();
+        plans.push(Plan { name: format!("Prune Non-SW, {} largest", scalars.len()), change: Change::Zero(scalars) });
+    }
+    if !super_weights.is_empty() {
+        plans.push(new(RESTORED, Change::Restore));
+        plans.push(new("SA set to 0", Change::Set(vec![0.0; places(super_weights).len()])));
+        let n = draft.outcome.experiment.n_calibration.unwrap_or(1);
+        plans.push(new("SA set to its mean", Change::Set(means(bench, draft, super_weights, n).await?)));
+    }
+    Ok(plans)
+}
+
+/// The paper's share of this model's scalars, and many more.
+fn counts(num_parameters: u64) -> Vec<usize> {
+    let share = (num_parameters as f64 * PAPER_SHARE).round().max(1.0) as usize;
+    let mut counts = vec![share, N_LARGEST_HARSH.max(share)];
+    counts.dedup();
+    counts
+}
+
+fn all_but<'a>(
+    model: &'a Model,
+    super_weights: &'a [WeightCoord],
+    largest: &'a [(usize, Matrix, usize)],
+) -> impl Iterator<Item = (usize, Matrix, usize)> {
+    let is_super = |&(layer, matrix, flat): &(usize, Matrix, usize)| {
+        let down_proj = &model.layers[layer].mlp.down_proj;
+        matrix == Matrix::Down && super_weights.iter().any(|at| at.layer == layer && down_proj.flat_index(at.row, at.col) == flat)
+    };
+    largest.iter().copied().filter(move |place| !is_super(place))
+}
+
+/// Layers and rows of super activations, each once.
+fn places(super_weights: &[WeightCoord]) -> Vec<(usize, usize)> {
+    let mut places = super_weights.iter().map(|at| (at.layer, at.row)).collect::<Vec<_>>();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// The arm, and how many scalars are zero in it.
+fn make(model: &Model, super_weights: &[WeightCoord], name: &str, change: &Change) -> Result<(Arm, usize), EngineError> {
+    let pruned = || model.with_ablation(&Ablation::zeroing(super_weights.iter().copied()));
+    let edits = |of_place: &dyn Fn(usize, (usize, usize)) -> PeakEdit| {
+        places(super_weights).into_iter().enumerate().map(|(index, place)| of_place(index, place)).collect()
+    };
+    Ok(match change {
+        Change::Nothing => (Arm::new(name, model.clone()), 0),
+        Change::Prune => (Arm::new(name, pruned()?), super_weights.len()),
+        Change::Zero(scalars) => (Arm::new(name, model.with_zeroed(scalars)), scalars.len()),
+        Change::Restore => {
+            let at_peaks = edits(&|_, place| restore(model, super_weights, place));
+            (Arm { at_peaks, ..Arm::new(name, pruned()?) }, super_weights.len())
+        }
+        Change::Set(values) => {
+            let set = |index: usize, (layer, row)| PeakEdit { layer, row, removed: Vec::new(), action: PeakAction::Set(values[index]) };
+            (Arm { at_peaks: edits(&set), ..Arm::new(name, model.clone()) }, 0)
+        }
+    })
+}
+
+/// Puts back what the super weights of a row would have written.
+fn restore(model: &Model, super_weights: &[WeightCoord], (layer, row): (usize, usize)) -> PeakEdit {
+    let mut cols = super_weights.iter().filter(|at| (at.layer, at.row) == (layer, row)).map(|at| at.col).collect::<Vec<_>>();
+    // Named twice, it is there once.
+    cols.sort_unstable();
+    cols.dedup();
+    let removed = cols.into_iter().map(|col| (col, model.down_proj_scalar(layer, row, col))).collect();
+    PeakEdit { layer, row, removed, action: PeakAction::Restore }
+}
+
+/// Means of the super activations at their peaks, over `n` sequences of the bundled calibration text.
+async fn means(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightCoord], n: usize) -> Result<Vec<f32>, EngineError> {
+    let (length, limit) = (Experiment::CALIBRATION_LENGTH, bench.info.max_position_embeddings);
+    let sequences = Sequences::of(None, n, length, bench.tokenizer, limit)?;
+    let read = |(layer, row)| PeakEdit { layer, row, removed: Vec::new(), action: PeakAction::Read };
+    let at_peaks = places(super_weights).into_iter().map(read).collect::<Vec<_>>();
+    let mut sums = vec![0.0_f64; at_peaks.len()];
+    for (index, ids) in sequences.ids.iter().enumerate() {
+        let mut probe = Probe::empty().at_peaks(&at_peaks);
+        let _ = bench.model.without_head(ids, None, Positions::Last, &mut probe);
+        let peaks = Tensor::cat(probe.peaks, 0).into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
+        sums.iter_mut().zip(&peaks).for_each(|(sum, peak)| *sum += f64::from(*peak));
+        bench.control.progress("mean of the super activation", (index + 1) as f64, sequences.ids.len() as f64, "sequences");
+        bench.control.checkpoint().await?;
+    }
+    let means = sums.into_iter().map(|sum| (sum / sequences.ids.len().max(1) as f64) as f32).collect::<Vec<_>>();
+    bench.check_gpu()?;
+    if means.iter().any(|mean| !mean.is_finite()) {
+        return Err(EngineError::NonFinite { what: "the super activation" });
+    }
+    let of_place = |((layer, row), mean): ((usize, usize), &f32)| format!("{mean:.2} (layer {layer}, row {row})");
+    let told = places(super_weights).into_iter().zip(&means).map(of_place).collect::<Vec<_>>().join(", ");
+    draft.find(format!(
+        "The super activation's mean at its peak: {told}, over {} sequences of {}.",
+        sequences.ids.len(),
+        sequences.convention
+    ));
+    Ok(means)
+}
+
+fn add_plots(bench: &Bench<'_>, draft: &mut Draft<'_>) {
+    let mut plot = DataPlot::new(PlotKind::Bars, "Perplexity by arm", "loss", "arm", "perplexity");
+    plot.log_y = true;
+    draft.outcome.plots.push(plot);
+    let only = match bench.tasks.as_slice() {
+        [] => return,
+        [one] => one.kind.name(),
+        _ => AVERAGE,
+    };
+    let mut plot = DataPlot::new(PlotKind::Bars, "Accuracy by arm", "tasks", "arm", "acc");
+    plot.only = Some(("task".into(), only.into()));
+    draft.outcome.plots.push(plot);
+}
+
+/// What each arm costs, and what +SA gives back.
+fn conclude(draft: &mut Draft<'_>, measured: &[(&str, Measured)]) {
+    let Some((_, intact)) = measured.first() else { return };
+    for (name, of_arm) in measured {
+        let (loss, perplexity) = (of_arm.evaluation.loss_nats, of_arm.evaluation.perplexity);
+        draft.headline(format!("perplexity, {name}"), f64::from(perplexity));
+        if *name == ORIGINAL {
+            continue;
+        }
+        let acc = match (intact.mean_acc(), of_arm.mean_acc()) {
+            (Some(before), Some(after)) => format!("; mean accuracy goes from {:.2} to {:.2} %", 100.0 * before, 100.0 * after),
+            _ => String::new(),
+        };
+        let change = loss - intact.evaluation.loss_nats;
+        let before = intact.evaluation.perplexity;
+        draft.find(format!("{name}: {change:+.4} nats, perplexity {} to {}{acc}.", shown(before), shown(perplexity)));
+    }
+    let of = |name: &str| measured.iter().find(|(of, _)| *of == name).map(|(_, measured)| measured);
+    for name in [ORIGINAL, PRUNED, RESTORED] {
+        if let Some(acc) = of(name).and_then(Measured::mean_acc) {
+            draft.headline(format!("mean accuracy, {name}"), acc);
+        }
+    }
+    if let (Some(pruned), Some(restored)) = (of(PRUNED), of(RESTORED)) {
+        say_restored(draft, intact, pruned, restored);
+    }
+}
+
+/// Both ways: of the loss, and of the accuracy where there are tasks.
+fn say_restored(draft: &mut Draft<'_>, intact: &Measured, pruned: &Measured, restored: &Measured) {
+    let [intact_nats, pruned_nats, restored_nats] = [intact, pruned, restored].map(|of| f64::from(of.evaluation.loss_nats));
+    match pruned_nats - intact_nats >= f64::from(MIN_DELTA_NATS) {
+        true => {
+            let share = 100.0 * (pruned_nats - restored_nats) / (pruned_nats - intact_nats);
+            draft.find(format!("Putting the super activation back gives back {share:.0} % of the loss that pruning adds."));
+        }
+        false => draft.find("Pruning adds too little to the loss for a share of it to mean anything."),
+    }
+    let [Some(intact), Some(pruned), Some(restored)] = [intact, pruned, restored].map(Measured::mean_acc) else { return };
+    match intact > pruned {
+        true => {
+            let (share, paper) = (100.0 * (restored - pruned) / (intact - pruned), 100.0 * PAPER_RESTORED);
+            draft.find(format!(
+                "It gives back {share:.0} % of the mean accuracy that pruning takes; the paper has about {paper:.0} % for Llama-7B."
+            ));
+        }
+        false => draft.find("Pruning takes nothing from the mean accuracy here, so nothing of it can be given back."),
+    }
+}
+
+fn shown(perplexity: f32) -> String {
+    match Cell::from(perplexity) {
+        Cell::Number(number) if number < f64::from(f32::MAX) => format!("{number:.2}"),
+        _ => "beyond all bounds".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_several_super_weights_is_one_place() {
+        let at = |layer, row, col| WeightCoord { layer, row, col };
+        assert_eq!(places(&[at(2, 7, 1), at(1, 7, 1), at(2, 7, 9)]), [(1, 7), (2, 7)]);
+        assert_eq!((counts(6_700_000_000), counts(13_000_000)), (vec![7000], vec![14, 1000]));
+    }
+}

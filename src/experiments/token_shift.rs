@@ -1,0 +1,154 @@
+//! Figures 5 and 11: how the next token's probabilities shift, as means over prompts that lack their last word.
+//!
+//! Stopwords are those of [`stopwords`], which is our own list: the paper publishes none.
+
+use super::{Bench, Draft};
+use crate::analysis::next_token::{NextToken, next_token};
+use crate::analysis::{prompts, stopwords};
+use crate::engine::error::EngineError;
+use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind};
+
+const ARMS: [&str; 2] = ["intact", "removed"];
+/// Tokens told by their probability in the intact model.
+const BEFORE: usize = 50;
+/// By that without the super weights.
+const AFTER: usize = 20;
+
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+    let experiment = draft.outcome.experiment.clone();
+    let (prompts, convention) = prompts_of(bench, experiment.n_prompts.unwrap_or(usize::MAX))?;
+    (draft.outcome.convention, draft.outcome.experiment.n_prompts) = (convention, Some(prompts.len()));
+    begin(draft);
+    let stopwords = stopwords::token_ids(bench.tokenizer);
+    let mut measured = Vec::new();
+    for (index, arm) in ARMS.into_iter().enumerate() {
+        let zeroed = if index == 0 { Vec::new() } else { experiment.super_weights.clone() };
+        let model = bench.model.with_ablation(&Ablation::zeroing(zeroed))?;
+        let (doing, n) = (format!("next tokens, {arm}"), prompts.len());
+        let progress = |done: usize| bench.control.progress(&doing, (index * n + done) as f64, (2 * n) as f64, "sequences");
+        let found = next_token(&model, &prompts, bench.control, progress).await?;
+        bench.check_gpu()?;
+        push(bench, draft, arm, &found, &stopwords);
+        draft.tell();
+        measured.push(found);
+    }
+    if let [intact, removed] = &measured[..] {
+        push_tokens(bench, draft, [intact, removed], &stopwords);
+        conclude(bench, draft, [intact, removed], &stopwords);
+    }
+    Ok(())
+}
+
+/// At most `n` prompts as token ids, and the name of their text and cut: the contexts of the tasks that were asked for (LAMBADA's are
+/// passages without their last word), or the bundled ones.
+fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), EngineError> {
+    if !bench.tasks.is_empty() {
+        let items = bench.tasks.iter().flat_map(|task| &task.items);
+        let contexts = items.filter_map(|item| Some(item.choices.first()?.context.clone())).take(n).collect::<Vec<_>>();
+        let names = bench.tasks.iter().map(|task| task.kind.name()).collect::<Vec<_>>().join(", ");
+        let convention = format!("task-contexts-1 {} of {names}, each without what is to be predicted", contexts.len());
+        return Ok((contexts, convention));
+    }
+    let texts = prompts::bundled();
+    let mut prompts = Vec::new();
+    for text in texts {
+        let ids = bench.tokenizer.encode(&text)?;
+        if prompts.len() < n && !ids.is_empty() && ids.len() <= bench.info.max_position_embeddings {
+            prompts.push(ids);
+        }
+    }
+    if prompts.is_empty() {
+        return Err(EngineError::EmptyText);
+    }
+    let convention = format!("{} {} of the bundled texts, each without its last word", prompts::BUNDLED_NAME, prompts.len());
+    Ok((prompts, convention))
+}
+
+fn begin(draft: &mut Draft<'_>) {
+    let columns = ["arm", "stopwords (probability)", "other (probability)", "entropy (nats)", "largest (probability)", "prompts"];
+    let mass = DataTable::new(
+        "mass",
+        "Mean over prompts: probability on our list of stopwords, and on all else; entropy; likeliest token",
+        &columns,
+    );
+    let columns = ["arm", "rank", "token", "id", "probability (probability)"];
+    let likeliest = DataTable::new("likeliest", "The likeliest next tokens, as means over prompts", &columns);
+    let columns = ["token", "id", "is_stopword", "rank_before", "rank_after", "before (probability)", "after (probability)", "ratio"];
+    let tokens = DataTable::new("tokens", "The likeliest tokens of the intact model, and those without the super weights", &columns);
+    draft.outcome.tables.extend([mass, likeliest, tokens]);
+}
+
+fn push(bench: &Bench<'_>, draft: &mut Draft<'_>, arm: &str, found: &NextToken, stopwords: &[u32]) {
+    let mass = mass_on(found, stopwords);
+    let rest = (1.0 - mass).max(0.0);
+    let n = draft.outcome.experiment.n_prompts;
+    draft.outcome.tables[0].push([arm.into(), mass.into(), rest.into(), found.entropy.into(), found.largest.into(), n.into()]);
+    for (rank, id) in found.ranked().into_iter().take(AFTER).enumerate() {
+        let text = bench.tokenizer.token_text(id as u32);
+        draft.outcome.tables[1].push([arm.into(), (rank + 1).into(), text.into(), id.into(), found.probabilities[id].into()]);
+    }
+    let mut bars = DataPlot::new(PlotKind::Bars, &format!("The likeliest next tokens: {arm}"), "likeliest", "token", "probability");
+    bars.only = Some(("arm".into(), arm.into()));
+    draft.outcome.plots.push(bars);
+}
+
+fn push_tokens(bench: &Bench<'_>, draft: &mut Draft<'_>, [intact, removed]: [&NextToken; 2], stopwords: &[u32]) {
+    let (before, after) = (ranks(intact), ranks(removed));
+    let mut told = intact.ranked().into_iter().take(BEFORE).collect::<Vec<_>>();
+    let new = removed.ranked().into_iter().take(AFTER).filter(|id| before[*id] >= BEFORE);
+    told.extend(new);
+    for id in told {
+        let (p, q) = (intact.probabilities[id], removed.probabilities[id]);
+        let is_stopword = usize::from(stopwords.binary_search(&(id as u32)).is_ok());
+        let mut cells: Vec<Cell> = vec![bench.tokenizer.token_text(id as u32).into(), id.into(), is_stopword.into()];
+        cells.extend([(before[id] + 1).into(), (after[id] + 1).into(), p.into(), q.into(), (q / p).into()]);
+        draft.outcome.tables[2].push(cells);
+    }
+}
+
+fn conclude(bench: &Bench<'_>, draft: &mut Draft<'_>, [intact, removed]: [&NextToken; 2], stopwords: &[u32]) {
+    let (before, after) = (mass_on(intact, stopwords), mass_on(removed, stopwords));
+    draft.find(format!(
+        "Stopwords and punctuation of our own list (the paper publishes none) get {:.1} % of the next token's probability, and {:.1} % with the \
+         super weights removed: {}. (In the paper's own data those of Llama-7B become 2 to 10 times as likely, and those of Mistral-7B less likely.)",
+        100.0 * before,
+        100.0 * after,
+        if after > before { format!("{:.2} times as much", after / before) } else { format!("down to {:.2} times as much", after / before) }
+    ));
+    let top = intact.ranked();
+    let likely = top.iter().take(BEFORE).filter(|id| stopwords.binary_search(&(**id as u32)).is_ok()).collect::<Vec<_>>();
+    let risen = likely.iter().filter(|id| removed.probabilities[***id] > intact.probabilities[***id]).count();
+    draft.find(format!(
+        "Of the {} stopwords among the {BEFORE} likeliest tokens of the intact model {risen} become likelier.",
+        likely.len()
+    ));
+    let last = removed.ranked();
+    if let (Some(first), Some(then)) = (top.first(), last.first()) {
+        let text = |id: &usize| bench.tokenizer.token_text(*id as u32);
+        draft.find(format!(
+            "The likeliest token is {:?} ({:.1} %), and {:?} ({:.1} %) with the super weights removed.",
+            text(first),
+            100.0 * intact.probabilities[*first],
+            text(then),
+            100.0 * removed.probabilities[*then]
+        ));
+        draft.headline("likeliest token's probability, intact", intact.probabilities[*first]);
+        draft.headline("likeliest token's probability, removed", removed.probabilities[*then]);
+    }
+    draft.find(format!("The mean entropy of the next token is {:.2} nats, and {:.2} without.", intact.entropy, removed.entropy));
+    draft.headline("stopword mass, intact", before);
+    draft.headline("stopword mass, removed", after);
+    draft.headline("entropy, intact", intact.entropy);
+    draft.headline("entropy, removed", removed.entropy);
+}
+
+fn mass_on(found: &NextToken, stopwords: &[u32]) -> f64 {
+    stopwords.iter().filter_map(|id| found.probabilities.get(*id as usize)).sum()
+}
+
+/// Of each token, from 0.
+fn ranks(found: &NextToken) -> Vec<usize> {
+    let mut ranks = vec![0; found.probabilities.len()];
+    found.ranked().into_iter().enumerate().for_each(|(rank, id)| ranks[id] = rank);
+    ranks
+}
