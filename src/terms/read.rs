@@ -188,7 +188,7 @@ mod tests {
             "connections":[0.5],"redundancy":[0.25],"protect":[0.75],"plane":[[0.5,-0.5]]}}]}}"#
         ));
         both::<DeletionReport>(&format!(
-            r#"{{"model":{model},"calibration":{calibration},"intact":{evaluation},"n_quantiles":8,"seed":3,"replacement":"mean","replacement":"mean",
+            r#"{{"model":{model},"calibration":{calibration},"intact":{evaluation},"n_quantiles":8,"seed":3,"replacement":"mean",
             "deletions":[{{"layer":1,"channel":2,"loss_proxy":0.5,"quantile":3,"delta_nats":-0.25}}],
             "correlations":[{{"layer":1,"n":2,"spearman":0.5,"n_positive":1,"spearman_positive":null}}]}}"#
         ));
