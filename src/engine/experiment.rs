@@ -4,7 +4,7 @@
 use super::control::Control;
 use super::error::EngineError;
 use super::{Engine, Loaded, fit};
-use crate::analysis::eval::{Cut, HeldOut};
+use crate::analysis::eval::{Cut, HeldOut, Source};
 use crate::analysis::tasks::{EncodedTask, Task, TaskKind};
 use crate::experiments::{self, Bench, Draft};
 use crate::model::ModelError;
@@ -15,6 +15,23 @@ use crate::terms::{Ablation, Experiment, ExperimentKind, TaskFile, TextRef};
 const MAX_SETTINGS: usize = 64;
 
 impl Engine {
+    /// See [`crate::protocol::Request::UseText`].
+    pub(super) fn use_text(&mut self, name: String, text: String, max_tokens: usize) -> Result<(), EngineError> {
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        let held_out = HeldOut::of(&name, &text, max_tokens, &loaded.tokenizer, loaded.info.max_position_embeddings)?;
+        loaded.check_length(held_out.passages.iter().map(Vec::len).max().unwrap_or(0))?;
+        loaded.measure_on(Source::new(name, text), held_out);
+        Ok(())
+    }
+
+    /// See [`crate::protocol::Request::UseBundledText`].
+    pub(super) fn use_bundled_text(&mut self) -> Result<(), EngineError> {
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        let held_out = HeldOut::bundled(&loaded.tokenizer, loaded.info.max_position_embeddings)?;
+        loaded.measure_on(Source::bundled(), held_out);
+        Ok(())
+    }
+
     /// See [`crate::protocol::Request::UseTasks`].
     pub(super) fn use_tasks(&mut self, tasks: Vec<TaskFile>) -> Result<(), EngineError> {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
@@ -60,6 +77,11 @@ impl Engine {
 }
 
 impl Loaded {
+    /// From now on; what was measured on another text is forgotten.
+    fn measure_on(&mut self, text: Source, held_out: HeldOut) {
+        (self.text, self.held_out, self.intact_evaluation) = (text, held_out, None);
+    }
+
     /// Checks an experiment's settings against the model, and names what it will be measured on.
     fn complete(&self, mut experiment: Experiment) -> Result<Experiment, EngineError> {
         self.intact.check_ablation(&Ablation::zeroing(experiment.super_weights.iter().copied()))?;
