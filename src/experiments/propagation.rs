@@ -39,6 +39,11 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     if let Some((at, weight)) = other {
         draft.find(format!("The other weight is {at}: {weight}, the largest magnitude of that matrix but for the super weights."));
     }
+    if draft.outcome.experiment.super_weights.iter().any(|at| at.row != first.row) {
+        draft.find(format!(
+            "Traced is the channel of the first super weight, {first}; others write to other channels, and are removed with it."
+        ));
+    }
     if tokens.len() > MAX_TOKENS {
         draft.find(format!("The table of tokens has the first {MAX_TOKENS} of {}; the maxima are of all.", tokens.len()));
     }
