@@ -96,8 +96,8 @@ fn conclude(draft: &mut Draft<'_>, first: WeightCoord, tokens: &[String], measur
         place(to),
         intact.len() - 1
     ));
-    draft.headline("peak, intact", f64::from(value.abs()));
-    for (from_or_to, layer) in [("first layer above half", from), ("last layer above half", to)] {
+    draft.headline("largest magnitude in the channel, intact", f64::from(value.abs()));
+    for (from_or_to, layer) in [("first layer above half of it", from), ("last layer above half of it", to)] {
         draft.headline(from_or_to, layer.map_or(-1.0, |layer| layer as f64));
     }
     for (name, verb) in [(REMOVED, "Without the super weights"), (OTHER, "Without the other weight")] {
@@ -112,7 +112,7 @@ fn conclude(draft: &mut Draft<'_>, first: WeightCoord, tokens: &[String], measur
             change(before, after),
             if name == REMOVED { "about -75 %" } else { "976 after 1320, -26 %" }
         ));
-        draft.headline(format!("peak, {name}"), f64::from(left.abs()));
+        draft.headline(format!("largest magnitude in the channel, {name}"), f64::from(left.abs()));
     }
 }
 
