@@ -192,7 +192,7 @@ impl AppState {
         let of = &self.experiments;
         let mut experiment = Experiment { super_weights: self.scalars(of.scalars), ..of.setting().clone() };
         let kind = experiment.kind;
-        if experiment.super_weights.is_empty() && kind != ExperimentKind::WeightsOnly {
+        if experiment.super_weights.is_empty() && kind.needs_super_weights() {
             return Err("There is no scalar to measure yet: scan, or pull one.");
         }
         if kind.reads_prompt() && experiment.prompt.trim().is_empty() {
