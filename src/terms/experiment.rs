@@ -19,20 +19,21 @@ use super::{BackendInfo, DataPlot, DataTable, Fields, FromTree, ModelRef, Tree, 
 #[serde(rename_all = "snake_case")]
 pub enum ExperimentKind {
     /// Table 1: what removing the super weights costs, beside removing the largest other weights, and restoring the super
-    /// activation, or replacing it. Reads `text`, `block`, `n_blocks`, `tasks`, `limit`, `item_seed`, `seed`.
+    /// activation, or replacing it. Reads `text`, `block`, `bos`, `n_blocks`, `n_calibration`, `tasks`, `limit`, `item_seed`, `log_samples`.
     Importance,
     /// Figure 4: the super activation through every layer's residual stream. Reads `prompt`.
     Propagation,
-    /// Figures 6 and 8: loss and accuracy over the super weights' scale. Reads `factors` and what [`Self::Importance`] does.
+    /// Figures 6 and 8: loss and accuracy over the super weights' scale. Reads `factors` and what [`Self::Importance`] does, but for
+    /// `n_calibration`.
     Scaling,
     /// Figures 5 and 11: how the next token's probabilities shift. Reads `n_prompts` and, if there are any, the prompts of
     /// `tasks`.
     TokenShift,
-    /// Table 3: W8A8, naive, with the super activation held out, and SmoothQuant. Reads `text`, `block`, `n_blocks`, `bits`
+    /// Table 3: W8A8, naive, with the super activation held out, and SmoothQuant. Reads `text`, `block`, `bos`, `n_blocks`, `bits`
     /// (the first), `alpha`, `n_calibration`.
     ActivationQuantisation,
     /// Figure 7: weights rounded in blocks, with and without the super weights held out and clipping. Reads `bits`,
-    /// `block_sizes`, `clips` and what [`Self::Importance`] does.
+    /// `block_sizes`, `clips` and what [`Self::Scaling`] does, but for `factors`.
     WeightQuantisation,
     /// Candidates from the weights alone, before any forward pass, beside `super_weights`.
     WeightsOnly,
@@ -95,9 +96,9 @@ impl ExperimentKind {
         self.reads_text()
     }
 
-    /// Whether there is nothing to measure without a super weight.
+    /// Whether there is nothing to measure without a super weight. [`Self::Importance`] has the largest other weights then.
     pub fn needs_super_weights(self) -> bool {
-        !matches!(self, Self::WeightsOnly | Self::ActivationQuantisation | Self::WeightQuantisation)
+        matches!(self, Self::Propagation | Self::Scaling | Self::TokenShift | Self::Sinks)
     }
 
     /// Whether it is of one prompt.
@@ -148,6 +149,7 @@ pub struct Experiment {
     pub item_seed: Option<u64>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub prompt: String,
+    /// At most so many, all without; the outcome has how many there were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_prompts: Option<usize>,
     /// What the super weights are multiplied by, all together.
@@ -167,7 +169,7 @@ pub struct Experiment {
     /// Sequences of the bundled calibration text, of [`Experiment::CALIBRATION_LENGTH`] tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_calibration: Option<usize>,
-    /// Draws controls.
+    /// Would draw controls. None of these kinds has any that are drawn: their controls are the largest weights.
     pub seed: u64,
 }
 
@@ -210,7 +212,7 @@ impl Experiment {
             ExperimentKind::WeightQuantisation => {
                 // The paper's are 128² to 1024² consecutive scalars; small models need smaller ones.
                 let block_sizes = vec![64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 0];
-                Self { bits: vec![8, 4, 3], block_sizes, clips: vec![9.0, 20.0], ..bare }
+                Self { bits: vec![8, 4, 3], block_sizes, clips: vec![9.0], ..bare }
             }
             ExperimentKind::Importance => Self { n_calibration: Some(32), ..bare },
             _ => bare,
