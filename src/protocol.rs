@@ -68,6 +68,8 @@ pub enum Request {
     /// Use another text for `Confirm`, `Evaluate` and `Experiment` from now on: passages between empty lines, each cut to
     /// `max_tokens`, or all of it cut into blocks by an experiment. `name` is printed with every figure.
     UseText { name: String, text: String, max_tokens: usize },
+    /// Use the bundled text again.
+    UseBundledText,
     /// Use these tasks for `Experiment` from now on; what is named twice is replaced.
     UseTasks { tasks: Vec<TaskFile> },
     /// Measures one of the super-weight paper's experiments on the intact model. Each arm sends an [`Event::Outcome`] of what

@@ -243,9 +243,19 @@ fn what_the_experiments_find_on_the_bundled_model() {
     let residuals = way.table("residuals").unwrap();
     assert_eq!(way.table("maxima").unwrap().rows.len(), 3 * 21);
     assert_eq!(residuals.rows.len() % (3 * 21), 0);
-    assert_eq!(headline(&way, "first layer above half"), 2.0);
-    assert!(headline(&way, "peak, super weights removed") < 0.5 * headline(&way, "peak, intact"), "{:?}", way.headline);
-    assert!(headline(&way, "peak, another large weight removed") > 0.5 * headline(&way, "peak, intact"), "{:?}", way.headline);
+    assert_eq!(headline(&way, "first layer above half of it"), 2.0);
+    assert!(
+        headline(&way, "largest magnitude in the channel, super weights removed")
+            < 0.5 * headline(&way, "largest magnitude in the channel, intact"),
+        "{:?}",
+        way.headline
+    );
+    assert!(
+        headline(&way, "largest magnitude in the channel, another large weight removed")
+            > 0.5 * headline(&way, "largest magnitude in the channel, intact"),
+        "{:?}",
+        way.headline
+    );
     // The other weight is the largest of the same matrix.
     assert!(way.findings.iter().any(|finding| finding.contains("layer 2, [") && !finding.contains("[12, 86]")), "{:?}", way.findings);
 

@@ -37,6 +37,10 @@ fn measuring_leaves_the_model_alone() {
     let text = include_str!("../public/held-out.txt").to_owned();
     session.ask(Request::UseText { name: "held-out passages 1".into(), text, max_tokens: 128 }).unwrap();
     assert_eq!(loss(&mut session), before);
+    session.ask(Request::UseText { name: "mine".into(), text: "The old man slept.".into(), max_tokens: 128 }).unwrap();
+    assert!(loss(&mut session).convention.starts_with("mine,"));
+    session.ask(Request::UseBundledText).unwrap();
+    assert_eq!(loss(&mut session), before);
 }
 
 #[test]

@@ -131,12 +131,13 @@ fn apart(ours: &[f64], expected: &[f64]) -> f64 {
 
 /// One value that falls the other way, by the order of sums alone, moves all that comes after it by a level here and there,
 /// and weights in bf16 lie exactly between two levels by the hundred: PyTorch's own figures in f32 and f64 are up to 7e-3
-/// nats apart (`loss_in_float64`) on the trained model, which is as much as all the rounding costs. So its loss is held
-/// loosely; what leaves the first layers is held as a share of what rounding does to it, and tightly wherever nothing falls
-/// the other way: in all of GPT-2's fixture, and at some tokens of the trained model's first layer.
+/// nats apart (`loss_in_float64`) on the trained model, which is as much as all the rounding costs. So losses are held
+/// loosely, and what leaves a layer tightly, as a share of what rounding does to it, wherever nothing has fallen the other way
+/// yet. In the fixtures, whose random weights lie between no two levels, that is all of the first layer, and so every product
+/// of a layer in both forms (fused; separate with rotation, a gate and fewer heads of keys); and a token at least behind the last.
 #[test]
 fn rounded_factors_are_those_of_pytorch() {
-    for (name, model) in both() {
+    for (name, model) in both().into_iter().chain([("llama3", model("llama3"))]) {
         let golden = golden(name);
         let (at, before, of) = (super_weights(&golden), matrices(&model), &golden["factors"]);
         let maxima = maxima(&model, &ids(&golden, "calibration"));
@@ -166,12 +167,16 @@ fn rounded_factors_are_those_of_pytorch() {
                 tokens.into_iter().enumerate().map(share).collect::<Vec<_>>()
             });
             let shares = shares.collect::<Vec<_>>();
-            let least = shares[0].iter().copied().fold(f64::INFINITY, f64::min);
-            assert!(least < 1e-3, "{name}, {arm}: {shares:?}");
+            let least = |shares: &[f64]| shares.iter().copied().fold(f64::INFINITY, f64::min);
+            let largest = |shares: &[f64]| shares.iter().copied().fold(0.0, f64::max);
+            assert!(least(&shares[0]) < 1e-3, "{name}, {arm}: {shares:?}");
             // The super activation's token.
             assert!(shares[1][0] < 0.2, "{name}, {arm}: {shares:?}");
+            if name != "linchpin-13m" {
+                assert!(largest(&shares[0]) < 1e-3 && least(&shares[1]) < 1e-3, "{name}, {arm}: {shares:?}");
+            }
             if name == "gpt2" {
-                assert!(shares.concat().into_iter().all(|share| share < 0.01), "{name}, {arm}: {shares:?}");
+                assert!(largest(&shares[1]) < 0.01, "{name}, {arm}: {shares:?}");
             }
             let tolerance = if name == "gpt2" { TOLERANCE } else { 0.01 };
             let apart = loss(&ours, passages) - number(&of[arm]["loss"]);

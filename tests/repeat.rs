@@ -158,7 +158,7 @@ fn what_cannot_be_done_is_said_before_anything_is_measured() {
         (&["scaling", "--super-weight", "99,0,0"], "layer is 99, but the model has 3"),
         (&["scaling", "--super-weight", "1,5"], "expected LAYER,ROW,COL"),
         (&["scaling", sw[0], sw[1], "--blocks", "0"], "the number of blocks is 0, expected 1 or more"),
-        (&["scaling", sw[0], sw[1], "--block", "1"], "the block is 1, expected 2 tokens or more"),
+        (&["scaling", sw[0], sw[1], "--block", "1"], "the tokens of a block is 1, expected 2 or more"),
         (&["scaling", sw[0], sw[1], "--limit", "3"], "--limit is about items of tasks"),
         (&["scaling", sw[0], sw[1], "--task", &broken], "line 1 of the task arc_easy is no JSON"),
         (&["scaling", sw[0], sw[1], "--task", "nowhere.jsonl"], "cannot read the task nowhere.jsonl"),

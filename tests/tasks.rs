@@ -203,8 +203,9 @@ fn an_experiment_names_the_tasks_that_it_was_made_on() {
     let mut session = Session::with_model(&fixture("llama"));
     let file = |name: &str| files().into_iter().find(|file| file.name == name).unwrap();
     let named = |name: &str, digest: &str| TextRef { name: name.into(), digest: digest.into() };
+    let at = WeightCoord { layer: 0, row: 3, col: 5 };
     let scaling =
-        |tasks| Experiment { factors: vec![1.0, 0.0], ..Experiment { kind: ExperimentKind::Scaling, ..importance(vec![], tasks) } };
+        |tasks| Experiment { factors: vec![1.0, 0.0], ..Experiment { kind: ExperimentKind::Scaling, ..importance(vec![at], tasks) } };
     let failure = session.ask(Request::Experiment(scaling(vec![named("piqa", "")]))).unwrap_err();
     assert_eq!((failure.kind, failure.what.as_str()), (FailureKind::Input, "A task's file is missing"));
     let failure = session.ask(Request::Experiment(scaling(vec![named("mmlu", "")]))).unwrap_err();

@@ -4,6 +4,7 @@
 mod bad_input;
 mod cli;
 mod decode;
+mod edges;
 mod edits;
 mod gradient;
 mod hub;

@@ -118,7 +118,7 @@ impl HeldOut {
         let passages = blocks.map(|ids| [before.as_slice(), ids].concat()).collect::<Vec<_>>();
         let Source { name, digest, .. } = source;
         let bos = if cut.bos { "bos-" } else { "" };
-        let convention = format!("concat-{bos}{block} {name} ({digest}) in one, {} blocks of {block} tokens", passages.len());
+        let convention = format!("concat-{bos}{block} {name} ({digest}) in one, {} of {block} tokens", n_blocks(passages.len()));
         Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
     }
 
@@ -126,6 +126,10 @@ impl HeldOut {
     pub fn n_tokens(&self) -> usize {
         self.passages.iter().map(|ids| ids.len() - 1).sum()
     }
+}
+
+fn n_blocks(n: usize) -> String {
+    if n == 1 { "one block".into() } else { format!("{n} blocks") }
 }
 
 /// An evaluation, and its loss as finely as it was summed.

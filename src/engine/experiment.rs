@@ -4,7 +4,7 @@
 use super::control::Control;
 use super::error::EngineError;
 use super::{Engine, Loaded, fit};
-use crate::analysis::eval::{Cut, HeldOut};
+use crate::analysis::eval::{Cut, HeldOut, Source};
 use crate::analysis::tasks::{EncodedTask, Task, TaskKind};
 use crate::experiments::{self, Bench, Draft};
 use crate::model::ModelError;
@@ -15,6 +15,23 @@ use crate::terms::{Ablation, Experiment, ExperimentKind, TaskFile, TextRef};
 const MAX_SETTINGS: usize = 64;
 
 impl Engine {
+    /// See [`crate::protocol::Request::UseText`].
+    pub(super) fn use_text(&mut self, name: String, text: String, max_tokens: usize) -> Result<(), EngineError> {
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        let held_out = HeldOut::of(&name, &text, max_tokens, &loaded.tokenizer, loaded.info.max_position_embeddings)?;
+        loaded.check_length(held_out.passages.iter().map(Vec::len).max().unwrap_or(0))?;
+        loaded.measure_on(Source::new(name, text), held_out);
+        Ok(())
+    }
+
+    /// See [`crate::protocol::Request::UseBundledText`].
+    pub(super) fn use_bundled_text(&mut self) -> Result<(), EngineError> {
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        let held_out = HeldOut::bundled(&loaded.tokenizer, loaded.info.max_position_embeddings)?;
+        loaded.measure_on(Source::bundled(), held_out);
+        Ok(())
+    }
+
     /// See [`crate::protocol::Request::UseTasks`].
     pub(super) fn use_tasks(&mut self, tasks: Vec<TaskFile>) -> Result<(), EngineError> {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
@@ -60,47 +77,21 @@ impl Engine {
 }
 
 impl Loaded {
+    /// From now on; what was measured on another text is forgotten.
+    fn measure_on(&mut self, text: Source, held_out: HeldOut) {
+        (self.text, self.held_out, self.intact_evaluation) = (text, held_out, None);
+    }
+
     /// Checks an experiment's settings against the model, and names what it will be measured on.
-    fn complete(&self, mut experiment: Experiment) -> Result<Experiment, EngineError> {
+    fn complete(&self, experiment: Experiment) -> Result<Experiment, EngineError> {
+        check_settings(&experiment)?;
+        let mut experiment = filled(experiment);
         self.intact.check_ablation(&Ablation::zeroing(experiment.super_weights.iter().copied()))?;
         if experiment.super_weights.is_empty() && experiment.kind.needs_super_weights() {
             return Err(EngineError::NoSuperWeights { experiment: experiment.kind.name() });
         }
         if experiment.kind.reads_prompt() {
             self.prompt_ids(&experiment.prompt)?;
-        }
-        let setting = |key, got: String, expected| Err(EngineError::Setting { key, got, expected });
-        let (min, max) = SCALE_RANGE;
-        if let Some(got) = experiment.factors.iter().copied().find(|factor| !(min..=max).contains(factor)) {
-            return Err(ModelError::Scale { got, min, max }.into());
-        }
-        if let Some(bits) = experiment.bits.iter().find(|bits| !(2..=16).contains(*bits)) {
-            return setting("bits", bits.to_string(), "2 to 16");
-        }
-        if let Some(clip) = experiment.clips.iter().find(|clip| !(**clip > 0.0 && clip.is_finite())) {
-            return setting("z", clip.to_string(), "a number above 0");
-        }
-        let most = [experiment.factors.len(), experiment.bits.len(), experiment.block_sizes.len(), experiment.clips.len()];
-        if let Some(got) = most.into_iter().find(|n| *n > MAX_SETTINGS) {
-            return setting("the number of values of one setting", got.to_string(), "64 or fewer");
-        }
-        if let Some(alpha) = experiment.alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
-            return setting("alpha", alpha.to_string(), "0 to 1");
-        }
-        if experiment.n_prompts == Some(0) {
-            return setting("the number of prompts", "0".into(), "1 or more");
-        }
-        if experiment.n_blocks == Some(0) {
-            return setting("the number of blocks", "0".into(), "1 or more");
-        }
-        if let Some(block) = experiment.block.filter(|block| *block < 2) {
-            return setting("the block", block.to_string(), "2 tokens or more: the first of them predicts nothing");
-        }
-        if experiment.limit == Some(0) {
-            return setting("the number of items", "0".into(), "1 or more");
-        }
-        if experiment.n_calibration == Some(0) {
-            return setting("the number of calibration sequences", "0".into(), "1 or more");
         }
         self.name_tasks(&mut experiment)?;
         if matches!(experiment.kind, ExperimentKind::ActivationQuantisation | ExperimentKind::WeightQuantisation) {
@@ -174,5 +165,74 @@ impl Loaded {
         let text = HeldOut::concatenated(&self.text, cut, &self.tokenizer, self.info.max_position_embeddings)?;
         self.check_length(text.passages.first().map_or(0, Vec::len))?;
         Ok(text)
+    }
+}
+
+/// With each value once, and the default where nothing was asked for, so that the outcome says what ran.
+fn filled(mut experiment: Experiment) -> Experiment {
+    let default = Experiment::of(experiment.kind, Vec::new());
+    once(&mut experiment.super_weights);
+    once(&mut experiment.factors);
+    once(&mut experiment.bits);
+    once(&mut experiment.block_sizes);
+    once(&mut experiment.clips);
+    if experiment.factors.is_empty() {
+        experiment.factors = default.factors;
+    }
+    if experiment.bits.is_empty() {
+        experiment.bits = default.bits;
+    }
+    if experiment.block_sizes.is_empty() {
+        experiment.block_sizes = default.block_sizes;
+    }
+    if experiment.kind == ExperimentKind::ActivationQuantisation {
+        experiment.bits.truncate(1);
+    }
+    experiment.alpha = experiment.alpha.or(default.alpha);
+    experiment.n_calibration = experiment.n_calibration.or(default.n_calibration);
+    experiment
+}
+
+/// Drops what was there before.
+fn once<T: PartialEq + Copy>(values: &mut Vec<T>) {
+    let mut seen = Vec::with_capacity(values.len());
+    values.retain(|value| {
+        let is_new = !seen.contains(value);
+        seen.push(*value);
+        is_new
+    });
+}
+
+fn check_settings(experiment: &Experiment) -> Result<(), EngineError> {
+    let setting = |key, got: String, expected| Err(EngineError::Setting { key, got, expected });
+    let (min, max) = SCALE_RANGE;
+    if let Some(got) = experiment.factors.iter().copied().find(|factor| !(min..=max).contains(factor)) {
+        return Err(ModelError::Scale { got, min, max }.into());
+    }
+    if let Some(bits) = experiment.bits.iter().find(|bits| !(2..=16).contains(*bits)) {
+        return setting("bits", bits.to_string(), "2 to 16");
+    }
+    if let Some(clip) = experiment.clips.iter().find(|clip| !(**clip > 0.0 && clip.is_finite())) {
+        return setting("z", clip.to_string(), "a number above 0");
+    }
+    let most = [experiment.factors.len(), experiment.bits.len(), experiment.block_sizes.len(), experiment.clips.len()];
+    if let Some(got) = most.into_iter().find(|n| *n > MAX_SETTINGS) {
+        return setting("the number of values of one setting", got.to_string(), "64 or fewer");
+    }
+    if let Some(alpha) = experiment.alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
+        return setting("alpha", alpha.to_string(), "0 to 1");
+    }
+    if let Some(block) = experiment.block.filter(|block| *block < 2) {
+        return setting("the tokens of a block", block.to_string(), "2 or more");
+    }
+    let counts = [
+        ("the number of blocks", experiment.n_blocks),
+        ("the number of prompts", experiment.n_prompts),
+        ("the number of items", experiment.limit),
+        ("the number of calibration sequences", experiment.n_calibration),
+    ];
+    match counts.into_iter().find(|(_, n)| *n == Some(0)) {
+        Some((key, _)) => setting(key, "0".into(), "1 or more"),
+        None => Ok(()),
     }
 }

@@ -116,15 +116,8 @@ impl Engine {
             Request::Scan { prompt } => self.scan(prompt).await,
             Request::Confirm { candidates, rows, seed } => self.confirm(&candidates, &rows, seed).await,
             Request::Apply { ablation } => self.apply(ablation).await,
-            Request::UseText { name, text, max_tokens } => {
-                let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
-                let held_out = HeldOut::of(&name, &text, max_tokens, &loaded.tokenizer, loaded.info.max_position_embeddings)?;
-                loaded.check_length(held_out.passages.iter().map(Vec::len).max().unwrap_or(0))?;
-                loaded.held_out = held_out;
-                loaded.text = Source::new(name, text);
-                loaded.intact_evaluation = None;
-                Ok(())
-            }
+            Request::UseText { name, text, max_tokens } => self.use_text(name, text, max_tokens),
+            Request::UseBundledText => self.use_bundled_text(),
             Request::UseTasks { tasks } => self.use_tasks(tasks),
             Request::Experiment(experiment) => self.experiment(experiment).await,
             Request::Evaluate => self.evaluate().await,

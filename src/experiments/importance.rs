@@ -15,14 +15,14 @@
 //! that of the pruned model, so that where super weights of earlier layers are removed too, it differs from the intact
 //! model's by what they change.
 
-use super::{Arm, Bench, Draft, Measured, Sheet};
+use super::{Arm, Bench, Draft, Measured, Sheet, apart, has_overflowed, shown};
 use crate::analysis::calibration::Sequences;
 use crate::analysis::tasks::AVERAGE;
 use crate::engine::error::EngineError;
 use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
 use crate::model::probe::{PeakAction, PeakEdit, Probe};
 use crate::model::{Model, Positions};
-use crate::terms::{Ablation, Cell, DataPlot, Experiment, MIN_DELTA_NATS, PlotKind, WeightCoord};
+use crate::terms::{Ablation, DataPlot, Experiment, MIN_DELTA_NATS, PlotKind, WeightCoord};
 use burn::tensor::Tensor;
 
 /// What the paper's +SA gives back of the mean accuracy that is lost (Llama-7B).
@@ -84,7 +84,7 @@ async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightC
     if !super_weights.is_empty() {
         plans.push(new(RESTORED, Change::Restore));
         plans.push(new("SA set to 0", Change::Set(vec![0.0; places(super_weights).len()])));
-        let n = draft.outcome.experiment.n_calibration.unwrap_or(1);
+        let n = draft.outcome.experiment.n_calibration.unwrap_or(32);
         plans.push(new("SA set to its mean", Change::Set(means(bench, draft, super_weights, n).await?)));
     }
     Ok(plans)
@@ -142,9 +142,7 @@ fn make(model: &Model, super_weights: &[WeightCoord], name: &str, change: &Chang
 /// Puts back what the super weights of a row would have written.
 fn restore(model: &Model, super_weights: &[WeightCoord], (layer, row): (usize, usize)) -> PeakEdit {
     let mut cols = super_weights.iter().filter(|at| (at.layer, at.row) == (layer, row)).map(|at| at.col).collect::<Vec<_>>();
-    // Named twice, it is there once.
     cols.sort_unstable();
-    cols.dedup();
     let removed = cols.into_iter().map(|col| (col, model.down_proj_scalar(layer, row, col))).collect();
     PeakEdit { layer, row, removed, action: PeakAction::Restore }
 }
@@ -207,9 +205,8 @@ fn conclude(draft: &mut Draft<'_>, measured: &[(&str, Measured)]) {
             (Some(before), Some(after)) => format!("; mean accuracy goes from {:.2} to {:.2} %", 100.0 * before, 100.0 * after),
             _ => String::new(),
         };
-        let change = loss - intact.evaluation.loss_nats;
-        let before = intact.evaluation.perplexity;
-        draft.find(format!("{name}: {change:+.4} nats, perplexity {} to {}{acc}.", shown(before), shown(perplexity)));
+        let (change, before) = (apart(intact.evaluation.loss_nats, loss, 4), shown(intact.evaluation.perplexity, 2));
+        draft.find(format!("{name}: {change} nats, perplexity {before} to {}{acc}.", shown(perplexity, 2)));
     }
     let of = |name: &str| measured.iter().find(|(of, _)| *of == name).map(|(_, measured)| measured);
     for name in [ORIGINAL, PRUNED, RESTORED] {
@@ -225,7 +222,9 @@ fn conclude(draft: &mut Draft<'_>, measured: &[(&str, Measured)]) {
 /// Both ways: of the loss, and of the accuracy where there are tasks.
 fn say_restored(draft: &mut Draft<'_>, intact: &Measured, pruned: &Measured, restored: &Measured) {
     let [intact_nats, pruned_nats, restored_nats] = [intact, pruned, restored].map(|of| f64::from(of.evaluation.loss_nats));
+    let overflowed = [intact, pruned, restored].iter().any(|of| has_overflowed(of.evaluation.loss_nats));
     match pruned_nats - intact_nats >= f64::from(MIN_DELTA_NATS) {
+        _ if overflowed => draft.find("A loss is beyond all bounds, so no share of it can be told."),
         true => {
             let share = 100.0 * (pruned_nats - restored_nats) / (pruned_nats - intact_nats);
             draft.find(format!("Putting the super activation back gives back {share:.0} % of the loss that pruning adds."));
@@ -241,13 +240,6 @@ fn say_restored(draft: &mut Draft<'_>, intact: &Measured, pruned: &Measured, res
             ));
         }
         false => draft.find("Pruning takes nothing from the mean accuracy here, so nothing of it can be given back."),
-    }
-}
-
-fn shown(perplexity: f32) -> String {
-    match Cell::from(perplexity) {
-        Cell::Number(number) if number < f64::from(f32::MAX) => format!("{number:.2}"),
-        _ => "beyond all bounds".into(),
     }
 }
 

@@ -95,8 +95,14 @@ impl Sheet {
         Self { intact: None }
     }
 
-    /// Adds an arm, and shows it. The first is what the others' change is counted from.
+    /// Adds an arm, and shows it.
     pub fn push(&mut self, draft: &mut Draft<'_>, keys: Vec<Cell>, measured: &Measured) {
+        self.add(draft, keys, measured);
+        draft.tell();
+    }
+
+    /// Adds an arm. The first is what the others' change is counted from.
+    pub fn add(&mut self, draft: &mut Draft<'_>, keys: Vec<Cell>, measured: &Measured) {
         let Evaluation { loss_nats, perplexity, stopword_mass, n_tokens, .. } = measured.evaluation;
         let intact = *self.intact.get_or_insert(loss_nats);
         let row = [loss_nats.into(), perplexity.into(), (loss_nats - intact).into(), stopword_mass.into(), n_tokens.into()];
@@ -115,8 +121,23 @@ impl Sheet {
                 task.items.iter().flat_map(|item| sample_rows(task.kind, item)).for_each(|row| push("samples", &row));
             }
         }
-        draft.tell();
     }
+}
+
+/// A perplexity or a loss in words: where it overflowed there is no figure.
+pub fn shown(value: f32, decimals: usize) -> String {
+    if has_overflowed(value) { "beyond all bounds".into() } else { format!("{value:.decimals$}") }
+}
+
+/// How far a loss or a perplexity is from another, with its sign.
+pub fn apart(from: f32, to: f32, decimals: usize) -> String {
+    let change = to - from;
+    if has_overflowed(from) || has_overflowed(to) { "beyond all bounds".into() } else { format!("{change:+.decimals$}") }
+}
+
+/// See [`Evaluation::OVERFLOW`].
+pub fn has_overflowed(value: f32) -> bool {
+    !value.is_finite() || value >= Evaluation::OVERFLOW
 }
 
 fn task_row(task: &TaskScore) -> Vec<Cell> {

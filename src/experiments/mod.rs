@@ -26,6 +26,7 @@ use crate::terms::{Experiment, ExperimentKind, Headline, ModelInfo, Outcome};
 use crate::tokenizer::Tokenizer;
 
 pub use measure::{Arm, Measured, Sheet};
+use measure::{apart, has_overflowed, shown};
 
 /// What an experiment is made on.
 pub struct Bench<'a> {

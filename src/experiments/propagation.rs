@@ -39,6 +39,11 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     if let Some((at, weight)) = other {
         draft.find(format!("The other weight is {at}: {weight}, the largest magnitude of that matrix but for the super weights."));
     }
+    if draft.outcome.experiment.super_weights.iter().any(|at| at.row != first.row) {
+        draft.find(format!(
+            "Traced is the channel of the first super weight, {first}; others write to other channels, and are removed with it."
+        ));
+    }
     if tokens.len() > MAX_TOKENS {
         draft.find(format!("The table of tokens has the first {MAX_TOKENS} of {}; the maxima are of all.", tokens.len()));
     }
@@ -91,8 +96,8 @@ fn conclude(draft: &mut Draft<'_>, first: WeightCoord, tokens: &[String], measur
         place(to),
         intact.len() - 1
     ));
-    draft.headline("peak, intact", f64::from(value.abs()));
-    for (from_or_to, layer) in [("first layer above half", from), ("last layer above half", to)] {
+    draft.headline("largest magnitude in the channel, intact", f64::from(value.abs()));
+    for (from_or_to, layer) in [("first layer above half of it", from), ("last layer above half of it", to)] {
         draft.headline(from_or_to, layer.map_or(-1.0, |layer| layer as f64));
     }
     for (name, verb) in [(REMOVED, "Without the super weights"), (OTHER, "Without the other weight")] {
@@ -107,7 +112,7 @@ fn conclude(draft: &mut Draft<'_>, first: WeightCoord, tokens: &[String], measur
             change(before, after),
             if name == REMOVED { "about -75 %" } else { "976 after 1320, -26 %" }
         ));
-        draft.headline(format!("peak, {name}"), f64::from(left.abs()));
+        draft.headline(format!("largest magnitude in the channel, {name}"), f64::from(left.abs()));
     }
 }
 

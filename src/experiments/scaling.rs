@@ -4,7 +4,7 @@
 //! **collapse threshold** told here is the largest factor below 1 at which the loss is halfway, in nats, from the intact
 //! model's to that at factor 0, by straight lines between the factors measured.
 
-use super::{Arm, Bench, Draft, Sheet};
+use super::{Arm, Bench, Draft, Measured, Sheet, apart, has_overflowed, shown};
 use crate::engine::error::EngineError;
 use crate::terms::{Ablation, DataPlot, MIN_DELTA_NATS, PlotKind, WeightCoord, WeightEdit};
 
@@ -19,42 +19,77 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     // The intact model first: the others' change is counted from it.
     let mut factors = vec![1.0];
     factors.extend(experiment.factors.iter().copied().filter(|factor| *factor != 1.0));
-    let mut losses = Vec::new();
+    let mut points = Vec::new();
     for (index, factor) in factors.iter().copied().enumerate() {
         let edit = |at: &WeightCoord| WeightEdit { target: (*at).into(), scale: factor };
         let ablation = Ablation { weight_edits: experiment.super_weights.iter().map(edit).collect(), ..Ablation::default() };
         let arm = Arm::new(format!("factor {factor}"), bench.model.with_ablation(&ablation)?);
         let measured = bench.measure(&arm, (index, factors.len())).await?;
-        sheet.push(draft, vec![factor.into()], &measured);
-        losses.push((factor, measured.evaluation.loss_nats));
+        sheet.add(draft, vec![factor.into()], &measured);
+        // Lines are drawn through rows in their order, and a stop may come after any of them.
+        for table in &mut draft.outcome.tables {
+            table.rows.sort_by(|a, b| a[0].number().unwrap_or(0.0).total_cmp(&b[0].number().unwrap_or(0.0)));
+        }
+        draft.tell();
+        points.push((factor, measured));
     }
-    losses.sort_by(|a, b| a.0.total_cmp(&b.0));
-    for table in &mut draft.outcome.tables {
-        table.rows.sort_by(|a, b| a[0].number().unwrap_or(0.0).total_cmp(&b[0].number().unwrap_or(0.0)));
-    }
-    conclude(draft, &losses);
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    conclude(draft, &points);
     Ok(())
 }
 
-/// Marks where it collapses, and says so. `losses` by factor, ascending.
-fn conclude(draft: &mut Draft<'_>, losses: &[(f32, f32)]) {
+/// Marks where it collapses, and says so. `points` by factor, ascending.
+fn conclude(draft: &mut Draft<'_>, points: &[(f32, Measured)]) {
+    let losses = points.iter().map(|(factor, measured)| (*factor, measured.evaluation.loss_nats)).collect::<Vec<_>>();
     let at = |factor: f32| losses.iter().find(|(of, _)| *of == factor).map(|(_, loss)| *loss);
-    let (Some(intact), Some(removed)) = (at(1.0), at(0.0)) else { return };
+    let Some(intact) = at(1.0) else { return };
     draft.headline("loss at factor 1", f64::from(intact));
-    draft.headline("loss at factor 0", f64::from(removed));
-    let cost = removed - intact;
-    match collapse_threshold(losses, intact, removed) {
-        Some(threshold) => {
-            draft.find(format!("The model collapses below {threshold:.2} times the super weight: there half of the {cost:+.3} nats that removing it costs are reached."));
-            draft.headline("collapse threshold", f64::from(threshold));
-            draft.outcome.plots[0].marks.push((f64::from(threshold), format!("collapse at {threshold:.2}")));
-        }
-        None => draft.find(format!("It does not collapse: removing what was scaled costs {cost:+.3} nats.")),
+    match at(0.0) {
+        Some(removed) => say_collapse(draft, &losses, intact, removed),
+        None => draft.find("Factor 0 was not asked for, so where the model collapses is not told."),
     }
     if let Some((factor, loss)) = losses.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)) {
-        draft.find(format!("The loss is least at factor {factor}: {:+.4} nats from the intact model.", loss - intact));
-        draft.headline("best factor", f64::from(factor));
+        draft.find(format!("The loss is least at factor {factor}: {} nats from the intact model.", apart(intact, loss, 4)));
+        draft.headline("factor of the least loss", f64::from(factor));
     }
+    say_accuracy(draft, points);
+}
+
+fn say_collapse(draft: &mut Draft<'_>, losses: &[(f32, f32)], intact: f32, removed: f32) {
+    draft.headline("loss at factor 0", f64::from(removed));
+    let cost = apart(intact, removed, 3);
+    if has_overflowed(removed) {
+        draft.find(format!("At factor 0 the loss is {}, so there is no half of what removing costs.", shown(removed, 3)));
+        return;
+    }
+    match collapse_threshold(losses, intact, removed) {
+        Some(threshold) => {
+            draft.find(format!("The model collapses below {threshold:.2} times the super weight: there half of the {cost} nats that removing it costs are reached."));
+            draft.headline("collapse threshold", f64::from(threshold));
+            for plot in &mut draft.outcome.plots {
+                plot.marks.push((f64::from(threshold), format!("collapse at {threshold:.2}")));
+            }
+        }
+        None => draft.find(format!("It does not collapse: removing what was scaled costs {cost} nats.")),
+    }
+}
+
+/// Of the tasks' mean, where there are tasks; of equal factors the one nearest to 1.
+fn say_accuracy(draft: &mut Draft<'_>, points: &[(f32, Measured)]) {
+    let accs = points.iter().filter_map(|(factor, measured)| Some((*factor, measured.mean_acc()?))).collect::<Vec<_>>();
+    let distance = |factor: f32| (factor - 1.0).abs();
+    let best = accs.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1).then(distance(b.0).total_cmp(&distance(a.0))));
+    let at = |factor: f32| accs.iter().find(|(of, _)| *of == factor).map(|(_, acc)| *acc);
+    let (Some((factor, best)), Some(intact)) = (best, at(1.0)) else { return };
+    let removed = at(0.0).map_or(String::new(), |acc| format!(", {:.2} % at factor 0", 100.0 * acc));
+    let (intact, best) = (100.0 * intact, 100.0 * best);
+    draft.find(format!("The mean accuracy is {intact:.2} % at factor 1{removed}, and highest at factor {factor}: {best:.2} %."));
+    for (name, acc) in [("mean accuracy at factor 1", at(1.0)), ("mean accuracy at factor 0", at(0.0))] {
+        if let Some(acc) = acc {
+            draft.headline(name, acc);
+        }
+    }
+    draft.headline("factor of the highest mean accuracy", f64::from(factor));
 }
 
 /// See the module's head; none if removing costs less than [`MIN_DELTA_NATS`].

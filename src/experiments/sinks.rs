@@ -116,7 +116,7 @@ fn conclude(draft: &mut Draft<'_>, intact: &Sinks, removed: &Sinks) {
             MASSIVE.1,
             if count == 0 { "no layer's is".into() } else { format!("those of {count} of {} layers are", found.massive.len()) }
         ));
-        draft.headline(format!("largest ratio, {arm}"), f64::from(most.ratio()));
+        draft.headline(format!("largest value over the median, {arm}"), f64::from(most.ratio()));
         draft.headline(format!("layers with massive activations, {arm}"), count as f64);
     }
 }

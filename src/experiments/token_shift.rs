@@ -4,6 +4,7 @@
 
 use super::{Bench, Draft};
 use crate::analysis::next_token::{NextToken, next_token};
+use crate::analysis::tasks::EncodedTask;
 use crate::analysis::{prompts, stopwords};
 use crate::engine::error::EngineError;
 use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind, text_digest};
@@ -17,6 +18,9 @@ const AFTER: usize = 20;
 pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
     let experiment = draft.outcome.experiment.clone();
     let (prompts, convention) = prompts_of(bench, experiment.n_prompts.unwrap_or(usize::MAX))?;
+    if let Some(asked) = experiment.n_prompts.filter(|asked| *asked > prompts.len()) {
+        draft.find(format!("{asked} prompts were asked for, and there are {}.", prompts.len()));
+    }
     (draft.outcome.convention, draft.outcome.experiment.n_prompts) = (convention, Some(prompts.len()));
     begin(draft);
     let stopwords = stopwords::token_ids(bench.tokenizer);
@@ -40,30 +44,50 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
 }
 
 /// At most `n` prompts as token ids, and the name of their text and cut: the contexts of the tasks that were asked for (LAMBADA's are
-/// passages without their last word), or the bundled ones.
+/// passages without their last word), or the bundled ones. Of one that is longer than the model's context the end is kept, as of a
+/// task's.
 fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), EngineError> {
     if !bench.tasks.is_empty() {
-        let items = bench.tasks.iter().flat_map(|task| &task.items);
-        let contexts = items.filter_map(|item| Some(item.choices.first()?.context.clone())).take(n).collect::<Vec<_>>();
-        let names = bench.tasks.iter().map(|task| task.kind.name()).collect::<Vec<_>>().join(", ");
-        let convention = format!("task-contexts-1 {} of {names}, each without what is to be predicted", contexts.len());
-        return Ok((contexts, convention));
+        return Ok(of_tasks(&bench.tasks, n));
     }
+    let limit = bench.info.max_position_embeddings;
+    let (mut prompts, mut n_cut) = (Vec::new(), 0);
     let texts = prompts::bundled();
     let digest = text_digest(&texts.join("\n"));
-    let mut prompts = Vec::new();
-    for text in texts {
+    for text in texts.into_iter().take(n) {
         let ids = bench.tokenizer.encode(&text)?;
-        if prompts.len() < n && !ids.is_empty() && ids.len() <= bench.info.max_position_embeddings {
-            prompts.push(ids);
-        }
+        let excess = ids.len().saturating_sub(limit);
+        n_cut += usize::from(excess > 0);
+        prompts.push(ids[excess..].to_vec());
     }
+    prompts.retain(|ids| !ids.is_empty());
     if prompts.is_empty() {
         return Err(EngineError::EmptyText);
     }
+    let cut = if n_cut > 0 { format!(", {n_cut} of them only the last {limit} tokens") } else { String::new() };
     let (name, n) = (prompts::BUNDLED_NAME, prompts.len());
-    let convention = format!("{name} {n} of the bundled texts ({digest}), each without its last word");
+    let convention = format!("{name} {n} of the bundled texts ({digest}), each without its last word{cut}");
     Ok((prompts, convention))
+}
+
+/// The context of each item's first choice. `n` are spread over the tasks, an item of each in turn, so that none is left out.
+fn of_tasks(tasks: &[EncodedTask], n: usize) -> (Vec<Vec<u32>>, String) {
+    let mut taken = vec![0; tasks.len()];
+    let longest = tasks.iter().map(|task| task.items.len()).max().unwrap_or(0);
+    let turns = (0..longest).flat_map(|index| tasks.iter().enumerate().map(move |(task, of)| (task, of.items.get(index))));
+    let contexts = turns.filter_map(|(task, item)| Some((task, item?.choices.first()?.context.clone())));
+    let contexts = contexts.take(n).map(|(task, context)| {
+        taken[task] += 1;
+        context
+    });
+    let contexts = contexts.collect::<Vec<_>>();
+    let counts = tasks.iter().zip(&taken).filter(|(_, n)| **n > 0).map(|(task, n)| format!("{n} of {}", task.kind.name()));
+    let convention = format!(
+        "task-contexts-1 {} prompts, {}, each without what is to be predicted",
+        contexts.len(),
+        counts.collect::<Vec<_>>().join(", ")
+    );
+    (contexts, convention)
 }
 
 fn begin(draft: &mut Draft<'_>) {
@@ -112,10 +136,11 @@ fn conclude(bench: &Bench<'_>, draft: &mut Draft<'_>, [intact, removed]: [&NextT
     let (before, after) = (mass_on(intact, stopwords), mass_on(removed, stopwords));
     draft.find(format!(
         "Stopwords and punctuation of our own list (the paper publishes none) get {:.1} % of the next token's probability, and {:.1} % with the \
-         super weights removed: {}. (In the paper's own data those of Llama-7B become 2 to 10 times as likely, and those of Mistral-7B less likely.)",
+         super weights removed: {}. (Of the 100 likeliest tokens in the paper's own data, those that are stopwords by a list of ours go from 16.8 to 32.9 % in Llama-7B, and \
+         from 15.9 to 5.4 % in Mistral-7B.)",
         100.0 * before,
         100.0 * after,
-        if after > before { format!("{:.2} times as much", after / before) } else { format!("down to {:.2} times as much", after / before) }
+        times(before, after)
     ));
     let top = intact.ranked();
     let likely = top.iter().take(BEFORE).filter(|id| stopwords.binary_search(&(**id as u32)).is_ok()).collect::<Vec<_>>();
@@ -142,6 +167,14 @@ fn conclude(bench: &Bench<'_>, draft: &mut Draft<'_>, [intact, removed]: [&NextT
     draft.headline("stopword mass, removed", after);
     draft.headline("entropy, intact", intact.entropy);
     draft.headline("entropy, removed", removed.entropy);
+}
+
+fn times(before: f64, after: f64) -> String {
+    match after / before {
+        _ if before <= 0.0 => "there were none before".into(),
+        ratio if ratio > 1.0 => format!("{ratio:.2} times as much"),
+        ratio => format!("down to {ratio:.2} times as much"),
+    }
 }
 
 fn mass_on(found: &NextToken, stopwords: &[u32]) -> f64 {

@@ -2,24 +2,25 @@
 //! out clipped ([`crate::analysis::quantise`]).
 //!
 //! A method **falls apart** at the smallest block at which the perplexity is more than twice the intact model's. The figure
-//! of the paper is of accuracies; its clipping is at a z that was tuned for each model, here at those that are asked for.
+//! of the paper is of accuracies, which are drawn where there are tasks; its clipping is at a z that was tuned for each model,
+//! here at those that are asked for.
 
-use super::{Arm, Bench, Draft, Measured, Sheet};
+use super::{Arm, Bench, Draft, Measured, Sheet, shown};
 use crate::analysis::quantise::{Method, Rounding, matrix_sizes, with_rounded_weights};
 use crate::engine::error::EngineError;
 use crate::terms::{Cell, DataPlot, DataTable, Experiment, PlotKind};
 
 /// Times the intact model's perplexity.
-const APART: f64 = 2.0;
+const APART: f32 = 2.0;
 const ERRORS: &str = "reconstruction";
+const ACCURACIES: &str = "mean_accuracy";
+const KEYS: [&str; 6] = ["precision", "bits", "block", "block_size (scalars)", "scalars (scalars)", "method"];
 
 /// What one rounding came to.
 struct Point {
     rounding: Rounding,
-    /// In the largest block.
-    scalars: usize,
     is_whole: bool,
-    perplexity: f64,
+    perplexity: f32,
     mean_squared_error: f64,
     measured: Measured,
 }
@@ -28,51 +29,66 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     let experiment = draft.outcome.experiment.clone();
     let sizes = matrix_sizes(bench.model);
     let largest = sizes.last().copied().unwrap_or(0);
-    let keys = ["precision", "bits", "block", "block_size (scalars)", "scalars (scalars)", "method"];
-    let mut sheet = Sheet::new(draft, &keys);
-    draft.outcome.tables.push(DataTable::new(
-        ERRORS,
-        "How far the weights are from the intact ones",
-        &[&keys[..], &["mean_squared_error"]].concat(),
-    ));
-    draft.outcome.plots = experiment.bits.iter().map(|bits| plot(*bits)).collect();
+    let mut sheet = Sheet::new(draft, &KEYS);
+    begin(draft, &experiment, !bench.tasks.is_empty());
 
-    let methods = methods(&experiment);
-    let is_new = |rounding: &Rounding| rounding.block_size == 0 || rounding.block_size < largest;
-    let roundings = roundings(&experiment, &methods);
-    let n_arms = 1 + roundings.iter().filter(|rounding| is_new(rounding)).count();
+    let scalars_of = |rounding: &Rounding| match rounding.block_size {
+        0 => largest,
+        size => size.min(largest),
+    };
+    let roundings = roundings(&experiment, &methods(&experiment));
+    // The same model under several names is not measured twice.
+    let same = |a: &Rounding, b: &Rounding| (a.bits, a.method, scalars_of(a)) == (b.bits, b.method, scalars_of(b));
+    let is_new = |(index, rounding): (usize, &Rounding)| !roundings[..index].iter().any(|before| same(before, rounding));
+    let n_arms = 1 + roundings.iter().enumerate().filter(|at| is_new(*at)).count();
     let intact = bench.measure(&Arm::new("intact", bench.model.clone()), (0, n_arms)).await?;
-    let keys = vec!["f32".into(), Cell::Nothing, Cell::Nothing, Cell::Nothing, Cell::Nothing, "intact".into()];
-    sheet.push(draft, keys, &intact);
-    let intact = f64::from(intact.evaluation.perplexity);
-    draft.headline("perplexity, intact", intact);
+    let keys = ["f32".into(), Cell::Nothing, Cell::Nothing, Cell::Nothing, Cell::Nothing, "intact".into()];
+    push(draft, &mut sheet, &keys, &intact, None);
+    draft.headline("perplexity, intact", f64::from(intact.evaluation.perplexity));
 
-    let mut points = Vec::<Point>::new();
-    let mut done = 0;
+    let (mut points, mut done) = (Vec::<Point>::new(), 0);
     for rounding in roundings {
-        let scalars = if is_new(&rounding) && rounding.block_size > 0 { rounding.block_size } else { largest };
-        // The same model is not measured twice.
-        let same = points
-            .iter()
-            .find(|point| (point.rounding.bits, point.rounding.method, point.scalars) == (rounding.bits, rounding.method, scalars));
-        let (measured, mean_squared_error) = match same {
+        let scalars = scalars_of(&rounding);
+        let (measured, mean_squared_error) = match points.iter().find(|point| same(&point.rounding, &rounding)) {
             Some(same) => (same.measured.clone(), same.mean_squared_error),
             None => {
                 done += 1;
-                measure(bench, &experiment, rounding, (done.min(n_arms - 1), n_arms)).await?
+                measure(bench, &experiment, rounding, (done, n_arms)).await?
             }
         };
-        let mut row = keys_of(rounding, scalars);
-        sheet.push(draft, row.clone(), &measured);
-        row.push(mean_squared_error.into());
-        if let Some(table) = draft.outcome.tables.iter_mut().find(|table| table.name == ERRORS) {
-            table.push(row);
-        }
-        let perplexity = f64::from(measured.evaluation.perplexity);
-        points.push(Point { rounding, scalars, is_whole: scalars == largest, perplexity, mean_squared_error, measured });
+        push(draft, &mut sheet, &keys_of(rounding, scalars), &measured, Some(mean_squared_error));
+        let perplexity = measured.evaluation.perplexity;
+        points.push(Point { rounding, is_whole: scalars == largest, perplexity, mean_squared_error, measured });
     }
-    conclude(draft, &experiment, &points, intact, largest);
+    conclude(draft, &experiment, &points, &intact, largest);
     Ok(())
+}
+
+/// Tables and plots; of the accuracies only where there are tasks.
+fn begin(draft: &mut Draft<'_>, experiment: &Experiment, has_tasks: bool) {
+    let mut add = |name: &str, title: &str, figure: &str| {
+        draft.outcome.tables.push(DataTable::new(name, title, &[&KEYS[..], &[figure]].concat()));
+    };
+    add(ERRORS, "How far the weights are from the intact ones", "mean_squared_error");
+    draft.outcome.plots = experiment.bits.iter().map(|bits| plot(*bits, "loss", "perplexity", "Perplexity")).collect();
+    for plot in &mut draft.outcome.plots {
+        plot.log_y = true;
+    }
+    if has_tasks {
+        add(ACCURACIES, "Mean accuracy over the tasks", "acc (share)");
+        draft.outcome.plots.extend(experiment.bits.iter().map(|bits| plot(*bits, ACCURACIES, "acc", "Mean accuracy over tasks")));
+    }
+}
+
+fn push(draft: &mut Draft<'_>, sheet: &mut Sheet, keys: &[Cell], measured: &Measured, mean_squared_error: Option<f64>) {
+    sheet.add(draft, keys.to_vec(), measured);
+    for (name, figure) in [(ERRORS, mean_squared_error), (ACCURACIES, measured.mean_acc())] {
+        let table = draft.outcome.tables.iter_mut().find(|table| table.name == name);
+        if let (Some(table), Some(figure)) = (table, figure) {
+            table.push([keys, &[figure.into()]].concat());
+        }
+    }
+    draft.tell();
 }
 
 async fn measure(
@@ -126,16 +142,18 @@ fn size(point: &Point) -> String {
     if point.is_whole { block(0) } else { format!("{} scalars", point.rounding.block_size) }
 }
 
-fn plot(bits: u32) -> DataPlot {
-    let precision = format!("INT{bits}");
-    let title = format!("Perplexity over block size, weights in {bits} bits");
-    let plot = DataPlot::new(PlotKind::Lines, &title, "loss", "scalars", "perplexity").by("method");
-    DataPlot { log_x: true, log_y: true, only: Some(("precision".into(), precision)), ..plot }
+fn plot(bits: u32, table: &str, y: &str, what: &str) -> DataPlot {
+    let title = format!("{what} over block size, weights in {bits} bits");
+    let plot = DataPlot::new(PlotKind::Lines, &title, table, "scalars", y).by("method");
+    DataPlot { log_x: true, only: Some(("precision".into(), format!("INT{bits}"))), ..plot }
 }
 
-fn conclude(draft: &mut Draft<'_>, experiment: &Experiment, points: &[Point], intact: f64, largest: usize) {
+fn conclude(draft: &mut Draft<'_>, experiment: &Experiment, points: &[Point], intact: &Measured, largest: usize) {
+    let intact_acc = intact.mean_acc();
+    let intact = intact.evaluation.perplexity;
     for plot in &mut draft.outcome.plots {
-        plot.levels.push((intact, "intact".into()));
+        let level = if plot.table == ACCURACIES { intact_acc } else { Some(f64::from(intact)) };
+        plot.levels.extend(level.map(|level| (level, "intact".into())));
     }
     for bits in &experiment.bits {
         let of_bits = points.iter().filter(|point| point.rounding.bits == *bits).collect::<Vec<_>>();
@@ -144,7 +162,13 @@ fn conclude(draft: &mut Draft<'_>, experiment: &Experiment, points: &[Point], in
             draft.find(falls_apart(*bits, method, &of(method), intact));
             // Of the largest blocks that were asked for.
             if let Some(last) = of(method).last().filter(|_| draft.outcome.headline.len() < 8) {
-                draft.headline(format!("perplexity, INT{bits}, {}, {}", block(last.rounding.block_size), name(method)), last.perplexity);
+                draft.headline(
+                    format!("perplexity, INT{bits}, {}, {}", block(last.rounding.block_size), name(method)),
+                    f64::from(last.perplexity),
+                );
+            }
+            if let (Some(intact), Some(said)) = (intact_acc, of(method).last().copied()) {
+                draft.find(accuracy(*bits, method, said, intact));
             }
         }
         if let Some(gain) = gain(*bits, &of(Method::Nearest), &of(Method::HeldOut)) {
@@ -161,19 +185,25 @@ fn conclude(draft: &mut Draft<'_>, experiment: &Experiment, points: &[Point], in
     }
 }
 
+/// At the largest block that was asked for.
+fn accuracy(bits: u32, method: Method, last: &Point, intact: f64) -> String {
+    let acc = last.measured.mean_acc().map_or(f64::NAN, |acc| 100.0 * acc);
+    format!("INT{bits}, {}: mean accuracy {acc:.2} % at blocks of {}, and {:.2} % intact.", name(method), size(last), 100.0 * intact)
+}
+
 /// `points` by block, ascending.
-fn falls_apart(bits: u32, method: Method, points: &[&Point], intact: f64) -> String {
-    let name = name(method);
+fn falls_apart(bits: u32, method: Method, points: &[&Point], intact: f32) -> String {
+    let (name, of_intact) = (name(method), shown(intact, 4));
     match points.iter().find(|point| point.perplexity > APART * intact) {
         Some(point) => format!(
-            "INT{bits}, {name}: falls apart at blocks of {}, with a perplexity of {:.4} against {intact:.4} (more than {APART} times).",
+            "INT{bits}, {name}: falls apart at blocks of {}, with a perplexity of {} against {of_intact} (more than {APART} times).",
             size(point),
-            point.perplexity
+            shown(point.perplexity, 4)
         ),
         None => match points.iter().max_by(|a, b| a.perplexity.total_cmp(&b.perplexity)) {
             Some(worst) => format!(
-                "INT{bits}, {name}: holds at every block size, its worst perplexity {:.4} at blocks of {} against {intact:.4}.",
-                worst.perplexity,
+                "INT{bits}, {name}: holds at every block size, its worst perplexity {} at blocks of {} against {of_intact}.",
+                shown(worst.perplexity, 4),
                 size(worst)
             ),
             None => format!("INT{bits}, {name}: no block size was asked for."),
@@ -190,9 +220,11 @@ fn gain(bits: u32, nearest: &[&Point], held_out: &[&Point]) -> Option<String> {
     let n_better = pairs.iter().filter(|pair| ratio(pair) < 0.0).count();
     let way = if to < from { "helps" } else { "harms" };
     Some(format!(
-        "INT{bits}: holding the super weights out lowers the perplexity at {n_better} of {} block sizes. It matters most at blocks of {}, where it {way}: {from:.4} without, {to:.4} with it; the mean squared error of all weights goes from {:.4e} to {:.4e}.",
+        "INT{bits}: holding the super weights out lowers the perplexity at {n_better} of {} block sizes. It matters most at blocks of {}, where it {way}: {} without, {} with it; the mean squared error of all weights goes from {:.4e} to {:.4e}.",
         pairs.len(),
         size(nearest),
+        shown(from, 4),
+        shown(to, 4),
         nearest.mean_squared_error,
         held_out.mean_squared_error,
     ))
@@ -206,14 +238,7 @@ mod tests {
     fn point(block_size: usize, method: Method, perplexity: f32) -> Point {
         let evaluation = Evaluation { loss_nats: perplexity.ln(), perplexity, stopword_mass: 0.0, n_tokens: 1, convention: String::new() };
         let (rounding, measured) = (Rounding { bits: 4, block_size, method }, Measured { evaluation, tasks: Vec::new() });
-        Point {
-            rounding,
-            scalars: block_size,
-            is_whole: block_size == 0,
-            perplexity: f64::from(perplexity),
-            mean_squared_error: 1e-6,
-            measured,
-        }
+        Point { rounding, is_whole: block_size == 0, perplexity, mean_squared_error: 1e-6, measured }
     }
 
     #[test]
@@ -243,7 +268,7 @@ mod tests {
     #[test]
     fn the_whole_matrix_comes_last_and_nothing_is_held_out_of_nothing() {
         let bare = Experiment { block_sizes: vec![0, 64, 16], ..Experiment::of(ExperimentKind::WeightQuantisation, Vec::new()) };
-        assert_eq!(methods(&bare), [Method::Nearest, Method::Clipped(9.0), Method::Clipped(20.0)]);
+        assert_eq!(methods(&bare), [Method::Nearest, Method::Clipped(9.0)]);
         let sizes = roundings(&bare, &methods(&bare)).iter().take(3).map(|rounding| rounding.block_size).collect::<Vec<_>>();
         assert_eq!(sizes, [16, 64, 0]);
         let named = Experiment { super_weights: vec![WeightCoord { layer: 0, row: 0, col: 0 }], ..bare };

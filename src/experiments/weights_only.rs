@@ -44,8 +44,8 @@ fn describe(found: &Found, draft: &mut Draft<'_>) {
         draft.find("This model's feed-forward blocks have no gate: scores are of c_fc and down_proj alone.");
     }
     if let Some(first) = found.rows.first() {
-        draft.headline("ratio of rank 1", f64::from(first.ratio));
-        draft.headline("top-1 share of rank 1", f64::from(first.top1_share));
+        draft.headline("score over the layer's median, rank 1", f64::from(first.ratio));
+        draft.headline("share of one scalar in its row, rank 1", f64::from(first.top1_share));
     }
     if !known.is_empty() {
         compare(found, &known, draft);

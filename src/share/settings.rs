@@ -41,7 +41,7 @@ const WHOLE: Setting = Setting { name: "", label: "", low: 1.0, high: MANY, is_w
 const REAL: Setting = Setting { is_whole: false, most: MAX_VALUES, ..WHOLE };
 
 /// In the order of the page.
-pub const SETTINGS: [Setting; 12] = [
+pub const SETTINGS: [Setting; 13] = [
     Setting {
         name: "factors",
         label: "Factors of the super weights",
@@ -115,6 +115,15 @@ pub const SETTINGS: [Setting; 12] = [
         ..WHOLE
     },
     Setting {
+        name: "bos",
+        label: "BOS before each block (0 or 1)",
+        low: 0.0,
+        high: 1.0,
+        get: |of| vec![f64::from(u8::from(of.bos))],
+        set: |of, values| of.bos = values == [1.0],
+        ..WHOLE
+    },
+    Setting {
         name: "limit",
         label: "Items of a task (empty: all)",
         get: |of| some(of.limit),
@@ -148,6 +157,7 @@ impl Setting {
             "n_blocks" => kind.reads_text(),
             "limit" | "item_seed" => kind.reads_tasks() && kind != ExperimentKind::TokenShift,
             "seed" => kind == ExperimentKind::Importance,
+            "bos" => kind.reads_bos(),
             _ => !self.is_optional(kind),
         }
     }
@@ -206,9 +216,9 @@ mod tests {
     #[test]
     fn each_kind_has_what_it_reads() {
         let names = |kind| SETTINGS.iter().filter(|setting| setting.is_of(kind)).map(|setting| setting.name).collect::<Vec<_>>();
-        assert_eq!(names(ExperimentKind::Scaling), ["factors", "block", "n_blocks", "limit", "item_seed"]);
+        assert_eq!(names(ExperimentKind::Scaling), ["factors", "block", "n_blocks", "bos", "limit", "item_seed"]);
         assert_eq!(names(ExperimentKind::TokenShift), ["n_prompts"]);
-        assert_eq!(names(ExperimentKind::ActivationQuantisation), ["bits", "alpha", "n_calibration", "block", "n_blocks"]);
+        assert_eq!(names(ExperimentKind::ActivationQuantisation), ["bits", "alpha", "n_calibration", "block", "n_blocks", "bos"]);
         assert_eq!(names(ExperimentKind::WeightsOnly), [""; 0]);
     }
 

@@ -172,7 +172,7 @@ mod tests {
         ));
         both::<Ablation>("{}");
         both::<Ablation>(&format!(
-            r#"{{"weight_edits":[{{"unit":"scalar","layer":2,"row":12,"col":86,"scale":0.1}},{{"unit":"channel","layer":3,"channel":9,"scale":1}},
+            r#"{{"weight_edits":[{{"unit":"scalar","layer":2,"row":12,"col":86,"scale":0.1}},{{"unit":"channel","layer":3,"channel":9,"scale":1}},{{"unit":"channel_mean","layer":3,"channel":9,"scale":0}},
             {{"unit":"row","layer":3,"row":9,"scale":1}},{{"unit":"column","layer":3,"col":9,"scale":1}}],
             "interventions":[{{"site":"resid_post","layer":1,"token":0,"channel":7,"action":"set","value":-2.5}}],"pruning":{pruning}}}"#
         ));
@@ -188,7 +188,7 @@ mod tests {
             "connections":[0.5],"redundancy":[0.25],"protect":[0.75],"plane":[[0.5,-0.5]]}}]}}"#
         ));
         both::<DeletionReport>(&format!(
-            r#"{{"model":{model},"calibration":{calibration},"intact":{evaluation},"n_quantiles":8,"seed":3,
+            r#"{{"model":{model},"calibration":{calibration},"intact":{evaluation},"n_quantiles":8,"seed":3,"replacement":"mean",
             "deletions":[{{"layer":1,"channel":2,"loss_proxy":0.5,"quantile":3,"delta_nats":-0.25}}],
             "correlations":[{{"layer":1,"n":2,"spearman":0.5,"n_positive":1,"spearman_positive":null}}]}}"#
         ));
@@ -231,10 +231,10 @@ mod tests {
             }
             assert_eq!(T::from_tree(Tree::Text("none".into())), None);
         }
-        use ArmKind::{Candidate, Channel, Intact, Jointly, LargestWeights, NextRow, RandomScalar, Row};
+        use ArmKind::{Candidate, Channel, ChannelMean, Intact, Jointly, LargestWeights, NextRow, RandomScalar, Row};
         all(&Ranking::ALL);
         all(&Metric::ALL);
-        all(&[Intact, Candidate, Jointly, RandomScalar, LargestWeights, Channel, Row, NextRow]);
+        all(&[Intact, Candidate, Jointly, RandomScalar, LargestWeights, Channel, ChannelMean, Row, NextRow]);
         all(&[Finish::Length, Finish::Eos, Finish::Stopped, Finish::Context]);
         all(&[Site::ResidPre, Site::DownProjInput, Site::DownProjOutput, Site::ResidPost]);
         all(&[FitKind::Buffer, FitKind::Memory, FitKind::Storage]);

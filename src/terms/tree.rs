@@ -211,11 +211,8 @@ pub(crate) use structures;
 /// Enumerations of names. One that is left out does not compile.
 macro_rules! names {
     ($($of:ident { $($name:literal $value:ident),* })*) => { $(
-        const _: fn($of) = |value| match value {
-            $($of::$value)|* => (),
-        };
-
-        impl $crate::terms::FromTree for $of {
+    const _: fn($of) = |value| match value { $($of::$value => ()),* };
+    impl $crate::terms::FromTree for $of {
         fn from_tree(tree: $crate::terms::Tree) -> Option<Self> {
             match tree.text()?.as_str() {
                 $($name => Some(Self::$value),)*

@@ -243,7 +243,8 @@ fn status(state: &AppState, outcome: &Outcome) -> String {
         (true, true) => "So far; more is coming. ",
         (true, false) => "Not to its end: this is what there is. ",
     };
-    format!("{partial}{} {}", outcome.convention, outcome.backend.name)
+    let on = if outcome.convention.is_empty() { String::new() } else { format!("{}; ", outcome.convention) };
+    format!("{partial}{on}{}", outcome.backend.name)
 }
 
 fn table(html: &mut Html, at: usize, table: &DataTable) {

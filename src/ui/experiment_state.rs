@@ -2,6 +2,7 @@
 
 use super::entry::Entry;
 use super::state::AppState;
+use crate::catalog;
 use crate::protocol::Request;
 use crate::share::{Compared, ExperimentLink, MAX_VALUES};
 use crate::terms::{
@@ -117,6 +118,12 @@ impl Experiments {
     pub(super) fn loaded(&mut self, model: &ModelRef) {
         self.outcomes.retain(|outcome| outcome.model == *model);
         self.engine_forgot();
+        // The page's own models never saw a text without a BOS; what a link says stays.
+        let of_link = if let Shared::Held(link) = &self.shared { Some(link.experiment.kind) } else { None };
+        for setting in self.settings.iter_mut().filter(|setting| setting.kind.reads_bos() && Some(setting.kind) != of_link) {
+            setting.bos = catalog::find(&model.id).is_some();
+        }
+        self.filled += 1;
         self.changed();
     }
 
@@ -141,6 +148,7 @@ impl Experiments {
     fn handed(&mut self, request: &Request) {
         match request {
             Request::UseText { text, .. } => self.engine_text = Some(text_digest(text)),
+            Request::UseBundledText => self.engine_text = None,
             Request::UseTasks { .. } => self.engine_has_tasks = true,
             _ => {}
         }
@@ -153,7 +161,7 @@ pub fn is_experiment(request: &Request) -> bool {
 
 impl AppState {
     pub(super) fn handed_text(&mut self, request: &Request) {
-        if matches!(request, Request::UseText { .. }) {
+        if matches!(request, Request::UseText { .. } | Request::UseBundledText) {
             // They are of the text before it.
             (self.intact_evaluation, self.ablated_evaluation) = (None, None);
         }
@@ -192,7 +200,7 @@ impl AppState {
         let of = &self.experiments;
         let mut experiment = Experiment { super_weights: self.scalars(of.scalars), ..of.setting().clone() };
         let kind = experiment.kind;
-        if experiment.super_weights.is_empty() && kind != ExperimentKind::WeightsOnly {
+        if experiment.super_weights.is_empty() && kind.needs_super_weights() {
             return Err("There is no scalar to measure yet: scan, or pull one.");
         }
         if kind.reads_prompt() && experiment.prompt.trim().is_empty() {
@@ -221,13 +229,7 @@ impl AppState {
                 Some((name, text)) if self.experiments.engine_text != Some(text_digest(&text)) => {
                     self.queue.push(Request::UseText { name, text, max_tokens: MAX_TOKENS });
                 }
-                // Only a model that is loaded afresh has the bundled text again.
-                None if self.experiments.engine_text.is_some() => {
-                    if let Some(source) = self.source.clone() {
-                        self.load(source);
-                    }
-                    self.experiments.engine_forgot();
-                }
+                None if self.experiments.engine_text.is_some() => self.queue.push(Request::UseBundledText),
                 _ => {}
             }
         }

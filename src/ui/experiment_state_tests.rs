@@ -1,4 +1,4 @@
-use super::super::state::tests::{answer, candidate, failure, info, loaded, pull, source};
+use super::super::state::tests::{answer, candidate, failure, info, loaded, pull};
 use super::*;
 use crate::protocol::{Event, EventEnvelope, FailureKind};
 use crate::share::SETTINGS;
@@ -51,6 +51,20 @@ fn asked(state: &mut AppState) -> Vec<Request> {
         answer(state, Event::Done);
     }
     asked
+}
+
+#[test]
+fn the_pages_own_models_get_a_bos_before_each_block() {
+    let bos = |id: &str, shared: Shared| {
+        let mut experiments = Experiments { shared, ..Experiments::default() };
+        experiments.loaded(&ModelRef { id: id.into(), revision: "r".into() });
+        ExperimentKind::ALL.map(|kind| experiments.settings[kind as usize].bos)
+    };
+    let reads = ExperimentKind::ALL.map(ExperimentKind::reads_bos);
+    assert_eq!((bos("linchpin-13m", Shared::None), bos("gpt2", Shared::None)), (reads, [false; 8]));
+    // What a link says stays.
+    let link = ExperimentLink::from_outcome(&outcome(ExperimentKind::Scaling, false)).unwrap();
+    assert!(!bos("linchpin-13m", Shared::Held(Box::new(link)))[ExperimentKind::Scaling as usize]);
 }
 
 #[test]
@@ -111,11 +125,11 @@ fn texts_and_tasks_of_ones_own_come_first_and_once() {
     assert_eq!(state.next_message(), None, "what was to follow is dropped");
     state.run_experiment();
     assert_eq!(asked(&mut state).len(), 3);
-    // Only a model that is loaded afresh has the bundled text again.
     state.experiments.text = None;
-    state.source = Some(source("linchpin-13m"));
     state.run_experiment();
-    assert!(matches!(&asked(&mut state)[..], [Request::Load { .. }, Request::UseTasks { .. }, Request::Experiment(_)]));
+    assert!(matches!(&asked(&mut state)[..], [Request::UseBundledText, Request::Experiment(_)]));
+    state.run_experiment();
+    assert!(matches!(&asked(&mut state)[..], [Request::Experiment(_)]), "it has the bundled text");
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub fn Experiments() -> impl IntoView {
     view! {
         <section id="experiments" aria-labelledby="experiments-title" on:click=move |event| pressed(app, &event) on:change=move |event| changed(app, &event)>
             <p class="step" aria-hidden="true">"6"</p>
-            <h2 id="experiments-title">"Experiments: the paper's tables and figures, on this model"</h2>
+            <h2 id="experiments-title">"Experiment: does the paper hold here?"</h2>
             <p class="lead">
                 "The super-weight paper (arXiv:2411.07191) measured models of billions of weights. Here, the same is measured on the one that is loaded, and \
                  told whichever way it goes. Times are rough: for a model as small as this page's; for a billion weights."

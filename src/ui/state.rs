@@ -204,9 +204,7 @@ impl AppState {
         self.score_before_pruning();
         self.skip_measured();
         let message = self.queue.next()?;
-        if matches!(message.request, Request::Score { .. }) {
-            self.score_progress = None;
-        }
+        self.score_progress.take_if(|_| matches!(message.request, Request::Score { .. }));
         self.handed_text(&message.request);
         self.comparison_begins(&message.request);
         Some(message)
@@ -268,8 +266,7 @@ impl AppState {
                 if let Some(info) = &self.info {
                     self.edits.offer(&scan.candidates, info);
                 }
-                (self.arms, self.confirm) = (Vec::new(), None);
-                self.scan = Some(scan);
+                (self.arms, self.confirm, self.scan) = (Vec::new(), None, Some(scan));
             }
             Event::Arm { arm } => self.arms.push(arm),
             Event::Confirmed(report) => {
@@ -317,10 +314,10 @@ impl AppState {
             // What it went on from is lost, unless it was refused before it began.
             self.engine_calibration.take_if(|_| failure.kind != FailureKind::Input);
         }
-        if let (FailureKind::Device, Some(over)) = (failure.kind, &over) {
-            self.disown(over);
-        }
         if let Some(over) = over {
+            if failure.kind == FailureKind::Device {
+                self.disown(&over);
+            }
             self.experiments.refused(&over.request);
             self.look_into_store(&over.request);
         }

@@ -18,7 +18,8 @@ from transformers.models.llama import modeling_llama
 from transformers.utils import logging
 
 # Layer, row, column of the scalars that are held out, and the lengths of what loss is measured over.
-MODELS = {"linchpin-13m": [(2, 12, 86)], "gpt2": [(1, 5, 17), (1, 6, 17), (0, 5, 40)]}
+SOME = [(1, 5, 17), (1, 6, 17), (0, 5, 40)]
+MODELS = {"linchpin-13m": [(2, 12, 86)], "gpt2": SOME, "llama3": SOME}
 ALPHA = 0.85
 LAYERS, TOKENS = [0, 2], [0, 1, 7, 30]
 BITS = 8
@@ -273,12 +274,12 @@ def residuals(model, parts, ids):
 
 
 @torch.no_grad()
-def describe(folder, at, passages, calibration):
+def describe(folder, at, passages, calibration, with_weights=True):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     parts = Gpt2(model) if model.config.model_type == "gpt2" else Llama(model)
     seen = maxima(model, parts, calibration)
     intact = loss(model, passages)
-    weights = [weights_rounded(model, parts, at, passages, which) for which in WEIGHT_ROUNDINGS]
+    weights = [weights_rounded(model, parts, at, passages, which) for which in WEIGHT_ROUNDINGS if with_weights]
     factors = dict(
         bits=BITS,
         alpha=ALPHA,
@@ -321,9 +322,12 @@ def main():
     def synthetic(length):
         return [(i * i * 31 + i * 7 + 3) % 272 for i in range(length)]
 
+    of_fixtures = [synthetic(60), synthetic(41)], [synthetic(50), synthetic(64)]
     result = {
         "linchpin-13m": describe(args.models / "linchpin-13m", MODELS["linchpin-13m"], held_out, calibration),
-        "gpt2": describe(args.fixtures / "gpt2", MODELS["gpt2"], [synthetic(60), synthetic(41)], [synthetic(50), synthetic(64)]),
+        "gpt2": describe(args.fixtures / "gpt2", MODELS["gpt2"], *of_fixtures),
+        # Separate queries, keys and values, fewer heads of keys, rotation, a gate: with no weight between two levels.
+        "llama3": describe(args.fixtures / "llama3", MODELS["llama3"], *of_fixtures, with_weights=False),
     }
     args.out.write_text(json.dumps(result, indent=None, separators=(",", ":")).replace('{"bits"', '\n{"bits"') + "\n")
     for name, of_model in result.items():
