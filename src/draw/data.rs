@@ -138,9 +138,10 @@ fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Opt
     }
     plot.levels.iter().for_each(|(y, name)| frame.level(narrow(*y), &cut(&visible(name), 50)));
     plot.marks.iter().for_each(|(x, name)| frame.mark(narrow(*x), &cut(&visible(name), 30)));
+    // Dashed, so that a line below one of the same course is seen.
     let groups = distinct(points.iter().map(|point| &point.by));
     for (at, group) in groups.iter().enumerate().take(MAX_LINES) {
-        let (paint, dashed) = if groups.len() > 1 { (Paint::Series(at), at > 4) } else { (Paint::Intact, false) };
+        let (paint, dashed) = if groups.len() > 1 { (Paint::Series(at), at > 0) } else { (Paint::Intact, false) };
         let own = points.iter().filter(|point| point.by == **group);
         let own: Vec<_> = own.filter_map(|point| Some((across(point)?, point.y))).collect();
         if own.len() < 60 {
@@ -204,7 +205,11 @@ fn bars(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
 fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
     const TOP: f32 = 20.0;
     let [across, down] = [distinct(points.iter().map(|point| &point.name)), distinct(points.iter().map(|point| &point.by))];
-    let usable = || points.iter().map(|point| point.y).filter(|y| y.abs() < f32::MAX && (!plot.log_y || *y > 0.0));
+    // A large negative value is no less than a large positive one.
+    let is_signed = !plot.log_y && points.iter().any(|point| point.y < 0.0);
+    let shade = |point: &Point| if is_signed { point.y.abs() } else { point.y };
+    let label = if is_signed { format!("|{label}|") } else { label.to_owned() };
+    let usable = || points.iter().map(shade).filter(|y| y.abs() < f32::MAX && (!plot.log_y || *y > 0.0));
     let (least, most) = usable().fold((f32::MAX, f32::MIN), |(a, b), y| (a.min(y), b.max(y)));
     let (least, most) = if least > most { (0.0, 1.0) } else { (least, most) };
     let scale =
@@ -217,7 +222,7 @@ fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
     for point in points {
         let (x, y) = (left + width * place(&across, &point.name) as f32, TOP + height * place(&down, &point.by) as f32);
         let paint = if point.y.abs() < f32::MAX { Paint::Intact } else { Paint::Ablated };
-        chart.field(paint, (x, y), (width, height), scale.position(point.y));
+        chart.field(paint, (x, y), (width, height), scale.position(shade(point)));
     }
     for (row, name) in down.iter().enumerate().step_by((13.0 / height).ceil() as usize) {
         chart.text(Paint::Muted, left - 4.0, TOP + height * row as f32 + height.min(13.0) - 3.0 + 2.0, Anchor::End, cut(name, 14));
@@ -352,5 +357,12 @@ mod tests {
         assert_eq!((shares[5], shares[0]), (1.0, 0.0));
         assert!(texts(&chart).contains(&"loss, nats: 0") && texts(&chart).contains(&"12"));
         assert!(chart.to_svg(light).contains("fill-opacity=\"1.00\""));
+        // What is below 0 is as dark as what is above.
+        let signed = table(vec![["0".into(), (-30.0_f64).into(), "a".into()], ["1".into(), 3.0_f64.into(), "a".into()]]);
+        let chart = super::chart(&DataPlot::new(PlotKind::Heatmap, "t", "loss", "factor", "loss").by("arm"), Some(&signed));
+        let Some((_, Shape::Field { share, .. })) = chart.marks.iter().find(|(_, shape)| matches!(shape, Shape::Field { .. })) else {
+            panic!()
+        };
+        assert!(*share == 1.0 && texts(&chart).contains(&"|loss, nats|: 0"));
     }
 }
