@@ -165,7 +165,7 @@ fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Opt
     Some(frame.chart)
 }
 
-/// Whether a line hides most of another, which shows through it if it is dashed.
+/// Whether a line hides most of another, which is seen through it if it is dashed.
 fn is_over(places: &[(f32, f32)], other: &[(f32, f32)]) -> bool {
     let near = |((x, y), (other_x, other_y)): (&(f32, f32), &(f32, f32))| (x - other_x).abs() < 1.0 && (y - other_y).abs() < 1.5;
     let n_near = places.iter().zip(other).filter(|pair| near(*pair)).count();
