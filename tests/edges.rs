@@ -90,7 +90,7 @@ fn a_text_shorter_than_a_block_is_one_block() {
     let mut session = Session::with_model(&fixture("llama"));
     session.ask(Request::UseText { name: "mine".into(), text: "It was a dark evening.".into(), max_tokens: 128 }).unwrap();
     let outcome = ran(&mut session, Experiment { block: Some(64), n_blocks: Some(9), ..short(ExperimentKind::Scaling) });
-    assert!(outcome.convention.contains(" mine (") && outcome.convention.contains("in one, 1 blocks of "), "{}", outcome.convention);
+    assert!(outcome.convention.contains(" mine (") && outcome.convention.contains("in one, one block of "), "{}", outcome.convention);
 }
 
 #[test]
