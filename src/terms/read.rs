@@ -73,10 +73,21 @@ names! {
         "loss_proxy" LossProxy, "protected" Protected, "connected" Connected, "random" Random, "magnitude" Magnitude,
         "activation_power" ActivationPower, "wanda" Wanda, "taylor" Taylor, "fluctuation" Fluctuation
     }
-    Replacement { "zero" Zero, "mean" Mean }
     Metric {
         "loss_proxy" LossProxy, "activation_power" ActivationPower, "peak_activation" PeakActivation, "curvature" Curvature,
         "taylor" Taylor, "down_norm" DownNorm, "gate_norm" GateNorm, "up_norm" UpNorm, "wanda" Wanda
+    }
+}
+
+impl FromTree for Replacement {
+    /// Documents of before there was a choice have none.
+    fn from_tree(tree: Tree) -> Option<Self> {
+        match tree {
+            Tree::Nothing => Some(Self::Zero),
+            Tree::Text(name) if name == "zero" => Some(Self::Zero),
+            Tree::Text(name) if name == "mean" => Some(Self::Mean),
+            _ => None,
+        }
     }
 }
 
@@ -188,7 +199,7 @@ mod tests {
             "connections":[0.5],"redundancy":[0.25],"protect":[0.75],"plane":[[0.5,-0.5]]}}]}}"#
         ));
         both::<DeletionReport>(&format!(
-            r#"{{"model":{model},"calibration":{calibration},"intact":{evaluation},"n_quantiles":8,"seed":3,"replacement":"mean",
+            r#"{{"model":{model},"calibration":{calibration},"intact":{evaluation},"n_quantiles":8,"seed":3,
             "deletions":[{{"layer":1,"channel":2,"loss_proxy":0.5,"quantile":3,"delta_nats":-0.25}}],
             "correlations":[{{"layer":1,"n":2,"spearman":0.5,"n_positive":1,"spearman_positive":null}}]}}"#
         ));
