@@ -109,7 +109,30 @@ fn every_choice_is_what_pytorch_makes_of_it() {
     }
     assert_eq!(n, samples.len() / 7 * 3, "of seven arms, three have golden samples");
     assert!(furthest < 1e-3, "{furthest}");
+    samples_make_the_accuracies(&outcome);
     table_1_is_pytorchs(&outcome, &expected["table1"]);
+}
+
+/// Of the right choices as many were chosen as accuracy says, by likelihood and by character.
+fn samples_make_the_accuracies(outcome: &Outcome) {
+    let (samples, tasks) = (outcome.table("samples").unwrap(), outcome.table("tasks").unwrap());
+    let of = |row: usize, name: &str| shown(samples.cell(row, name).unwrap());
+    let mut n = 0;
+    for row in 0..tasks.rows.len() {
+        let cell = |name: &str| tasks.cell(row, name).unwrap();
+        let (arm, task, items) = (shown(cell("arm")), shown(cell("task")), cell("items").number().unwrap());
+        let own = (0..samples.rows.len()).filter(|row| of(*row, "arm") == arm && of(*row, "task") == task).collect::<Vec<_>>();
+        let count = |flag: &str| own.iter().filter(|row| of(**row, "gold") == "1" && of(**row, flag) == "1").count() as f64;
+        // That of the average is no sample's, and lambada's is greedy.
+        if !["AVG", "lambada_openai"].contains(&task.as_str()) {
+            assert_eq!(Some(count("chosen") / items), cell("acc").number(), "{arm}, {task}");
+        }
+        if let Some(acc_norm) = cell("acc_norm").number() {
+            assert_eq!(count("chosen_norm") / items, acc_norm, "{arm}, {task}");
+            n += 1;
+        }
+    }
+    assert_eq!(n, 7 * 6, "six tasks have it");
 }
 
 fn table_1_is_pytorchs(outcome: &Outcome, expected: &Value) {

@@ -152,9 +152,12 @@ impl Loaded {
     async fn encoded_tasks(&self, experiment: &Experiment, control: &Control) -> Result<Vec<EncodedTask>, EngineError> {
         let mut tasks = Vec::new();
         let limit = self.info.max_position_embeddings;
+        // Of prompts no more are taken, whatever else a task holds.
+        let n_prompts = experiment.n_prompts.filter(|_| experiment.kind == ExperimentKind::TokenShift);
+        let n_items = experiment.limit.into_iter().chain(n_prompts).min();
         for TextRef { name, .. } in &experiment.tasks {
             let task = self.task(name)?;
-            let encoded = EncodedTask::of(task, experiment.limit, experiment.item_seed, &self.tokenizer, limit, control).await?;
+            let encoded = EncodedTask::of(task, n_items, experiment.item_seed, &self.tokenizer, limit, control).await?;
             self.check_length(encoded.longest())?;
             tasks.push(encoded);
         }

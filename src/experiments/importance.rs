@@ -73,7 +73,11 @@ async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightC
     }
     let by_tensor = all_but(bench.model, super_weights, bench.largest_by_tensor).collect::<Vec<_>>();
     if by_tensor.is_empty() {
-        draft.find("Prune Non-SW per tensor, as the paper's code has it, removes nothing here: no weight tensor has a million scalars, and it takes a millionth of each.");
+        let why = match bench.largest_by_tensor.is_empty() {
+            true => "no weight tensor has a million scalars, and it takes a millionth of each",
+            false => "the largest millionth of each weight tensor is the super weights themselves",
+        };
+        draft.find(format!("Prune Non-SW per tensor, as the paper's code has it, removes nothing here: {why}."));
     } else {
         plans.push(Plan { name: format!("Prune Non-SW, per tensor ({})", by_tensor.len()), change: Change::Zero(by_tensor) });
     }

@@ -87,7 +87,8 @@ impl Sheet {
                 ["task", "items", "acc (share)", "acc_stderr (share)", "acc_norm (share)", "acc_norm_stderr (share)", "perplexity"];
             tables.push(DataTable::new("tasks", "Zero-shot accuracy", &[keys, &of_task].concat()));
             if draft.outcome.experiment.log_samples {
-                let of_choice = ["task", "line", "choice", "loglikelihood (nats)", "greedy", "tokens", "characters", "gold", "chosen"];
+                let of_choice =
+                    ["task", "line", "choice", "loglikelihood (nats)", "greedy", "tokens", "characters", "gold", "chosen", "chosen_norm"];
                 tables.push(DataTable::new("samples", "Every choice of every item", &[keys, &of_choice].concat()));
             }
         }
@@ -154,14 +155,15 @@ fn average_row(tasks: &[TaskScore]) -> Option<Vec<Cell>> {
     Some(row.to_vec())
 }
 
-/// `gold` and `chosen` are 1 or 0: whether the choice is right, and whether it was the likeliest.
+/// `gold`, `chosen` and `chosen_norm` are 1 or 0: whether the choice is right, whether it was the likeliest, and whether by
+/// character; nothing where the task has no such score.
 fn sample_rows(kind: TaskKind, item: &ItemScore) -> impl Iterator<Item = Vec<Cell>> {
     let flag = |is: bool| Cell::from(usize::from(is));
-    let chosen = item.chosen();
+    let (chosen, by_length) = (item.chosen(), item.chosen_by_length());
     item.choices.iter().enumerate().map(move |(index, choice)| {
         let figures = [item.line.into(), index.into(), choice.loglikelihood.into(), flag(choice.is_greedy)];
         let lengths = [choice.n_tokens.into(), choice.n_characters.into()];
-        let flags = [flag(index == item.gold), flag(chosen == Some(index))];
+        let flags = [flag(index == item.gold), flag(chosen == Some(index)), kind.has_norm().then(|| flag(by_length == Some(index))).into()];
         [vec![Cell::from(kind.name())], figures.to_vec(), lengths.to_vec(), flags.to_vec()].concat()
     })
 }
