@@ -112,7 +112,7 @@ impl Experiment<'_> {
         }
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         for at in candidates {
-            for random in (0..N_RANDOM).map(|_| self.random_scalar(*at, &mut rng)).collect::<Vec<_>>() {
+            for random in (0..N_RANDOM).map(|_| random_scalar(self.model, at.layer, &[*at], &mut rng)).collect::<Vec<_>>() {
                 arms.push(edit(ArmKind::RandomScalar, format!("random, {random}"), Some(*at), 1, Ablation::zeroing([random])));
             }
         }
@@ -162,18 +162,6 @@ impl Experiment<'_> {
         })
     }
 
-    /// Another scalar of the same matrix.
-    fn random_scalar(&self, not: WeightCoord, rng: &mut ChaCha8Rng) -> WeightCoord {
-        let config = &self.model.config;
-        loop {
-            let mut below = |n: usize| (rng.next_u64() % n as u64) as usize;
-            let at = WeightCoord { layer: not.layer, row: below(config.hidden_size), col: below(config.intermediate_size) };
-            if at != not {
-                return at;
-            }
-        }
-    }
-
     /// The paper's share of this model's scalars, and many more.
     fn largest_counts(&self) -> Vec<usize> {
         let share = (self.num_parameters as f64 * PAPER_SHARE).round().max(1.0) as usize;
@@ -191,6 +179,18 @@ impl Experiment<'_> {
                     .any(|at| at.layer == layer && self.model.layers[layer].mlp.down_proj.flat_index(at.row, at.col) == flat)
         };
         self.largest.iter().filter(|place| !is_candidate(place)).take(n).copied().collect()
+    }
+}
+
+/// A scalar of a layer's `down_proj` that is none of these.
+pub fn random_scalar(model: &Model, layer: usize, but: &[WeightCoord], rng: &mut ChaCha8Rng) -> WeightCoord {
+    let config = &model.config;
+    loop {
+        let mut below = |n: usize| (rng.next_u64() % n as u64) as usize;
+        let at = WeightCoord { layer, row: below(config.hidden_size), col: below(config.intermediate_size) };
+        if !but.contains(&at) {
+            return at;
+        }
     }
 }
 

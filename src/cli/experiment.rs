@@ -64,8 +64,7 @@ pub struct ExperimentArgs {
     /// Of importance and activation-quantisation: sequences of the bundled calibration text.
     #[arg(long)]
     pub calibration: Option<usize>,
-    /// Of report: draws the random scalars that candidates are held against. The experiments themselves draw nothing else than
-    /// items (--item-seed).
+    /// Draws the random control of importance, and for a report those that candidates are held against.
     #[arg(long)]
     pub seed: Option<u64>,
     /// Write every table as a CSV file into this folder: EXPERIMENT-TABLE.csv.

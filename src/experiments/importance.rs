@@ -7,6 +7,7 @@
 //! | Prune SW | the super weights zero, all together | |
 //! | Prune Non-SW, per tensor | the largest millionth of each weight tensor zero, the super weights kept: the paper's code | |
 //! | Prune Non-SW, N largest | the N largest of all zero, the super weights kept: the paper's 7,000 of 6.7 billion, scaled; and a harsher N | |
+//! | Prune random | as many scalars of the same matrices zero, drawn by the experiment's `seed`: a control that is not in the paper | |
 //! | Prune SW, +SA | as Prune SW | its original value is put back |
 //! | SA set to 0, to its mean | intact | it is 0, or its mean over calibration sequences |
 //!
@@ -17,6 +18,7 @@
 
 use super::{Arm, Bench, Draft, Measured, Sheet, apart, has_overflowed, shown};
 use crate::analysis::calibration::Sequences;
+use crate::analysis::confirm::random_scalar;
 use crate::analysis::tasks::AVERAGE;
 use crate::engine::error::EngineError;
 use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
@@ -24,6 +26,8 @@ use crate::model::probe::{PeakAction, PeakEdit, Probe};
 use crate::model::{Model, Positions};
 use crate::terms::{Ablation, DataPlot, Experiment, MIN_DELTA_NATS, PlotKind, WeightCoord};
 use burn::tensor::Tensor;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 /// What the paper's +SA gives back of the mean accuracy that is lost (Llama-7B).
 const PAPER_RESTORED: f64 = 0.42;
@@ -41,6 +45,7 @@ struct Plan {
 enum Change {
     Nothing,
     Prune,
+    PruneRandom(Vec<WeightCoord>),
     Zero(Vec<(usize, Matrix, usize)>),
     Restore,
     /// To these values, one for each place.
@@ -69,7 +74,11 @@ async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightC
     let mut plans = vec![new(ORIGINAL, Change::Nothing)];
     match super_weights.is_empty() {
         true => draft.find("No super weight was named, so only the arms without one were measured."),
-        false => plans.push(new(PRUNED, Change::Prune)),
+        false => {
+            plans.push(new(PRUNED, Change::Prune));
+            let drawn = random_scalars(bench.model, super_weights, draft.outcome.experiment.seed);
+            plans.push(Plan { name: format!("Prune random, {}", drawn.len()), change: Change::PruneRandom(drawn) });
+        }
     }
     let by_tensor = all_but(bench.model, super_weights, bench.largest_by_tensor).collect::<Vec<_>>();
     if by_tensor.is_empty() {
@@ -92,6 +101,12 @@ async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightC
         plans.push(new("SA set to its mean", Change::Set(means(bench, draft, super_weights, n).await?)));
     }
     Ok(plans)
+}
+
+/// One of the same matrix for each super weight, and none of them.
+fn random_scalars(model: &Model, super_weights: &[WeightCoord], seed: u64) -> Vec<WeightCoord> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    super_weights.iter().map(|at| random_scalar(model, at.layer, super_weights, &mut rng)).collect()
 }
 
 /// The paper's share of this model's scalars, and many more.
@@ -131,6 +146,7 @@ fn make(model: &Model, super_weights: &[WeightCoord], name: &str, change: &Chang
     Ok(match change {
         Change::Nothing => (Arm::new(name, model.clone()), 0),
         Change::Prune => (Arm::new(name, pruned()?), super_weights.len()),
+        Change::PruneRandom(drawn) => (Arm::new(name, model.with_ablation(&Ablation::zeroing(drawn.iter().copied()))?), drawn.len()),
         Change::Zero(scalars) => (Arm::new(name, model.with_zeroed(scalars)), scalars.len()),
         Change::Restore => {
             let at_peaks = edits(&|_, place| restore(model, super_weights, place));

@@ -19,7 +19,7 @@ use super::{BackendInfo, DataPlot, DataTable, Fields, FromTree, ModelRef, Tree, 
 #[serde(rename_all = "snake_case")]
 pub enum ExperimentKind {
     /// Table 1: what removing the super weights costs, beside removing the largest other weights, and restoring the super
-    /// activation, or replacing it. Reads `text`, `block`, `bos`, `n_blocks`, `n_calibration`, `tasks`, `limit`, `item_seed`, `log_samples`.
+    /// activation, or replacing it. Reads `text`, `block`, `bos`, `n_blocks`, `n_calibration`, `seed`, `tasks`, `limit`, `item_seed`, `log_samples`.
     Importance,
     /// Figure 4: the super activation through every layer's residual stream. Reads `prompt`.
     Propagation,
@@ -169,7 +169,7 @@ pub struct Experiment {
     /// Sequences of the bundled calibration text, of [`Experiment::CALIBRATION_LENGTH`] tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_calibration: Option<usize>,
-    /// Would draw controls. None of these kinds has any that are drawn: their controls are the largest weights.
+    /// Draws the random control of [`ExperimentKind::Importance`]; other controls are the largest weights.
     pub seed: u64,
 }
 
