@@ -58,27 +58,27 @@ fn described(kind: ExperimentKind) -> (&'static str, &'static str) {
     match kind {
         ExperimentKind::Importance => (
             "Importance",
-            "What does removing the super weights cost, beside the largest other weights, and does putting the super activation back help? Minutes; an hour.",
+            "What does removing the super weights cost, beside the largest other weights, and does putting the super activation back help? A minute; some minutes.",
         ),
-        ExperimentKind::Propagation => ("Propagation", "How far does the super activation travel through the layers? Seconds; a minute."),
+        ExperimentKind::Propagation => ("Propagation", "How far does the super activation travel through the layers? A second; seconds."),
         ExperimentKind::Scaling => {
-            ("Scaling", "With less of the super weights, where does it collapse, and does more of them help? Minutes; an hour.")
+            ("Scaling", "With less of the super weights, where does it collapse, and does more of them help? A minute; some minutes.")
         }
         ExperimentKind::TokenShift => {
-            ("Token shift", "How do the next token's probabilities change: do stopwords take over? Minutes; half an hour.")
+            ("Token shift", "How do the next token's probabilities change: do stopwords take over? A minute; some minutes.")
         }
         ExperimentKind::ActivationQuantisation => (
             "8-bit activations",
-            "What does rounding activations cost, with the super activation held out, and with SmoothQuant? Minutes; an hour.",
+            "What does rounding activations cost, with the super activation held out, and with SmoothQuant? Half a minute; some minutes.",
         ),
         ExperimentKind::WeightQuantisation => {
-            ("Rounded weights", "How large may the blocks be that share a scale, with the super weights held out? Many minutes; hours.")
+            ("Rounded weights", "How large may the blocks be that share a scale, with the super weights held out? Minutes; half an hour.")
         }
         ExperimentKind::WeightsOnly => {
-            ("Weights alone", "Which scalars do the weights point at before any forward pass? Seconds; a minute.")
+            ("Weights alone", "Which scalars do the weights point at before any forward pass? At once; a second.")
         }
         ExperimentKind::Sinks => {
-            ("Attention sinks", "Do massive activations and attention sinks go with the super weights? Seconds; a minute.")
+            ("Attention sinks", "Do massive activations and attention sinks go with the super weights? A second; seconds.")
         }
     }
 }

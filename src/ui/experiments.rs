@@ -25,7 +25,7 @@ pub fn Experiments() -> impl IntoView {
             <h2 id="experiments-title">"Experiment: does the paper hold here?"</h2>
             <p class="lead">
                 "The super-weight paper (arXiv:2411.07191) measured models of billions of weights. Here, the same is measured on the one that is loaded, and \
-                 told whichever way it goes. Times are rough: for a model as small as this page's; for a billion weights."
+                 told whichever way it goes. Times are rough: for this page's model; for a billion weights."
             </p>
             {region(page::setup_key, page::setup)}
             {region(page::run, page::run)}
