@@ -107,7 +107,7 @@ fn every_choice_is_what_pytorch_makes_of_it() {
         let average = tasks[[arm.clone(), "AVG".into()].as_slice()];
         assert!((of_tasks(average, "acc").unwrap() - mean).abs() < 1e-9 && of_tasks(average, "items") == Some(48.0), "{arm}");
     }
-    assert_eq!(n, samples.len() / 7 * 3, "of seven arms, three have golden samples");
+    assert_eq!(n, samples.len() / 8 * 3, "of eight arms, three have golden samples");
     assert!(furthest < 1e-3, "{furthest}");
     samples_make_the_accuracies(&outcome);
     table_1_is_pytorchs(&outcome, &expected["table1"]);
