@@ -110,6 +110,57 @@ test('channels score the same on WebGPU and on the CPU', async () => {
   });
 });
 
+test('the paper\'s experiments come to the same figures on WebGPU and on the CPU', async () => {
+  const super_weights = [{ layer: 1, row: 5, col: 17 }];
+  const text = { block: 32, n_blocks: 2 };
+  const kinds = {
+    importance: { ...text, n_calibration: 1, tasks: [{ name: 'lambada_openai' }] },
+    propagation: { prompt: 'the old man' },
+    scaling: { ...text, factors: [0, 0.5, 1] },
+    token_shift: { n_prompts: 3 },
+    activation_quantisation: { ...text, bits: [8], alpha: 0.85, n_calibration: 1 },
+    weight_quantisation: { ...text, bits: [4], block_sizes: [64, 0], clips: [9] },
+    weights_only: {},
+    sinks: { prompt: 'the old man' },
+  };
+  const jsonl = JSON.stringify({ context: 'the old', continuation: 'man' });
+  // qwen3's matrices are bf16: packed on WebGPU.
+  const tables = await onBoth('qwen3', async (ask) => {
+    await ask({ type: 'use_tasks', tasks: [{ name: 'lambada_openai', jsonl }] });
+    const found = {};
+    for (const [kind, settings] of Object.entries(kinds)) {
+      const events = await ask({ type: 'experiment', kind, super_weights, ...settings });
+      const outcome = events.findLast(({ type }) => type === 'outcome');
+      assert.ok(!outcome.is_partial && outcome.findings.length > 0, kind);
+      found[kind] = outcome.tables;
+    }
+    return found;
+  });
+  for (const kind of Object.keys(kinds)) {
+    // A value between two levels falls either way, and what follows with it.
+    const tolerance = kind.endsWith('quantisation') ? 0.02 : 1e-3;
+    const [cpu, gpu] = [tables.cpu[kind], tables.gpu[kind]];
+    assert.deepEqual(gpu.map(({ name, rows }) => [name, rows.length]), cpu.map(({ name, rows }) => [name, rows.length]), kind);
+    // What rounding adds is small, and its shares are not compared.
+    for (const [at, table] of cpu.entries()) if (table.name !== 'gap') checkTable(kind, table, gpu[at], tolerance);
+  }
+});
+
+/** Texts are the same, numbers as near as so much of the largest of their column. */
+function checkTable(kind, cpu, gpu, tolerance) {
+  assert.ok(cpu.rows.length > 0, `${kind}, ${cpu.name}`);
+  cpu.columns.forEach(({ name }, column) => {
+    if (name === 'change' && kind.endsWith('quantisation')) return;
+    const largest = Math.max(...cpu.rows.map((row) => (typeof row[column] === 'number' ? Math.abs(row[column]) : 0)));
+    cpu.rows.forEach((row, at) => {
+      const [a, b] = [row[column], gpu.rows[at][column]];
+      const what = `${kind}, ${cpu.name}, ${name}, row ${at}: ${a} and ${b}`;
+      if (typeof a === 'number' && typeof b === 'number') assert.ok(Math.abs(a - b) <= tolerance * largest, what);
+      else assert.equal(b ?? null, a ?? null, what);
+    });
+  });
+}
+
 test('without WebGPU the engine takes the CPU and says why', async () => {
   const seen = await engineOn('cpu');
   const events = await load(seen, 'llama', 'auto');

@@ -52,7 +52,7 @@ export async function engineOn(browser, server, options) {
   }, server.url);
   await seen.page.evaluate(`window.startEngine = ${startEngine}`);
   const event = await seen.page.evaluate(() => window.startEngine());
-  assert.equal(event.protocol_version, 4);
+  assert.equal(event.protocol_version, 5);
   await seen.page.evaluate(`window.toUrls = ${toUrls}`);
   return seen;
 }
