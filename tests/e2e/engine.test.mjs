@@ -217,21 +217,28 @@ async function engineWithReachableGpu() {
   return seen;
 }
 
-for (const fault of ['lose the device', 'run out of memory']) {
-  test(`a GPU failure in the middle of a run is never a finding: ${fault}`, async () => {
-    const seen = await engineWithReachableGpu();
-    assert.equal(last(await load(seen, 'llama', 'gpu')).type, 'done');
-    const events = await seen.page.evaluate(async (fault) => {
-      const sampling = { temperature: 1, top_k: 0, top_p: 1, seed: 1, max_new_tokens: 60 };
-      const asked = window.engine.ask({ type: 'generate', prompt: 'the old man', sampling });
-      window.engine.worker.postMessage(fault);
-      return asked;
-    }, fault);
-    assert.equal(last(events).type, 'failed', JSON.stringify(last(events)));
-    assert.equal(last(events).kind, 'device');
-    assert.ok(!events.some((event) => event.type === 'generated'), 'a record of a run on a broken device');
-    await seen.close();
-  });
+const LONG_WORK = {
+  'a run': { type: 'generate', prompt: 'the old man', sampling: { temperature: 1, top_k: 0, top_p: 1, seed: 1, max_new_tokens: 60 } },
+  'an experiment': { type: 'experiment', kind: 'scaling', super_weights: [{ layer: 1, row: 5, col: 17 }], factors: [0, 0.5, 1, 1.5, 2], block: 32, n_blocks: 6 },
+};
+
+for (const [work, request] of Object.entries(LONG_WORK)) {
+  for (const fault of ['lose the device', 'run out of memory']) {
+    test(`a GPU failure in the middle of ${work} is never a finding: ${fault}`, async () => {
+      const seen = await engineWithReachableGpu();
+      assert.equal(last(await load(seen, 'llama', 'gpu')).type, 'done');
+      const events = await seen.page.evaluate(async ([request, fault]) => {
+        const asked = window.engine.ask(request);
+        window.engine.worker.postMessage(fault);
+        return asked;
+      }, [request, fault]);
+      assert.equal(last(events).type, 'failed', JSON.stringify(last(events)));
+      assert.equal(last(events).kind, 'device');
+      const isFinding = ({ type, is_partial }) => type === 'generated' || (type === 'outcome' && !is_partial);
+      assert.ok(!events.some(isFinding), 'a record of work on a broken device');
+      await seen.close();
+    });
+  }
 }
 
 test('a download that breaks off is said so, and leaves the engine usable', async () => {
