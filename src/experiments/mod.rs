@@ -58,6 +58,9 @@ impl Bench<'_> {
     }
 }
 
+/// What every outcome says of the versions that made it.
+const SOFTWARE: &str = concat!("linchpin ", env!("CARGO_PKG_VERSION"), ", burn 0.22.1");
+
 /// An outcome on its way.
 pub struct Draft<'a> {
     pub outcome: Outcome,
@@ -70,7 +73,7 @@ impl<'a> Draft<'a> {
             experiment,
             model: info.model.clone(),
             backend: info.backend.clone(),
-            software: concat!("linchpin ", env!("CARGO_PKG_VERSION"), ", burn 0.22.1").into(),
+            software: SOFTWARE.into(),
             convention,
             findings: Vec::new(),
             headline: Vec::new(),
@@ -116,5 +119,16 @@ pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineE
         ExperimentKind::WeightsOnly => weights_only::run(bench, draft).await,
         ExperimentKind::ActivationQuantisation => activation_quantisation::run(bench, draft).await,
         ExperimentKind::WeightQuantisation => weight_quantisation::run(bench, draft).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SOFTWARE;
+
+    #[test]
+    fn the_version_of_burn_is_the_one_that_is_built() {
+        let (_, burn) = SOFTWARE.split_once("burn ").unwrap();
+        assert!(include_str!("../../Cargo.toml").contains(&format!("burn = {{ version = \"={burn}\"")), "{burn}");
     }
 }
