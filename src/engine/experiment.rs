@@ -13,6 +13,8 @@ use crate::terms::{Ablation, Experiment, ExperimentKind, TaskFile, TextRef};
 
 /// More than anybody waits for.
 const MAX_SETTINGS: usize = 64;
+/// Models of one experiment.
+const MAX_ROUNDINGS: usize = 1000;
 
 impl Engine {
     /// See [`crate::protocol::Request::UseText`].
@@ -221,6 +223,10 @@ fn check_settings(experiment: &Experiment) -> Result<(), EngineError> {
     let most = [experiment.factors.len(), experiment.bits.len(), experiment.block_sizes.len(), experiment.clips.len()];
     if let Some(got) = most.into_iter().find(|n| *n > MAX_SETTINGS) {
         return setting("the number of values of one setting", got.to_string(), "64 or fewer");
+    }
+    let n = experiment.bits.len() * experiment.block_sizes.len() * (2 + experiment.clips.len());
+    if n > MAX_ROUNDINGS {
+        return setting("the number of roundings", n.to_string(), "1000 or fewer: take fewer bits, block sizes or z");
     }
     if let Some(alpha) = experiment.alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
         return setting("alpha", alpha.to_string(), "0 to 1");

@@ -16,7 +16,7 @@ const VERSION: u32 = 1;
 pub const MAX_FIGURES: usize = 16;
 const MAX_NAME_CHARS: usize = 120;
 
-/// Figures agree within this share of the one in the link, or within [`ABSOLUTE`].
+/// Figures agree within this share of the one in the link, or within [`ABSOLUTE`], though not where that is more than a tenth of it.
 pub const RELATIVE: f64 = 0.01;
 pub const ABSOLUTE: f64 = 0.005;
 
@@ -45,12 +45,16 @@ pub struct Compared {
     pub name: String,
     pub there: f64,
     pub here: Option<f64>,
+    /// There is an outcome, and this is not in it.
+    pub is_missing: bool,
 }
 
 impl Compared {
     /// None while there is nothing to compare with.
     pub fn agrees(&self) -> Option<bool> {
-        self.here.map(|here| (here - self.there).abs() <= (RELATIVE * self.there.abs()).max(ABSOLUTE))
+        let size = self.there.abs();
+        let near = |here: f64| (here - self.there).abs() <= (RELATIVE * size).max(ABSOLUTE.min(size * 0.1)).max(1e-6);
+        self.here.map(near).or(self.is_missing.then_some(false))
     }
 }
 
@@ -68,7 +72,8 @@ impl ExperimentLink {
 
     /// The fragment, with its `#`. What this writes, [`ExperimentLink::decode`] reads back.
     pub fn encode(&self) -> Result<String, ShareError> {
-        let (ModelRef { id, revision }, e, h) = (self.model.clone(), self.experiment.clone(), self.headline.clone());
+        let (ModelRef { id, revision }, h) = (self.model.clone(), self.headline.clone());
+        let e = Experiment { log_samples: false, ..self.experiment.clone() };
         let wire = WireExperiment { m: id, r: revision, e, h };
         let fragment = pack(TRY_KEY, VERSION, &serde_json::to_string(&wire).map_err(|_| ShareError::Damaged)?)?;
         read(wire)?;
@@ -88,14 +93,17 @@ impl ExperimentLink {
 
     /// Whether an outcome is of the same settings: of what it was measured on, its reader is told apart.
     pub fn is_of(&self, outcome: &Outcome) -> bool {
-        let settings = |of: &Experiment| Experiment { text: None, tasks: Vec::new(), ..of.clone() };
+        let settings = |of: &Experiment| Experiment { text: None, tasks: Vec::new(), log_samples: false, ..of.clone() };
         !outcome.is_partial && settings(&self.experiment) == settings(&outcome.experiment)
     }
 
     /// Every figure of the link, beside that of an outcome if there is one.
     pub fn compare(&self, outcome: Option<&Outcome>) -> Vec<Compared> {
         let here = |name: &str| outcome?.headline.iter().find(|figure| figure.name == name).map(|figure| figure.value);
-        let compared = |figure: &Headline| Compared { name: figure.name.clone(), there: figure.value, here: here(&figure.name) };
+        let compared = |figure: &Headline| {
+            let here = here(&figure.name);
+            Compared { name: figure.name.clone(), there: figure.value, is_missing: outcome.is_some() && here.is_none(), here }
+        };
         self.headline.iter().map(compared).collect()
     }
 }
@@ -118,6 +126,9 @@ fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink,
     }
     for setting in &SETTINGS {
         setting.check(&(setting.get)(&e)).map_err(ShareError::Setting)?;
+    }
+    if e.log_samples {
+        return refuse("it asks for every sample, which is for the command".into());
     }
     if e.tasks.len() > MAX_VALUES || !e.text.iter().chain(&e.tasks).all(is_named) {
         return refuse("the name or the digest of a text or of a task in it is none".into());

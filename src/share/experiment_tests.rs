@@ -153,15 +153,16 @@ fn what_cannot_be_read_is_not_written() {
 
 #[test]
 fn figures_agree_within_the_tolerance() {
-    let agrees = |there: f64, here| Compared { name: "n".into(), there, here }.agrees();
+    let agrees = |there: f64, here| Compared { name: "n".into(), there, here, is_missing: false }.agrees();
     assert_eq!(
-        [(100.0, 101.0), (100.0, 101.1), (0.0, 0.005), (0.0, -0.006), (-100.0, -99.0)].map(|(a, b)| agrees(a, Some(b))),
+        [(100.0, 101.0), (100.0, 101.1), (0.2, 0.205), (0.001, 0.005), (-100.0, -99.0)].map(|(a, b)| agrees(a, Some(b))),
         [Some(true), Some(false), Some(true), Some(false), Some(true)]
     );
     assert_eq!((agrees(1.0, None), agrees(1.0, Some(f64::NAN))), (None, Some(false)));
     let mut other = outcome();
     other.headline.remove(0);
-    assert_eq!(link().compare(Some(&other)).iter().map(Compared::agrees).collect::<Vec<_>>(), [None, Some(true)]);
+    assert_eq!(link().compare(Some(&other)).iter().map(Compared::agrees).collect::<Vec<_>>(), [Some(false), Some(true)]);
+    assert_eq!(link().compare(None).iter().map(Compared::agrees).collect::<Vec<_>>(), [None, None]);
     // Another text is another measurement of the same settings.
     other.experiment.text = Some(text("mine"));
     assert!(link().is_of(&other));

@@ -191,9 +191,11 @@ impl Setting {
         if values.len() > self.most {
             return Err(format!("{}: {} values are too many, {} at most.", self.label, values.len(), self.most));
         }
-        // In f32, as they are kept: a bound like 0.01 is then met by itself.
-        let is_within =
-            |value: f64| (self.low as f32..=self.high as f32).contains(&(value as f32)) && !(self.is_whole && value.fract() != 0.0);
+        // Others than whole ones in f32, as they are kept: a bound like 0.01 is then met by itself.
+        let is_within = |value: f64| match self.is_whole {
+            true => (self.low..=self.high).contains(&value) && value.fract() == 0.0,
+            false => (self.low as f32..=self.high as f32).contains(&(value as f32)),
+        };
         match values.iter().find(|value| !is_within(**value)) {
             Some(value) => {
                 let number = if self.is_whole { "whole number" } else { "number" };

@@ -91,6 +91,7 @@ fn coordinates(places: &[WeightCoord]) -> String {
 pub fn setup_key(state: &AppState) -> String {
     let Experiments { kind, filled, text, tasks, scalars, .. } = &state.experiments;
     let mut key = Html::default();
+    key.raw(if state.is_live() { "+" } else { "" }).raw(if state.is_experiment_shared() { "-" } else { "" });
     key.raw(kind.name()).number(*filled as usize).number(*scalars as usize).raw(&coordinates(&state.scalars(*scalars)));
     key.raw(text.as_ref().map_or("", |(name, _)| name));
     for task in tasks {
@@ -115,20 +116,24 @@ pub fn setup(state: &AppState) -> String {
         html.raw(kind.source()).raw(") ").raw(asks).raw("</span></label>");
     }
     html.raw("</div><div class=row><label class=field>Super weights <select data-act=scalars data-testid=experiment-scalars>");
-    for (source, name) in
-        [(Scalars::Scan, "the scan's candidates"), (Scalars::Edits, "edits of scalars that are on"), (Scalars::Link, "those of the link")]
-    {
+    let sources =
+        [(Scalars::Scan, "the scan's candidates"), (Scalars::Edits, "edits of scalars that are on"), (Scalars::Link, "those of the link")];
+    for (source, name) in sources.into_iter().filter(|(source, _)| *source != Scalars::Link || state.is_experiment_shared()) {
         html.raw(if source == of.scalars { "<option selected>" } else { "<option>" }).raw(name).raw("</option>");
     }
     let found = state.scalars(of.scalars);
     html.raw("</select></label>").element("p class='hint coordinate' data-testid=experiment-named", &coordinates(&found));
     if found.is_empty() && of.scalars == Scalars::Scan {
-        html.button("scan", "small", "Scan first", false);
+        html.button("scan", "small", "Scan first", !state.is_live());
     }
     html.raw("</div>");
     if of.kind.reads_prompt() {
         html.raw("<label class=field>Text to read <textarea rows=2 maxlength=2000 data-act=prompt data-testid=setting-prompt>");
-        html.text(&of.setting().prompt).raw("</textarea></label>");
+        // Lines stay lines; the first break would be swallowed.
+        for line in of.setting().prompt.split('\n') {
+            html.raw("\n").text(line);
+        }
+        html.raw("</textarea></label>");
     }
     html.raw("<div class=sampling>");
     for (at, setting) in SETTINGS.iter().enumerate().filter(|(_, setting)| setting.is_of(of.kind)) {
@@ -169,9 +174,10 @@ fn files(html: &mut Html, act: &str, summary: &str, hint: &str) {
 pub fn run(state: &AppState) -> String {
     let (asked, running) = (state.queue.any(is_experiment), state.queue.runs(is_experiment));
     let lacks = state.experiment().err();
-    let is_disabled = !state.is_live() || asked || lacks.is_some() || state.experiments.error.is_some();
+    let error = state.experiments.error.as_ref();
+    let is_disabled = !state.is_live() || asked || lacks.is_some() || error.is_some_and(|(setting, _)| setting.is_some());
     let mut html = Html::default();
-    html.element("p class=error role=alert data-testid=experiment-error", state.experiments.error.as_deref().unwrap_or_default());
+    html.element("p class=error role=alert data-testid=experiment-error", error.map_or("", |(_, why)| why));
     html.raw("<div class=row>").button(
         "run",
         "primary",
@@ -187,8 +193,16 @@ pub fn run(state: &AppState) -> String {
     if asked {
         html.button("stop", "", "Stop", false);
     }
-    let doing = if running { progress(state) } else { lacks.unwrap_or_default().into() };
-    html.element("p class=hint data-testid=experiment-progress", &doing).raw("</div>");
+    html.raw("</div>");
+    html.0
+}
+
+/// How far it is, or what it lacks: apart from the buttons, since it changes ten times a second.
+pub fn doing(state: &AppState) -> String {
+    let lacks = state.experiment().err();
+    let doing = if state.queue.runs(is_experiment) { progress(state) } else { lacks.unwrap_or_default().into() };
+    let mut html = Html::default();
+    html.element("p class=hint data-testid=experiment-progress", &doing);
     html.0
 }
 
@@ -332,7 +346,7 @@ fn held(state: &AppState, link: &ExperimentLink, html: &mut Html) {
             .element("td", word)
             .raw("</tr>");
     }
-    html.raw("</tbody></table></div><p class=note>Figures agree within 1 %, or within 0.005. Nothing is downloaded or run before you press; the settings are filled in under <a href='#experiments'>Experiments</a>.</p><div role=status>");
+    html.raw("</tbody></table></div><p class=note>Figures agree within 1 %, or within 0.005 and a tenth of theirs. Nothing is downloaded or run before you press; the settings are filled in under <a href='#experiments'>Experiments</a>.</p><div role=status>");
     for note in notes {
         html.element("p class=error data-testid=try-note", &note);
     }

@@ -25,7 +25,7 @@ fn nothing_but_ours_is_markup() {
     state.experiments.text = Some((HOSTILE.into(), "a".into()));
     state.experiments.add_task(HOSTILE, "{}".into());
     state.experiments.made = Some(Err(HOSTILE.into()));
-    state.experiments.error = Some(HOSTILE.into());
+    state.experiments.error = Some((None, HOSTILE.into()));
     let mut shared = link();
     shared.headline[0].name = HOSTILE.into();
     shared.experiment.prompt = HOSTILE.into();

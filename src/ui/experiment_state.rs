@@ -4,7 +4,7 @@ use super::entry::Entry;
 use super::state::AppState;
 use crate::catalog;
 use crate::protocol::Request;
-use crate::share::{Compared, ExperimentLink, MAX_VALUES};
+use crate::share::{Compared, ExperimentLink, MAX_VALUES, SETTINGS};
 use crate::terms::{
     CalibrationText, EditTarget, Experiment, ExperimentKind, ModelRef, Outcome, TaskFile, TextRef, WeightCoord, text_digest,
 };
@@ -43,8 +43,8 @@ pub struct Experiments {
     /// The last of each kind, and of a model that is still loading.
     outcomes: Vec<Outcome>,
     pub shared: Shared,
-    /// What is wrong with what was typed or opened last.
-    pub error: Option<String>,
+    /// What is wrong with what was typed into a setting, with its place among them, or with a file that was opened.
+    pub error: Option<(Option<usize>, String)>,
     /// A link to the outcome that is shown, or why there is none.
     pub made: Option<Result<String, String>>,
     /// Counts the changes of outcomes and links, and the times that settings were filled in.
@@ -94,9 +94,27 @@ impl Experiments {
         match read {
             Ok(CalibrationText { name, text }) if is_text => self.text = Some((name, text)),
             Ok(CalibrationText { name, text }) => self.add_task(&name, text),
-            Err(why) => return self.error = Some(why),
+            Err(why) => return self.error = Some((None, why)),
         }
         self.error = None;
+    }
+
+    /// Takes what was typed into a setting; what is wrong with another one stays said.
+    pub fn take_setting(&mut self, at: usize, typed: &str) {
+        match SETTINGS[at].take(self.setting_mut(), typed) {
+            Err(why) => self.error = Some((Some(at), why)),
+            Ok(()) => self.error = self.error.take().filter(|(of, _)| *of != Some(at)),
+        }
+    }
+
+    pub fn choose(&mut self, kind: ExperimentKind) {
+        (self.kind, self.error, self.made) = (kind, None, None);
+    }
+
+    /// What a faulty device had computed of it is no finding.
+    pub(super) fn disown(&mut self, of: &Experiment) {
+        self.outcomes.retain(|outcome| !(outcome.is_partial && outcome.experiment.kind == of.kind));
+        self.changed();
     }
 
     /// Takes a task's file, in place of one of the same name.
@@ -124,6 +142,7 @@ impl Experiments {
             setting.bos = catalog::find(&model.id).is_some();
         }
         self.filled += 1;
+        self.error = None;
         self.changed();
     }
 
@@ -139,8 +158,11 @@ impl Experiments {
 
     /// What the engine did not take, it has not.
     pub(super) fn refused(&mut self, request: &Request) {
-        if matches!(request, Request::UseText { .. } | Request::UseTasks { .. }) {
-            self.engine_forgot();
+        match request {
+            // It still has the one before, whichever that was.
+            Request::UseText { .. } | Request::UseBundledText => self.engine_text = Some(String::new()),
+            Request::UseTasks { .. } => self.engine_has_tasks = false,
+            _ => {}
         }
     }
 
@@ -149,7 +171,8 @@ impl Experiments {
         match request {
             Request::UseText { text, .. } => self.engine_text = Some(text_digest(text)),
             Request::UseBundledText => self.engine_text = None,
-            Request::UseTasks { .. } => self.engine_has_tasks = true,
+            // Others may have been opened since it was asked for.
+            Request::UseTasks { tasks } => self.engine_has_tasks = *tasks == self.tasks,
             _ => {}
         }
     }
@@ -225,7 +248,9 @@ impl AppState {
     fn ask_for(&mut self, experiment: Experiment) {
         self.failure = None;
         if experiment.kind.reads_text() {
-            match self.experiments.text.clone() {
+            // A link may be about the bundled text, whatever was opened here.
+            let wants_bundled = experiment.text.as_ref().is_some_and(|text| text.name.starts_with(BUNDLED_TEXT));
+            match self.experiments.text.clone().filter(|_| !wants_bundled) {
                 Some((name, text)) if self.experiments.engine_text != Some(text_digest(&text)) => {
                     self.queue.push(Request::UseText { name, text, max_tokens: MAX_TOKENS });
                 }
@@ -259,6 +284,10 @@ impl AppState {
         self.experiments.shared = shared;
     }
 
+    pub fn is_experiment_shared(&self) -> bool {
+        self.link_held().is_some()
+    }
+
     pub fn close_experiment(&mut self) {
         self.experiments.shared = Shared::None;
         if self.experiments.scalars == Scalars::Link {
@@ -289,7 +318,7 @@ impl AppState {
         }
         if let Some(outcome) = outcome {
             let [there, here] = [&link.experiment, &outcome.experiment].map(|of| of.text.iter().chain(&of.tasks).collect::<Vec<_>>());
-            if there.len() != here.len() || there.iter().zip(&here).any(|(there, here)| there.digest != here.digest) {
+            if there.len() != here.len() || !there.iter().all(|there| here.iter().any(|here| there.digest == here.digest)) {
                 other.push("It was measured on another text or on other tasks here.".into());
             }
         }

@@ -117,6 +117,20 @@ fn texts_and_tasks_of_ones_own_come_first_and_once() {
     assert_eq!((experiment.tasks[0].name.as_str(), experiment.limit), ("arc_easy", Some(50)));
     state.run_experiment();
     assert!(matches!(&asked(&mut state)[..], [Request::Experiment(_)]), "the engine has them");
+    // Others that were opened while these waited are handed over, too.
+    state.experiments.handed(&Request::UseTasks { tasks: Vec::new() });
+    assert!(!state.experiments.engine_has_tasks);
+    // What is wrong with one setting stays said when another is changed.
+    let at = |name: &str| SETTINGS.iter().position(|setting| setting.name == name).unwrap();
+    state.experiments.take_setting(at("factors"), "much");
+    state.experiments.take_setting(at("block"), "64");
+    assert_eq!(state.experiments.error.as_ref().map(|(of, _)| *of), Some(Some(at("factors"))));
+    state.experiments.take_setting(at("factors"), "0, 1");
+    assert_eq!(state.experiments.error, None);
+    state.experiments.engine_has_tasks = true;
+    // A text that the engine refused leaves it with the one before, whichever that was.
+    state.experiments.refused(&Request::UseText { name: "short".into(), text: "a".into(), max_tokens: 128 });
+    assert_eq!(state.experiments.engine_text, Some(String::new()));
     // A fresh engine has not, and neither has one that was refused a file.
     state.experiments.engine_forgot();
     state.run_experiment();
@@ -139,8 +153,14 @@ fn outcomes_stay_through_failures_and_go_with_the_model() {
     state.next_message();
     answer(&mut state, Event::Outcome(outcome(ExperimentKind::Scaling, true)));
     answer(&mut state, Event::Outcome(outcome(ExperimentKind::Sinks, false)));
-    answer(&mut state, Event::Failed(failure(FailureKind::Device)));
+    answer(&mut state, Event::Stopped);
     assert!(state.outcome(ExperimentKind::Scaling).unwrap().is_partial);
+    // What a faulty device had computed of it goes, what was whole before stays.
+    state.run_experiment();
+    state.next_message();
+    answer(&mut state, Event::Outcome(outcome(ExperimentKind::Scaling, true)));
+    answer(&mut state, Event::Failed(failure(FailureKind::Device)));
+    assert_eq!((state.outcome(ExperimentKind::Scaling), state.outcomes().count()), (None, 1));
     state.apply(EventEnvelope { id: None, event: Event::Outcome(outcome(ExperimentKind::Scaling, false)) });
     assert_eq!((state.outcomes().count(), state.outcome(ExperimentKind::Scaling).unwrap().is_partial), (2, false));
     state.engine_died("w", "y");

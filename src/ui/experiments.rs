@@ -13,7 +13,7 @@ use super::experiment_state::{Scalars, Shared};
 use super::state::AppState;
 use super::weigh::read_text;
 use crate::draw::data::chart;
-use crate::share::{ExperimentLink, SETTINGS, ShareError};
+use crate::share::{ExperimentLink, ShareError};
 use crate::terms::{ExperimentKind, Outcome};
 
 #[component]
@@ -29,6 +29,7 @@ pub fn Experiments() -> impl IntoView {
             </p>
             {region(page::setup_key, page::setup)}
             {region(page::run, page::run)}
+            {region(page::doing, page::doing)}
             {region(page::result_key, page::result)}
         </section>
     }
@@ -84,8 +85,8 @@ fn pressed(app: App, event: &web_sys::Event) {
         "recompute" => app.client.act(AppState::recompute_experiment),
         "scan" => app.client.act(AppState::scan),
         "stop" => app.client.stop(),
-        "no-text" => app.state.update(|state| state.experiments.text = None),
-        "no-tasks" => app.state.update(|state| state.experiments.tasks.clear()),
+        "no-text" => app.state.update(|state| (state.experiments.text, state.experiments.error) = (None, None)),
+        "no-tasks" => app.state.update(|state| (state.experiments.tasks, state.experiments.error) = (Vec::new(), None)),
         "svg" | "csv" => save(app, &act, at),
         "link" => share(app),
         "load" => {
@@ -108,10 +109,7 @@ fn changed(app: App, event: &web_sys::Event) {
     let Some((element, act, at)) = acted(event) else { return };
     let value = event_target_value(event);
     match act.as_str() {
-        "kind" => app.state.update(|state| {
-            state.experiments.error = None;
-            state.experiments.kind = ExperimentKind::ALL[at];
-        }),
+        "kind" => app.state.update(|state| state.experiments.choose(ExperimentKind::ALL[at])),
         "scalars" => {
             let chosen = dom::get(&element, "selectedIndex").as_f64().unwrap_or_default();
             app.state.update(|state| {
@@ -119,7 +117,7 @@ fn changed(app: App, event: &web_sys::Event) {
             });
         }
         "prompt" => app.state.update(|state| state.experiments.setting_mut().prompt = value),
-        "setting" => app.state.update(|state| state.experiments.error = SETTINGS[at].take(state.experiments.setting_mut(), &value).err()),
+        "setting" => app.state.update(|state| state.experiments.take_setting(at, &value)),
         "text" | "tasks" => {
             let input: HtmlInputElement = element.unchecked_into();
             read_text(&input, move |read| {

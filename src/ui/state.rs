@@ -98,9 +98,8 @@ pub struct AppState {
     /// Channels removed one at a time, as they come.
     pub deletions: Vec<Deletion>,
     pub deletion_report: Option<DeletionReport>,
-    /// What they were drawn by.
+    /// What they were drawn by, and what stood in place of them.
     pub deletion_seed: u64,
-    /// What stood in place of the channels.
     pub deletion_replacement: Replacement,
     pub edits: EditList,
     /// The removal of channels that is switched on, next to the edits: see [`AppState::ablation`].
@@ -336,6 +335,7 @@ impl AppState {
             Request::Confirm { .. } => self.arms.clear(),
             Request::Sweep { .. } | Request::Delete { .. } => self.disown_comparison(&over.request),
             Request::Evaluate => (self.intact_evaluation, self.ablated_evaluation) = (None, None),
+            Request::Experiment(ref of) => self.experiments.disown(of),
             _ => {}
         }
     }
