@@ -13,13 +13,14 @@
 //! Where others have published a whole row and no scalar, the row is zeroed beside the rows that follow it.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 
+use super::controls::{all_but, largest_counts, random_scalar};
 use super::eval::{self, HeldOut};
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::model::Model;
-use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
+use crate::model::edit::Matrix;
 use crate::protocol::Event;
 use crate::terms::{
     Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit, is_critical,
@@ -117,8 +118,8 @@ impl Experiment<'_> {
             }
         }
         // Controls of the candidates: without any, of nothing.
-        for n in self.largest_counts().into_iter().filter(|_| !candidates.is_empty()) {
-            let scalars = self.largest_but(candidates, n);
+        for n in largest_counts(self.num_parameters).into_iter().filter(|_| !candidates.is_empty()) {
+            let scalars = all_but(self.model, candidates, self.largest).take(n).collect::<Vec<_>>();
             let label = format!("the {} largest |w|", scalars.len());
             arms.push(Arm { kind: ArmKind::LargestWeights, label, at: None, n_zeroed: scalars.len(), change: Change::Zero(scalars) });
         }
@@ -160,37 +161,6 @@ impl Experiment<'_> {
             Change::Edit(ablation) => self.model.with_ablation_by(ablation, self.means)?,
             Change::Zero(scalars) => self.model.with_zeroed(scalars),
         })
-    }
-
-    /// The paper's share of this model's scalars, and many more.
-    fn largest_counts(&self) -> Vec<usize> {
-        let share = (self.num_parameters as f64 * PAPER_SHARE).round().max(1.0) as usize;
-        let mut counts = vec![share, N_LARGEST_HARSH.max(share)];
-        counts.dedup();
-        counts
-    }
-
-    /// The `n` largest scalars that are no candidates.
-    fn largest_but(&self, candidates: &[WeightCoord], n: usize) -> Vec<(usize, Matrix, usize)> {
-        let is_candidate = |&(layer, matrix, flat): &(usize, Matrix, usize)| {
-            matrix == Matrix::Down
-                && candidates
-                    .iter()
-                    .any(|at| at.layer == layer && self.model.layers[layer].mlp.down_proj.flat_index(at.row, at.col) == flat)
-        };
-        self.largest.iter().filter(|place| !is_candidate(place)).take(n).copied().collect()
-    }
-}
-
-/// A scalar of a layer's `down_proj` that is none of these.
-pub fn random_scalar(model: &Model, layer: usize, but: &[WeightCoord], rng: &mut ChaCha8Rng) -> WeightCoord {
-    let config = &model.config;
-    loop {
-        let mut below = |n: usize| (rng.next_u64() % n as u64) as usize;
-        let at = WeightCoord { layer, row: below(config.hidden_size), col: below(config.intermediate_size) };
-        if !but.contains(&at) {
-            return at;
-        }
     }
 }
 

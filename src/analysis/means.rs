@@ -3,6 +3,7 @@
 use burn::tensor::{Tensor, Transaction};
 
 use super::calibration::Sequences;
+use super::residual::floats;
 use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::model::probe::{Keep, Kept, Probe};
@@ -43,7 +44,7 @@ pub async fn channel_means(
     }
     let scale = 1.0 / n_tokens.max(1) as f32;
     let read = sums.into_iter().fold(Transaction::default(), |read, sum| read.register(sum * scale)).execute_async().await?;
-    let means = read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).collect::<Vec<_>>();
+    let means = read.into_iter().map(floats).collect::<Vec<_>>();
     if means.iter().flatten().any(|mean| !mean.is_finite()) {
         return Err(EngineError::NonFinite { what: "the mean of a channel" });
     }

@@ -7,6 +7,7 @@ pub mod channel_weights;
 pub mod cold;
 pub mod concentration;
 pub mod confirm;
+pub mod controls;
 pub mod deletion;
 pub mod eval;
 pub mod halo;

@@ -107,6 +107,6 @@ pub async fn largest_weight(model: &Model, layer: usize, but: &[WeightCoord]) ->
     }))
 }
 
-pub(super) fn floats(data: TensorData) -> Vec<f32> {
+pub(crate) fn floats(data: TensorData) -> Vec<f32> {
     data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()
 }

@@ -140,6 +140,13 @@ impl ExperimentArgs {
         }
     }
 
+    /// An experiment on this model: the page's own never saw a text without a BOS.
+    pub fn on(&self, info: &ModelInfo, kind: ExperimentKind, super_weights: Vec<WeightCoord>, tasks: &[TaskFile]) -> Experiment {
+        let mut experiment = self.over(Experiment::of(kind, super_weights), tasks);
+        experiment.bos |= self.bos.is_none() && kind.reads_bos() && catalog::find(&info.model.id).is_some();
+        experiment
+    }
+
     /// The files of `--task`.
     ///
     /// # Errors
@@ -163,8 +170,7 @@ fn task_file(text: &str) -> anyhow::Result<TaskFile> {
 pub async fn run(session: &mut Session, kind: ExperimentKind, args: &ExperimentArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let tasks = args.task_files()?;
     let super_weights = super_weights(session, &args.super_weight).await?;
-    let mut experiment = args.over(Experiment::of(kind, super_weights), &tasks);
-    experiment.bos |= args.bos.is_none() && kind.reads_bos() && catalog::find(&info.model.id).is_some();
+    let experiment = args.on(info, kind, super_weights, &tasks);
     if !tasks.is_empty() {
         session.ask(Request::UseTasks { tasks }).await?;
     }

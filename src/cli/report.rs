@@ -9,9 +9,8 @@ use super::experiment::{ExperimentArgs, super_weights, timed, writable, write_ta
 use super::model::Found;
 use super::report_page::{Missing, page};
 use super::{Session, print, repeat};
-use crate::catalog;
 use crate::protocol::{Event, Export, Request};
-use crate::terms::{Experiment, ExperimentKind};
+use crate::terms::ExperimentKind;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReportArgs {
@@ -68,8 +67,7 @@ async fn measured(session: &mut Session, args: &Args, asked: &ReportArgs) -> any
     }
     let mut missing = Vec::new();
     for kind in kinds {
-        let mut experiment = asked.settings.over(Experiment::of(kind, candidates.clone()), &tasks);
-        experiment.bos |= asked.settings.bos.is_none() && kind.reads_bos() && catalog::find(&info.model.id).is_some();
+        let experiment = asked.settings.on(&info, kind, candidates.clone(), &tasks);
         match timed(session, experiment).await {
             Ok((outcome, took)) => {
                 export.outcomes.push(outcome);

@@ -18,10 +18,11 @@
 
 use super::{Arm, Bench, Draft, Measured, Sheet, apart, has_overflowed, shown};
 use crate::analysis::calibration::Sequences;
-use crate::analysis::confirm::random_scalar;
+use crate::analysis::controls::{all_but, largest_counts, random_scalar};
+use crate::analysis::residual::floats;
 use crate::analysis::tasks::AVERAGE;
 use crate::engine::error::EngineError;
-use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
+use crate::model::edit::Matrix;
 use crate::model::probe::{PeakAction, PeakEdit, Probe};
 use crate::model::{Model, Positions};
 use crate::terms::{Ablation, DataPlot, Experiment, MIN_DELTA_NATS, PlotKind, WeightCoord};
@@ -90,7 +91,7 @@ async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightC
     } else {
         plans.push(Plan { name: format!("Prune Non-SW, per tensor ({})", by_tensor.len()), change: Change::Zero(by_tensor) });
     }
-    for n in counts(bench.info.num_parameters) {
+    for n in largest_counts(bench.info.num_parameters) {
         let scalars = all_but(bench.model, super_weights, bench.largest).take(n).collect::<Vec<_>>();
         plans.push(Plan { name: format!("Prune Non-SW, {} largest", scalars.len()), change: Change::Zero(scalars) });
     }
@@ -107,26 +108,6 @@ async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightC
 fn random_scalars(model: &Model, super_weights: &[WeightCoord], seed: u64) -> Vec<WeightCoord> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     super_weights.iter().map(|at| random_scalar(model, at.layer, super_weights, &mut rng)).collect()
-}
-
-/// The paper's share of this model's scalars, and many more.
-fn counts(num_parameters: u64) -> Vec<usize> {
-    let share = (num_parameters as f64 * PAPER_SHARE).round().max(1.0) as usize;
-    let mut counts = vec![share, N_LARGEST_HARSH.max(share)];
-    counts.dedup();
-    counts
-}
-
-fn all_but<'a>(
-    model: &'a Model,
-    super_weights: &'a [WeightCoord],
-    largest: &'a [(usize, Matrix, usize)],
-) -> impl Iterator<Item = (usize, Matrix, usize)> {
-    let is_super = |&(layer, matrix, flat): &(usize, Matrix, usize)| {
-        let down_proj = &model.layers[layer].mlp.down_proj;
-        matrix == Matrix::Down && super_weights.iter().any(|at| at.layer == layer && down_proj.flat_index(at.row, at.col) == flat)
-    };
-    largest.iter().copied().filter(move |place| !is_super(place))
 }
 
 /// Layers and rows of super activations, each once.
@@ -177,7 +158,7 @@ async fn means(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[Weight
     for (index, ids) in sequences.ids.iter().enumerate() {
         let mut probe = Probe::empty().at_peaks(&at_peaks);
         let _ = bench.model.without_head(ids, None, Positions::Last, &mut probe);
-        let peaks = Tensor::cat(probe.peaks, 0).into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
+        let peaks = floats(Tensor::cat(probe.peaks, 0).into_data_async().await?);
         sums.iter_mut().zip(&peaks).for_each(|(sum, peak)| *sum += f64::from(*peak));
         bench.control.progress("mean of the super activation", (index + 1) as f64, sequences.ids.len() as f64, "sequences");
         bench.control.checkpoint().await?;
@@ -271,6 +252,6 @@ mod tests {
     fn a_row_of_several_super_weights_is_one_place() {
         let at = |layer, row, col| WeightCoord { layer, row, col };
         assert_eq!(places(&[at(2, 7, 1), at(1, 7, 1), at(2, 7, 9)]), [(1, 7), (2, 7)]);
-        assert_eq!((counts(6_700_000_000), counts(13_000_000)), (vec![7000], vec![14, 1000]));
+        assert_eq!((largest_counts(6_700_000_000), largest_counts(13_000_000)), (vec![7000], vec![14, 1000]));
     }
 }
