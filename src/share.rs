@@ -5,7 +5,7 @@
 //! can be checked: it carries the token ids of both panes, and their digest.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod experiment;
 mod fragment;
@@ -13,12 +13,12 @@ mod pruned;
 mod settings;
 
 pub use experiment::{ABSOLUTE, Compared, ExperimentLink, RELATIVE};
-use fragment::{from_json, pack, unpack};
+use fragment::{pack, unpack};
 use pruned::WirePruning;
 pub use pruned::{LinkedSelection, MAX_SEQUENCES};
 pub use settings::{MAX_VALUES, SETTINGS, Setting};
 
-use crate::terms::{Ablation, EditTarget, Finish, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest, structures};
+use crate::terms::{Ablation, EditTarget, Finish, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest};
 
 /// What a fragment starts with when it holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
@@ -100,14 +100,15 @@ pub enum ShareError {
 }
 
 /// The JSON inside a link. Short names, because every byte is in the address bar.
-#[derive(Serialize)]
-pub struct Wire {
+#[derive(Serialize, Deserialize)]
+struct Wire {
     /// Model and revision.
     m: String,
     r: String,
     /// Prompt.
     p: String,
     /// Edits.
+    #[serde(default)]
     e: Vec<WireEdit>,
     /// Removed channels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +127,7 @@ pub struct Wire {
 }
 
 /// An edit: its unit (scalar, row, column, channel, "h", or its mean, "m"), layer, row, column or channel, scale.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct WireEdit {
     u: char,
     l: u64,
@@ -135,11 +136,6 @@ struct WireEdit {
     #[serde(skip_serializing_if = "Option::is_none")]
     c: Option<u64>,
     x: f64,
-}
-
-structures! {
-    Wire { m, r, p, e, c, t, k, n, s, x, a, b, d }
-    WireEdit { u, l, r, c, x }
 }
 
 impl ShareLink {
@@ -195,14 +191,9 @@ impl ShareLink {
 
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
-        Self::decode_by(fragment, from_json)
-    }
-
-    /// The same with a parser of the caller's: a browser has one, and another would be more to download.
-    pub fn decode_by(fragment: &str, parse: impl FnOnce(&str) -> Option<Wire>) -> Result<Self, ShareError> {
         let (version, json) = unpack(FRAGMENT_KEY, LINK_VERSION, fragment)?;
         let removes = version == LINK_VERSION;
-        let wire = parse(&json).ok_or(ShareError::Damaged)?;
+        let wire: Wire = serde_json::from_str(&json).map_err(|_| ShareError::Damaged)?;
         if wire.c.is_some() != removes {
             return Err(ShareError::Misfit { removes: wire.c.is_some() });
         }

@@ -22,13 +22,11 @@ mod digest;
 mod edit;
 mod experiment;
 mod halo;
-mod read;
 mod scores;
 mod selection;
 mod source;
 mod sweep;
 mod training;
-mod tree;
 
 use std::fmt;
 
@@ -44,8 +42,6 @@ use serde::{Deserialize, Serialize};
 pub use source::*;
 pub use sweep::*;
 pub use training::*;
-pub(crate) use tree::{Fields, names, structures};
-pub use tree::{FromTree, MAX_DEPTH, Tree};
 
 /// One scalar of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, col]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

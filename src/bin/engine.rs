@@ -10,6 +10,7 @@ mod worker {
 
     use linchpin::engine::Engine;
     use linchpin::engine::control::Control;
+    use linchpin::protocol::boundary::{from_js, to_js};
     use linchpin::protocol::{Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Request};
     use wasm_bindgen::prelude::*;
     use wasm_bindgen_futures::spawn_local;
@@ -55,7 +56,7 @@ mod worker {
     }
 
     fn post(id: Option<u32>, event: Event) {
-        if let Ok(message) = serde_wasm_bindgen::to_value(&EventEnvelope { id, event }) {
+        if let Ok(message) = to_js(&EventEnvelope { id, event }) {
             // Fails only if the page is gone.
             let _ = scope().post_message(&message);
         }
@@ -91,7 +92,7 @@ mod worker {
         }
 
         fn receive(self: Rc<Self>, message: MessageEvent) {
-            match serde_wasm_bindgen::from_value::<Envelope>(message.data()) {
+            match from_js::<Envelope>(message.data()) {
                 Ok(Envelope { request: Request::Stop, .. }) => self.control.request_stop(),
                 Ok(envelope) => {
                     self.waiting.borrow_mut().push_back(envelope);

@@ -113,10 +113,8 @@ impl Plot {
 
 /// The same heights in the same order, a line of letters apart, and inside the picture.
 fn apart(heights: &[f32]) -> Vec<f32> {
-    let mut order = Vec::new();
-    for (at, height) in heights.iter().enumerate() {
-        order.insert(order.partition_point(|before: &usize| heights[*before] <= *height), at);
-    }
+    let mut order: Vec<usize> = (0..heights.len()).collect();
+    order.sort_by(|a, b| heights[*a].total_cmp(&heights[*b]));
     let mut placed = heights.to_vec();
     let mut free = TOP;
     for at in &order {

@@ -4,11 +4,11 @@
 //! Like the link of a run it is written by strangers and starts nothing. Texts and tasks of somebody's own are in it by name
 //! and digest only.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::settings::{MAX_VALUES, SETTINGS};
-use super::{MAX_PROMPT_CHARS, ShareError, check_model, from_json, index, is_hex16, pack, unpack};
-use crate::terms::{Experiment, Headline, ModelRef, Outcome, TextRef, structures};
+use super::{MAX_PROMPT_CHARS, ShareError, check_model, index, is_hex16, pack, unpack};
+use crate::terms::{Experiment, Headline, ModelRef, Outcome, TextRef};
 
 /// What a fragment starts with when it holds an experiment.
 pub const TRY_KEY: &str = "#try=";
@@ -29,15 +29,13 @@ pub struct ExperimentLink {
 }
 
 /// The JSON inside: model, revision, experiment, figures.
-#[derive(Serialize)]
-pub struct WireExperiment {
+#[derive(Serialize, Deserialize)]
+struct WireExperiment {
     m: String,
     r: String,
     e: Experiment,
     h: Vec<Headline>,
 }
-
-structures! { WireExperiment { m, r, e, h } }
 
 /// A figure of the link beside the one that came out here.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,13 +80,8 @@ impl ExperimentLink {
 
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
-        Self::decode_by(fragment, from_json)
-    }
-
-    /// The same with a parser of the caller's.
-    pub fn decode_by(fragment: &str, parse: impl FnOnce(&str) -> Option<WireExperiment>) -> Result<Self, ShareError> {
         let (_, json) = unpack(TRY_KEY, VERSION, fragment)?;
-        read(parse(&json).ok_or(ShareError::Damaged)?)
+        read(serde_json::from_str(&json).map_err(|_| ShareError::Damaged)?)
     }
 
     /// Whether an outcome is of the same settings: of what it was measured on, its reader is told apart.

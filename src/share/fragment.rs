@@ -4,12 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{MAX_ENCODED_BYTES, ShareError};
-use crate::terms::{FromTree, Tree};
-
-/// By serde_json.
-pub(super) fn from_json<T: FromTree>(json: &str) -> Option<T> {
-    Tree::read(&mut serde_json::Deserializer::from_str(json), "link", T::from_tree).ok()
-}
 
 /// The fragment that holds this JSON.
 pub(super) fn pack(key: &str, version: u32, json: &str) -> Result<String, ShareError> {

@@ -1,9 +1,9 @@
 //! A removal of channels inside a link: the rule, over what the channels were scored, and what the rule picked there.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{MAX_INDEX, MAX_SEED, ShareError, index, is_hex16};
-use crate::terms::{Pick, Pruned, Pruning, Ranking, Replacement, Selection, structures};
+use crate::terms::{Pick, Pruned, Pruning, Ranking, Replacement, Selection};
 
 /// The most sequences that the engine scores.
 pub const MAX_SEQUENCES: usize = 100_000;
@@ -34,7 +34,7 @@ impl From<&Pruned> for LinkedSelection {
 }
 
 /// The JSON of a pruning. Shares are text: a reader of JSON may miss the last bit of a number, and with it a channel.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct WirePruning {
     /// The pick (core, halo, matched, random, lowest or highest, "u"), what it ranks by, its share.
     k: char,
@@ -59,8 +59,6 @@ pub(super) struct WirePruning {
     /// Digest of the selection.
     d: String,
 }
-
-structures! { WirePruning { k, b, q, r, e, w, l, s, p, n, t, x, d } }
 
 /// The letters of rankings and replacements.
 const RANKINGS: [(char, Ranking); 9] = [

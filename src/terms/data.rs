@@ -1,11 +1,9 @@
 //! Tables of figures, and pictures that name the columns they are drawn from: data and drawing cannot differ.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::{Fields, FromTree, Tree};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A table, long rather than wide: what is compared stands in rows.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataTable {
     /// In file names and for [`DataPlot::table`]: `loss`, `samples`.
     pub name: String,
@@ -16,18 +14,19 @@ pub struct DataTable {
     pub rows: Vec<Vec<Cell>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// `snake_case`, as in a CSV file's first line.
     pub name: String,
     /// `nats`, `tokens`, `probability`; empty where there is none.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unit: String,
 }
 
 /// A number, a text, or nothing: as plain in JSON. A number that is not finite is written as nothing; what overflowed is
 /// [`super::Evaluation::OVERFLOW`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
 pub enum Cell {
     Number(f64),
     Text(String),
@@ -35,7 +34,7 @@ pub enum Cell {
 }
 
 /// How a picture is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlotKind {
     /// One line for each value of `by`, through its rows in their order.
@@ -47,7 +46,7 @@ pub enum PlotKind {
 }
 
 /// A picture of one table.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataPlot {
     pub title: String,
     pub table: String,
@@ -55,18 +54,20 @@ pub struct DataPlot {
     /// Names of columns.
     pub x: String,
     pub y: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    #[serde(default)]
     pub log_x: bool,
+    #[serde(default)]
     pub log_y: bool,
     /// Only rows with this text in this column.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<(String, String)>,
     /// Places on the horizontal axis that are pointed out, with their names.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<(f64, String)>,
     /// The same of the vertical one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<(f64, String)>,
 }
 
@@ -197,79 +198,6 @@ impl Serialize for Cell {
             Self::Text(text) => serializer.serialize_str(text),
             Self::Nothing => serializer.serialize_unit(),
         }
-    }
-}
-
-/// By hand, see [`Tree`].
-impl<'de> Deserialize<'de> for Cell {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Tree::read(from, "cell of a table", Self::from_tree)
-    }
-}
-
-impl FromTree for Cell {
-    fn from_tree(tree: Tree) -> Option<Self> {
-        match tree {
-            Tree::Nothing => Some(Self::Nothing),
-            Tree::Number(number) => Some(number.into()),
-            Tree::Text(text) => Some(Self::Text(text)),
-            _ => None,
-        }
-    }
-}
-
-impl FromTree for Column {
-    fn from_tree(tree: Tree) -> Option<Self> {
-        let mut fields = Fields::from(tree);
-        let column = Self { name: fields.text("name"), unit: fields.text("unit") };
-        fields.done(column)
-    }
-}
-
-impl FromTree for DataTable {
-    fn from_tree(tree: Tree) -> Option<Self> {
-        let mut fields = Fields::from(tree);
-        let table = Self {
-            name: fields.text("name"),
-            title: fields.text("title"),
-            columns: fields.list("columns", Column::from_tree),
-            rows: fields.list("rows", |row| row.list(Cell::from_tree)),
-        };
-        fields.done(table)
-    }
-}
-
-impl FromTree for DataPlot {
-    fn from_tree(tree: Tree) -> Option<Self> {
-        let place = |tree: Tree| {
-            let [at, name] = tree.pair()?;
-            Some((at.number()?, name.text()?))
-        };
-        let filter = |tree: Tree| {
-            let [column, text] = tree.pair()?;
-            Some((column.text()?, text.text()?))
-        };
-        let mut fields = Fields::from(tree);
-        let kind = match fields.text("kind").as_str() {
-            "lines" => PlotKind::Lines,
-            "bars" => PlotKind::Bars,
-            "heatmap" => PlotKind::Heatmap,
-            _ => return None,
-        };
-        let plot = Self {
-            title: fields.text("title"),
-            table: fields.text("table"),
-            kind,
-            x: fields.text("x"),
-            y: fields.text("y"),
-            by: fields.maybe("by", Tree::text),
-            log_x: fields.flag("log_x"),
-            log_y: fields.flag("log_y"),
-            only: fields.maybe("only", filter),
-            marks: fields.list("marks", place),
-            levels: fields.list("levels", place),
-        };
-        fields.done(plot)
     }
 }
 

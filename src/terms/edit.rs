@@ -1,8 +1,4 @@
 //! What a run changes: weights, or activations on their way.
-//!
-//! In JSON an edit names its unit, and an intervention its action, in a field among the others. Structs as flat as that JSON
-//! are read and written here, and not serde's tagged enums: those keep whatever they read in an intermediate form, and the
-//! page would download every deserialiser twice.
 
 use std::fmt;
 
@@ -12,7 +8,8 @@ use super::{RowCoord, WeightCoord};
 
 /// What a [`WeightEdit`] changes. The unit is always named: zeroing a scalar and zeroing the row that holds it are
 /// different experiments with different results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "unit", rename_all = "snake_case")]
 pub enum EditTarget {
     /// `down_proj.weight[row, col]`.
     Scalar { layer: usize, row: usize, col: usize },
@@ -76,8 +73,8 @@ impl fmt::Display for EditTarget {
 
 /// Multiplies a unit of the weights by `scale`: 0 removes it, 1 leaves it alone.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "FlatEdit", into = "FlatEdit")]
 pub struct WeightEdit {
+    #[serde(flatten)]
     pub target: EditTarget,
     pub scale: f32,
 }
@@ -97,7 +94,8 @@ pub enum Site {
 }
 
 /// What an [`Intervention`] does to the activation it names.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", content = "value", rename_all = "snake_case")]
 pub enum Action {
     Scale(f32),
     Set(f32),
@@ -105,106 +103,14 @@ pub enum Action {
 
 /// Changes one activation during a run (weights stay as they are).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(from = "FlatIntervention", into = "FlatIntervention")]
 pub struct Intervention {
     pub site: Site,
     pub layer: usize,
     /// Position in the whole sequence, counted from 0 (the BOS), not in the current chunk.
     pub token: usize,
     pub channel: usize,
+    #[serde(flatten)]
     pub action: Action,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Unit {
-    Scalar,
-    Row,
-    Column,
-    Channel,
-    ChannelMean,
-}
-
-/// A [`WeightEdit`] as it is in JSON.
-#[derive(Serialize, Deserialize)]
-struct FlatEdit {
-    unit: Unit,
-    layer: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    row: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    col: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    channel: Option<usize>,
-    scale: f32,
-}
-
-impl From<WeightEdit> for FlatEdit {
-    fn from(WeightEdit { target, scale }: WeightEdit) -> Self {
-        let flat = |unit, layer| Self { unit, layer, row: None, col: None, channel: None, scale };
-        match target {
-            EditTarget::Scalar { layer, row, col } => Self { row: Some(row), col: Some(col), ..flat(Unit::Scalar, layer) },
-            EditTarget::Row { layer, row } => Self { row: Some(row), ..flat(Unit::Row, layer) },
-            EditTarget::Column { layer, col } => Self { col: Some(col), ..flat(Unit::Column, layer) },
-            EditTarget::Channel { layer, channel } => Self { channel: Some(channel), ..flat(Unit::Channel, layer) },
-            EditTarget::ChannelMean { layer, channel } => Self { channel: Some(channel), ..flat(Unit::ChannelMean, layer) },
-        }
-    }
-}
-
-impl TryFrom<FlatEdit> for WeightEdit {
-    type Error = &'static str;
-
-    fn try_from(FlatEdit { unit, layer, row, col, channel, scale }: FlatEdit) -> Result<Self, Self::Error> {
-        let (row, col) = (row.ok_or("missing field `row`"), col.ok_or("missing field `col`"));
-        let channel = channel.ok_or("missing field `channel`");
-        let target = match unit {
-            Unit::Scalar => EditTarget::Scalar { layer, row: row?, col: col? },
-            Unit::Row => EditTarget::Row { layer, row: row? },
-            Unit::Column => EditTarget::Column { layer, col: col? },
-            Unit::Channel => EditTarget::Channel { layer, channel: channel? },
-            Unit::ChannelMean => EditTarget::ChannelMean { layer, channel: channel? },
-        };
-        Ok(Self { target, scale })
-    }
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ActionKind {
-    Scale,
-    Set,
-}
-
-/// An [`Intervention`] as it is in JSON.
-#[derive(Serialize, Deserialize)]
-struct FlatIntervention {
-    site: Site,
-    layer: usize,
-    token: usize,
-    channel: usize,
-    action: ActionKind,
-    value: f32,
-}
-
-impl From<Intervention> for FlatIntervention {
-    fn from(Intervention { site, layer, token, channel, action }: Intervention) -> Self {
-        let (action, value) = match action {
-            Action::Scale(by) => (ActionKind::Scale, by),
-            Action::Set(to) => (ActionKind::Set, to),
-        };
-        Self { site, layer, token, channel, action, value }
-    }
-}
-
-impl From<FlatIntervention> for Intervention {
-    fn from(FlatIntervention { site, layer, token, channel, action, value }: FlatIntervention) -> Self {
-        let action = match action {
-            ActionKind::Scale => Action::Scale(value),
-            ActionKind::Set => Action::Set(value),
-        };
-        Self { site, layer, token, channel, action }
-    }
 }
 
 #[cfg(test)]

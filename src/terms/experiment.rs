@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{BackendInfo, DataPlot, DataTable, Fields, FromTree, ModelRef, Tree, WeightCoord};
+use super::{BackendInfo, DataPlot, DataTable, ModelRef, WeightCoord};
 
 /// What is measured, and the fields of [`Experiment`] that it reads beside `super_weights`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -108,68 +108,69 @@ impl ExperimentKind {
 }
 
 /// A text or a task's file, by its name and [`super::text_digest`]: what an experiment was measured on, without its content.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextRef {
     pub name: String,
     /// Empty in a request: whatever is given by that name.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
 }
 
 /// See the module's head. What a kind does not read is empty.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Experiment {
     pub kind: ExperimentKind,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub super_weights: Vec<WeightCoord>,
     /// What loss is measured on; none in a request: the text in use, which the outcome names.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextRef>,
     /// Tokens of each block that the text is cut into, at most the model's context.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
     /// Puts the special tokens that the tokenizer has before a text (its BOS) before each block. GPTQ's protocol has them before the
     /// whole text only, and models that never saw a text without are broken by that alone.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bos: bool,
     /// Blocks that are used, from the first on; all without.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_blocks: Option<usize>,
     /// Of those that [`crate::protocol::Request::UseTasks`] gave.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TextRef>,
     /// Items of each task; all without.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Whether the outcome holds a row for every choice of every item.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub log_samples: bool,
     /// Draws those items; without, they are the first, as in lm-evaluation-harness.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item_seed: Option<u64>,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prompt: String,
     /// At most so many, all without; the outcome has how many there were.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_prompts: Option<usize>,
     /// What the super weights are multiplied by, all together.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub factors: Vec<f32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bits: Vec<u32>,
     /// Consecutive scalars that share a scale; 0 is the whole matrix.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub block_sizes: Vec<usize>,
     /// z: weights are clipped at `mean|w| + z std|w|` of their block.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clips: Vec<f32>,
     /// SmoothQuant's exponent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f32>,
     /// Sequences of the bundled calibration text, of [`Experiment::CALIBRATION_LENGTH`] tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_calibration: Option<usize>,
     /// Draws the random control of [`ExperimentKind::Importance`]; other controls are the largest weights.
+    #[serde(default)]
     pub seed: u64,
 }
 
@@ -220,36 +221,39 @@ impl Experiment {
     }
 }
 
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 /// What came out of an experiment, complete with all that it takes to repeat it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// As it ran: with the text, the tasks and their digests.
     pub experiment: Experiment,
     pub model: ModelRef,
     pub backend: BackendInfo,
     /// Of Linchpin and Burn: "linchpin 0.1.0, burn 0.22.1".
+    #[serde(default)]
     pub software: String,
     /// Names the text and how it was cut, where a loss was measured. Its first word is the convention's id.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub convention: String,
     /// What it came to, sentence by sentence, for people.
+    #[serde(default)]
     pub findings: Vec<String>,
     /// The few figures that a link carries, and a recomputation is compared by.
+    #[serde(default)]
     pub headline: Vec<Headline>,
+    #[serde(default)]
     pub tables: Vec<DataTable>,
+    #[serde(default)]
     pub plots: Vec<DataPlot>,
     /// Not all arms are in it: it is still running, or was stopped.
+    #[serde(default)]
     pub is_partial: bool,
 }
 
 /// One figure with its name: "perplexity, Prune SW".
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Headline {
     pub name: String,
+    #[serde(deserialize_with = "number_or_nan")]
     pub value: f64,
 }
 
@@ -259,84 +263,9 @@ impl Outcome {
     }
 }
 
-/// By hand, see [`Tree`].
-impl<'de> Deserialize<'de> for Experiment {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Tree::read(from, "experiment", Self::from_tree)
-    }
-}
-
-/// By hand, see [`Tree`].
-impl<'de> Deserialize<'de> for Outcome {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Tree::read(from, "outcome of an experiment", Self::from_tree)
-    }
-}
-
-impl FromTree for Experiment {
-    fn from_tree(tree: Tree) -> Option<Self> {
-        let mut fields = Fields::from(tree);
-        let kind = fields.text("kind");
-        let experiment = Self {
-            kind: ExperimentKind::ALL.into_iter().find(|known| known.name() == kind)?,
-            super_weights: fields.list("super_weights", WeightCoord::from_tree),
-            text: fields.maybe("text", TextRef::from_tree),
-            block: fields.maybe("block", Tree::usize),
-            bos: fields.flag("bos"),
-            log_samples: fields.flag("log_samples"),
-            n_blocks: fields.maybe("n_blocks", Tree::usize),
-            tasks: fields.list("tasks", TextRef::from_tree),
-            limit: fields.maybe("limit", Tree::usize),
-            item_seed: fields.maybe("item_seed", Tree::u64),
-            prompt: fields.text("prompt"),
-            n_prompts: fields.maybe("n_prompts", Tree::usize),
-            factors: fields.list("factors", Tree::f32),
-            bits: fields.list("bits", Tree::u32),
-            block_sizes: fields.list("block_sizes", Tree::usize),
-            clips: fields.list("clips", Tree::f32),
-            alpha: fields.maybe("alpha", Tree::f32),
-            n_calibration: fields.maybe("n_calibration", Tree::usize),
-            seed: fields.maybe("seed", Tree::u64).unwrap_or_default(),
-        };
-        fields.done(experiment)
-    }
-}
-
-impl FromTree for Outcome {
-    fn from_tree(tree: Tree) -> Option<Self> {
-        let mut fields = Fields::from(tree);
-        let (model, backend) = (fields.get("model")?, fields.get("backend")?);
-        let outcome = Self {
-            experiment: Experiment::from_tree(fields.take("experiment"))?,
-            model,
-            backend,
-            software: fields.text("software"),
-            convention: fields.text("convention"),
-            findings: fields.list("findings", Tree::text),
-            headline: fields.list("headline", Headline::from_tree),
-            tables: fields.list("tables", DataTable::from_tree),
-            plots: fields.list("plots", DataPlot::from_tree),
-            is_partial: fields.flag("is_partial"),
-        };
-        fields.done(outcome)
-    }
-}
-
-impl FromTree for TextRef {
-    fn from_tree(tree: Tree) -> Option<Self> {
-        let mut fields = Fields::from(tree);
-        let text = Self { name: fields.text("name"), digest: fields.text("digest") };
-        fields.done(text)
-    }
-}
-
-impl FromTree for Headline {
-    fn from_tree(tree: Tree) -> Option<Self> {
-        let mut fields = Fields::from(tree);
-        // JSON has nothing for what is no number.
-        let headline = Self { name: fields.text("name"), value: fields.maybe("value", Tree::number).unwrap_or(f64::NAN) };
-        fields.done(headline)
-    }
+/// JSON has no NaN: a figure that is not a number is written as `null`, and `null` is read as NaN.
+fn number_or_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 /// A task's file: lines of JSON.

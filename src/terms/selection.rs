@@ -56,7 +56,7 @@ impl Ranking {
 
 /// How channels are picked in each layer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "FlatPick", into = "FlatPick")]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum Pick {
     /// The supernodes.
     Core,
@@ -81,58 +81,6 @@ impl Pick {
     /// Whether another seed picks other channels.
     pub fn is_drawn(self) -> bool {
         matches!(self, Self::Matched | Self::Random | Self::Lowest { by: Ranking::Random, .. } | Self::Highest { by: Ranking::Random, .. })
-    }
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum PickType {
-    Core,
-    Halo,
-    Matched,
-    Random,
-    Lowest,
-    Highest,
-}
-
-/// A [`Pick`] as it is in JSON; flat for the reason told in `terms::edit`.
-#[derive(Serialize, Deserialize)]
-struct FlatPick {
-    #[serde(rename = "type")]
-    kind: PickType,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    by: Option<Ranking>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    share: Option<f64>,
-}
-
-impl From<Pick> for FlatPick {
-    fn from(pick: Pick) -> Self {
-        let all = |kind| Self { kind, by: None, share: None };
-        match pick {
-            Pick::Core => all(PickType::Core),
-            Pick::Halo => all(PickType::Halo),
-            Pick::Matched => all(PickType::Matched),
-            Pick::Random => all(PickType::Random),
-            Pick::Lowest { by, share } => Self { kind: PickType::Lowest, by: Some(by), share: Some(share) },
-            Pick::Highest { by, share } => Self { kind: PickType::Highest, by: Some(by), share: Some(share) },
-        }
-    }
-}
-
-impl TryFrom<FlatPick> for Pick {
-    type Error = &'static str;
-
-    fn try_from(FlatPick { kind, by, share }: FlatPick) -> Result<Self, Self::Error> {
-        let (by, share) = (by.ok_or("missing field `by`"), share.ok_or("missing field `share`"));
-        Ok(match kind {
-            PickType::Core => Self::Core,
-            PickType::Halo => Self::Halo,
-            PickType::Matched => Self::Matched,
-            PickType::Random => Self::Random,
-            PickType::Lowest => Self::Lowest { by: by?, share: share? },
-            PickType::Highest => Self::Highest { by: by?, share: share? },
-        })
     }
 }
 

@@ -12,8 +12,8 @@ use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use super::dom;
 use super::state::{AppState, EngineStatus};
+use crate::protocol::boundary::{from_js, to_js};
 use crate::protocol::{Envelope, Event, EventEnvelope, PROTOCOL_VERSION};
-use crate::terms::{FromTree, MAX_DEPTH};
 
 /// Beside index.html; Trunk names it after the worker's binary. A build for visitors says in `<meta name="linchpin-engine">`
 /// where exactly it is, hash included, so that this page never meets an engine from another build in the cache.
@@ -129,11 +129,8 @@ impl Client {
     }
 
     fn post(&self, message: &Envelope) {
-        // As JSON has it, with null for what is absent: other scripts than this page write to the engine, too. Made of text,
-        // because the export needs serialisers for text anyway.
-        let value = serde_json::to_string(message).ok().and_then(|json| js_sys::JSON::parse(&json).ok());
-        let posted = self.with_inner(|inner| match (&inner.connection, &value) {
-            (Some(connection), Some(value)) => connection.worker.post_message(value).is_ok(),
+        let posted = self.with_inner(|inner| match (&inner.connection, to_js(message)) {
+            (Some(connection), Ok(value)) => connection.worker.post_message(&value).is_ok(),
             _ => false,
         });
         if !posted {
@@ -142,8 +139,9 @@ impl Client {
     }
 
     fn receive(&self, data: JsValue) {
-        let Some(envelope) = dom::tree(&data, MAX_DEPTH).and_then(EventEnvelope::from_tree) else {
-            return self.died("The engine said something that this page does not understand", "It is of another form than expected.");
+        let envelope = match from_js::<EventEnvelope>(data) {
+            Ok(envelope) => envelope,
+            Err(why) => return self.died("The engine sent a message that this page cannot read", &why.to_string()),
         };
         // What only adds to something can wait for the next frame; everything else moves the page on.
         let waits = matches!(

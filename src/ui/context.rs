@@ -27,11 +27,6 @@ impl App {
 
     /// A part of the state that tells its readers only when it really changed.
     pub fn part<T: Clone + PartialEq + Send + Sync + 'static>(self, get: impl Fn(&AppState) -> T + Send + Sync + 'static) -> Memo<T> {
-        self.boxed_part(Box::new(get))
-    }
-
-    /// The memo itself, compiled once for a type of part and not for each function that gets one.
-    fn boxed_part<T: Clone + PartialEq + Send + Sync + 'static>(self, get: Box<dyn Fn(&AppState) -> T + Send + Sync>) -> Memo<T> {
         Memo::new(move |_| self.state.with(&get))
     }
 

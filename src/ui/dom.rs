@@ -1,7 +1,6 @@
 //! The few things that only the browser can do. Each gives up quietly where a browser forbids it.
 
-use crate::terms::{FromTree, MAX_DEPTH, Tree};
-use js_sys::{Array, Function, Object, Promise, Reflect};
+use js_sys::{Array, Function, Promise, Reflect};
 use leptos::task::spawn_local;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -98,37 +97,6 @@ pub fn clear_fragment() {
 pub fn meta(name: &str) -> Option<String> {
     let found = window()?.document()?.query_selector(&format!("meta[name=\"{name}\"]")).ok()??;
     found.get_attribute("content")
-}
-
-/// Reads JSON with the browser's own parser; that of serde_json would only be more to download.
-pub fn parse_json<T: FromTree>(text: &str) -> Option<T> {
-    tree(&js_sys::JSON::parse(text).ok()?, MAX_DEPTH).and_then(T::from_tree)
-}
-
-/// A plain value of JavaScript's, as deep as that.
-pub fn tree(value: &JsValue, depth: u8) -> Option<Tree> {
-    if let Some(number) = value.as_f64() {
-        return Some(Tree::Number(number));
-    }
-    if let Some(text) = value.as_string() {
-        return Some(Tree::Text(text));
-    }
-    if let Some(flag) = value.as_bool() {
-        return Some(Tree::Flag(flag));
-    }
-    if value.is_null() || value.is_undefined() {
-        return Some(Tree::Nothing);
-    }
-    let below = depth.checked_sub(1)?;
-    if let Some(list) = value.dyn_ref::<Array>() {
-        return (0..list.length()).map(|at| tree(&list.get(at), below)).collect::<Option<_>>().map(Tree::List);
-    }
-    let entries = Object::entries(value.dyn_ref::<Object>()?);
-    let field = |at| {
-        let entry: Array = entries.get(at).unchecked_into();
-        Some((entry.get(0).as_string()?, tree(&entry.get(1), below)?))
-    };
-    (0..entries.length()).map(field).collect::<Option<_>>().map(Tree::Map)
 }
 
 /// Milliseconds, for differences.

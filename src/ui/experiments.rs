@@ -62,7 +62,7 @@ fn region(key: fn(&AppState) -> String, html: fn(&AppState) -> String) -> AnyVie
 
 /// Reads the address.
 pub fn read_link(app: App) {
-    let shared = match ExperimentLink::decode_by(&dom::fragment(), dom::parse_json) {
+    let shared = match ExperimentLink::decode(&dom::fragment()) {
         Err(ShareError::NoRun) => return,
         Err(error) => Shared::Refused(error.to_string()),
         Ok(link) => Shared::Held(Box::new(link)),

@@ -24,7 +24,7 @@ pub fn open_address(app: App) {
 }
 
 fn read_link(app: App) {
-    let link = match ShareLink::decode_by(&dom::fragment(), dom::parse_json) {
+    let link = match ShareLink::decode(&dom::fragment()) {
         // Anchors of the page itself are no links to a run, and leave one that is open alone.
         Err(ShareError::NoRun) => return super::experiments::read_link(app),
         Err(error) => LinkState::Refused(error.to_string()),

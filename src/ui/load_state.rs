@@ -297,14 +297,10 @@ pub fn that_fit(inspection: &Inspection) -> Vec<&'static HubModel> {
     let passes =
         |model: &HubModel| model.id != inspection.id && inspection.checks.iter().all(|check| is_met(check, model, place, inspection));
     let size = |model: &&HubModel| model.shape.num_parameters();
-    let mut bound = u64::MAX;
-    // The next smaller one each time: a sort would be more to download.
-    let next = std::iter::from_fn(|| {
-        let next = hub::MODELS.iter().filter(|model| size(model) < bound && passes(model)).max_by_key(size)?;
-        bound = size(&next);
-        Some(next)
-    });
-    next.take(3).collect()
+    let mut fitting: Vec<_> = hub::MODELS.iter().filter(|model| passes(model)).collect();
+    fitting.sort_by_key(|model| std::cmp::Reverse(size(model)));
+    fitting.truncate(3);
+    fitting
 }
 
 /// Whether a model of the catalogue would pass a check that was made for another: what is needed grows with the weights,

@@ -1,22 +1,21 @@
 //! The first view: what this is, told by a recording, before anything is loaded.
 
 use leptos::prelude::*;
+use serde::Deserialize;
 
-use super::dom;
 use crate::draw::words::{grouped, short};
-use crate::terms::{Evaluation, ModelInfo, Pane, RunRecord, structures};
+use crate::terms::{Evaluation, ModelInfo, Pane, RunRecord};
 
 /// What the native command wrote for the default model; parsed here, so that story and live run share one schema.
 const RECORDED: &str = include_str!("../../public/recorded/linchpin-13m.json");
 
-/// What the story takes of an export. To read the rest of it the page would need code that it needs for nothing else.
+/// The part of an export that the story shows.
+#[derive(Deserialize)]
 struct Recording {
     info: Option<ModelInfo>,
     run: Option<RunRecord>,
     evaluations: Vec<(Pane, Evaluation)>,
 }
-
-structures! { Recording { info, run, evaluations } }
 
 fn evaluation(export: &Recording, of: Pane) -> Option<&Evaluation> {
     export.evaluations.iter().find(|(pane, _)| *pane == of).map(|(_, evaluation)| evaluation)
@@ -24,7 +23,7 @@ fn evaluation(export: &Recording, of: Pane) -> Option<&Evaluation> {
 
 #[component]
 pub fn Story() -> impl IntoView {
-    let export = dom::parse_json::<Recording>(RECORDED);
+    let export = serde_json::from_str::<Recording>(RECORDED).ok();
     let recording = export.and_then(|export| {
         let perplexities = (evaluation(&export, Pane::Intact)?.perplexity, evaluation(&export, Pane::Ablated)?.perplexity);
         let parameters = export.info.as_ref().map(|info| info.num_parameters);

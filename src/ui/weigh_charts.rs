@@ -141,11 +141,9 @@ fn groups(layer: &LayerSurroundings) -> [(Paint, Vec<usize>); 3] {
 pub fn plane_chart(layer: &LayerSurroundings) -> Chart {
     const HALF: f32 = WIDTH / 2.0;
     const RADIUS: f32 = HALF - 26.0;
-    // Cosine and sine of five degrees: turned again and again, since code for all sines would be more to download.
-    const TURN: (f32, f32) = (0.996_194_7, 0.087_155_74);
     let mut chart = Chart::new("Where channels write".into(), WIDTH, WIDTH);
-    let rim = std::iter::successors(Some((1.0, 0.0)), |(x, y)| Some((TURN.0 * x - TURN.1 * y, TURN.1 * x + TURN.0 * y)));
-    chart.path(Paint::Line, rim.take(73).map(|(x, y)| (HALF + RADIUS * x, HALF + RADIUS * y)).collect(), false);
+    let rim = (0..=72).map(|step| (step as f32 * 5.0).to_radians().sin_cos());
+    chart.path(Paint::Line, rim.map(|(sine, cosine)| (HALF + RADIUS * cosine, HALF + RADIUS * sine)).collect(), false);
     chart.line(Paint::Line, (HALF - RADIUS, HALF), (HALF + RADIUS, HALF), false);
     chart.line(Paint::Line, (HALF, HALF - RADIUS), (HALF, HALF + RADIUS), false);
     let at = |channel: &usize| {

@@ -7,10 +7,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::web::BuildOptions;
-use crate::{deps, env, process, setup, size, tidy, wasm, web};
+use crate::{boundary, deps, env, process, setup, size, tidy, wasm, web};
 
 /// The features that are checked together: everything but CUDA, which wants a toolkit of its own.
-const LINTED_FEATURES: &str = "ui,worker,cli";
+const LINTED_FEATURES: &str = "ui,worker,boundary,cli";
 
 /// A page that hangs fails its file: half an hour, for two cores that compute a GPU.
 const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=1800000";
@@ -65,7 +65,12 @@ impl Suite {
         let dist = dist.map_err(|_| "the page was not built".to_owned());
         self.check("size", || check_size(&dist.clone()?));
         self.check("constructors", || check_constructors(&dist.clone()?));
-        self.step("browser tests", || browser_tests(&dist.clone().map_err(not_run)?));
+        let mut samples = Err("the samples of messages were not built".to_owned());
+        self.check("samples of messages", || {
+            samples = boundary::build();
+            samples.clone().map(drop)
+        });
+        self.step("browser tests", || browser_tests(&dist.clone().map_err(not_run)?, &samples.clone().map_err(not_run)?));
     }
 
     fn check(&mut self, name: &'static str, check: impl FnOnce() -> Result<(), String>) {
@@ -129,13 +134,13 @@ fn cargo_test(what: &[&str]) -> Result<Counts, (Counts, String)> {
     verdict(counts, n_ignored, succeeded)
 }
 
-fn browser_tests(dist: &Path) -> Result<Counts, (Counts, String)> {
+fn browser_tests(dist: &Path, samples: &Path) -> Result<Counts, (Counts, String)> {
     let tests = browser_test_files().map_err(not_run)?;
     let browser = setup::chromium().map_err(not_run)?;
     let xtask = std::env::current_exe().map_err(|why| not_run(format!("cannot find this program: {why}")))?;
     let mut node: Command = env::command("node");
     node.args(["--test", "--test-reporter=spec", "--test-concurrency=1", BROWSER_TEST_TIMEOUT]).args(tests);
-    node.env("LINCHPIN_DIST", dist).env("LINCHPIN_XTASK", xtask).env("CHROME", browser);
+    node.env("LINCHPIN_DIST", dist).env("LINCHPIN_BOUNDARY", samples).env("LINCHPIN_XTASK", xtask).env("CHROME", browser);
     let (succeeded, heard) = process::run_and_listen(&mut node).map_err(not_run)?;
     let (counts, n_skipped) = node_counts(&heard);
     verdict(counts, n_skipped, succeeded)

@@ -4,6 +4,11 @@
 //! [`Event::Stopped`] or [`Event::Failed`]. One request runs at a time; [`Request::Stop`] ends it within one token. A
 //! stopped [`Request::Generate`] still tells what was written, and ends with [`Event::Done`].
 
+#[cfg(any(feature = "ui", feature = "worker", feature = "boundary"))]
+pub mod boundary;
+#[cfg(any(test, feature = "boundary"))]
+pub mod samples;
+
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
@@ -11,12 +16,10 @@ use crate::terms::{
     Inspection, ModelFile, ModelInfo, ModelRef, ModelSource, Outcome, Pane, Pruned, Pruning, Replacement, RowCoord, RunRecord, Sampling,
     ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport, TaskFile, WeightCoord,
 };
-use crate::terms::{Fields, FromTree, Tree, names, structures};
 
 /// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
 ///
-/// Messages carry their kind outside (`{"load": {...}}`, `"done"`): a tag inside would make serde keep every message in an
-/// intermediate form, and the page download every deserialiser twice.
+/// Messages carry their kind outside (`{"load": {...}}`, `"done"`), which serde reads without an intermediate copy.
 pub const PROTOCOL_VERSION: u32 = 5;
 
 /// A request with the number that its events will carry.
@@ -171,12 +174,9 @@ pub enum Event {
         generated: Generated,
     },
     Generated(RunRecord),
-    /// Only tests and the command ask for this and for [`Event::Measured`]: the page need not be able to read them.
-    #[serde(skip_deserializing)]
     Verified {
         compared: Vec<TensorError>,
     },
-    #[serde(skip_deserializing)]
     Measured {
         figures: Vec<Figure>,
     },
@@ -193,66 +193,6 @@ pub enum Event {
     /// The request ended because of [`Request::Stop`]; what it had sent stays valid.
     Stopped,
     Failed(Failure),
-}
-
-structures! {
-    EventEnvelope { id, event }
-    Progress { doing, done, total, unit }
-    Failure { kind, what, why, next_step }
-}
-
-names! {
-    FailureKind { "input" Input, "model" Model, "transport" Transport, "device" Device, "internal" Internal }
-}
-
-impl FromTree for Event {
-    /// Of every event that the page knows.
-    fn from_tree(tree: Tree) -> Option<Self> {
-        let (name, content) = match tree {
-            Tree::Text(name) => (name, Tree::Nothing),
-            Tree::Map(mut fields) => fields.pop()?,
-            _ => return None,
-        };
-        Some(match name.as_str() {
-            "progress" => Self::Progress(FromTree::from_tree(content)?),
-            "inspected" => Self::Inspected(FromTree::from_tree(content)?),
-            "loaded" => Self::Loaded(FromTree::from_tree(content)?),
-            "scanned" => Self::Scanned(FromTree::from_tree(content)?),
-            "confirmed" => Self::Confirmed(FromTree::from_tree(content)?),
-            "generated" => Self::Generated(FromTree::from_tree(content)?),
-            "score_progress" => Self::ScoreProgress(FromTree::from_tree(content)?),
-            "scored" => Self::Scored(FromTree::from_tree(content)?),
-            "surrounded" => Self::Surrounded(FromTree::from_tree(content)?),
-            "sweep_point" => Self::SweepPoint(FromTree::from_tree(content)?),
-            "swept" => Self::Swept(FromTree::from_tree(content)?),
-            "deletion" => Self::Deletion(FromTree::from_tree(content)?),
-            "deleted" => Self::Deleted(FromTree::from_tree(content)?),
-            "outcome" => Self::Outcome(FromTree::from_tree(content)?),
-            "failed" => Self::Failed(FromTree::from_tree(content)?),
-            "done" => Self::Done,
-            "stopped" => Self::Stopped,
-            _ => Self::of_fields(&name, &mut Fields::from(content))?,
-        })
-    }
-}
-
-impl Event {
-    /// Those with fields of their own.
-    fn of_fields(name: &str, of: &mut Fields) -> Option<Self> {
-        Some(match name {
-            "ready" => Self::Ready { protocol_version: of.get("protocol_version")? },
-            "stored" => Self::Stored { models: of.get("models")? },
-            "arm" => Self::Arm { arm: of.get("arm")? },
-            "applied" => Self::Applied { ablation: of.get("ablation")?, took_ms: of.get("took_ms")?, pruned: of.get("pruned")? },
-            "evaluated" => Self::Evaluated { pane: of.get("pane")?, evaluation: of.get("evaluation")? },
-            "token" => {
-                let (pane, index) = (of.get("pane")?, of.get("index")?);
-                Self::Token { pane, index, token_id: of.get("token_id")?, text: of.get("text")? }
-            }
-            "pane_done" => Self::PaneDone { pane: of.get("pane")?, generated: of.get("generated")? },
-            _ => return None,
-        })
-    }
 }
 
 /// How far a tensor is from its golden value.

@@ -1,0 +1,28 @@
+//! Messages as the values that `postMessage` copies: plain objects, arrays, strings, numbers and `null`, as in JSON.
+//!
+//! Page and worker both use these two functions, and `tests/e2e/boundary.test.mjs` sends every message through a real
+//! worker with them.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_wasm_bindgen::{Error, Serializer};
+use wasm_bindgen::JsValue;
+
+/// Writes a message as a JavaScript value. An absent value is `null`, and a map is a plain object, so that a script in
+/// JavaScript (a test, a benchmark) reads and writes what JSON would hold.
+///
+/// # Errors
+///
+/// A whole number beyond 2^53, which JavaScript cannot hold exactly.
+pub fn to_js<T: Serialize>(message: &T) -> Result<JsValue, Error> {
+    message.serialize(&Serializer::json_compatible())
+}
+
+/// Reads a message from a JavaScript value.
+///
+/// # Errors
+///
+/// The value is not of this type; the text names the field.
+pub fn from_js<T: DeserializeOwned>(value: JsValue) -> Result<T, Error> {
+    serde_wasm_bindgen::from_value(value)
+}
