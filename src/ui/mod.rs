@@ -1,7 +1,11 @@
 //! The page: eight sections over one state, and a client that talks to the engine's worker.
 //!
-//! Reading order: [`state`] (what is known, and the reducer), [`queue`], [`edits`], [`pane_state`], [`prune_state`], [`entry`], [`load_state`], [`rate`], [`link_state`], [`experiment_state`], [`client`], then a file a section.
-//! Files without an import of Leptos are pure and tested natively.
+//! | layer | holds | may import |
+//! |---|---|---|
+//! | [`state`] | everything that is known, and the reducer: pure, tested natively | nothing of the page |
+//! | [`pictures`] | charts, tables, CSV files and the words in them: pure, tested natively | `state` |
+//! | [`page`] | the browser (`dom`), the engine's client, the context, what several sections share | `state`, `pictures` |
+//! | [`sections`] | one file or folder a section, named as the visitor reads it | all of them |
 //!
 //! # Test ids
 //!
@@ -31,62 +35,23 @@
 //! | share | `share-copy`, `share-link`, `share-status`, `share-error` |
 //! | export | `export-json` |
 
-mod channels;
-mod chart_view;
-mod charts;
-mod client;
-mod compare;
-mod compare_plan;
-mod compare_state;
-mod confirm;
-mod context;
-mod dom;
-mod drop;
-mod edits;
-mod entry;
-mod experiment_html;
-mod experiment_state;
-mod experiments;
-mod export;
-mod failure;
-mod link;
-mod link_state;
-mod load;
-mod load_choose;
-mod load_fit;
-mod load_own;
-mod load_state;
-mod pane_state;
-mod panes;
-mod prune_state;
-mod prune_words;
-mod queue;
-mod rate;
-mod sampling;
-mod scan;
-mod share;
+mod page;
+mod pictures;
+mod sections;
 mod state;
-mod stored;
-mod story;
-mod surgery;
-mod surroundings;
-mod tables;
-mod theme;
-mod training;
-mod weigh;
-mod weigh_charts;
-mod weigh_tables;
 
 use leptos::prelude::*;
 
-use context::App as Context;
+use page::context::App as Context;
+use page::{failure, theme};
+use sections::{compare, experiments, find, keep, model, prove, pull, shared_run, story, weigh};
 
 /// The whole page.
 #[component]
 pub fn App() -> impl IntoView {
     let context = Context::new();
     provide_context(context);
-    link::open_address(context);
+    shared_run::open_address(context);
     // The shell in index.html was for readers whose browser has not started this program.
     if let Some(shell) = document().get_element_by_id("shell") {
         shell.remove();
@@ -111,18 +76,18 @@ pub fn App() -> impl IntoView {
         </header>
         {failure::Banner()}
         <main id="top">
-            {link::Panel().into_any()}
+            {shared_run::Panel().into_any()}
             {experiments::panel()}
             {story::Story().into_any()}
             <div id="instrument" class="instrument">
-                {load::Load().into_any()}
-                {scan::Scan().into_any()}
-                {confirm::Confirm().into_any()}
+                {model::Load().into_any()}
+                {find::Scan().into_any()}
+                {prove::Confirm().into_any()}
                 {weigh::Weigh().into_any()}
-                {surgery::Pull().into_any()}
+                {pull::Pull().into_any()}
                 {compare::Compare().into_any()}
                 {experiments::Experiments().into_any()}
-                {export::Keep().into_any()}
+                {keep::Keep().into_any()}
             </div>
         </main>
         {story::Colophon()}

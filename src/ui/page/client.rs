@@ -1,0 +1,233 @@
+//! The page's end of the engine: starts the worker, posts requests, and hands its events to the state.
+//!
+//! Tokens come faster than a screen shows them, so events that only add to something are collected for a frame.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use gloo_timers::callback::{Interval, Timeout};
+use leptos::prelude::*;
+use wasm_bindgen::prelude::*;
+use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
+
+use crate::protocol::boundary::{from_js, to_js};
+use crate::protocol::{Envelope, Event, EventEnvelope, PROTOCOL_VERSION};
+use crate::ui::page::dom;
+use crate::ui::state::{AppState, EngineStatus};
+
+/// Beside index.html; Trunk names it after the worker's binary. A build for visitors says in `<meta name="linchpin-engine">`
+/// where exactly it is, hash included, so that this page never meets an engine from another build in the cache.
+const WORKER_SCRIPT: &str = "./engine_loader.js";
+const WORKER_META: &str = "linchpin-engine";
+const READY_TIMEOUT_MS: u32 = 30_000;
+const FRAME_MS: u32 = 16;
+/// Progress is read by people, who take in no more than ten figures a second.
+const PROGRESS_MS: u32 = 100;
+/// An engine that says nothing for this long while it works is worth a word.
+const QUIET_MS: u32 = 45_000;
+
+/// A running worker, and what has to live as long as it does.
+struct Connection {
+    worker: Worker,
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
+    _on_error: Closure<dyn FnMut(ErrorEvent)>,
+    _on_message_error: Closure<dyn FnMut(MessageEvent)>,
+    ready_timeout: Option<Timeout>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.worker.set_onmessage(None);
+        self.worker.set_onerror(None);
+        self.worker.terminate();
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    connection: Option<Connection>,
+    inbox: Vec<EventEnvelope>,
+    flush: Option<Timeout>,
+    heard_since_check: bool,
+}
+
+/// Cheap to copy; there is one for the page.
+#[derive(Clone, Copy)]
+pub struct Client {
+    state: RwSignal<AppState>,
+    inner: StoredValue<Rc<RefCell<Inner>>, LocalStorage>,
+    /// The engine works and has been silent for long.
+    pub quiet: RwSignal<bool>,
+}
+
+impl Client {
+    pub fn new(state: RwSignal<AppState>) -> Self {
+        let client = Self { state, inner: StoredValue::new_local(Rc::default()), quiet: RwSignal::new(false) };
+        Interval::new(QUIET_MS, move || client.check_quiet()).forget();
+        client
+    }
+
+    /// Changes the state, then posts whatever the engine can take.
+    pub fn act(&self, change: impl FnOnce(&mut AppState)) {
+        self.state.update(change);
+        self.post_next();
+    }
+
+    /// Asks for something that needs the engine, starting it if need be.
+    pub fn ask(&self, change: impl FnOnce(&mut AppState)) {
+        if self.state.with_untracked(|state| state.engine.needs_start()) {
+            self.start();
+        }
+        self.act(change);
+    }
+
+    pub fn stop(&self) {
+        if let Some(Some(message)) = self.state.try_update(AppState::stop) {
+            self.post(&message);
+        }
+    }
+
+    /// The visitor changed the edits.
+    pub fn edit(&self, change: impl FnOnce(&mut AppState)) {
+        let stop = self.state.try_update(|state| {
+            change(state);
+            state.edits_changed()
+        });
+        if let Some(Some(message)) = stop {
+            self.post(&message);
+        }
+        self.post_next();
+    }
+
+    /// Ends the worker, whatever it does, and starts another.
+    pub fn restart(&self) {
+        self.quiet.set(false);
+        self.start();
+        self.act(|state| {
+            state.failure = None;
+            state.engine_restarts();
+        });
+    }
+
+    fn start(&self) {
+        let client = *self;
+        self.with_inner(|inner| {
+            inner.inbox.clear();
+            inner.connection = None;
+        });
+        self.state.update(|state| state.engine = EngineStatus::Starting);
+        match connect(client) {
+            Ok(connection) => self.with_inner(|inner| inner.connection = Some(connection)),
+            Err(_) => self.died("The engine could not be started", "This browser refused to start a module worker."),
+        }
+    }
+
+    fn post_next(&self) {
+        if let Some(Some(message)) = self.state.try_update(AppState::next_message) {
+            self.post(&message);
+        }
+    }
+
+    fn post(&self, message: &Envelope) {
+        let posted = self.with_inner(|inner| match (&inner.connection, to_js(message)) {
+            (Some(connection), Ok(value)) => connection.worker.post_message(&value).is_ok(),
+            _ => false,
+        });
+        if !posted {
+            self.died("The engine could not be reached", "A message could not be handed to it.");
+        }
+    }
+
+    fn receive(&self, data: JsValue) {
+        let envelope = match from_js::<EventEnvelope>(data) {
+            Ok(envelope) => envelope,
+            Err(why) => return self.died("The engine sent a message that this page cannot read", &why.to_string()),
+        };
+        // What only adds to something can wait for the next frame; everything else moves the page on.
+        let waits = matches!(
+            envelope.event,
+            Event::Token { .. } | Event::Progress(_) | Event::ScoreProgress(_) | Event::SweepPoint(_) | Event::Deletion(_)
+        );
+        let wait_ms = if matches!(envelope.event, Event::Progress(_)) { PROGRESS_MS } else { FRAME_MS };
+        let client = *self;
+        self.with_inner(|inner| {
+            inner.heard_since_check = true;
+            if let (Event::Ready { .. }, Some(connection)) = (&envelope.event, &mut inner.connection) {
+                connection.ready_timeout = None;
+            }
+            inner.inbox.push(envelope);
+            if waits && inner.flush.is_none() {
+                inner.flush = Some(Timeout::new(wait_ms, move || client.flush()));
+            }
+        });
+        if !waits {
+            self.flush();
+        }
+    }
+
+    /// Applies everything that came since the last frame, as one change.
+    fn flush(&self) {
+        let events = self.with_inner(|inner| {
+            inner.flush = None;
+            std::mem::take(&mut inner.inbox)
+        });
+        if events.is_empty() {
+            return;
+        }
+        self.quiet.set(false);
+        self.act(|state| {
+            state.now_ms = dom::now_ms();
+            events.into_iter().for_each(|event| state.apply(event));
+        });
+        if self.state.with_untracked(|state| state.engine == EngineStatus::Dead) {
+            self.with_inner(|inner| inner.connection = None);
+        }
+    }
+
+    fn died(&self, what: &str, why: &str) {
+        self.flush();
+        self.with_inner(|inner| inner.connection = None);
+        self.state.update(|state| state.engine_died(what, why));
+    }
+
+    fn check_quiet(&self) {
+        let heard = self.with_inner(|inner| std::mem::take(&mut inner.heard_since_check));
+        let works = self.state.with_untracked(|state| state.queue.running.is_some());
+        self.quiet.set(works && !heard);
+    }
+
+    fn with_inner<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        self.inner.with_value(|inner| f(&mut inner.borrow_mut()))
+    }
+}
+
+fn connect(client: Client) -> Result<Connection, JsValue> {
+    let options = WorkerOptions::new();
+    options.set_type(WorkerType::Module);
+    let worker = Worker::new_with_options(&dom::meta(WORKER_META).unwrap_or_else(|| WORKER_SCRIPT.into()), &options)?;
+    let on_message = Closure::new(move |event: MessageEvent| client.receive(event.data()));
+    worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+    let on_error = Closure::new(move |event: ErrorEvent| {
+        // A script that could not be fetched gives a plain event without a message.
+        let message = js_sys::Reflect::get(&event, &"message".into()).ok().and_then(|message| message.as_string());
+        let why = message.unwrap_or_else(|| "Its program could not be fetched: is this page complete, and are you online?".into());
+        // Not inside the event: the closure that runs would be dropped with the connection.
+        Timeout::new(0, move || client.died("The engine stopped", &why)).forget();
+    });
+    worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+    let on_message_error = Closure::new(move |_: MessageEvent| {
+        Timeout::new(0, move || client.died("A message of the engine arrived damaged", "The browser could not decode it.")).forget();
+    });
+    worker.add_event_listener_with_callback("messageerror", on_message_error.as_ref().unchecked_ref())?;
+    let ready_timeout = Timeout::new(READY_TIMEOUT_MS, move || {
+        let why = format!("It did not report within {} seconds (protocol version {PROTOCOL_VERSION}).", READY_TIMEOUT_MS / 1000);
+        client.died("The engine did not start", &why);
+    });
+    Ok(Connection {
+        worker,
+        _on_message: on_message,
+        _on_error: on_error,
+        _on_message_error: on_message_error,
+        ready_timeout: Some(ready_timeout),
+    })
+}

@@ -1,0 +1,98 @@
+//! What every section gets: the state and the client, both cheap to copy.
+
+use leptos::prelude::*;
+
+use crate::catalog;
+use crate::protocol::BackendChoice;
+use crate::terms::ModelSource;
+use crate::ui::page::client::Client;
+use crate::ui::page::dom;
+use crate::ui::state::entry::{Entry, out_of_reach};
+use crate::ui::state::{AppState, Source};
+
+#[derive(Clone, Copy)]
+pub struct App {
+    pub state: RwSignal<AppState>,
+    pub client: Client,
+    /// Which device the visitor wants.
+    pub backend: RwSignal<BackendChoice>,
+}
+
+impl App {
+    pub fn new() -> Self {
+        let opening = catalog::default_model().prompts[0];
+        let state = RwSignal::new(AppState { scan_prompt: opening.into(), prompt: opening.into(), live: true, ..AppState::default() });
+        Self { state, client: Client::new(state), backend: RwSignal::new(BackendChoice::Auto) }
+    }
+
+    /// A part of the state that tells its readers only when it really changed.
+    pub fn part<T: Clone + PartialEq + Send + Sync + 'static>(self, get: impl Fn(&AppState) -> T + Send + Sync + 'static) -> Memo<T> {
+        Memo::new(move |_| self.state.with(&get))
+    }
+
+    /// Something drawn from the state, anew only when what it is drawn of changed: a chart of thousands of channels is not
+    /// laid out for every token that arrives.
+    pub fn drawn<K, T>(self, key: Memo<K>, draw: impl Fn(&AppState) -> T + Send + Sync + 'static) -> Memo<T>
+    where
+        K: PartialEq + Send + Sync + 'static,
+        T: PartialEq + Send + Sync + 'static,
+    {
+        Memo::new(move |_| {
+            // Read, not only tracked: a memo that nobody has read yet follows nothing and would never tell.
+            key.with(|_| ());
+            self.state.with_untracked(&draw)
+        })
+    }
+
+    /// Loads a model of the catalogue, from the server that the visitor has named.
+    pub fn load_entry(self, entry: Entry) {
+        self.load(self.state.with_untracked(|state| state.choice.source_of(entry, self.backend.get_untracked())));
+    }
+
+    pub fn load_default(self) {
+        self.load_entry(Entry::Bundled(catalog::default_model()));
+    }
+
+    /// Looks whether a model fits.
+    pub fn inspect(self, source: Source) {
+        if self.can_reach(&source.from) {
+            self.client.ask(|state| state.inspect(source));
+        }
+    }
+
+    /// Says so, if this page cannot read from there.
+    fn can_reach(self, from: &ModelSource) -> bool {
+        let Some(failure) = out_of_reach(&dom::address(), from) else { return true };
+        self.state.update(|state| {
+            state.failure = Some(failure);
+            state.leave_link_stage();
+        });
+        false
+    }
+
+    /// Loads a model in place of whatever the engine does now.
+    pub fn load(self, source: Source) {
+        if !self.can_reach(&source.from) {
+            return;
+        }
+        if !matches!(source.from, ModelSource::Files(_)) {
+            dom::keep_storage();
+        }
+        self.client.stop();
+        self.client.ask(|state| state.load(source));
+    }
+
+    /// Whether a model is there to be worked with.
+    pub fn is_live(self) -> Memo<bool> {
+        self.part(AppState::is_live)
+    }
+
+    /// The catalogue's entry of the model that is loaded, or else of the one asked for.
+    pub fn entry(self) -> Memo<Option<Entry>> {
+        self.part(AppState::entry)
+    }
+}
+
+pub fn app() -> App {
+    expect_context()
+}

@@ -1,0 +1,69 @@
+//! Files and folders that are dropped onto the page.
+
+use js_sys::{Array, Promise, Reflect};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{DataTransfer, DragEvent};
+
+use crate::ui::page::dom::{PickedFile, call, files_of, get};
+
+/// What is dragged, if it is files.
+pub fn files_in(event: &DragEvent) -> Option<DataTransfer> {
+    event.data_transfer().filter(|dragged| dragged.types().includes(&"Files".into(), 0))
+}
+
+/// The dropped files; of a folder, those at its top.
+///
+/// To be called while the event is handled: browsers forget what was dropped right after it, so only what follows the
+/// first steps is awaited.
+pub fn dropped(dragged: &DataTransfer) -> impl Future<Output = Vec<PickedFile>> + use<> {
+    let items = get(dragged, "items");
+    let n = get(&items, "length").as_f64().unwrap_or(0.0) as u32;
+    let entry = |i| call(&Reflect::get_u32(&items, i).ok()?, "webkitGetAsEntry", &Array::new()).filter(JsValue::is_object);
+    let entries = (0..n).filter_map(entry).collect::<Vec<_>>();
+    // Where a browser, or a script that drops something, knows no entries.
+    let mut picked = if entries.is_empty() { dragged.files().map(|list| files_of(&list)).unwrap_or_default() } else { Vec::new() };
+    async move {
+        for entry in entries {
+            let (files, folder) = if is(&entry, "isDirectory") {
+                (files_in_folder(&entry).await, get(&entry, "name").as_string())
+            } else {
+                (vec![entry], None)
+            };
+            for entry in files {
+                if let Some(Ok(file)) = answer(&entry, "file").await.map(JsCast::dyn_into::<web_sys::File>) {
+                    picked.push(PickedFile { name: file.name(), folder: folder.clone(), nested: false, file });
+                }
+            }
+        }
+        picked
+    }
+}
+
+/// Its entries that are files. They come in portions, the last of them empty.
+async fn files_in_folder(folder: &JsValue) -> Vec<JsValue> {
+    let mut files = Vec::new();
+    let Some(reader) = call(folder, "createReader", &Array::new()) else { return files };
+    while let Some(Ok(portion)) = answer(&reader, "readEntries").await.map(JsCast::dyn_into::<Array>) {
+        if portion.length() == 0 {
+            break;
+        }
+        files.extend(portion.iter().filter(|entry| is(entry, "isFile")));
+    }
+    files
+}
+
+fn is(entry: &JsValue, what: &str) -> bool {
+    get(entry, what).is_truthy()
+}
+
+/// What a method hands to the first of its two callbacks.
+async fn answer(object: &JsValue, name: &str) -> Option<JsValue> {
+    let promise = Promise::new(&mut |done, failed| {
+        // Where there is no such method, or it throws, nobody else would ever settle it.
+        if call(object, name, &Array::of2(&done, &failed)).is_none() {
+            let _ = failed.call0(&JsValue::UNDEFINED);
+        }
+    });
+    JsFuture::from(promise).await.ok()
+}

@@ -1,0 +1,37 @@
+//! What went wrong, why, and what to do; shown until it is dismissed or something works again.
+
+use leptos::prelude::*;
+
+use crate::protocol::{Failure, FailureKind};
+use crate::ui::page::context::app;
+use crate::ui::state::EngineStatus;
+
+#[component]
+pub fn Banner() -> impl IntoView {
+    let app = app();
+    let failure = app.part(|state| state.failure.clone());
+    let dead = app.part(|state| state.engine == EngineStatus::Dead);
+    let shown = move |failure: Failure| {
+        // After a fault of the device the engine may be in any state: a fresh one is the honest offer.
+        let restartable = dead.get() || matches!(failure.kind, FailureKind::Device | FailureKind::Internal);
+        view! {
+            <div class="failure" data-testid="failure" data-kind=format!("{:?}", failure.kind).to_ascii_lowercase()>
+                <div>
+                    <p class="what">{failure.what}</p>
+                    <p>{failure.why}</p>
+                    <p>{failure.next_step}</p>
+                </div>
+                <div class="actions">
+                    {restartable.then(|| view! {
+                        <button type="button" data-testid="failure-restart" on:click=move |_| app.client.restart()>"Restart engine"</button>
+                    })}
+                    <button type="button" class="quiet" data-testid="failure-dismiss" on:click=move |_| app.state.update(|state| state.failure = None)>
+                        "Dismiss"
+                    </button>
+                </div>
+            </div>
+        }
+    };
+    // The region is always there: screen readers announce what enters it.
+    view! { <div role="alert" class="failure-region">{move || failure.get().map(shown)}</div> }
+}

@@ -1,0 +1,10 @@
+//! The parts of the page that belong to no section: the browser, the engine's client, the context, shared widgets.
+
+pub mod chart;
+pub mod client;
+pub mod context;
+pub mod dom;
+pub mod drop;
+pub mod failure;
+pub mod sampling;
+pub mod theme;

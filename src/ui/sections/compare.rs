@@ -1,0 +1,168 @@
+//! Compare: removals by several rules beside each other, and channels removed one at a time.
+
+use leptos::prelude::*;
+
+use crate::draw::words::short;
+use crate::protocol::Request;
+use crate::terms::{DeletionCorrelation, Replacement, median};
+use crate::ui::page::chart::{ChartView, rows};
+use crate::ui::page::context::app;
+use crate::ui::pictures::tables::{FULL, READ, deletions, sweep};
+use crate::ui::state::AppState;
+use crate::ui::state::plan::{Experiment, deletion_chart};
+
+#[component]
+pub fn Compare() -> impl IntoView {
+    let app = app();
+    let running = app.part(|state| state.queue.runs(is_comparison));
+    let mean = RwSignal::new(false);
+    view! {
+        <section id="compare" aria-labelledby="compare-title">
+            <p class="step" aria-hidden="true">"5"</p>
+            <h2 id="compare-title">"Compare: is it the ranking, or would anything do?"</h2>
+            <p class="lead">
+                "A score is worth what its removals show. Take away the channels that each ranking puts first, and as many random ones, and look at the loss on the \
+                 held-out passages. Then the other end: how many of the last can go?"
+            </p>
+            <div class="row">
+                <label class="field">
+                    "Removed channels are replaced by"
+                    <select data-testid="compare-replace" on:change=move |event| mean.set(event_target_value(&event) == "mean")>
+                        <option value="zero">"zero"</option>
+                        <option value="mean">"their means"</option>
+                    </select>
+                </label>
+                <button type="button" data-testid="compare-stop" class:gone=move || !running.get() on:click=move |_| app.client.stop()>"Stop"</button>
+            </div>
+            <div class="pair">
+                {experiment("removal", Experiment::Removal, mean, "Remove the highest", "Lines: channels removed from the highest on. Of random draws the mean of three, and from the smallest to the largest.")}
+                {experiment("pruning", Experiment::Pruning, mean, "Prune the lowest", "One shot, nothing trained afterwards. The three SCAR rankings keep the supernodes; these have the largest LP, so at such sparsities SCAR-LP would keep them anyway.")}
+            </div>
+            <p class="note">
+                "What the paper's released data contradicts: in its artifact lp_vs_activation_supernode_pruning.json, at 50 % sparsity, sparing the cores that activations define \
+                 gave a perplexity of 46.65, sparing those that LP defines 48.4 (four runs each). So it is not settled that LP finds the cores most worth sparing, and the lines here \
+                 do not test it: they compare rankings."
+            </p>
+            <Deletions mean />
+        </section>
+    }
+}
+
+fn is_comparison(request: &Request) -> bool {
+    matches!(request, Request::Sweep { .. } | Request::Delete { .. })
+}
+
+fn replacement(mean: bool) -> Replacement {
+    if mean { Replacement::Mean } else { Replacement::Zero }
+}
+
+/// One experiment: its button, its chart and its rows.
+fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &'static str, hint: &'static str) -> AnyView {
+    let app = app();
+    let live = app.is_live();
+    let busy = app.part(|state| state.queue.any(is_comparison));
+    let running = app.part(|state| state.queue.runs(is_comparison));
+    let n_points = app.part(|state| (state.sweep.len(), state.intact_evaluation.as_ref().map(|evaluation| evaluation.loss_nats)));
+    let n_sweep = app.part(|state| state.sweep.len());
+    let counts = app.drawn(n_sweep, move |state| {
+        let known = |replacement| {
+            let all = of.prunings(replacement);
+            let known = all.iter().filter(|pruning| state.sweep.iter().any(|point| point.pruned.pruning == **pruning)).count();
+            (known, all.len())
+        };
+        (known(Replacement::Zero), known(Replacement::Mean))
+    });
+    let count = move || if mean.get() { counts.get().1 } else { counts.get().0 };
+    let chart = Signal::derive(move || {
+        n_points.with(|_| ());
+        let replacement = replacement(mean.get());
+        app.state.with_untracked(|state| {
+            let n_channels = state.info.as_ref().map_or(0, |info| info.num_hidden_layers * info.intermediate_size);
+            of.chart(&state.sweep, replacement, state.intact_evaluation.as_ref(), n_channels)
+        })
+    });
+    let csv = Callback::new(move |()| app.state.with_untracked(|state| sweep(&of.own(&state.sweep), FULL).csv()));
+    let table = move || {
+        n_points.with(|_| ());
+        app.state.with_untracked(|state| rows(&sweep(&of.own(&state.sweep), READ)))
+    };
+    let has_points = Memo::new(move |_| count().0 > 0);
+    let button = move || match count() {
+        _ if busy.get() && !running.get() => "Waiting…".to_string(),
+        (known, all) if known == all => "All measured".to_string(),
+        (0, all) => format!("{label} ({all} removals)"),
+        (known, all) => format!("Go on ({known} of {all})"),
+    };
+    let picture = move || {
+        let chart_name = if of == Experiment::Removal { "removal-chart" } else { "pruning-chart" };
+        view! { <ChartView name=chart_name caption=of.title() chart lines=Signal::stored(Vec::new()) csv>{table}</ChartView> }.into_any()
+    };
+    view! {
+        <div class="experiment">
+            <button
+                type="button" data-testid=format!("compare-{name}") disabled=move || !live.get() || busy.get() || count().0 == count().1
+                on:click=move |_| app.client.act(|state| state.compare(of, replacement(mean.get_untracked())))
+            >
+                {button}
+            </button>
+            {move || has_points.get().then(picture)}
+            <p class="note">{hint}</p>
+        </div>
+    }
+    .into_any()
+}
+
+#[component]
+fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
+    let app = app();
+    let live = app.is_live();
+    let busy = app.part(|state| state.queue.any(is_comparison));
+    let per_layer = RwSignal::new(8_usize);
+    let n_known = app.part(|state| state.deletions.len());
+    let chart = app.drawn(n_known, |state| deletion_chart(&state.deletions));
+    let said = app.part(deletion_line);
+    let csv = Callback::new(move |()| app.state.with_untracked(|state| deletions(&state.deletions, FULL).csv()));
+    let table = move || {
+        n_known.with(|_| ());
+        app.state.with_untracked(|state| rows(&deletions(&state.deletions, READ)))
+    };
+    let has_any = Memo::new(move |_| n_known.get() > 0);
+    view! {
+        <h3>"One channel at a time"</h3>
+        <p class="note">
+            "The loss proxy is an estimate for removing one channel. Here single channels are really removed, evenly drawn from eight quantiles of each layer's loss proxies."
+        </p>
+        <div class="row">
+            <label class="field count">
+                "Channels of each layer"
+                <input type="number" min="1" step="1" data-testid="deletions-per-layer" prop:value=move || per_layer.get().to_string() on:change=move |event| {
+                    if let Ok(n) = event_target_value(&event).parse::<usize>() { per_layer.set(n.clamp(1, 4096)); }
+                } />
+            </label>
+            <button type="button" data-testid="deletions-run" disabled=move || !live.get() || busy.get() on:click=move |_| app.client.act(|state| state.delete_channels(per_layer.get_untracked(), replacement(mean.get_untracked())))>
+                "Remove them one by one"
+            </button>
+        </div>
+        <p class="note" data-testid="deletions-line" role="status">{move || said.get()}</p>
+        {move || has_any.get().then(|| view! {
+            <div class="narrow">
+                <ChartView name="deletions-chart" caption="Loss proxy of a channel, and what removing it does" chart=chart lines=Signal::stored(Vec::new()) csv>{table}</ChartView>
+            </div>
+        }.into_any())}
+    }
+}
+
+/// How well the proxy told it.
+fn deletion_line(state: &AppState) -> Option<String> {
+    let report = state.deletion_report.as_ref()?;
+    let DeletionCorrelation { n, spearman, n_positive, spearman_positive, .. } = report.correlations.first()?;
+    let number = |value: &Option<f32>| value.map_or("undefined".into(), short);
+    let within = median(report.correlations.iter().skip(1).filter_map(|layer| layer.spearman));
+    Some(format!(
+        "Over {n} removals, Spearman's correlation of loss proxy and change of the loss is {}; over the {n_positive} that raised the loss, as the paper's code has it, {}. \
+         Within a layer, where the ranking is used, it is {} in the median layer.",
+        number(spearman),
+        number(spearman_positive),
+        short(within as f32)
+    ))
+}

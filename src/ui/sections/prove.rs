@@ -1,0 +1,130 @@
+//! Prove: nothing is called a super weight before it was pulled beside controls.
+
+use leptos::prelude::*;
+
+use crate::draw::words::{grouped, short, signed};
+use crate::protocol::Request;
+use crate::terms::{ConfirmArm, ConfirmReport, EditTarget, RowVerdict, Verdict};
+use crate::ui::page::chart::ChartView;
+use crate::ui::page::context::app;
+use crate::ui::pictures::csv::arms_csv;
+use crate::ui::pictures::spikes::{arm_name, arms_chart};
+use crate::ui::state::entry::agrees;
+
+#[component]
+pub fn Confirm() -> impl IntoView {
+    let app = app();
+    let live = app.is_live();
+    let n_candidates = app.part(|state| state.scan.as_ref().map_or(0, |scan| scan.candidates.len()));
+    let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Confirm { .. })));
+    let published = app.part(|state| state.info.is_some() && state.entry().is_some_and(|entry| entry.published().next().is_some()));
+    // Before anything is loaded, it is the page's own model that comes.
+    let is_bundled = app.part(|state| state.entry().map_or(state.info.is_none(), |entry| entry.hub().is_none()));
+    let has_arms = app.part(|state| !state.arms.is_empty());
+    view! {
+        <section id="confirm" aria-labelledby="confirm-title">
+            <p class="step" aria-hidden="true">"2"</p>
+            <h2 id="confirm-title">"Prove: does anything break?"</h2>
+            <p class="lead">
+                "A spike is a suspicion. So every candidate is set to zero, alone and together with the others, and beside it scalars that should not matter: \
+                 random ones of the same matrix, and the largest of the whole model. What counts is the loss on "
+                {move || if is_bundled.get() { "books that the model has not seen." } else { "passages of public-domain books, which it may have read in training." }}
+            </p>
+            <div class="row">
+                <button
+                    type="button" class="primary" data-testid="confirm-run" on:click=move |_| app.client.act(|state| state.confirm())
+                    disabled=move || !live.get() || running.get() || n_candidates.get() == 0
+                >
+                    {move || if running.get() { "Confirming…" } else { "Confirm" }}
+                </button>
+                {move || published.get().then(|| view! {
+                    <button
+                        type="button" data-testid="published-run" disabled=move || !live.get() || running.get()
+                        on:click=move |_| app.client.act(|state| state.confirm_published())
+                    >
+                        "Check the published coordinates"
+                    </button>
+                })}
+                {move || (n_candidates.get() == 0).then(|| view! { <span class="hint">"Scan first: there is no candidate yet."</span> })}
+                {move || running.get().then(|| view! { <button type="button" data-testid="confirm-stop" on:click=move |_| app.client.stop()>"Stop"</button> })}
+            </div>
+            {move || has_arms.get().then(|| arms().into_any())}
+            <Verdicts />
+        </section>
+    }
+}
+
+fn arms() -> impl IntoView {
+    let app = app();
+    let arms = app.part(|state| state.arms.clone());
+    let chart = Signal::derive(move || arms.with(|arms| arms_chart(arms)));
+    let csv = Callback::new(move |()| arms.with_untracked(|arms| arms_csv(arms)));
+    let row = |arm: ConfirmArm| {
+        view! {
+            <tr>
+                <th scope="row">{arm_name(&arm)}</th>
+                <td class="number">{grouped(arm.n_zeroed as i64)}</td>
+                <td class="number">{short(arm.loss_nats)}</td>
+                <td class="number">{signed(arm.delta_nats)}</td>
+            </tr>
+        }
+    };
+    view! {
+        <div class="narrow">
+            <ChartView name="confirm-arms" caption="Held-out loss, nats per token" chart lines=Signal::stored(Vec::new()) csv>
+                <table>
+                    <thead><tr><th scope="col">"arm"</th><th scope="col">"scalars set to zero"</th><th scope="col">"loss"</th><th scope="col">"change"</th></tr></thead>
+                    <tbody>{move || arms.get().into_iter().map(row).collect_view()}</tbody>
+                </table>
+            </ChartView>
+        </div>
+    }
+}
+
+#[component]
+fn Verdicts() -> impl IntoView {
+    let app = app();
+    let report = app.part(|state| state.confirm.clone());
+    let entry = app.entry();
+    let claim = move |at: EditTarget, report: &ConfirmReport| {
+        let fact = entry.get_untracked()?.fact_on(at)?;
+        let agrees = match agrees(fact, report) {
+            Some(true) => " Here: as published.",
+            Some(false) => " Here: not as published.",
+            None => "",
+        };
+        Some(format!(" Published: {} ({}){agrees}", fact.known, fact.source))
+    };
+    let told = move |report: ConfirmReport| {
+        let scalars = report.verdicts.iter().map(|Verdict { at, confirmed, because }| {
+            let word = if *confirmed { "is a super weight." } else { "is not a super weight." };
+            verdict(at.to_string(), *confirmed, word, because.clone(), claim((*at).into(), &report))
+        });
+        let rows = report.rows.iter().map(|row| {
+            let word = if row.confirmed { "is critical, as a whole." } else { "is not critical." };
+            verdict(row.at.to_string(), row.confirmed, word, costs(row), claim(row.at.into(), &report))
+        });
+        view! {
+            <ul class="verdicts" data-testid="verdicts">{scalars.chain(rows).collect_view()}</ul>
+            <p class="note" data-testid="confirm-convention">{format!("Measured on {} tokens: {}", grouped(report.n_tokens as i64), report.convention)}</p>
+        }
+    };
+    view! { <div role="status">{move || report.get().map(told)}</div> }
+}
+
+fn costs(row: &RowVerdict) -> String {
+    let (delta, control) = (signed(row.delta_nats), short(row.control_nats));
+    format!("Zeroing it changes the held-out loss by {delta} nats; the rows that follow it by at most {control}.")
+}
+
+/// What came of one thing that was pulled, and what others say of it.
+fn verdict(at: String, confirmed: bool, word: &'static str, because: String, claim: Option<String>) -> AnyView {
+    view! {
+        <li data-testid="verdict" data-confirmed=confirmed.to_string() class:confirmed=confirmed>
+            <strong><span class="coordinate">{at}</span>" "{word}</strong>
+            " "{because}
+            {claim.map(|claim| view! { <span data-testid="published-claim">{claim}</span> })}
+        </li>
+    }
+    .into_any()
+}

@@ -1,0 +1,297 @@
+//! Channels removed together by a rule, next to the edits of single weights.
+
+use gloo_timers::callback::Timeout;
+use leptos::prelude::*;
+
+use crate::draw::words::{fine_percent, grouped, short};
+use crate::share::MAX_SEED;
+use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
+use crate::ui::page::context::{App, app};
+use crate::ui::pictures::words::{pruning_words, ranking_hint, ranking_name};
+use crate::ui::state::AppState;
+use crate::ui::state::channels::ScoreSetup;
+
+/// A dragged slider changes many times a second; the engine hears of where it rests.
+const DEBOUNCE_MS: u32 = 150;
+/// The paper's largest sparsity.
+const MAX_SPARSITY: f64 = 70.0;
+
+/// What the controls say, switched on or not: a rule, exactly as it is applied, and what its controls go back to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Choice {
+    rule: Pruning,
+    /// For the picks that have a ranking.
+    by: Ranking,
+    share: f64,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        let rule = Pruning { selection: Selection::new(Pick::Core), replacement: Replacement::Zero };
+        Self { rule, by: Ranking::Protected, share: 0.3 }
+    }
+}
+
+impl Choice {
+    /// The controls' position for a rule that came from elsewhere, such as a link.
+    fn of(rule: Pruning) -> Self {
+        match rule.selection.pick {
+            Pick::Lowest { by, share } | Pick::Highest { by, share } => Self { rule, by, share },
+            _ => Self { rule, ..Self::default() },
+        }
+    }
+
+    fn has_ranking(&self) -> bool {
+        matches!(self.rule.selection.pick, Pick::Lowest { .. } | Pick::Highest { .. })
+    }
+
+    fn name(&self) -> &'static str {
+        match self.rule.selection.pick {
+            Pick::Core => "core",
+            Pick::Halo => "halo",
+            Pick::Matched => "matched",
+            Pick::Random => "random",
+            Pick::Lowest { .. } => "lowest",
+            Pick::Highest { .. } => "highest",
+        }
+    }
+
+    fn pick(&mut self, name: &str) {
+        let Self { by, share, .. } = *self;
+        self.rule.selection.pick = match name {
+            "halo" => Pick::Halo,
+            "matched" => Pick::Matched,
+            "random" => Pick::Random,
+            "lowest" => Pick::Lowest { by, share },
+            "highest" => Pick::Highest { by, share },
+            _ => Pick::Core,
+        };
+    }
+
+    /// Another ranking or share, for a pick that has them.
+    fn rank(&mut self, by: Ranking, share: f64) {
+        (self.by, self.share) = (by, share);
+        self.pick(self.name());
+    }
+}
+
+const PICKS: [(&str, &str); 6] = [
+    ("core", "the supernodes"),
+    ("halo", "the halo"),
+    ("matched", "as many as the halo, matched by loss proxy"),
+    ("random", "as many as the core, at random"),
+    ("lowest", "the lowest by a ranking"),
+    ("highest", "the highest by a ranking"),
+];
+
+/// Which channels, from where, and the switch.
+#[component]
+pub fn Channels() -> impl IntoView {
+    let app = app();
+    let live = app.is_live();
+    let choice = RwSignal::new(Choice::default());
+    let on = app.part(|state| state.pruning.is_some());
+    follow(app, choice);
+    let timer = StoredValue::new_local(None::<Timeout>);
+    let apply = move || app.client.edit(|state| state.pruning = state.pruning.map(|_| choice.with_untracked(|choice| choice.rule)));
+    let change = move |Change(set): Change| {
+        choice.update(|choice| set(choice));
+        if on.get_untracked() {
+            timer.set_value(Some(Timeout::new(DEBOUNCE_MS, apply)));
+        }
+    };
+    let switch = move |event: leptos::ev::Event| {
+        timer.set_value(None);
+        let rule = event_target_checked(&event).then(|| choice.with_untracked(|choice| choice.rule));
+        app.client.edit(|state| state.pruning = rule);
+    };
+    let status = app.part(|state| pruned_line(state).or_else(|| scores_ahead(state)));
+    let words = move || choice.with(|choice| pruning_words(&choice.rule));
+    view! {
+        <div class="channels">
+            <h3>"Channels"</h3>
+            <Which choice change=Callback::new(change) />
+            <Sizes choice change=Callback::new(change) />
+            <label class="switch">
+                <input type="checkbox" role="switch" data-testid="prune-switch" prop:checked=move || on.get() disabled=move || !live.get() on:change=switch />
+                <span>"Remove "{words}</span>
+            </label>
+            <p class="note" data-testid="prune-status" role="status">{move || status.get()}</p>
+        </div>
+    }
+}
+
+/// A rule from a link moves the controls, and a model with fewer layers frees them of one that it does not have.
+fn follow(app: App, choice: RwSignal<Choice>) {
+    let given = app.part(|state| state.pruning);
+    Effect::new(move |_| {
+        if let Some(rule) = given.get().filter(|given| choice.with_untracked(|choice| choice.rule != *given)) {
+            choice.set(Choice::of(rule));
+        }
+    });
+    let n_layers = app.part(n_layers);
+    Effect::new(move |_| {
+        let n_layers = n_layers.get();
+        if choice.with_untracked(|choice| choice.rule.selection.layer.is_some_and(|layer| layer >= n_layers)) && n_layers > 0 {
+            choice.update(|choice| choice.rule.selection.layer = None);
+        }
+    });
+}
+
+fn n_layers(state: &AppState) -> usize {
+    state.info.as_ref().map_or(0, |info| info.num_hidden_layers)
+}
+
+/// One change of the controls.
+struct Change(Box<dyn Fn(&mut Choice)>);
+
+/// Takes what was typed or chosen into the choice.
+fn set(change: Callback<Change>, event: &leptos::ev::Event, set: fn(&mut Choice, &str)) {
+    let value = event_target_value(event);
+    change.run(Change(Box::new(move |choice| set(choice, &value))));
+}
+
+#[component]
+fn Which(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
+    let app = app();
+    let n_layers = app.part(n_layers);
+    let picks = PICKS.iter().map(|(value, name)| view! { <option value=*value>{*name}</option> }).collect_view();
+    let rankings = Ranking::ALL.iter().enumerate().map(|(i, by)| view! { <option value=i>{ranking_name(*by)}</option> }).collect_view();
+    let layers = move || (0..n_layers.get()).map(|i| view! { <option value=i>{format!("layer {i}")}</option> }).collect_view();
+    let by = move || choice.with(|choice| Ranking::ALL.iter().position(|by| *by == choice.by).unwrap_or(0).to_string());
+    let layer = move || choice.with(|choice| choice.rule.selection.layer.map_or("all".into(), |layer| layer.to_string()));
+    let replacement = move || choice.with(|choice| if choice.rule.replacement == Replacement::Mean { "mean" } else { "zero" });
+    let without_ranking = move || choice.with(|choice| !choice.has_ranking());
+    let explained = move || choice.with(|choice| choice.has_ranking().then(|| ranking_hint(choice.by)));
+    view! {
+        <div class="row">
+            <label class="field">
+                "Which"
+                <select data-testid="prune-pick" prop:value=move || choice.with(Choice::name) on:change=move |event| set(change, &event, |choice, value| choice.pick(value))>{picks}</select>
+            </label>
+            <label class="field" class:gone=without_ranking>
+                "Ranked by"
+                <select data-testid="prune-by" prop:value=by on:change=move |event| set(change, &event, |choice, value| {
+                    let by = value.parse().ok().and_then(|i: usize| Ranking::ALL.get(i).copied());
+                    choice.rank(by.unwrap_or(choice.by), choice.share);
+                })>{rankings}</select>
+            </label>
+            <label class="field">
+                "Where"
+                <select data-testid="prune-layer" prop:value=layer on:change=move |event| set(change, &event, |choice, value| choice.rule.selection.layer = value.parse().ok())>
+                    <option value="all">"every layer"</option>
+                    {layers}
+                </select>
+            </label>
+            <label class="field">
+                "In their place"
+                <select data-testid="prune-replace" prop:value=replacement on:change=move |event| set(change, &event, |choice, value| {
+                    choice.rule.replacement = if value == "mean" { Replacement::Mean } else { Replacement::Zero };
+                })>
+                    <option value="zero">"zero"</option>
+                    <option value="mean">"their means"</option>
+                </select>
+            </label>
+        </div>
+        <p class="note">{explained}</p>
+    }
+}
+
+#[component]
+fn Sizes(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
+    let without_ranking = move || choice.with(|choice| !choice.has_ranking());
+    let percent = move || choice.with(|choice| choice.share * 100.0);
+    let number =
+        move |name: &'static str, label: &'static str, step: &'static str, get: fn(&Selection) -> f64, put: fn(&mut Choice, &str)| {
+            let value = move || choice.with(|choice| short(get(&choice.rule.selection) as f32));
+            view! {
+            <label class="field count">
+                {label}
+                <input type="number" min="0" step=step data-testid=name prop:value=value on:change=move |event| set(change, &event, put) />
+            </label>
+        }
+        .into_any()
+        };
+    view! {
+        <label class="field" class:gone=without_ranking>
+            {move || format!("Sparsity: {} of each layer's channels", fine_percent(percent() as f32 / 100.0))}
+            <input
+                class="slider" type="range" min="0" max=move || MAX_SPARSITY.max(percent()) step="1" data-testid="prune-sparsity" prop:value=move || percent().to_string()
+                on:input=move |event| set(change, &event, |choice, value| {
+                    let share = value.parse().map_or(choice.share, |percent: f64| percent.clamp(0.0, 100.0) / 100.0);
+                    choice.rank(choice.by, share);
+                })
+            />
+        </label>
+        <details class="fold">
+            <summary>"Sizes of core and halo, and the seed"</summary>
+            <div class="row">
+                {number("prune-rho", "Core, %", "0.5", |selection| selection.rho * 100.0, |choice, value| {
+                    let rho = value.parse().map_or(choice.rule.selection.rho, |percent: f64| percent.clamp(0.01, 50.0) / 100.0);
+                    choice.rule.selection.rho = rho;
+                })}
+                {number("prune-eta", "Halo, %", "1", |selection| selection.eta * 100.0, |choice, value| {
+                    let eta = value.parse().map_or(choice.rule.selection.eta, |percent: f64| percent.clamp(0.01, 100.0) / 100.0);
+                    choice.rule.selection.eta = eta;
+                })}
+                {number("prune-seed", "Seed", "1", |selection| selection.seed as f64, |choice, value| {
+                    let seed = value.parse().unwrap_or(choice.rule.selection.seed);
+                    choice.rule.selection.seed = seed.min(MAX_SEED);
+                })}
+            </div>
+            <p class="note">
+                "Zero takes away everything that a channel writes. Its mean takes away only what it tells: a channel that writes much the same at every token does \
+                 harm when it is zeroed and none when it is replaced by its mean."
+            </p>
+        </details>
+    }
+}
+
+/// What the removal that is in place came to.
+fn pruned_line(state: &AppState) -> Option<String> {
+    let pruned = state.pruned.as_ref().filter(|pruned| state.pruning == Some(pruned.pruning))?;
+    let info = state.info.as_ref()?;
+    let all = info.num_hidden_layers * info.intermediate_size;
+    let took = state.applied.as_ref().map(|(_, took_ms)| format!(" in {} ms", short(*took_ms as f32))).unwrap_or_default();
+    Some(format!(
+        "{} channels are removed{took}: {} of all. Selection {}, by scores over {} sequences.",
+        grouped(pruned.n_channels as i64),
+        fine_percent(pruned.n_channels as f32 / all.max(1) as f32),
+        pruned.digest,
+        pruned.calibration.n_sequences
+    ))
+}
+
+/// What will be scored before a removal, if the engine has no scores yet.
+fn scores_ahead(state: &AppState) -> Option<String> {
+    let info = state.info.as_ref().filter(|_| state.engine_calibration.is_none())?;
+    let ScoreSetup { sequences, length, .. } = &state.score_setup;
+    Some(format!("The channels are scored first, over {sequences} sequences of {} tokens.", (*length).min(info.max_position_embeddings)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_keep_the_rule_that_they_were_given() {
+        for pick in [
+            Pick::Core,
+            Pick::Halo,
+            Pick::Matched,
+            Pick::Random,
+            Pick::Lowest { by: Ranking::Wanda, share: 0.123_456 },
+            Pick::Highest { by: Ranking::Random, share: 0.9 },
+        ] {
+            let selection = Selection { rho: 0.001_25, eta: 1.0 / 3.0, support: Some(36), layer: Some(3), seed: 9, ..Selection::new(pick) };
+            let rule = Pruning { selection, replacement: Replacement::Mean };
+            let mut choice = Choice::of(rule);
+            assert_eq!(choice.rule, rule);
+            // Choosing again what is chosen changes nothing.
+            choice.pick(choice.name());
+            assert_eq!(choice.rule, rule);
+            choice.pick("halo");
+            assert_eq!(choice.rule.selection, Selection { pick: Pick::Halo, ..selection });
+        }
+    }
+}

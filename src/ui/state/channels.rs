@@ -1,0 +1,105 @@
+//! Scores and removed channels, as the page knows them: what was scored, what the engine still holds, and the rule that
+//! is switched on.
+
+use crate::protocol::Request;
+use crate::terms::{Ablation, CalibrationText, ModelInfo, Pick, Pruning, RunRecord, ScoreReport};
+use crate::ui::state::AppState;
+use crate::ui::state::comparison::needs_scores;
+
+/// Over what channels are to be scored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreSetup {
+    pub sequences: usize,
+    /// Tokens of a sequence; the engine takes no more than the model's context.
+    pub length: usize,
+    /// The bundled text without.
+    pub text: Option<CalibrationText>,
+}
+
+impl Default for ScoreSetup {
+    fn default() -> Self {
+        Self { sequences: 64, length: 512, text: None }
+    }
+}
+
+impl AppState {
+    /// What the page asks for: the edits in the list, and the pruning.
+    pub fn ablation(&self) -> Ablation {
+        Ablation { pruning: self.pruning, ..self.edits.ablation() }
+    }
+
+    /// Asks for scores over what is set up; with `resume`, sequences that were scored before are not scored again.
+    pub fn score(&mut self, resume: bool) {
+        self.failure = None;
+        let request = self.score_request(resume);
+        self.queue.push(request);
+    }
+
+    fn score_request(&self, resume: bool) -> Request {
+        let ScoreSetup { sequences, length, text } = self.score_setup.clone();
+        let super_weights = self.scan.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect();
+        Request::Score { text, sequences, length, super_weights, resume }
+    }
+
+    /// A pruning picks by scores: if the engine has none, they are made before it. Decided only when the pruning's turn
+    /// comes, because scores may come, or go, while it waits.
+    pub(crate) fn score_before_pruning(&mut self) {
+        if self.engine_calibration.is_none() && self.queue.upcoming().is_some_and(needs_scores) {
+            let request = self.score_request(true);
+            self.queue.push_first(request);
+        }
+    }
+
+    pub(crate) fn scored(&mut self, report: ScoreReport) {
+        self.score_progress = None;
+        self.engine_calibration = Some(report.calibration.clone());
+        self.scores = Some(report);
+        // Other scores may pick other channels; but who stopped the scoring did not ask for more work.
+        if self.queue.running.as_ref().is_some_and(|running| !running.stopping) {
+            self.apply_edits();
+        }
+    }
+
+    /// Whether the engine has this ablation, its channels picked by the scores that it holds now.
+    pub(crate) fn is_in_place(&self, ablation: &Ablation) -> bool {
+        let is_by_these_scores = || self.pruned.as_ref().map(|pruned| &pruned.calibration) == self.engine_calibration.as_ref();
+        self.in_place() == *ablation && (ablation.pruning.is_none() || is_by_these_scores())
+    }
+
+    /// Whether a run was made with the edits and the channels as they are now.
+    pub fn is_current(&self, run: &RunRecord) -> bool {
+        run.setup.ablation == self.ablation() && self.picks(run.pruned.as_ref().map(|pruned| pruned.digest.as_str()))
+    }
+
+    /// Whether a selection of before is that of now; it is, as long as nothing is known of now.
+    pub(crate) fn picks(&self, digest: Option<&str>) -> bool {
+        self.pruned.as_ref().zip(digest).is_none_or(|(now, then)| now.digest == then)
+    }
+}
+
+/// Says in words why a pruning is none for this model.
+pub fn check_pruning(pruning: &Pruning, info: &ModelInfo) -> Result<(), String> {
+    let selection = &pruning.selection;
+    if let Some(layer) = selection.layer.filter(|layer| *layer >= info.num_hidden_layers) {
+        return Err(format!("This model's layers run from 0 to {}; {layer} is not one of them.", info.num_hidden_layers.saturating_sub(1)));
+    }
+    if let Some(support) = selection.support.filter(|support| !(1..=info.hidden_size).contains(support)) {
+        return Err(format!("The write support K must be from 1 to {} residual channels; {support} is not.", info.hidden_size));
+    }
+    if !(selection.rho > 0.0 && selection.rho < 1.0) {
+        return Err(format!("The core must be more than none and less than all of a layer's channels; {} is not.", selection.rho));
+    }
+    if !(selection.eta > 0.0 && selection.eta <= 1.0) {
+        return Err(format!("The halo must be more than none of the channels, and at most all; {} is not.", selection.eta));
+    }
+    match selection.pick {
+        Pick::Lowest { share, .. } | Pick::Highest { share, .. } if !(0.0..=1.0).contains(&share) => {
+            Err(format!("The share must be from 0 to 1; {share} is not."))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "channels_tests.rs"]
+pub(crate) mod tests;

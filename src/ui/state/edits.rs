@@ -1,0 +1,176 @@
+//! The list of edits that the visitor sees, and the ablation that it stands for.
+
+use crate::share::{MAX_EDITS, MAX_SCALE};
+use crate::terms::{Ablation, Candidate, EditTarget, ModelInfo, WeightEdit};
+
+/// One line of the list: a switch, a name and a scale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EditRow {
+    /// Stays the same while the list changes around it.
+    pub key: u32,
+    pub target: EditTarget,
+    pub scale: f32,
+    /// Off: the line stays, the weights are intact.
+    pub on: bool,
+    pub origin: Origin,
+}
+
+/// Who put a line there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Scan,
+    Hand,
+    Link,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EditList {
+    pub rows: Vec<EditRow>,
+    last_key: u32,
+}
+
+impl EditList {
+    /// Adds a line after checking it against the model.
+    pub fn add(&mut self, target: EditTarget, scale: f32, on: bool, origin: Origin, info: &ModelInfo) -> Result<(), String> {
+        check_target(&target, info)?;
+        if let Some(row) = self.rows.iter_mut().find(|row| row.target == target) {
+            // Asking again for what is there means: pull it.
+            (row.scale, row.on) = (scale, on || row.on);
+            return Ok(());
+        }
+        if self.rows.len() >= MAX_EDITS {
+            return Err(format!("The list holds {MAX_EDITS} edits already; remove one first."));
+        }
+        self.last_key += 1;
+        self.rows.push(EditRow { key: self.last_key, target, scale: scale.clamp(0.0, MAX_SCALE), on, origin });
+        Ok(())
+    }
+
+    pub fn remove(&mut self, key: u32) {
+        self.rows.retain(|row| row.key != key);
+    }
+
+    pub fn set(&mut self, key: u32, change: impl FnOnce(&mut EditRow)) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.key == key) {
+            change(row);
+        }
+    }
+
+    /// Brings the lines of a scan up to date: its candidates are listed, switched off; earlier ones that are neither
+    /// pulled nor found again go.
+    pub fn offer(&mut self, candidates: &[Candidate], info: &ModelInfo) {
+        self.rows.retain(|row| row.on || row.origin != Origin::Scan);
+        for candidate in candidates {
+            let target = EditTarget::from(candidate.at);
+            if !self.rows.iter().any(|row| row.target == target) {
+                // A candidate outside of the model cannot be pulled; the scan still shows it.
+                let _ = self.add(target, 0.0, false, Origin::Scan, info);
+            }
+        }
+    }
+
+    /// What the engine is asked to apply.
+    pub fn ablation(&self) -> Ablation {
+        let active = self.rows.iter().filter(|row| row.on && row.scale != 1.0);
+        Ablation { weight_edits: active.map(|row| WeightEdit { target: row.target, scale: row.scale }).collect(), ..Ablation::default() }
+    }
+}
+
+/// Says in words why a unit is not one of this model's.
+pub fn check_target(target: &EditTarget, info: &ModelInfo) -> Result<(), String> {
+    let within = |what: &str, value: usize, end: usize| {
+        if value < end {
+            Ok(())
+        } else {
+            Err(format!("This model's {what}s run from 0 to {}; {value} is not one of them.", end.saturating_sub(1)))
+        }
+    };
+    within("layer", target.layer(), info.num_hidden_layers)?;
+    match *target {
+        EditTarget::Scalar { row, col, .. } => {
+            within("row", row, info.hidden_size)?;
+            within("column", col, info.intermediate_size)
+        }
+        EditTarget::Row { row, .. } => within("row", row, info.hidden_size),
+        EditTarget::Column { col, .. } => within("column", col, info.intermediate_size),
+        EditTarget::Channel { channel, .. } | EditTarget::ChannelMean { channel, .. } => within("channel", channel, info.intermediate_size),
+    }
+}
+
+/// The unit that the four fields of the form name.
+pub fn parse_target(unit: &str, layer: &str, row: &str, col: &str) -> Result<EditTarget, String> {
+    let number = |what: &str, text: &str| {
+        text.trim().parse::<usize>().map_err(|_| match text.trim() {
+            "" => format!("Type a {what}."),
+            text => format!("The {what} must be a whole number; “{text}” is not."),
+        })
+    };
+    let layer = number("layer", layer)?;
+    Ok(match unit {
+        "row" => EditTarget::Row { layer, row: number("row", row)? },
+        "column" => EditTarget::Column { layer, col: number("column", col)? },
+        "channel" => EditTarget::Channel { layer, channel: number("channel", col)? },
+        "mean" => EditTarget::ChannelMean { layer, channel: number("channel", col)? },
+        _ => EditTarget::Scalar { layer, row: number("row", row)?, col: number("column", col)? },
+    })
+}
+
+/// A dragged slider catches at 1, where nothing is changed; the keyboard reaches every step.
+pub fn snap(scale: f32, dragged: bool) -> f32 {
+    let scale = ((scale * 20.0).round() / 20.0).clamp(0.0, MAX_SCALE);
+    if dragged && (scale - 1.0).abs() < 0.11 { 1.0 } else { scale }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::state::tests::{candidate, info};
+
+    #[test]
+    fn coordinates_are_checked_against_the_model() {
+        let info = info();
+        assert!(check_target(&EditTarget::Scalar { layer: 19, row: 255, col: 447 }, &info).is_ok());
+        let message = check_target(&EditTarget::Scalar { layer: 20, row: 0, col: 0 }, &info).unwrap_err();
+        assert_eq!(message, "This model's layers run from 0 to 19; 20 is not one of them.");
+        assert!(check_target(&EditTarget::Row { layer: 0, row: 256 }, &info).is_err());
+        assert!(check_target(&EditTarget::Column { layer: 0, col: 448 }, &info).is_err());
+        assert!(check_target(&EditTarget::Channel { layer: 0, channel: 448 }, &info).is_err());
+    }
+
+    #[test]
+    fn typed_coordinates_are_read() {
+        assert_eq!(parse_target("scalar", "2", " 12", "86 "), Ok(EditTarget::Scalar { layer: 2, row: 12, col: 86 }));
+        assert_eq!(parse_target("row", "2", "12", ""), Ok(EditTarget::Row { layer: 2, row: 12 }));
+        assert_eq!(parse_target("channel", "2", "", "86"), Ok(EditTarget::Channel { layer: 2, channel: 86 }));
+        assert_eq!(parse_target("mean", "2", "", "86"), Ok(EditTarget::ChannelMean { layer: 2, channel: 86 }));
+        assert_eq!(parse_target("column", "2", "", ""), Err("Type a column.".into()));
+        assert!(parse_target("scalar", "-1", "0", "0").is_err());
+    }
+
+    #[test]
+    fn only_switched_on_lines_change_the_model() {
+        let (info, mut list) = (info(), EditList::default());
+        list.offer(&[candidate(2, 12, 86)], &info);
+        assert!(list.ablation().is_empty());
+        let key = list.rows[0].key;
+        list.set(key, |row| row.on = true);
+        assert_eq!(list.ablation().weight_edits.len(), 1);
+        list.set(key, |row| row.scale = 1.0);
+        assert!(list.ablation().is_empty(), "times one changes nothing");
+    }
+
+    #[test]
+    fn a_new_scan_keeps_what_is_pulled() {
+        let (info, mut list) = (info(), EditList::default());
+        list.offer(&[candidate(2, 12, 86), candidate(3, 1, 1)], &info);
+        list.set(1, |row| row.on = true);
+        list.offer(&[candidate(4, 1, 1)], &info);
+        let layers: Vec<_> = list.rows.iter().map(|row| row.target.layer()).collect();
+        assert_eq!(layers, [2, 4]);
+    }
+
+    #[test]
+    fn a_drag_catches_at_one() {
+        assert_eq!((snap(0.95, true), snap(0.95, false), snap(1.1, true), snap(7.0, true)), (1.0, 0.95, 1.0, 3.0));
+    }
+}

@@ -1,0 +1,360 @@
+//! The super-weight paper's experiments on the page: which is chosen with which settings, on what, and what came out.
+
+use crate::catalog;
+use crate::protocol::Request;
+use crate::share::{Compared, ExperimentLink, MAX_VALUES, SETTINGS};
+use crate::terms::{
+    CalibrationText, EditTarget, Experiment, ExperimentKind, ModelRef, Outcome, TaskFile, TextRef, WeightCoord, text_digest,
+};
+use crate::ui::state::AppState;
+use crate::ui::state::entry::Entry;
+
+/// As the engine cuts the bundled text.
+const MAX_TOKENS: usize = 128;
+const TASK_ITEMS: usize = 50;
+
+/// Which scalars an experiment is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scalars {
+    #[default]
+    Scan,
+    Edits,
+    Link,
+}
+
+/// An experiment that came in the address.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Shared {
+    #[default]
+    None,
+    Refused(String),
+    Held(Box<ExperimentLink>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experiments {
+    pub kind: ExperimentKind,
+    /// One for each kind, in the order of [`ExperimentKind::ALL`], without scalars.
+    pub settings: Vec<Experiment>,
+    pub scalars: Scalars,
+    /// Its name, and the text.
+    pub text: Option<(String, String)>,
+    pub tasks: Vec<TaskFile>,
+    /// The last of each kind, and of a model that is still loading.
+    outcomes: Vec<Outcome>,
+    pub shared: Shared,
+    /// What is wrong with what was typed into a setting, with its place among them, or with a file that was opened.
+    pub error: Option<(Option<usize>, String)>,
+    /// A link to the outcome that is shown, or why there is none.
+    pub made: Option<Result<String, String>>,
+    /// Counts the changes of outcomes and links, and the times that settings were filled in.
+    pub version: u32,
+    pub filled: u32,
+    /// What the engine has in place of the bundled text, and whether it has the tasks.
+    engine_text: Option<String>,
+    engine_has_tasks: bool,
+}
+
+impl Default for Experiments {
+    fn default() -> Self {
+        let setting = |kind: ExperimentKind| {
+            let limit = (kind.reads_tasks() && kind != ExperimentKind::TokenShift).then_some(TASK_ITEMS);
+            Experiment { limit, ..Experiment::of(kind, Vec::new()) }
+        };
+        Self {
+            kind: ExperimentKind::Importance,
+            settings: ExperimentKind::ALL.map(setting).into(),
+            scalars: Scalars::Scan,
+            text: None,
+            tasks: Vec::new(),
+            outcomes: Vec::new(),
+            shared: Shared::None,
+            error: None,
+            made: None,
+            version: 0,
+            filled: 0,
+            engine_text: None,
+            engine_has_tasks: false,
+        }
+    }
+}
+
+impl Experiments {
+    /// The settings that are shown.
+    pub fn setting(&self) -> &Experiment {
+        &self.settings[self.kind as usize]
+    }
+
+    pub fn setting_mut(&mut self) -> &mut Experiment {
+        &mut self.settings[self.kind as usize]
+    }
+
+    /// Takes a file that was opened, or why it could not be.
+    pub fn take_file(&mut self, is_text: bool, read: Result<CalibrationText, String>) {
+        match read {
+            Ok(CalibrationText { name, text }) if is_text => self.text = Some((name, text)),
+            Ok(CalibrationText { name, text }) => self.add_task(&name, text),
+            Err(why) => return self.error = Some((None, why)),
+        }
+        self.error = None;
+    }
+
+    /// Takes what was typed into a setting; what is wrong with another one stays said.
+    pub fn take_setting(&mut self, at: usize, typed: &str) {
+        match SETTINGS[at].take(self.setting_mut(), typed) {
+            Err(why) => self.error = Some((Some(at), why)),
+            Ok(()) => self.error = self.error.take().filter(|(of, _)| *of != Some(at)),
+        }
+    }
+
+    pub fn choose(&mut self, kind: ExperimentKind) {
+        (self.kind, self.error, self.made) = (kind, None, None);
+    }
+
+    /// What a faulty device had computed of it is no finding.
+    pub(crate) fn disown(&mut self, of: &Experiment) {
+        self.outcomes.retain(|outcome| !(outcome.is_partial && outcome.experiment.kind == of.kind));
+        self.changed();
+    }
+
+    /// Takes a task's file, in place of one of the same name.
+    pub fn add_task(&mut self, file_name: &str, jsonl: String) {
+        let name = file_name.rsplit_once('.').map_or(file_name, |(name, _)| name);
+        self.tasks.retain(|task| task.name != name);
+        self.tasks.push(TaskFile { name: name.into(), jsonl });
+        self.engine_has_tasks = false;
+    }
+
+    pub(crate) fn take(&mut self, outcome: Outcome) {
+        let key = |outcome: &Outcome| (outcome.experiment.kind, outcome.model.clone());
+        self.outcomes.retain(|known| key(known) != key(&outcome));
+        self.outcomes.push(outcome);
+        self.changed();
+    }
+
+    /// A model was loaded, afresh or another.
+    pub(crate) fn loaded(&mut self, model: &ModelRef) {
+        self.outcomes.retain(|outcome| outcome.model == *model);
+        self.engine_forgot();
+        // The page's own models never saw a text without a BOS; what a link says stays.
+        let of_link = if let Shared::Held(link) = &self.shared { Some(link.experiment.kind) } else { None };
+        for setting in self.settings.iter_mut().filter(|setting| setting.kind.reads_bos() && Some(setting.kind) != of_link) {
+            setting.bos = catalog::find(&model.id).is_some();
+        }
+        self.filled += 1;
+        self.error = None;
+        self.changed();
+    }
+
+    /// A link of an earlier outcome beside another would mislead.
+    fn changed(&mut self) {
+        self.version += 1;
+        self.made = None;
+    }
+
+    pub(crate) fn engine_forgot(&mut self) {
+        (self.engine_text, self.engine_has_tasks) = (None, false);
+    }
+
+    /// What the engine did not take, it has not.
+    pub(crate) fn refused(&mut self, request: &Request) {
+        match request {
+            // It still has the one before, whichever that was.
+            Request::UseText { .. } | Request::UseBundledText => self.engine_text = Some(String::new()),
+            Request::UseTasks { .. } => self.engine_has_tasks = false,
+            _ => {}
+        }
+    }
+
+    /// What is handed to the engine is what it has.
+    fn handed(&mut self, request: &Request) {
+        match request {
+            Request::UseText { text, .. } => self.engine_text = Some(text_digest(text)),
+            Request::UseBundledText => self.engine_text = None,
+            // Others may have been opened since it was asked for.
+            Request::UseTasks { tasks } => self.engine_has_tasks = *tasks == self.tasks,
+            _ => {}
+        }
+    }
+}
+
+pub fn is_experiment(request: &Request) -> bool {
+    matches!(request, Request::Experiment(_))
+}
+
+impl AppState {
+    pub(crate) fn handed_text(&mut self, request: &Request) {
+        if matches!(request, Request::UseText { .. } | Request::UseBundledText) {
+            // They are of the text before it.
+            (self.intact_evaluation, self.ablated_evaluation) = (None, None);
+        }
+        self.experiments.handed(request);
+    }
+
+    /// Of the loaded model.
+    pub fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        let model = self.info.as_ref().map(|info| &info.model);
+        self.experiments.outcomes.iter().filter(move |outcome| Some(&outcome.model) == model)
+    }
+
+    pub fn outcome(&self, kind: ExperimentKind) -> Option<&Outcome> {
+        self.outcomes().find(|outcome| outcome.experiment.kind == kind)
+    }
+
+    /// The scalars of one source.
+    pub fn scalars(&self, from: Scalars) -> Vec<WeightCoord> {
+        let mut found: Vec<WeightCoord> = match from {
+            Scalars::Scan => self.scan.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect(),
+            Scalars::Edits => {
+                let scalar = |target: EditTarget| match target {
+                    EditTarget::Scalar { layer, row, col } => Some(WeightCoord { layer, row, col }),
+                    _ => None,
+                };
+                self.edits.rows.iter().filter(|row| row.on).filter_map(|row| scalar(row.target)).collect()
+            }
+            Scalars::Link => self.link_held().map(|link| link.experiment.super_weights.clone()).unwrap_or_default(),
+        };
+        found.truncate(MAX_VALUES);
+        found
+    }
+
+    /// The chosen experiment as it would run now, or what it lacks.
+    pub fn experiment(&self) -> Result<Experiment, &'static str> {
+        let of = &self.experiments;
+        let mut experiment = Experiment { super_weights: self.scalars(of.scalars), ..of.setting().clone() };
+        let kind = experiment.kind;
+        if experiment.super_weights.is_empty() && kind.needs_super_weights() {
+            return Err("There is no scalar to measure yet: scan, or pull one.");
+        }
+        if kind.reads_prompt() && experiment.prompt.trim().is_empty() {
+            return Err("The text to read is empty.");
+        }
+        if kind.reads_tasks() {
+            experiment.tasks = of.tasks.iter().map(|task| TextRef { name: task.name.clone(), digest: String::new() }).collect();
+        }
+        if experiment.tasks.is_empty() {
+            experiment.limit = None;
+        }
+        Ok(experiment)
+    }
+
+    pub fn run_experiment(&mut self) {
+        if let Ok(experiment) = self.experiment() {
+            self.ask_for(experiment);
+        }
+    }
+
+    /// Asks for an experiment, and first for what it is measured on.
+    fn ask_for(&mut self, experiment: Experiment) {
+        self.failure = None;
+        if experiment.kind.reads_text() {
+            // A link may be about the bundled text, whatever was opened here.
+            let wants_bundled = experiment.text.as_ref().is_some_and(|text| text.name.starts_with(BUNDLED_TEXT));
+            match self.experiments.text.clone().filter(|_| !wants_bundled) {
+                Some((name, text)) if self.experiments.engine_text != Some(text_digest(&text)) => {
+                    self.queue.push(Request::UseText { name, text, max_tokens: MAX_TOKENS });
+                }
+                None if self.experiments.engine_text.is_some() => self.queue.push(Request::UseBundledText),
+                _ => {}
+            }
+        }
+        if !experiment.tasks.is_empty() && !self.experiments.engine_has_tasks && !self.experiments.tasks.is_empty() {
+            self.queue.push(Request::UseTasks { tasks: self.experiments.tasks.clone() });
+        }
+        self.queue.push(Request::Experiment(experiment));
+    }
+
+    fn link_held(&self) -> Option<&ExperimentLink> {
+        if let Shared::Held(link) = &self.experiments.shared { Some(link) } else { None }
+    }
+
+    /// Takes the experiment that the page was opened with: its model and its kind are chosen, its settings filled in, and
+    /// nothing is asked for.
+    pub fn open_experiment(&mut self, shared: Shared) {
+        if let Shared::Held(link) = &shared {
+            if let Some(entry) = Entry::find(&link.model.id) {
+                self.choose(entry.id());
+            }
+            let Experiments { kind, scalars, .. } = &mut self.experiments;
+            (*kind, *scalars) = (link.experiment.kind, Scalars::Link);
+            let (super_weights, text, tasks) = Default::default();
+            self.experiments.filled += 1;
+            *self.experiments.setting_mut() = Experiment { super_weights, text, tasks, ..link.experiment.clone() };
+        }
+        self.experiments.shared = shared;
+    }
+
+    pub fn is_experiment_shared(&self) -> bool {
+        self.link_held().is_some()
+    }
+
+    pub fn close_experiment(&mut self) {
+        self.experiments.shared = Shared::None;
+        if self.experiments.scalars == Scalars::Link {
+            self.experiments.scalars = Scalars::Scan;
+        }
+    }
+
+    /// Measures what the link holds, exactly. The engine compares the digests of the texts.
+    pub fn recompute_experiment(&mut self) {
+        if let Some(link) = self.link_held() {
+            self.ask_for(link.experiment.clone());
+        }
+    }
+
+    /// The link's figures beside those that came out here, and in what the two measurements differ.
+    pub fn shared_verdict(&self) -> (Vec<Compared>, Vec<String>) {
+        let Some(link) = self.link_held() else { return Default::default() };
+        let outcome = self.outcome(link.experiment.kind).filter(|outcome| link.is_of(outcome));
+        let mut other = Vec::new();
+        if let Some(info) = &self.info
+            && info.model.revision != link.model.revision
+        {
+            let ModelRef { id, revision } = &info.model;
+            other.push(format!(
+                "The link is about {} ({}), and {id} ({revision}) is loaded: another model.",
+                link.model.id, link.model.revision
+            ));
+        }
+        if let Some(outcome) = outcome {
+            let [there, here] = [&link.experiment, &outcome.experiment].map(|of| of.text.iter().chain(&of.tasks).collect::<Vec<_>>());
+            if there.len() != here.len() || !there.iter().all(|there| here.iter().any(|here| there.digest == here.digest)) {
+                other.push("It was measured on another text or on other tasks here.".into());
+            }
+        }
+        (link.compare(outcome), other)
+    }
+
+    /// The catalogue's model that the link is about, unless it is loaded.
+    pub fn shared_entry(&self) -> Option<Entry> {
+        let link = self.link_held()?;
+        let is_here = self.info.as_ref().is_some_and(|info| info.model.revision == link.model.revision);
+        Entry::find(&link.model.id).filter(|_| !is_here)
+    }
+
+    /// What the visitor has to open before it can be recomputed.
+    pub fn shared_needs(&self) -> Vec<String> {
+        let Some(link) = self.link_held() else { return Vec::new() };
+        let own = |text: &&TextRef| !text.name.starts_with(BUNDLED_TEXT);
+        let texts = link.experiment.text.iter().filter(own).chain(&link.experiment.tasks);
+        texts.map(|text| format!("{} (digest {})", text.name, text.digest)).collect()
+    }
+
+    /// The first candidates of the weights alone, and whether the scan's first is among them.
+    pub fn cold_candidates(&self) -> Option<(Vec<WeightCoord>, Option<bool>)> {
+        let table = self.outcome(ExperimentKind::WeightsOnly)?.table("candidates")?;
+        let number = |row, column| Some(table.cell(row, column)?.number()? as usize);
+        let at = |row| Some(WeightCoord { layer: number(row, "layer")?, row: number(row, "row")?, col: number(row, "col")? });
+        let first: Vec<_> = (0..3).map_while(at).collect();
+        let scanned = self.scan.as_ref().and_then(|scan| scan.candidates.first());
+        let is_same = scanned.map(|candidate| first.contains(&candidate.at));
+        Some((first, is_same)).filter(|(first, _)| !first.is_empty())
+    }
+}
+
+/// What the bundled held-out text's name begins with.
+const BUNDLED_TEXT: &str = "held-out passages";
+
+#[cfg(test)]
+#[path = "experiments_tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,233 @@
+use super::*;
+use crate::protocol::Event;
+use crate::terms::{EditTarget, ModelInfo, Pane, WeightCoord};
+use crate::ui::state::Source;
+use crate::ui::state::tests::{answer, info, loaded, run, source, stopped};
+
+const REVISION: &str = "0123456789abcdef";
+
+fn link(ids: &[u32], revision: &str) -> Box<ShareLink> {
+    let mut run = run(ids, ids);
+    run.setup.model.revision = revision.into();
+    run.setup.ablation = Ablation::zeroing([WeightCoord { layer: 2, row: 12, col: 86 }]);
+    Box::new(ShareLink::from_run(&run).unwrap())
+}
+
+/// A state that a link opened and whose reader pressed "Load and restore".
+fn opened(link: Box<ShareLink>) -> AppState {
+    let mut state = loaded();
+    state.link = LinkState::Held { link, stage: LinkStage::Loading };
+    answer(&mut state, Event::Loaded(info()));
+    state
+}
+
+fn stage(state: &AppState) -> &LinkStage {
+    match &state.link {
+        LinkState::Held { stage, .. } => stage,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_link_is_restored_and_recomputed_only_when_asked() {
+    let mut state = opened(link(&[1, 2], "0123456789abcdef"));
+    assert_eq!(*stage(&state), LinkStage::Restored);
+    assert_eq!(state.edits.rows.len(), 1);
+    assert!(!state.queue.any(|request| matches!(request, Request::Generate { .. })));
+    state.recompute();
+    assert!(state.queue.any(|request| matches!(request, Request::Generate { .. })));
+    recomputed(&mut state, its(&[1, 2], &[1, 3]));
+    assert_eq!(*stage(&state), said(Recomputed::Differs { pane: Pane::Ablated, index: 1 }));
+}
+
+#[test]
+fn a_link_of_other_weights_restores_nothing() {
+    let state = opened(link(&[1, 2], "ffffffffffffffff"));
+    assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("other weights")));
+    assert!(state.edits.rows.is_empty());
+}
+
+#[test]
+fn a_link_with_impossible_coordinates_restores_no_edit() {
+    let mut hostile = link(&[1], "0123456789abcdef");
+    hostile.setup.ablation = Ablation::zeroing([WeightCoord { layer: 900, row: 0, col: 0 }]);
+    let state = opened(hostile);
+    assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("layer 900")));
+    assert!(state.edits.rows.is_empty());
+}
+
+/// A verdict on text alone.
+fn said(text: Recomputed) -> LinkStage {
+    LinkStage::Verdict { text, picked: None }
+}
+
+/// The run of the link that [`link`] makes.
+fn its(intact: &[u32], ablated: &[u32]) -> RunRecord {
+    let mut run = run(intact, ablated);
+    run.setup = link(&[], REVISION).setup;
+    run
+}
+
+/// Everything that waits is done, the run of the link last.
+fn recomputed(state: &mut AppState, run: RunRecord) {
+    writes(state);
+    answer(state, Event::Generated(run));
+    answer(state, Event::Done);
+}
+
+/// Posts what waits until the engine writes.
+fn writes(state: &mut AppState) {
+    while let Some(message) = state.next_message() {
+        match message.request {
+            Request::Generate { .. } => return,
+            Request::Apply { ablation } => answer(state, Event::Applied { ablation, took_ms: 1.0, pruned: None }),
+            other => panic!("{other:?}"),
+        }
+        answer(state, Event::Done);
+    }
+}
+
+/// A model of one's own under a name.
+fn own(id: &str, revision: &str) -> ModelInfo {
+    let mut info = info();
+    (info.model.id, info.model.revision) = (id.into(), revision.into());
+    info
+}
+
+fn load(state: &mut AppState, info: ModelInfo) {
+    let source: Source = source(&info.model.id);
+    state.load(source);
+    assert!(matches!(state.next_message().unwrap().request, Request::Load { .. }));
+    answer(state, Event::Loaded(info));
+    answer(state, Event::Done);
+}
+
+#[test]
+fn a_run_of_ones_own_model_is_restored_when_its_files_are_opened() {
+    let mut shared = link(&[1, 2], "aaaaaaaaaaaaaaaa");
+    shared.setup.model.id = "my-folder".into();
+    let mut state = loaded();
+    state.link = LinkState::Held { link: shared, stage: LinkStage::Waiting };
+    load(&mut state, own("linchpin-11m-twin", "bbbbbbbbbbbbbbbb"));
+    assert!(
+        matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("“linchpin-11m-twin” is loaded. Open the files of “my-folder”"))
+    );
+    assert!(!state.holds_model_of_link() && !state.restore_link());
+    load(&mut state, own("another-folder", "aaaaaaaaaaaaaaaa"));
+    assert_eq!((stage(&state), state.edits.rows.len()), (&LinkStage::Restored, 1));
+}
+
+#[test]
+fn a_link_to_a_bundled_model_waits_for_its_reader() {
+    let mut state = loaded();
+    state.link = LinkState::Held { link: link(&[1], REVISION), stage: LinkStage::Waiting };
+    load(&mut state, info());
+    assert_eq!((stage(&state), state.edits.rows.len()), (&LinkStage::Waiting, 0));
+    assert!(state.restore_link(), "its model is here already");
+    assert_eq!((stage(&state), state.edits.rows.len()), (&LinkStage::Restored, 1));
+}
+
+#[test]
+fn a_recomputation_that_is_stopped_has_no_verdict() {
+    let mut state = opened(link(&[1, 2], REVISION));
+    state.recompute();
+    writes(&mut state);
+    state.stop();
+    answer(&mut state, Event::Generated(stopped(its(&[1], &[1]))));
+    answer(&mut state, Event::Done);
+    assert_eq!(*stage(&state), LinkStage::Restored);
+    state.recompute();
+    recomputed(&mut state, its(&[1, 2], &[1, 2]));
+    assert_eq!(*stage(&state), said(Recomputed::Same));
+}
+
+#[test]
+fn an_edit_during_a_recomputation_ends_it_without_a_verdict() {
+    let mut state = opened(link(&[1, 2], REVISION));
+    state.live = true;
+    state.recompute();
+    writes(&mut state);
+    state.edits.add(EditTarget::Row { layer: 1, row: 1 }, 0.5, true, Origin::Hand, &info()).unwrap();
+    assert_eq!(state.edits_changed().unwrap().request, Request::Stop);
+    answer(&mut state, Event::Generated(stopped(its(&[1], &[1]))));
+    answer(&mut state, Event::Done);
+    assert_eq!(*stage(&state), LinkStage::Restored);
+    let mut other = its(&[1, 2], &[9, 9]);
+    other.setup.ablation = state.ablation();
+    recomputed(&mut state, other);
+    assert_eq!(*stage(&state), LinkStage::Restored, "text with other edits is not the link's");
+}
+
+#[test]
+fn a_run_that_was_under_way_is_not_taken_for_the_links() {
+    let mut state = opened(link(&[1, 2], REVISION));
+    state.prompt = "something else".into();
+    state.generate();
+    writes(&mut state);
+    state.recompute();
+    let mut other = its(&[7, 7, 7], &[7]);
+    other.setup.prompt = "something else".into();
+    answer(&mut state, Event::Generated(other));
+    answer(&mut state, Event::Done);
+    assert_eq!(*stage(&state), LinkStage::Recomputing);
+    recomputed(&mut state, its(&[1, 2], &[1, 2]));
+    assert_eq!(*stage(&state), said(Recomputed::Same));
+}
+
+#[test]
+fn a_link_is_not_recomputed_on_another_model() {
+    let mut state = opened(link(&[1, 2], REVISION));
+    load(&mut state, own("linchpin-11m-twin", "bbbbbbbbbbbbbbbb"));
+    state.recompute();
+    let LinkStage::Mismatch(why) = stage(&state) else { panic!("{:?}", stage(&state)) };
+    assert_eq!(
+        why,
+        "The link is about the model “linchpin-13m”, and “linchpin-11m-twin” is loaded. Press “Load and restore” to load that one."
+    );
+    assert!(!state.queue.any(|request| matches!(request, Request::Generate { .. })));
+    load(&mut state, info());
+    assert_eq!(*stage(&state), LinkStage::Restored);
+}
+
+#[test]
+fn a_link_that_cannot_be_put_into_the_list_restores_nothing() {
+    let mut twice = link(&[1], REVISION);
+    let edit = twice.setup.ablation.weight_edits[0];
+    twice.setup.ablation.weight_edits.push(edit);
+    let mut state = opened(twice);
+    assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("twice")));
+    assert!(state.edits.rows.is_empty());
+    state.recompute();
+    assert!(matches!(stage(&state), LinkStage::Mismatch(_)));
+    assert!(!state.queue.any(|request| matches!(request, Request::Generate { .. })));
+}
+
+#[test]
+fn a_scale_of_one_in_a_link_does_not_stand_in_the_way_of_a_verdict() {
+    let mut with_one = link(&[1], REVISION);
+    with_one.setup.ablation.weight_edits.push(WeightEdit { target: EditTarget::Row { layer: 0, row: 1 }, scale: 1.0 });
+    let mut state = opened(with_one);
+    state.recompute();
+    recomputed(&mut state, its(&[1], &[1]));
+    assert_eq!(*stage(&state), said(Recomputed::Same));
+}
+
+#[test]
+fn a_link_of_other_weights_than_those_that_are_known_is_not_offered_for_download() {
+    let known = Entry::find("smollm2-135m").and_then(Entry::hub).and_then(|model| model.weights).unwrap().sha256;
+    let of = |revision: &str| {
+        let mut shared = link(&[1], revision);
+        shared.setup.model.id = "smollm2-135m".into();
+        let mut state = loaded();
+        state.open_link(LinkState::Held { link: shared, stage: LinkStage::Waiting });
+        state
+    };
+    assert_eq!(*stage(&of(&known[..16])), LinkStage::Waiting);
+    let mut state = of("aaaaaaaaaaaaaaaa");
+    assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains(&known[..16])), "{:?}", stage(&state));
+    // One that is loaded is not told to be downloaded either; the link's own weights restore it.
+    load(&mut state, own("another-folder", "bbbbbbbbbbbbbbbb"));
+    assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("Open the files of “smollm2-135m”")));
+    load(&mut state, own("another-folder", "aaaaaaaaaaaaaaaa"));
+    assert_eq!(*stage(&state), LinkStage::Restored);
+}
