@@ -176,7 +176,7 @@ pub(super) fn tokens_of(logits: usize, config: &ModelConfig) -> usize {
 }
 
 impl Limits {
-    /// Layers that one graph may span.
+    /// The number of layers that one graph may span, at least one.
     fn layers(self, config: &ModelConfig, of_hidden: usize, seq: usize) -> usize {
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let of_token =

@@ -1,7 +1,7 @@
 //! The text that channels are scored over, cut into sequences.
 //!
-//! It is never the text that a removal of channels is judged on: the bundled one shares no author with the held-out
-//! passages of [`super::eval`] (public/calibration.md).
+//! This text is never the one that a removal of channels is judged on: the bundled one shares no author with the
+//! held-out passages of [`super::eval`] (public/calibration.md).
 
 use crate::engine::error::EngineError;
 use crate::terms::{CalibrationText, text_digest};
@@ -17,7 +17,7 @@ pub struct Sequences {
     pub length: usize,
     /// The name of the text and how it was cut.
     pub convention: String,
-    /// See [`crate::terms::Calibration::text_digest`].
+    /// The digest of [`crate::terms::Calibration::text_digest`].
     pub text_digest: String,
 }
 

@@ -113,7 +113,7 @@ pub fn jaccard(a: &[usize], b: &[usize]) -> f32 {
     if union == 0 { 0.0 } else { shared as f32 / union as f32 }
 }
 
-/// Spearman's rank correlation; `None` if one of the two is constant.
+/// Returns Spearman's rank correlation; `None` if one of the two is constant.
 pub fn spearman(a: &[f32], b: &[f32]) -> Option<f32> {
     pearson(&average_ranks(a), &average_ranks(b))
 }

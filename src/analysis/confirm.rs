@@ -26,7 +26,7 @@ use crate::terms::{
     Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit, is_critical,
 };
 
-/// Random scalars drawn for each candidate.
+/// Number of random scalars drawn for each candidate.
 const N_RANDOM: usize = 3;
 /// Number of rows after a given row that are zeroed as its controls.
 const N_NEXT_ROWS: usize = 3;

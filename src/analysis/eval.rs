@@ -36,7 +36,7 @@ impl Source {
     }
 }
 
-/// How a text is cut into blocks: see [`HeldOut::concatenated`].
+/// The cut of a text into blocks: see [`HeldOut::concatenated`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// Tokens of a block.

@@ -150,7 +150,7 @@ mod tests {
         // 4 · (0.1 + 0.9 · 0.2) = 1.12, which is above 1 and below 2.
         assert_eq!(lowest(Ranking::Connected, 0.4), [1, 3]);
         assert_eq!(lowest(Ranking::Connected, 0.6), [0, 1, 3]);
-        // Sums 10 6 2 4 2.
+        // The sums of the norms are 10 6 2 4 2.
         assert_eq!(lowest(Ranking::Magnitude, 0.4), [2, 4]);
         assert_eq!(lowest(Ranking::ActivationPower, 0.4), [3, 4]);
         assert_eq!(lowest(Ranking::Taylor, 0.4), [0, 1]);

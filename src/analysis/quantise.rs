@@ -1,4 +1,4 @@
-//! Weights rounded to a few bits in blocks, simulated: the rounded model is a new [`Model`] in f32.
+//! Simulation of weights rounded to a few bits in blocks: the rounded model is a new [`Model`] in f32.
 //!
 //! All matrices of all layers are rounded (queries, keys, values, output, gate, up, down; fused ones as they are kept
 //! here); norms, biases, embeddings and head are not. A **block** is a number of consecutive scalars of a matrix in the

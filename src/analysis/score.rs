@@ -57,7 +57,7 @@ impl Scores {
         Ok(())
     }
 
-    /// Mean of the sequences' mean next-token cross-entropies.
+    /// Returns the mean of the sequences' mean next-token cross-entropies, nats.
     pub fn loss_nats(&self) -> f32 {
         (self.loss / self.n_sequences.max(1) as f64) as f32
     }

@@ -1,4 +1,4 @@
-//! Weights and activations rounded to a few bits (W8A8), simulated: models whose products take rounded factors.
+//! Simulation of weights and activations rounded to a few bits (W8A8): models whose products take rounded factors.
 //!
 //! Weights are rounded per matrix, between the least and largest of all its scalars, and activations per token; both
 //! asymmetrically, to `2^bits` values. The paper writes `2^(bits-1) - 1` steps; its released weight code has

@@ -60,7 +60,7 @@ impl Control {
         }
     }
 
-    /// Gives waiting messages a turn every [`TURN`].
+    /// Gives waiting messages a turn at regular intervals.
     ///
     /// # Errors
     ///
