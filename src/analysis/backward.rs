@@ -1,21 +1,22 @@
-//! One sequence forward and backward, for what the scores of channels are made of, and the redundancy of halos. Memory is
-//! bounded.
+//! Forward and backward pass over one sequence in bounded memory, for channel scores and the redundancy of halos.
 //!
-//! Autodiff keeps of a layer, of each of T tokens, about
+//! For each layer and each of T tokens, autodiff keeps about
 //!
 //! ```text
 //! 4 bytes · (2 hidden_size + 2 (num_attention_heads + num_key_value_heads) head_dim + num_attention_heads T + n intermediate_size)
 //! ```
 //!
-//! with n 3 for silu (gate, up, u) and about 8 for gelu, which is made of stock operations, or 11 with a gate. So as many
-//! layers as fit into [`Limits::of`] the model make one graph, at least one. Short sequences are one graph of all layers. Else a first pass
-//! without autodiff keeps the residual stream that enters each group of layers, and from the last group to the first each
-//! is run again from there. Memory is then `4 bytes · layers · T · hidden_size` at most, and one group with what going back
-//! through it takes. The last group is never run twice. A backward pass costs about as much as a forward pass, since no
-//! weight has a gradient, so it is two passes for short sequences and three at most.
+//! where n is 3 for silu (gate, up, u), about 8 for gelu, which is made of stock operations, and 11 for gelu with a
+//! gate. As many layers as fit into [`Limits::of`] the model form one graph, at least one. A short sequence is one
+//! graph of all layers. Otherwise a first pass without autodiff keeps the residual stream that enters each group of
+//! layers, and each group, from the last to the first, is run again from there. Memory is then at most
+//! `4 bytes · layers · T · hidden_size`, plus one group and what its backward pass takes. The last group is never run
+//! twice. A backward pass costs about as much as a forward pass, since no weight has a gradient: the total is two
+//! passes for short sequences and at most three.
 //!
-//! Logits are taken for a few tokens at a time ([`Limits::logits`]). What stays quadratic in T is one layer's attention
-//! weights, `num_attention_heads · T²`, a few times over while they are made and gone back through, and the mask, `T²`.
+//! Logits are computed for a few tokens at a time ([`Limits::logits`]). Two things stay quadratic in T: one layer's
+//! attention weights, `num_attention_heads · T²`, held a few times over during its forward and backward pass, and the
+//! mask, `T²`.
 
 use std::ops::Range;
 
@@ -29,26 +30,26 @@ use crate::model::probe::{Probe, Reader, Summary};
 use crate::model::{Model, Pass};
 use crate::terms::Site;
 
-/// How much of a pass is kept at once.
+/// The memory that one pass may keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Of a graph over layers; a single layer may take more.
+    /// Bytes that autodiff keeps for one graph of layers; a single layer may take more.
     pub kept_bytes: u64,
-    /// Scalars of logits; a single token may have more.
+    /// Scalars of logits computed at once; a single token may have more.
     pub logits: usize,
 }
 
 impl Default for Limits {
-    /// 256 MiB of layers, and 64 MiB of logits, which a softmax and its gradient multiply by about four.
+    /// Defaults to 256 MiB for layers and 64 MiB for logits, which a softmax and its gradient multiply by about four.
     fn default() -> Self {
         Self { kept_bytes: 256 << 20, logits: 1 << 24 }
     }
 }
 
 impl Limits {
-    /// Of layers as much as half of what the model's own matrices take in bf16, and not less than by default: a device that
-    /// holds a model has room for that, and the fewer layers are run twice. A browser, which shares its GPU with all else
-    /// that is on the screen, stays at the default.
+    /// Natively, keeps up to half the bf16 size of the model's matrices (at least the default): a device that holds the
+    /// model has room for that, and fewer layers run twice. In a browser, which shares its GPU with everything else on
+    /// the screen, the limits are the defaults.
     pub fn of(config: &ModelConfig) -> Self {
         if usize::BITS == 32 {
             return Self::default();
@@ -60,7 +61,7 @@ impl Limits {
     }
 }
 
-/// What is summed over the tokens of one sequence.
+/// Sums over the tokens of one sequence.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SequenceSums {
     /// Mean next-token cross-entropy, nats.
@@ -70,17 +71,17 @@ pub struct SequenceSums {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LayerSums {
-    /// [`crate::tensors::channel_sums`] at the input of `down_proj`, its rows one after the other.
+    /// [`crate::tensors::channel_sums`] at the input of `down_proj`, row after row.
     pub channels: Vec<f32>,
     /// `Σ x²` of each channel of the feed-forward block's input.
     pub input_squares: Vec<f32>,
 }
 
-/// Sums over a sequence of at least two tokens, gradients being those of its mean loss.
+/// Computes the sums over a sequence of at least two tokens; gradients are those of the sequence's mean loss.
 ///
 /// # Errors
 ///
-/// A failing device, or anything that is not finite.
+/// A failing device, or a sum or loss that is not finite.
 pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result<SequenceSums, EngineError> {
     let mut layers = Vec::new();
     let probe = || Probe::empty().with_taps(Site::DownProjInput).summarising(&[Reader::Mlp], Summary::Squares);
@@ -108,8 +109,8 @@ pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result
     Ok(SequenceSums { loss, layers })
 }
 
-/// The mean loss of a sequence of at least two tokens. Each group of layers, the last first, runs with a probe of its own,
-/// which is shown with the gradients that went back through the group.
+/// Returns the mean loss of a sequence of at least two tokens. Each group of layers, starting with the last, runs with
+/// a probe of its own, and `visit` gets that probe with the gradients of the group's backward pass.
 pub(super) fn backward(
     model: &Model,
     ids: &[u32],
@@ -128,7 +129,7 @@ pub(super) fn backward(
     let (mut loss, mut gradient) = (None, None);
     for (group, x) in groups.into_iter().zip(entering).rev() {
         let mut probe = probe();
-        // Nobody asks for the gradient of embeddings.
+        // No gradient of the embeddings is needed.
         let x = if group.start == 0 { x } else { x.autodiff().require_grad() };
         let y = forward(model, group, x.clone(), &pass, &mut probe);
         let of_y = gradient.take().unwrap_or_else(|| {
@@ -136,7 +137,7 @@ pub(super) fn backward(
             loss = Some(of_sequence);
             gradient
         });
-        // Ones go back from a product, so that y gets its gradient.
+        // A backward pass starts from ones, so multiplying y by its gradient passes that gradient on.
         let mut grads = (y * of_y).backward();
         visit(probe, &mut grads);
         gradient = x.grad_remove(&mut grads);
@@ -144,13 +145,13 @@ pub(super) fn backward(
     loss.unwrap_or_else(|| Tensor::full([1], f32::NAN, &model.device))
 }
 
-/// Some layers of a pass.
+/// Runs some layers of a pass.
 fn forward(model: &Model, layers: Range<usize>, x: Tensor<2>, pass: &Pass, probe: &mut Probe) -> Tensor<2> {
     layers.fold(x, |x, layer| model.layer(layer, x, pass, None, probe))
 }
 
-/// The mean loss of what leaves the last layer, `[seq, hidden_size]`, and its gradient; the last token's, from which
-/// nothing is predicted, is 0.
+/// Returns the mean loss computed from the last layer's output, `[seq, hidden_size]`, and its gradient. The last token
+/// predicts nothing, so its gradient is 0.
 fn mean_loss(model: &Model, x: Tensor<2>, ids: &[u32], logits: usize) -> (Tensor<1>, Tensor<2>) {
     let [seq, width] = x.dims();
     let n = seq - 1;
@@ -160,7 +161,7 @@ fn mean_loss(model: &Model, x: Tensor<2>, ids: &[u32], logits: usize) -> (Tensor
         let end = (first + step).min(n);
         let part = x.clone().slice([first..end, 0..width]).autodiff().require_grad();
         let each = cross_entropies(model.head(part.clone()), &ids[first + 1..=end]);
-        // Their share of the mean, from which ones go back.
+        // Each loss is weighted by its share of the mean; the backward pass starts from ones.
         let mut grads = (each.clone() * (1.0 / n as f64)).backward();
         gradients.extend(part.grad_remove(&mut grads));
         losses.push(each.without_autodiff());
@@ -169,24 +170,24 @@ fn mean_loss(model: &Model, x: Tensor<2>, ids: &[u32], logits: usize) -> (Tensor
     (Tensor::cat(losses, 0).mean(), Tensor::cat(gradients, 0))
 }
 
-/// Tokens that so many scalars of logits are of, at least one.
+/// The number of tokens whose logits have at most `logits` scalars, at least one.
 pub(super) fn tokens_of(logits: usize, config: &ModelConfig) -> usize {
     (logits / config.vocab_size.max(1)).max(1)
 }
 
 impl Limits {
-    /// Layers that one graph may span.
+    /// The number of layers that one graph may span, at least one.
     fn layers(self, config: &ModelConfig, of_hidden: usize, seq: usize) -> usize {
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let of_token =
             2 * config.hidden_size + 2 * (heads + kv_heads) * config.head_dim + heads * seq + of_hidden * config.intermediate_size;
-        // In 64 bits, which a browser's usize has not.
+        // Computed in 64 bits, since a browser's usize has 32.
         let bytes = 4 * seq as u64 * of_token as u64;
         usize::try_from(self.kept_bytes / bytes.max(1)).unwrap_or(usize::MAX).max(1)
     }
 }
 
-/// n in the module's head.
+/// n of the module's documentation.
 fn kept_of_hidden(model: &Model) -> usize {
     let is_gated = model.layers.first().is_some_and(|layer| matches!(layer.mlp.hidden, Hidden::Gated { .. }));
     match (model.config.activation, is_gated) {
@@ -196,7 +197,8 @@ fn kept_of_hidden(model: &Model) -> usize {
     }
 }
 
-/// Layers in groups of `size`, in their order; a smaller group comes first, since the last is the cheapest.
+/// Splits layers into groups of `size`, in order. The smaller group comes first: the last group is the cheapest, since
+/// it runs once.
 fn groups(n_layers: usize, size: usize) -> Vec<Range<usize>> {
     let mut groups = Vec::new();
     let mut end = n_layers;
@@ -225,10 +227,10 @@ mod tests {
     fn fewer_layers_fit_where_sequences_are_long() {
         let json = include_bytes!("../../public/models/linchpin-13m/config.json");
         let config = ModelConfig::from_json(json).unwrap();
-        // 4 · 512 · (2 · 256 + 2 · 8 · 64 + 4 · 512 + 3 · 448) bytes of each.
+        // Bytes per layer: 4 · 512 · (2 · 256 + 2 · 8 · 64 + 4 · 512 + 3 · 448).
         assert_eq!(Limits::default().layers(&config, 3, 512), 26);
         assert_eq!(Limits::of(&config), Limits::default());
-        // 4 · 2^20 · (2880 + 4 · 2^20) bytes, past 32 bits.
+        // 4 · 2^20 · (2880 + 4 · 2^20) bytes do not fit into 32 bits.
         assert_eq!(Limits::default().layers(&config, 3, 1 << 20), 1);
         assert_eq!(Limits { kept_bytes: 1 << 45, ..Limits::default() }.layers(&config, 3, 1 << 20), 1);
         assert_eq!(Limits { kept_bytes: 1 << 46, ..Limits::default() }.layers(&config, 3, 1 << 20), 3);

@@ -1,7 +1,7 @@
 //! The text that channels are scored over, cut into sequences.
 //!
-//! It is never the text that a removal of channels is judged on: the bundled one shares no author with the held-out
-//! passages of [`super::eval`] (public/calibration.md).
+//! This text is never the one that a removal of channels is judged on: the bundled one shares no author with the
+//! held-out passages of [`super::eval`] (public/calibration.md).
 
 use crate::engine::error::EngineError;
 use crate::terms::{CalibrationText, text_digest};
@@ -15,23 +15,23 @@ const BUNDLED_NAME: &str = "calibration excerpts 1";
 pub struct Sequences {
     pub ids: Vec<Vec<u32>>,
     pub length: usize,
-    /// Names the text and how it was cut.
+    /// The name of the text and how it was cut.
     pub convention: String,
-    /// See [`crate::terms::Calibration::text_digest`].
+    /// The digest of [`crate::terms::Calibration::text_digest`].
     pub text_digest: String,
 }
 
 impl Sequences {
-    /// Cuts a text into windows of `length` tokens, each behind the special tokens that the model wants first (its BOS,
-    /// counted in `length`), and takes at most `n` of them. All are equally long, since the loss proxy carries 1/T²;
-    /// a rest is dropped, unless the text is shorter than one window.
+    /// Cuts a text into windows of `length` tokens and takes at most `n` of them. Each window begins with the model's
+    /// special tokens (its BOS), which count towards `length`. All are equally long, since the loss proxy carries 1/T²;
+    /// a remainder is dropped, unless the text is shorter than one window.
     ///
-    /// Windows are taken in steps of a golden section of their number: a few are spread over the whole text, and more
-    /// go on where few ended, so that scoring can be resumed.
+    /// Windows are taken in steps of a golden section of their number: a few windows are spread over the whole text,
+    /// and a larger `n` begins with the same windows, so scoring can be resumed.
     ///
     /// # Errors
     ///
-    /// If the tokenizer refuses the text, or there is nothing to predict in it.
+    /// Fails if the tokenizer refuses the text, or if the text has nothing to predict.
     pub fn of(
         text: Option<&CalibrationText>,
         n: usize,
@@ -56,17 +56,17 @@ impl Sequences {
 }
 
 impl Sequences {
-    /// What a convention says of an experiment that is calibrated on them.
+    /// The words that an experiment calibrated on these sequences adds to its convention.
     pub fn told(&self) -> String {
         format!("; calibrated on {} ({}), {} of them", self.convention, self.text_digest, self.ids.len())
     }
 }
 
-/// `0..n` in steps of about 0.618 n.
+/// Yields every index of `0..n` once, in steps of about 0.618 n.
 fn spread(n: usize) -> impl Iterator<Item = usize> {
     let golden = (0.618 * n as f64).round() as usize;
     let step = (golden.max(1)..=n).find(|step| gcd(*step, n) == 1).unwrap_or(1);
-    // As 64 bits: 32, as in a browser, do not hold the product.
+    // The product needs 64 bits, and a browser's usize has 32.
     (0..n).map(move |i| (i as u64 * step as u64 % n as u64) as usize)
 }
 

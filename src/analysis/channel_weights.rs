@@ -1,5 +1,5 @@
-//! What is read of a channel's weights alone: norms, and sums of magnitudes. On the device, in blocks of rows, so that a
-//! packed matrix is never unpacked whole.
+//! Figures computed from a channel's weights alone: norms, and sums of magnitudes. They are computed on the device in
+//! blocks of rows, so that a packed matrix is never unpacked whole.
 
 use std::ops::Range;
 
@@ -9,23 +9,25 @@ use crate::engine::error::EngineError;
 use crate::model::layers::{Layout, Linear};
 use crate::model::mlp::{Hidden, Mlp};
 
-/// Scalars that are taken at once.
+/// Scalars that are processed at once.
 pub(super) const BLOCK: usize = 1 << 22;
 
-/// Of each channel's weights, in one layer.
+/// Norms of each channel's weights in one layer.
 #[derive(Debug, Clone)]
 pub struct Norms {
     /// `‖down_proj.weight[:, i]‖₂`.
     pub down: Vec<f32>,
     /// `Σ_h |down_proj.weight[h, i]|`.
     pub down_magnitude: Vec<f32>,
-    /// `‖gate_proj.weight[i, :]‖₂`; empty where there is no gate.
+    /// `‖gate_proj.weight[i, :]‖₂`; empty for a block without a gate.
     pub gate: Vec<f32>,
-    /// `‖up_proj.weight[i, :]‖₂` (GPT-2: of `c_fc`).
+    /// `‖up_proj.weight[i, :]‖₂` (`c_fc` for GPT-2).
     pub up: Vec<f32>,
 }
 
 impl Norms {
+    /// Computes the norms of one feed-forward block.
+    ///
     /// # Errors
     ///
     /// A failing device.
@@ -41,7 +43,8 @@ impl Norms {
     }
 }
 
-/// `Σ_j (|gate_proj[i, j]| + |up_proj[i, j]|) x_j` of each channel (GPT-2: of `c_fc`), `x` being `hidden_size` scalars.
+/// Returns `Σ_j (|gate_proj[i, j]| + |up_proj[i, j]|) x_j` of each channel (`c_fc` for GPT-2); `x` has `hidden_size`
+/// scalars.
 ///
 /// # Errors
 ///
@@ -53,7 +56,7 @@ pub async fn reading_magnitudes(mlp: &Mlp, x: &[f32]) -> Result<Vec<f32>, Engine
     Ok(read(vec![total]).await?.pop().unwrap_or_default())
 }
 
-/// `Σ_j |weight[i, j]| x_j` of each output `i`; `x` is `[inputs, 1]`.
+/// Returns `Σ_j |weight[i, j]| x_j` of each output `i`; `x` is `[inputs, 1]`.
 fn weighted(linear: &Linear, x: &Tensor<2>, block: usize) -> Tensor<1> {
     sums(linear, Side::Out, block, |block, inputs| {
         let x = x.clone().slice([inputs, 0..1]);
@@ -61,7 +64,7 @@ fn weighted(linear: &Linear, x: &Tensor<2>, block: usize) -> Tensor<1> {
     })
 }
 
-/// What the channels read with: the gate, if any, and the rest.
+/// The matrices that a block's channels read with: the gate, if there is one, and the up projection.
 pub(super) fn reading(hidden: &Hidden) -> (Option<&Linear>, &Linear) {
     match hidden {
         Hidden::Gated { gate_proj, up_proj } => (Some(gate_proj), up_proj),
@@ -75,15 +78,15 @@ async fn read(vectors: Vec<Tensor<1>>) -> Result<Vec<Vec<f32>>, EngineError> {
     Ok(read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).collect())
 }
 
-/// Which side of a linear map the channels are on.
+/// The side of a linear map that the channels are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     In,
     Out,
 }
 
-/// Sums of what `of` makes of the scalars that belong to each channel. It gets whole rows of the matrix as stored, `block`
-/// scalars at most or one row, and which of the map's other side they span.
+/// Maps the scalars of each channel with `of` and sums them per channel. `of` gets whole rows of the matrix as stored
+/// (at most `block` scalars, or one row) and the range of the other side that these rows span.
 pub(super) fn sums(linear: &Linear, side: Side, block: usize, of: impl Fn(Tensor<2>, Range<usize>) -> Tensor<2>) -> Tensor<1> {
     let [rows, cols] = linear.weight.dims();
     let by_row = (side == Side::Out) == (linear.layout == Layout::OutIn);
@@ -94,7 +97,7 @@ pub(super) fn sums(linear: &Linear, side: Side, block: usize, of: impl Fn(Tensor
         of(block, if by_row { 0..cols } else { rows }).sum_dim(usize::from(by_row))
     };
     let blocks = (0..rows).step_by(step).map(of_block).collect::<Vec<_>>();
-    // Of rows one after the other, of columns to be added.
+    // Blocks of rows follow one another; partial sums of columns are added.
     let sums = if by_row { Tensor::cat(blocks, 0) } else { Tensor::cat(blocks, 0).sum_dim(0) };
     let [a, b] = sums.dims();
     sums.reshape([a * b])
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
     use crate::tensors::Weight;
 
-    /// Three outputs of two inputs: `[[1, -2], [-3, 4], [5, -6]]`.
+    /// A map of two inputs to three outputs: `[[1, -2], [-3, 4], [5, -6]]`.
     fn linear(layout: Layout) -> Linear {
         let weight = Tensor::<2>::from_data([[1.0, -2.0], [-3.0, 4.0], [5.0, -6.0]], &Device::flex());
         let weight = if layout == Layout::OutIn { weight } else { weight.transpose() };
@@ -123,7 +126,7 @@ mod tests {
         let x = Tensor::<2>::from_data([[10.0], [100.0]], &Device::flex());
         for layout in [Layout::OutIn, Layout::InOut] {
             let linear = linear(layout);
-            // A row at a time; two of three; all at once.
+            // Blocks of one row, of two of the three rows, and of the whole matrix.
             for block in [1, 4, 100] {
                 let magnitudes = |side| values(sums(&linear, side, block, |block, _| block.abs()));
                 assert_eq!((magnitudes(Side::Out), magnitudes(Side::In)), (vec![3.0, 7.0, 11.0], vec![9.0, 12.0]), "{layout:?} {block}");

@@ -1,8 +1,9 @@
-//! Candidates for super weights from the weights alone, before any forward pass: a "cold" search, as in the spectral audit of
-//! the Georgakopoulos-Soares lab (github.com/Georgakopoulos-Soares-lab/superweights). It is not the super-weight paper's.
+//! Candidates for super weights from the weights alone, before any forward pass: a "cold" search, as in the spectral
+//! audit of the Georgakopoulos-Soares lab (github.com/Georgakopoulos-Soares-lab/superweights). The super-weight paper
+//! has no such search.
 //!
-//! A gated block writes `Σ_i W_down[k, i] · act(gate_i · h) · (up_i · h)` to the residual channel `k`: near a quadratic form of what
-//! it reads, `h`. How large that can get is told by
+//! A gated block writes `Σ_i W_down[k, i] · act(gate_i · h) · (up_i · h)` to the residual channel `k`, which is close
+//! to a quadratic form of its input `h`. These figures tell how large it can get:
 //!
 //! ```text
 //! c[k, i] = W_down[k, i]² · ‖gate row i‖² · ‖up row i‖²
@@ -13,18 +14,20 @@
 //! ratio                 ‖U_k‖ / median of the layer's
 //! ```
 //!
-//! The gain of the norm in front of the block is part of gate and up here; that of a norm behind it (Gemma, OLMo-2) multiplies the
-//! row. What norms add or centre is left out. A block without a gate (GPT-2, GPT-NeoX) has `‖c_fc row i‖²` alone.
+//! Here gate and up include the gain of the norm in front of the block; the gain of a norm behind it (Gemma, OLMo-2)
+//! multiplies the row. Biases and centring of norms are ignored. A block without a gate (GPT-2, GPT-NeoX) has
+//! `‖c_fc row i‖²` alone.
 //!
-//! **Ranked** by `ratio · top-1 share`. Scores of layers do not compare: they grow with depth, as the residual stream does, and in
-//! the bundled models the scalar that the spike search finds is only 6th and 19th by them. Ratio and share are of a layer and
-//! of a row; each alone puts those scalars first, too, but a high ratio is also had by rows of many middling scalars, and a
-//! share near 1 by rows that write next to nothing.
+//! Rows are **ranked** by `ratio · top-1 share`. Scores of different layers do not compare: they grow with depth, as
+//! the residual stream does, and in the bundled models the scalar that the spike search finds is only 6th and 19th by
+//! them. Ratio and share are relative to a layer and to a row. Each alone ranks those scalars first, too, but rows of
+//! many middling scalars also have a high ratio, and rows that write next to nothing also have a share near 1.
 //!
-//! It takes a fraction of what reading the weights does: on two busy CPU cores 0.02 s for the bundled model, and 1.7 s for a
-//! billion scalars of feed-forward blocks. So it is made of every model at load, whatever its size.
+//! The search takes a fraction of the time of reading the weights: on two busy CPU cores 0.02 s for the bundled model,
+//! and 1.7 s for a billion scalars of feed-forward blocks. So it runs at load for every model, whatever its size.
 //!
-//! Neither concentration nor size is proof: a row of one scalar may do nothing to the model. What is found is a candidate.
+//! Neither concentration nor size is proof: a row of one scalar may do nothing to the model. The search finds
+//! candidates.
 
 use burn::tensor::{Int, Tensor, TensorData, Transaction};
 
@@ -37,20 +40,20 @@ use crate::model::{DecoderLayer, Model};
 use crate::tensors;
 use crate::terms::{WeightCoord, median};
 
-/// One output row of a `down_proj` and the scalar that it comes from most.
+/// One output row of a `down_proj` and the scalar that contributes most to it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Row {
     pub at: WeightCoord,
     /// `‖U_k‖`.
     pub score: f32,
-    /// 0 where the median is.
+    /// `‖U_k‖` over the layer's median; 0 if the median is 0.
     pub ratio: f32,
     pub top1_share: f32,
     pub participation_ratio: f32,
 }
 
 impl Row {
-    /// What rows are ranked by.
+    /// The figure that rows are ranked by: `ratio · top1_share`.
     pub fn prominence(&self) -> f32 {
         self.ratio * self.top1_share
     }
@@ -59,23 +62,23 @@ impl Row {
 /// Every row of a model, ranked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// By [`Row::prominence`], the largest first.
+    /// All rows by [`Row::prominence`], the largest first.
     pub rows: Vec<Row>,
-    /// The scalars themselves of the first [`N_CANDIDATES`].
+    /// Weights of the scalars of the first [`N_CANDIDATES`] rows.
     pub weights: Vec<f32>,
-    /// Whether a gate is part of the scores.
+    /// True if the scores include a gate.
     pub is_gated: bool,
 }
 
 pub const N_CANDIDATES: usize = 20;
-/// Scalars that are taken at once on the CPU: what stays in its cache. Larger blocks take several times as long.
+/// Scalars processed at once on the CPU: a block fits into its cache. Larger blocks take several times as long.
 const BLOCK_ON_CPU: usize = 1 << 16;
 
-/// Looks through the weights of every layer, with one read for each.
+/// Searches the weights of every layer, with one read per layer.
 ///
 /// # Errors
 ///
-/// A failing device, a stop, or norms that f32 does not hold.
+/// A failing device, a stop, or norms that overflow f32.
 pub async fn search(model: &Model, control: &Control) -> Result<Found, EngineError> {
     let block = if model.largest_buffer().is_some() { BLOCK } else { BLOCK_ON_CPU };
     let mut rows = Vec::new();
@@ -111,7 +114,7 @@ async fn layer_rows(index: usize, layer: &DecoderLayer, block: usize) -> Result<
         if !score.is_finite() {
             return Err(EngineError::NonFinite { what: "a norm of weights" });
         }
-        // A row of zeros has no sums.
+        // A row of zeros would divide by zero.
         let of = |value: f32| if squares > 0.0 { value } else { 0.0 };
         let (top1_share, participation_ratio) = (of(1.0 / squares), of(squares * squares / fourths));
         rows.push(Row { at, score, ratio: 0.0, top1_share, participation_ratio });
@@ -123,7 +126,8 @@ async fn layer_rows(index: usize, layer: &DecoderLayer, block: usize) -> Result<
     Ok(rows)
 }
 
-/// `‖gate row i‖ · ‖up row i‖` of each channel, `[1, intermediate_size]`, with the gain of the norm in front.
+/// Returns `‖gate row i‖ · ‖up row i‖` of each channel, `[1, intermediate_size]`, including the gain of the norm in
+/// front.
 fn reach(layer: &DecoderLayer, block: usize) -> Tensor<2> {
     let gain = gain(layer.pre_feedforward_layernorm.as_ref());
     let norms = |linear: &Linear| {
@@ -150,19 +154,19 @@ fn gain(norm: Option<&Norm>) -> Option<Tensor<1>> {
     Some(weight.clone())
 }
 
-/// Of each output row of a matrix whose columns are multiplied by their reach, `[rows, 1]` each. Squares of squares leave f32
-/// soon, so they are of values over the row's largest.
+/// Sums over each output row of a matrix whose columns are multiplied by their reach; each tensor is `[rows, 1]`.
+/// Values are divided by the row's largest first, because their fourth powers would leave the range of f32.
 struct RowSums {
-    /// The value of largest magnitude, and its column.
+    /// The value of largest magnitude in each row; `columns` has its column.
     peaks: Tensor<2>,
     columns: Tensor<2, Int>,
-    /// `Σ_i (x_i / peak)²`, and of its squares.
+    /// `Σ_i (x_i / peak)²`; `fourths` is `Σ_i (x_i / peak)⁴`.
     squares: Tensor<2>,
     fourths: Tensor<2>,
 }
 
 impl RowSums {
-    /// `block` scalars at a time, or one row: a packed matrix is never unpacked whole.
+    /// Reads `block` scalars at a time, at least one row, so that a packed matrix is never unpacked whole.
     fn of(down_proj: &Linear, reach: &Tensor<2>, block: usize) -> Self {
         let [out, input] = down_proj.shape();
         let (mut peaks, mut columns, mut squares, mut fourths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -201,7 +205,7 @@ mod tests {
     #[test]
     fn sums_of_rows_are_the_same_in_any_layout_and_blocks() {
         let device = Device::flex();
-        // Its squares of squares are beyond f32, and those of its last row are 0.
+        // The matrix has fourth powers beyond f32, and in its last row only zeros.
         let matrix = Tensor::<2>::from_data([[3e15, -4e15, 0.0], [1e-15, 1e-15, 1e-15], [0.0, 0.0, 0.0]], &device);
         let reach = Tensor::<2>::from_data([[2.0, 3.0, 1.0]], &device);
         for layout in [Layout::OutIn, Layout::InOut] {

@@ -1,24 +1,24 @@
-//! How scores are spread over a layer's channels, and how far two scores agree. On slices alone.
+//! The distribution of scores over a layer's channels, and the agreement of two scores. Works on slices alone.
 
 use crate::terms::{ChannelScores, Concentration, Metric, Overlap, RHOS, ShareSummary, SuperWeightRank, Supernodes, WeightCoord, median};
 
-/// Points of a curve, at most.
+/// The most points of a curve.
 const MAX_POINTS: usize = 64;
 
-/// Channels in a core: `max(1, ⌊ρ m⌋)`, as in the authors' code.
+/// The number of channels in a core: `max(1, ⌊ρ m⌋)`, as in the authors' code.
 pub fn core_size(rho: f64, n_channels: usize) -> usize {
     ((rho * n_channels as f64) as usize).max(1).min(n_channels)
 }
 
-/// Indices by score, largest first; of equals the lower index first.
+/// Returns indices by score, the largest first; of equal scores the lower index comes first.
 pub fn ranked(scores: &[f32]) -> Vec<usize> {
     let mut order = (0..scores.len()).collect::<Vec<_>>();
-    // Stable.
+    // This sort is stable.
     order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
     order
 }
 
-/// See [`Concentration`]. Of a layer without any loss proxy, all shares are 0.
+/// Computes the [`Concentration`] of one layer. In a layer without any loss proxy, all shares are 0.
 pub fn concentration(layer: usize, loss_proxy: &[f32]) -> Concentration {
     let n = loss_proxy.len();
     let cumulative = cumulative_shares(loss_proxy, &ranked(loss_proxy));
@@ -28,7 +28,7 @@ pub fn concentration(layer: usize, loss_proxy: &[f32]) -> Concentration {
     Concentration { layer, shares, curve }
 }
 
-/// The share of the sum in the first 1, 2, 3, ... of `order`. Sums in f64.
+/// Returns the share of the sum that the first 1, 2, 3, ... of `order` hold, summed in f64.
 fn cumulative_shares(scores: &[f32], order: &[usize]) -> Vec<f32> {
     let total = scores.iter().map(|score| f64::from(*score)).sum::<f64>();
     let mut sum = 0.0;
@@ -39,14 +39,14 @@ fn cumulative_shares(scores: &[f32], order: &[usize]) -> Vec<f32> {
     shares.collect()
 }
 
-/// 0, 1, 2, 3, ... up to `n`, each step a little longer than the one before.
+/// Returns 0, 1, 2, 3, ... up to `n`, with steps that grow.
 fn counts(n: usize) -> Vec<usize> {
     let growth = (n.max(2) as f64).powf(1.0 / (MAX_POINTS - 2) as f64);
     let mut counts = vec![0];
     let mut exact = 1.0;
     while counts.len() < MAX_POINTS && counts[counts.len() - 1] < n {
         let last = counts[counts.len() - 1];
-        // Where the factor would not reach the next whole number, one more.
+        // The step is at least 1, where the growth factor would not reach the next whole number.
         let next = (last + 1).max(exact as usize).min(n);
         counts.push(next);
         exact = (next as f64 * growth).max(exact * growth);
@@ -57,7 +57,7 @@ fn counts(n: usize) -> Vec<usize> {
     counts
 }
 
-/// The cores' shares over all layers, for each of [`RHOS`].
+/// Summarises the cores' shares over all layers, for each of [`RHOS`].
 pub fn summary(layers: &[Concentration]) -> Vec<ShareSummary> {
     let of = |(index, rho): (usize, &f64)| {
         let shares = layers.iter().map(|layer| layer.shares[index]);
@@ -67,7 +67,7 @@ pub fn summary(layers: &[Concentration]) -> Vec<ShareSummary> {
     RHOS.iter().enumerate().map(of).collect()
 }
 
-/// See [`Supernodes`].
+/// Picks the [`Supernodes`] of one layer.
 pub fn supernodes(scores: &ChannelScores) -> Supernodes {
     let n = scores.loss_proxy.len();
     let count = RHOS.iter().map(|rho| core_size(*rho, n)).max().unwrap_or(0);
@@ -76,7 +76,7 @@ pub fn supernodes(scores: &ChannelScores) -> Supernodes {
     Supernodes { layer: scores.layer, channels }
 }
 
-/// The loss proxy against each other metric that the layer has.
+/// Compares the loss proxy with each other metric that the layer has.
 pub fn overlaps(scores: &ChannelScores) -> Vec<Overlap> {
     let proxy = scores.by(Metric::LossProxy);
     let (order, ranks) = (ranked(proxy), average_ranks(proxy));
@@ -94,7 +94,7 @@ pub fn overlaps(scores: &ChannelScores) -> Vec<Overlap> {
     others.map(overlap).collect()
 }
 
-/// Where the channels of these scalars stand, each in its own layer.
+/// Ranks the channels of these scalars, each within its own layer; a scalar outside `layers` is left out.
 pub fn super_weight_ranks(layers: &[ChannelScores], coords: &[WeightCoord]) -> Vec<SuperWeightRank> {
     let rank = |at: &WeightCoord| {
         let proxy = &layers.iter().find(|scores| scores.layer == at.layer)?.loss_proxy;
@@ -105,7 +105,7 @@ pub fn super_weight_ranks(layers: &[ChannelScores], coords: &[WeightCoord]) -> V
     coords.iter().filter_map(rank).collect()
 }
 
-/// `|A ∩ B| / |A ∪ B|` of two sets without repetitions; 0 of two empty ones.
+/// `|A ∩ B| / |A ∪ B|` of two sets without repetitions; 0 if both are empty.
 pub fn jaccard(a: &[usize], b: &[usize]) -> f32 {
     let known = a.iter().collect::<std::collections::HashSet<_>>();
     let shared = b.iter().filter(|index| known.contains(index)).count();
@@ -113,12 +113,12 @@ pub fn jaccard(a: &[usize], b: &[usize]) -> f32 {
     if union == 0 { 0.0 } else { shared as f32 / union as f32 }
 }
 
-/// Spearman's rank correlation; `None` if one of the two is constant.
+/// Returns Spearman's rank correlation; `None` if one of the two is constant.
 pub fn spearman(a: &[f32], b: &[f32]) -> Option<f32> {
     pearson(&average_ranks(a), &average_ranks(b))
 }
 
-/// Ranks from 1 for the largest; equals share the mean of theirs.
+/// Returns ranks, 1 for the largest; equal scores share the mean of their ranks.
 pub(super) fn average_ranks(scores: &[f32]) -> Vec<f64> {
     let order = ranked(scores);
     let mut ranks = vec![0.0; scores.len()];
@@ -166,7 +166,7 @@ mod tests {
         let mut scores = vec![0.0; 100];
         (scores[7], scores[50], scores[99]) = (6.0, 1.0, 3.0);
         let found = concentration(3, &scores);
-        // Cores of 1, 1, 2 and 5 channels.
+        // The cores have 1, 1, 2 and 5 channels.
         assert_eq!((found.layer, found.shares), (3, vec![0.6, 0.6, 0.9, 1.0]));
         assert_eq!(found.curve[..4], [[0.0, 0.0], [0.01, 0.6], [0.02, 0.9], [0.03, 1.0]]);
         assert_eq!(found.curve.last(), Some(&[1.0, 1.0]));
@@ -202,7 +202,7 @@ mod tests {
         let found = overlaps(&scores);
         assert_eq!(found.iter().map(|overlap| overlap.metric).collect::<Vec<_>>(), [Metric::Taylor, Metric::DownNorm]);
         assert_eq!((&found[0].jaccard, found[0].spearman), (&vec![1.0; 4], Some(1.0)));
-        // The largest is channel 1 here and channel 2 there.
+        // The largest score is channel 1 in the proxy and channel 2 in the other.
         assert_eq!(found[1].jaccard, [0.0; 4]);
         assert_eq!(supernodes(&scores).channels, [1]);
         let at = |layer, col| WeightCoord { layer, row: 0, col };

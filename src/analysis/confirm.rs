@@ -1,14 +1,14 @@
-//! Whether a candidate holds the model up: held-out loss with it removed, beside controls.
+//! Confirmation of candidates: held-out loss with a candidate removed, beside controls.
 //!
-//! A spike is no proof (Qwen2.5-0.5B has one in a row of which, by the weights alone, one channel holds .998, and zeroing
-//! the row does next to nothing), so every candidate is zeroed alone, all of them are zeroed jointly, and beside them:
-//! random scalars of the same matrix, and the model's largest scalars by magnitude with the candidates kept (the paper's
-//! "Prune Non-SW", scaled to the model's size, and a harsher one). The candidate's whole feed-forward channel is removed
-//! too, and replaced by its mean.
+//! A spike is no proof: Qwen2.5-0.5B has one in a row where, by the weights alone, one channel holds .998, and zeroing
+//! the row does next to nothing. So every candidate is zeroed alone and all of them jointly, beside two controls:
+//! random scalars of the same matrix, and the model's largest scalars by magnitude with the candidates kept (the
+//! paper's "Prune Non-SW", scaled to the model's size, and a harsher one). The candidate's whole feed-forward channel
+//! is also removed, and replaced by its mean.
 //!
-//! Only a scalar that does it alone is called a super weight. Where several are critical together and none is alone
-//! (Llama-3.2-1B, Phi-3, and the bundled twin: two scalars of one column, each harmless while the other stands), the
-//! verdict says so.
+//! A scalar is called a super weight only if it is critical alone. Where several are critical together and none is
+//! alone (Llama-3.2-1B, Phi-3, and the bundled twin: two scalars of one column, each harmless while the other stands),
+//! the verdict says so.
 //!
 //! Where others have published a whole row and no scalar, the row is zeroed beside the rows that follow it.
 
@@ -26,12 +26,12 @@ use crate::terms::{
     Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit, is_critical,
 };
 
-/// Random scalars drawn for each candidate.
+/// Number of random scalars drawn for each candidate.
 const N_RANDOM: usize = 3;
-/// Rows removed beside one that is asked for: as many of those that follow it.
+/// Number of rows after a given row that are zeroed as its controls.
 const N_NEXT_ROWS: usize = 3;
 
-/// One experiment: its name, and what it changes. The changed model is made when its turn comes, and dropped after it.
+/// One arm: its name and its change. The changed model is built when the arm's turn comes and dropped after it.
 struct Arm {
     kind: ArmKind,
     label: String,
@@ -46,10 +46,10 @@ enum Change {
     Zero(Vec<(usize, Matrix, usize)>),
 }
 
-/// What is measured, and against what.
+/// The model and text of a confirmation.
 pub struct Experiment<'a> {
     pub model: &'a Model,
-    /// Of every channel of every layer; needed for candidates.
+    /// Mean activation of every channel of every layer; required if there are candidates.
     pub means: Option<&'a [Vec<f32>]>,
     pub num_parameters: u64,
     /// The model's largest scalars, largest first.
@@ -58,14 +58,14 @@ pub struct Experiment<'a> {
     pub seed: u64,
 }
 
-/// What every arm came to.
+/// The results of every arm, and the verdicts.
 pub struct Findings {
     pub arms: Vec<ConfirmArm>,
     pub verdicts: Vec<Verdict>,
     pub rows: Vec<RowVerdict>,
 }
 
-/// Measures every arm, tells each as it comes, and judges the candidates and the rows.
+/// Measures every arm, emits each as [`Event::Arm`], and judges the candidates and the rows.
 ///
 /// # Errors
 ///
@@ -117,7 +117,7 @@ impl Experiment<'_> {
                 arms.push(edit(ArmKind::RandomScalar, format!("random, {random}"), Some(*at), 1, Ablation::zeroing([random])));
             }
         }
-        // Controls of the candidates: without any, of nothing.
+        // Without candidates there is nothing to control.
         for n in largest_counts(self.num_parameters).into_iter().filter(|_| !candidates.is_empty()) {
             let scalars = all_but(self.model, candidates, self.largest).take(n).collect::<Vec<_>>();
             let label = format!("the {} largest |w|", scalars.len());
@@ -127,7 +127,7 @@ impl Experiment<'_> {
         arms
     }
 
-    /// The whole channel of each candidate, once: removed, and standing at its mean.
+    /// Plans two arms for the whole channel of each candidate, once per channel: removed, and set to its mean.
     fn channels(&self, candidates: &[WeightCoord]) -> Vec<Arm> {
         let mut arms = Vec::<Arm>::new();
         for at in candidates {
@@ -144,7 +144,7 @@ impl Experiment<'_> {
         arms
     }
 
-    /// Each row, and after it those that follow it.
+    /// Plans an arm for each row, followed by those of the rows after it.
     fn rows(&self, rows: &[RowCoord]) -> impl Iterator<Item = Arm> {
         let [hidden_size, n_zeroed] = [self.model.config.hidden_size, self.model.config.intermediate_size];
         rows.iter().flat_map(move |&at| {
@@ -168,7 +168,7 @@ fn without_row(row: RowCoord) -> Ablation {
     Ablation { weight_edits: vec![WeightEdit { target: row.into(), scale: 0.0 }], ..Ablation::default() }
 }
 
-/// By the arm of the row and those of its controls.
+/// Judges a row by its own arm, `arms[0]`, and those of its controls.
 fn judge_row(at: RowCoord, arms: &[ConfirmArm]) -> RowVerdict {
     let delta_nats = arms[0].delta_nats;
     let control_nats = arms[1..].iter().map(|arm| arm.delta_nats.abs()).fold(0.0, f32::max);
@@ -201,7 +201,7 @@ fn same_channel(a: WeightCoord, b: WeightCoord) -> bool {
     (a.layer, a.col) == (b.layer, b.col)
 }
 
-/// Whether no candidate does it by itself; otherwise what they do together says nothing of the others.
+/// True if no candidate is critical alone; otherwise the joint effect says nothing about the others.
 fn nobody_alone(arms: &[ConfirmArm]) -> bool {
     !arms.iter().any(|arm| arm.kind == ArmKind::Candidate && arm.delta_nats >= MIN_DELTA_NATS)
 }

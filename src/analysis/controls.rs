@@ -1,5 +1,5 @@
-//! What candidates and super weights are held against: random scalars of the same matrix, and the largest of the model with the
-//! candidates kept.
+//! Controls for candidates and super weights: random scalars of the same matrix, and the model's largest scalars with
+//! the candidates kept.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
 use crate::terms::WeightCoord;
 
-/// A scalar of a layer's `down_proj` that is none of these.
+/// Draws a scalar of a layer's `down_proj` that is not in `but`.
 pub fn random_scalar(model: &Model, layer: usize, but: &[WeightCoord], rng: &mut ChaCha8Rng) -> WeightCoord {
     let config = &model.config;
     loop {
@@ -20,7 +20,7 @@ pub fn random_scalar(model: &Model, layer: usize, but: &[WeightCoord], rng: &mut
     }
 }
 
-/// The paper's share of this model's scalars, and many more.
+/// The numbers of largest scalars to zero: the paper's share of this model's scalars, and many more.
 pub fn largest_counts(num_parameters: u64) -> Vec<usize> {
     let share = (num_parameters as f64 * PAPER_SHARE).round().max(1.0) as usize;
     let mut counts = vec![share, N_LARGEST_HARSH.max(share)];
@@ -28,7 +28,7 @@ pub fn largest_counts(num_parameters: u64) -> Vec<usize> {
     counts
 }
 
-/// Places of `largest`, in its order, that are none of these scalars.
+/// Yields the places of `largest`, in order, except the super weights.
 pub fn all_but<'a>(
     model: &'a Model,
     super_weights: &'a [WeightCoord],

@@ -1,15 +1,16 @@
-//! Whether the loss proxy tells what a removal costs: channels to remove one at a time, and the correlation of their loss
-//! proxies with what their removal did (arXiv:2604.23475 and the authors' code: 128 channels of a layer, from 8 quantiles of
-//! its loss proxies). On slices alone.
+//! Correlation of the loss proxy with the cost of removal: which channels to remove one at a time, and the correlation
+//! of their loss proxies with the change of the loss (arXiv:2604.23475 and the authors' code: 128 channels of a layer,
+//! from 8 quantiles of its loss proxies). Works on slices alone.
 
 use super::concentration::{ranked, spearman};
 use super::halo::{below, layer_rng};
 use crate::terms::{Deletion, DeletionCorrelation};
 
-/// `per_layer` channels of a layer, drawn without repetition and evenly from its quantiles by loss proxy, the largest
-/// quantile first; their changes of the loss are 0 as yet.
+/// Draws `per_layer` channels of a layer without repetition, evenly from its quantiles by loss proxy, the quantile of
+/// largest loss proxies first. Their `delta_nats` is 0 until measured.
 ///
-/// Where channels or draws do not divide, the quantiles of the largest loss proxies have one more. A layer with fewer channels gives all.
+/// Where channels or draws do not divide evenly, the first quantiles have one more. A layer with fewer channels gives
+/// all.
 pub fn drawn(layer: usize, loss_proxy: &[f32], per_layer: usize, n_quantiles: usize, seed: u64) -> Vec<Deletion> {
     let order = ranked(loss_proxy);
     let mut rng = layer_rng(seed, layer);
@@ -26,12 +27,12 @@ pub fn drawn(layer: usize, loss_proxy: &[f32], per_layer: usize, n_quantiles: us
     deletions
 }
 
-/// The size of one of `n` parts of a whole: as even as can be, the first ones larger.
+/// The size of one of `n` parts of a whole: as even as possible, the first ones larger.
 fn part(whole: usize, n: usize, index: usize) -> usize {
     whole / n + usize::from(index < whole % n)
 }
 
-/// All layers together first, then each layer that has deletions, ascending.
+/// Returns the correlation over all layers first, then that of each layer with deletions, in ascending order.
 pub fn correlations(deletions: &[Deletion]) -> Vec<DeletionCorrelation> {
     let mut layers = deletions.iter().map(|deletion| deletion.layer).collect::<Vec<_>>();
     layers.sort_unstable();
@@ -39,7 +40,8 @@ pub fn correlations(deletions: &[Deletion]) -> Vec<DeletionCorrelation> {
     std::iter::once(None).chain(layers.into_iter().map(Some)).map(|layer| correlation(deletions, layer)).collect()
 }
 
-/// The authors take logarithms of both, which ranks do not see, and have to leave out what did not raise the loss.
+/// Correlates loss proxies with changes of the loss. The authors take logarithms of both, which do not change ranks but
+/// exclude deletions that did not raise the loss; `spearman_positive` excludes them too.
 fn correlation(deletions: &[Deletion], layer: Option<usize>) -> DeletionCorrelation {
     let of_layer = deletions.iter().filter(|deletion| layer.is_none_or(|layer| deletion.layer == layer));
     let (proxies, deltas) = of_layer.map(|deletion| (deletion.loss_proxy, deletion.delta_nats)).unzip::<f32, f32, Vec<_>, Vec<_>>();
@@ -58,7 +60,7 @@ fn correlation(deletions: &[Deletion], layer: Option<usize>) -> DeletionCorrelat
 mod tests {
     use super::*;
 
-    /// Channel 0 has the largest loss proxy, and so on.
+    /// Loss proxies that fall with the channel's index.
     fn falling(n: usize) -> Vec<f32> {
         (0..n).map(|channel| 1.0 / (1 + channel) as f32).collect()
     }
@@ -70,13 +72,13 @@ mod tests {
 
     #[test]
     fn quantiles_give_evenly_and_the_first_the_rest() {
-        // Quantiles of 4 4 3 3 channels.
+        // The quantiles have 4, 4, 3 and 3 channels.
         let found = by_quantile(&drawn(2, &falling(14), 6, 4, 1), 4);
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1, 1]);
         for (channels, range) in found.iter().zip([0..4, 4..8, 8..11, 11..14]) {
             assert!(channels.iter().all(|channel| range.contains(channel)), "{found:?}");
         }
-        // By loss proxy, not by number.
+        // Quantiles follow the loss proxy, not the index.
         let risen = drawn(0, &[1.0, 3.0, 2.0, 4.0], 1, 2, 1);
         assert!(risen.len() == 1 && [1, 3].contains(&risen[0].channel), "{risen:?}");
     }
@@ -106,7 +108,7 @@ mod tests {
             deletion(3, 4.0, 0.4),
             deletion(3, 3.0, 0.1),
             deletion(3, 2.0, 0.2),
-            // Lowers the loss.
+            // This deletion lowers the loss.
             deletion(3, 1.0, -0.1),
             deletion(1, 8.0, 0.3),
         ];

@@ -11,9 +11,9 @@ use crate::tensors;
 use crate::terms::{Ablation, Evaluation, text_digest};
 use crate::tokenizer::Tokenizer;
 
-/// The bundled passages (public/held-out.md says where they are from); none was seen in training.
+/// The bundled passages, none of which was seen in training (public/held-out.md names their sources).
 pub(super) const HELD_OUT: &str = include_str!("../../public/held-out.txt");
-/// Perplexities of different texts or cuts do not compare, so both are named beside every figure.
+/// The name of the text. Perplexities of different texts or cuts do not compare, so every figure names both.
 const HELD_OUT_NAME: &str = "held-out passages 1";
 const MAX_TOKENS: usize = 128;
 
@@ -22,7 +22,7 @@ const MAX_TOKENS: usize = 128;
 pub struct Source {
     pub name: String,
     pub text: String,
-    /// [`text_digest`].
+    /// The [`text_digest`] of `text`.
     pub digest: String,
 }
 
@@ -36,17 +36,17 @@ impl Source {
     }
 }
 
-/// How a text is cut into blocks: see [`HeldOut::concatenated`].
+/// The cut of a text into blocks: see [`HeldOut::concatenated`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// Tokens.
+    /// Tokens of a block.
     pub block: usize,
-    /// All without.
+    /// The most blocks to take; `None` takes all.
     pub n_blocks: Option<usize>,
     pub bos: bool,
 }
 
-/// Passages as token ids, and the vocabulary's stopwords: what an evaluation needs beside the model.
+/// Passages as token ids, and the vocabulary's stopwords: the inputs of an evaluation besides the model.
 #[derive(Debug, Clone)]
 pub struct HeldOut {
     pub passages: Vec<Vec<u32>>,
@@ -55,25 +55,25 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
-    /// The bundled text.
+    /// Encodes the bundled text.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::of`].
+    /// The errors of [`Self::of`].
     pub fn bundled(tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
         Self::of(HELD_OUT_NAME, HELD_OUT, MAX_TOKENS, tokenizer, max_position_embeddings)
     }
 
-    /// [`text_digest`] of the bundled text.
+    /// The [`text_digest`] of the bundled text.
     pub fn bundled_digest() -> String {
         text_digest(HELD_OUT)
     }
 
-    /// Passages between empty lines, each tokenised on its own and cut to `max_tokens`.
+    /// Splits a text at empty lines into passages, each tokenised on its own and cut to `max_tokens`.
     ///
     /// # Errors
     ///
-    /// If the tokenizer refuses the text, or there is nothing to predict in it.
+    /// Fails if the tokenizer refuses the text, or if the text has nothing to predict.
     pub fn of(
         name: &str,
         text: &str,
@@ -98,14 +98,15 @@ impl HeldOut {
         Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
     }
 
-    /// The whole text in one, cut into blocks of `block` tokens that are predicted each on its own: the protocol of GPTQ
-    /// (arXiv:2210.17323), which the super-weight paper follows. A rest is dropped, unless the text is shorter than one block.
-    /// With `bos`, each block begins with the tokenizer's special tokens, counted in it; else only the first does, since they are
-    /// put before the whole text. The first word of the convention is an id: `concat-2048`, `concat-bos-2048`.
+    /// Tokenises the whole text at once and cuts it into blocks of `block` tokens, each predicted on its own: the
+    /// protocol of GPTQ (arXiv:2210.17323), which the super-weight paper follows. A remainder is dropped, unless the
+    /// text is shorter than one block. With `bos`, every block begins with the tokenizer's special tokens, which count
+    /// towards its length; without it, only the first does, since they precede the whole text. The first word of the
+    /// convention is an id: `concat-2048`, `concat-bos-2048`.
     ///
     /// # Errors
     ///
-    /// If the tokenizer refuses the text, or there is nothing to predict in it.
+    /// Fails if the tokenizer refuses the text, or if the text has nothing to predict.
     pub fn concatenated(source: &Source, cut: Cut, tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
         let (before, plain) = tokenizer.encode_apart(&source.text.replace("\r\n", "\n"))?;
         let (before, ids) = if cut.bos { (before, plain) } else { (Vec::new(), [before, plain].concat()) };
@@ -122,7 +123,7 @@ impl HeldOut {
         Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
     }
 
-    /// Predicted positions.
+    /// The number of predicted positions.
     pub fn n_tokens(&self) -> usize {
         self.passages.iter().map(|ids| ids.len() - 1).sum()
     }
@@ -132,18 +133,18 @@ fn n_blocks(n: usize) -> String {
     if n == 1 { "one block".into() } else { format!("{n} blocks") }
 }
 
-/// An evaluation, and its loss as finely as it was summed.
+/// An evaluation, and its loss at the precision of its sum.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     pub evaluation: Evaluation,
-    /// [`Evaluation::loss_nats`] before it was rounded to f32, whose steps are 2.4e-7 between 2 and 4 nats: what one channel
-    /// out of thousands changes is often less.
+    /// [`Evaluation::loss_nats`] before rounding to f32, whose steps are 2.4e-7 between 2 and 4 nats: one channel out
+    /// of thousands often changes the loss by less.
     pub loss_nats: f64,
 }
 
-/// Mean next-token cross-entropy over all predicted positions of all passages, in nats.
+/// Computes the mean next-token cross-entropy over all predicted positions of all passages, in nats.
 ///
-/// `progress` is told after each passage how many positions are done.
+/// After each passage, `progress` gets the number of positions done.
 ///
 /// # Errors
 ///
@@ -158,11 +159,11 @@ pub async fn evaluate(
     Ok(measure(model, ablation, text, control, progress).await?.evaluation)
 }
 
-/// The same, with the mean of the positions' f32 losses as it comes out in f64.
+/// Evaluates like [`evaluate`], and also returns the mean of the positions' f32 losses in f64.
 ///
 /// # Errors
 ///
-/// Those of [`evaluate`].
+/// The errors of [`evaluate`].
 pub async fn measure(
     model: &Model,
     ablation: &Ablation,
@@ -173,11 +174,11 @@ pub async fn measure(
     measure_with(model, || Probe::with_interventions(&ablation.interventions), text, control, progress).await
 }
 
-/// The same with a probe of the caller's making in each pass.
+/// Evaluates like [`measure`], with the caller's own probe in each pass.
 ///
 /// # Errors
 ///
-/// Those of [`evaluate`].
+/// The errors of [`evaluate`].
 pub async fn measure_with<'a>(
     model: &Model,
     probe: impl Fn() -> Probe<'a>,
@@ -210,14 +211,14 @@ pub async fn measure_with<'a>(
     Ok(Measured { evaluation, loss_nats: mean })
 }
 
-/// What stands for an evaluation whose loss is not finite.
+/// The evaluation that stands for a loss that is not finite.
 pub fn overflowed(text: &HeldOut) -> Evaluation {
     let (loss_nats, perplexity) = (Evaluation::OVERFLOW, Evaluation::OVERFLOW);
     Evaluation { loss_nats, perplexity, stopword_mass: 0.0, n_tokens: text.n_tokens(), convention: text.convention.clone() }
 }
 
-/// Per predicted position: cross-entropy in nats, and the probability on stopwords. Logits are taken for a few tokens at a
-/// time, since of a large vocabulary no buffer holds those of a long passage.
+/// Returns the cross-entropy in nats and the probability of stopwords at each predicted position. Logits are computed
+/// for a few tokens at a time, since with a large vocabulary no buffer holds the logits of a long passage.
 async fn passage_losses(model: &Model, ids: &[u32], mask: &Tensor<1>, probe: &mut Probe<'_>) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
     let x = model.without_head(&ids[..ids.len() - 1], None, Positions::All, probe);
     let [n, width] = x.dims();
@@ -235,13 +236,13 @@ async fn passage_losses(model: &Model, ids: &[u32], mask: &Tensor<1>, probe: &mu
     Ok((vectors.next().unwrap_or_default(), vectors.next().unwrap_or_default()))
 }
 
-/// Mean next-token cross-entropy of one sequence, `[1]`, nats. All ids run through the model, so that the last has
-/// activations too; nothing is predicted from it, and its gradients are zero.
+/// Returns the mean next-token cross-entropy of one sequence, `[1]`, in nats. All ids run through the model, so that
+/// the last has activations too; it predicts nothing, and its gradients are zero.
 pub fn mean_loss(model: &Model, ids: &[u32], probe: &mut Probe) -> Tensor<1> {
     cross_entropies(model.forward(ids, None, Positions::AllButLast, probe), &ids[1..]).mean()
 }
 
-/// `-log p(target)` of each row of logits, `[targets, 1]`.
+/// Returns `-log p(target)` of each row of logits, `[targets, 1]`.
 pub fn cross_entropies(logits: Tensor<2>, targets: &[u32]) -> Tensor<2> {
     let targets = targets.iter().map(|id| id.cast_signed()).collect::<Vec<i32>>();
     let shape = [targets.len()];
@@ -249,7 +250,7 @@ pub fn cross_entropies(logits: Tensor<2>, targets: &[u32]) -> Tensor<2> {
     tensors::cross_entropy(logits, targets)
 }
 
-/// `[vocab_size]`: 1 for a stopword.
+/// Returns a mask of the vocabulary, `[vocab_size]`: 1 for a stopword.
 pub fn stopword_mask(model: &Model, stopword_ids: &[u32]) -> Tensor<1> {
     let vocab_size = model.config.vocab_size;
     let mut mask = vec![0.0_f32; vocab_size];

@@ -8,8 +8,8 @@
 //! | `Conn_i` | `Σ_{h∈S} |v_i[h]| / ‖v_i‖₁`: the share of a channel's writing that lands in `S`; by chance `K / hidden_size` |
 //! | halo | the top η of the other channels by `Conn` |
 //!
-//! The authors' `K` is 256 of 4096 residual channels; it is scaled to the width here ([`default_support`]). How much of a
-//! halo channel the core does already is [`super::redundancy`].
+//! The authors' `K` is 256 of 4096 residual channels; here it is scaled to the width ([`default_support`]).
+//! [`super::redundancy`] measures how much of a halo channel the core already does.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -20,28 +20,28 @@ use crate::engine::error::EngineError;
 use crate::model::Model;
 use crate::model::layers::{Layout, Linear};
 
-/// Loss proxies are matched within as many quantiles.
+/// Number of quantiles by loss proxy, within which channels are matched.
 const N_BINS: usize = 10;
 
 /// One layer's channels around its core.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerHalo {
-    /// By loss proxy, largest first.
+    /// Channels of the core by loss proxy, largest first.
     pub core: Vec<usize>,
-    /// Residual channels, those that the core writes to most first.
+    /// Residual channels, ordered by how much the core writes to them, the most first.
     pub support: Vec<usize>,
-    /// `Conn` of every channel, the core's too.
+    /// `Conn` of every channel, including the core.
     pub connections: Vec<f32>,
-    /// By `Conn`, largest first.
+    /// Channels of the halo by `Conn`, largest first.
     pub halo: Vec<usize>,
 }
 
-/// `K` for a model of this width: the authors' share of it.
+/// The default `K` for a model of this width: the authors' share of it.
 pub fn default_support(hidden_size: usize) -> usize {
     (hidden_size * 256 / 4096).max(1)
 }
 
-/// What is around a core, from the layer's `down_proj`, which is read once.
+/// Finds the support and halo of a core from the layer's `down_proj`, which is read once.
 ///
 /// # Errors
 ///
@@ -50,7 +50,7 @@ pub async fn layer_halo(model: &Model, layer: usize, core: Vec<usize>, n_support
     Ok(around(&writes(model, layer).await?, model.config.intermediate_size, core, n_support, eta))
 }
 
-/// The same from a matrix that was read: [`writes`].
+/// Finds the support and halo of a core from a matrix already read by [`writes`].
 pub fn around(writes: &[f32], n_channels: usize, core: Vec<usize>, n_support: usize, eta: f64) -> LayerHalo {
     let support = write_support(writes, n_channels, &core, n_support);
     let connections = connections(writes, n_channels, &support);
@@ -58,8 +58,8 @@ pub fn around(writes: &[f32], n_channels: usize, core: Vec<usize>, n_support: us
     LayerHalo { core, support, connections, halo }
 }
 
-/// `down_proj.weight`, `[hidden_size, intermediate_size]` row-major, however the checkpoint stores it. Read in blocks, so
-/// that a packed matrix is never unpacked whole.
+/// Reads `down_proj.weight`, `[hidden_size, intermediate_size]` row-major, however the checkpoint stores it. It is read
+/// in blocks, so that a packed matrix is never unpacked whole.
 ///
 /// # Errors
 ///
@@ -68,7 +68,7 @@ pub async fn writes(model: &Model, layer: usize) -> Result<Vec<f32>, EngineError
     read(&model.layers[layer].mlp.down_proj, BLOCK).await
 }
 
-/// In blocks of whole rows as stored, of `block` scalars at most or one row.
+/// Reads a matrix in blocks of whole rows as stored, each of at most `block` scalars or one row.
 async fn read(down_proj: &Linear, block: usize) -> Result<Vec<f32>, EngineError> {
     let [rows, cols] = down_proj.weight.dims();
     let step = (block / cols.max(1)).max(1);
@@ -84,9 +84,9 @@ async fn read(down_proj: &Linear, block: usize) -> Result<Vec<f32>, EngineError>
     })
 }
 
-/// `S`: the `k` rows in which the core's entries add up to most; of equals the lower row first.
+/// Finds `S`: the `k` rows in which the core's entries have the largest sum; of equal rows the lower comes first.
 ///
-/// `writes` is `[rows, n_channels]` row-major, of which only magnitudes count, here and below.
+/// `writes` is `[rows, n_channels]` row-major; only magnitudes count, here and in [`connections`].
 pub fn write_support(writes: &[f32], n_channels: usize, core: &[usize], k: usize) -> Vec<usize> {
     let mass = |row: &[f32]| core.iter().map(|channel| f64::from(row[*channel]).abs()).sum::<f64>() as f32;
     let masses = writes.chunks_exact(n_channels.max(1)).map(mass).collect::<Vec<_>>();
@@ -95,7 +95,7 @@ pub fn write_support(writes: &[f32], n_channels: usize, core: &[usize], k: usize
     support
 }
 
-/// `Conn` of every channel, in 0 to 1; 0 of one that writes nothing.
+/// Returns `Conn` of every channel, from 0 to 1; 0 for a channel that writes nothing.
 pub fn connections(writes: &[f32], n_channels: usize, support: &[usize]) -> Vec<f32> {
     let (mut all, mut landed) = (vec![0.0_f64; n_channels], vec![0.0_f64; n_channels]);
     let mut is_support = vec![false; writes.len() / n_channels.max(1)];
@@ -108,11 +108,12 @@ pub fn connections(writes: &[f32], n_channels: usize, support: &[usize]) -> Vec<
             }
         }
     }
-    // The authors' guard against dividing by nothing.
+    // The authors guard against division by zero this way.
     landed.iter().zip(all).map(|(landed, all)| (landed / (all + 1e-8)).clamp(0.0, 1.0) as f32).collect()
 }
 
-/// The `max(1, ⌊η (m - |M|)⌋)` channels outside the core of largest `Conn`; of equals the lower channel first.
+/// Picks the `max(1, ⌊η (m - |M|)⌋)` channels of largest `Conn` outside the core; of equal channels the lower comes
+/// first.
 pub fn halo(connections: &[f32], core: &[usize], eta: f64) -> Vec<usize> {
     let is_core = marked(core, connections.len());
     let mut others = ranked(connections);
@@ -121,12 +122,12 @@ pub fn halo(connections: &[f32], core: &[usize], eta: f64) -> Vec<usize> {
     others
 }
 
-/// Channels of a halo among those outside the core.
+/// The number of channels in a halo, out of `n_others` outside the core.
 pub(super) fn halo_size(eta: f64, n_others: usize) -> usize {
     ((eta * n_others as f64) as usize).max(1).min(n_others)
 }
 
-/// A control for the core: as many channels, drawn from the others.
+/// A control for the core: draws as many channels from those outside it.
 pub fn random_core(n_channels: usize, core: &[usize], rng: &mut ChaCha8Rng) -> Vec<usize> {
     let is_core = marked(core, n_channels);
     let mut others = (0..n_channels).filter(|channel| !is_core[*channel]).collect::<Vec<_>>();
@@ -134,9 +135,10 @@ pub fn random_core(n_channels: usize, core: &[usize], rng: &mut ChaCha8Rng) -> V
     (0..n).map(|_| others.swap_remove(below(others.len(), rng))).collect()
 }
 
-/// A control for the halo: to each of its channels one of about the same loss proxy that is in neither halo nor core.
+/// A control for the halo: matches each of its channels with one of about the same loss proxy in neither halo nor core.
 ///
-/// It is drawn from the same tenth by loss proxy, as the authors do; where that is used up, it is the nearest in rank.
+/// As in the authors' code, the match is drawn from the same tenth by loss proxy; where that is used up, the nearest in
+/// rank is taken.
 pub fn matched(loss_proxy: &[f32], core: &[usize], halo: &[usize], rng: &mut ChaCha8Rng) -> Vec<usize> {
     let (is_core, is_halo) = (marked(core, loss_proxy.len()), marked(halo, loss_proxy.len()));
     let mut order = ranked(loss_proxy);
@@ -157,7 +159,7 @@ pub fn matched(loss_proxy: &[f32], core: &[usize], halo: &[usize], rng: &mut Cha
     found
 }
 
-/// Random numbers of one layer, which do not depend on what is drawn for others.
+/// Random numbers for one layer, which do not depend on draws for other layers.
 pub fn layer_rng(seed: u64, layer: usize) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(layer as u64);
@@ -168,7 +170,7 @@ pub(super) fn below(n: usize, rng: &mut ChaCha8Rng) -> usize {
     (rng.next_u64() % n as u64) as usize
 }
 
-/// A flag for each channel.
+/// Flags the given channels, one flag per channel.
 pub(super) fn marked(channels: &[usize], n_channels: usize) -> Vec<bool> {
     let mut flags = vec![false; n_channels];
     channels.iter().for_each(|channel| flags[*channel] = true);
@@ -195,7 +197,7 @@ mod tests {
         let weight = Tensor::<1>::from_data(WRITES, &Device::flex()).reshape([4, 5]);
         for (layout, weight) in [(Layout::OutIn, weight.clone()), (Layout::InOut, weight.transpose())] {
             let down_proj = Linear { weight: Weight::F32(weight), bias: None, layout, input_rounding: None };
-            // A row at a time; two of four, or five; all at once.
+            // Blocks of one row, of two of four or five rows, and of the whole matrix.
             for block in [1, 10, 100] {
                 assert_eq!(pollster::block_on(read(&down_proj, block)).unwrap(), WRITES, "{layout:?} {block}");
             }
@@ -205,9 +207,9 @@ mod tests {
     #[test]
     fn the_support_is_where_the_core_writes_most() {
         assert_eq!(write_support(&WRITES, 5, &[0], 2), [3, 0]);
-        // Sums 3 0 5 4.
+        // The sums of the rows are 3, 0, 5, 4.
         assert_eq!(write_support(&WRITES, 5, &[0, 1], 2), [2, 3]);
-        // All equal: the lower rows.
+        // All rows are equal: the lower ones win.
         assert_eq!(write_support(&WRITES, 5, &[2], 3), [0, 1, 2]);
         assert_eq!(write_support(&WRITES, 5, &[0], 9).len(), 4);
         assert_eq!([576, 768, 960, 1024, 2048, 4096, 8].map(default_support), [36, 48, 60, 64, 128, 256, 1]);
@@ -223,7 +225,7 @@ mod tests {
     #[test]
     fn the_halo_is_next_to_the_core_and_not_in_it() {
         let connections = [0.875, 0.0, 0.5, 0.5, 0.0];
-        // Of equals the lower channel first.
+        // Of equal channels the lower comes first.
         assert_eq!(halo(&connections, &[0], 0.5), [2, 3]);
         assert_eq!(halo(&connections, &[0], 0.25), [2]);
         assert_eq!(halo(&connections, &[2], 0.1), [0], "never empty");
@@ -249,12 +251,13 @@ mod tests {
                 assert!(found.iter().all(|channel| *channel >= 5));
             }
             assert!(matched.iter().all(|channel| !halo.contains(channel)));
-            // Two tenths of 95 channels begin at 5; what does not fit there is next to it.
+            // The core takes five channels, so two tenths of the other 95 begin at channel 5; matches that do not fit
+            // are next to it.
             assert!(matched.iter().all(|channel| *channel < 25), "{matched:?}");
         }
         assert_eq!(random_core(n, &core, &mut layer_rng(3, 1)), random_core(n, &core, &mut layer_rng(3, 1)));
         assert_ne!(random_core(n, &core, &mut layer_rng(3, 1)), random_core(n, &core, &mut layer_rng(3, 2)));
-        // Nobody is left to be matched with.
+        // No channel is left to match.
         assert!(super::matched(&[1.0, 2.0, 3.0], &[2], &[0, 1], &mut layer_rng(1, 0)).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What a channel does on average: what takes its place when it is replaced by its mean.
+//! Mean activation of channels, which replaces a channel in a mean-ablation.
 
 use burn::tensor::{Tensor, Transaction};
 
@@ -11,11 +11,12 @@ use crate::model::{Model, Positions};
 use crate::terms::Site;
 use crate::tokenizer::Tokenizer;
 
-/// Sequences of the bundled calibration text, and their tokens: fixed, so that a link means the same everywhere.
+/// Number of sequences of the bundled calibration text, and their length in tokens: fixed, so that a link means the
+/// same everywhere.
 const N_SEQUENCES: usize = 8;
 const LENGTH: usize = 256;
 
-/// Mean of every channel of every layer over the tokens of the calibration sequences, at the input of `down_proj`.
+/// Computes the mean of every channel of every layer over the calibration tokens, at the input of `down_proj`.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! What is read out of a model: spikes, held-out loss, the confirmation of candidates, scores of channels, which
-//! channels to remove by them, what single ones cost, and what is left of a model in fewer bits.
+//! Measurements of a model: spikes, held-out loss, confirmation of candidates, channel scores, pruning by them, the
+//! cost of single channels, tasks, and quantisation.
 
 pub mod backward;
 pub mod calibration;

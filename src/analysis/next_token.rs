@@ -1,4 +1,4 @@
-//! What a model would go on with, over many prompts: the mean of its next-token probabilities.
+//! The mean of a model's next-token probabilities over many prompts.
 
 use burn::tensor::{Tensor, Transaction, activation};
 
@@ -11,19 +11,19 @@ use crate::model::{Model, Positions};
 /// Prompts whose probabilities are summed on the device before they are read.
 const PER_READ: usize = 16;
 
-/// Means over prompts.
+/// Mean next-token statistics over prompts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NextToken {
-    /// Of every token's probability, `[vocab_size]`.
+    /// Mean probability of every token, `[vocab_size]`.
     pub probabilities: Vec<f64>,
-    /// Of the distribution's entropy, nats.
+    /// Mean entropy of the distribution, nats.
     pub entropy: f64,
-    /// Of the likeliest token's probability.
+    /// Mean probability of the likeliest token.
     pub largest: f64,
 }
 
 impl NextToken {
-    /// Token ids by their mean probability, the largest first.
+    /// Returns token ids by mean probability, the largest first.
     pub fn ranked(&self) -> Vec<usize> {
         let mut ids = (0..self.probabilities.len()).collect::<Vec<_>>();
         ids.sort_by(|a, b| self.probabilities[*b].total_cmp(&self.probabilities[*a]).then(a.cmp(b)));
@@ -31,7 +31,7 @@ impl NextToken {
     }
 }
 
-/// Each prompt on its own, at its own length. `progress` is told how many are done.
+/// Runs each prompt on its own, at its own length. `progress` gets the number of prompts done.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ pub async fn next_token(
     Ok(means)
 }
 
-/// Probabilities, `[1, vocab_size]`, their entropy and the largest of them, each `[1, 1]`.
+/// Returns the probabilities, `[1, vocab_size]`, their entropy, and the largest of them, each `[1, 1]`.
 fn of_prompt(model: &Model, ids: &[u32]) -> [Tensor<2>; 3] {
     let logits = model.forward(ids, None, Positions::Last, &mut Probe::empty());
     let logs = activation::log_softmax(logits, 1);

@@ -1,4 +1,5 @@
-//! A flat picture of where channels write: their directions, seen on the plane that the core writes in most.
+//! A flat picture of where channels write: their write directions projected onto the plane that the core writes in
+//! most.
 //!
 //! With `v_i` the column of `down_proj` that channel `i` writes with and `M` the core, the rows `v_s / ‖v_s‖₂` of `s ∈ M` make a
 //! matrix `U`, not centred. Its first two right singular vectors `p₁`, `p₂` span the plane, and channel `i` is drawn at
@@ -7,9 +8,10 @@
 /// Power iterations for each vector; the gaps between a core's singular values are wide, and a picture needs three digits.
 const STEPS: usize = 200;
 
-/// See the module's head. `writes` is `down_proj.weight`, `[hidden_size, n_channels]` row-major.
+/// Projects every channel onto the plane of the module's documentation. `writes` is `down_proj.weight`,
+/// `[hidden_size, n_channels]` row-major.
 ///
-/// A singular vector's sign is arbitrary: each is turned so that the core's coordinates add up to more than 0.
+/// A singular vector's sign is arbitrary: each is turned so that the core's coordinates have a sum of at least 0.
 pub fn plane(writes: &[f32], n_channels: usize, core: &[usize]) -> Vec<[f32; 2]> {
     let columns = core.iter().map(|channel| unit_column(writes, n_channels, *channel)).collect::<Vec<_>>();
     let mut axes = singular_vectors(&columns);
@@ -35,12 +37,13 @@ fn unit_column(writes: &[f32], n_channels: usize, channel: usize) -> Vec<f64> {
     scaled_to_one(column)
 }
 
-/// The first two right singular vectors, by power iteration on `UᵀU`; zeros where there is no such direction.
+/// Computes the first two right singular vectors by power iteration on `UᵀU`; a direction that does not exist is zeros.
 fn singular_vectors(rows: &[Vec<f64>]) -> [Vec<f64>; 2] {
     let width = rows.first().map_or(0, Vec::len);
     let mut found: Vec<Vec<f64>> = Vec::new();
     for k in 0..2 {
-        // Any start that is not perpendicular to the answer, as a single row may be: a mixture of all in uneven parts.
+        // The start must not be perpendicular to the answer, as a single row may be: an uneven mixture of all rows is
+        // not.
         let mut start = vec![0.0; width];
         for (index, row) in rows.iter().enumerate() {
             let part = 1.0 + (0.618 * index as f64).fract();
@@ -61,7 +64,7 @@ fn singular_vectors(rows: &[Vec<f64>]) -> [Vec<f64>; 2] {
     [found.remove(0), found.remove(0)]
 }
 
-/// What is left of a vector beside these, which are of length 1.
+/// Removes from a vector its components along `others`, which have length 1.
 fn without(mut vector: Vec<f64>, others: &[Vec<f64>]) -> Vec<f64> {
     for other in others {
         let along = dot(&vector, other);
@@ -89,8 +92,8 @@ mod tests {
 
     #[test]
     fn channels_stand_where_they_write() {
-        // Columns: the core writes along residual channel 0 (twice) and 1; the others along 0 and 1 alike, along 2, nowhere,
-        // and against 0.
+        // Columns 0 to 2 are the core, which writes along residual channels 0 (twice) and 1. The others write along 0
+        // and 1 alike, along 2, nowhere, and against 0.
         let writes = [
             2.0, 3.0, 0.0, 1.0, 0.0, 0.0, -1.0, //
             0.0, 0.0, 5.0, 1.0, 0.0, 0.0, 0.0, //
@@ -115,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_first_direction_is_the_one_most_shared() {
-        // Three rows about (1, 1, 0) and one along the third.
+        // Three columns lie about (1, 1, 0), and one along the third axis.
         let writes = [
             1.0, 1.0, 0.9, 0.0, //
             1.0, 0.9, 1.0, 0.0, //

@@ -1,14 +1,15 @@
-//! Prompts whose next word is known to be one of a sentence: for what a model would go on with.
+//! Prompts cut from sentences before their last word, to see what a model continues with.
 
 use super::{calibration, eval};
 
-/// Names the rule below and its texts.
+/// Id of the rule of [`bundled`] and its texts.
 pub const BUNDLED_NAME: &str = "first-sentences-1";
-/// Of a sentence.
+/// Number of words in a sentence that makes a prompt.
 const WORDS: std::ops::RangeInclusive<usize> = 8..=40;
 
-/// From the bundled calibration text and then the held-out one: of each paragraph the first sentence of 8 to 40 words, without its
-/// last word. A sentence ends at `.`, `!` or `?`, with quotation marks or brackets behind it or not, before a space or the end.
+/// Returns the bundled prompts: from the calibration text and then the held-out text, the first sentence of 8 to 40
+/// words of each paragraph, without its last word. A sentence ends at `.`, `!` or `?`, possibly followed by quotation
+/// marks or brackets, before a space or the end.
 pub fn bundled() -> Vec<String> {
     let paragraphs = [calibration::BUNDLED, eval::HELD_OUT].into_iter().flat_map(|text| text.split("\n\n"));
     paragraphs.filter_map(|paragraph| first_sentence(&paragraph.split_whitespace().collect::<Vec<_>>())).collect()
@@ -17,7 +18,7 @@ pub fn bundled() -> Vec<String> {
 fn first_sentence(words: &[&str]) -> Option<String> {
     let ends = |word: &&str| word.trim_end_matches(['"', '\'', '”', '’', ')', ']', '_']).ends_with(['.', '!', '?']);
     let mut sentences = words.split_inclusive(ends);
-    // What the end of a paragraph cut off is no sentence.
+    // The unfinished end of a paragraph is no sentence.
     let sentence = sentences.find(|sentence| WORDS.contains(&sentence.len()) && sentence.last().is_some_and(ends))?;
     Some(sentence[..sentence.len() - 1].join(" "))
 }

@@ -1,4 +1,4 @@
-//! Which channels a [`Selection`] picks. On slices alone.
+//! Picks the channels of a [`Selection`]. Works on slices alone.
 
 use rand_chacha::rand_core::Rng;
 
@@ -6,38 +6,38 @@ use super::concentration::{core_size, ranked};
 use super::halo::{self, LayerHalo, layer_rng, marked};
 use crate::terms::{ChannelScores, Pick, Ranking, Selection};
 
-/// One layer, with what some rules need beside its scores.
+/// One layer's scores and surroundings.
 #[derive(Debug, Clone, Copy)]
 pub struct Layer<'a> {
     pub scores: &'a ChannelScores,
     pub around: &'a Around,
 }
 
-/// The core of a layer, and what is known of its surroundings.
+/// The core of a layer and its surroundings, as far as they are known.
 #[derive(Debug, Clone, Default)]
 pub struct Around {
     pub core: Vec<usize>,
-    /// Read only for what needs it: [`needs_halo`].
+    /// The layer's halo, read only for picks that need it ([`needs_halo`]).
     pub halo: Option<LayerHalo>,
-    /// `r` of the halo, in its order; found with `protect`.
+    /// `r` of the halo, in its order; computed together with `protect`.
     pub redundancy: Option<Vec<f32>>,
-    /// Of every channel, for what needs it: [`needs_protection`].
+    /// `Protect` of every channel, computed only for picks that need it ([`needs_protection`]).
     pub protect: Option<Vec<f32>>,
 }
 
-/// The supernodes, largest first.
+/// Picks the supernodes of a layer, largest first.
 pub fn core(scores: &ChannelScores, rho: f64) -> Vec<usize> {
     let mut core = ranked(&scores.loss_proxy);
     core.truncate(core_size(rho, scores.loss_proxy.len()));
     core
 }
 
-/// Whether a layer's `down_proj` has to be read.
+/// True if the pick has to read a layer's `down_proj`.
 pub fn needs_halo(pick: Pick) -> bool {
     needs_protection(pick) || matches!(pick, Pick::Halo | Pick::Matched)
 }
 
-/// Whether gradients have to be taken.
+/// True if the pick needs gradients.
 pub fn needs_protection(pick: Pick) -> bool {
     matches!(ranking(pick), Some(Ranking::Protected | Ranking::Connected))
 }
@@ -49,7 +49,7 @@ fn ranking(pick: Pick) -> Option<Ranking> {
     }
 }
 
-/// The channels that a selection picks in one layer, ascending. Where what a rule needs is missing, it picks none.
+/// Returns the channels that a selection picks in one layer, ascending. A rule whose inputs are missing picks none.
 pub fn channels(selection: &Selection, layer: Layer<'_>) -> Vec<usize> {
     let Layer { scores, around } = layer;
     if selection.layer.is_some_and(|only| only != scores.layer) {
@@ -83,7 +83,7 @@ pub fn channels(selection: &Selection, layer: Layer<'_>) -> Vec<usize> {
     picked
 }
 
-/// What the channels are ranked by, higher to be kept; all 0 where something is missing.
+/// Returns the score by which a ranking orders the channels, higher to be kept; all 0 if an input is missing.
 fn ranks(by: Ranking, layer: Layer<'_>, seed: u64) -> Vec<f32> {
     let Layer { scores, around } = layer;
     let n_channels = scores.loss_proxy.len();
@@ -98,7 +98,7 @@ fn ranks(by: Ranking, layer: Layer<'_>, seed: u64) -> Vec<f32> {
         (Ranking::Protected | Ranking::Connected, ..) => vec![0.0; n_channels],
         (Ranking::Random, ..) => {
             let mut rng = layer_rng(seed, scores.layer);
-            // 24 bits, which f32 holds.
+            // The top 24 bits fit into an f32.
             (0..n_channels).map(|_| (rng.next_u32() >> 8) as f32).collect()
         }
         (Ranking::Magnitude, ..) => each(&|i| scores.down_norm[i] + scores.up_norm[i] + scores.gate_norm.get(i).copied().unwrap_or(0.0)),
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn each_ranking_by_hand() {
-        // Of equals, the higher channel goes first.
+        // Of equal channels, the higher one goes first.
         assert_eq!(lowest(Ranking::LossProxy, 0.2), [3]);
         assert_eq!(lowest(Ranking::LossProxy, 0.6), [1, 3, 4]);
         // 4 · 0.2 is below 1.
@@ -150,12 +150,12 @@ mod tests {
         // 4 · (0.1 + 0.9 · 0.2) = 1.12, which is above 1 and below 2.
         assert_eq!(lowest(Ranking::Connected, 0.4), [1, 3]);
         assert_eq!(lowest(Ranking::Connected, 0.6), [0, 1, 3]);
-        // Sums 10 6 2 4 2.
+        // The sums of the norms are 10 6 2 4 2.
         assert_eq!(lowest(Ranking::Magnitude, 0.4), [2, 4]);
         assert_eq!(lowest(Ranking::ActivationPower, 0.4), [3, 4]);
         assert_eq!(lowest(Ranking::Taylor, 0.4), [0, 1]);
         assert_eq!(lowest(Ranking::Wanda, 0.6), [2, 3, 4]);
-        // Variances 0 3 4 1 2, times 81 1 1 9 1.
+        // The variances 0 3 4 1 2 are multiplied by 81 1 1 9 1.
         assert_eq!(lowest(Ranking::Fluctuation, 0.4), [0, 4]);
         assert_eq!(picked(Pick::Highest { by: Ranking::LossProxy, share: 0.4 }), [0, 2]);
     }

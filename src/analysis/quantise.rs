@@ -1,10 +1,11 @@
-//! Weights rounded to a few bits in blocks, simulated: the rounded model is a new [`Model`] in f32.
+//! Simulation of weights rounded to a few bits in blocks: the rounded model is a new [`Model`] in f32.
 //!
-//! Rounded are all matrices of all layers (queries, keys, values, output, gate, up, down; fused ones as they are kept here),
-//! not norms, biases, embeddings and head. A **block** is so many consecutive scalars of a matrix in the checkpoint's flat
-//! order: `[out, in]`, but `[in, out]` for GPT-2, as the super-weight paper's code (mengxiayu/LLMSuperWeight) would take
-//! them from there too. Of a block that does not divide a matrix the last is shorter; that code takes the whole matrix
-//! then. A block not smaller than a matrix is all of it.
+//! All matrices of all layers are rounded (queries, keys, values, output, gate, up, down; fused ones as they are kept
+//! here); norms, biases, embeddings and head are not. A **block** is a number of consecutive scalars of a matrix in the
+//! checkpoint's flat order: `[out, in]`, but `[in, out]` for GPT-2, the order in which the super-weight paper's code
+//! (mengxiayu/LLMSuperWeight) would take them too. If the block size does not divide a matrix, the last block is
+//! shorter; that code then takes the whole matrix as one block. A block size larger than a matrix takes the whole
+//! matrix.
 
 use burn::tensor::Tensor;
 
@@ -15,36 +16,37 @@ use crate::model::edit::Matrix;
 use crate::tensors::{self, Weight};
 use crate::terms::WeightCoord;
 
-/// What becomes of the super weights, and of other weights far out.
+/// The handling of super weights and other outlier weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Method {
-    /// They are rounded like all others: round-to-nearest.
+    /// Round-to-nearest: super weights are rounded like all others.
     Nearest,
-    /// They do not count in their block's range, and are put back as they were. In the paper they are replaced by the median
-    /// before; whatever stands within the range of the others gives the same.
+    /// Super weights are left out of their block's range and restored afterwards. The paper replaces them by the median
+    /// first; any value within the range of the other weights gives the same result.
     HeldOut,
-    /// Weights are bounded to ±(mean|w| + z std|w|) of their block before its range is taken, and super weights are put back
-    /// as they were. Mean and unbiased deviation are of all weights of the block, as in the paper's code.
+    /// Weights are clipped to ±(mean|w| + z std|w|) of their block before its range is taken, and super weights are
+    /// restored afterwards. The mean and the unbiased standard deviation are over all weights of the block, as in the
+    /// paper's code.
     Clipped(f32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rounding {
-    /// 1 to 16.
+    /// Bits of a rounded weight, 1 to 16.
     pub bits: u32,
-    /// Scalars; 0 is the whole matrix.
+    /// Scalars of a block; 0 is the whole matrix.
     pub block_size: usize,
     pub method: Method,
 }
 
-/// A rounded model, and how far its matrices are from the intact one's.
+/// A rounded model and its distance from the intact one.
 pub struct Rounded {
     pub model: Model,
     /// Mean of `(w - w')²` over all scalars of all rounded matrices.
     pub mean_squared_error: f64,
 }
 
-/// Rounds matrix by matrix, so that one extra model is all that it takes.
+/// Rounds a model matrix by matrix, so that it takes only one extra model's memory.
 ///
 /// # Errors
 ///
@@ -78,7 +80,7 @@ pub async fn with_rounded_weights(
     Ok(Rounded { model: rounded, mean_squared_error: sum / n_scalars })
 }
 
-/// The sizes of a model's matrices in scalars, each once, ascending.
+/// Returns the distinct sizes of a model's matrices in scalars, ascending.
 pub fn matrix_sizes(model: &Model) -> Vec<usize> {
     let mut layers = model.layers.clone();
     let matrices = layers.iter_mut().flat_map(|layer| Matrix::ALL.map(|matrix| layer.matrix_mut(matrix).map(|linear| linear.shape())));
@@ -88,7 +90,7 @@ pub fn matrix_sizes(model: &Model) -> Vec<usize> {
     sizes
 }
 
-/// A matrix may be packed in half of what it takes once it is rounded.
+/// Checks that the GPU can hold each matrix in f32. A packed matrix takes half the memory of a rounded one.
 pub(super) fn check_fits(model: &Model) -> Result<(), EngineError> {
     let needed = 4 * matrix_sizes(model).last().map_or(0, |n| *n as u64);
     match model.largest_buffer().filter(|limit| needed > *limit) {
@@ -97,7 +99,7 @@ pub(super) fn check_fits(model: &Model) -> Result<(), EngineError> {
     }
 }
 
-/// A matrix rounded; `held` are the super weights in it, by their index in its flat order.
+/// Rounds one matrix; `held` are the flat indices of the super weights in it.
 pub fn rounded_matrix(weight: Tensor<2>, rounding: Rounding, held: &[usize]) -> Tensor<2> {
     let [rows, cols] = weight.dims();
     let n = rows * cols;
@@ -131,8 +133,8 @@ pub fn rounded_matrix(weight: Tensor<2>, rounding: Rounding, held: &[usize]) -> 
     rounded.reshape([rows, cols])
 }
 
-/// Super weights as another weight of their block, which leaves its range to the others. Where a block has no others, it does
-/// not matter what stands there: all of it is put back.
+/// Replaces each super weight by another weight of its block, so that it does not affect the range. In a block of super
+/// weights alone the range does not matter, since all of them are restored.
 fn with_stand_ins(exact: &Tensor<1>, held: &[usize], block: usize) -> Tensor<1> {
     let n = exact.dims()[0];
     let mut counted = exact.clone();
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn blocks_run_on_over_rows_and_the_last_may_be_short() {
-        // Blocks [0, 1.4, 3, 1.6] and [0, 14, 30, 16], and [7, 8] of their own.
+        // The blocks are [0, 1.4, 3, 1.6] and [0, 14, 30, 16], and a short one, [7, 8].
         let values = [0.0, 1.4, 3.0, 1.6, 0.0, 14.0, 30.0, 16.0, 7.0, 8.0];
         let expected = [0.0, 1.0, 3.0, 2.0, 0.0, 10.0, 30.0, 20.0, 7.0, 8.0];
         assert_eq!(rounded(&values, 5, 2, 4, Method::Nearest, &[]), expected);
@@ -179,7 +181,7 @@ mod tests {
         let values = [0.0, 1.4, -123.4, 3.0, 1.6, 0.0, 2.9, 77.7];
         let held = rounded(&values, 4, 2, 0, Method::HeldOut, &[2, 7]);
         assert_eq!(held, [0.0, 1.0, -123.4, 3.0, 2.0, 0.0, 3.0, 77.7]);
-        // As with the median, or anything else within the range of the others.
+        // The median, or any other value within the range of the others, gives the same result.
         for other in [0.0, 1.5, 3.0] {
             let replaced = values.map(|value| if value.abs() > 3.0 { other } else { value });
             let median = rounded(&replaced, 4, 2, 0, Method::Nearest, &[]);
@@ -205,7 +207,7 @@ mod tests {
         assert!(close(clipped.clone(), [2.0 / 3.0, -1.0, 2.0 / 3.0, 4.0]), "{clipped:?}");
         let restored = rounded(&values, 4, 2, 0, Method::Clipped(1.0), &[3]);
         assert!(close(restored.clone(), [2.0 / 3.0, -1.0, 2.0 / 3.0, 5.0]), "{restored:?}");
-        // Nothing is so far out: round-to-nearest.
+        // No weight is so far out, so the result is round-to-nearest.
         assert_eq!(rounded(&values, 4, 2, 0, Method::Clipped(9.0), &[]), rounded(&values, 4, 2, 0, Method::Nearest, &[]));
     }
 }

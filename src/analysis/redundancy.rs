@@ -1,5 +1,5 @@
-//! How much of a halo channel the core does already, and what that means for pruning (arXiv:2604.23475; the authors'
-//! `llm_experiments.py`). With `q_i = u_i dL/du_i` at each token, the same product as in the loss proxy:
+//! Redundancy of halo channels with the core, and the protection from pruning derived from it (arXiv:2604.23475; the
+//! authors' `llm_experiments.py`). With `q_i = u_i dL/du_i` at each token, the same product as in the loss proxy:
 //!
 //! | word | formula |
 //! |---|---|
@@ -8,11 +8,12 @@
 //! | `r_j` | mean of the five largest `MI_js` over `s` in the core |
 //! | `Protect_j` | `floor + (1 - floor) (1 - rank_j^γ)`, `rank_j` that of `r_j` in the halo from 0 to 1, γ 8, floor 0.2; 1 outside the halo |
 //!
-//! The name misleads: a redundant channel gets *less* of it, and goes first. A score is multiplied by it.
+//! The name `Protect` misleads: a redundant channel gets *less* of it, and goes first. Scores are multiplied by it.
 //!
-//! Memory: 8 bytes for every pair of a core's and a halo's channels, of which there are at most [`MAX_PAIRS`] (512 MiB);
-//! the products of one sequence, 4 bytes for each of 256 tokens and each channel of a core or halo; and what a pass back
-//! takes ([`super::backward`]; here a layer keeps up to four more of `intermediate_size` scalars a token).
+//! Memory is the sum of three parts: 8 bytes for every pair of a core channel and a halo channel, at most [`MAX_PAIRS`]
+//! pairs (512 MiB); the products of one sequence, 4 bytes for each of 256 tokens and each channel of a core or halo;
+//! and the memory of a backward pass ([`super::backward`]; here a layer keeps up to four more of `intermediate_size`
+//! scalars a token).
 
 use burn::tensor::{Int, Tensor, TensorData, Transaction};
 
@@ -25,24 +26,24 @@ use crate::model::Model;
 use crate::model::probe::{Keep, Kept, Probe};
 use crate::terms::Site;
 
-/// The authors' estimate takes 8 texts of up to 256 tokens.
+/// The authors' estimate uses 8 texts of up to 256 tokens.
 const N_SEQUENCES: usize = 8;
 const MAX_LENGTH: usize = 256;
-/// Pairs of channels, one of a core and one of its halo, that correlations are summed for, over all layers.
+/// The most pairs of a core channel and a halo channel, over all layers, whose correlations are computed.
 pub const MAX_PAIRS: u64 = 1 << 26;
-/// Correlations are kept away from ±1, where the information is infinite.
+/// Bound on correlations, since the mutual information is infinite at ±1.
 const LARGEST_CORRELATION: f64 = 0.9999;
 const N_LARGEST: usize = 5;
 const GAMMA: f64 = 8.0;
 const FLOOR: f64 = 0.2;
 
-/// As many pairs as [`MAX_PAIRS`] counts.
+/// The number of pairs that [`MAX_PAIRS`] bounds.
 pub fn n_pairs(rho: f64, eta: f64, n_channels: usize, n_layers: usize) -> u64 {
     let n_core = core_size(rho, n_channels);
     n_layers as u64 * n_core as u64 * halo_size(eta, n_channels.saturating_sub(n_core)) as u64
 }
 
-/// `r` of each layer's halo, in the halo's order; of layers without one, none.
+/// Computes `r` of each layer's halo, in the halo's order; `None` for layers without a halo.
 ///
 /// # Errors
 ///
@@ -71,8 +72,8 @@ pub async fn redundancies(
     Ok(moments.iter().map(|moments| moments.as_ref().map(Moments::redundancies)).collect())
 }
 
-/// Of each layer with a halo, in the layers' order, `q` of the core, then of the halo, `[tokens, |core| + |halo|]`. No
-/// other channel is read.
+/// Computes `q`, `[tokens, |core| + |halo|]`, of each layer with a halo, in the layers' order; the core's channels come
+/// first. No other channel is read.
 ///
 /// # Errors
 ///
@@ -93,7 +94,7 @@ pub async fn products(model: &Model, halos: &[Option<&LayerHalo>], ids: &[u32], 
     Ok(read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).collect())
 }
 
-/// Columns of the core, then of the halo.
+/// Selects the columns of the core, then those of the halo.
 fn selected(x: Tensor<2>, halo: &LayerHalo) -> Tensor<2> {
     let wanted = halo.core.iter().chain(&halo.halo).map(|channel| *channel as i32).collect::<Vec<_>>();
     let n = wanted.len();
@@ -106,10 +107,10 @@ fn selected(x: Tensor<2>, halo: &LayerHalo) -> Tensor<2> {
 struct Moments {
     n_core: usize,
     n: f64,
-    /// Of the core, then of the halo.
+    /// `Σ q` of each channel of the core, then of the halo; `squares` is `Σ q²` in the same order.
     sums: Vec<f64>,
     squares: Vec<f64>,
-    /// `[|halo|, |core|]`.
+    /// `Σ q_j q_s`, `[|halo|, |core|]`.
     cross: Vec<f64>,
 }
 
@@ -119,7 +120,7 @@ impl Moments {
         Self { n_core, n: 0.0, sums: vec![0.0; n], squares: vec![0.0; n], cross: vec![0.0; n_core * n_halo] }
     }
 
-    /// `[tokens, |core| + |halo|]`.
+    /// Adds the products of some tokens, `[tokens, |core| + |halo|]`.
     fn add(&mut self, products: &[f32]) {
         for token in products.chunks_exact(self.sums.len().max(1)) {
             let token = token.iter().copied().map(f64::from).collect::<Vec<_>>();
@@ -135,7 +136,7 @@ impl Moments {
         }
     }
 
-    /// `r` of each halo channel. One that never changes tells nothing of another.
+    /// Returns `r` of each halo channel. A channel that never changes shares no information with another.
     fn redundancies(&self) -> Vec<f32> {
         let n = self.n.max(1.0);
         let variance = |at: usize| self.squares[at] - self.sums[at] * self.sums[at] / n;
@@ -156,8 +157,8 @@ impl Moments {
     }
 }
 
-/// `Protect` of all of a layer's channels, from `r` of its halo. Equals share the mean of their ranks, so that it does not
-/// depend on the channels' order.
+/// Computes `Protect` of all of a layer's channels from `r` of its halo. Equal values share the mean of their ranks, so
+/// that the result does not depend on the channels' order.
 pub fn protections(n_channels: usize, halo: &[usize], redundancy: &[f32]) -> Vec<f32> {
     let mut protect = vec![1.0; n_channels];
     let steps = halo.len().saturating_sub(1).max(1) as f64;
@@ -175,16 +176,16 @@ mod tests {
 
     #[test]
     fn pairs_are_of_a_core_and_its_halo() {
-        // 143 of 14336 channels, and a tenth of the other 14193, in 32 layers.
+        // The core has 143 of 14336 channels, and the halo a tenth of the other 14193, in 32 layers.
         assert_eq!(n_pairs(0.01, 0.1, 14336, 32), 32 * 143 * 1419);
         assert_eq!((n_pairs(0.5, 1.0, 10, 1), n_pairs(0.01, 0.01, 10, 3), n_pairs(0.5, 1.0, 1, 1)), (25, 3, 0));
-        // Past 32 bits.
+        // This count does not fit into 32 bits.
         assert_eq!(n_pairs(0.5, 1.0, 1 << 16, 64), 1 << 36);
     }
 
     #[test]
     fn only_what_goes_the_same_way_is_redundant() {
-        // One core channel; halo channels that follow it, oppose it, ignore it, and stand still.
+        // There is one core channel; the halo channels follow it, oppose it, ignore it, and stand still.
         let mut moments = Moments::new(1, 4);
         let tokens = [[1.0, 2.0, -1.0, 1.0, 5.0], [2.0, 4.0, -2.0, 0.0, 5.0]];
         let more = [[3.0, 6.0, -3.0, 1.0, 5.0], [2.0, 4.0, -2.0, 2.0, 5.0]];
@@ -198,14 +199,14 @@ mod tests {
 
     #[test]
     fn the_five_most_alike_of_the_core_count() {
-        // A correlation of 0.8 with one of two: 1/2 of -1/2 ln(0.36).
+        // A correlation of 0.8 with one of two core channels gives 1/2 of -1/2 ln(0.36).
         let mut moments = Moments::new(2, 1);
         let (core, other, halo) = ([1.0, 2.0, 3.0, 4.0], [1.0, -1.0, -1.0, 1.0], [1.0, 3.0, 2.0, 4.0]);
         let tokens = (0..4).flat_map(|t| [core[t], other[t], halo[t]]).collect::<Vec<f32>>();
         moments.add(&tokens);
         let expected = 0.5 * -0.5 * 0.36_f64.ln();
         assert!((f64::from(moments.redundancies()[0]) - expected).abs() < 1e-6);
-        // Of seven, two that say nothing are left out.
+        // Of seven core channels, the two that are not correlated are left out.
         let mut moments = Moments::new(7, 1);
         for t in 0..4 {
             let silent = [other[t], other[t]];
@@ -220,7 +221,7 @@ mod tests {
         let middle = 0.2 + 0.8 * (1.0 - 0.5_f32.powi(8));
         assert!((protect[2] - middle).abs() < 1e-6, "{protect:?}");
         assert_eq!((protect[1], protect[4], [protect[0], protect[3], protect[5]]), (0.2, 1.0, [1.0; 3]));
-        // Equals in the mean of their ranks, and nothing to compare with.
+        // Equal values get the mean of their ranks, and a single channel is not compared.
         let tied = protections(3, &[0, 1, 2], &[0.3, 0.3, 0.0]);
         let shared = 0.2 + 0.8 * (1.0 - 0.75_f32.powi(8));
         assert!((tied[0] - shared).abs() < 1e-6 && tied[0] == tied[1] && tied[2] == 1.0, "{tied:?}");

@@ -1,5 +1,5 @@
-//! The residual stream through a model: what one channel holds at every token, and how large the largest value is, behind every
-//! layer.
+//! The residual stream through a model: one channel's value at every token, and each token's largest magnitude, after
+//! every layer.
 
 use burn::tensor::{Tensor, TensorData, Transaction};
 
@@ -11,32 +11,32 @@ use crate::model::probe::{Keep, Kept, Probe};
 use crate::tensors;
 use crate::terms::{Ablation, Site, WeightCoord};
 
-/// The stream at one place of one pass.
+/// The residual stream at one level of one pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Level {
-    /// The layer that it leaves; none for the embeddings, which enter the first.
+    /// The layer whose output this is; `None` for the embeddings, which enter the first layer.
     pub layer: Option<usize>,
     /// The channel's signed value at each token.
     pub at_channel: Vec<f32>,
-    /// Of all channels the largest magnitude, at each token.
+    /// The largest magnitude over all channels, at each token.
     pub largest: Vec<f32>,
-    /// The largest magnitude of the layer's `down_proj` output, of all tokens and channels; 0 for the embeddings.
+    /// The largest magnitude of the layer's `down_proj` output over all tokens and channels; 0 for the embeddings.
     pub down_proj_output: f32,
 }
 
 impl Level {
-    /// The largest magnitude of the channel.
+    /// Returns the largest magnitude of the channel over all tokens.
     pub fn peak(&self) -> f32 {
         largest(&self.at_channel)
     }
 }
 
-/// The largest magnitude.
+/// Returns the largest magnitude of `values`; 0 if there are none.
 pub fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |most, value| most.max(value.abs()))
 }
 
-/// One pass, a layer after the other, and one read: of the stream itself only two numbers a token are kept.
+/// Runs one pass layer by layer, with one read at the end: only two numbers per token are kept of the stream itself.
 ///
 /// # Errors
 ///
@@ -69,13 +69,13 @@ pub async fn levels(model: &Model, ids: &[u32], channel: usize, control: &Contro
     Ok(levels.collect())
 }
 
-/// A channel's values and every token's largest, each `[seq, 1]`.
+/// Returns a channel's values and every token's value of largest magnitude, each `[seq, 1]`.
 fn look(x: &Tensor<2>, channel: usize) -> [Tensor<2>; 2] {
     let [seq, _] = x.dims();
     [x.clone().slice([0..seq, channel..channel + 1]), tensors::peaks(x.clone()).0]
 }
 
-/// The scalar of largest magnitude of a layer's `down_proj` that is none of `but`, and its value; none if all are zero.
+/// Finds the scalar of largest magnitude of a layer's `down_proj` outside `but`, and its value; `None` if all are zero.
 ///
 /// # Errors
 ///

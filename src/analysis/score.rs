@@ -1,10 +1,10 @@
-//! Scores of every feed-forward channel, by one forward and one backward pass a sequence (arXiv:2604.23475, section 3, and
-//! the authors' `llm_experiments.py`). What the scores are is said at [`ChannelScores`].
+//! Scores of every feed-forward channel, from one forward and one backward pass per sequence (arXiv:2604.23475, section
+//! 3, and the authors' `llm_experiments.py`). [`ChannelScores`] defines the scores.
 //!
 //! `u` and its gradient meet where the backward pass crosses a layer's `down_proj`, and only their sums over tokens go
 //! on from there ([`crate::tensors::tap`]): in f32 on the device within a sequence, in f64 on the host between
-//! sequences. Sequences run one at a time, and each ends with one small read (24 bytes a channel), so memory does not grow
-//! with their number. What one sequence takes is told at [`super::backward`].
+//! sequences. Sequences run one at a time, and each ends with one small read (24 bytes a channel), so memory does not
+//! grow with their number. [`super::backward`] states the memory that one sequence takes.
 
 use super::backward::{LayerSums, Limits, sequence_sums};
 use super::channel_weights::{Norms, reading_magnitudes};
@@ -30,7 +30,7 @@ struct LayerTotals {
 }
 
 impl Scores {
-    /// Nothing summed yet; the weights' norms are read.
+    /// Reads the norms of the weights; the sums are empty.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Scores {
     ///
     /// # Errors
     ///
-    /// A failing device, or a sum that is not finite; what was summed before is left as it was.
+    /// A failing device, or a sum that is not finite; the earlier sums are then unchanged.
     pub async fn add(&mut self, model: &Model, ids: &[u32]) -> Result<(), EngineError> {
         let of_sequence = sequence_sums(model, ids, Limits::of(&model.config)).await?;
         self.layers.iter_mut().zip(&of_sequence.layers).for_each(|(totals, sums)| totals.add(sums));
@@ -57,12 +57,12 @@ impl Scores {
         Ok(())
     }
 
-    /// Mean of the sequences' mean next-token cross-entropies.
+    /// Returns the mean of the sequences' mean next-token cross-entropies, nats.
     pub fn loss_nats(&self) -> f32 {
         (self.loss / self.n_sequences.max(1) as f64) as f32
     }
 
-    /// Each layer's loss proxy, which is all that a chart needs while more is coming.
+    /// Returns each layer's loss proxy, enough for a chart while scoring goes on.
     pub fn loss_proxies(&self) -> Vec<Vec<f32>> {
         (0..self.layers.len()).map(|layer| self.loss_proxy(layer)).collect()
     }
@@ -71,7 +71,7 @@ impl Scores {
         self.mean(layer, Row::ProductSquare).map(|mean| (0.5 * mean) as f32).collect()
     }
 
-    /// Everything, layer by layer. It reads through the weights once: to be kept.
+    /// Returns all scores of all layers. It reads through the weights once, so its result should be kept.
     ///
     /// # Errors
     ///
@@ -98,12 +98,12 @@ impl Scores {
         Ok(all)
     }
 
-    /// See [`ChannelScores::variance`].
+    /// Computes [`ChannelScores::variance`] of a layer.
     fn variance(&self, layer: usize) -> impl Iterator<Item = f32> {
         self.mean(layer, Row::Square).zip(self.mean(layer, Row::Value)).map(|(power, mean)| (power - mean * mean).max(0.0) as f32)
     }
 
-    /// See [`ChannelScores::wanda`].
+    /// Computes [`ChannelScores::wanda`] of a layer.
     async fn wanda(&self, model: &Model, layer: usize) -> Result<Vec<f32>, EngineError> {
         let norm = |sum: f64| (sum / self.n_sequences.max(1) as f64).sqrt() as f32;
         let x = self.layers[layer].input_squares.iter().map(|sum| norm(*sum)).collect::<Vec<_>>();
@@ -141,7 +141,7 @@ impl Row {
 }
 
 impl LayerTotals {
-    /// Of the peaks the larger stays.
+    /// Adds the sums of one sequence; for peaks it keeps the larger.
     fn add(&mut self, sums: &LayerSums) {
         let LayerSums { channels, input_squares } = sums;
         self.channels.resize(channels.len(), 0.0);
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_channel_that_hardly_changes_has_its_variance() {
-        // One channel, one token a sequence: 2048, then 2049. Of both, in f32, mean u² - (mean u)² is 0.5.
+        // One channel has one token per sequence: 2048, then 2049. Over both, mean u² - (mean u)² is 0.5 in f32.
         let of = |u: f32| LayerSums { channels: vec![u, u * u, u, 0.0, 0.0, 0.0], input_squares: Vec::new() };
         let mut totals = LayerTotals::default();
         totals.add(&of(2048.0));

@@ -1,13 +1,14 @@
 //! Attention sinks and massive activations.
 //!
-//! A head is a **sink** of the first token, after Gu et al. (arXiv:2410.10781), if the mean over queries of its attention probability
-//! on that token is above 0.3. They take texts of 64 tokens, and all queries; the first of them sees only itself, and adds `1/T`
-//! to every head of a text of T tokens. It is left out here, where prompts are short, and [`Sinks::as_published`] adds it again.
-//! A head that looks everywhere alike has [`uniform`], which in a short prompt is not far below the threshold.
+//! A head is a **sink** of the first token, after Gu et al. (arXiv:2410.10781), if the mean over queries of its
+//! attention probability on that token is above 0.3. They use texts of 64 tokens, and all queries; the first query sees
+//! only itself, and adds `1/T` to every head of a text of T tokens. Since prompts are short here, it is left out, and
+//! [`Sinks::as_published`] adds it again. A head with uniform attention has [`uniform`], which in a short prompt is not
+//! far below the threshold.
 //!
-//! A value of the residual stream is **massive**, after Sun et al. (arXiv:2402.17762), if its magnitude is above 100 and about 1000 times
-//! the median magnitude of all that leaves its layer. Small models stay below both with values that matter as much, so the ratio
-//! is told beside it.
+//! A value of the residual stream is **massive**, after Sun et al. (arXiv:2402.17762), if its magnitude is above 100
+//! and about 1000 times the median magnitude of its layer's output. In small models, values that matter as much stay
+//! below both, so the ratio is reported beside it.
 
 use burn::tensor::Transaction;
 
@@ -17,51 +18,51 @@ use crate::engine::error::EngineError;
 use crate::model::Model;
 use crate::model::probe::Probe;
 
-/// Of the mean probability on the first token.
+/// Threshold of the mean attention probability on the first token.
 pub const SINK_THRESHOLD: f32 = 0.3;
-/// Of the magnitude, and of its ratio to the median.
+/// Thresholds of a massive activation: its magnitude, and its ratio to the median.
 pub const MASSIVE: (f32, f32) = (100.0, 1000.0);
 
-/// The largest value of what leaves one layer.
+/// The value of largest magnitude in one layer's output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Massive {
     pub token: usize,
     pub channel: usize,
-    /// Signed.
+    /// The signed value.
     pub value: f32,
-    /// Of all magnitudes there.
+    /// Median of all magnitudes in that layer's output.
     pub median: f32,
 }
 
 impl Massive {
-    /// `|value| / median`; 0 where the median is.
+    /// `|value| / median`; 0 if the median is 0.
     pub fn ratio(&self) -> f32 {
         if self.median > 0.0 { (self.value.abs() / self.median).min(f32::MAX) } else { 0.0 }
     }
 
-    /// By the criterion of Sun et al.
+    /// True if the value is massive by the criterion of Sun et al.
     pub fn is_massive(&self) -> bool {
         self.value.abs() > MASSIVE.0 && self.ratio() > MASSIVE.1
     }
 }
 
-/// What one pass shows of each layer.
+/// Sinks and massive activations of each layer in one pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sinks {
     pub massive: Vec<Massive>,
-    /// By layer and head, the mean probability of the first token over all queries but the first.
+    /// Mean probability on the first token over all queries but the first, by layer and head.
     pub on_first: Vec<Vec<f32>>,
-    /// Tokens of the prompt.
+    /// Number of tokens in the prompt.
     pub n_tokens: usize,
 }
 
 impl Sinks {
-    /// Heads above the threshold.
+    /// Counts the heads above [`SINK_THRESHOLD`].
     pub fn count(&self) -> usize {
         self.count_of(|mean| mean)
     }
 
-    /// The same with the first query counted, as in the authors' code.
+    /// Counts the heads with the first query included, as in the authors' code.
     pub fn as_published(&self) -> usize {
         let n = self.n_tokens as f32;
         self.count_of(|mean| (mean * (n - 1.0) + 1.0) / n)
@@ -72,13 +73,15 @@ impl Sinks {
     }
 }
 
-/// What a head that looks everywhere alike would have over `n_tokens` tokens: the mean of `1 / (t + 1)` over `t` from 1 on.
+/// The mean probability on the first token of a head with uniform attention over `n_tokens` tokens: the mean of
+/// `1 / (t + 1)` over `t` from 1 on.
 pub fn uniform(n_tokens: usize) -> f32 {
     let shares = (1..n_tokens).map(|t| 1.0 / (t + 1) as f32);
     shares.sum::<f32>() / n_tokens.saturating_sub(1).max(1) as f32
 }
 
-/// One pass over at least two tokens; each layer's stream is read whole, since no device of Burn's has a median that does not wait.
+/// Runs one pass over at least two tokens. Each layer's output is read whole, since Burn has no median on a device that
+/// does not wait.
 ///
 /// # Errors
 ///
@@ -99,7 +102,7 @@ pub async fn sinks(model: &Model, ids: &[u32], control: &Control, mut progress: 
     Ok(Sinks { massive, on_first: read.into_iter().map(floats).collect(), n_tokens: ids.len() })
 }
 
-/// None if a value is not finite, or there is none.
+/// Returns `None` if a value is not finite, or if there is none.
 fn largest_of(values: &[f32], width: usize) -> Option<Massive> {
     let mut magnitudes = values.iter().map(|value| value.abs()).collect::<Vec<_>>();
     if magnitudes.iter().any(|magnitude| !magnitude.is_finite()) {
@@ -107,7 +110,7 @@ fn largest_of(values: &[f32], width: usize) -> Option<Massive> {
     }
     let at = (0..values.len()).max_by(|a, b| magnitudes[*a].total_cmp(&magnitudes[*b]).then(b.cmp(a)))?;
     let (below, upper, _) = magnitudes.select_nth_unstable_by(values.len() / 2, f32::total_cmp);
-    // Of an even number the middle of both.
+    // The median of an even number of values is the midpoint of the middle two.
     let lower = if values.len().is_multiple_of(2) { below.iter().copied().fold(0.0, f32::max) } else { *upper };
     Some(Massive { token: at / width, channel: at % width, value: values[at], median: f32::midpoint(lower, *upper) })
 }

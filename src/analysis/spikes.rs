@@ -7,7 +7,7 @@
 //! left. A late layer often answers the first spike with one of the opposite sign; taking the earliest layer that
 //! passes, and looking again, keeps such echoes out.
 //!
-//! What is found is a candidate. Only [`super::confirm`] makes it a super weight.
+//! This search finds candidates. Only [`super::confirm`] makes one a super weight.
 
 use burn::tensor::Transaction;
 
@@ -18,21 +18,21 @@ use crate::model::{Model, Positions};
 use crate::terms::{Ablation, Candidate, Site, Spike, WeightCoord, median};
 use crate::tokenizer::Tokenizer;
 
-/// An output spike counts from this multiple of the layers' median on.
+/// The least multiple of the layers' median at which an output spike counts.
 pub const MIN_RATIO: f32 = 5.0;
-/// The one product must explain at least this share of the output spike, and not more than its inverse.
+/// The least share of the output spike that the one product must explain; its inverse is the most.
 pub const MIN_SHARE: f32 = 0.5;
-/// No model in the paper has more.
+/// The most candidates of a search; no model in the paper has more super weights.
 pub const MAX_ITERATIONS: usize = 6;
 
-/// What a scan found.
+/// Spikes and candidates found by a scan, as in [`crate::terms::ScanReport`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     pub inputs: Vec<Spike>,
     pub outputs: Vec<Spike>,
     pub candidates: Vec<Candidate>,
     pub stopped: String,
-    /// With every candidate removed.
+    /// The output spikes that remain with every candidate removed.
     pub outputs_after: Vec<Spike>,
 }
 
@@ -75,7 +75,7 @@ pub async fn find_spikes(model: &Model, ids: &[u32], tokenizer: &Tokenizer, cont
     })
 }
 
-/// The earliest layer whose output spike one weight explains.
+/// Returns the earliest layer's candidate: the first output spike that one weight explains.
 async fn first_candidate(
     model: &Model,
     peaks: &LayerPeaks,
@@ -130,7 +130,7 @@ impl TokenPeaks {
     }
 }
 
-/// Peaks of both sides of every `down_proj`.
+/// Peaks of the input and output of every `down_proj`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LayerPeaks {
     inputs: Vec<TokenPeaks>,
@@ -138,7 +138,7 @@ pub(crate) struct LayerPeaks {
 }
 
 impl LayerPeaks {
-    /// One forward pass and one read.
+    /// Captures the peaks in one forward pass and one read.
     pub(crate) async fn of(model: &Model, ids: &[u32]) -> Result<Self, EngineError> {
         let mut probe = Probe::empty().capturing(&[Site::DownProjInput, Site::DownProjOutput], Keep::Peaks);
         model.forward(ids, None, Positions::Last, &mut probe);

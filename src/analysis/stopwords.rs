@@ -12,7 +12,7 @@ const WORDS: &str = "a about above after again against all am an and any are as 
     under until up upon very was we were what when where which while who whom why will with would you your";
 const PUNCTUATION: [&str; 14] = [".", ",", ";", ":", "!", "?", "\"", "'", "-", "--", "(", ")", "...", ".\""];
 
-/// Token ids of the list in this vocabulary, with and without a leading space.
+/// Returns the token ids of the list in this vocabulary, with and without a leading space.
 pub fn token_ids(tokenizer: &Tokenizer) -> Vec<u32> {
     let words = WORDS.split_whitespace().chain(PUNCTUATION).collect::<HashSet<_>>();
     tokenizer.ids_of_words(&words)

@@ -1,13 +1,13 @@
-//! Weights and activations rounded to a few bits (W8A8), simulated: models whose products take rounded factors.
+//! Simulation of weights and activations rounded to a few bits (W8A8): models whose products take rounded factors.
 //!
-//! Weights are rounded matrix by matrix, all scalars of one between their least and largest; activations token by token; both
-//! asymmetrically, to `2^bits` values. The paper writes `2^(bits-1) - 1` steps, its released weight code `2^bits - 1`, which
-//! is taken here. Rounded are the inputs and matrices of queries, keys, values, gate, up and down, and both products of the
-//! attention: queries, keys (after their rotation) and values of a token over all its heads together, probabilities of each
-//! head and query. Not in the paper's list, and left in f32, are the output projection with its input, biases, norms,
-//! embeddings and head.
+//! Weights are rounded per matrix, between the least and largest of all its scalars, and activations per token; both
+//! asymmetrically, to `2^bits` values. The paper writes `2^(bits-1) - 1` steps; its released weight code has
+//! `2^bits - 1`, which is used here. Rounded are the inputs and matrices of queries, keys, values, gate, up and down,
+//! and both products of the attention: a token's queries, keys (after their rotation) and values over all its heads
+//! together, and the probabilities of each head and query. Absent from the paper's list, and left in f32, are the
+//! output projection with its input, biases, norms, embeddings and head.
 //!
-//! The paper's code for it is not released: what is held out is stated at [`Handling::HeldOut`].
+//! The paper's code for W8A8 is not released; [`Handling::HeldOut`] states what is held out here.
 
 use burn::tensor::{Tensor, TensorData, Transaction};
 
@@ -22,36 +22,40 @@ use crate::model::{Model, Positions};
 use crate::tensors::Weight;
 use crate::terms::WeightCoord;
 
-/// What is done about values far out.
+/// The handling of outliers.
 #[derive(Debug, Clone, Copy)]
 pub enum Handling<'a> {
     Naive,
-    /// For each super weight `[layer, row, col]`: at every input of queries, keys, values, gate and up, of every layer, one
-    /// value of channel `row`, and at the input of `down_proj` of its own layer one of channel `col`; each is that of
-    /// largest magnitude over the tokens of the pass. And in that `down_proj` the super weight itself. What is held out
-    /// does not count in the range that its token or matrix is rounded in, and stays as it is.
+    /// Per super weight `[layer, row, col]`, three things are held out: at every input of queries, keys, values, gate
+    /// and up in every layer, one value of channel `row`; at the input of `down_proj` in its own layer, one value of
+    /// channel `col`; and in that `down_proj` the super weight itself. Each value is the one of largest magnitude over
+    /// the tokens of the pass. A held-out scalar does not count in the range that its token or matrix is rounded in,
+    /// and keeps its value.
     HeldOut(&'a [WeightCoord]),
     /// SmoothQuant (arXiv:2211.10438): channel j of an input is divided, and the matrices' column j multiplied, by
-    /// `s_j = max|X_j|^alpha / max|W_j|^(1 - alpha)`, over queries, keys and values together, and over gate and up together.
-    /// Nothing is smoothed before `o_proj` and `down_proj`, as in its authors' code for Llama, and `max|W_j|` and `s_j` are
-    /// at least 1e-5 as there. That code folds s into the norm in front, which is the same function.
+    /// `s_j = max|X_j|^alpha / max|W_j|^(1 - alpha)`, over queries, keys and values together, and over gate and up
+    /// together. Inputs of `o_proj` and `down_proj` are not smoothed, as in its authors' code for Llama, and `max|W_j|`
+    /// and `s_j` are at least 1e-5 as there. That code folds s into the norm in front, which is the same function.
     Smooth {
         maxima: &'a Maxima,
         alpha: f32,
     },
 }
 
-/// `max |X_j|` over tokens of a calibration text: by layer, of what attention reads and of what the feed-forward block does.
+/// `max |X_j|` over the tokens of a calibration text: for each layer, of the inputs of attention and of the
+/// feed-forward block.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Maxima(pub Vec<[Vec<f32>; 2]>);
 
 const READERS: [Reader; 2] = [Reader::Attention, Reader::Mlp];
-/// The matrices that read the same as [`READERS`] do.
+/// The matrices that read the inputs of [`READERS`].
 const OF_READERS: [&[Matrix]; 2] = [&[Matrix::Query, Matrix::Key, Matrix::Value], &[Matrix::Gate, Matrix::Up]];
-/// Of SmoothQuant's code.
+/// Lower bound of `max|W_j|` and `s_j` in SmoothQuant's code.
 const LEAST: f32 = 1e-5;
 
 impl Maxima {
+    /// Measures the maxima over some sequences.
+    ///
     /// # Errors
     ///
     /// A failing device, a stop, or activations that are not finite.
@@ -81,7 +85,7 @@ async fn read(tensors: impl Iterator<Item = Tensor<2>>) -> Result<Vec<Vec<f32>>,
     Ok(read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).collect())
 }
 
-/// The model with factors rounded to `bits` (1 to 16) as the module's head says.
+/// Returns the model with factors rounded to `bits` (1 to 16), as the module's documentation describes.
 ///
 /// # Errors
 ///
@@ -114,7 +118,7 @@ pub async fn with_rounded_factors(model: &Model, bits: u32, handling: Handling<'
     Ok(rounded)
 }
 
-/// Rounds a map's matrix as a whole, multiplied by the smoothing of its input, and its input from now on.
+/// Rounds a whole matrix, multiplied by the smoothing of its input, and makes the map round its input from now on.
 fn round(linear: &mut Linear, input: InputRounding, held: &[usize]) {
     let weight = linear.weight.to_f32();
     let weight = match &input.smoothing {
@@ -127,7 +131,7 @@ fn round(linear: &mut Linear, input: InputRounding, held: &[usize]) {
     linear.input_rounding = Some(input);
 }
 
-/// SmoothQuant's s, `[1, hidden_size]` of each layer's each reader.
+/// Computes SmoothQuant's s for each reader of each layer, `[1, hidden_size]`.
 async fn scales(model: &Model, maxima: &Maxima, alpha: f32) -> Result<Vec<[Tensor<2>; 2]>, EngineError> {
     let mut layers = model.layers.clone();
     let mut of_weights = Vec::new();

@@ -1,4 +1,4 @@
-//! What the command understands.
+//! Arguments of the command line.
 
 use std::path::PathBuf;
 
@@ -21,20 +21,20 @@ use crate::terms::{Ablation, EditTarget, ExperimentKind, WeightCoord, WeightEdit
 #[derive(Debug, Clone, Parser)]
 #[command(name = "linchpin", version, about)]
 pub struct Args {
-    /// Folder with config.json, tokenizer.json and the safetensors files, or a model of the Hugging Face Hub: a name that
-    /// `models` lists, or ORGANISATION/NAME, either with @REVISION. It is downloaded into the Hub's cache (HF_HOME,
-    /// HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they do there). Without, the page's own model,
-    /// public/models/linchpin-13m.
+    /// The model: a folder with config.json, tokenizer.json and the safetensors files, or a model of the Hugging Face
+    /// Hub, given as a name that `models` lists or as ORGANISATION/NAME, either with @REVISION. It is downloaded into
+    /// the Hub's cache (HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they do there). The default is the
+    /// page's own model, public/models/linchpin-13m.
     #[arg(long, global = true)]
     pub model: Option<String>,
-    /// Where to compute.
+    /// The device to compute on.
     #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
-    /// Use this text instead of the bundled one: `score` and `surround` score channels over its first 1 MiB, all others
-    /// measure loss on it, by passages between empty lines.
+    /// Use this text instead of the bundled one: `score` and `surround` score channels over its first 1 MiB; all other
+    /// commands measure loss on it, by passages between empty lines.
     #[arg(long, global = true)]
     pub text: Option<PathBuf>,
-    /// Tokens of each passage of --text.
+    /// The most tokens of each passage of --text.
     #[arg(long, global = true, default_value_t = 128)]
     pub max_tokens: usize,
     /// Print one JSON document (docs/export.md) and nothing else.
@@ -45,14 +45,14 @@ pub struct Args {
 }
 
 impl Args {
-    /// What the model is called where it is looked for.
+    /// Returns the model's name or folder, or the default.
     pub fn model(&self) -> &str {
         self.model.as_deref().unwrap_or("public/models/linchpin-13m")
     }
 }
 
 impl Command {
-    /// The experiment, if it is one.
+    /// Returns the experiment and its arguments, if the command is one.
     pub fn experiment(&self) -> Option<(ExperimentKind, &ExperimentArgs)> {
         Some(match self {
             Self::Importance(asked) => (ExperimentKind::Importance, asked),
@@ -70,12 +70,12 @@ impl Command {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeviceArg {
-    /// Vulkan where there is a GPU that is large enough, else the CPU.
+    /// Vulkan if there is a GPU that is large enough, else the CPU.
     Auto,
     Cpu,
     #[value(alias = "gpu")]
     Vulkan,
-    /// Needs a build with the feature `cuda`.
+    /// CUDA, in a build with the feature `cuda`.
     Cuda,
 }
 
@@ -96,10 +96,10 @@ pub enum Command {
     Scan {
         #[arg(long, default_value = "It was a dark evening, and the old man")]
         prompt: String,
-        /// Then zero each candidate beside controls; exit code 1 if none is confirmed.
+        /// Then zero each candidate beside controls; the exit code is 1 if none is confirmed.
         #[arg(long)]
         confirm: bool,
-        /// Draws the random controls.
+        /// Seed of the random controls.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
@@ -119,65 +119,65 @@ pub enum Command {
         #[command(flatten)]
         sampling: SamplingArgs,
     },
-    /// Held-out loss and perplexity, intact and with edits.
+    /// Measure held-out loss and perplexity, intact and with edits.
     Perplexity {
         #[command(flatten)]
         edits: EditArgs,
     },
-    /// Score every feed-forward channel by gradients, and tell how its layer's loss proxy is spread.
+    /// Score every feed-forward channel by gradients, and report how each layer's loss proxy is spread.
     Score {
         #[command(flatten)]
         scoring: ScoringArgs,
-        /// LAYER,ROW,COL: a super weight, to see where its channel stands.
+        /// LAYER,ROW,COL: a super weight whose channel is ranked in its layer.
         #[arg(long)]
         super_weight: Vec<String>,
-        /// Print a table of all channels, a line each, and nothing else.
+        /// Print only a table of all channels, one line per channel.
         #[arg(long, conflicts_with = "json")]
         csv: bool,
     },
-    /// Remove channels of every layer by a rule, in one shot, and measure what it costs.
+    /// Remove channels of every layer by a rule, in one shot, and measure the cost.
     Prune(PruneArgs),
-    /// Measure what the removal of channels costs by many rules, one after the other.
+    /// Measure the cost of removing channels by many rules, one after the other.
     Sweep(SweepArgs),
-    /// Remove channels one at a time, and tell how far their loss proxies told what it cost.
+    /// Remove channels one at a time, and correlate the cost with their loss proxies.
     Deletions(DeletionArgs),
-    /// Find each layer's core, where it writes, and the channels that write there too.
+    /// Find each layer's core, the residual channels that it writes to, and the channels that write there too.
     Surround(SurroundArgs),
     /// Score the checkpoints of one model, to see how its loss proxy concentrated while it was trained.
     Training(TrainingArgs),
-    /// What removing the super weights costs, beside the largest other weights, and restoring the super activation (Table 1 of
-    /// the super-weight paper).
+    /// Measure the cost of removing the super weights, compared with removing the largest other weights, and with
+    /// restoring the super activation (Table 1 of the super-weight paper).
     Importance(ExperimentArgs),
-    /// The super activation through every layer's residual stream, token by token (Figure 4).
+    /// Trace the super activation through every layer's residual stream, token by token (Figure 4).
     Propagation(ExperimentArgs),
-    /// Loss and accuracy over the super weights' scale, and where the model collapses (Figures 6 and 8).
+    /// Measure loss and accuracy over the super weights' scale, and find where the model collapses (Figures 6 and 8).
     Scaling(ExperimentArgs),
-    /// How the next token's probabilities shift over many prompts (Figures 5 and 11).
+    /// Measure how the next token's probabilities shift over many prompts (Figures 5 and 11).
     TokenShift(ExperimentArgs),
-    /// Weights and activations in 8 bits: naive, with the super activation held out, SmoothQuant (Table 3).
+    /// Round weights and activations to 8 bits: naive, with the super activation held out, SmoothQuant (Table 3).
     ActivationQuantisation(ExperimentArgs),
-    /// Weights in 8, 4 and 3 bits by blocks, with and without the super weights held out (Figure 7).
+    /// Round weights to 8, 4 and 3 bits in blocks, with and without the super weights held out (Figure 7).
     WeightQuantisation(ExperimentArgs),
-    /// Candidates from the weights alone, beside those of a scan.
+    /// Find candidates from the weights alone, beside those of a scan.
     WeightsOnly(ExperimentArgs),
-    /// Massive activations and attention sinks, before and after.
+    /// Measure massive activations and attention sinks, with and without the super weights.
     Sinks(ExperimentArgs),
-    /// Make the experiments of an export again, and compare every figure; exit code 1 if one differs.
+    /// Repeat the experiments of an export and compare every figure; the exit code is 1 if one differs.
     Repeat(RepeatArgs),
-    /// Write every experiment on the model as a static page with its plots, and the data beside it; exit code 1 if one could not
-    /// be made.
+    /// Write every experiment on the model as a static page with its plots, and the data beside it; the exit code is 1
+    /// if an experiment failed.
     Report(ReportArgs),
-    /// Measure what others have published on the model: zero its known coordinates beside controls; exit code 1 if an
-    /// undisputed claim comes out otherwise.
+    /// Measure the published findings on the model: zero its known coordinates beside controls; the exit code is 1 if
+    /// an undisputed finding is not reproduced.
     Check(CheckArgs),
-    /// List the models of the Hugging Face Hub that the catalogue knows, and what is published on them.
+    /// List the catalogue's models of the Hugging Face Hub, and the published findings on them.
     Models {
-        /// Only this one, with its findings in words.
+        /// List only this model, with its findings in words.
         id: Option<String>,
     },
-    /// Time the model: prompts, new tokens, gradients, edits, matrix products.
+    /// Time the model: prompts, new tokens, gradients, edits and matrix products.
     Measure,
-    /// Compare with golden values of transformers; exit code 1 if a tensor is further off than the tolerance.
+    /// Compare with golden values of transformers; the exit code is 1 if a tensor's error exceeds the tolerance.
     Verify {
         #[arg(long)]
         golden: PathBuf,
@@ -186,10 +186,10 @@ pub enum Command {
     },
 }
 
-/// Left out, each has the model's own default (generation_config.json).
+/// Sampling settings; an omitted one has the model's own default (generation_config.json).
 #[derive(Debug, Clone, clap::Args)]
 pub struct SamplingArgs {
-    /// 0 is greedy.
+    /// Temperature; 0 is greedy.
     #[arg(long)]
     pub temperature: Option<f32>,
     #[arg(long)]
@@ -202,7 +202,7 @@ pub struct SamplingArgs {
     pub max_new_tokens: Option<usize>,
 }
 
-/// Units of the weights, each given as `LAYER,...` or `LAYER,...=SCALE`; without a scale it is removed.
+/// Edits of the weights, each given as `LAYER,...` or `LAYER,...=SCALE`; without a scale the unit is removed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EditArgs {
     /// LAYER,ROW,COL[=SCALE]: one scalar of down_proj.
@@ -217,7 +217,8 @@ pub struct EditArgs {
     /// LAYER,CHANNEL[=SCALE]: a whole feed-forward channel.
     #[arg(long)]
     pub channel: Vec<String>,
-    /// LAYER,CHANNEL[=SCALE]: a channel drawn towards its mean over the bundled calibration text; at 0 it stands at it.
+    /// LAYER,CHANNEL[=SCALE]: a channel scaled towards its mean over the bundled calibration text; at scale 0 it is the
+    /// mean.
     #[arg(long)]
     pub channel_mean: Vec<String>,
 }
@@ -249,7 +250,7 @@ impl EditArgs {
     }
 }
 
-/// `"2,12,86"`.
+/// Parses a coordinate such as `"2,12,86"`.
 pub fn parse_coord(text: &str) -> anyhow::Result<WeightCoord> {
     let numbers = text.split(',').map(|number| number.trim().parse::<usize>().ok()).collect::<Vec<_>>();
     match numbers[..] {
@@ -258,7 +259,7 @@ pub fn parse_coord(text: &str) -> anyhow::Result<WeightCoord> {
     }
 }
 
-/// `"2,12,86=0.5"` to `([2, 12, 86], 0.5)`.
+/// Parses an edit: `"2,12,86=0.5"` gives `([2, 12, 86], 0.5)`.
 fn parse_edit<const N: usize>(text: &str) -> anyhow::Result<([usize; N], f32)> {
     let (place, scale) = text.split_once('=').unwrap_or((text, "0"));
     let scale = scale.trim().parse().with_context(|| format!("{text:?}: {scale:?} is no scale"))?;

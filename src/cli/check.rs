@@ -1,4 +1,4 @@
-//! `linchpin check`: what others have published on a model, measured here.
+//! `linchpin check`: measures the published findings on a model.
 
 use std::path::Path;
 
@@ -17,19 +17,19 @@ use crate::terms::{Claimed, EditTarget, ModelInfo};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckArgs {
-    /// The catalogue's name of the model, for one in a folder or at another revision than the catalogue's.
+    /// The catalogue's name of the model, for a model in a folder or at another revision than the catalogue's.
     #[arg(long)]
     pub published: Option<String>,
-    /// Draws the random controls.
+    /// Seed of the random controls.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
-/// A finding, and what came of it here.
+/// A published finding and its result here.
 #[derive(Debug)]
 struct Checked {
     fact: &'static Fact,
-    /// None where there is nothing to remove.
+    /// The measured result; `None` if the finding has no coordinates.
     outcome: Option<Claimed>,
 }
 
@@ -55,7 +55,7 @@ pub async fn run(session: &mut Session, args: &Args, asked: &CheckArgs) -> anyho
     Ok(outcomes.iter().all(|outcome| outcome.fact.is_disputed || outcome.agrees() != Some(false)))
 }
 
-/// The entry that was asked for, or the model's own: findings on one revision say nothing of another.
+/// Returns the requested entry, or the model's own: findings on one revision say nothing about another.
 fn published(model: &str, asked: Option<&str>) -> anyhow::Result<&'static HubModel> {
     if let Some(id) = asked {
         return find_any(id).with_context(|| format!("the catalogue has no {id}"));
@@ -70,7 +70,7 @@ fn published(model: &str, asked: Option<&str>) -> anyhow::Result<&'static HubMod
     })
 }
 
-/// Coordinates mean something in their own model only.
+/// Checks that the model has the entry's shape, since coordinates are only valid in their own model.
 fn same_shape(entry: &HubModel, info: &ModelInfo) -> anyhow::Result<()> {
     let shape = &entry.shape;
     let of_entry = [shape.num_hidden_layers, shape.hidden_size, shape.intermediate_size].map(|n| n as usize);
@@ -95,7 +95,7 @@ async fn measure(session: &mut Session, facts: &'static [Fact], seed: u64, expor
 }
 
 impl Checked {
-    /// Whether it came out as published. Not to be said of what the sources do not agree on themselves.
+    /// Returns whether the result is as published; `None` for kinds of findings that have no expected result.
     fn agrees(&self) -> Option<bool> {
         let outcome = self.outcome.as_ref()?;
         match self.fact.kind {
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// As if somebody had published them of the bundled model: two that are so, and one that is not.
+    /// Findings as if published on the bundled model: two true ones and a false one.
     const FACTS: &[Fact] = &[
         Fact {
             at: &[EditTarget::Scalar { layer: 2, row: 12, col: 86 }],
@@ -184,7 +184,7 @@ mod tests {
         let mut session = Session::new(true);
         let outcomes = pollster::block_on(async {
             let info = session.load(&args, Found::folder(&dir, "test".into()).unwrap()).await.unwrap();
-            // Enough to tell a collapse from nothing.
+            // This text is long enough to tell a collapse from no effect.
             let text = "The old man went home. It was a dark evening, and nobody was there to open the door for him.";
             session.ask(Request::UseText { name: "short".into(), text: text.into(), max_tokens: 32 }).await.unwrap();
             let mut export = Export::new(info.model.clone());

@@ -1,25 +1,26 @@
-//! Two outcomes of one experiment, compared cell by cell.
+//! Compares two outcomes of one experiment cell by cell.
 //!
-//! Compared are every table of either, by columns of the same name and rows at the same place; the figures of the headline; the
-//! convention; and which pictures there are. Findings are not: they are words over the same figures.
+//! The comparison covers every table of either outcome, by columns of the same name and rows at the same index; the
+//! figures of the headline; the convention; and the list of plots. Findings are left out: they are words over the same
+//! figures.
 
 use serde::Serialize;
 
 use super::print;
 use crate::terms::{Cell, Column, DataPlot, DataTable, Evaluation, Outcome};
 
-/// How one column came out again.
+/// The comparison of one column.
 #[derive(Debug, Serialize)]
 pub struct Compared {
     kind: &'static str,
-    /// `headline`, `convention` and `plots` stand beside the tables.
+    /// The table's name; `headline`, `convention` and `plots` are compared as tables, too.
     table: String,
     column: String,
     cells: usize,
-    /// Texts that are others, numbers that are further off than the tolerance, and cells that one of both lacks.
+    /// Number of texts that differ, numbers that differ by more than the tolerance, and cells that one outcome lacks.
     differing: usize,
-    /// The largest distance of two numbers: as a share of the larger of both, or of their column's median magnitude if that is
-    /// larger. 1 where only one of them overflowed.
+    /// The largest distance of two numbers, relative to the larger of both or to their column's median magnitude, if
+    /// that is larger; 1 if only one of them overflowed.
     largest: f64,
 }
 
@@ -30,7 +31,7 @@ pub fn compare(before: &Outcome, again: &Outcome, tolerance: f64) -> Vec<Compare
         let is_new = |table: &&DataTable| other.iter().all(|known| known.name != table.name);
         tables.iter().filter(is_new).map(|table| table.name.clone()).collect::<Vec<_>>()
     };
-    // Those that only the repetition has come last; to a run that was stopped they are no difference.
+    // Tables that only the repetition has come last; if the earlier run was stopped, they are no difference.
     let added = if before.is_partial { Vec::new() } else { names(&ours, &theirs) };
     let find = |tables: &[DataTable], name: &str| tables.iter().find(|table| table.name == name).cloned();
     let mut compared = Vec::new();
@@ -47,7 +48,7 @@ pub fn compare(before: &Outcome, again: &Outcome, tolerance: f64) -> Vec<Compare
     compared
 }
 
-/// The tables, and what else is compared as tables, too.
+/// Returns the outcome's tables, and its headline, convention and plots as tables.
 fn all_tables(outcome: &Outcome) -> Vec<DataTable> {
     let mut headline = DataTable::new("headline", "", &["name", "value"]);
     outcome.headline.iter().for_each(|of| headline.push([of.name.as_str().into(), of.value.into()]));
@@ -62,7 +63,7 @@ fn all_tables(outcome: &Outcome) -> Vec<DataTable> {
 
 fn column(kind: &'static str, (before, again): (&DataTable, &DataTable), name: &str, tolerance: f64) -> Compared {
     let cells = before.rows.len().max(again.rows.len());
-    // Its figures are of all units.
+    // The headline's figures have different units, so they have no median.
     let median = if before.name == "headline" { 0.0 } else { median_magnitude(before, name) };
     let (mut differing, mut largest) = (0, 0.0_f64);
     for row in 0..cells {
@@ -80,7 +81,7 @@ fn column(kind: &'static str, (before, again): (&DataTable, &DataTable), name: &
     Compared { kind, table: before.name.clone(), column: name.into(), cells, differing, largest }
 }
 
-/// What a number loses when JSON is read, in its last digit.
+/// Relative error of reading a number from JSON, in its last digit.
 const READ: f64 = 1e-15;
 
 fn apart(a: f64, b: f64, median: f64) -> f64 {
@@ -93,7 +94,7 @@ fn apart(a: f64, b: f64, median: f64) -> f64 {
     }
 }
 
-/// Of the numbers of a column that are neither 0 nor overflowed; 0 without any.
+/// Returns the median magnitude of a column's numbers that are neither 0 nor overflowed; 0 without any.
 fn median_magnitude(table: &DataTable, name: &str) -> f64 {
     let numbers = (0..table.rows.len()).filter_map(|row| table.cell(row, name)?.number());
     let mut sizes =
@@ -102,7 +103,7 @@ fn median_magnitude(table: &DataTable, name: &str) -> f64 {
     sizes.get(sizes.len() / 2).copied().unwrap_or_default()
 }
 
-/// What came of it, in words; whether all of it agrees.
+/// Prints the comparison in words, and returns true if everything agrees.
 pub fn report(compared: &[Compared], tolerance: f64) -> bool {
     for of in compared.iter().filter(|of| of.differing > 0) {
         let by = if of.largest > tolerance { format!(", by {:.1e} at most", of.largest) } else { String::new() };
@@ -166,7 +167,7 @@ mod tests {
             of(&rows, "loss")
         };
         assert_eq!([with(0, 10.009), with(0, 10.011), with(1, 0.002), with(3, 1e5 + 99.0), with(3, 1e5 + 101.0)], [0, 1, 0, 0, 1]);
-        // One that overflowed is no measure of the others.
+        // An overflowed number does not count in the median.
         assert_eq!(with(0, f64::from(f32::MAX)), 1);
         let before = table(&[(f64::from(f32::MAX), "a"), (3.0, "b")]);
         let again = |loss| column("scaling", (&before, &table(&[(f64::from(f32::MAX), "a"), (loss, "b")])), "loss", 1e-3).differing;

@@ -1,4 +1,4 @@
-//! `linchpin deletions`: channels removed one at a time, against their loss proxies.
+//! `linchpin deletions`: removes channels one at a time, and compares the cost with their loss proxies.
 
 use std::path::PathBuf;
 
@@ -10,24 +10,25 @@ use crate::terms::{Deletion, ModelInfo};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeletionArgs {
-    /// Channels of each layer; all of a layer that has fewer.
+    /// Number of channels to remove in each layer; a layer with fewer channels gives all.
     #[arg(long, default_value_t = 128)]
     pub per_layer: usize,
-    /// They are drawn evenly from as many quantiles of the layer's loss proxies.
+    /// Number of quantiles of the layer's loss proxies, from which the channels are drawn evenly.
     #[arg(long, default_value_t = 8)]
     pub quantiles: usize,
-    /// Only this layer.
+    /// Remove channels of this layer only.
     #[arg(long)]
     pub layer: Option<usize>,
-    /// What stands in place of the channel.
+    /// The value that replaces a removed channel.
     #[arg(long, value_enum, default_value_t = ReplaceArg::Zero)]
     pub replace: ReplaceArg,
-    /// Of the draw.
+    /// Seed of the draw.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     #[command(flatten)]
     pub scoring: ScoringArgs,
-    /// A table for the deletions, each written as soon as it is measured; one that it has already is not written again.
+    /// File for a table of the deletions, each written as soon as it is measured; a row that it already has is not
+    /// written again.
     #[arg(long)]
     pub csv: Option<PathBuf>,
 }

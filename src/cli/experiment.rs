@@ -12,73 +12,78 @@ use crate::catalog;
 use crate::protocol::{Event, Figure, Request};
 use crate::terms::{Experiment, ExperimentKind, ModelInfo, Outcome, TaskFile, TextRef, WeightCoord, text_digest};
 
-/// What an experiment can be told. Each reads some of these, and refuses what it would ignore.
+/// The arguments of all experiments. Each experiment reads some of these, and refuses those that it would ignore.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args)]
 pub struct ExperimentArgs {
-    /// LAYER,ROW,COL: a scalar that the experiment is about; the candidates of a scan where none is named.
+    /// LAYER,ROW,COL: a super weight for the experiment; without any, the candidates of a scan are used.
     #[arg(long)]
     pub super_weight: Vec<String>,
-    /// Tokens of each block that the text (the bundled passages, or --text) is cut into; 2048, or the model's context.
+    /// Tokens of each block that the text (the bundled passages, or --text) is cut into; by default 2048, or the
+    /// model's context.
     #[arg(long)]
     pub block: Option<usize>,
-    /// true or false: put the tokenizer's special tokens (BOS) before each block. The paper's protocol has them before the whole text only;
-    /// without this option each block gets them for the page's own models only, which never saw a text without.
+    /// true or false: put the tokenizer's special tokens (BOS) before each block. In the paper's protocol only the
+    /// whole text has them in front; that is the default, except for the page's own models, which never saw a text
+    /// without a BOS.
     #[arg(long)]
     pub bos: Option<bool>,
-    /// Only so many blocks, from the first on.
+    /// Measure only this many blocks, from the first on.
     #[arg(long)]
     pub blocks: Option<usize>,
-    /// NAME=FILE or FILE: a zero-shot task, as lines of JSON; its name is the file's without an extension, if it is not given.
+    /// NAME=FILE or FILE: a zero-shot task, as lines of JSON; without NAME, it is the file's name without its
+    /// extension.
     #[arg(long)]
     pub task: Vec<String>,
-    /// Only so many items of each task: the first, or drawn with --item-seed.
+    /// Measure only this many items of each task: the first ones, or a draw by --item-seed.
     #[arg(long)]
     pub limit: Option<usize>,
-    /// Draws the items of --limit; without, they are the first.
+    /// Seed that draws the items of --limit; without it, the first items are taken.
     #[arg(long)]
     pub item_seed: Option<u64>,
-    /// Keep every choice of every item, in a table of its own.
+    /// Keep every choice of every item in a separate table.
     #[arg(long)]
     pub log_samples: bool,
-    /// What propagation and sinks look at.
+    /// The prompt of propagation and sinks.
     #[arg(long)]
     pub prompt: Option<String>,
-    /// Prompts whose next token token-shift looks at, 500 at most without this.
+    /// Number of prompts for token-shift, 500 by default.
     #[arg(long)]
     pub prompts: Option<usize>,
-    /// What scaling multiplies the super weights by: numbers from -3 to 3, with commas between.
+    /// Factors that scaling multiplies the super weights by: numbers from -3 to 3, separated by commas.
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
     pub factors: Option<Vec<f32>>,
-    /// Of quantisation, 2 to 16: of the weights, with commas between; of weights and activations, one number.
+    /// Bits of quantisation, 2 to 16: for weight-quantisation separated by commas, for activation-quantisation one
+    /// number.
     #[arg(long, value_delimiter = ',')]
     pub bits: Option<Vec<u32>>,
-    /// Of weight-quantisation: consecutive scalars that share a scale, with commas between; 0 is the whole matrix.
+    /// Block sizes of weight-quantisation, separated by commas: consecutive scalars that share a scale; 0 is the whole
+    /// matrix.
     #[arg(long, value_delimiter = ',')]
     pub block_sizes: Option<Vec<usize>>,
-    /// Of weight-quantisation, z: weights are clipped at so many standard deviations above their mean magnitude.
+    /// Clipping thresholds z of weight-quantisation, in standard deviations above the weights' mean magnitude.
     #[arg(long, value_delimiter = ',')]
     pub clips: Option<Vec<f32>>,
-    /// Of activation-quantisation: SmoothQuant's exponent, 0 to 1.
+    /// SmoothQuant's exponent in activation-quantisation, 0 to 1.
     #[arg(long)]
     pub alpha: Option<f32>,
-    /// Of importance and activation-quantisation: sequences of the bundled calibration text.
+    /// Number of sequences of the bundled calibration text for importance and activation-quantisation.
     #[arg(long)]
     pub calibration: Option<usize>,
-    /// Draws the random control of importance, and for a report those that candidates are held against.
+    /// Seed of the random control of importance and, in a report, of the candidates' controls.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Write every table as a CSV file into this folder: EXPERIMENT-TABLE.csv.
+    /// Folder for every table as a CSV file, EXPERIMENT-TABLE.csv.
     #[arg(long)]
     pub tables: Option<PathBuf>,
 }
 
 impl ExperimentArgs {
-    /// Whether everything that is given is read by one of these kinds, and can be.
+    /// Checks that one of these kinds reads each given option, and that the options are valid.
     ///
     /// # Errors
     ///
-    /// An option that all of them would ignore silently, a coordinate that is none, a task's file that cannot be read, a
-    /// folder that cannot be made.
+    /// An option that all kinds would ignore, a coordinate that cannot be parsed, a task's file that cannot be read, or
+    /// a folder that cannot be created.
     pub fn check(&self, kinds: &[ExperimentKind]) -> anyhow::Result<()> {
         let has_tasks = !self.task.is_empty();
         let of = |reads: fn(&Experiment) -> bool| kinds.iter().any(|kind| reads(&Experiment::of(*kind, Vec::new())));
@@ -111,7 +116,7 @@ impl ExperimentArgs {
         self.tables.as_ref().map_or(Ok(()), folder)
     }
 
-    /// The same of every kind at once, each with what it reads.
+    /// Fills in these arguments for an experiment of any kind, as far as the kind reads them.
     pub fn over(&self, of: Experiment, tasks: &[TaskFile]) -> Experiment {
         let kind = of.kind;
         let tasks = tasks.iter().filter(|_| kind.reads_tasks());
@@ -140,14 +145,14 @@ impl ExperimentArgs {
         }
     }
 
-    /// An experiment on this model: the page's own never saw a text without a BOS.
+    /// Makes an experiment on this model. The page's own models get a BOS, since they never saw a text without one.
     pub fn on(&self, info: &ModelInfo, kind: ExperimentKind, super_weights: Vec<WeightCoord>, tasks: &[TaskFile]) -> Experiment {
         let mut experiment = self.over(Experiment::of(kind, super_weights), tasks);
         experiment.bos |= self.bos.is_none() && kind.reads_bos() && catalog::find(&info.model.id).is_some();
         experiment
     }
 
-    /// The files of `--task`.
+    /// Reads the files of `--task`.
     ///
     /// # Errors
     ///
@@ -166,7 +171,7 @@ fn task_file(text: &str) -> anyhow::Result<TaskFile> {
     Ok(TaskFile { name, jsonl })
 }
 
-/// `linchpin importance` and its like.
+/// Runs one of the experiments, such as `linchpin importance`.
 pub async fn run(session: &mut Session, kind: ExperimentKind, args: &ExperimentArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let tasks = args.task_files()?;
     let super_weights = super_weights(session, &args.super_weight).await?;
@@ -181,11 +186,11 @@ pub async fn run(session: &mut Session, kind: ExperimentKind, args: &ExperimentA
     Ok(vec![Event::Measured { figures: vec![took] }, Event::Outcome(outcome)])
 }
 
-/// Those that were named, or else what a scan finds.
+/// Returns the named super weights, or else the candidates of a scan.
 ///
 /// # Errors
 ///
-/// A coordinate that is none, or a failing device.
+/// A coordinate that cannot be parsed, or a failing device.
 pub async fn super_weights(session: &mut Session, named: &[String]) -> anyhow::Result<Vec<WeightCoord>> {
     if !named.is_empty() {
         return named.iter().map(|text| parse_coord(text)).collect();
@@ -203,14 +208,14 @@ pub async fn super_weights(session: &mut Session, named: &[String]) -> anyhow::R
     Ok(found)
 }
 
-/// The name of the figure that says how long an experiment took.
+/// Name of the figure for the duration of an experiment.
 pub const TIME: &str = "experiment";
 
-/// The whole outcome, and how long it took.
+/// Runs an experiment, and returns its complete outcome and duration.
 ///
 /// # Errors
 ///
-/// Those of [`measure`].
+/// The errors of [`measure`].
 pub async fn timed(session: &mut Session, experiment: Experiment) -> anyhow::Result<(Outcome, Figure)> {
     let started = Instant::now();
     let outcome = measure(session, experiment).await?;
@@ -218,11 +223,11 @@ pub async fn timed(session: &mut Session, experiment: Experiment) -> anyhow::Res
     Ok((outcome, took))
 }
 
-/// The whole outcome.
+/// Runs an experiment, and returns its complete outcome.
 ///
 /// # Errors
 ///
-/// Whatever the engine has against it.
+/// Any error of the engine.
 pub async fn measure(session: &mut Session, experiment: Experiment) -> anyhow::Result<Outcome> {
     let kind = experiment.kind;
     let events = session.ask(Request::Experiment(experiment)).await?;
@@ -233,7 +238,7 @@ pub async fn measure(session: &mut Session, experiment: Experiment) -> anyhow::R
     whole.with_context(|| format!("the engine told no outcome of {}", kind.name()))
 }
 
-/// Every table as a file.
+/// Writes every table as a file.
 ///
 /// # Errors
 ///
@@ -250,11 +255,11 @@ pub fn write_tables(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a file can be written, before anything is measured for it. Leaves what is there as it is.
+/// Checks that a file can be written, before anything is measured for it. An existing file is left as it is.
 ///
 /// # Errors
 ///
-/// If it cannot.
+/// Fails if the file cannot be written.
 pub fn writable(path: &Path) -> anyhow::Result<()> {
     let is_new = !path.exists();
     let opened = OpenOptions::new().create(true).append(true).open(path);

@@ -1,4 +1,4 @@
-//! The `linchpin` command: arguments in, the same requests as the page's, the same JSON out.
+//! The `linchpin` command: turns arguments into the page's requests, and prints the same JSON.
 
 mod args;
 mod check;
@@ -47,19 +47,19 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Sees events as they come.
+/// A callback that gets events as they come.
 type Watcher = Box<dyn FnMut(&Event)>;
 
-/// The engine with a basket for its events.
+/// The engine with a collection of its events.
 struct Session {
-    /// Nothing is printed but the result.
+    /// True if only the result is printed.
     is_quiet: bool,
     engine: Engine,
     control: Control,
     events: Rc<RefCell<Vec<Event>>>,
     watcher: Rc<RefCell<Option<Watcher>>>,
     started: Instant,
-    /// Of the text that loss is measured on.
+    /// Digest of the text that loss is measured on.
     text_digest: String,
 }
 
@@ -87,12 +87,12 @@ impl Session {
         }
     }
 
-    /// What has passed since the engine was made.
+    /// Returns the time since the engine was created, as a figure.
     fn since_start(&self, name: &str, of: &str) -> Figure {
         figure(name, self.started, of)
     }
 
-    /// Sends a request and returns what came back.
+    /// Sends a request and returns its events.
     async fn ask(&mut self, request: Request) -> anyhow::Result<Vec<Event>> {
         self.engine.handle(request).await;
         let events = self.events.take();
@@ -102,7 +102,7 @@ impl Session {
         }
     }
 
-    /// The same, with each event shown to a watcher as it comes; if that fails, the request is stopped.
+    /// Sends a request, and passes each event to a watcher as it comes; if the watcher fails, the request is stopped.
     async fn watch(
         &mut self,
         request: Request,
@@ -121,7 +121,7 @@ impl Session {
         failed.take().map_or(answered, Err)
     }
 
-    /// The intact model on the held-out text.
+    /// Evaluates the intact model on the held-out text.
     async fn intact(&mut self) -> anyhow::Result<Evaluation> {
         let events = self.ask(Request::Evaluate).await?;
         let found = events.into_iter().find_map(|event| match event {
@@ -131,14 +131,14 @@ impl Session {
         found.context("the engine evaluated nothing")
     }
 
-    /// Loads a model, and has it measured on the text of the arguments.
+    /// Loads a model, and sets the text of the arguments for its measurements.
     async fn load(&mut self, args: &Args, Found { id, files, brought }: Found) -> anyhow::Result<ModelInfo> {
         let events = self.ask(Request::Load { id, source: ModelSource::Files(files), backend: args.device.into() }).await?;
         let mut info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
         if let Some(info) = &mut info {
             Found::attest(brought, &mut info.provenance);
         }
-        // Channels are scored on the text, everything else is measured on it.
+        // `score` and `surround` score channels over the text; all other commands measure loss on it.
         let is_scoring = matches!(args.command, Command::Score { .. } | Command::Surround(_));
         if let Some(CalibrationText { name, text }) = given_text(args)?.filter(|_| !is_scoring) {
             self.text_digest = text_digest(&text);
@@ -148,7 +148,7 @@ impl Session {
     }
 }
 
-/// What has passed.
+/// Returns the time since `since`, as a figure.
 fn figure(name: &str, since: Instant, of: &str) -> Figure {
     let value = Some(since.elapsed().as_secs_f64() * 1e3);
     Figure { name: name.into(), value, unit: "ms".into(), of: of.into(), missing: None }
@@ -180,7 +180,7 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(is_positive)
 }
 
-/// `repeat`: the figures of before beside those of now.
+/// Runs `repeat`, and prints the comparison of the earlier figures with the new ones.
 async fn again(session: &mut Session, args: &Args, asked: &RepeatArgs) -> anyhow::Result<bool> {
     let (export, compared) = repeat::run(session, args, asked).await?;
     if args.json {
@@ -203,7 +203,7 @@ async fn of_one_model(session: &mut Session, args: &Args) -> anyhow::Result<(Exp
     Ok((export, is_positive))
 }
 
-/// The text of `--text`.
+/// Reads the text of `--text`.
 fn given_text(args: &Args) -> anyhow::Result<Option<CalibrationText>> {
     let Some(path) = &args.text else { return Ok(None) };
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the text {}", path.display()))?;
@@ -217,7 +217,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
     let mut events = Vec::new();
     match &args.command {
         Command::Scan { prompt, confirm, seed } => {
-            // Nothing to confirm is nothing confirmed.
+            // Without candidates nothing is confirmed.
             is_positive = !confirm;
             events.extend(scan(session, prompt, confirm.then_some(*seed)).await?);
         }
@@ -268,7 +268,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
     Ok(is_positive)
 }
 
-/// A scan, and with a seed the confirmation of what it found.
+/// Scans a prompt and, with a seed, confirms the candidates.
 async fn scan(session: &mut Session, prompt: &str, confirm: Option<u64>) -> anyhow::Result<Vec<Event>> {
     let mut events = session.ask(Request::Scan { prompt: prompt.into() }).await?;
     let candidates = events.iter().find_map(|event| match event {
@@ -281,7 +281,7 @@ async fn scan(session: &mut Session, prompt: &str, confirm: Option<u64>) -> anyh
     Ok(events)
 }
 
-/// Puts into the export what events brought. Whether something was confirmed, if that was tried.
+/// Adds the events' results to the export. Returns whether a candidate was confirmed; `None` without a confirmation.
 fn collect(events: Vec<Event>, export: &mut Export) -> Option<bool> {
     for event in events {
         match event {
@@ -302,7 +302,7 @@ fn collect(events: Vec<Event>, export: &mut Export) -> Option<bool> {
     export.confirm.as_ref().map(|confirm| confirm.verdicts.iter().any(|verdict| verdict.confirmed))
 }
 
-/// The engine's own figures, and before them how long a fresh start takes.
+/// Measures the engine's figures, preceded by the times of a fresh start.
 async fn measure(session: &mut Session, info: &ModelInfo, export: &mut Export) -> anyhow::Result<Vec<Event>> {
     export.measured.push(session.since_start("load", "the model, from the engine's start"));
     let sampling = SamplingArgs { temperature: Some(0.0), top_k: None, top_p: None, seed: 1, max_new_tokens: Some(1) };

@@ -1,4 +1,4 @@
-//! What `--model` names.
+//! Finds the model that `--model` names.
 
 use std::path::Path;
 
@@ -14,16 +14,16 @@ use crate::terms::{FileProof, ModelFile, Provenance, without_scheme};
 pub struct Found {
     pub id: String,
     pub files: Vec<ModelFile>,
-    /// Where they came from, if from the Hub.
+    /// Provenance of the files, if they are from the Hub.
     pub brought: Option<Provenance>,
 }
 
 impl Found {
-    /// The model in a folder, or of the Hub, from where it is brought.
+    /// Finds the model in a folder, or downloads it from the Hub.
     ///
     /// # Errors
     ///
-    /// Nothing of that name, or whatever the Hub has against it.
+    /// The model does not exist, or the Hub refused the request.
     pub fn named(name: &str, is_quiet: bool) -> anyhow::Result<Self> {
         let dir = Path::new(name);
         if dir.is_dir() {
@@ -39,7 +39,7 @@ impl Found {
         }
     }
 
-    /// Every file of a folder.
+    /// Lists every file of a folder as a model.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Found {
         Ok(Self { id, files: snapshot.files, brought })
     }
 
-    /// Puts into what the engine says of its files what only who fetched them knows.
+    /// Adds repository, revision and checksums to the engine's description; only the downloader knows them.
     pub fn attest(brought: Option<Provenance>, said: &mut Provenance) {
         let Some(brought) = brought else { return };
         (said.origin, said.commit) = (brought.origin, brought.commit);
@@ -86,7 +86,7 @@ impl Found {
     }
 }
 
-/// Where a snapshot came from, and which of its weights were held against a digest.
+/// Returns the provenance of a snapshot, and which of its weights were compared with a digest.
 fn brought(asked: &HubRepo, settings: &Settings, snapshot: &Snapshot) -> Provenance {
     let proof = |file: &hub::Checked| FileProof {
         name: file.name.clone(),
@@ -104,8 +104,8 @@ fn brought(asked: &HubRepo, settings: &Settings, snapshot: &Snapshot) -> Provena
     }
 }
 
-/// The id of a model that the catalogue does not know; with the revision where it knows another of the repository, whose id and
-/// findings are not this one's.
+/// Returns the id of a model outside the catalogue. If the catalogue has another revision of the repository, the id
+/// contains the revision, since the entry's id and findings are not this model's.
 fn own_id(asked: &HubRepo) -> String {
     let name = asked.repo.rsplit('/').next().unwrap_or_default();
     if asked.entry.is_none() {
@@ -115,7 +115,7 @@ fn own_id(asked: &HubRepo) -> String {
     model_id_from(&format!("{name}-{revision}"))
 }
 
-/// Which state of the repository it is, and what its weights were compared with.
+/// Prints the repository's commit, and the digests that its weights were compared with.
 fn report(asked: &HubRepo, snapshot: &Snapshot) {
     let HubRepo { repo, revision, .. } = asked;
     match &snapshot.offline {
@@ -141,7 +141,7 @@ mod tests {
     fn another_revision_of_a_catalogued_repository_has_an_id_of_its_own() {
         let id = |name: &str| own_id(&HubRepo::parse(name).unwrap());
         assert_eq!(id("olmo-1b-0724@step1000-tokens4B"), "olmo-1b-0724-hf-step1000-tokens4b");
-        // Its name alone would be the catalogue's id.
+        // The name alone would be the catalogue's id.
         assert_eq!(id("Qwen/Qwen2.5-0.5B@main"), "qwen2.5-0.5b-main");
         assert_eq!(id(&format!("openai-community/gpt2@{}", "0123456789".repeat(4))), "gpt2-012345678901");
         assert_eq!(id("org/tiny@main"), "tiny");

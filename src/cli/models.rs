@@ -1,4 +1,4 @@
-//! `linchpin models`: the catalogue of the Hub's models.
+//! `linchpin models`: lists the catalogue of the Hub's models.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ use crate::terms::{EditTarget, WeightEdit};
 ///
 /// # Errors
 ///
-/// An id that it has not.
+/// An id that the catalogue does not have.
 pub fn run(id: Option<&str>, is_json: bool) -> anyhow::Result<bool> {
     let one = id.map(|id| hub::find_any(id).or_else(|| hub::find_repo(id)).with_context(|| format!("the catalogue has no {id}")));
     let one = one.transpose()?;
@@ -50,7 +50,7 @@ fn table(models: &[&HubModel]) -> String {
     text
 }
 
-/// "134.5 M"
+/// Formats the number of parameters, such as "134.5 M".
 fn parameters(model: &HubModel) -> String {
     let n = model.shape.num_parameters() as f64;
     if n < 1e9 { format!("{:.1} M", n / 1e6) } else { format!("{:.2} B", n / 1e9) }
@@ -64,7 +64,7 @@ fn runs(model: &HubModel) -> bool {
     engine::reads(model.shape.family.model_type())
 }
 
-/// What is worth trying: all but what was found inert.
+/// Lists the published coordinates that are worth trying: all but inert ones.
 fn known(model: &HubModel) -> String {
     let facts = model.facts.iter().filter(|fact| fact.kind != Kind::Inert);
     let of_fact = |fact: &'static Fact| fact.at.iter().map(move |target| coordinate(target) + doubt(fact));
@@ -108,7 +108,8 @@ fn details(model: &HubModel) -> String {
     text + &model.facts.iter().map(finding).collect::<Vec<_>>().join("\n")
 }
 
-/// "layer 1, [1764, 1710]: published as critical: one number. Zeroing it ... (arXiv:2411.07191, Table 2)"
+/// Formats a finding: "layer 1, [1764, 1710]: published as critical: one number. Zeroing it ... (arXiv:2411.07191,
+/// Table 2)"
 pub fn finding(fact: &Fact) -> String {
     let at = fact.at.iter().map(EditTarget::to_string).collect::<Vec<_>>().join("; ");
     let at = if at.is_empty() { String::new() } else { format!("{at}: ") };
@@ -116,7 +117,7 @@ pub fn finding(fact: &Fact) -> String {
     format!("{at}{}{disputed}. {} ({})", fact.kind.words(), fact.known, fact.source)
 }
 
-/// The fields of a finding, with those of every table that holds findings.
+/// Returns a finding as JSON, with the same fields wherever findings are listed.
 pub fn fact(fact: &Fact) -> Value {
     let kind = match fact.kind {
         Kind::Alone => "alone",

@@ -1,4 +1,4 @@
-//! What the command prints: results to stdout, progress to stderr.
+//! Prints results to stdout and progress to stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
 use std::io::{Write, stderr, stdout};
@@ -11,12 +11,12 @@ use crate::terms::{
     Replacement, RunRecord, ScanReport, ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport, median,
 };
 
-/// Progress and arms while they come.
+/// Prints progress and arms as they come.
 pub fn live(event: &Event) {
     match event {
         Event::Progress(Progress { doing, done, total, .. }) => {
             eprint!("\r\x1b[K{doing} {:3.0} %", 100.0 * done / total.max(1.0));
-            // A terminal that is gone needs no progress bar.
+            // A failure is ignored: a closed terminal needs no progress bar.
             let _ = stderr().flush();
         }
         Event::Loaded(info) => {
@@ -38,14 +38,14 @@ pub fn json(export: &Export) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far a file of the Hub is.
+/// Prints the progress of a file's download from the Hub.
 pub fn transfer(doing: &str, name: &str, done: u64, total: u64) {
     let end = if done < total { "" } else { "\r\x1b[K" };
     eprint!("\r\x1b[K{doing} {name} {:3.0} % of {}{end}", 100.0 * done as f64 / total.max(1) as f64, bytes(total));
     let _ = stderr().flush();
 }
 
-/// "269 MB", "13.5 GB"
+/// Formats a number of bytes, such as "269 MB" or "13.5 GB".
 pub fn bytes(n: u64) -> String {
     match n {
         0..1_000_000 => format!("{n} bytes"),
@@ -54,12 +54,12 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
-/// A line beside the results.
+/// Prints a line beside the results.
 pub fn note(text: &str) {
     eprintln!("\r\x1b[K{text}");
 }
 
-/// A result that is text already. Whoever reads only the beginning of it has gone.
+/// Prints a result that is text already. A reader that has closed the pipe is no error.
 pub fn text(text: &str) {
     let _ = writeln!(stdout(), "{text}");
 }
@@ -102,7 +102,7 @@ pub fn report(export: &Export) {
     export.outcomes.iter().for_each(|made| outcome(made, &export.measured));
 }
 
-/// Rows of a table that a terminal is filled with.
+/// The most rows of a table that are printed to a terminal.
 const MAX_ROWS: usize = 60;
 
 fn outcome(outcome: &Outcome, measured: &[Figure]) {
@@ -169,7 +169,7 @@ fn surroundings(report: &SurroundingsReport) {
     }
 }
 
-/// A loss, right-aligned.
+/// Formats a loss, right-aligned.
 fn nats(loss: f32) -> String {
     if loss < Evaluation::OVERFLOW { format!("{loss:8.4}") } else { "infinite".into() }
 }
@@ -183,7 +183,7 @@ fn swept(report: &SweepReport) {
     }
 }
 
-/// "lowest random 0.5 seed 2, their means instead"
+/// Formats a pruning rule, such as "lowest random 0.5 seed 2, their means instead".
 fn rule(Pruning { selection, replacement }: &Pruning) -> String {
     let (pick, method, share) = sweep::pick_fields(selection.pick);
     let is_near = matches!(selection.pick, Pick::Halo | Pick::Matched);
@@ -204,7 +204,7 @@ fn deletions(report: &DeletionReport) {
     }
 }
 
-/// One line.
+/// Prints one line for a checkpoint.
 fn checkpoint(checkpoint: &Checkpoint) {
     let of = |share: &ShareSummary| {
         let [median, smallest, largest] = [share.median, share.smallest, share.largest].map(|share| 100.0 * share);
@@ -243,7 +243,7 @@ fn scores(report: &ScoreReport) {
     }
 }
 
-/// A line for every channel.
+/// Prints one line per channel.
 pub fn csv(report: &ScoreReport) {
     println!(
         "layer,channel,loss_proxy,mean_activation,activation_power,peak_activation,curvature,taylor,down_norm,gate_norm,up_norm,wanda"
@@ -316,7 +316,7 @@ fn pane(name: &str, record: &RunRecord, generated: &Generated) {
     println!("{}{}", record.setup.prompt, generated.text);
 }
 
-/// Prints the comparison unless told to be quiet; whether all of it is within the tolerance.
+/// Prints the comparison unless `is_quiet`, and returns true if every tensor is within the tolerance.
 pub fn verified(events: &[Event], tolerance: f32, is_quiet: bool) -> bool {
     let compared = events.iter().find_map(|event| if let Event::Verified { compared } = event { Some(compared) } else { None });
     let compared = compared.map(Vec::as_slice).unwrap_or_default();

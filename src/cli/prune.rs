@@ -1,4 +1,4 @@
-//! `linchpin prune`: one selection removed and measured; and the arguments that it shares with other commands.
+//! `linchpin prune`: removes one selection and measures the cost. It also has the arguments shared with other commands.
 
 use clap::ValueEnum;
 
@@ -8,19 +8,19 @@ use crate::terms::{Ablation, CalibrationText, Pick, Pruning, Ranking, Replacemen
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct PruneArgs {
-    /// What the channels of each layer are ranked by; the lowest go.
+    /// The ranking of each layer's channels; the lowest are removed.
     #[arg(long, value_enum, default_value_t = MethodArg::Lp)]
     pub method: MethodArg,
     /// The share of each layer's channels to remove.
     #[arg(long, default_value_t = 0.3)]
     pub sparsity: f64,
-    /// Remove one of these instead of the lowest.
+    /// Remove one of these groups instead of the lowest channels.
     #[arg(long, value_enum, conflicts_with_all = ["method", "sparsity"])]
     pub group: Option<GroupArg>,
-    /// What stands in place of a removed channel.
+    /// The value that replaces a removed channel.
     #[arg(long, value_enum, default_value_t = ReplaceArg::Zero)]
     pub replace: ReplaceArg,
-    /// Of whatever is drawn.
+    /// Seed of every random draw.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     #[command(flatten)]
@@ -29,10 +29,10 @@ pub struct PruneArgs {
     pub scoring: ScoringArgs,
 }
 
-/// Which channels are around which.
+/// Arguments for the core and its surroundings.
 #[derive(Debug, Clone, clap::Args)]
 pub struct AroundArgs {
-    /// Only this layer.
+    /// Select channels of this layer only.
     #[arg(long)]
     pub layer: Option<usize>,
     /// The core: a share of a layer's channels.
@@ -41,7 +41,7 @@ pub struct AroundArgs {
     /// The halo: a share of the channels outside the core.
     #[arg(long, default_value_t = 0.1)]
     pub eta: f64,
-    /// Residual channels that count as where the core writes; left out, a sixteenth of them.
+    /// Number of residual channels in the core's write support; by default a sixteenth of all.
     #[arg(long)]
     pub support: Option<usize>,
 }
@@ -53,19 +53,19 @@ impl AroundArgs {
     }
 }
 
-/// Over how much text channels are scored.
+/// Arguments for the amount of text that channels are scored over.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ScoringArgs {
-    /// Sequences of the calibration text that channels are scored over; fewer if it is short.
+    /// Number of sequences of the calibration text that channels are scored over; fewer if the text is short.
     #[arg(long, default_value_t = 64)]
     pub sequences: usize,
-    /// Tokens of such a sequence, at most as many as the model's context holds.
+    /// Tokens of each sequence, at most the model's context.
     #[arg(long, default_value_t = 512)]
     pub length: usize,
 }
 
 impl ScoringArgs {
-    /// Over the bundled text without one.
+    /// Makes the request to score channels over `text`, or over the bundled text without one.
     pub fn request(&self, text: Option<CalibrationText>) -> Request {
         Request::Score { text, sequences: self.sequences, length: self.length, super_weights: Vec::new(), resume: false }
     }
@@ -73,22 +73,23 @@ impl ScoringArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum MethodArg {
-    /// Loss proxy, the supernodes kept.
+    /// Loss proxy; the supernodes are kept.
     Lp,
-    /// The same, redundant channels of the halo first.
+    /// Loss proxy; the supernodes are kept, and redundant channels of the halo are removed first.
     ScarProt,
-    /// The same by how much a channel writes where the core does.
+    /// Loss proxy; the supernodes are kept, and a halo channel's redundancy counts by its share of writing where the
+    /// core does.
     ScarConn,
     Random,
-    /// Weight norms.
+    /// Sum of the weight norms.
     Magnitude,
     /// Activation power.
     Activation,
-    /// Magnitudes of weights times the norms of what they are multiplied with.
+    /// Magnitudes of weights times the norms of their inputs.
     Wanda,
     /// Mean |activation times gradient|.
     Taylor,
-    /// Variance of the activation times the squared norm of what it writes with.
+    /// Variance of the activation times the squared norm of the channel's column of down_proj.
     Flap,
 }
 
@@ -114,9 +115,9 @@ pub enum GroupArg {
     Core,
     /// The channels that write where the core does.
     Halo,
-    /// As many as the halo, alike by loss proxy, from elsewhere.
+    /// As many channels as the halo, of similar loss proxy, outside core and halo.
     Matched,
-    /// As many as the core, drawn from elsewhere.
+    /// As many channels as the core, drawn from outside it.
     Random,
 }
 
@@ -134,7 +135,7 @@ impl From<GroupArg> for Pick {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ReplaceArg {
     Zero,
-    /// Its mean over the calibration text.
+    /// The channel's mean over the calibration text.
     Mean,
 }
 
@@ -147,12 +148,12 @@ impl From<ReplaceArg> for Replacement {
     }
 }
 
-/// A value as it is typed.
+/// Returns a value's name on the command line.
 pub fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
 }
 
-/// Removes what was asked for, and returns what an export is made of.
+/// Removes the selected channels, and returns the events for an export.
 pub async fn run(session: &mut Session, args: &PruneArgs) -> anyhow::Result<Vec<Event>> {
     let lowest = || Pick::Lowest { by: args.method.into(), share: args.sparsity };
     let selection = args.around.selection(args.group.map_or_else(lowest, Pick::from), args.seed);

@@ -1,4 +1,4 @@
-//! `linchpin repeat`: the experiments of an export made again.
+//! `linchpin repeat`: runs the experiments of an export again.
 
 use std::path::{Path, PathBuf};
 
@@ -14,20 +14,21 @@ use crate::terms::{CalibrationText, Outcome, TaskFile, TextRef, text_digest, wit
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct RepeatArgs {
-    /// An export of the page or of the command (--json), with experiments in it. Its model is loaded unless --model names
-    /// another place that has the same, and on the same kind of device unless --device says otherwise. A text or tasks of one's
-    /// own are named again (--text, --task): their digests must be those of the export.
+    /// An export of the page or of the command (--json) with experiments in it. Its model is loaded unless --model
+    /// names another place that has the same model, on the same kind of device unless --device says otherwise. A text
+    /// or tasks that are not bundled have to be given again (--text, --task): their digests must be those of the
+    /// export.
     pub file: PathBuf,
     /// NAME=FILE or FILE, as for the experiment itself.
     #[arg(long)]
     pub task: Vec<String>,
-    /// How far a figure may be off, as a share of its own magnitude or of its column's median one, if that is larger. The same
-    /// device gives the same figures; another kind of device stays below 1e-3 for the most part.
+    /// The largest accepted difference of a figure, relative to its own magnitude or to its column's median magnitude,
+    /// if that is larger. The same device gives the same figures; another kind of device mostly stays below 1e-3.
     #[arg(long, default_value_t = 1e-3)]
     pub tolerance: f64,
 }
 
-/// What was measured again, and whether all of it agrees.
+/// Repeats the experiments, and returns the new export and the comparison.
 pub async fn run(session: &mut Session, args: &Args, asked: &RepeatArgs) -> anyhow::Result<(Export, Vec<Compared>)> {
     if !(asked.tolerance >= 0.0 && asked.tolerance.is_finite()) {
         bail!("--tolerance is {}, expected a number from 0 on", asked.tolerance);
@@ -71,7 +72,7 @@ pub async fn run(session: &mut Session, args: &Args, asked: &RepeatArgs) -> anyh
     Ok((export, compared))
 }
 
-/// What a difference may come from.
+/// Prints the software and device of both outcomes, which a difference may come from.
 fn beside(before: &Outcome, again: &Outcome) {
     let name = before.experiment.kind.name();
     let of = |outcome: &Outcome| format!("{} on {} ({})", outcome.software, outcome.backend.name, outcome.backend.kind);
@@ -84,11 +85,11 @@ fn beside(before: &Outcome, again: &Outcome) {
     }
 }
 
-/// An export with experiments in it.
+/// Reads an export with experiments in it.
 ///
 /// # Errors
 ///
-/// A file that is none.
+/// A file that is no export, or has no experiments.
 pub fn read(path: &Path) -> anyhow::Result<Export> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let export: Export = serde_json::from_str(&text).with_context(|| format!("{} is no export of Linchpin", path.display()))?;
@@ -101,7 +102,7 @@ pub fn read(path: &Path) -> anyhow::Result<Export> {
     Ok(export)
 }
 
-/// Before a model is loaded for nothing. A file is known by its digest: tasks have several names.
+/// Checks the tasks before a model is loaded. A file is identified by its digest, since tasks have several names.
 fn check_tasks(outcomes: &[Outcome], given: &[TaskFile]) -> anyhow::Result<()> {
     let digests = given.iter().map(|file| text_digest(&file.jsonl)).collect::<Vec<_>>();
     let tasks = || outcomes.iter().flat_map(|outcome| &outcome.experiment.tasks);
@@ -117,7 +118,7 @@ fn check_tasks(outcomes: &[Outcome], given: &[TaskFile]) -> anyhow::Result<()> {
     }
 }
 
-/// Likewise.
+/// Checks the text before a model is loaded.
 fn check_text(outcomes: &[Outcome], given: Option<&CalibrationText>) -> anyhow::Result<()> {
     let ours = given.map_or_else(crate::engine::held_out_digest, |text| text_digest(&text.text));
     let mut texts = outcomes.iter().filter_map(|outcome| outcome.experiment.text.as_ref());
@@ -136,7 +137,7 @@ fn check_text(outcomes: &[Outcome], given: Option<&CalibrationText>) -> anyhow::
     Ok(())
 }
 
-/// Where the model of an export is: at its commit on the Hub, in the catalogue, or bundled.
+/// Returns the place of an export's model: its commit on the Hub, its name in the catalogue, or the bundled folder.
 fn model_of(export: &Export) -> anyhow::Result<String> {
     let provenance = export.info.as_ref().map(|info| &info.provenance);
     if let Some((origin, commit)) = provenance.and_then(|of| Some((of.origin.as_str(), of.commit.as_deref()?)))

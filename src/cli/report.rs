@@ -1,4 +1,4 @@
-//! `linchpin report`: every experiment on one model as a static page, with the data beside it.
+//! `linchpin report`: writes every experiment on one model as a static page, with the data beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,20 +14,20 @@ use crate::terms::ExperimentKind;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReportArgs {
-    /// Where the page goes; the data goes beside it, as an export that `repeat` makes again.
+    /// File of the page; the data is written beside it, as an export that `repeat` can run again.
     #[arg(long, default_value = "linchpin-report.html")]
     pub out: PathBuf,
-    /// Make the page of this export, and measure nothing.
+    /// Make the page from this export, and measure nothing.
     #[arg(long)]
     pub from: Option<PathBuf>,
-    /// Only these experiments.
+    /// Run only these experiments, separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub kinds: Vec<String>,
     #[command(flatten)]
     pub settings: ExperimentArgs,
 }
 
-/// Measures what is asked for, and writes the page. Whether all of it could be measured.
+/// Measures the requested experiments and writes the page. Returns true if all of them could be measured.
 pub async fn run(session: &mut Session, args: &Args, asked: &ReportArgs) -> anyhow::Result<(Export, bool)> {
     let (export, missing) = match &asked.from {
         Some(path) => (repeat::read(path)?, Vec::new()),
@@ -97,11 +97,11 @@ fn all_names() -> String {
     ExperimentKind::ALL.map(|kind| kind.name().replace('_', "-")).join(", ")
 }
 
-/// Before anything is measured for nothing.
+/// Checks the arguments before anything is measured.
 ///
 /// # Errors
 ///
-/// Settings that would be ignored, and files that cannot be written.
+/// Settings that would be ignored, or files that cannot be written.
 pub fn check(asked: &ReportArgs) -> anyhow::Result<()> {
     let tables = asked.settings.tables.clone();
     let is_default = asked.settings == ExperimentArgs { tables, ..ExperimentArgs::default() };

@@ -1,5 +1,5 @@
-//! A report as HTML: figures first, then every experiment with its plots, tables and settings. It needs neither scripts nor a
-//! network.
+//! Renders a report as HTML: figures first, then every experiment with its plots, tables and settings. The page needs
+//! neither scripts nor a network.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,13 @@ use crate::draw::{self, data};
 use crate::protocol::Export;
 use crate::terms::{ConfirmReport, DataTable, ExperimentKind, Outcome};
 
-/// Rows of a table on the page; all of them are in the data.
+/// The most rows of a table on the page; the data has all rows.
 const MAX_ROWS: usize = 200;
 
-/// What could not be measured, and why.
+/// The experiments that could not be measured, each with the reason.
 pub type Missing = Vec<(ExperimentKind, String)>;
 
-/// The whole page.
+/// Renders the whole page.
 pub fn page(export: &Export, missing: &Missing) -> String {
     let title = format!("Linchpin: {}", escaped(&export.model.id));
     let mut out = format!(
@@ -72,7 +72,7 @@ fn heading(kind: ExperimentKind) -> String {
     format!("{} <small>{}</small>", first.chain(letters).collect::<String>(), kind.source())
 }
 
-/// Where an experiment is on the page: its kind, and a number if there are several of that.
+/// Returns the anchor of an experiment on the page: its kind, with a number if the kind occurs several times.
 fn anchor(export: &Export, at: usize) -> String {
     let kind = export.outcomes[at].experiment.kind;
     match export.outcomes[..at].iter().filter(|before| before.experiment.kind == kind).count() {
@@ -81,7 +81,7 @@ fn anchor(export: &Export, at: usize) -> String {
     }
 }
 
-/// The headlines of all, each with a link to where it comes from.
+/// Renders the headlines of all outcomes, each with a link to its section.
 fn summary(export: &Export) -> String {
     if export.outcomes.is_empty() {
         return String::new();
@@ -99,7 +99,7 @@ fn summary(export: &Export) -> String {
     out + "</div></section>\n"
 }
 
-/// What an experiment was made of, on and by, and how long it took.
+/// Lists an experiment's inputs, text, software, device and duration.
 fn facts(export: &Export, outcome: &Outcome) -> String {
     let experiment = &outcome.experiment;
     let mut facts = Vec::new();
@@ -170,12 +170,12 @@ fn table_html(table: &DataTable) -> String {
     out + "</details>\n"
 }
 
-/// Text from models and files, which may hold anything.
+/// Escapes text from models and files, which may hold anything.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// The page's colours, by day and by night.
+/// Returns the page's colours as CSS, for light and dark mode.
 fn palette() -> String {
     let names = ["paper", "ink", "muted", "line", "intact", "ablated", "series-1", "series-2", "series-3", "series-4", "series-5"];
     let of = |colour: fn(&str) -> String| names.map(|name| format!("--{name}:{};", colour(name))).concat();
@@ -232,7 +232,7 @@ mod tests {
         for part in ["href=\"#sinks\"", "id=\"sinks-2\"", "<td class=\"number\">0.25</td>", "(cpu) in 1.5 s, seed 1", "stopped before"] {
             assert!(html.contains(part), "{part}");
         }
-        // Colours of the style sheet's names only, by day and night.
+        // The page uses only colours that its style sheet names, in light and dark mode.
         for name in html.split("var(--").skip(1).filter_map(|rest| rest.split(')').next()) {
             assert_eq!(html.matches(&format!("--{name}:")).count(), 2, "{name}");
         }

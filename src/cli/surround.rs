@@ -1,4 +1,4 @@
-//! `linchpin surround`: the core of each layer, and what is around it.
+//! `linchpin surround`: reports the core of each layer and its surroundings.
 
 use super::Session;
 use super::prune::{AroundArgs, ScoringArgs};
@@ -9,7 +9,7 @@ use crate::terms::CalibrationText;
 pub struct SurroundArgs {
     #[command(flatten)]
     pub around: AroundArgs,
-    /// Then how much of each halo channel the core does already, which takes gradients.
+    /// Also measure how much of each halo channel the core already does, which takes gradients.
     #[arg(long)]
     pub redundancy: bool,
     #[command(flatten)]
@@ -23,7 +23,7 @@ impl SurroundArgs {
     }
 }
 
-/// Scores over `text`, the bundled one without.
+/// Scores channels over `text`, or over the bundled text without one, and reports the surroundings.
 pub async fn run(session: &mut Session, args: &SurroundArgs, text: Option<CalibrationText>) -> anyhow::Result<Vec<Event>> {
     session.ask(args.scoring.request(text)).await?;
     session.ask(args.request()).await

@@ -1,4 +1,4 @@
-//! `linchpin sweep`: what the removal of channels costs, by many rules, into a table that can be gone on with.
+//! `linchpin sweep`: measures the cost of removing channels by many rules, into a table that a later call can continue.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -14,11 +14,11 @@ use crate::terms::{Evaluation, ModelInfo, Pane, Pick, Pruning, Ranking, Selectio
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct SweepArgs {
-    /// Some with commas between.
+    /// The sweeps to run, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "pruning,removal")]
     pub experiment: Vec<ExperimentArg>,
-    /// What channels are ranked by: some with commas between, or `all`. Left out, all for `pruning`, and for `removal` lp,
-    /// random, activation and magnitude.
+    /// Rankings of the channels, separated by commas, or `all`. By default `pruning` has all of them, and `removal` has
+    /// lp, random, activation and magnitude.
     #[arg(long, value_parser = parse_methods)]
     pub methods: Option<Methods>,
     /// Shares of each layer's channels that `pruning` removes.
@@ -27,29 +27,29 @@ pub struct SweepArgs {
     /// Shares of each layer's channels that `removal` removes.
     #[arg(long, value_delimiter = ',', default_value = "0.0025,0.005,0.01,0.02,0.05,0.1,0.2")]
     pub shares: Vec<f64>,
-    /// Halos that `removal` removes: shares of the channels outside the core.
+    /// Sizes of the halos that `removal` removes: shares of the channels outside the core.
     #[arg(long, value_delimiter = ',', default_value = "0.01,0.02,0.05,0.1,0.2")]
     pub etas: Vec<f64>,
-    /// What stands in place of a removed channel; some with commas between.
+    /// The values that replace a removed channel, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "zero,mean")]
     pub replace: Vec<ReplaceArg>,
-    /// Repeats of what is drawn.
+    /// Seeds of random draws, each a repetition, separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
     pub seeds: Vec<u64>,
     #[command(flatten)]
     pub around: AroundArgs,
     #[command(flatten)]
     pub scoring: ScoringArgs,
-    /// A table for the results. Rows that it has already are not measured again.
+    /// File for a table of the results. Rows that it already has are not measured again.
     #[arg(long)]
     pub csv: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExperimentArg {
-    /// The channels of lowest rank go, as in one-shot structured pruning.
+    /// Remove the channels of lowest rank, as in one-shot structured pruning.
     Pruning,
-    /// The channels of highest rank go; the core; halos, and controls that are matched with them.
+    /// Remove the channels of highest rank, the core, halos, and controls matched with them.
     Removal,
 }
 
@@ -70,7 +70,7 @@ const REMOVAL_METHODS: [MethodArg; 4] = [MethodArg::Lp, MethodArg::Random, Metho
 const KEYS: &str = "model,revision,backend,pick,method,share,replace,seed,layer,rho,eta,support,sequences,length,text,text_digest";
 const FIGURES: &str = "n_removed,digest,loss_nats,perplexity,stopword_mass,intact_loss_nats,intact_perplexity,calibration_digest";
 
-/// Measures what is not in the table yet, and returns it as one report.
+/// Measures the rows that the table does not have yet, and returns them as one report.
 pub async fn run(session: &mut Session, args: &SweepArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let mut table = args.csv.as_ref().map(|path| Table::open(path, &format!("{KEYS},{FIGURES}"))).transpose()?;
     let intact = session.intact().await?;
@@ -100,7 +100,8 @@ fn figures(point: &SweepPoint, intact: &Evaluation) -> String {
 }
 
 impl SweepArgs {
-    /// Everything to measure: what names it in the table, and what it removes. `text` is its convention, and its digest.
+    /// Returns every row to measure: its key in the table, and its pruning. `text` is the convention and digest of the
+    /// text.
     fn rows(&self, info: &ModelInfo, text: [&str; 2]) -> Vec<(String, Pruning)> {
         let key = |pruning: Pruning| (self.key(&pruning, info, text), pruning);
         self.prunings().into_iter().map(key).collect()
@@ -135,13 +136,13 @@ impl SweepArgs {
         selections
     }
 
-    /// Every method with every share.
+    /// Combines every method with every share.
     fn ranked(&self, methods: &[MethodArg], shares: &[f64], pick: impl Fn(Ranking, f64) -> Pick) -> Vec<Pick> {
         let methods = self.methods.as_ref().map_or(methods, |given| &given.0);
         methods.iter().flat_map(|method| shares.iter().map(|share| pick((*method).into(), *share)).collect::<Vec<_>>()).collect()
     }
 
-    /// With every seed, if it is drawn; one that draws nothing needs one only.
+    /// Repeats a pick with every seed if it draws; otherwise one seed suffices.
     fn repeated(&self, pick: Pick) -> Vec<Selection> {
         let n = if pick.is_drawn() { self.seeds.len() } else { self.seeds.len().min(1) };
         self.seeds[..n].iter().map(|seed| self.around.selection(pick, *seed)).collect()
@@ -160,7 +161,7 @@ impl SweepArgs {
     }
 }
 
-/// What is picked, by what, and how much, where there is such a thing.
+/// Returns the pick's name, its method and its share; the latter two are empty if the pick has none.
 pub fn pick_fields(pick: Pick) -> (&'static str, String, String) {
     let ranked = |by: Ranking, share: f64| {
         let method = MethodArg::value_variants().iter().find(|method| by == (**method).into());
@@ -194,8 +195,8 @@ mod tests {
     #[test]
     fn the_whole_grid() {
         let all = prunings(&[]);
-        // Eight methods and three draws at eight shares; three methods and three draws at seven, the core, and five halos
-        // with three matches each; all twice.
+        // Pruning has eight methods and three draws at eight shares. Removal has three methods and three draws at seven
+        // shares, the core, and five halos with three matches each. Both run twice.
         assert_eq!(all.len(), 2 * (11 * 8 + 6 * 7 + 1 + 5 * 4));
         let count = |is: &dyn Fn(&Pruning) -> bool| all.iter().filter(|pruning| is(pruning)).count();
         assert_eq!(count(&|pruning| pruning.replacement == Replacement::Mean), all.len() / 2);

@@ -1,4 +1,4 @@
-//! A table in a file that grows row by row, and goes on where an earlier call was interrupted.
+//! A table in a file that grows row by row, and that a later call continues after an interruption.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
@@ -6,19 +6,19 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-/// Rows are told apart by their first columns, the keys; the others are what was measured.
+/// A table whose rows are identified by their first columns, the keys; the other columns are measured.
 pub struct Table {
     file: File,
-    /// As they were when it was opened.
+    /// The rows that the file had when it was opened.
     lines: Vec<String>,
 }
 
 impl Table {
-    /// Opens a table at its end, or begins one. A last line that was cut short goes.
+    /// Opens a table at its end, or begins one. An incomplete last line is removed.
     ///
     /// # Errors
     ///
-    /// A file that cannot be written, or has other columns.
+    /// A file that cannot be written, or that has other columns.
     pub fn open(path: &Path, header: &str) -> anyhow::Result<Self> {
         let cannot = || format!("cannot write the table {}", path.display());
         let text = match std::fs::read_to_string(path) {
@@ -39,23 +39,23 @@ impl Table {
         Ok(Self { file, lines: whole.lines().skip(1).map(str::to_owned).collect() })
     }
 
-    /// Whether a row of this key was there when the table was opened. A key ends with a comma.
+    /// True if the table had a row of this key when it was opened. A key ends with a comma.
     pub fn knows(&self, key: &str) -> bool {
         self.lines.iter().any(|line| line.starts_with(key))
     }
 
-    /// Adds a row. It is in the file at the end: what was paid for stays.
+    /// Adds a row and flushes it to the file, so that an interruption loses nothing.
     pub fn add(&mut self, key: &str, figures: &str) -> anyhow::Result<()> {
         writeln!(self.file, "{key}{figures}").and_then(|()| self.file.flush()).context("the table could not be written")
     }
 }
 
-/// A field in quotes, whatever is in it.
+/// Quotes a field, whatever it holds.
 pub fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
-/// A field that may be empty.
+/// Formats a field that may be empty.
 pub fn optional(value: Option<impl ToString>) -> String {
     value.map_or(String::new(), |value| value.to_string())
 }

@@ -1,4 +1,4 @@
-//! `linchpin training`: the checkpoints of one model, each scored and measured alike.
+//! `linchpin training`: scores and measures the checkpoints of one model in the same way.
 
 use std::path::{Path, PathBuf};
 
@@ -14,22 +14,23 @@ use crate::terms::{Ablation, Checkpoint, Evaluation, ModelInfo, Pane, RHOS, Weig
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrainingArgs {
-    /// Every folder in it that holds a config.json is a checkpoint; they come in the order of the numbers in their names.
+    /// Folder of checkpoints: every folder in it that holds a config.json is one; the numbers in their names set the
+    /// order.
     pub dir: PathBuf,
-    /// LAYER,ROW,COL: a scalar of `down_proj` to zero in each.
+    /// LAYER,ROW,COL: a scalar of `down_proj` to zero in each checkpoint.
     #[arg(long)]
     pub scalar: Option<String>,
     #[command(flatten)]
     pub scoring: ScoringArgs,
-    /// A table for the results. Checkpoints that it has already are not scored again.
+    /// File for a table of the results. Checkpoints that it already has are not scored again.
     #[arg(long)]
     pub csv: Option<PathBuf>,
 }
 
-/// Folders in folders: a run, its seeds, their steps, and one to spare.
+/// The deepest nesting of folders: a run, its seeds, their steps, and one level to spare.
 const MAX_DEPTH: usize = 4;
 
-/// Loads, scores and measures one checkpoint after the other. The export has those that the table had not.
+/// Loads, scores and measures one checkpoint after the other. The export has the checkpoints that the table lacked.
 pub async fn run(session: &mut Session, args: &Args, asked: &TrainingArgs) -> anyhow::Result<Export> {
     let scalar = asked.scalar.as_deref().map(parse_coord).transpose()?;
     let folders = folders(&asked.dir)?;
@@ -52,10 +53,10 @@ pub async fn run(session: &mut Session, args: &Args, asked: &TrainingArgs) -> an
     Ok(Export { info: Some(info.clone()), checkpoints, ..Export::new(info.model) })
 }
 
-/// One checkpoint.
+/// The folder of one checkpoint.
 struct Folder {
     path: PathBuf,
-    /// Within the folder of all.
+    /// Path of the checkpoint within the folder of all checkpoints.
     name: String,
     step: Option<u64>,
 }
@@ -63,7 +64,7 @@ struct Folder {
 fn folders(dir: &Path) -> anyhow::Result<Vec<Folder>> {
     let mut found = Vec::new();
     search(dir, "", &mut found)?;
-    // By the folders they are in, then by number; what has none comes last.
+    // Checkpoints are sorted by parent folder, then by number; those without a number come last.
     let parent = |folder: &Folder| folder.name.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
     found.sort_by_cached_key(|folder| (parent(folder), folder.step.is_none(), folder.step, folder.name.clone()));
     Ok(found)
@@ -84,7 +85,7 @@ fn search(dir: &Path, within: &str, found: &mut Vec<Folder>) -> anyhow::Result<(
     Ok(())
 }
 
-/// The number behind "step", or else the first in a name.
+/// Returns the number after "step", or else the first number in a name.
 fn number(name: &str) -> Option<u64> {
     let name = name.split_once("step").map_or(name, |(_, behind)| behind);
     let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
@@ -129,7 +130,7 @@ fn header() -> String {
     )
 }
 
-/// A checkpoint is known by its folder and its weights.
+/// Returns a checkpoint's key, which contains its folder and its weights' revision.
 fn key(name: &str, step: Option<u64>, info: &ModelInfo, asked: &TrainingArgs, [text, digest]: [&str; 2]) -> String {
     let [name, backend, scalar, text] = [name, &info.backend.kind, asked.scalar.as_deref().unwrap_or_default(), text].map(quoted);
     let (step, revision, ScoringArgs { sequences, length }) = (optional(step), &info.model.revision, &asked.scoring);

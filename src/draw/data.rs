@@ -1,8 +1,8 @@
-//! Draws any [`DataPlot`] of its [`DataTable`].
+//! Draws any [`DataPlot`] from its [`DataTable`].
 //!
-//! A table may still be growing, or come from elsewhere: rows without a figure are left out, what overflowed is drawn at the
-//! far end, and a picture of nothing says so. A logarithmic axis has no place for what is not positive: across, such rows
-//! are left out; upwards, they lie at its foot.
+//! A table may still be growing, or come from elsewhere: rows without a figure are left out, overflowed values are
+//! drawn at the far end, and an empty picture says so. A logarithmic axis has no place for values that are not
+//! positive: on the x-axis such rows are left out; on the y-axis they lie at its foot.
 
 use super::heatmap::heatmap;
 use super::marks::{Anchor, Chart, Paint};
@@ -11,14 +11,14 @@ use super::scale::Scale;
 use super::words::{cut, short, visible};
 use crate::terms::{Cell, DataPlot, DataTable, PlotKind};
 
-/// More would be no picture that anybody can read; all of it is in the table.
+/// The most points of a picture; more could not be read, and the table has all of them.
 const MAX_POINTS: usize = 4096;
 const MAX_LINES: usize = 10;
 const MAX_BARS: usize = 60;
-/// How wide a letter is, about.
+/// Approximate width of a letter.
 pub(super) const LETTER: f32 = 6.4;
 
-/// A row of the table.
+/// One row of the table.
 pub(super) struct Point {
     pub name: String,
     pub x: Option<f32>,
@@ -26,7 +26,7 @@ pub(super) struct Point {
     pub by: String,
 }
 
-/// The picture; without its table, one of nothing.
+/// Draws the picture; without its table, the picture is empty.
 pub fn chart(plot: &DataPlot, table: Option<&DataTable>) -> Chart {
     let points = table.and_then(|table| points(plot, table)).unwrap_or_default();
     let label = table.map_or_else(String::new, |table| label(table, &plot.y, plot.log_y));
@@ -42,7 +42,7 @@ pub fn chart(plot: &DataPlot, table: Option<&DataTable>) -> Chart {
     })
 }
 
-/// A cell as people read it.
+/// Formats a cell for people.
 pub fn cell_text(cell: &Cell) -> String {
     match cell {
         Cell::Number(number) => value_text(narrow(*number)),
@@ -55,7 +55,7 @@ pub(super) fn value_text(value: f32) -> String {
     if value.abs() < f32::MAX { short(value) } else { "overflow".into() }
 }
 
-/// What is too large for an `f32` has overflowed.
+/// Converts to `f32`; a number that is too large counts as overflowed.
 fn narrow(number: f64) -> f32 {
     (number as f32).clamp(-f32::MAX, f32::MAX)
 }
@@ -85,7 +85,7 @@ fn points(plot: &DataPlot, table: &DataTable) -> Option<Vec<Point>> {
     Some(points).filter(|points| !points.is_empty())
 }
 
-/// A column by its name and unit.
+/// Returns a column's name and unit.
 fn label(table: &DataTable, column: &str, log: bool) -> String {
     let unit = table.columns.iter().find(|known| known.name == column).map_or("", |column| &column.unit);
     let name = column.replace('_', " ");
@@ -93,7 +93,7 @@ fn label(table: &DataTable, column: &str, log: bool) -> String {
     format!("{name}{unit}{}", if log { ", logarithmic" } else { "" })
 }
 
-/// Every text once, in the order of their first places.
+/// Returns every text once, in order of first occurrence.
 pub(super) fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
     let mut found: Vec<&String> = Vec::new();
     for text in texts {
@@ -117,7 +117,7 @@ fn tick(value: f32) -> String {
 }
 
 fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Option<Chart> {
-    // Where nothing across is a number, its texts stand side by side.
+    // If no x value is a number, the texts stand side by side.
     let names = distinct(points.iter().map(|point| &point.name));
     let is_named = points.iter().all(|point| point.x.is_none()) && !plot.log_x;
     let across = |point: &Point| if is_named { Some(place(&names, &point.name) as f32) } else { point.x };
@@ -165,14 +165,14 @@ fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Opt
     Some(frame.chart)
 }
 
-/// Whether a line hides most of another, which is seen through it if it is dashed.
+/// True if a line hides most of another; a dashed line lets the other show through.
 fn is_over(places: &[(f32, f32)], other: &[(f32, f32)]) -> bool {
     let near = |((x, y), (other_x, other_y)): (&(f32, f32), &(f32, f32))| (x - other_x).abs() < 1.0 && (y - other_y).abs() < 1.5;
     let n_near = places.iter().zip(other).filter(|pair| near(*pair)).count();
     places.len() > 1 && 2 * n_near > places.len()
 }
 
-/// One more line below a picture.
+/// Adds a line of text below a picture.
 fn legend(chart: &mut Chart, y: f32, text: String) {
     chart.text(Paint::Ink, LEFT + 28.0, y, Anchor::Start, text);
     chart.height += 16.0;
@@ -214,7 +214,7 @@ fn bars(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
     Some(chart).filter(|_| !points.is_empty())
 }
 
-/// Whether three digits would make many figures the same.
+/// True if three digits would make many figures equal.
 fn are_close(points: &[Point]) -> bool {
     let sizes = points.iter().map(|point| point.y.abs()).filter(|size| *size < f32::MAX);
     let (least, most) = sizes.fold((f32::MAX, 0.0_f32), |(a, b), size| (a.min(size), b.max(size)));

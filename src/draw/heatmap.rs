@@ -1,4 +1,4 @@
-//! A table as a map of fields.
+//! Draws a table as a heatmap.
 
 use super::data::{LETTER, Point, distinct, letters, place, value_text};
 use super::marks::{Anchor, Chart, Paint};
@@ -13,7 +13,7 @@ pub(super) fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<
     let usable = || points.iter().map(|point| point.y).filter(|y| y.abs() < f32::MAX && (!plot.log_y || *y > 0.0));
     let (least, most) = usable().fold((f32::MAX, f32::MIN), |(a, b), y| (a.min(y), b.max(y)));
     let (least, most) = if least > most { (0.0, 1.0) } else { (least, most) };
-    // What is below 0 has a colour of its own: it is the darker the farther it is from 0, as all else is.
+    // Values below 0 have a colour of their own, which is also darker the farther they are from 0.
     let has_negative = least < 0.0;
     let furthest = most.max(-least).min(1e38);
     let scale = if plot.log_y && least > 0.0 { Scale::decades(least, most) } else { Scale::between(0.0, furthest) };
@@ -43,7 +43,7 @@ pub(super) fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<
     Some(chart).filter(|_| !points.is_empty())
 }
 
-/// What the shades of a map mean, from the palest to the darkest; those below 0 the other way round in front.
+/// Draws the legend of shades, from the palest to the darkest; shades of values below 0 come first, in reverse order.
 fn range(chart: &mut Chart, bottom: f32, label: &str, (low, high): (f32, f32), has_negative: bool) {
     let low = format!("{label}: {}", value_text(if has_negative { -high } else { low }));
     let mut x = (low.chars().count() as f32 * LETTER + 6.0).min(220.0);
@@ -90,7 +90,7 @@ mod tests {
         let chart = map(rows.into_iter().collect());
         let fields = fields(&chart);
         assert_eq!(fields[..3], [(Paint::Ablated, 1.0), (Paint::Intact, 0.5), (Paint::Intact, 0.0)]);
-        // Those of the legend, on both sides of 0.
+        // The legend has fields on both sides of 0.
         assert_eq!(fields.len(), 3 + 12);
         assert!(has_text(&chart, "loss, nats: -32") && has_text(&chart, "32"));
     }
@@ -100,7 +100,7 @@ mod tests {
         let rows = (0..3_usize).flat_map(|x| (0..2_usize).map(move |y| [x.into(), (x + 10 * y).into(), y.into()]));
         let chart = map(rows.collect());
         let fields = fields(&chart);
-        // Six fields and the six of the legend.
+        // There are six fields and six more in the legend.
         assert_eq!(fields.len(), 12);
         assert_eq!((fields[5], fields[0]), ((Paint::Intact, 1.0), (Paint::Intact, 0.0)));
         assert!(has_text(&chart, "loss, nats: 0") && has_text(&chart, "12"));

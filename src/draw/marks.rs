@@ -10,12 +10,12 @@ pub enum Paint {
     Line,
     Intact,
     Ablated,
-    /// One of several things that are compared, by its place; see [`SERIES`].
+    /// One of several compared things, by its index into [`SERIES`].
     Series(usize),
 }
 
 impl Paint {
-    /// Its CSS custom property without the dashes, and the suffix of its class.
+    /// The paint's CSS custom property without the dashes, and the suffix of its class.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ink => "ink",
@@ -28,7 +28,7 @@ impl Paint {
     }
 }
 
-/// Colours that can be told apart, for what has no colour of its own.
+/// Distinguishable colours for things without a colour of their own.
 const SERIES: [&str; 5] = ["series-1", "series-2", "series-3", "series-4", "series-5"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub enum Shape {
         width: f32,
         height: f32,
     },
-    /// A field of a map: as much of its paint as `share` says, `0..=1`.
+    /// A field of a heatmap with opacity `share`, `0..=1`.
     Field {
         x: f32,
         y: f32,
@@ -71,12 +71,12 @@ pub enum Shape {
         y2: f32,
         dashed: bool,
     },
-    /// A ring, so that what lies behind it stays visible.
+    /// A ring, so that marks behind it stay visible.
     Ring {
         x: f32,
         y: f32,
     },
-    /// Straight pieces from point to point.
+    /// Straight lines from point to point.
     Path {
         points: Vec<(f32, f32)>,
         dashed: bool,
@@ -94,7 +94,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// What draws the points of a path, or of dots: an SVG path's commands. A piece of no length with round ends is a dot.
+    /// Returns the SVG path commands of a path or of dots. A segment of no length with round ends is a dot.
     pub fn commands(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
@@ -113,30 +113,30 @@ impl Shape {
 
 pub type Mark = (Paint, Shape);
 
-/// Where a pointer means one of the items of the chart.
+/// The area in which a pointer selects one of the chart's items.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
     pub x: f32,
     pub width: f32,
 }
 
-/// Everything about a picture but its colours.
+/// A picture without its colours.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chart {
     pub title: String,
     pub width: f32,
     pub height: f32,
     pub marks: Vec<Mark>,
-    /// One for each item, if items can be pointed at.
+    /// Areas of the items, one for each, if a pointer can select them.
     pub hits: Vec<Hit>,
-    /// The item worth reading first.
+    /// Index of the item worth reading first.
     pub peak: usize,
 }
 
-/// Size of the letters in a chart, in its own units.
+/// Font size of a chart, in its own units.
 pub const FONT_SIZE: f32 = 11.5;
 pub const RING_RADIUS: f32 = 3.2;
-/// Widths of strokes, in the chart's units.
+/// Stroke widths, in the chart's units.
 pub const PATH_WIDTH: f32 = 1.7;
 pub const DOT_WIDTH: f32 = 4.4;
 
@@ -173,7 +173,8 @@ impl Chart {
         self.marks.push((paint, Shape::Text { x, y, anchor, text: text.into() }));
     }
 
-    /// A file of its own: colours written out, title inside. `colour` gives the value of a paint or of `paper`.
+    /// Writes a stand-alone SVG file with the colours and the title inside. `colour` returns the value of a paint or of
+    /// `paper`.
     pub fn to_svg(&self, colour: impl Fn(&str) -> String) -> String {
         let (width, height, title) = (self.width, self.height, escape(&self.title));
         let mut svg = format!(
@@ -229,7 +230,7 @@ impl Chart {
     }
 }
 
-/// Text as XML: model text can hold anything, control characters (which XML 1.0 forbids) included.
+/// Escapes text for XML. Text from a model can hold anything, including control characters, which XML 1.0 forbids.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -250,7 +251,7 @@ pub fn escape(text: &str) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    /// Whether every mark is inside the picture.
+    /// Asserts that every mark is inside the picture.
     pub(crate) fn inside(chart: &Chart) {
         for (_, shape) in &chart.marks {
             let points = match *shape {

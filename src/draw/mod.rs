@@ -1,13 +1,13 @@
-//! Pictures as plain data: a [`Chart`](marks::Chart) is a list of marks, which the page draws and SVG files are written from.
-//! No page and no tensors here, so that the native command draws the same.
+//! Pictures as plain data: a [`Chart`](marks::Chart) is a list of marks, which the page draws and SVG files are written
+//! from. This module depends on neither the page nor tensors, so that the native command draws the same.
 //!
 //! | file | what |
 //! |---|---|
-//! | [`marks`] | a chart, and the SVG file of one |
-//! | [`scale`] | from values to places on an axis |
+//! | [`marks`] | a chart, and its SVG file |
+//! | [`scale`] | the map from values to positions on an axis |
 //! | [`plot`] | the frame with two axes |
-//! | [`data`] | any [`DataPlot`](crate::terms::DataPlot) of its table |
-//! | [`palette`] | colours of pictures that stand in no page |
+//! | [`data`] | the chart of any [`DataPlot`](crate::terms::DataPlot) from its table |
+//! | [`palette`] | colours of pictures outside the page |
 //! | [`words`] | numbers and token texts as people read them |
 
 pub mod data;

@@ -1,6 +1,6 @@
-//! The colours of pictures that stand in no page: those of the page by day (`style/main.css`), written out.
+//! Colours of pictures outside the page: those of the page's light mode (`style/main.css`), written out.
 
-/// For [`Chart::to_svg`](super::marks::Chart::to_svg): the value of a paint, or of `paper`.
+/// Returns the light-mode colour of a paint or of `paper`, for [`Chart::to_svg`](super::marks::Chart::to_svg).
 pub fn light(name: &str) -> String {
     match name {
         "paper" => "#fbfaf6",
@@ -12,13 +12,13 @@ pub fn light(name: &str) -> String {
         "series-3" => "#2e7d5b",
         "series-4" => "#8a6d1b",
         "series-5" => "#a23b72",
-        // And whatever may be added.
+        // `muted`, and any name that may be added.
         _ => "#66625a",
     }
     .into()
 }
 
-/// The same by night.
+/// Returns the dark-mode colour of a paint or of `paper`.
 #[cfg(feature = "cli")]
 pub fn dark(name: &str) -> String {
     match name {

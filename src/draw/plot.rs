@@ -8,17 +8,17 @@ pub const HEIGHT: f32 = 258.0;
 pub const LEFT: f32 = 44.0;
 const TOP: f32 = 24.0;
 const BOTTOM: f32 = HEIGHT - 36.0;
-/// Letters of this size take about as much.
+/// Approximate height of a line of letters.
 const LINE_HEIGHT: f32 = 12.5;
 
-/// One axis with its name, and how its ticks read.
+/// One axis with its name and the format of its ticks.
 pub struct Axis<'a> {
     pub scale: Scale,
     pub label: &'a str,
     pub tick: fn(f32) -> String,
 }
 
-/// A chart that has its axes.
+/// A chart with its axes.
 pub struct Plot {
     pub chart: Chart,
     x: Scale,
@@ -35,7 +35,7 @@ pub struct Series {
 }
 
 impl Plot {
-    /// Axes, ticks and names; `margin` is left free on the right, for names of lines.
+    /// Draws axes, ticks and names; `margin` is left free on the right, for the names of lines.
     pub fn new(title: &str, x: Axis<'_>, y: Axis<'_>, margin: f32) -> Self {
         let mut plot = Self { chart: Chart::new(title.into(), WIDTH, HEIGHT), x: x.scale, y: y.scale, right: WIDTH - margin };
         for tick in y.scale.ticks() {
@@ -74,14 +74,14 @@ impl Plot {
         self.chart.path(paint, points, dashed);
     }
 
-    /// A dashed line across at a value, with its name below it at the left.
+    /// Draws a dashed horizontal line at a value, with its name below it at the left.
     pub fn level(&mut self, value: f32, name: &str) {
         let y = self.y(value);
         self.chart.line(Paint::Ink, (LEFT, y), (self.right, y), true);
         self.chart.text(Paint::Muted, LEFT + 4.0, y + 13.0, Anchor::Start, name);
     }
 
-    /// A dashed line down at a value, with its name beside it at the top.
+    /// Draws a dashed vertical line at a value, with its name beside it at the top.
     pub fn mark(&mut self, value: f32, name: &str) {
         let x = self.x(value);
         self.chart.line(Paint::Ink, (x, TOP), (x, BOTTOM), true);
@@ -90,7 +90,7 @@ impl Plot {
         self.chart.text(Paint::Muted, x + beside, TOP + 10.0, anchor, name);
     }
 
-    /// Lines with their spreads, each named at its end; names that would meet are moved apart.
+    /// Draws lines with their spreads, each named at its end; names that would overlap are moved apart.
     pub fn series(&mut self, series: &[Series]) {
         let mut ends = Vec::new();
         for Series { paint, dashed, points, .. } in series {
@@ -111,7 +111,7 @@ impl Plot {
     }
 }
 
-/// The same heights in the same order, a line of letters apart, and inside the picture.
+/// Moves heights apart by at least a line of letters, in the same order and inside the picture.
 fn apart(heights: &[f32]) -> Vec<f32> {
     let mut order: Vec<usize> = (0..heights.len()).collect();
     order.sort_by(|a, b| heights[*a].total_cmp(&heights[*b]));
@@ -121,7 +121,7 @@ fn apart(heights: &[f32]) -> Vec<f32> {
         placed[*at] = placed[*at].max(free);
         free = placed[*at] + LINE_HEIGHT;
     }
-    // What went below the picture pushes the others up.
+    // Heights below the picture push the others up.
     let mut limit = BOTTOM;
     for at in order.iter().rev() {
         placed[*at] = placed[*at].min(limit).max(TOP);

@@ -1,4 +1,4 @@
-//! From values to places on an axis, and the round values to write beside it.
+//! The map from values to positions on an axis, and the round values to write beside it.
 
 /// An axis, linear or by decades.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -9,8 +9,8 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Holds every positive value: from zero, or from the decade below the smallest. What overflowed (f32's largest) lies at
-    /// the far end.
+    /// Makes an axis for every positive value: from zero, or from the decade below the smallest. Overflowed values
+    /// (f32's largest) lie at the far end.
     pub fn new(values: impl Iterator<Item = f32>, log: bool) -> Self {
         let usable = values.filter(|value| *value < f32::MAX && *value > 0.0);
         let (least, most) = usable.fold((f32::MAX, 0.0f32), |(least, most), value| (least.min(value), most.max(value)));
@@ -23,18 +23,18 @@ impl Scale {
         Self { low: 0.0, high: most * 1.1, log }
     }
 
-    /// By decades, from the one at or below a value to exactly another.
+    /// Makes a logarithmic axis, from the decade at or below one value exactly to another.
     pub fn decades(least: f32, high: f32) -> Self {
         let low = decade(least.clamp(f32::MIN_POSITIVE, 1e36));
         Self { low, high: high.clamp(low * 10.0, f32::MAX), log: true }
     }
 
-    /// Linear, from one value to a larger one.
+    /// Makes a linear axis from one value to a larger one.
     pub fn between(low: f32, high: f32) -> Self {
         Self { low, high: if high > low { high } else { low + (0.1 * low.abs()).max(1.0) }, log: false }
     }
 
-    /// Linear, with every finite value inside, and 0; what overflowed lies at the far end.
+    /// Makes a linear axis for every finite value and 0; overflowed values lie at the far end.
     pub fn around(values: impl Iterator<Item = f32>) -> Self {
         let (least, most) =
             values.filter(|value| value.abs() < f32::MAX).fold((0.0f32, 0.0f32), |(a, b), value| (a.min(value), b.max(value)));
@@ -42,8 +42,8 @@ impl Scale {
         Self::between(if least < 0.0 { least - room } else { 0.0 }, most + room)
     }
 
-    /// Linear, with every finite value inside; from 0 unless that would press them together, and never so close around them
-    /// that the axis could not be read.
+    /// Makes a linear axis for every finite value. It starts from 0 unless that would press the values together, and is
+    /// never so narrow that it could not be read.
     pub fn close(values: impl Iterator<Item = f32>) -> Self {
         let usable = values.filter(|value| value.abs() < f32::MAX);
         let (least, most) = usable.fold((f32::MAX, f32::MIN), |(a, b), value| (a.min(value), b.max(value)));
@@ -55,12 +55,12 @@ impl Scale {
         Self::between(if least >= 0.0 { low.max(0.0) } else { low }, (most + room).min(1e38))
     }
 
-    /// From where to where.
+    /// Returns the lowest and the highest value.
     pub fn ends(&self) -> (f32, f32) {
         (self.low, self.high)
     }
 
-    /// `0..=1`; what is no number lies at the far end.
+    /// Returns the position, `0..=1`; a value that is not finite lies at the far end.
     pub fn position(&self, value: f32) -> f32 {
         if !value.is_finite() {
             return 1.0;
@@ -72,7 +72,7 @@ impl Scale {
         at.clamp(0.0, 1.0)
     }
 
-    /// Decades, or about four round steps.
+    /// Returns the values of ticks: decades, or about four round steps.
     pub fn ticks(&self) -> Vec<f32> {
         if self.log {
             let decades = (self.low.log10().round() as i32)..=(self.high.log10().floor() as i32);
@@ -87,7 +87,7 @@ impl Scale {
     }
 }
 
-/// The power of ten at or below a value.
+/// Returns the power of ten at or below a value.
 fn decade(value: f32) -> f32 {
     10f32.powi(value.log10().floor() as i32)
 }
@@ -112,7 +112,7 @@ mod tests {
         let around = Scale::around([0.5, -0.5, f32::INFINITY].into_iter());
         assert!((around.position(0.0) - 0.5).abs() < 1e-6);
         assert_eq!(Scale::around([].into_iter()).position(0.0), 0.0);
-        // What overflowed leaves the others where they are.
+        // Overflowed values do not move the others.
         let scales: [fn(std::vec::IntoIter<f32>) -> Scale; 3] = [|x| Scale::around(x), |x| Scale::new(x, false), |x| Scale::new(x, true)];
         for scale in scales {
             let [with, without] = [vec![1.0, 2.0, f32::MAX], vec![1.0, 2.0]].map(|values| scale(values.into_iter()));

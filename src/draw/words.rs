@@ -1,6 +1,6 @@
 //! Numbers and token texts as people read them.
 
-/// Up to three or four significant digits: `26.5`, `1,240`, `0.32`, `3.1e-5`.
+/// Formats a number with up to three or four significant digits: `26.5`, `1,240`, `0.32`, `3.1e-5`.
 pub fn short(value: f32) -> String {
     let size = value.abs();
     if !value.is_finite() {
@@ -21,7 +21,7 @@ fn trimmed(text: String) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
-/// With its sign, a real minus; for differences.
+/// Formats a difference with its sign; the minus is a real one.
 pub fn signed(value: f32) -> String {
     let sign = if value < 0.0 { '−' } else { '+' };
     match value.abs() {
@@ -31,7 +31,7 @@ pub fn signed(value: f32) -> String {
     }
 }
 
-/// `13,180,000`.
+/// Groups digits by thousands: `13,180,000`.
 pub fn grouped(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
     let mut out = String::from(if value < 0 { "-" } else { "" });
@@ -44,7 +44,7 @@ pub fn grouped(value: i64) -> String {
     out
 }
 
-/// `26.4 MB`, `269 MB`, `1.24 GB`.
+/// Formats a number of bytes: `26.4 MB`, `269 MB`, `1.24 GB`.
 pub fn bytes(n: f64) -> String {
     match n {
         _ if n >= 1e9 => format!("{:.2} GB", n / 1e9),
@@ -54,7 +54,7 @@ pub fn bytes(n: f64) -> String {
     }
 }
 
-/// A token on one line: line breaks and other invisible characters get a sign of their own.
+/// Makes a token visible on one line: line breaks and other invisible characters get a sign of their own.
 pub fn visible(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -66,17 +66,17 @@ pub fn visible(text: &str) -> String {
         .collect()
 }
 
-/// No longer than this many letters.
+/// Cuts a text to at most this many letters.
 pub fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most { text.into() } else { text.chars().take(most - 1).chain(['…']).collect() }
 }
 
-/// `41 %`.
+/// Formats a share in whole percent: `41 %`.
 pub fn percent(share: f32) -> String {
     if share.is_finite() { format!("{:.0} %", share * 100.0) } else { "–".into() }
 }
 
-/// `0.2 %`, `12.5 %`.
+/// Formats a share in percent with up to three digits: `0.2 %`, `12.5 %`.
 pub fn fine_percent(share: f32) -> String {
     format!("{} %", short(share * 100.0))
 }

@@ -1,4 +1,4 @@
-//! What long work shares with whoever asked for it: a stop flag, events, and turns for the messages that wait.
+//! The link between long work and its requester: a stop flag, events, and turns for waiting messages.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -15,19 +15,19 @@ use super::error::EngineError;
 use crate::platform;
 use crate::protocol::{Event, Progress};
 
-/// A worker that computes longer than this without a turn does not hear "stop".
+/// The longest time without a turn: a worker that computes longer does not receive "stop".
 const TURN: Duration = Duration::from_millis(15);
-/// Progress bars need no more than ten updates a second.
+/// The shortest time between two updates of a progress bar: ten a second are enough.
 const PROGRESS: Duration = Duration::from_millis(100);
 
-/// Shared by everything that runs for one engine.
+/// State shared by everything that runs for one engine.
 #[derive(Clone)]
 pub struct Control {
     stop: Arc<AtomicBool>,
     sink: Rc<dyn Fn(Event)>,
     last_turn: Rc<Cell<Instant>>,
     last_progress: Rc<Cell<Option<Instant>>>,
-    /// Who waits for something that a stop ends: see [`Self::unless_stopped`].
+    /// Waker of the work that a stop ends ([`Self::unless_stopped`]).
     waiting: Rc<Cell<Option<Waker>>>,
 }
 
@@ -42,7 +42,7 @@ impl Control {
         }
     }
 
-    /// Sends events nowhere and never stops.
+    /// Makes a control that drops events and never stops.
     pub fn silent() -> Self {
         Self::new(|_event| {})
     }
@@ -51,7 +51,7 @@ impl Control {
         (self.sink)(event);
     }
 
-    /// Reports progress, at most ten times a second but for the end.
+    /// Reports progress at most ten times a second; the end is always reported.
     pub fn progress(&self, doing: &str, done: f64, total: f64, unit: &str) {
         let is_due = self.last_progress.get().is_none_or(|last| last.elapsed() >= PROGRESS);
         if is_due || done >= total {
@@ -60,11 +60,11 @@ impl Control {
         }
     }
 
-    /// Gives waiting messages a turn now and then.
+    /// Gives waiting messages a turn at regular intervals.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`] once a stop was asked for.
+    /// [`EngineError::Stopped`] once a stop was requested.
     pub async fn checkpoint(&self) -> Result<(), EngineError> {
         if self.last_turn.get().elapsed() >= TURN {
             platform::yield_now().await;
@@ -80,11 +80,11 @@ impl Control {
         }
     }
 
-    /// Waits for what others do (a server, a disk), and drops it as soon as a stop is asked for.
+    /// Waits for external work (a server, a disk), and drops it as soon as a stop is requested.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`], and those of the work.
+    /// [`EngineError::Stopped`], and the errors of the work.
     pub async fn unless_stopped<T, E: Into<EngineError>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, EngineError> {
         let mut work = pin!(work);
         poll_fn(|context| {
@@ -100,7 +100,7 @@ impl Control {
         .await
     }
 
-    /// Forgets an earlier stop; at the start of each request.
+    /// Clears an earlier stop; called at the start of each request.
     pub fn clear_stop(&self) {
         self.stop.store(false, Ordering::Relaxed);
     }

@@ -1,4 +1,5 @@
-//! How panes get from one token to the next: on plain tensor operations (Path A), or with a decode plan (Path B).
+//! The step from one token to the next in each pane: on plain tensor operations (Path A), or with a decode plan (Path
+//! B).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};
 use crate::terms::{Intervention, Sampling};
 
-/// The text should not come in gulps longer than this.
+/// Target duration of a batch, so that text does not arrive in longer bursts.
 const BATCH_TIME: Duration = Duration::from_millis(40);
 /// Batches under way at once, so that the GPU has work while an answer travels.
 const BATCHES_AHEAD: usize = 2;
@@ -26,17 +27,17 @@ pub(super) struct Decoder<'a> {
     stopword_ids: &'a [u32],
     sampler: Sampler,
     cache: KvCache,
-    /// Without one, Path A goes on from its own cache.
+    /// The decode plan of Path B; without one, Path A continues from `cache`.
     plan: Option<DecodePlan>,
-    /// Not handed out yet.
+    /// Drawn tokens that were not handed out yet.
     waiting: VecDeque<Drawn>,
     last: u32,
-    /// On new tokens, without the prompt.
+    /// Time spent on new tokens, without the prompt.
     pub spent: Duration,
 }
 
 impl Loaded {
-    /// A pane's decoder, with a plan wherever one can be had.
+    /// Makes a pane's decoder, with a plan wherever the model and device allow one.
     pub(super) fn decoder<'a>(
         &'a self,
         model: &'a Model,
@@ -46,7 +47,7 @@ impl Loaded {
         sampling: Sampling,
     ) -> Decoder<'a> {
         let stopword_ids = self.held_out.stopword_ids.as_slice();
-        // The prompt runs on Path A, and interventions on its tokens with it.
+        // The prompt, and interventions on its tokens, run on Path A.
         let later = interventions.iter().filter(|intervention| intervention.token >= prompt.len()).copied().collect::<Vec<_>>();
         let made = |gpu| DecodePlan::new(gpu, model, &later, stopword_ids, prompt.len() + n_new).ok();
         let mut plan = self.decode.as_ref().and_then(made);
@@ -68,7 +69,7 @@ impl Loaded {
 }
 
 impl Decoder<'_> {
-    /// The next token, if it has been supplied.
+    /// Returns the next token, if it has been supplied.
     pub fn next(&mut self) -> Option<Drawn> {
         self.waiting.pop_front()
     }
@@ -89,17 +90,17 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Dispatches that a token takes, with a plan.
+    /// Returns the number of dispatches per token, with a plan.
     pub fn dispatches(&self) -> Option<usize> {
         self.plan.as_ref().map(DecodePlan::dispatches)
     }
 }
 
-/// All panes' decoders, and what the GPU is at.
+/// The decoders of all panes, and the batches that the GPU is working on.
 pub(super) struct Decoding<'a> {
     pub decoders: Vec<Decoder<'a>>,
     under_way: VecDeque<(Batch, Vec<usize>)>,
-    /// New tokens a pane may still ask the GPU for.
+    /// New tokens that each pane may still request from the GPU.
     left: usize,
     batch_size: usize,
     last_answer: Instant,
@@ -122,7 +123,7 @@ impl<'a> Decoding<'a> {
         Ok(Self { decoders, under_way: VecDeque::new(), left, batch_size: 1, last_answer: Instant::now() })
     }
 
-    /// Sees to it that every live pane has a token waiting.
+    /// Supplies a token to every live pane that has none waiting.
     pub async fn supply(&mut self, is_live: &[bool]) -> Result<(), EngineError> {
         let is_waiting = |index: &usize| is_live[*index] && self.decoders[*index].waiting.is_empty();
         let (in_batches, one_by_one) =
@@ -140,7 +141,7 @@ impl<'a> Decoding<'a> {
         Ok(())
     }
 
-    /// Several tokens each, drawn on the GPU. Panes that decode in batches keep step with each other.
+    /// Draws several tokens per pane on the GPU. Panes that decode in batches keep step with each other.
     async fn supply_batches(&mut self, indices: &[usize]) -> Result<(), EngineError> {
         if self.under_way.is_empty() {
             self.last_answer = Instant::now();
@@ -170,33 +171,33 @@ impl<'a> Decoding<'a> {
     }
 }
 
-/// How far the two paths may be apart, of the largest logit.
+/// The largest distance of the two paths' logits, relative to the largest logit.
 const TOLERANCE: f32 = 1e-3;
-/// Below this lead, of the largest logit, either of two tokens may come out first.
+/// The least lead, relative to the largest logit, that decides between two tokens; below it either may come first.
 const SAFE_LEAD: f32 = 1e-3;
 
-/// Token ids that every vocabulary has, as many as the context allows.
+/// Makes `n` token ids that every vocabulary has, or as many as the context allows.
 pub(super) fn synthetic_ids(model: &Model, n: usize) -> Vec<u32> {
     let n = n.min(model.config.max_position_embeddings);
     (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect()
 }
 
-/// What two paths make of the same tokens.
+/// Agreement of the two paths on the same tokens.
 pub(super) struct Agreement {
-    /// The largest distance of two logits, of the largest logit.
+    /// The largest distance of two logits, relative to the largest logit.
     pub apart: f32,
-    /// Tokens whose likeliest successor differs, though it leads clearly.
+    /// Number of tokens whose likeliest successor differs although it leads clearly.
     pub disagreements: usize,
 }
 
-/// Holds a plan for the loaded model against Path A, on tokens that every vocabulary has. A fast path that computes
-/// something else is worse than none.
+/// Compares a plan for the loaded model with Path A, on tokens that every vocabulary has. A fast path with wrong
+/// results is worse than none.
 pub(super) async fn agrees(gpu: &DecodeGpu, model: &Model) -> Result<bool, EngineError> {
     let agreement = compare(gpu, model, 5, 1).await?;
     Ok(agreement.is_some_and(|agreement| agreement.apart <= TOLERANCE))
 }
 
-/// Feeds the same `n` tokens after the same prompt to both paths. `None` if no plan covers the model.
+/// Feeds the same `n` tokens after the same prompt to both paths. Returns `None` if no plan covers the model.
 pub(super) async fn compare(gpu: &DecodeGpu, model: &Model, n_prompt: usize, n: usize) -> Result<Option<Agreement>, EngineError> {
     let ids = synthetic_ids(model, n_prompt + n);
     let (prompt, fed) = ids.split_at(n_prompt.min(ids.len().saturating_sub(1)));
@@ -205,7 +206,7 @@ pub(super) async fn compare(gpu: &DecodeGpu, model: &Model, n_prompt: usize, n: 
         return Ok(None);
     }
     let mut cache = KvCache::default();
-    // Nothing of the prompt's own logits is needed, but its cache is.
+    // The prompt's cache is needed, but not its logits.
     let _ = model.forward(prompt, Some(&mut cache), Positions::Last, &mut Probe::empty());
     if plan.start(&cache).is_err() {
         return Ok(None);
@@ -240,7 +241,7 @@ impl Agreement {
     }
 }
 
-/// The likeliest token, and how far it leads.
+/// Returns the likeliest token, and its lead over the second.
 fn first_and_lead(logits: &[f32]) -> (usize, f32) {
     let (mut first, mut best, mut second) = (0, f32::NEG_INFINITY, f32::NEG_INFINITY);
     for (id, logit) in logits.iter().enumerate() {
@@ -253,7 +254,7 @@ fn first_and_lead(logits: &[f32]) -> (usize, f32) {
     (first, best - second)
 }
 
-/// Probability of the next token being a stopword.
+/// Returns the probability that the next token is a stopword.
 fn stopword_mass(logits: &[f32], stopword_ids: &[u32]) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |logit: f32| f64::from(logit - largest).exp();

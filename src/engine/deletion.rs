@@ -1,4 +1,4 @@
-//! Channels removed one at a time, each measured on the held-out text.
+//! Removes channels one at a time, each measured on the held-out text.
 
 use super::control::Control;
 use super::error::EngineError;
@@ -8,10 +8,10 @@ use crate::model::ModelError;
 use crate::protocol::Event;
 use crate::terms::{Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit};
 
-/// What a person is told meanwhile.
+/// Name of the work in progress reports.
 const DOING: &str = "removing channels one at a time";
 
-/// What [`crate::protocol::Request::Delete`] asks for.
+/// Parameters of [`crate::protocol::Request::Delete`].
 pub(super) struct Asked {
     pub per_layer: usize,
     pub n_quantiles: usize,
@@ -21,7 +21,7 @@ pub(super) struct Asked {
 }
 
 impl Engine {
-    /// A deletion that makes the loss overflow is one like others.
+    /// Answers [`crate::protocol::Request::Delete`]. A deletion whose loss overflows is reported like the others.
     pub(super) async fn delete(&mut self, asked: Asked) -> Result<(), EngineError> {
         let control = self.control.clone();
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
@@ -55,7 +55,7 @@ impl Engine {
 }
 
 impl Loaded {
-    /// The channels to remove, layer by layer, with nothing measured yet.
+    /// Draws the channels to remove, layer by layer; nothing is measured yet.
     fn drawn(&self, asked: &Asked) -> Result<Vec<Deletion>, EngineError> {
         let setting = |key, got: usize, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
         let (limit, width) = (self.info.num_hidden_layers, self.info.intermediate_size);
@@ -75,7 +75,8 @@ impl Loaded {
         Ok(layers.filter(|(layer, _)| asked.layer.is_none_or(|only| only == *layer)).flat_map(of_layer).collect())
     }
 
-    /// With the channel at its mean, if there are means. None where it overflows.
+    /// Measures the loss with one channel removed, or set to its mean if `means` are given. Returns `None` if it
+    /// overflows.
     async fn loss_without(&self, deletion: &Deletion, means: Option<&[Vec<f32>]>, control: &Control) -> Result<Option<f64>, EngineError> {
         let (layer, channel) = (deletion.layer, deletion.channel);
         let target = match means {
@@ -85,7 +86,7 @@ impl Loaded {
         let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
         let model = self.intact.with_ablation_by(&ablation, means)?;
         let measured = match eval::measure(&model, &ablation, &self.held_out, control, |_done| {}).await {
-            // What the deletion does; what a failed GPU does ends it below.
+            // This overflow is the deletion's effect; a failed GPU is an error below.
             Err(EngineError::NonFinite { .. }) => None,
             measured => Some(measured?.loss_nats),
         };

@@ -1,4 +1,4 @@
-//! Which device a model runs on, and why.
+//! The choice of the device that a model runs on, and its reason.
 
 use burn::tensor::Device;
 
@@ -7,13 +7,13 @@ use crate::platform::{self, Gpu, GpuHandles, GpuHealth};
 use crate::protocol::BackendChoice;
 use crate::terms::BackendInfo;
 
-/// The devices that were opened so far. A GPU is opened once: Burn registers one runtime for it.
+/// The devices opened so far. A GPU is opened once, since Burn registers one runtime for it.
 #[derive(Default)]
 pub struct Devices {
     gpu: Option<Result<Gpu, String>>,
 }
 
-/// A device for one model.
+/// The device chosen for one model.
 pub struct Chosen {
     pub device: Device,
     pub info: BackendInfo,
@@ -22,11 +22,11 @@ pub struct Chosen {
 }
 
 impl Devices {
-    /// Picks the device for a model. Whether it is large enough is seen once the model was looked into (`fit.rs`).
+    /// Picks the device for a model. Its size is checked once the model was inspected (`fit.rs`).
     ///
     /// # Errors
     ///
-    /// A GPU was asked for and there is none. [`BackendChoice::Auto`] takes the CPU instead and says why.
+    /// Fails if a GPU was requested and there is none. [`BackendChoice::Auto`] takes the CPU instead and says why.
     pub async fn choose(&mut self, choice: BackendChoice) -> Result<Chosen, EngineError> {
         match choice {
             BackendChoice::Cpu => Ok(cpu("asked for".into())),
@@ -60,7 +60,7 @@ impl Devices {
     }
 }
 
-/// The CPU, and why.
+/// Chooses the CPU, with the reason.
 pub fn cpu(reason: String) -> Chosen {
     let info = BackendInfo { kind: "cpu".into(), name: "Burn flex, SIMD".into(), reason };
     Chosen { device: Device::flex(), info, health: None, handles: None }

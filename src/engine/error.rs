@@ -1,4 +1,4 @@
-//! Everything that can end a request early.
+//! Every error that can end a request early.
 
 use thiserror::Error;
 
@@ -10,7 +10,7 @@ use crate::weights::WeightsError;
 
 #[derive(Debug, Error)]
 pub enum EngineError {
-    /// Not a failure: somebody pressed stop.
+    /// The user pressed stop, which is no failure.
     #[error("stopped")]
     Stopped,
     #[error("no model is loaded")]
@@ -75,7 +75,7 @@ impl From<DecodeError> for EngineError {
 }
 
 impl EngineError {
-    /// Whether another device might do better.
+    /// True if another device might succeed.
     pub fn is_of_device(&self) -> bool {
         matches!(
             self,

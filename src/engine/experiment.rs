@@ -1,5 +1,5 @@
-//! The super-weight paper's experiments: settings are checked, filled up with what is in use, and the outcome is told as it
-//! grows.
+//! The super-weight paper's experiments: checks their settings, fills in defaults and the text in use, and reports the
+//! outcome as it grows.
 
 use super::control::Control;
 use super::error::EngineError;
@@ -11,13 +11,13 @@ use crate::model::ModelError;
 use crate::model::edit::SCALE_RANGE;
 use crate::terms::{Ablation, Experiment, ExperimentKind, TaskFile, TextRef};
 
-/// More than anybody waits for.
+/// The most values of one setting, more than anybody waits for.
 const MAX_SETTINGS: usize = 64;
-/// Models of one experiment.
+/// The most rounded models of one experiment.
 const MAX_ROUNDINGS: usize = 1000;
 
 impl Engine {
-    /// See [`crate::protocol::Request::UseText`].
+    /// Answers [`crate::protocol::Request::UseText`].
     pub(super) fn use_text(&mut self, name: String, text: String, max_tokens: usize) -> Result<(), EngineError> {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
         let held_out = HeldOut::of(&name, &text, max_tokens, &loaded.tokenizer, loaded.info.max_position_embeddings)?;
@@ -26,7 +26,7 @@ impl Engine {
         Ok(())
     }
 
-    /// See [`crate::protocol::Request::UseBundledText`].
+    /// Answers [`crate::protocol::Request::UseBundledText`].
     pub(super) fn use_bundled_text(&mut self) -> Result<(), EngineError> {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
         let held_out = HeldOut::bundled(&loaded.tokenizer, loaded.info.max_position_embeddings)?;
@@ -34,10 +34,10 @@ impl Engine {
         Ok(())
     }
 
-    /// See [`crate::protocol::Request::UseTasks`].
+    /// Answers [`crate::protocol::Request::UseTasks`].
     pub(super) fn use_tasks(&mut self, tasks: Vec<TaskFile>) -> Result<(), EngineError> {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
-        // All of them are read before any is taken.
+        // All files are read before any is taken into use.
         for task in tasks.iter().map(Task::of).collect::<Result<Vec<_>, _>>()? {
             loaded.tasks.retain(|known| known.kind != task.kind);
             loaded.tasks.push(task);
@@ -45,7 +45,7 @@ impl Engine {
         Ok(())
     }
 
-    /// See [`crate::protocol::Request::Experiment`].
+    /// Answers [`crate::protocol::Request::Experiment`].
     pub(super) async fn experiment(&mut self, experiment: Experiment) -> Result<(), EngineError> {
         let loaded = self.model()?;
         let experiment = loaded.complete(experiment)?;
@@ -68,7 +68,7 @@ impl Engine {
         };
         let mut draft = Draft::new(experiment, &loaded.info, convention, &self.control);
         let ran = experiments::run(&bench, &mut draft).await;
-        // What a failed GPU has computed is no finding.
+        // Results of a failed GPU are no finding.
         bench.check_gpu()?;
         match ran {
             Ok(()) => draft.finish(),
@@ -79,12 +79,12 @@ impl Engine {
 }
 
 impl Loaded {
-    /// From now on; what was measured on another text is forgotten.
+    /// Measures on this text from now on, and forgets the evaluation on another text.
     fn measure_on(&mut self, text: Source, held_out: HeldOut) {
         (self.text, self.held_out, self.intact_evaluation) = (text, held_out, None);
     }
 
-    /// Checks an experiment's settings against the model, and names what it will be measured on.
+    /// Checks an experiment's settings against the model, and fills in the text and tasks that it is measured on.
     fn complete(&self, experiment: Experiment) -> Result<Experiment, EngineError> {
         check_settings(&experiment)?;
         let mut experiment = filled(experiment);
@@ -107,7 +107,7 @@ impl Loaded {
         Ok(experiment)
     }
 
-    /// The text in use, if it is the one that was asked for.
+    /// Fills in the text in use, if it is the requested one.
     fn name_text(&self, experiment: &mut Experiment) -> Result<(), EngineError> {
         let used = TextRef { name: self.text.name.clone(), digest: self.text.digest.clone() };
         match experiment.text.replace(used) {
@@ -122,7 +122,7 @@ impl Loaded {
         }
     }
 
-    /// The tasks that were asked for, each once, under the names and digests of those that there are.
+    /// Fills in the requested tasks, each once, with the names and digests of the files in use.
     fn name_tasks(&self, experiment: &mut Experiment) -> Result<(), EngineError> {
         let asked = std::mem::take(&mut experiment.tasks);
         if asked.is_empty() || !experiment.kind.reads_tasks() {
@@ -154,7 +154,7 @@ impl Loaded {
     async fn encoded_tasks(&self, experiment: &Experiment, control: &Control) -> Result<Vec<EncodedTask>, EngineError> {
         let mut tasks = Vec::new();
         let limit = self.info.max_position_embeddings;
-        // Of prompts no more are taken, whatever else a task holds.
+        // A token-shift experiment takes `n_prompts` items, however many a task has.
         let n_prompts = experiment.n_prompts.filter(|_| experiment.kind == ExperimentKind::TokenShift);
         let n_items = experiment.limit.into_iter().chain(n_prompts).min();
         for TextRef { name, .. } in &experiment.tasks {
@@ -173,7 +173,7 @@ impl Loaded {
     }
 }
 
-/// With each value once, and the default where nothing was asked for, so that the outcome says what ran.
+/// Drops repeated values and fills in defaults, so that the outcome says what ran.
 fn filled(mut experiment: Experiment) -> Experiment {
     let default = Experiment::of(experiment.kind, Vec::new());
     once(&mut experiment.super_weights);
@@ -198,7 +198,7 @@ fn filled(mut experiment: Experiment) -> Experiment {
     experiment
 }
 
-/// Drops what was there before.
+/// Drops values that occurred before.
 fn once<T: PartialEq + Copy>(values: &mut Vec<T>) {
     let mut seen = Vec::with_capacity(values.len());
     values.retain(|value| {

@@ -1,4 +1,4 @@
-//! The one place where an error becomes words for the person in front of it.
+//! The one place where an error becomes words for the user.
 
 use super::error::EngineError;
 use crate::model::ModelError;
@@ -7,7 +7,7 @@ use crate::protocol::{Failure, FailureKind};
 use crate::tokenizer::TokenizerError;
 use crate::weights::WeightsError;
 
-/// What happened, why, and what to do next.
+/// Describes an error: the failure, its cause, and the next step.
 pub(super) fn describe(error: &EngineError) -> Failure {
     let (kind, what, next_step) = match error {
         EngineError::Stopped => (FailureKind::Input, "Stopped", "Start again whenever you like."),

@@ -1,4 +1,4 @@
-//! Whether a model fits, from its configuration and the headers of its weights, before these are fetched.
+//! Checks whether a model fits, from its configuration and the headers of its weights, before the weights are fetched.
 
 use super::control::Control;
 use super::device::{self, Chosen, Devices};
@@ -10,10 +10,10 @@ use crate::terms::{FitCheck, FitKind, Inspection};
 use crate::weights::WeightsError;
 use crate::weights::checkpoint::{Checkpoint, Onto};
 
-/// Bytes of weights that fit into a page's 4 GiB beside all else, as f32; a machine of one's own finds out.
+/// Bytes of f32 weights that fit into a page's 4 GiB beside everything else; natively no limit is known in advance.
 const ON_CPU: Option<u64> = if IN_BROWSER { Some(3 << 30) } else { None };
 
-/// A model that was looked into, and where it would run.
+/// An inspected model and the device that it would run on.
 pub(super) struct Prepared {
     pub config: ModelConfig,
     pub chosen: Chosen,
@@ -22,7 +22,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Reads what is small, and picks a device that is large enough where there is a choice.
+    /// Reads the small files, and picks a device that is large enough where there is a choice.
     ///
     /// # Errors
     ///
@@ -30,7 +30,7 @@ impl Prepared {
     pub async fn of(files: &Files, backend: BackendChoice, devices: &mut Devices, control: &Control) -> Result<Self, EngineError> {
         let json = control.unless_stopped(required(files, "config.json")).await?;
         let config = ModelConfig::from_json(&json)?;
-        // Not to be dropped half way: a GPU is opened once.
+        // The choice of a device must not be dropped half way, since a GPU is opened once.
         let chosen = devices.choose(backend).await?;
         let is_gpu = chosen.health.is_some();
         let prepared = control.unless_stopped(Self::on(files, config, chosen)).await?;
@@ -46,13 +46,13 @@ impl Prepared {
         Ok(Self { config, chosen, onto, checkpoint })
     }
 
-    /// With another reason for where it runs.
+    /// Replaces the reason for the choice of device.
     pub fn because(mut self, reason: String) -> Self {
         self.chosen.info.reason = reason;
         self
     }
 
-    /// Whether it can run where it would.
+    /// Checks that the model can run on its chosen device.
     ///
     /// # Errors
     ///
@@ -66,13 +66,13 @@ impl Prepared {
         }
     }
 
-    /// Whether there is room for it beside a model whose weights take so many bytes of the CPU's memory.
+    /// True if the model fits beside another one whose weights take `resident` bytes of the CPU's memory.
     pub fn fits_beside(&self, resident: u64) -> bool {
         let is_on_cpu = self.onto.largest_buffer.is_none();
         ON_CPU.is_none_or(|limit| !is_on_cpu || self.checkpoint.weight_bytes() + resident <= limit)
     }
 
-    /// What there is to know before the weights are fetched.
+    /// Describes the model before its weights are fetched: sizes, checks and advice.
     pub async fn inspection(&self, id: &str) -> Inspection {
         let checkpoint = &self.checkpoint;
         let weight_bytes = checkpoint.weight_bytes();
@@ -83,7 +83,7 @@ impl Prepared {
         match self.onto.largest_buffer {
             Some(limit) => {
                 check(FitKind::Buffer, "largest matrix, in one GPU buffer", checkpoint.largest_bytes(), Some(limit));
-                // No limit of an adapter tells how much there is.
+                // No limit of an adapter tells how much memory it has.
                 check(FitKind::Memory, "all weights, in GPU memory", weight_bytes, None);
             }
             None => check(FitKind::Memory, "all weights, in the CPU's memory", weight_bytes, ON_CPU),
@@ -109,11 +109,12 @@ impl Prepared {
     }
 }
 
-/// Whether a model that is loaded has room for another beside it that shares no matrix with it, both in f32.
+/// Checks that a loaded model leaves room for a second one that shares no matrix with it, both in f32.
 ///
 /// # Errors
 ///
-/// [`EngineError::MemoryTooSmall`] in a page; how much a GPU has, no limit of it tells.
+/// [`EngineError::MemoryTooSmall`] on the CPU path of a page. A GPU is not checked, since none of its limits tells its
+/// memory.
 pub(super) fn check_second(weight_bytes: u64, is_on_cpu: bool) -> Result<(), EngineError> {
     let needed = 2 * weight_bytes;
     match ON_CPU.filter(|limit| is_on_cpu && needed > *limit) {
@@ -122,7 +123,7 @@ pub(super) fn check_second(weight_bytes: u64, is_on_cpu: bool) -> Result<(), Eng
     }
 }
 
-/// What to do about it, as far as it is known.
+/// Returns advice for the user, as far as the checks allow.
 fn advice(fits: &Result<(), EngineError>, checks: &[FitCheck]) -> &'static str {
     match fits {
         Ok(()) if checks.iter().any(|check| !check.ok) => {
@@ -137,7 +138,7 @@ fn advice(fits: &Result<(), EngineError>, checks: &[FitCheck]) -> &'static str {
     }
 }
 
-/// A file without which nothing goes.
+/// Reads a file that every model must have.
 pub(super) async fn required(files: &Files, name: &str) -> Result<Vec<u8>, EngineError> {
     let bytes = files.read(name).await?;
     bytes.ok_or_else(|| WeightsError::MissingFile { name: name.into() }.into())

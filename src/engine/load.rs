@@ -1,4 +1,4 @@
-//! Loading a model: configuration, tokenizer, device, weights, and a check that it computes what it should.
+//! Loads a model: configuration, tokenizer, device, weights, and a check of its results.
 
 use serde::Deserialize;
 
@@ -21,7 +21,7 @@ use crate::terms::{Ablation, FileProof, FitKind, ModelInfo, ModelRef, ModelSourc
 use crate::tokenizer::Tokenizer;
 use crate::weights::load::{LoadedWeights, load_checkpoint};
 
-/// Loads a model; what was loaded before stays until this one is complete, unless a browser's memory does not hold both.
+/// Loads a model. The previous model stays until the new one is complete, unless a browser's memory cannot hold both.
 pub(super) async fn load(
     id: &str,
     source: &ModelSource,
@@ -44,7 +44,7 @@ pub(super) async fn load(
     let is_gpu = prepared.chosen.health.is_some();
     let config = prepared.config.clone();
     let placed = match place(&files, prepared, control).await {
-        // A GPU that computes something else is no GPU to choose.
+        // A GPU with wrong results is not chosen.
         Err(error) if backend == BackendChoice::Auto && is_gpu && error.is_of_device() => {
             let on_cpu = Prepared::of(&files, BackendChoice::Cpu, devices, control).await?.because(error.to_string());
             on_cpu.check()?;
@@ -66,7 +66,7 @@ pub(super) async fn load(
         tasks: Vec::new(),
         tokenizer,
         info,
-        // transformers asks generation_config.json first.
+        // In transformers, too, generation_config.json takes precedence.
         eos_token_ids: generation.eos_token_ids().unwrap_or(config.eos_token_ids),
         intact_evaluation: None,
         scored: None,
@@ -80,7 +80,7 @@ pub(super) async fn load(
     Ok(loaded)
 }
 
-/// What is small beside the weights.
+/// Reads the files that are small beside the weights: tokenizer and generation configuration.
 async fn read_small(files: &Files, vocab_size: usize) -> Result<(Tokenizer, GenerationConfig), EngineError> {
     let tokenizer = Tokenizer::from_json(&required(files, "tokenizer.json").await?, vocab_size)?;
     let generation = match files.read_optional("generation_config.json").await? {
@@ -116,12 +116,12 @@ fn provenance(of: &Files, files: Vec<FileProof>, stored: bool) -> Provenance {
 struct Placed {
     chosen: Chosen,
     weights: LoadedWeights,
-    /// What its weights point at, before any forward pass. Told once the device has shown that it computes what it should.
+    /// Candidates from the weights alone, before any forward pass, reported once the device has passed its checks.
     candidates: Option<Found>,
     decode: Option<DecodeGpu>,
 }
 
-/// Loads the weights onto their device, and has it show that it computes what it should.
+/// Loads the weights onto their device, and checks the device's results.
 async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<Placed, EngineError> {
     let Prepared { config, mut chosen, onto, checkpoint } = prepared;
     let weights = load_checkpoint(files, &config, checkpoint, &onto, control).await?;
@@ -133,7 +133,7 @@ async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<P
         Some(gpu) => decoder::agrees(&gpu, &weights.model).await?.then_some(gpu),
         None => None,
     };
-    // Has a GPU compile an edit's kernels now, so that the first edit takes no longer than the next.
+    // The GPU compiles an edit's kernels now, so that the first edit takes no longer than the next.
     if chosen.health.is_some() {
         let first = WeightCoord { layer: 0, row: 0, col: 0 };
         weights.model.with_ablation(&Ablation::zeroing([first]))?;
@@ -144,7 +144,8 @@ async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<P
     }
 }
 
-/// Nothing but a failing device or a stop ends a load here: a model whose norms overflow still runs.
+/// Searches the weights for candidates. Only a failing device or a stop ends the load: a model whose norms overflow
+/// still runs.
 async fn candidates(model: &Model, control: &Control) -> Result<Option<Found>, EngineError> {
     match cold::search(model, control).await {
         Ok(found) => Ok(Some(found)),
@@ -153,7 +154,7 @@ async fn candidates(model: &Model, control: &Control) -> Result<Option<Found>, E
     }
 }
 
-/// The keys of `generation_config.json` that concern us.
+/// The keys of `generation_config.json` that Linchpin reads.
 #[derive(Default, Deserialize)]
 struct GenerationConfig {
     do_sample: Option<bool>,
@@ -170,8 +171,8 @@ impl GenerationConfig {
         Ok(serde_json::from_slice(json).map_err(broken)?)
     }
 
-    /// transformers' reading: `do_sample: false` means greedy, and what is left out has its defaults (1.0, 50, 1.0).
-    /// Where nothing is said of sampling, the page's own default stands.
+    /// Reads the sampling settings as transformers does: `do_sample: false` means greedy, and missing keys have its
+    /// defaults (1.0, 50, 1.0). Without `do_sample`, the temperature is the page's own default.
     fn sampling(&self) -> Sampling {
         let defaults = Sampling::default();
         let temperature = match self.do_sample {

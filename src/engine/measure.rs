@@ -1,7 +1,7 @@
-//! How fast the loaded model is here: the figures of [`Request::Measure`](crate::protocol::Request::Measure).
+//! Speed of the loaded model on this device: the figures of [`Request::Measure`](crate::protocol::Request::Measure).
 //!
-//! Tokens are synthetic, since speed does not depend on them. A round ends when its result has been read back, as a
-//! visitor would have to wait for it too; a figure that cannot be had is listed with the reason.
+//! Tokens are synthetic, since speed does not depend on them. A round ends when its result has been read back, since a
+//! visitor would wait for that too. A figure that cannot be measured is listed with the reason.
 
 use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
@@ -19,29 +19,29 @@ use crate::model::{KvCache, Model, Positions};
 use crate::protocol::Figure;
 use crate::terms::{Ablation, Sampling, WeightCoord, median};
 
-/// Timed rounds of each figure, after one that is not counted.
+/// Timed rounds of each figure, after one warm-up round.
 const ROUNDS: usize = 3;
-/// Tokens of a pass.
+/// Tokens of a prefill or backward pass.
 const PASS: usize = 512;
-/// Tokens on which the two paths are compared, and how many are before them.
+/// Number of tokens on which the two paths are compared, and number of tokens before them.
 const N_COMPARED: usize = 32;
 const COMPARED_AFTER: usize = 64;
-/// The edit that is applied.
+/// The edit that the figures apply.
 const EDIT: WeightCoord = WeightCoord { layer: 0, row: 0, col: 0 };
 
-/// How much is asked of a device.
+/// Amount of work that the figures take, by kind of device.
 struct Effort {
-    /// Contexts to decode after, where the model's own reaches so far; the first is shortened to fit.
+    /// Contexts to decode after, as far as the model's own context allows; the first is shortened to fit.
     contexts: &'static [usize],
     n_new: usize,
-    /// Products queued before one is read: enough to hide the read.
+    /// Products queued before one is read, enough to hide the read.
     n_products: usize,
 }
 
 const WITH_PLAN: Effort = Effort { contexts: &[128, 1024], n_new: 128, n_products: 256 };
 const WITHOUT_PLAN: Effort = Effort { contexts: &[128], n_new: 16, n_products: 4 };
 
-/// The figures so far.
+/// The figures measured so far.
 struct Measuring<'a> {
     control: &'a Control,
     figures: Vec<Figure>,
@@ -49,9 +49,11 @@ struct Measuring<'a> {
 }
 
 impl Loaded {
+    /// Measures all figures.
+    ///
     /// # Errors
     ///
-    /// A stop; whatever else fails costs its figure only.
+    /// A stop; any other error costs its figure only.
     pub(super) async fn measure(&self, control: &Control) -> Result<Vec<Figure>, EngineError> {
         let effort = if self.decode.is_some() { WITH_PLAN } else { WITHOUT_PLAN };
         let n_figures = 6 + 2 * effort.contexts.len() + if self.decode.is_some() { 3 } else { 0 };
@@ -73,7 +75,7 @@ impl Loaded {
         Ok(measuring.figures)
     }
 
-    /// What takes a whole pass over many tokens.
+    /// Measures whole passes over many tokens.
     async fn measure_passes(&self, measuring: &mut Measuring<'_>) -> Result<(), EngineError> {
         let model = &self.intact;
         let ids = synthetic_ids(model, PASS);
@@ -83,7 +85,7 @@ impl Loaded {
         measuring.figure("forward_backward", "ms", &of, async || timed(sequence_sums(model, &ids, Limits::of(&model.config))).await).await
     }
 
-    /// New tokens of one pane, and of two side by side.
+    /// Measures new tokens of one pane, and of two side by side.
     async fn measure_decoding(&self, measuring: &mut Measuring<'_>, context: usize, effort: &Effort) -> Result<(), EngineError> {
         let limit = self.info.max_position_embeddings;
         let n_new = effort.n_new.min(limit / 2).max(2);
@@ -107,7 +109,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// The decode plan beside plain operations, on the same tokens.
+    /// Compares the decode plan with plain operations on the same tokens.
     async fn measure_agreement(&self, measuring: &mut Measuring<'_>) -> Result<(), EngineError> {
         let Some(gpu) = &self.decode else { return Ok(()) };
         measuring.control.checkpoint().await?;
@@ -120,8 +122,8 @@ impl Loaded {
         Ok(())
     }
 
-    /// New tokens a second, of all panes together, as a run gets them. The first token of each comes from the prompt's
-    /// own pass, which is not counted.
+    /// Returns new tokens per second over all panes together, as in a run. The first token of each pane comes from the
+    /// prompt's own pass, which is not counted.
     async fn decode(&self, panes: &[&Model], prompt: &[u32], n_new: usize, control: &Control) -> Result<f64, EngineError> {
         let decoders = panes.iter().map(|model| self.decoder(model, &[], prompt, n_new, GREEDY)).collect::<Vec<_>>();
         let mut decoding = Decoding::start(decoders, prompt, n_new).await?;
@@ -139,7 +141,7 @@ impl Loaded {
 }
 
 impl Measuring<'_> {
-    /// Takes the median of some rounds.
+    /// Measures a figure: the median of [`ROUNDS`] rounds.
     async fn figure(
         &mut self,
         name: &str,
@@ -153,7 +155,7 @@ impl Measuring<'_> {
             self.control.progress(&format!("measuring {name}"), self.figures.len() as f64, self.n_figures as f64, "steps");
             self.control.checkpoint().await?;
             match round().await {
-                // The first is the warm-up: kernels are compiled, buffers made.
+                // The first round is the warm-up, in which kernels are compiled and buffers made.
                 Ok(value) if n > 0 => values.push(value),
                 Ok(_) => {}
                 Err(EngineError::Stopped) => return Err(EngineError::Stopped),
@@ -180,14 +182,14 @@ impl Measuring<'_> {
 
 const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 1, max_new_tokens: usize::MAX };
 
-/// Milliseconds that it takes.
+/// Returns the milliseconds that `work` takes.
 async fn timed<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<f64, EngineError> {
     let started = Instant::now();
     work.await?;
     Ok(started.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Waits until a tensor has been computed. Natively its data may be handed out before that, and waits when it is looked at.
+/// Waits until a tensor has been computed. Natively its data may arrive earlier, and reading it waits.
 async fn waited(tensor: Tensor<2>) -> Result<(), EngineError> {
     let values = tensor.into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
     if values.is_empty() { Err(EngineError::Execution { why: "nothing came back".into() }) } else { Ok(()) }
@@ -203,12 +205,12 @@ async fn apply_edit(model: &Model) -> Result<(), EngineError> {
     waited(edited.down_proj_scalar(EDIT.layer, EDIT.row, EDIT.col)).await
 }
 
-/// TFLOP/s of one matrix product, repeated.
+/// Returns the TFLOP/s of one matrix product, repeated `n` times.
 async fn products(model: &Model, linear: &Linear, n: usize) -> Result<f64, EngineError> {
     let [output, input] = linear.shape();
     let x = (0..PASS * input).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5).collect::<Vec<_>>();
     let x = Tensor::<2>::from_data(TensorData::new(x, [PASS, input]), &model.device);
-    // Has the upload behind it before the clock starts.
+    // The upload is finished before the clock starts.
     waited(x.clone().slice([0..1, 0..1])).await?;
     let started = Instant::now();
     let mut y = linear.forward(x.clone());
@@ -216,7 +218,7 @@ async fn products(model: &Model, linear: &Linear, n: usize) -> Result<f64, Engin
         y = linear.forward(x.clone());
     }
     waited(y.slice([0..1, 0..1])).await?;
-    // Multiplied as floats: 32 bits, as in a browser, do not hold it.
+    // The product is computed in floats, since a browser's usize has 32 bits.
     let flops = [n, PASS, input, output].iter().fold(2.0, |product, size| product * *size as f64);
     Ok(flops / started.elapsed().as_secs_f64().max(1e-9) / 1e12)
 }

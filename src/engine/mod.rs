@@ -38,47 +38,47 @@ use device::Devices;
 use error::EngineError;
 use fit::Prepared;
 
-/// See [`crate::terms::text_digest`], of the bundled held-out text.
+/// Returns the [`crate::terms::text_digest`] of the bundled held-out text.
 pub fn held_out_digest() -> String {
     HeldOut::bundled_digest()
 }
 
-/// Whether there is a family for this `model_type` of a `config.json`.
+/// True if a family is known for this `model_type` of a `config.json`.
 pub fn reads(model_type: &str) -> bool {
     families::knows(model_type)
 }
 
-/// See the module's head.
+/// The engine of one page or command; see the module's documentation.
 pub struct Engine {
     control: Control,
     devices: Devices,
     loaded: Option<Loaded>,
 }
 
-/// A model with all that belongs to it.
+/// A loaded model and everything that belongs to it.
 struct Loaded {
     info: ModelInfo,
     intact: Model,
     ablated: Model,
     ablation: Ablation,
-    /// What the ablation's pruning came to.
+    /// The channels that the ablation's pruning removed.
     pruned: Option<Pruned>,
     largest: Vec<(usize, Matrix, usize)>,
     largest_by_tensor: Vec<(usize, Matrix, usize)>,
-    /// What experiments may name.
+    /// The tasks that experiments may name.
     tasks: Vec<Task>,
     tokenizer: Tokenizer,
     eos_token_ids: Vec<u32>,
-    /// What loss is measured on, and how it is cut but for experiments.
+    /// The text for loss, and its default cut into `held_out`; experiments cut `text` themselves.
     text: Source,
     held_out: HeldOut,
-    /// The intact model's evaluation does not change.
+    /// Evaluation of the intact model on `held_out`, once measured.
     intact_evaluation: Option<Measured>,
     scored: Option<score::Scored>,
-    /// Of every channel, once one was asked for.
+    /// Mean activation of every channel, once needed.
     means: Option<Vec<Vec<f32>>>,
     health: Option<GpuHealth>,
-    /// Where decode plans can be made, once one was held against Path A.
+    /// The GPU for decode plans, if a plan agreed with Path A at load.
     decode: Option<DecodeGpu>,
 }
 
@@ -94,7 +94,7 @@ impl Engine {
         self.control.emit(match answered {
             Ok(()) => Event::Done,
             Err(EngineError::Stopped) => Event::Stopped,
-            // A GPU that failed explains whatever came after.
+            // A GPU that failed explains every later error.
             Err(error) => Event::Failed(failure::describe(&self.check_gpu().err().unwrap_or(error))),
         });
     }
@@ -170,9 +170,11 @@ impl Engine {
         self.loaded.as_ref().ok_or(EngineError::NotLoaded)
     }
 
+    /// Checks that the GPU has reported no error.
+    ///
     /// # Errors
     ///
-    /// [`EngineError::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
+    /// [`EngineError::Gpu`] once the GPU has reported an error: its later results cannot be trusted.
     fn check_gpu(&self) -> Result<(), EngineError> {
         self.loaded.as_ref().map_or(Ok(()), Loaded::check_gpu)
     }
@@ -243,7 +245,7 @@ impl Engine {
 }
 
 impl Loaded {
-    /// See [`Engine::check_gpu`].
+    /// Checks this model's GPU, as [`Engine::check_gpu`] does.
     fn check_gpu(&self) -> Result<(), EngineError> {
         match self.health.as_ref().and_then(GpuHealth::error) {
             Some(why) => Err(EngineError::Gpu { why }),
@@ -251,7 +253,7 @@ impl Loaded {
         }
     }
 
-    /// Finds every channel's mean, unless that was done.
+    /// Computes the mean activation of every channel, unless it is known.
     async fn know_means(&mut self, control: &Control) -> Result<(), EngineError> {
         if self.means.is_none() {
             let found = means::channel_means(&self.intact, &self.tokenizer, self.info.max_position_embeddings, control).await?;
@@ -261,7 +263,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// The intact model on the held-out text; what is known is not measured again.
+    /// Measures the intact model on the held-out text, once.
     async fn measured_intact(&mut self, control: &Control, progress: impl FnMut(usize)) -> Result<Measured, EngineError> {
         if let Some(known) = &self.intact_evaluation {
             return Ok(known.clone());
@@ -272,9 +274,11 @@ impl Loaded {
         Ok(measured)
     }
 
+    /// Encodes a prompt.
+    ///
     /// # Errors
     ///
-    /// An empty prompt, or one that leaves no room for a new token, or that memory does not hold.
+    /// An empty prompt, a prompt that leaves no room for a new token, or one that does not fit into memory.
     fn prompt_ids(&self, prompt: &str) -> Result<Vec<u32>, EngineError> {
         if prompt.trim().is_empty() {
             return Err(EngineError::EmptyPrompt);

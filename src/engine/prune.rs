@@ -1,4 +1,4 @@
-//! The applied ablation: a selection resolved by the kept scores, its channels removed, then the weights edited.
+//! Applies an ablation: resolves a selection by the kept scores, removes its channels, then edits the weights.
 
 use web_time::Instant;
 
@@ -13,7 +13,7 @@ use crate::model::{Model, ModelError};
 use crate::protocol::Event;
 use crate::terms::{Ablation, EditTarget, Pick, Pruned, Pruning, Replacement, Selection};
 
-/// What was found around the cores of one size, for the next selection.
+/// Surroundings of the cores of one size, kept for the next selection.
 pub(super) struct Surroundings {
     rho: f64,
     eta: f64,
@@ -57,11 +57,11 @@ impl Loaded {
         Ok((self.without(&removal), removal.pruned))
     }
 
-    /// What a pruning comes to by the kept scores.
+    /// Resolves a pruning by the kept scores into the channels that it removes.
     ///
     /// # Errors
     ///
-    /// A selection that the model has no place for, no scores, a stop, or a failing device.
+    /// A selection outside the model, no scores, a stop, or a failing device.
     pub(super) async fn resolved(&mut self, pruning: &Pruning, control: &Control) -> Result<Removal, EngineError> {
         check(&pruning.selection, &self.intact)?;
         let mut scored = self.scored.take().ok_or(EngineError::NotScored)?;
@@ -73,7 +73,7 @@ impl Loaded {
         Ok(Removal { pruned: Pruned::of(*pruning, calibration, &channels), channels })
     }
 
-    /// The intact model without what was resolved by the scores that are still kept.
+    /// Removes the resolved channels from the intact model; their means come from the scores that are still kept.
     pub(super) fn without(&self, removal: &Removal) -> Model {
         let scored = self.scored.as_ref().filter(|_| removal.pruned.pruning.replacement == Replacement::Mean);
         self.intact.without_channels(&removal.channels, scored.and_then(Scored::means).as_deref())
@@ -105,7 +105,7 @@ pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineEr
     check_pairs(selection, model.config.intermediate_size, n_layers)
 }
 
-/// What redundancy would be summed for fits into memory.
+/// Checks that the sums for redundancy fit into memory.
 fn check_pairs(selection: &Selection, n_channels: usize, n_layers: usize) -> Result<(), EngineError> {
     let Selection { pick, rho, eta, .. } = *selection;
     let n = redundancy::n_pairs(rho, eta, n_channels, n_layers);
@@ -117,7 +117,7 @@ fn check_pairs(selection: &Selection, n_channels: usize, n_layers: usize) -> Res
 }
 
 impl Scored {
-    /// The channels of each layer that a selection picks.
+    /// Returns the channels of each layer that a selection picks.
     async fn resolve(&mut self, model: &Model, selection: &Selection, control: &Control) -> Result<Vec<Vec<usize>>, EngineError> {
         let known = self.surroundings.take();
         let surroundings = self.surroundings(model, selection, known, control).await?;
@@ -127,7 +127,8 @@ impl Scored {
         Ok(channels)
     }
 
-    /// As much as the selection needs, of the layers that it is of; what is `known` of cores of the same size is gone on from.
+    /// Computes the surroundings that a selection needs, in its layers. `known` is reused if its cores have the same
+    /// size.
     pub(super) async fn surroundings(
         &self,
         model: &Model,
@@ -156,13 +157,13 @@ impl Scored {
         Ok(Surroundings { rho, eta, n_support, layers })
     }
 
-    /// Finds how redundant the halos are that nothing is known of.
+    /// Computes redundancy and protection of the halos that have none yet.
     async fn protect(&self, model: &Model, layers: &mut [Around], selection: &Selection, control: &Control) -> Result<(), EngineError> {
         let missing = wanted(layers, selection).filter(|(_, around)| around.protect.is_none());
         let missing = missing.map(|(layer, _)| layer).collect::<Vec<_>>();
         let halos = layers.iter().enumerate().map(|(layer, around)| around.halo.as_ref().filter(|_| missing.contains(&layer)));
         let halos = halos.collect::<Vec<_>>();
-        // Those that were asked for and not scored would make another scoring of as many pick other channels.
+        // Only scored sequences count: with requested ones, a second scoring of as many would pick other channels.
         let scored = &self.sequences.ids[..self.scores.n_sequences];
         let redundancies = redundancy::redundancies(model, &halos, scored, control).await?;
         for (around, redundancy) in layers.iter_mut().zip(redundancies) {
@@ -174,7 +175,7 @@ impl Scored {
     }
 }
 
-/// The layers that a selection is of, with their places.
+/// Yields the layers of a selection, with their indices.
 fn wanted<'a>(layers: &'a mut [Around], selection: &Selection) -> impl Iterator<Item = (usize, &'a mut Around)> {
     let only = selection.layer;
     layers.iter_mut().enumerate().filter(move |(layer, _)| only.is_none_or(|only| only == *layer))
@@ -189,7 +190,7 @@ mod tests {
     fn too_many_pairs_are_refused_before_anything_is_read() {
         let by = |by, rho| Selection { rho, eta: 1.0, ..Selection::new(Pick::Lowest { by, share: 0.5 }) };
         assert!(check_pairs(&by(Ranking::Protected, 0.5), 448, 20).is_ok());
-        // 7168² of each layer.
+        // Each layer has 7168² pairs.
         assert!(check_pairs(&by(Ranking::Protected, 0.5), 14336, 1).is_ok());
         let refused = check_pairs(&by(Ranking::Connected, 0.5), 14336, 2).unwrap_err();
         assert!(refused.to_string().contains("is 102760448, expected 67108864 or fewer"), "{refused}");

@@ -1,4 +1,4 @@
-//! Both panes, token by token, from the same prompt and seed.
+//! Runs both panes, token by token, from the same prompt and seed.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use crate::terms::{Finish, Generated, Pane, RunRecord, RunSetup, Sampling, first
 use crate::tokenizer::{StreamingText, Tokenizer};
 
 impl Loaded {
-    /// Runs the intact and the ablated model side by side. A stop ends both where they are, and the record is complete.
+    /// Runs the intact and the ablated model side by side. A stop ends both panes where they are, and the record is
+    /// complete.
     ///
     /// # Errors
     ///
@@ -32,7 +33,7 @@ impl Loaded {
         let n_new = context.room.min(context.max_new_tokens);
         let mut panes = vec![PaneRun::new(Pane::Intact, &context)];
         let mut decoders = vec![self.decoder(&self.intact, &[], &ids, n_new, sampling)];
-        // Without an ablation the second pane is the first.
+        // Without an ablation the second pane copies the first.
         if !self.ablation.is_empty() {
             panes.push(PaneRun::new(Pane::Ablated, &context));
             decoders.push(self.decoder(&self.ablated, &self.ablation.interventions, &ids, n_new, sampling));
@@ -72,7 +73,7 @@ impl Loaded {
     }
 }
 
-/// Where the panes part. That one was stopped a token earlier is no difference.
+/// Returns the index of the first token in which the panes differ. An earlier stop of one pane is no difference.
 fn difference(intact: &Generated, ablated: &Generated) -> Option<usize> {
     let is_stopped = [intact, ablated].iter().any(|pane| pane.finish == Finish::Stopped);
     let shared = intact.token_ids.len().min(ablated.token_ids.len());
@@ -92,22 +93,22 @@ fn check(sampling: &Sampling) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Tokens of the prompt that new text is decoded after.
+/// Tokens of the prompt that precede new text when it is decoded.
 const END_OF_PROMPT: usize = 8;
 
-/// What both panes share.
+/// Data that both panes share.
 struct PaneContext<'a> {
     tokenizer: &'a Tokenizer,
     end_of_prompt: &'a [u32],
     eos: &'a [u32],
-    /// New tokens that fit the model's context.
+    /// New tokens that fit into the model's context.
     room: usize,
     max_new_tokens: usize,
-    /// Whether the one pane stands for both.
+    /// True if one pane stands for both.
     is_mirrored: bool,
 }
 
-/// One pane on its way.
+/// The state of one pane during a run.
 struct PaneRun {
     pane: Pane,
     text: StreamingText,
@@ -121,7 +122,7 @@ impl PaneRun {
         Self { pane, text: StreamingText::after(context.end_of_prompt), token_ids: Vec::new(), stopword_mass: 0.0, finish: None }
     }
 
-    /// Takes the next token, and decides whether the pane goes on.
+    /// Takes the next token, and decides whether the pane continues.
     fn step(&mut self, next: Drawn, context: &PaneContext<'_>, control: &Control) -> Result<(), EngineError> {
         let Drawn { token_id, stopword_mass } = next;
         self.stopword_mass += f64::from(stopword_mass);
@@ -144,7 +145,7 @@ impl PaneRun {
         Ok(())
     }
 
-    /// `spent` on this pane's new tokens, without the prompt.
+    /// Completes the pane; `spent` is the time on its new tokens, without the prompt.
     fn into_generated(self, context: &PaneContext<'_>, spent: Duration) -> Result<Generated, EngineError> {
         let n = self.token_ids.len();
         Ok(Generated {

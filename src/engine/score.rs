@@ -1,4 +1,4 @@
-//! Scoring channels: sequence by sequence, with partial results, and resumed where it was stopped.
+//! Scores channels sequence by sequence, with partial results, and resumes where a scoring was stopped.
 
 use super::control::Control;
 use super::error::EngineError;
@@ -10,10 +10,10 @@ use crate::analysis::score::Scores;
 use crate::protocol::Event;
 use crate::terms::{Ablation, Calibration, CalibrationText, ChannelScores, Concentration, RHOS, ScoreProgress, ScoreReport, WeightCoord};
 
-/// More sequences than anybody waits for.
+/// The most sequences of a request, more than anybody waits for.
 const MAX_SEQUENCES: usize = 100_000;
 
-/// What [`crate::protocol::Request::Score`] asks for.
+/// Parameters of [`crate::protocol::Request::Score`].
 pub(super) struct Asked {
     pub text: Option<CalibrationText>,
     pub sequences: usize,
@@ -22,14 +22,14 @@ pub(super) struct Asked {
     pub resume: bool,
 }
 
-/// The last scores of the loaded model, for whatever goes by them later.
+/// The last scores of the loaded model, kept for later requests.
 pub(super) struct Scored {
     pub scores: Scores,
-    /// What they come to; empty while nothing is.
+    /// Per-channel scores of each layer; empty until computed.
     pub(super) channels: Vec<ChannelScores>,
-    /// Those that were asked for; the first `scores.n_sequences` are summed.
+    /// The requested sequences; the first `scores.n_sequences` are summed.
     pub(super) sequences: Sequences,
-    /// Of the cores that these scores make.
+    /// Surroundings of the cores that these scores give.
     pub(super) surroundings: Option<Surroundings>,
 }
 
@@ -39,7 +39,7 @@ impl Engine {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
         let mut scored = loaded.begin(&asked).await?;
         let outcome = scored.run(loaded, &control).await;
-        // Neither a stop nor a sequence that overflows takes back what was summed before it; a device that fails does.
+        // A stop or a sequence that overflows keeps the earlier sums; a failing device does not.
         if !matches!(outcome, Ok(()) | Err(EngineError::Stopped | EngineError::NonFinite { .. })) {
             return outcome;
         }
@@ -55,7 +55,7 @@ impl Engine {
 }
 
 impl Loaded {
-    /// What was summed before, where it can be gone on with; else nothing yet.
+    /// Returns the earlier sums if they can be resumed, or else empty ones.
     async fn begin(&mut self, asked: &Asked) -> Result<Scored, EngineError> {
         let Asked { text, sequences: n, length, super_weights, resume } = asked;
         let setting = |key, got: usize, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
@@ -68,7 +68,7 @@ impl Loaded {
         self.intact.check_ablation(&Ablation::zeroing(super_weights.iter().copied()))?;
         let sequences = Sequences::of(text.as_ref(), *n, *length, &self.tokenizer, self.info.max_position_embeddings)?;
         self.check_length(sequences.length)?;
-        // Other scores stay until there are new ones in their place: a stop before the first sequence loses nothing.
+        // Other scores stay until new ones replace them: a stop before the first sequence loses nothing.
         let kept = self.scored.take_if(|kept| *resume && kept.is_beginning_of(&sequences));
         let scores = match kept {
             Some(kept) => kept.scores,
@@ -79,7 +79,7 @@ impl Loaded {
 }
 
 impl Scored {
-    /// Whether what was summed here is a beginning of what is asked for now.
+    /// True if the sequences summed here are the first of those requested now.
     fn is_beginning_of(&self, asked: &Sequences) -> bool {
         let done = self.scores.n_sequences;
         asked.convention == self.sequences.convention && asked.ids.get(..done).is_some_and(|ids| *ids == self.sequences.ids[..done])
@@ -98,7 +98,7 @@ impl Scored {
         Ok(())
     }
 
-    /// Of every channel of every layer.
+    /// Returns the mean activation of every channel of every layer.
     pub(super) fn means(&self) -> Option<Vec<Vec<f32>>> {
         Some(self.channels.iter().map(|layer| layer.mean_activation.clone()).collect())
     }

@@ -1,4 +1,4 @@
-//! What is around the cores, as a report: for a picture, a table, or a file.
+//! Reports the surroundings of the cores, for a picture, a table, or a file.
 
 use super::error::EngineError;
 use super::prune::check;
@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::protocol::Event;
 use crate::terms::{LayerSurroundings, Pick, Ranking, Selection, SurroundingsReport};
 
-/// What [`crate::protocol::Request::Surround`] asks for.
+/// Parameters of [`crate::protocol::Request::Surround`].
 pub(super) struct Asked {
     pub rho: f64,
     pub eta: f64,
@@ -34,7 +34,7 @@ impl Engine {
 impl Loaded {
     async fn surroundings_report(&mut self, asked: &Asked, control: &Control) -> Result<SurroundingsReport, EngineError> {
         let Asked { rho, eta, support, layer, redundancy } = *asked;
-        // The rule that needs as much as was asked for.
+        // This rule needs exactly the requested surroundings.
         let pick = if redundancy { Pick::Lowest { by: Ranking::Protected, share: 0.0 } } else { Pick::Core };
         let selection = Selection { rho, eta, support, layer, ..Selection::new(pick) };
         check(&selection, &self.intact)?;

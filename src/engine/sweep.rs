@@ -1,4 +1,4 @@
-//! Many prunings, one after the other, each measured on the held-out text.
+//! Measures many prunings on the held-out text, one after the other.
 
 use std::collections::HashMap;
 
@@ -10,16 +10,16 @@ use crate::analysis::eval;
 use crate::protocol::Event;
 use crate::terms::{Ablation, Evaluation, Pane, Pruning, Replacement, SweepPoint, SweepReport};
 
-/// More than anybody waits for.
+/// The most prunings of a request, more than anybody waits for.
 const MAX_PRUNINGS: usize = 10_000;
-/// What a person is told meanwhile.
+/// Name of the work in progress reports.
 const DOING: &str = "measuring removals";
 
-/// What was measured in one request: rules that pick the same channels are measured once.
+/// Evaluations of one request: rules that pick the same channels are measured once.
 type Known = HashMap<(String, Replacement), Evaluation>;
 
 impl Engine {
-    /// See [`crate::protocol::Request::Sweep`]. A removal that makes the loss overflow is a point like others.
+    /// Answers [`crate::protocol::Request::Sweep`]. A removal whose loss overflows is a point like the others.
     pub(super) async fn sweep(&mut self, prunings: &[Pruning]) -> Result<(), EngineError> {
         let control = self.control.clone();
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
@@ -44,7 +44,7 @@ impl Engine {
 }
 
 impl Loaded {
-    /// Before anything is paid for.
+    /// Checks a request before any work.
     fn check_sweep(&self, prunings: &[Pruning]) -> Result<(), EngineError> {
         if prunings.len() > MAX_PRUNINGS {
             return Err(EngineError::Setting { key: "prunings", got: prunings.len().to_string(), expected: "10000 or fewer" });
@@ -55,7 +55,7 @@ impl Loaded {
         prunings.iter().try_for_each(|pruning| check(&pruning.selection, &self.intact))
     }
 
-    /// Held-out loss without the channels of a removal. The pruned model is gone again at the end.
+    /// Measures the held-out loss without the channels of a removal. The pruned model is dropped at the end.
     async fn measured_without(
         &self,
         removal: &Removal,
@@ -72,7 +72,7 @@ impl Loaded {
             return Ok(evaluation.clone());
         }
         let evaluation = match eval::evaluate(&self.without(removal), &Ablation::default(), &self.held_out, control, |_done| {}).await {
-            // What the removal does; what a failed GPU does ends it below.
+            // This overflow is the removal's effect; a failed GPU is an error below.
             Err(EngineError::NonFinite { .. }) => eval::overflowed(&self.held_out),
             evaluated => evaluated?,
         };

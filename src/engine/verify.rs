@@ -1,4 +1,4 @@
-//! Comparing a model with reference values that PyTorch transformers computed.
+//! Compares a model with reference values computed by PyTorch transformers.
 
 use std::collections::BTreeMap;
 
@@ -16,25 +16,25 @@ use crate::terms::Site;
 use crate::weights::WeightsError;
 use crate::weights::safetensors::{Dtype, header_len, parse_header};
 
-/// What a model's folder may hold to check it at load: `reference.json`, made from transformers in f32.
+/// The optional `reference.json` of a model's folder, made with transformers in f32, which checks the model at load.
 #[derive(Debug, Deserialize)]
 struct Reference {
     input_ids: Vec<u32>,
     /// The likeliest next token at every position.
     top1: Vec<u32>,
-    /// How far it leads, in logits; a narrow lead may turn on another device.
+    /// Lead of the likeliest token at every position, in logits; another device may reverse a narrow lead.
     margins: Vec<f32>,
     /// Some logits of the last position: `[token id, value]`.
     last_logits: Vec<(usize, f32)>,
 }
 
-/// A lead that rounding cannot turn.
+/// The least lead that rounding cannot reverse.
 const SAFE_MARGIN: f32 = 0.02;
-/// Of the largest logit; bf16 weights are exact, so what is left is f32 rounding through the layers.
+/// Tolerance relative to the largest logit; bf16 weights are exact, so only f32 rounding through the layers remains.
 const LOGIT_TOLERANCE: f32 = 2e-3;
 
-/// Nothing is drawn from a device that gets a known prompt wrong: a broken f16 path or a skipped shader looks exactly
-/// like an ablated model.
+/// Checks a device on a known prompt. A device that gets it wrong is not used: a broken f16 path or a skipped shader
+/// looks exactly like an ablated model.
 ///
 /// # Errors
 ///
@@ -75,7 +75,7 @@ fn argmax(row: &[f32]) -> Option<usize> {
 
 /// Golden tensors by name.
 struct Golden {
-    /// With the width of a row.
+    /// Values of each tensor, with the width of a row.
     floats: BTreeMap<String, (usize, Vec<f32>)>,
     ids: BTreeMap<String, Vec<u32>>,
 }
@@ -113,9 +113,9 @@ impl Golden {
     }
 }
 
-/// The largest, over rows of `width` values, of `max |ours - golden| / rms(golden)`. By rows, since one spike in a tensor
-/// would otherwise hide errors everywhere else. Infinite if the lengths differ, a value is NaN, or a row of zeros is not
-/// zero.
+/// Returns the largest, over rows of `width` values, of `max |ours - golden| / rms(golden)`. Rows are compared one by
+/// one, since one spike in a tensor would otherwise hide errors everywhere else. The error is infinite if the lengths
+/// differ, a value is NaN, or a row of zeros is not zero.
 pub fn relative_error(ours: &[f32], golden: &[f32], width: usize) -> f32 {
     if ours.len() != golden.len() {
         return f32::INFINITY;
@@ -147,7 +147,7 @@ const SITES: [(Site, &str); 4] = [
     (Site::ResidPost, "resid_post"),
 ];
 
-/// Runs the golden ids through the model, forward, backward and token by token, and tells how far each tensor is off.
+/// Runs the golden ids through the model, forward, backward and token by token, and returns the error of each tensor.
 ///
 /// # Errors
 ///
@@ -203,7 +203,7 @@ async fn read_and_compare(tensors: Vec<(String, Tensor<2>)>, golden: &Golden) ->
         .collect()
 }
 
-/// The same logits again, one token at a time through the cache.
+/// Compares the logits computed one token at a time through the cache.
 async fn cached(model: &Model, ids: &[u32], golden: &Golden) -> Result<TensorError, EngineError> {
     let mut cache = KvCache::default();
     let mut logits = Vec::new();
@@ -214,7 +214,7 @@ async fn cached(model: &Model, ids: &[u32], golden: &Golden) -> Result<TensorErr
     Ok(TensorError { name: "logits through the cache".into(), ..golden.compare("logits".into(), &logits)? })
 }
 
-/// A greedy continuation of the first 8 ids: 0 if every token is the same, 1 if not.
+/// Continues the first 8 ids greedily: the error is 0 if every token is the same, 1 if not.
 async fn greedy(model: &Model, ids: &[u32], expected: &[u32]) -> Result<TensorError, EngineError> {
     let mut cache = KvCache::default();
     let mut feed = ids[..8.min(ids.len())].to_vec();

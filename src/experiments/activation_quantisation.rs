@@ -1,8 +1,8 @@
-//! Table 3: weights and activations rounded to 8 bits, as they are, with the super activations held out, and smoothed
-//! ([`crate::analysis::w8a8`] says exactly what is rounded and held out).
+//! Table 3: weights and activations rounded to 8 bits, in three ways: naive, with the super activations held out, and
+//! smoothed ([`crate::analysis::w8a8`] defines what is rounded and held out).
 //!
-//! The **share of the gap closed** is `(naive - x) / (naive - full precision)`, of perplexities and of losses: 0 is as bad as
-//! naive, 1 as good as without rounding. Where naive rounding does not make the model worse, there is no gap.
+//! The **share of the gap closed** is `(naive - x) / (naive - full precision)`, of perplexities and of losses: 0 is as
+//! bad as naive, 1 as good as without rounding. If naive rounding does not make the model worse, there is no gap.
 
 use super::{Arm, Bench, Draft, Sheet, apart, has_overflowed, shown};
 use crate::analysis::calibration::Sequences;
@@ -12,10 +12,10 @@ use crate::terms::{Cell, DataPlot, DataTable, Evaluation, Experiment, PlotKind};
 
 const GAP: &str = "gap";
 const SMOOTH: &str = "SmoothQuant";
-/// Of the paper, Llama-7B on WikiText-2: full precision, naive W8A8, SmoothQuant, theirs.
+/// Figures of the paper for Llama-7B on WikiText-2: full precision, naive W8A8, super activation held out, SmoothQuant.
 const PAPER: &str = "In the paper (Llama-7B, WikiText-2) the perplexities are 5.68 in full precision, 5.83 naive, 5.74 with the super activation held out and 5.71 with SmoothQuant.";
 
-/// Nats. How far PyTorch's own losses in f32 and in f64 are apart (tests/golden/README.md).
+/// Distance of PyTorch's own losses in f32 and in f64, nats (tests/golden/README.md).
 const NOISE_MEASURED: f32 = 0.007;
 
 pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
@@ -56,7 +56,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Also in words, what they were taken over.
+/// Returns the maxima for SmoothQuant, and the words for the sequences that they were measured on.
 async fn maxima(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(Maxima, String), EngineError> {
     let (n, length) = (draft.outcome.experiment.n_calibration.unwrap_or(32), Experiment::CALIBRATION_LENGTH);
     let sequences = Sequences::of(None, n, length, bench.tokenizer, bench.info.max_position_embeddings)?;
@@ -66,7 +66,8 @@ async fn maxima(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(Maxima, Str
     Ok((maxima?, format!("{} sequences of {}", sequences.ids.len(), sequences.convention)))
 }
 
-/// Of perplexity and of loss, of the last arm: the first is in full precision, the second naive.
+/// Returns the shares of the perplexity gap and of the loss gap that the last arm closes. The first arm is in full
+/// precision, the second naive.
 fn shares(evaluations: &[Evaluation]) -> [Option<f64>; 2] {
     let [full, naive, ..] = evaluations else { return [None, None] };
     let Some(last) = evaluations.last() else { return [None, None] };
@@ -74,7 +75,7 @@ fn shares(evaluations: &[Evaluation]) -> [Option<f64>; 2] {
     [share(|evaluation| evaluation.perplexity), share(|evaluation| evaluation.loss_nats)]
 }
 
-/// See the module's head.
+/// Returns the share of the gap closed, as the module's documentation defines it; `None` without a gap.
 fn share(full: f32, naive: f32, x: f32) -> Option<f64> {
     let gap = f64::from(naive) - f64::from(full);
     let is_told = gap > 0.0 && ![full, naive, x].into_iter().any(has_overflowed);
@@ -102,7 +103,7 @@ fn conclude(draft: &mut Draft<'_>, experiment: &Experiment, names: &[&str], eval
     draft.find(PAPER);
 }
 
-/// What chance does to these figures, as far as it is known: it was measured on one model only.
+/// States how far chance alone moves these figures; this was measured on one model only.
 fn noise(gap_nats: f32) -> String {
     let verdict = match gap_nats.abs() <= NOISE_MEASURED {
         true => "The gap here is not larger than that, so the shares of it may be chance.",
@@ -114,7 +115,7 @@ fn noise(gap_nats: f32) -> String {
     )
 }
 
-/// What exactly was held out.
+/// States exactly what was held out.
 fn held_out(experiment: &Experiment) -> String {
     if experiment.super_weights.is_empty() {
         return "No super weight was named, so no super activation was held out.".into();

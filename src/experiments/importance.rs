@@ -1,5 +1,5 @@
-//! Table 1: what removing the super weights costs, beside removing other large weights, and restoring the super activation,
-//! or replacing it.
+//! Table 1: the cost of removing the super weights, compared with removing other large weights, and with restoring or
+//! replacing the super activation.
 //!
 //! | arm | model | at the super activation |
 //! |---|---|---|
@@ -11,10 +11,10 @@
 //! | Prune SW, +SA | as Prune SW | its original value is put back |
 //! | SA set to 0, to its mean | intact | it is 0, or its mean over calibration sequences |
 //!
-//! The super activation is the output of `down_proj` on a super weight's row, at the one token of a sequence where it is
-//! largest ([`PeakEdit`]). Of several super weights of a row, the value that is put back has what all of them add. Its input is
-//! that of the pruned model, so that where super weights of earlier layers are removed too, it differs from the intact
-//! model's by what they change.
+//! The super activation is the output of `down_proj` on a super weight's row, at the one token of a sequence where it
+//! is largest ([`PeakEdit`]). Where a row has several super weights, the restored value contains the products of all of
+//! them. Its input is that of the pruned model. If super weights of earlier layers are removed too, it therefore
+//! differs from the intact model's value by their effect.
 
 use super::{Arm, Bench, Draft, Measured, Sheet, apart, has_overflowed, shown};
 use crate::analysis::calibration::Sequences;
@@ -30,14 +30,14 @@ use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// What the paper's +SA gives back of the mean accuracy that is lost (Llama-7B).
+/// Share of the lost mean accuracy that the paper's +SA restores (Llama-7B).
 const PAPER_RESTORED: f64 = 0.42;
 
 const ORIGINAL: &str = "Original";
 const PRUNED: &str = "Prune SW";
 const RESTORED: &str = "Prune SW, +SA";
 
-/// An arm that is still to be made.
+/// An arm that is not built yet.
 struct Plan {
     name: String,
     change: Change,
@@ -49,7 +49,7 @@ enum Change {
     PruneRandom(Vec<WeightCoord>),
     Zero(Vec<(usize, Matrix, usize)>),
     Restore,
-    /// To these values, one for each place.
+    /// Super activations are set to these values, one for each place.
     Set(Vec<f32>),
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-/// The arms, and what has to be said of those that are missing.
+/// Plans the arms, and states why some are missing.
 async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightCoord]) -> Result<Vec<Plan>, EngineError> {
     let new = |name: &str, change| Plan { name: name.into(), change };
     let mut plans = vec![new(ORIGINAL, Change::Nothing)];
@@ -104,13 +104,13 @@ async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightC
     Ok(plans)
 }
 
-/// One of the same matrix for each super weight, and none of them.
+/// Draws one scalar of the same matrix for each super weight, outside the super weights.
 fn random_scalars(model: &Model, super_weights: &[WeightCoord], seed: u64) -> Vec<WeightCoord> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     super_weights.iter().map(|at| random_scalar(model, at.layer, super_weights, &mut rng)).collect()
 }
 
-/// Layers and rows of super activations, each once.
+/// Returns the distinct layers and rows of super activations.
 fn places(super_weights: &[WeightCoord]) -> Vec<(usize, usize)> {
     let mut places = super_weights.iter().map(|at| (at.layer, at.row)).collect::<Vec<_>>();
     places.sort_unstable();
@@ -118,7 +118,7 @@ fn places(super_weights: &[WeightCoord]) -> Vec<(usize, usize)> {
     places
 }
 
-/// The arm, and how many scalars are zero in it.
+/// Builds an arm, and returns it with the number of scalars zeroed in it.
 fn make(model: &Model, super_weights: &[WeightCoord], name: &str, change: &Change) -> Result<(Arm, usize), EngineError> {
     let pruned = || model.with_ablation(&Ablation::zeroing(super_weights.iter().copied()));
     let edits = |of_place: &dyn Fn(usize, (usize, usize)) -> PeakEdit| {
@@ -140,7 +140,7 @@ fn make(model: &Model, super_weights: &[WeightCoord], name: &str, change: &Chang
     })
 }
 
-/// Puts back what the super weights of a row would have written.
+/// Makes the edit that restores the value that the super weights of a row would have written.
 fn restore(model: &Model, super_weights: &[WeightCoord], (layer, row): (usize, usize)) -> PeakEdit {
     let mut cols = super_weights.iter().filter(|at| (at.layer, at.row) == (layer, row)).map(|at| at.col).collect::<Vec<_>>();
     cols.sort_unstable();
@@ -148,7 +148,7 @@ fn restore(model: &Model, super_weights: &[WeightCoord], (layer, row): (usize, u
     PeakEdit { layer, row, removed, action: PeakAction::Restore }
 }
 
-/// Means of the super activations at their peaks, over `n` sequences of the bundled calibration text.
+/// Returns the mean super activation at each place's peak, over `n` sequences of the bundled calibration text.
 async fn means(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightCoord], n: usize) -> Result<Vec<f32>, EngineError> {
     let (length, limit) = (Experiment::CALIBRATION_LENGTH, bench.info.max_position_embeddings);
     let sequences = Sequences::of(None, n, length, bench.tokenizer, limit)?;
@@ -193,7 +193,7 @@ fn add_plots(bench: &Bench<'_>, draft: &mut Draft<'_>) {
     draft.outcome.plots.push(plot);
 }
 
-/// What each arm costs, and what +SA gives back.
+/// States the cost of each arm, and the share that +SA restores.
 fn conclude(draft: &mut Draft<'_>, measured: &[(&str, Measured)]) {
     let Some((_, intact)) = measured.first() else { return };
     for (name, of_arm) in measured {
@@ -220,7 +220,7 @@ fn conclude(draft: &mut Draft<'_>, measured: &[(&str, Measured)]) {
     }
 }
 
-/// Both ways: of the loss, and of the accuracy where there are tasks.
+/// States the restored share of the loss and, if there are tasks, of the accuracy.
 fn say_restored(draft: &mut Draft<'_>, intact: &Measured, pruned: &Measured, restored: &Measured) {
     let [intact_nats, pruned_nats, restored_nats] = [intact, pruned, restored].map(|of| f64::from(of.evaluation.loss_nats));
     let overflowed = [intact, pruned, restored].iter().any(|of| has_overflowed(of.evaluation.loss_nats));

@@ -1,4 +1,4 @@
-//! Loss and accuracy of one model after the other, side by side in tables.
+//! Measures loss and accuracy of several models in turn, side by side in tables.
 
 use super::{Bench, Draft};
 use crate::analysis::eval;
@@ -8,40 +8,40 @@ use crate::model::Model;
 use crate::model::probe::{PeakEdit, Probe};
 use crate::terms::{Cell, DataTable, Evaluation};
 
-/// One model of an experiment. It is made when its turn comes, and dropped after it.
+/// One model of an experiment. It is built when its turn comes and dropped after it.
 pub struct Arm {
-    /// "Prune SW"
+    /// The arm's name, such as "Prune SW".
     pub name: String,
     pub model: Model,
-    /// What is edited while it runs.
+    /// Edits at activation peaks while the model runs.
     pub at_peaks: Vec<PeakEdit>,
 }
 
-/// What an arm came to.
+/// The results of one arm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     pub evaluation: Evaluation,
-    /// In the order in which the experiment names them.
+    /// Scores of the tasks, in the order in which the experiment names them.
     pub tasks: Vec<TaskScore>,
 }
 
 impl Measured {
-    /// None without tasks.
+    /// Returns the mean accuracy over tasks; `None` without tasks.
     pub fn mean_acc(&self) -> Option<f64> {
         mean_acc(&self.tasks)
     }
 }
 
 impl Arm {
-    /// A model with nothing edited while it runs.
+    /// Makes an arm with no edits while the model runs.
     pub fn new(name: impl Into<String>, model: Model) -> Self {
         Self { name: name.into(), model, at_peaks: Vec::new() }
     }
 }
 
 impl Bench<'_> {
-    /// Loss on the text, and scores of the tasks. `at` says which arm of how many it is. A loss that overflows is a finding
-    /// ([`Evaluation::OVERFLOW`]); a GPU that failed is none.
+    /// Measures the loss on the text and the scores of the tasks. `at` is the arm's index and the number of arms, for
+    /// progress. A loss that overflows is a finding ([`Evaluation::OVERFLOW`]); a GPU failure is none.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl Bench<'_> {
     pub async fn measure(&self, arm: &Arm, at: (usize, usize)) -> Result<Measured, EngineError> {
         let text = self.text.as_ref().ok_or(EngineError::EmptyText)?;
         let doing = format!("{}, {} of {}", arm.name, at.0 + 1, at.1);
-        // In f64: a browser's usize is small.
+        // Computed in f64, since a browser's usize has 32 bits.
         let of_arm = self.tasks.iter().map(|task| task.n_tokens() as f64).sum::<f64>() + text.n_tokens() as f64;
         let progress = |before: f64, done: usize| {
             self.control.progress(&doing, at.0 as f64 * of_arm + before + done as f64, at.1 as f64 * of_arm, "tokens");
@@ -70,9 +70,9 @@ impl Bench<'_> {
     }
 }
 
-/// The tables that arms are told in, each with the columns in front that name the arm: `loss`, a row an arm; where there are
-/// tasks, `tasks`, a row for each of them and one for their mean; and, if the experiment wants it, `samples`, a row for every
-/// choice of every item.
+/// The tables that report arms, each beginning with the columns that name the arm: `loss` has a row per arm; `tasks`,
+/// if there are tasks, a row for each task and one for their mean; and `samples`, if the experiment requests it, a row
+/// for every choice of every item.
 pub struct Sheet {
     intact: Option<f32>,
 }
@@ -96,13 +96,13 @@ impl Sheet {
         Self { intact: None }
     }
 
-    /// Adds an arm, and shows it.
+    /// Adds an arm and reports the outcome.
     pub fn push(&mut self, draft: &mut Draft<'_>, keys: Vec<Cell>, measured: &Measured) {
         self.add(draft, keys, measured);
         draft.tell();
     }
 
-    /// Adds an arm. The first is what the others' change is counted from.
+    /// Adds an arm. Changes are relative to the first one.
     pub fn add(&mut self, draft: &mut Draft<'_>, keys: Vec<Cell>, measured: &Measured) {
         let Evaluation { loss_nats, perplexity, stopword_mass, n_tokens, .. } = measured.evaluation;
         let intact = *self.intact.get_or_insert(loss_nats);
@@ -125,18 +125,18 @@ impl Sheet {
     }
 }
 
-/// A perplexity or a loss in words: where it overflowed there is no figure.
+/// Formats a perplexity or a loss; an overflowed one has no figure.
 pub fn shown(value: f32, decimals: usize) -> String {
     if has_overflowed(value) { "beyond all bounds".into() } else { format!("{value:.decimals$}") }
 }
 
-/// How far a loss or a perplexity is from another, with its sign.
+/// Formats the signed difference of two losses or perplexities.
 pub fn apart(from: f32, to: f32, decimals: usize) -> String {
     let change = to - from;
     if has_overflowed(from) || has_overflowed(to) { "beyond all bounds".into() } else { format!("{change:+.decimals$}") }
 }
 
-/// See [`Evaluation::OVERFLOW`].
+/// True if a value is not finite or stands for infinity ([`Evaluation::OVERFLOW`]).
 pub fn has_overflowed(value: f32) -> bool {
     !value.is_finite() || value >= Evaluation::OVERFLOW
 }
@@ -147,7 +147,7 @@ fn task_row(task: &TaskScore) -> Vec<Cell> {
     [vec![kind.name().into(), items.len().into(), (*acc).into()], figures.to_vec()].concat()
 }
 
-/// The mean over tasks, where there are several.
+/// Returns the row for the mean over tasks, if there are several.
 fn average_row(tasks: &[TaskScore]) -> Option<Vec<Cell>> {
     let acc = mean_acc(tasks).filter(|_| tasks.len() > 1)?;
     let n_items = tasks.iter().map(|task| task.items.len()).sum::<usize>();
@@ -155,8 +155,8 @@ fn average_row(tasks: &[TaskScore]) -> Option<Vec<Cell>> {
     Some(row.to_vec())
 }
 
-/// `gold`, `chosen` and `chosen_norm` are 1 or 0: whether the choice is right, whether it was the likeliest, and whether by
-/// character; nothing where the task has no such score.
+/// Returns the rows of one item's choices. `gold`, `chosen` and `chosen_norm` are 1 or 0: the choice is right, it was
+/// the likeliest, and it was the likeliest per character; the last is empty for tasks without such a score.
 fn sample_rows(kind: TaskKind, item: &ItemScore) -> impl Iterator<Item = Vec<Cell>> {
     let flag = |is: bool| Cell::from(usize::from(is));
     let (chosen, by_length) = (item.chosen(), item.chosen_by_length());

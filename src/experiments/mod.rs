@@ -1,8 +1,8 @@
-//! The super-weight paper's tables and figures (arXiv:2411.07191), each a function from a model and an
-//! [`Experiment`](crate::terms::Experiment) to tables: one file for each.
+//! The super-weight paper's tables and figures (arXiv:2411.07191). Each is a function from a model and an
+//! [`Experiment`](crate::terms::Experiment) to tables, in a file of its own.
 //!
-//! What they share is here: a [`Bench`] to measure on, and a [`Draft`] of the outcome, which is told as it grows, so that a
-//! stop loses nothing.
+//! This module holds what they share: a [`Bench`] to measure on, and a [`Draft`] of the outcome, which is reported as
+//! it grows, so that a stop loses nothing.
 
 mod activation_quantisation;
 mod importance;
@@ -28,28 +28,30 @@ use crate::tokenizer::Tokenizer;
 pub use measure::{Arm, Measured, Sheet};
 use measure::{apart, has_overflowed, shown};
 
-/// What an experiment is made on.
+/// The model, data and device that an experiment runs on.
 pub struct Bench<'a> {
-    /// The intact one.
+    /// The intact model.
     pub model: &'a Model,
     pub info: &'a ModelInfo,
     pub tokenizer: &'a Tokenizer,
     /// The model's largest scalars, largest first.
     pub largest: &'a [(usize, Matrix, usize)],
-    /// Those of each tensor: see [`crate::model::edit::TENSOR_SHARE`].
+    /// The largest scalars of each tensor ([`crate::model::edit::TENSOR_SHARE`]).
     pub largest_by_tensor: &'a [(usize, Matrix, usize)],
-    /// Those that the experiment names; none for kinds that read no tasks.
+    /// The tasks that the experiment names; empty for kinds that read no tasks.
     pub tasks: Vec<EncodedTask>,
-    /// The text in blocks; none for kinds that read no text.
+    /// The text in blocks; `None` for kinds that read no text.
     pub text: Option<HeldOut>,
     pub health: Option<&'a GpuHealth>,
     pub control: &'a Control,
 }
 
 impl Bench<'_> {
+    /// Checks that the GPU has reported no error.
+    ///
     /// # Errors
     ///
-    /// [`EngineError::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
+    /// [`EngineError::Gpu`] once the GPU has reported an error: its later results cannot be trusted.
     pub fn check_gpu(&self) -> Result<(), EngineError> {
         match self.health.and_then(GpuHealth::error) {
             Some(why) => Err(EngineError::Gpu { why }),
@@ -58,10 +60,10 @@ impl Bench<'_> {
     }
 }
 
-/// What every outcome says of the versions that made it.
+/// Versions of the software, stated in every outcome.
 const SOFTWARE: &str = concat!("linchpin ", env!("CARGO_PKG_VERSION"), ", burn 0.22.1");
 
-/// An outcome on its way.
+/// An outcome in progress.
 pub struct Draft<'a> {
     pub outcome: Outcome,
     control: &'a Control,
@@ -92,23 +94,23 @@ impl<'a> Draft<'a> {
         self.outcome.findings.push(finding.into());
     }
 
-    /// Shows what there is so far.
+    /// Reports the outcome so far.
     pub fn tell(&self) {
         self.control.emit(Event::Outcome(self.outcome.clone()));
     }
 
-    /// Shows all of it.
+    /// Reports the complete outcome.
     pub fn finish(mut self) {
         self.outcome.is_partial = false;
         self.tell();
     }
 }
 
-/// Makes the experiment; its settings were checked.
+/// Runs the experiment, whose settings were checked before.
 ///
 /// # Errors
 ///
-/// A failing device, or a stop: what the draft holds then stays valid.
+/// A failing device, or a stop; the draft's contents then stay valid.
 pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
     match draft.outcome.experiment.kind {
         ExperimentKind::Importance => importance::run(bench, draft).await,

@@ -1,8 +1,8 @@
-//! Figure 4: the super activation on its way through the residual stream, with the super weights, without them, and without
-//! another large weight of the same matrix.
+//! Figure 4: the super activation along the residual stream, with the super weights, without them, and without another
+//! large weight of the same matrix.
 //!
-//! The **super activation** is what stands in the residual channel `row` of the first super weight. It persists as long as the
-//! largest magnitude there, over all tokens, is above half of what it is at most.
+//! The **super activation** is the value of the residual channel `row` of the first super weight. It persists as long
+//! as its largest magnitude over all tokens is above half of its peak.
 
 use super::{Bench, Draft};
 use crate::analysis::residual::{self, Level, largest};
@@ -13,7 +13,7 @@ use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind, WeightCoord};
 const INTACT: &str = "intact";
 const REMOVED: &str = "super weights removed";
 const OTHER: &str = "another large weight removed";
-/// That are told one by one: nobody looks at more in a picture.
+/// The most tokens that are reported one by one; a picture of more is not readable.
 const MAX_TOKENS: usize = 64;
 
 pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
@@ -116,13 +116,14 @@ fn conclude(draft: &mut Draft<'_>, first: WeightCoord, tokens: &[String], measur
     }
 }
 
-/// Where the channel is largest: layer, token, signed value.
+/// Returns the place where the channel is largest: layer, token, signed value.
 fn peak(levels: &[Level]) -> Option<(Option<usize>, usize, f32)> {
     let all = levels.iter().flat_map(|level| level.at_channel.iter().enumerate().map(|(token, value)| (level.layer, token, *value)));
     all.reduce(|most, next| if next.2.abs() > most.2.abs() { next } else { most })
 }
 
-/// The first and the last place where the channel is above half of its peak; none is the embeddings.
+/// Returns the first and the last layer after which the channel is above half of its peak; `None` stands for the
+/// embeddings.
 fn persists(levels: &[Level]) -> (Option<usize>, Option<usize>) {
     let half = levels.iter().map(Level::peak).fold(0.0, f32::max) / 2.0;
     let mut above = levels.iter().filter(|level| level.peak() > half).map(|level| level.layer);
@@ -130,7 +131,7 @@ fn persists(levels: &[Level]) -> (Option<usize>, Option<usize>) {
     (first, above.next_back().unwrap_or(first))
 }
 
-/// In percent.
+/// Returns the change in percent.
 fn change(before: f32, after: f32) -> f32 {
     if before > 0.0 { 100.0 * (after / before - 1.0) } else { 0.0 }
 }

@@ -1,8 +1,8 @@
-//! Figures 6 and 8: the super weights multiplied by factors, all together.
+//! Figures 6 and 8: all super weights multiplied by the same factors.
 //!
-//! In the paper half of a super weight costs next to nothing, and the model collapses between a fifth and a third of it. The
-//! **collapse threshold** told here is the largest factor below 1 at which the loss is halfway, in nats, from the intact
-//! model's to that at factor 0, by straight lines between the factors measured.
+//! In the paper half of a super weight costs next to nothing, and the model collapses between a fifth and a third of
+//! it. The **collapse threshold** reported here is the largest factor below 1 at which the loss is halfway, in nats,
+//! from the intact model's to that at factor 0, interpolated linearly between the measured factors.
 
 use super::{Arm, Bench, Draft, Measured, Sheet, apart, has_overflowed, shown};
 use crate::engine::error::EngineError;
@@ -16,7 +16,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
         let title = "Task accuracy over the super weights' scale";
         draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, title, "tasks", "factor", "acc").by("task"));
     }
-    // The intact model first: the others' change is counted from it.
+    // The intact model comes first, since changes are relative to it.
     let mut factors = vec![1.0];
     factors.extend(experiment.factors.iter().copied().filter(|factor| *factor != 1.0));
     let mut points = Vec::new();
@@ -26,7 +26,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
         let arm = Arm::new(format!("factor {factor}"), bench.model.with_ablation(&ablation)?);
         let measured = bench.measure(&arm, (index, factors.len())).await?;
         sheet.add(draft, vec![factor.into()], &measured);
-        // Lines are drawn through rows in their order, and a stop may come after any of them.
+        // Lines are drawn through rows in order, and a stop may come after any of them.
         for table in &mut draft.outcome.tables {
             table.rows.sort_by(|a, b| a[0].number().unwrap_or(0.0).total_cmp(&b[0].number().unwrap_or(0.0)));
         }
@@ -38,7 +38,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Marks where it collapses, and says so. `points` by factor, ascending.
+/// Marks the collapse threshold in the plots, and states the findings. `points` are in ascending order of factor.
 fn conclude(draft: &mut Draft<'_>, points: &[(f32, Measured)]) {
     let losses = points.iter().map(|(factor, measured)| (*factor, measured.evaluation.loss_nats)).collect::<Vec<_>>();
     let at = |factor: f32| losses.iter().find(|(of, _)| *of == factor).map(|(_, loss)| *loss);
@@ -74,7 +74,7 @@ fn say_collapse(draft: &mut Draft<'_>, losses: &[(f32, f32)], intact: f32, remov
     }
 }
 
-/// Of the tasks' mean, where there are tasks; of equal factors the one nearest to 1.
+/// States the factor of the highest mean accuracy, if there are tasks; of equal accuracies the factor nearest to 1.
 fn say_accuracy(draft: &mut Draft<'_>, points: &[(f32, Measured)]) {
     let accs = points.iter().filter_map(|(factor, measured)| Some((*factor, measured.mean_acc()?))).collect::<Vec<_>>();
     let distance = |factor: f32| (factor - 1.0).abs();
@@ -92,7 +92,7 @@ fn say_accuracy(draft: &mut Draft<'_>, points: &[(f32, Measured)]) {
     draft.headline("factor of the highest mean accuracy", f64::from(factor));
 }
 
-/// See the module's head; none if removing costs less than [`MIN_DELTA_NATS`].
+/// Returns the collapse threshold of the module's documentation; `None` if removal costs less than [`MIN_DELTA_NATS`].
 fn collapse_threshold(losses: &[(f32, f32)], intact: f32, removed: f32) -> Option<f32> {
     if removed - intact < MIN_DELTA_NATS {
         return None;
@@ -113,7 +113,7 @@ mod tests {
         let found = collapse_threshold(&losses, 3.0, 7.0).unwrap();
         assert!((found - 0.15).abs() < 1e-6, "{found}");
         assert_eq!(collapse_threshold(&losses, 3.0, 3.2), None);
-        // It may rise and fall on the way.
+        // The loss may rise and fall between the factors.
         let losses = [(0.0, 7.0), (0.1, 3.0), (0.2, 6.0), (0.4, 4.0), (1.0, 3.0)];
         assert_eq!(collapse_threshold(&losses, 3.0, 7.0), Some(0.3));
     }

@@ -1,5 +1,5 @@
-//! Appendix A.5: whether attention sinks persist without the super weights, and what becomes of massive activations.
-//! [`analysis::sinks`](crate::analysis::sinks) says what both are.
+//! Appendix A.5: attention sinks and massive activations, with and without the super weights.
+//! [`analysis::sinks`](crate::analysis::sinks) defines both.
 
 use super::{Bench, Draft};
 use crate::analysis::sinks::{self, MASSIVE, SINK_THRESHOLD, Sinks};

@@ -1,6 +1,6 @@
-//! Figures 5 and 11: how the next token's probabilities shift, as means over prompts that lack their last word.
+//! Figures 5 and 11: the shift of the next token's probabilities, as means over prompts that lack their last word.
 //!
-//! Stopwords are those of [`stopwords`], which is our own list: the paper publishes none.
+//! Stopwords are those of [`stopwords`], a list of our own: the paper publishes none.
 
 use super::{Bench, Draft};
 use crate::analysis::next_token::{NextToken, next_token};
@@ -10,9 +10,9 @@ use crate::engine::error::EngineError;
 use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind, text_digest};
 
 const ARMS: [&str; 2] = ["intact", "removed"];
-/// Tokens told by their probability in the intact model.
+/// Number of reported tokens, ranked by probability in the intact model.
 const BEFORE: usize = 50;
-/// By that without the super weights.
+/// Number of reported tokens, ranked by probability without the super weights.
 const AFTER: usize = 20;
 
 pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
@@ -43,9 +43,9 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-/// At most `n` prompts as token ids, and the name of their text and cut: the contexts of the tasks that were asked for (LAMBADA's are
-/// passages without their last word), or the bundled ones. Of one that is longer than the model's context the end is kept, as of a
-/// task's.
+/// Returns at most `n` prompts as token ids, and the name of their text and cut: the contexts of the requested tasks
+/// (LAMBADA's are passages without their last word), or the bundled prompts. A prompt longer than the model's context
+/// keeps its end, as contexts of tasks do.
 fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), EngineError> {
     if !bench.tasks.is_empty() {
         return Ok(of_tasks(&bench.tasks, n));
@@ -70,7 +70,7 @@ fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), En
     Ok((prompts, convention))
 }
 
-/// The context of each item's first choice. `n` are spread over the tasks, an item of each in turn, so that none is left out.
+/// Returns the context of each item's first choice. The tasks take turns, so that none is left out of the first `n`.
 fn of_tasks(tasks: &[EncodedTask], n: usize) -> (Vec<Vec<u32>>, String) {
     let mut taken = vec![0; tasks.len()];
     let longest = tasks.iter().map(|task| task.items.len()).max().unwrap_or(0);
@@ -181,7 +181,7 @@ fn mass_on(found: &NextToken, stopwords: &[u32]) -> f64 {
     stopwords.iter().filter_map(|id| found.probabilities.get(*id as usize)).sum()
 }
 
-/// Of each token, from 0.
+/// Returns the rank of each token, from 0.
 fn ranks(found: &NextToken) -> Vec<usize> {
     let mut ranks = vec![0; found.probabilities.len()];
     found.ranked().into_iter().enumerate().for_each(|(rank, id)| ranks[id] = rank);

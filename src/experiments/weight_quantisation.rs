@@ -1,22 +1,22 @@
-//! Figure 7: weights rounded in blocks of growing size, as they are, with the super weights held out, and with weights far
-//! out clipped ([`crate::analysis::quantise`]).
+//! Figure 7: weights rounded in blocks of growing size, in three ways: plain, with the super weights held out, and with
+//! outlier weights clipped ([`crate::analysis::quantise`]).
 //!
-//! A method **falls apart** at the smallest block at which the perplexity is more than twice the intact model's. The figure
-//! of the paper is of accuracies, which are drawn where there are tasks; its clipping is at a z that was tuned for each model,
-//! here at those that are asked for.
+//! A method **falls apart** at the smallest block at which the perplexity is more than twice the intact model's. The
+//! paper's figure shows accuracies, which are drawn if there are tasks; its z for clipping was tuned for each model,
+//! and here it is given.
 
 use super::{Arm, Bench, Draft, Measured, Sheet, shown};
 use crate::analysis::quantise::{Method, Rounding, matrix_sizes, with_rounded_weights};
 use crate::engine::error::EngineError;
 use crate::terms::{Cell, DataPlot, DataTable, Experiment, PlotKind};
 
-/// Times the intact model's perplexity.
+/// Multiple of the intact model's perplexity above which a method falls apart.
 const APART: f32 = 2.0;
 const ERRORS: &str = "reconstruction";
 const ACCURACIES: &str = "mean_accuracy";
 const KEYS: [&str; 6] = ["precision", "bits", "block", "block_size (scalars)", "scalars (scalars)", "method"];
 
-/// What one rounding came to.
+/// The results of one rounding.
 struct Point {
     rounding: Rounding,
     is_whole: bool,
@@ -37,7 +37,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
         size => size.min(largest),
     };
     let roundings = roundings(&experiment, &methods(&experiment));
-    // The same model under several names is not measured twice.
+    // One rounding under several block sizes is measured once.
     let same = |a: &Rounding, b: &Rounding| (a.bits, a.method, scalars_of(a)) == (b.bits, b.method, scalars_of(b));
     let is_new = |(index, rounding): (usize, &Rounding)| !roundings[..index].iter().any(|before| same(before, rounding));
     let n_arms = 1 + roundings.iter().enumerate().filter(|at| is_new(*at)).count();
@@ -64,7 +64,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Tables and plots; of the accuracies only where there are tasks.
+/// Adds the tables and plots; those of accuracies only if there are tasks.
 fn begin(draft: &mut Draft<'_>, experiment: &Experiment, has_tasks: bool) {
     let mut add = |name: &str, title: &str, figure: &str| {
         draft.outcome.tables.push(DataTable::new(name, title, &[&KEYS[..], &[figure]].concat()));
@@ -103,18 +103,18 @@ async fn measure(
     Ok((measured, rounded.mean_squared_error))
 }
 
-/// Without super weights nothing can be held out.
+/// Returns the methods; without super weights none holds anything out.
 fn methods(experiment: &Experiment) -> Vec<Method> {
     let held_out = (!experiment.super_weights.is_empty()).then_some(Method::HeldOut);
     let clips = experiment.clips.iter().map(|z| Method::Clipped(*z));
     std::iter::once(Method::Nearest).chain(held_out).chain(clips).collect()
 }
 
-/// By bits, then by method, then by block, as lines are drawn.
+/// Returns the roundings by bits, then by method, then by block, the order in which lines are drawn.
 fn roundings(experiment: &Experiment, methods: &[Method]) -> Vec<Rounding> {
     let mut block_sizes = experiment.block_sizes.clone();
     block_sizes.sort_by_key(|size| if *size == 0 { usize::MAX } else { *size });
-    // The whole matrix is measured where it is asked for by whatever name; it is told under all of them.
+    // All block sizes that cover the whole matrix are measured once and reported under each size.
     let of_method =
         |bits: u32, method: Method| block_sizes.iter().map(move |block_size| Rounding { bits, block_size: *block_size, method });
     experiment.bits.iter().flat_map(|bits| methods.iter().flat_map(move |method| of_method(*bits, *method))).collect()
@@ -160,7 +160,7 @@ fn conclude(draft: &mut Draft<'_>, experiment: &Experiment, points: &[Point], in
         let of = |method: Method| of_bits.iter().copied().filter(|point| point.rounding.method == method).collect::<Vec<_>>();
         for method in methods(experiment) {
             draft.find(falls_apart(*bits, method, &of(method), intact));
-            // Of the largest blocks that were asked for.
+            // The headline is the perplexity at the largest requested block.
             if let Some(last) = of(method).last().filter(|_| draft.outcome.headline.len() < 8) {
                 draft.headline(
                     format!("perplexity, INT{bits}, {}, {}", block(last.rounding.block_size), name(method)),
@@ -185,13 +185,13 @@ fn conclude(draft: &mut Draft<'_>, experiment: &Experiment, points: &[Point], in
     }
 }
 
-/// At the largest block that was asked for.
+/// States the mean accuracy at the largest requested block.
 fn accuracy(bits: u32, method: Method, last: &Point, intact: f64) -> String {
     let acc = last.measured.mean_acc().map_or(f64::NAN, |acc| 100.0 * acc);
     format!("INT{bits}, {}: mean accuracy {acc:.2} % at blocks of {}, and {:.2} % intact.", name(method), size(last), 100.0 * intact)
 }
 
-/// `points` by block, ascending.
+/// States the block at which a method falls apart. `points` are in ascending order of block size.
 fn falls_apart(bits: u32, method: Method, points: &[&Point], intact: f32) -> String {
     let (name, of_intact) = (name(method), shown(intact, 4));
     match points.iter().find(|point| point.perplexity > APART * intact) {
@@ -211,7 +211,7 @@ fn falls_apart(bits: u32, method: Method, points: &[&Point], intact: f32) -> Str
     }
 }
 
-/// What holding the super weights out does, at the block where it matters most.
+/// States the effect of holding the super weights out, at the block where it matters most.
 fn gain(bits: u32, nearest: &[&Point], held_out: &[&Point]) -> Option<String> {
     let ratio = |(nearest, held_out): &(&&Point, &&Point)| (held_out.perplexity / nearest.perplexity).ln();
     let pairs = nearest.iter().zip(held_out).filter(|pair| ratio(pair).is_finite()).collect::<Vec<_>>();

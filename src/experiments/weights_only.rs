@@ -1,5 +1,5 @@
-//! Candidates from the weights alone ([`cold`]), beside super weights that are named. Made whenever a model is loaded, too,
-//! before its first forward pass.
+//! Candidates from the weights alone ([`cold`]), beside named super weights. This outcome is also made whenever a model
+//! is loaded, before its first forward pass.
 
 use super::{Bench, Draft};
 use crate::analysis::cold::{self, Found, Row};
@@ -14,7 +14,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Sends what a model's weights point at as an outcome, complete, with no super weight named.
+/// Sends the candidates of a model's weights as a complete outcome, with no super weight named.
 pub fn tell(found: &Found, info: &ModelInfo, control: &Control) {
     let mut draft = Draft::new(Experiment::of(ExperimentKind::WeightsOnly, Vec::new()), info, String::new(), control);
     describe(found, &mut draft);
@@ -56,7 +56,7 @@ fn describe(found: &Found, draft: &mut Draft<'_>) {
     draft.outcome.plots.extend([prominence, score]);
 }
 
-/// Where the rows of the scalars that are named stand.
+/// Compares the named super weights with the ranked rows.
 fn compare(found: &Found, known: &[WeightCoord], draft: &mut Draft<'_>) {
     let columns = ["layer", "row", "col", "rank", "rank_in_layer", "rows", "col_found", "score", "ratio", "top1_share"];
     let mut table = DataTable::new("known", "Super weights that were named, among these rows", &columns);
@@ -83,7 +83,7 @@ fn compare(found: &Found, known: &[WeightCoord], draft: &mut Draft<'_>) {
     draft.outcome.tables.push(table);
 }
 
-/// How far the first row stands out.
+/// States how far the first row stands out.
 fn found_first(found: &Found, known: &[WeightCoord]) -> String {
     let Some(first) = found.rows.first() else { return "There are no rows.".into() };
     let next = found.rows.get(1).map_or(0.0, Row::prominence);

@@ -1,4 +1,4 @@
-//! Items as token ids. See [`super`] for how they are cut.
+//! Encodes items as token ids; [`super`] defines how they are cut.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -8,14 +8,14 @@ use crate::engine::control::Control;
 use crate::engine::error::EngineError;
 use crate::tokenizer::Tokenizer;
 
-/// A task, ready to be measured: the items that were chosen of it.
+/// The chosen items of a task, ready to be measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedTask {
     pub kind: TaskKind,
     pub items: Vec<EncodedItem>,
 }
 
-/// See [`Item`].
+/// An [`Item`] as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedItem {
     pub line: usize,
@@ -23,7 +23,7 @@ pub struct EncodedItem {
     pub gold: usize,
 }
 
-/// See [`Choice`]; neither part is empty.
+/// A [`Choice`] as token ids; neither part is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedChoice {
     pub context: Vec<u32>,
@@ -32,30 +32,31 @@ pub struct EncodedChoice {
 }
 
 impl EncodedChoice {
-    /// All ids but the last, from which nothing is predicted.
+    /// Returns all ids but the last, which predicts nothing.
     pub fn input(&self) -> Vec<u32> {
         [&self.context, &self.continuation[..self.continuation.len() - 1]].concat()
     }
 }
 
 impl EncodedItem {
-    /// Tokens that run through the model where nothing is shared.
+    /// The number of tokens that run through the model if choices share no context.
     pub fn n_tokens(&self) -> usize {
         self.choices.iter().map(|choice| choice.context.len() + choice.continuation.len() - 1).sum()
     }
 
-    /// Whether all choices follow the same tokens.
+    /// True if all choices follow the same tokens.
     pub fn has_one_context(&self) -> bool {
         self.choices.windows(2).all(|pair| pair[0].context == pair[1].context)
     }
 }
 
 impl EncodedTask {
-    /// The first `limit` items, as lm-evaluation-harness takes them, or as many drawn by `seed`, in the file's order.
+    /// Encodes the first `limit` items, as lm-evaluation-harness takes them, or as many drawn by `seed`, in the file's
+    /// order.
     ///
     /// # Errors
     ///
-    /// A line whose choice adds no token to its context, or alone is longer than the model's context; or a stop.
+    /// A line whose choice adds no token to its context, or is longer than the model's context by itself; or a stop.
     pub async fn of(
         task: &Task,
         limit: Option<usize>,
@@ -73,19 +74,19 @@ impl EncodedTask {
         Ok(Self { kind: task.kind, items })
     }
 
-    /// See [`EncodedItem::n_tokens`].
+    /// The sum of [`EncodedItem::n_tokens`] over all items.
     pub fn n_tokens(&self) -> usize {
         self.items.iter().map(EncodedItem::n_tokens).sum()
     }
 
-    /// Tokens of the longest pass.
+    /// The number of tokens in the longest pass.
     pub fn longest(&self) -> usize {
         let choices = self.items.iter().flat_map(|item| &item.choices);
         choices.map(|choice| choice.context.len() + choice.continuation.len() - 1).max().unwrap_or(0)
     }
 }
 
-/// Which of `n` items, ascending.
+/// Chooses items out of `n` and returns their indices, ascending.
 fn chosen(n: usize, limit: Option<usize>, seed: Option<u64>) -> Vec<usize> {
     let mut indices = (0..n).collect::<Vec<_>>();
     let limit = limit.unwrap_or(n).min(n);
@@ -103,12 +104,12 @@ fn chosen(n: usize, limit: Option<usize>, seed: Option<u64>) -> Vec<usize> {
 
 fn encode(kind: TaskKind, item: &Item, tokenizer: &Tokenizer, limit: usize) -> Result<EncodedItem, EngineError> {
     let mut choices = Vec::with_capacity(item.choices.len());
-    // Of most tasks all choices follow one context.
+    // In most tasks all choices follow one context, so its ids are kept for the next choice.
     let mut last: Option<(&str, Vec<u32>)> = None;
     for choice in &item.choices {
         let context = match last.take() {
             Some((text, ids)) if text == choice.context => ids,
-            // Spaces at its end are the continuation's.
+            // Spaces at the end of the context belong to the continuation.
             _ => tokenizer.encode(choice.context.trim_end())?,
         };
         choices.push(follow(choice, &context, tokenizer, limit)?.map_err(|why| EngineError::TaskLine {
@@ -121,7 +122,7 @@ fn encode(kind: TaskKind, item: &Item, tokenizer: &Tokenizer, limit: usize) -> R
     Ok(EncodedItem { line: item.line, choices, gold: item.gold })
 }
 
-/// A choice after the ids of its context; or else what is wrong with it.
+/// Encodes a choice after the ids of its context. The inner error says what is wrong with the choice.
 fn follow(choice: &Choice, context: &[u32], tokenizer: &Tokenizer, limit: usize) -> Result<Result<EncodedChoice, String>, EngineError> {
     let whole = tokenizer.encode(&format!("{}{}", choice.context, choice.continuation))?;
     let continuation = whole.get(context.len()..).unwrap_or_default().to_vec();

@@ -1,4 +1,4 @@
-//! Log-likelihoods of every choice, with one read an item.
+//! Log-likelihoods of every choice, with one read per item.
 
 use burn::tensor::{Tensor, Transaction};
 
@@ -11,14 +11,15 @@ use crate::engine::error::EngineError;
 use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};
 
-/// Scores a task's items one after the other; `probe` makes that of each pass. Where `is_whole`, every choice is a pass of its
-/// own over all its tokens: what looks at a whole sequence needs that. Else a context that several choices share runs once.
+/// Scores a task's items one after the other; `probe` makes the probe of each pass. If `is_whole`, every choice is a
+/// pass of its own over all its tokens, as edits that look at a whole sequence need. Otherwise a context that several
+/// choices share runs once.
 ///
-/// `progress` is told after each item how many tokens are done, of [`EncodedTask::n_tokens`].
+/// After each item, `progress` gets the number of tokens done, out of [`EncodedTask::n_tokens`].
 ///
 /// # Errors
 ///
-/// A failing device, or a stop. What is not finite is no error: such an item is wrong.
+/// A failing device, or a stop. A log-likelihood that is not finite is no error: its item counts as wrong.
 pub async fn measure<'a>(
     model: &Model,
     task: &EncodedTask,
@@ -41,7 +42,7 @@ pub async fn measure<'a>(
     Ok(TaskScore::of(task.kind, items))
 }
 
-/// What predicts the continuations' tokens, one choice's after the other, `[tokens, hidden_size]`.
+/// Returns the hidden states that predict the continuations' tokens, choice after choice, `[tokens, hidden_size]`.
 fn one_by_one<'a>(model: &Model, item: &EncodedItem, probe: &impl Fn() -> Probe<'a>) -> Tensor<2> {
     let of_choice = item.choices.iter().map(|choice| {
         let input = choice.input();
@@ -52,7 +53,7 @@ fn one_by_one<'a>(model: &Model, item: &EncodedItem, probe: &impl Fn() -> Probe<
     Tensor::cat(of_choice.collect(), 0)
 }
 
-/// The same, with the context run once.
+/// Returns the hidden states of [`one_by_one`], with the context run once.
 fn after_one_context<'a>(model: &Model, item: &EncodedItem, probe: &impl Fn() -> Probe<'a>) -> Tensor<2> {
     let mut cache = KvCache::default();
     let context = &item.choices[0].context;
@@ -68,7 +69,7 @@ fn after_one_context<'a>(model: &Model, item: &EncodedItem, probe: &impl Fn() ->
     Tensor::cat(hidden, 0)
 }
 
-/// Logits are taken for the continuations only, and for a few tokens at a time.
+/// Scores the choices of one item. Logits are computed for the continuations only, a few tokens at a time.
 async fn scores(model: &Model, item: &EncodedItem, hidden: Tensor<2>) -> Result<Vec<ChoiceScore>, EngineError> {
     let targets = item.choices.iter().flat_map(|choice| choice.continuation.iter().copied()).collect::<Vec<_>>();
     let (step, width) = (tokens_of(Limits::default().logits, &model.config), model.config.hidden_size);

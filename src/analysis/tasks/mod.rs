@@ -1,7 +1,7 @@
 //! Zero-shot tasks, scored as lm-evaluation-harness scores them.
 //!
-//! Held against that project's version 0.4.13 (its `tasks/*`, `api/model.py`, `api/task.py`, `models/huggingface.py`),
-//! without few-shot examples, descriptions or chat templates:
+//! The prompts and scores were compared with that project's version 0.4.13 (its `tasks/*`, `api/model.py`,
+//! `api/task.py`, `models/huggingface.py`), without few-shot examples, descriptions or chat templates:
 //!
 //! | task | context | choices, each after one space | scores |
 //! |---|---|---|---|
@@ -16,23 +16,25 @@
 //! | `siqa` | `Q: {context} {question}\nA:` | the answers | acc |
 //! | `winograd_wsc` | as `winogrande` | as `winogrande` | acc |
 //!
-//! Cleaned: ` [title]` becomes `. `, what is in brackets goes, and so does one of two spaces.
+//! Cleaning replaces ` [title]` by `. `, removes text in brackets, and makes two spaces one.
 //!
-//! **Rows.** Each line of a file is a row in the form of the data set itself, or in one of those that llm-foundry keeps it in:
-//! `query`, `choices`, `gold`; `context_options`, `continuation`, `gold`; `context`, `continuation`. From those the prompts
-//! above are made again, but what their makers dropped stays dropped: the titles before `BoolQ`'s passages, spaces around
-//! PIQA's answers, one of Social IQa's three answers (there the choices are letters), and of Winograd's the second space before the
-//! continuation that the harness's `wsc273` has. Figures from those are not the harness's on the full data.
+//! **Rows.** Each line of a file is a row in the data set's own form, or in one of the forms in which llm-foundry keeps
+//! it: `query`, `choices`, `gold`; `context_options`, `continuation`, `gold`; `context`, `continuation`. The prompts
+//! above are rebuilt from those, but what their makers dropped stays dropped: the titles before `BoolQ`'s passages,
+//! spaces around PIQA's answers, one of Social IQa's three answers (there the choices are letters), and Winograd's
+//! second space before the continuation, which the harness's `wsc273` has. Figures from those forms are not the
+//! harness's on the full data.
 //!
-//! **Tokens.** Spaces at the end of a context go over to the continuation. The context is encoded, and so are both together,
-//! each with the special tokens that the tokenizer adds by itself (a BOS, where the model has one); the continuation's tokens
-//! are those of both beyond as many as the context has. What is longer than the model's context and one token more is cut
-//! from the left.
+//! **Tokens.** Spaces at the end of a context move to the continuation. The context is encoded alone, and together with
+//! the continuation, each time with the special tokens that the tokenizer adds by itself (a BOS, where the model has
+//! one). The continuation's tokens are those of both together beyond the number that the context has. A sequence longer
+//! than the model's context plus one token is cut from the left.
 //!
-//! **Scores.** A choice's log-likelihood is the sum over its tokens. acc: the largest is the right one's, of equals the first
-//! counting; acc_norm: the same after dividing by the choice's length in characters (code points), the space before it not
-//! among them. lambada's acc is whether greedy decoding would have written the word, its perplexity `exp(-mean)` over items of
-//! the log-likelihood, not over tokens. Standard errors are `s / √n`, with s the sample's standard deviation.
+//! **Scores.** A choice's log-likelihood is the sum over its tokens. acc: the right choice has the largest, the first
+//! of equals counting; acc_norm: the right choice has the largest after dividing by the choice's length in characters
+//! (code points), without the space before it. lambada's acc is whether greedy decoding would have written the word;
+//! its perplexity is `exp(-mean)` over items of the log-likelihood, not over tokens. Standard errors are `s / √n`, with
+//! s the sample's standard deviation.
 
 mod encode;
 mod measure;
@@ -46,10 +48,10 @@ pub use encode::{EncodedChoice, EncodedItem, EncodedTask};
 pub use measure::measure;
 pub use score::{ChoiceScore, ItemScore, TaskScore, mean_acc};
 
-/// The name of the row that is the mean over tasks, as in the paper's Table 1.
+/// Name of the row with the mean over tasks, as in the paper's Table 1.
 pub const AVERAGE: &str = "AVG";
 
-/// Which task, which decides its prompts and its scores.
+/// A task, which decides its prompts and its scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TaskKind {
     Lambada,
@@ -82,7 +84,7 @@ impl TaskKind {
         Self::WinogradWsc,
     ];
 
-    /// As in lm-evaluation-harness, but for the last two, which it does not have in this form.
+    /// The task's name in lm-evaluation-harness; the last two have none there in this form.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lambada => "lambada_openai",
@@ -100,11 +102,11 @@ impl TaskKind {
         }
     }
 
-    /// By its name, or the one that llm-foundry has for it.
+    /// Finds a task by its name here or in llm-foundry.
     ///
     /// # Errors
     ///
-    /// [`EngineError::UnknownTask`].
+    /// [`EngineError::UnknownTask`], with the known names.
     pub fn of_name(name: &str) -> Result<Self, EngineError> {
         let name = if name == "openbook_qa" { "openbookqa" } else { name };
         Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
@@ -113,7 +115,7 @@ impl TaskKind {
         })
     }
 
-    /// Whether the harness tells acc_norm of it.
+    /// True if the harness reports acc_norm for this task.
     pub fn has_norm(self) -> bool {
         matches!(self, Self::ArcEasy | Self::ArcChallenge | Self::HellaSwag | Self::Piqa | Self::OpenBookQa | Self::SciQ)
     }
@@ -123,7 +125,7 @@ impl TaskKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     pub kind: TaskKind,
-    /// [`text_digest`] of the file.
+    /// The [`text_digest`] of the file.
     pub digest: String,
     pub items: Vec<Item>,
 }
@@ -131,30 +133,30 @@ pub struct Task {
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Where it is in the file, from 1 on.
+    /// The line in the file, counted from 1.
     pub line: usize,
-    /// Two or more; a single one for [`TaskKind::Lambada`].
+    /// Two or more choices; a single one for [`TaskKind::Lambada`].
     pub choices: Vec<Choice>,
-    /// Which of them is right.
+    /// Index of the right choice.
     pub gold: usize,
 }
 
-/// One answer, with what is before it.
+/// One answer and the context before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
     pub context: String,
-    /// With the space before it.
+    /// The answer with the space before it.
     pub continuation: String,
-    /// What acc_norm divides by: code points of the answer itself.
+    /// The length that acc_norm divides by: code points of the answer itself.
     pub n_characters: usize,
 }
 
 impl Task {
-    /// Reads a file; empty lines are left out.
+    /// Reads a file, skipping empty lines.
     ///
     /// # Errors
     ///
-    /// A name that is no task's, a file without rows, or the first line that is no row of this task.
+    /// An unknown task name, a file without rows, or the first line that is no row of this task.
     pub fn of(file: &TaskFile) -> Result<Self, EngineError> {
         let kind = TaskKind::of_name(&file.name)?;
         let lines = file.jsonl.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());

@@ -1,17 +1,17 @@
-//! A row of a task's file as a question: the prompts. See [`super`] for what they are.
+//! Reads a row of a task's file as a question and builds its prompts, which [`super`] defines.
 
 use serde_json::{Map, Value};
 
 use super::{Choice, TaskKind};
 
-/// Choices, and which is right.
+/// The choices, and the index of the right one.
 type Question = (Vec<Choice>, usize);
 
-/// Reads one line.
+/// Reads one line of a file.
 ///
 /// # Errors
 ///
-/// What is wrong with it, to be read after "line 3 of the task piqa".
+/// A description of the fault, to be read after "line 3 of the task piqa".
 pub fn read(kind: TaskKind, line: &str) -> Result<Question, String> {
     let Value::Object(row) = serde_json::from_str(line).map_err(|error| format!("is no JSON: {error}"))? else {
         return Err("is no JSON object".into());
@@ -38,17 +38,17 @@ pub fn read(kind: TaskKind, line: &str) -> Result<Question, String> {
     Ok((choices, gold))
 }
 
-/// One context, and answers after it.
+/// Makes choices of one context and several answers after it.
 fn after(context: &str, answers: Vec<String>) -> Vec<Choice> {
     let choice =
         |answer: String| Choice { context: context.into(), n_characters: answer.chars().count(), continuation: format!(" {answer}") };
     answers.into_iter().map(choice).collect()
 }
 
-/// Contexts that differ, and the same after each.
+/// Makes choices of several contexts and the same continuation after each.
 fn before(contexts: Vec<String>, continuation: &str) -> Vec<Choice> {
     let choice = |context: String| Choice {
-        // The harness divides by what differs.
+        // The harness divides by the length of the part that differs.
         n_characters: context.chars().count(),
         context,
         continuation: format!(" {continuation}"),
@@ -56,7 +56,7 @@ fn before(contexts: Vec<String>, continuation: &str) -> Vec<Choice> {
     contexts.into_iter().map(choice).collect()
 }
 
-/// A row by the names of its fields.
+/// A row's fields by name.
 struct Row(Map<String, Value>);
 
 impl Row {
@@ -74,7 +74,7 @@ impl Row {
         texts.ok_or_else(|| format!("has no list of texts {key:?}"))
     }
 
-    /// A number from 0 on, also if written as a text or as false or true.
+    /// Reads a number from 0 on, also if written as a text or as false or true.
     fn index(&self, key: &str) -> Result<usize, String> {
         let index = match self.0.get(key) {
             Some(Value::Bool(is_second)) => Some(usize::from(*is_second)),
@@ -85,7 +85,7 @@ impl Row {
         index.ok_or_else(|| format!("has no number {key:?}, from 0 on"))
     }
 
-    /// lambada: `context` and `continuation`, or a whole `text`.
+    /// Reads a lambada row: `context` and `continuation`, or a whole `text`.
     fn last_word(&self) -> Result<Question, String> {
         let (context, word) = match self.has("context") {
             true => (self.text("context")?, self.text("continuation")?),
@@ -94,7 +94,7 @@ impl Row {
         Ok((after(context, vec![word.into()]), 0))
     }
 
-    /// Winograd's kind: `context_options` and `continuation`, or `WinoGrande`'s `sentence` with a blank `_`.
+    /// Reads a Winograd-like row: `context_options` and `continuation`, or `WinoGrande`'s `sentence` with a blank `_`.
     fn partial(&self, kind: TaskKind) -> Result<Question, String> {
         if self.has("context_options") || kind == TaskKind::WinogradWsc {
             return Ok((before(self.texts("context_options")?, self.text("continuation")?), self.index("gold")?));
@@ -106,7 +106,7 @@ impl Row {
         Ok((before(contexts, tail.trim()), gold))
     }
 
-    /// llm-foundry's `query`, `choices`, `gold`.
+    /// Reads llm-foundry's `query`, `choices`, `gold`.
     fn queried(&self, kind: TaskKind) -> Result<Question, String> {
         let (query, mut choices, gold) = (self.text("query")?, self.texts("choices")?, self.index("gold")?);
         let asked = |query: &str| match query.ends_with("\nAnswer:") {
@@ -128,7 +128,7 @@ impl Row {
         Ok((after(&context, choices), gold))
     }
 
-    /// The data set's own fields.
+    /// Reads the data set's own fields.
     fn own(&self, kind: TaskKind) -> Result<Question, String> {
         let all = |keys: &[&str]| keys.iter().map(|key| self.text(key).map(str::to_owned)).collect::<Result<Vec<_>, _>>();
         let asked = |question: &str| format!("Question: {question}\nAnswer:");
@@ -170,7 +170,7 @@ impl Row {
         })
     }
 
-    /// Answers under letters, as ARC and `OpenBookQA` have them.
+    /// Reads answers under letters, as ARC and `OpenBookQA` have them.
     fn lettered(&self, context: &str) -> Result<Question, String> {
         let Some(Value::Object(choices)) = self.0.get("choices") else { return Err("has no \"choices\" with letters".into()) };
         let choices = Self(choices.clone());
@@ -181,12 +181,12 @@ impl Row {
     }
 }
 
-/// `HellaSwag`'s texts without what WikiHow left in them.
+/// Removes WikiHow's markup from `HellaSwag`'s texts.
 fn cleaned(text: &str) -> String {
     let text = text.trim().replace(" [title]", ". ");
     let (mut out, mut rest) = (String::new(), text.as_str());
     while let Some(open) = rest.find('[') {
-        // A bracket that is not closed in its line stays.
+        // A bracket that is not closed in its line is kept.
         let line = rest[open..].split('\n').next().unwrap_or_default();
         let Some(close) = line.find(']') else {
             out += &rest[..=open];
@@ -199,13 +199,13 @@ fn cleaned(text: &str) -> String {
     (out + rest).replace("  ", " ")
 }
 
-/// The first letter large and all others small.
+/// Makes the first letter upper case and all others lower case.
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters.as_str().to_lowercase().chars()).collect())
 }
 
-/// The first letter small.
+/// Makes the first letter lower case.
 fn uncapitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
@@ -220,7 +220,7 @@ mod tests {
         (choices.into_iter().map(|choice| (choice.context, choice.continuation)).collect(), gold)
     }
 
-    /// One context for all.
+    /// Reads a row whose choices share one context.
     fn asked(kind: TaskKind, line: &str) -> (String, Vec<String>, usize) {
         let (choices, gold) = prompts(kind, line);
         let context = choices[0].0.clone();

@@ -1,49 +1,49 @@
-//! From log-likelihoods to accuracy. See [`super`] for how they are defined.
+//! Computes accuracy from log-likelihoods; [`super`] defines both.
 
 use super::TaskKind;
 
-/// What a model makes of one choice.
+/// A model's score of one choice.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChoiceScore {
-    /// Sum over its tokens, nats.
+    /// Log-likelihood: the sum over the choice's tokens, nats.
     pub loglikelihood: f64,
-    /// Whether each of its tokens was the likeliest.
+    /// True if each of the choice's tokens was the likeliest.
     pub is_greedy: bool,
     pub n_tokens: usize,
     pub n_characters: usize,
 }
 
-/// Of one item.
+/// A model's scores of one item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ItemScore {
-    /// Where it is in the file, from 1 on.
+    /// The line in the file, counted from 1.
     pub line: usize,
     pub gold: usize,
     pub choices: Vec<ChoiceScore>,
 }
 
-/// Of one task.
+/// A model's scores of one task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskScore {
     pub kind: TaskKind,
     pub items: Vec<ItemScore>,
     pub acc: f64,
-    /// None of fewer than two items.
+    /// `None` for fewer than two items.
     pub acc_stderr: Option<f64>,
-    /// None of tasks that have none ([`TaskKind::has_norm`]).
+    /// `None` for tasks without a normalised accuracy ([`TaskKind::has_norm`]).
     pub acc_norm: Option<f64>,
     pub acc_norm_stderr: Option<f64>,
-    /// [`TaskKind::Lambada`]'s; infinite if it overflows.
+    /// Perplexity of [`TaskKind::Lambada`]; infinite if it overflows.
     pub perplexity: Option<f64>,
 }
 
 impl ItemScore {
-    /// The likeliest choice, of equals the first; none if one is not finite.
+    /// Returns the likeliest choice, the first of equals; `None` if a log-likelihood is not finite.
     pub fn chosen(&self) -> Option<usize> {
         self.best(|choice| choice.loglikelihood)
     }
 
-    /// The same by character.
+    /// Returns the likeliest choice by log-likelihood per character, as acc_norm counts it.
     pub fn chosen_by_length(&self) -> Option<usize> {
         self.best(|choice| choice.loglikelihood / choice.n_characters as f64)
     }
@@ -74,15 +74,15 @@ impl TaskScore {
     }
 }
 
-/// Share of items, and its standard error.
+/// Returns the share of right items, and its standard error.
 fn mean(items: &[ItemScore], is_right: impl Fn(&ItemScore) -> bool) -> (f64, Option<f64>) {
     let (n, right) = (items.len() as f64, items.iter().filter(|item| is_right(item)).count() as f64);
     let mean = right / n;
-    // The squares of 1s and 0s around their mean sum up to n mean (1 - mean).
+    // The squared deviations of 1s and 0s from their mean sum up to n mean (1 - mean).
     (mean, (items.len() > 1).then(|| (mean * (1.0 - mean) / (n - 1.0)).sqrt()))
 }
 
-/// Mean accuracy over tasks, each counting once; none of none.
+/// Mean accuracy over tasks, each counting once; `None` without tasks.
 pub fn mean_acc(tasks: &[TaskScore]) -> Option<f64> {
     (!tasks.is_empty()).then(|| tasks.iter().map(|task| task.acc).sum::<f64>() / tasks.len() as f64)
 }
@@ -100,16 +100,16 @@ mod tests {
     #[test]
     fn accuracy_with_and_without_length() {
         let items = vec![
-            // The longer one is better by character.
+            // The longer choice is better per character.
             item(1, &[(-2.0, 2), (-3.0, 9)]),
-            // Of equals the first.
+            // Of equal choices the first counts.
             item(0, &[(-4.0, 4), (-4.0, 4)]),
             item(1, &[(-4.0, 4), (-4.0, 4)]),
             item(0, &[(f64::NAN, 4), (-4.0, 4)]),
         ];
         let score = TaskScore::of(TaskKind::Piqa, items.clone());
         assert_eq!((score.acc, score.acc_norm, score.perplexity), (0.25, Some(0.5), None));
-        // Sample standard deviations of 1, 0, 0, 0 and 1, 1, 0, 0 are 0.5 and 0.57735; √4 is 2.
+        // The sample standard deviations of 1, 0, 0, 0 and 1, 1, 0, 0 are 0.5 and 0.57735; √4 is 2.
         assert!((score.acc_stderr.unwrap() - 0.25).abs() < 1e-12 && (score.acc_norm_stderr.unwrap() - 0.288_675_134_6).abs() < 1e-9);
         let score = TaskScore::of(TaskKind::WinoGrande, items[..1].to_vec());
         assert_eq!((score.acc, score.acc_stderr, score.acc_norm, score.acc_norm_stderr), (0.0, None, None, None));
