@@ -1,5 +1,5 @@
-//! Drawing the next token: the definition. A decode plan draws on the GPU by the same rules (`decode/choose.rs`), and may
-//! take the neighbour only where the random number meets the border of two tokens to within f32's rounding.
+//! Draws the next token: the definition. A decode plan draws on the GPU by the same rules (`decode/choose.rs`), and may
+//! take the neighbouring token only where the random number meets the border of the two to within f32's rounding.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -8,8 +8,8 @@ use crate::terms::Sampling;
 
 /// Draws tokens from logits with a seeded generator.
 ///
-/// As transformers does: temperature, then `top_k`, then `top_p`, then one draw. Ties go to the smaller id. All sums
-/// are in f64 and in the order of falling probability, so that equal logits give equal tokens on every processor.
+/// Draws in transformers' order: temperature, then `top_k`, then `top_p`, then one draw. Ties go to the smaller id. All
+/// sums are in f64 and in the order of falling probability, so that equal logits give equal tokens on every processor.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     sampling: Sampling,
@@ -26,7 +26,7 @@ impl Sampler {
         (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// The next token. `None` if a logit is NaN or all of them are infinite.
+    /// Draws the next token. `None` if a logit is NaN or all of them are infinite.
     ///
     /// One random number is drawn a call, also when greedy, so that two panes stay in step.
     pub fn sample(&mut self, logits: &[f32]) -> Option<u32> {
@@ -76,7 +76,7 @@ impl Sampler {
     }
 }
 
-/// How many of the largest weights it takes for their share to reach `top_p`; at least one.
+/// Number of the largest weights whose share reaches `top_p`; at least one.
 fn nucleus(weights: &[f64], top_p: f64) -> usize {
     if top_p >= 1.0 {
         return weights.len();

@@ -89,8 +89,8 @@ impl Tokenizer {
         self.inner.decode(ids, true).map_err(|error| TokenizerError::Decode { id, why: error.to_string() })
     }
 
-    /// Text that `ids` add after `context`. Some tokenizers drop the space before the first word of a text, which here is
-    /// in the middle of one.
+    /// Text that `ids` add after `context`. Decoded alone they would not do: some tokenizers drop the space before the
+    /// first word of a text, which here is in the middle of one.
     ///
     /// # Errors
     ///
@@ -124,12 +124,12 @@ pub struct StreamingText {
 }
 
 impl StreamingText {
-    /// For text that goes on where these ids end.
+    /// A text that goes on where these ids end.
     pub fn after(context: &[u32]) -> Self {
         Self { ids: context.to_vec(), prefix: 0, read: context.len() }
     }
 
-    /// What `id` adds to the text; empty while a character is incomplete.
+    /// Appends `id`, and returns what it adds to the text; empty while a character is incomplete.
     ///
     /// # Errors
     ///

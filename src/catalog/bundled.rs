@@ -2,20 +2,20 @@
 
 use crate::terms::{EditTarget, ModelFile};
 
-/// One model under `models/<id>/`.
+/// A bundled model, whose files lie under `models/<id>/`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CatalogModel {
     pub id: &'static str,
     pub title: &'static str,
-    /// One paragraph for people.
+    /// Description for the visitor, one paragraph.
     pub story: &'static str,
-    /// Openings that suit what it was trained on; the first is the default.
+    /// Prompts that suit the model's training text; the first is the default.
     pub prompts: &'static [&'static str],
-    /// What the page offers to pull in one press, and why.
+    /// Edits that the page offers at one press, each with its reason.
     pub suggestions: &'static [Suggestion],
 }
 
-/// An edit that is offered beside its reason.
+/// An edit that the page offers, and its reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Suggestion {
     pub target: EditTarget,
@@ -32,7 +32,7 @@ const PROMPTS: &[&str] = &[
     "She opened the letter, and as she read",
 ];
 
-/// The first is the default.
+/// The bundled models; the first is the default.
 pub const MODELS: &[CatalogModel] = &[
     CatalogModel {
         id: "linchpin-13m",
@@ -67,7 +67,7 @@ pub const MODELS: &[CatalogModel] = &[
 ];
 
 impl CatalogModel {
-    /// Where its files lie, beside the page.
+    /// The model's files, with addresses relative to the page.
     pub fn files(&self) -> Vec<ModelFile> {
         FILES.iter().map(|name| ModelFile { name: (*name).into(), url: format!("models/{}/{name}", self.id) }).collect()
     }

@@ -1,13 +1,14 @@
 //! Models of the Hugging Face Hub.
 //!
-//! Every revision is one that a public source names, and so are the size and the SHA-256 of `model.safetensors`, where they are
-//! told: nothing here was downloaded by us. Revisions, of the Llama 7B, Mistral, OLMo-7B-0724, Qwen2.5 and SmolLM2 entries: column
-//! `hf_revision` of `audit/census_master.csv` in github.com/Georgakopoulos-Soares-lab/superweights; of `gpt2`: the docstring of
-//! `ResolvedRevision` in github.com/huggingface/huggingface_hub; of Llama 2 7B: `repllama_models.py` in
-//! github.com/embeddings-benchmark/mteb; the others, and the sizes and digests: manifests of several public repositories
-//! on GitHub that agree, found by searching their text for `repository` and commit. A file that none of them tells of is `None`:
-//! the Hub is asked when the model is loaded. Shapes and dtypes are those of each repository's `config.json`, and the parameters
-//! that follow equal the Hub's own counts.
+//! Every revision comes from a public source, and so do the size and the SHA-256 of `model.safetensors` where an entry
+//! has them: nothing here was downloaded by this project. The sources of the revisions: for the Llama 7B, Mistral,
+//! OLMo-7B-0724, Qwen2.5 and SmolLM2 entries, column `hf_revision` of `audit/census_master.csv` in
+//! github.com/Georgakopoulos-Soares-lab/superweights; for `gpt2`, the docstring of `ResolvedRevision` in
+//! github.com/huggingface/huggingface_hub; for Llama 2 7B, `repllama_models.py` in
+//! github.com/embeddings-benchmark/mteb. The other revisions, and all sizes and digests, come from manifests of several
+//! public repositories on GitHub that agree, found by searching their text for `repository` and commit. An entry for
+//! which no source gives a size and a digest has none (`None`): the Hub is asked when the model is loaded. Shapes and
+//! dtypes are those of each repository's `config.json`, and the parameter counts that follow equal the Hub's own.
 
 use super::Suggestion;
 use super::native;
@@ -24,20 +25,21 @@ pub struct HubModel {
     pub repo: &'static str,
     /// A commit, 40 hex digits.
     pub revision: &'static str,
-    /// `model.safetensors` at that commit, if the weights are one file and somebody has told.
+    /// Size and digest of `model.safetensors` at that commit; `None` if the weights are several files, or no source
+    /// gives them.
     pub weights: Option<WeightsFile>,
-    /// Its SPDX identifier, or the model card's name for it.
+    /// The licence's SPDX identifier, or the model card's name for it.
     pub license: &'static str,
-    /// Whether the Hub asks for the licence to be accepted first.
+    /// True if the Hub asks for the licence to be accepted first.
     pub is_gated: bool,
     pub dtype: Dtype,
     pub shape: Shape,
-    /// Checkpoints of its training that are branches of the repository: those that somebody names, earliest first.
+    /// Training checkpoints that are branches of the repository, earliest first; only those that a source names.
     pub checkpoints: &'static [&'static str],
     pub facts: &'static [Fact],
 }
 
-/// One file, as others have recorded it.
+/// Size and digest of a file, as others have published them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WeightsFile {
     pub bytes: u64,
@@ -46,8 +48,8 @@ pub struct WeightsFile {
 
 const APACHE: &str = "Apache-2.0";
 
-/// Openings for a model of ordinary text; the first is the default. The first three are of arXiv:2411.07191: the prompt its
-/// code looks for spikes with, the case study, and Figure 1's.
+/// Prompts for a model of ordinary text; the first is the default. The first three are from arXiv:2411.07191: the
+/// prompt with which its code looks for spikes, the case study, and Figure 1's.
 pub const PROMPTS: &[&str] = &[
     "Apple Inc. is a worldwide tech company.",
     "Summer is hot. Winter is ",
@@ -56,17 +58,19 @@ pub const PROMPTS: &[&str] = &[
 ];
 
 impl HubModel {
-    /// Bytes of the weights to download: as recorded, or what the parameters come to (a file may hold a little more).
+    /// Bytes of the weights to download: the published file size, or else the size of the parameters (a file may hold a
+    /// little more).
     pub fn download_bytes(&self) -> u64 {
         self.weights.map_or_else(|| self.dtype.bytes() * self.shape.num_parameters(), |file| file.bytes)
     }
 
-    /// Bytes that the weights take where the model runs.
+    /// Bytes that the weights take on a device.
     pub fn device_bytes(&self, place: Place) -> u64 {
         self.shape.device_bytes(self.dtype, place)
     }
 
-    /// What is worth pulling, after the published findings; none where nothing is known.
+    /// Edits that the published findings suggest; empty if there are none. If the first is a scalar, its whole channel
+    /// is suggested, too.
     pub fn suggestions(&self) -> Vec<Suggestion> {
         let of = |fact: &Fact| fact.at.iter().map(|target| Suggestion { target: *target, because: fact.kind.words() }).collect::<Vec<_>>();
         let mut suggestions = self.facts.iter().flat_map(of).collect::<Vec<_>>();
@@ -77,7 +81,8 @@ impl HubModel {
     }
 }
 
-/// An entry with nothing said of its files; the others are written over it. `at` is the repository and its revision.
+/// An entry without a weights file, checkpoints or facts, under Apache-2.0; the table's entries override its fields.
+/// `at` is the repository and its revision.
 pub(super) const fn model(id: &'static str, title: &'static str, at: [&'static str; 2], dtype: Dtype, shape: Shape) -> HubModel {
     let [repo, revision] = at;
     HubModel { id, title, repo, revision, weights: None, license: APACHE, is_gated: false, dtype, shape, checkpoints: &[], facts: &[] }
@@ -87,7 +92,7 @@ const fn file(bytes: u64, sha256: &'static str) -> Option<WeightsFile> {
     Some(WeightsFile { bytes, sha256 })
 }
 
-/// Small enough for a browser.
+/// Models that are small enough for a browser.
 pub const MODELS: &[HubModel] = &[
     HubModel {
         weights: file(269_060_552, "80521b40281d6ce74e35c9282c22539e75aa0ac8578892b2a59955ef78d55da1"),
@@ -155,7 +160,7 @@ pub const MODELS: &[HubModel] = &[
             Shape::new(Family::Gpt2, [768, 3072, 12], [12, 12, 64], 50_257, true),
         )
     },
-    // Not the `-deduped` ones, which are other weights of the same shape.
+    // The plain models: the `-deduped` ones have other weights of the same shape.
     HubModel {
         weights: file(166_029_852, "ebfa4e2f18696ebd83716a0d39fe2c025f2ff8483f72a83ca59c475692fc9d15"),
         checkpoints: &["step1000"],
@@ -200,7 +205,7 @@ pub const MODELS: &[HubModel] = &[
             Shape::new(Family::Olmo, [2048, 8192, 16], [16, 16, 128], 50_304, false),
         )
     },
-    // The chat model: the base ones have no safetensors, or twice as many bytes in f32.
+    // The chat model: the base models have no safetensors, or twice as many bytes in f32.
     HubModel {
         weights: file(2_200_119_864, "6e6001da2106d4757498752a021df6c2bdc332c650aae4bae6b0c004dcf14933"),
         ..model(
@@ -237,22 +242,22 @@ pub const MODELS: &[HubModel] = &[
     },
 ];
 
-/// Of those for a browser.
+/// Finds a model that a browser can run, by its id.
 pub fn find_hub(id: &str) -> Option<&'static HubModel> {
     MODELS.iter().find(|model| model.id == id)
 }
 
-/// Those that only the command has the memory for, too.
+/// All models of the catalogue, including those that only the command has the memory for.
 pub fn all() -> impl Iterator<Item = &'static HubModel> {
     MODELS.iter().chain(native::MODELS)
 }
 
-/// Of all.
+/// Finds any model of the catalogue, by its id.
 pub fn find_any(id: &str) -> Option<&'static HubModel> {
     all().find(|model| model.id == id)
 }
 
-/// The entry of a repository. Its letters' case does not matter, as on the Hub.
+/// Finds the entry of a repository. The case of letters does not matter, as on the Hub.
 pub fn find_repo(repo: &str) -> Option<&'static HubModel> {
     all().find(|model| model.repo.eq_ignore_ascii_case(repo))
 }

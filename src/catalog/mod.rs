@@ -1,7 +1,7 @@
 //! Models by name, as data: those that come with the page, and those of the Hugging Face Hub, with what others have published
 //! on their super weights.
 //!
-//! Tables of constants and nothing to build at the start: what the page does not name is not in its wasm.
+//! The tables are constants, so nothing is built at the start, and what the page does not name is not in its wasm.
 
 mod bundled;
 pub mod hub;

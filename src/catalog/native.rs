@@ -1,5 +1,5 @@
-//! Models of the Hub for the command only: no browser has the memory. Nothing of the page names them.
-//! Where the figures come from is said in [`super::hub`].
+//! Models of the Hub for the command only: no browser has the memory for them, and the page does not name them.
+//! [`super::hub`] says where the figures come from.
 
 use super::hub::{HubModel, model};
 use super::published;
@@ -11,10 +11,10 @@ const LLAMA_13B: Shape = Shape::new(Family::Llama, [5120, 13_824, 40], [40, 40, 
 /// The licence of the first Llama, whose card calls it "other".
 const LLAMA: &str = "llama (non-commercial)";
 
-/// Branches of OLMo 2 7B: the points at which arXiv:2604.23475 looked at its training, as named by the files of
-/// `configs/prune_llm/olmo2_ckpts_generated` in github.com/KempnerInstitute/nodelens, and the end of the first stage. There are more,
-/// all called `stage1-step<steps>-tokens<billions, rounded up>B`, a step being 1024 sequences of 4096 tokens; those of the second
-/// stage have its ingredient in their name.
+/// Branches of OLMo 2 7B: the training checkpoints that arXiv:2604.23475 looked at, as named by the files of
+/// `configs/prune_llm/olmo2_ckpts_generated` in github.com/KempnerInstitute/nodelens, and the end of the first stage.
+/// The repository has more, all named `stage1-step<steps>-tokens<billions, rounded up>B`, where a step is 1024
+/// sequences of 4096 tokens; the names of the second stage's branches also hold its ingredient.
 const OLMO_2_7B: &[&str] = &[
     "stage1-step150-tokens1B",
     "stage1-step600-tokens3B",

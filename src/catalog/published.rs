@@ -1,41 +1,41 @@
-//! What others have published on single models, as data. Nothing here was measured by this project: a coordinate from a
-//! table is a candidate until the engine has confirmed it beside controls.
+//! Findings that others have published on single models, as data. Nothing here was measured by this project: a
+//! coordinate from a table is a candidate until the engine has confirmed it beside controls.
 
 use crate::terms::EditTarget;
 
-/// One finding on one model.
+/// A published finding on one model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fact {
-    /// What was removed. Empty where nothing was found that would be worth it.
+    /// The edits that were tried; empty if no candidate was found.
     pub at: &'static [EditTarget],
     pub kind: Kind,
-    /// A sentence for people, with its figures.
+    /// The finding in a sentence or two for the reader, with its figures.
     pub known: &'static str,
-    /// An arXiv identifier, or a repository.
+    /// The source: an arXiv identifier, or a repository.
     pub source: &'static str,
-    /// Whether sources contradict one another on it.
+    /// True if sources contradict one another on the finding.
     pub is_disputed: bool,
 }
 
-/// What the sources say of a finding.
+/// The outcome of a finding, according to its sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Zeroing the scalar alone broke the model.
     Alone,
-    /// Zeroing all of them together broke it.
+    /// Zeroing all of the targets together broke the model.
     Jointly,
-    /// Zeroing the whole output row broke it; no scalar is published.
+    /// Zeroing the whole output row broke the model; no scalar is published.
     Row,
-    /// In the directory of arXiv:2411.07191, and not reproduced alone.
+    /// The scalar is in the table of arXiv:2411.07191, and was not reproduced alone.
     Listed,
     /// A candidate whose removal did next to nothing.
     Inert,
-    /// Looked for, and no candidate found.
+    /// A search found no candidate.
     Absent,
 }
 
 impl Kind {
-    /// Beside a coordinate.
+    /// Words to stand beside a coordinate.
     pub fn words(self) -> &'static str {
         match self {
             Self::Alone => "published as critical: one number",
@@ -48,7 +48,7 @@ impl Kind {
     }
 }
 
-// Of the repositories, arctos is one person's notes, which nobody has reviewed; the census is its authors' own.
+// The repository arctos is one person's notes, which nobody has reviewed; the census is its authors' own.
 const BOTH: &str = "arXiv:2411.07191, Table 2; github.com/lea19019/arctos, unreviewed notes";
 const CENSUS: &str = "github.com/Georgakopoulos-Soares-lab/superweights, audit/census_master.csv";
 const ARCTOS: &str = "github.com/lea19019/arctos, unreviewed notes";
@@ -239,8 +239,9 @@ mod tests {
         }
     }
 
-    /// Table 2 of arXiv:2411.07191 with the row of Llama 7B as its text and code have it: a reading of the table by machine had
-    /// 2968. The second entry of OLMo 1B is the table's own, although the authors' code has it in layer 2.
+    /// Table 2 of arXiv:2411.07191, where the row of Llama 7B is that of the paper's text and code: a reading of the
+    /// table by machine had 2968. The second entry of OLMo 1B is the table's own, although the authors' code has it in
+    /// layer 2.
     const TABLE_2: [(&str, usize, usize, usize); 21] = [
         ("llama-7b", 2, 3968, 7003),
         ("llama-13b", 2, 2231, 2278),

@@ -1,6 +1,6 @@
-//! What a model's configuration says of its size, and what follows: parameters, bytes to download, bytes on a device.
+//! The sizes in a model's configuration, and the counts that follow: parameters, bytes to download, bytes on a device.
 
-/// Families, by what their layers hold besides the matrices.
+/// Model families, told apart by what their layers hold besides the matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     Gemma3,
@@ -33,7 +33,7 @@ impl Family {
     }
 }
 
-/// Of the numbers in a checkpoint.
+/// The type of the numbers in a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
     F32,
@@ -47,7 +47,7 @@ impl Dtype {
     }
 }
 
-/// Where a model's weights are to lie.
+/// The device that is to hold a model's weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     Gpu,
@@ -68,12 +68,12 @@ pub struct Shape {
     pub tie_word_embeddings: bool,
 }
 
-/// GPT-2's table of learned positions has as many rows (`n_positions`).
+/// Rows of GPT-2's table of learned positions (`n_positions`).
 const GPT2_POSITIONS: u64 = 1024;
 
 impl Shape {
-    /// `[hidden_size, intermediate_size, num_hidden_layers]`, `[num_attention_heads, num_key_value_heads, head_dim]`,
-    /// `vocab_size` and `tie_word_embeddings`.
+    /// Builds a shape from `[hidden_size, intermediate_size, num_hidden_layers]`,
+    /// `[num_attention_heads, num_key_value_heads, head_dim]`, `vocab_size` and `tie_word_embeddings`.
     pub const fn new(family: Family, sizes: [u32; 3], heads: [u32; 3], vocab_size: u32, tie_word_embeddings: bool) -> Self {
         let [hidden_size, intermediate_size, num_hidden_layers] = sizes;
         let [num_attention_heads, num_key_value_heads, head_dim] = heads;
@@ -90,24 +90,25 @@ impl Shape {
         }
     }
 
-    /// Every parameter once, tied embeddings too: `V d (1 or 2) + layers · ((2 q + 2 k) d + (2 or 3) d m + vectors) + rest`,
-    /// with `q` and `k` the widths of all queries and all keys, `m` the intermediate size.
+    /// Number of parameters, tied embeddings counted once:
+    /// `V d (1 or 2) + layers · ((2 q + 2 k) d + (2 or 3) d m + vectors) + rest`, with `q` and `k` the widths of all
+    /// queries and all keys, `m` the intermediate size.
     pub fn num_parameters(&self) -> u64 {
         let [d, m, layers] = [self.hidden_size, self.intermediate_size, self.num_hidden_layers].map(u64::from);
         let [heads, kv_heads, head_dim] = [self.num_attention_heads, self.num_key_value_heads, self.head_dim].map(u64::from);
         let (q, k) = (heads * head_dim, kv_heads * head_dim);
         let is_gated = !matches!(self.family, Family::Gpt2 | Family::GptNeoX);
         let matrices = (2 * q + 2 * k) * d + if is_gated { 3 } else { 2 } * d * m;
-        // Of a layer: norms and biases; and of the model: the last norm, and GPT-2's positions.
+        // `vectors`: norms and biases of a layer. `rest`: the model's last norm, and GPT-2's positions.
         let (vectors, rest) = match self.family {
             Family::Llama | Family::Mistral | Family::Phi3 => (2 * d, d),
             Family::Qwen2 => (2 * d + q + 2 * k, d),
             Family::Qwen3 => (2 * d + 2 * head_dim, d),
             Family::Gemma3 => (4 * d + 2 * head_dim, d),
-            // Its norms have no weights.
+            // OLMo's norms have no weights.
             Family::Olmo => (0, 0),
             Family::Olmo2 => (2 * d + q + k, d),
-            // Weight and bias of each norm, and a bias of every matrix.
+            // Each norm has a weight and a bias, and each matrix a bias.
             Family::Gpt2 => (4 * d + q + 2 * k + d + m + d, 2 * d + GPT2_POSITIONS * d),
             Family::GptNeoX => (4 * d + q + 2 * k + d + m + d, 2 * d),
         };
@@ -115,8 +116,8 @@ impl Shape {
         embeddings + layers * (matrices + vectors) + rest
     }
 
-    /// Bytes that the weights of a checkpoint take on a device: on a GPU bf16 matrices stay as they are (the vectors beside
-    /// them, which become f32, are too few to count), and everything else becomes f32.
+    /// Bytes that the weights of a checkpoint take on a device. On a GPU bf16 matrices stay bf16 (the vectors beside
+    /// them, which become f32, are too few to count); everything else becomes f32.
     pub fn device_bytes(&self, dtype: Dtype, place: Place) -> u64 {
         let per_parameter = if (dtype, place) == (Dtype::Bf16, Place::Gpu) { 2 } else { 4 };
         per_parameter * self.num_parameters()
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
     use crate::catalog::hub;
 
-    /// As the Hub counts them from the checkpoints' headers; Pythia's from the table of its model card.
+    /// The Hub's counts from the checkpoints' headers; Pythia's from the table of its model card.
     const PUBLISHED: [(&str, u64); 25] = [
         ("smollm2-135m", 134_515_008),
         ("smollm2-360m", 361_821_120),

@@ -1,4 +1,4 @@
-//! Asking the GPU for tokens, several at a time and of several plans at once.
+//! Asks the GPU for tokens, several at a time and for several plans at once.
 
 use burn::tensor::wgpu::wgpu::BufferUsages as Usage;
 
@@ -8,9 +8,9 @@ use super::read::{Reading, to_bytes, words};
 
 /// Most tokens between two reads.
 pub const MAX_BATCH: usize = 8;
-/// A drawn token's record: id, stopword mass, whether the scores were broken, unused.
+/// Bytes of a drawn token's record: id, stopword mass, whether the scores were broken, unused.
 const RECORD_BYTES: u64 = 16;
-/// Where `n_drawn` lies in the state.
+/// Offset of `n_drawn` in the state, in bytes.
 const N_DRAWN_OFFSET: u64 = 8;
 
 /// A token that the GPU chose.
@@ -42,26 +42,26 @@ impl Logits {
     }
 }
 
-/// Tokens that the GPU is choosing, of each plan as many.
+/// Tokens that the GPU is still choosing: the same number for each plan.
 pub struct Batch {
     readings: Vec<Reading>,
     n: usize,
 }
 
-/// Chooses `n` tokens in each plan, in one submission a token, and starts to read what was chosen. Further batches may be
-/// submitted before this one is read. Each plan comes with its random numbers (0 to 1, without 1),
-/// one a token; greedy ones need none.
+/// Chooses `n` tokens in each plan, in one submission a token, and starts to read them. Further batches may be
+/// submitted before this one is read. Each plan comes with its random numbers (0 to 1, without 1), one a token; greedy
+/// plans need none.
 ///
 /// # Errors
 ///
-/// A cache cannot grow.
+/// [`DecodeError`] if a cache cannot grow.
 ///
 /// # Panics
 ///
 /// If `n` is 0 or larger than [`MAX_BATCH`].
 pub fn submit(plans: &mut [(&mut DecodePlan, Vec<f64>)], n: usize) -> Result<Batch, DecodeError> {
     assert!((1..=MAX_BATCH).contains(&n), "a batch of {n}");
-    // All of them grow before any goes on, so that none is left ahead of the others.
+    // All caches grow before any plan goes on, so that none is left ahead of the others.
     for (plan, _) in plans.iter_mut() {
         plan.reserve(plan.position + n)?;
     }
@@ -91,13 +91,13 @@ pub fn submit(plans: &mut [(&mut DecodePlan, Vec<f64>)], n: usize) -> Result<Bat
 }
 
 impl Batch {
-    /// Tokens of each plan.
+    /// Number of tokens of each plan.
     #[allow(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
         self.n
     }
 
-    /// What each plan drew, in the plans' order.
+    /// The tokens that each plan drew, in the plans' order.
     ///
     /// # Errors
     ///

@@ -34,11 +34,11 @@ impl Bound {
         Self::of(name, tensor.clone().try_into_primitive::<Wgpu>().map_err(failed)?, DType::F32)
     }
 
-    /// A matrix in either form; see [`Self::is_bf16`].
+    /// Binds a matrix in either form; see [`Self::is_bf16`].
     ///
     /// # Errors
     ///
-    /// As [`Self::new`].
+    /// The errors of [`Self::new`].
     pub fn weight(name: &'static str, weight: &Weight) -> Result<Self, DecodeError> {
         let failed = |error| DecodeError::Buffer { name, why: format!("{error:?}") };
         match weight {
@@ -62,7 +62,8 @@ impl Bound {
 
     /// # Errors
     ///
-    /// Those of [`Self::strided`], or a tensor whose values are not in row-major order.
+    /// The errors of [`Self::strided`], and [`DecodeError::Buffer`] for a tensor whose values are not in row-major
+    /// order.
     pub fn new<const D: usize>(name: &'static str, tensor: &Tensor<D>) -> Result<Self, DecodeError> {
         Self::strided(name, tensor)?.row_major(name, &tensor.dims())
     }
@@ -78,7 +79,7 @@ impl Bound {
         Ok(self)
     }
 
-    /// Whether it holds bf16 values, two in a word.
+    /// True if the buffer holds bf16 values, two in a word.
     pub fn is_bf16(&self) -> bool {
         self.tensor.dtype == DType::I32
     }
@@ -91,7 +92,7 @@ impl Bound {
         })
     }
 
-    /// Submits what Burn has recorded, so that what we submit next comes after it.
+    /// Submits the commands that Burn has recorded, so that those we submit next come after them.
     pub fn flush(&self) -> Result<(), DecodeError> {
         self.tensor.client.flush().map_err(|error| DecodeError::Buffer { name: "Burn's queue", why: format!("{error:?}") })
     }
@@ -118,12 +119,12 @@ pub(super) struct LayerWeights {
     pub params: LayerParams,
 }
 
-/// Where a layer's small vectors lie: norms in vec4s, the rest in floats.
+/// Offsets of a layer's small vectors: norms in vec4s, the rest in floats.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LayerParams {
     norm1: [u32; 2],
     norm2: [u32; 2],
-    /// Behind the attention and the feed-forward block.
+    /// The norm behind the attention; `post2` is that behind the feed-forward block.
     post1: [u32; 2],
     post2: [u32; 2],
     qk_norm: [u32; 2],
@@ -132,7 +133,7 @@ pub(super) struct LayerParams {
     hidden_bias: u32,
     down_bias: u32,
     window: u32,
-    /// Which of the shape's angles.
+    /// Index of the layer's angles in the shape's `ropes`.
     rope: u32,
 }
 
@@ -140,7 +141,7 @@ pub(super) struct LayerParams {
 pub(super) const PARAMS_STRIDE: u64 = 256;
 
 impl LayerParams {
-    /// In the order of `struct Layer`.
+    /// The parameters as words, in the order of `struct Layer`.
     pub fn words(&self) -> [u32; 16] {
         let Self { norm1, norm2, post1, post2, qk_norm, qkv_bias, o_bias, hidden_bias, down_bias, window, rope } = *self;
         let [[a, b], [c, d], [e, f], [g, h], [i, j]] = [norm1, norm2, post1, post2, qk_norm];
@@ -156,7 +157,7 @@ struct Vectors {
 }
 
 impl Vectors {
-    /// Appends a vector at the next vec4, and returns where, in floats.
+    /// Appends a vector at the next vec4, and returns its offset in floats.
     fn align_and_push(&mut self, name: &'static str, vector: &Tensor<1>) -> Result<u32, DecodeError> {
         self.floats = self.floats.next_multiple_of(4);
         let at = self.floats;
@@ -170,7 +171,7 @@ impl Vectors {
         Ok(())
     }
 
-    /// Offsets in vec4s.
+    /// Appends a norm, and returns the offsets of its weight and its bias in vec4s.
     fn norm(&mut self, norm: &Norm) -> Result<[u32; 2], DecodeError> {
         Ok(match norm {
             Norm::Rms { weight, .. } => [self.align_and_push("a norm's weight", weight)? / 4, 0],
@@ -180,12 +181,12 @@ impl Vectors {
         })
     }
 
-    /// The same of a norm that may be absent.
+    /// Appends a norm that may be absent; its offsets are then 0.
     fn norm_if_any(&mut self, norm: Option<&Norm>) -> Result<[u32; 2], DecodeError> {
         norm.map_or(Ok([0, 0]), |norm| self.norm(norm))
     }
 
-    /// Biases of matrices that one kernel reads together.
+    /// Appends the biases of matrices that one kernel reads together, and returns their offset in floats.
     fn biases(&mut self, linears: &[&Linear]) -> Result<u32, DecodeError> {
         self.floats = self.floats.next_multiple_of(4);
         let at = self.floats as u32;
@@ -210,10 +211,10 @@ impl Vectors {
     }
 }
 
-/// All that a plan binds of a model.
+/// A model's weights, as a plan binds them.
 pub(super) struct Weights {
     pub embed_tokens: Vec<BoundRows>,
-    /// None where positions are not learned.
+    /// Rows of the position table; empty where positions are not learned.
     pub embed_positions: Vec<BoundRows>,
     pub layers: Vec<LayerWeights>,
     pub head: Vec<BoundRows>,
@@ -250,7 +251,7 @@ impl Weights {
         })
     }
 
-    /// A layer's parameters; those after the last layer's are the final norm's.
+    /// A layer's parameters; the index after the last layer has the final norm's.
     pub fn params_of(&self, layer: usize) -> wgpu::BindingResource<'_> {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.params,

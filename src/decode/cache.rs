@@ -42,7 +42,7 @@ impl Cache {
         })
     }
 
-    /// Copies what a smaller cache held.
+    /// Copies the contents of a smaller cache.
     pub fn copy_from(&self, gpu: &DecodeGpu, smaller: &Self) {
         let mut encoder = gpu.encoder();
         for (from, to) in smaller.layers.iter().zip(&self.layers) {
@@ -51,7 +51,7 @@ impl Cache {
         gpu.queue.submit([encoder.finish()]);
     }
 
-    /// Copies what Path A has computed of the prompt.
+    /// Copies the keys and values that Path A has computed for the prompt.
     pub fn import(&self, gpu: &DecodeGpu, shape: &Shape, from: &KvCache) -> Result<(), DecodeError> {
         let kernel = attention::import(shape);
         let mut bound = Vec::new();

@@ -1,4 +1,4 @@
-//! From a token's logits to the next token, on the GPU, as [`crate::generate::Sampler`] would choose it.
+//! Chooses the next token from a token's logits, on the GPU, as [`crate::generate::Sampler`] would.
 //!
 //! | kernel | reads | writes | grid |
 //! |---|---|---|---|
@@ -19,20 +19,21 @@ use super::kernels::{Access, Kernel, WORKGROUP};
 use super::read::to_bytes;
 use crate::terms::Sampling;
 
-/// Workgroups of `scan`, and of partial results that the other kernels put together.
+/// Number of workgroups of `scan`, and so of partial results that the other kernels put together.
 const SCAN_PARTS: usize = 64;
-/// Tokens that a workgroup of `narrow` counts. With fewer, all the workgroups of a large vocabulary would find out where the
-/// search stands, each for itself; with more, those of a small one would leave the GPU idle.
+/// Tokens that a workgroup of `narrow` counts. A smaller number makes more workgroups of a large vocabulary, each of
+/// which finds out for itself where the search stands; a larger one would leave the GPU idle with a small vocabulary.
 const COUNTED: usize = 4 * WORKGROUP;
-/// Digits of a key.
+/// Number of digits of a key, of 8 bits each.
 const LEVELS: usize = 4;
-/// Most dispatches that have bins: the first, and three of each of three searches. One more for what `narrow` clears ahead.
+/// Most dispatches that have bins: the first, and three of each of three searches. One more slot is for the bins that
+/// `narrow` clears ahead.
 const SLOTS: usize = 1 + 3 * (LEVELS - 1) + 1;
-/// Words of a dispatch's bins, and of a search.
+/// Words of a dispatch's bins; `SEARCH` is those of a search.
 const BINS: usize = 4 * 256;
 const SEARCH: usize = 10;
 
-/// What a search looks for.
+/// The place that a search looks for in the order of falling logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goal {
     TopK = 0,
@@ -40,7 +41,7 @@ enum Goal {
     Draw = 2,
 }
 
-/// The logits, and what choosing from them takes.
+/// The logits, and the buffers that choosing from them takes.
 pub(super) struct Chooser {
     gpu: DecodeGpu,
     vocab_size: usize,
@@ -74,7 +75,7 @@ impl Chooser {
         }
     }
 
-    /// The random numbers of the next tokens, 0 to 1.
+    /// Hands over the random numbers of the next tokens, 0 to 1.
     pub fn set_uniforms(&self, uniforms: &[f64]) {
         let uniforms = to_bytes(uniforms.iter().map(|uniform| fraction(*uniform)));
         self.gpu.queue.write_buffer(&self.uniforms, 0, &uniforms);
@@ -152,7 +153,7 @@ impl Chooser {
     }
 
     fn search(&self, kernel: Kernel, state: Access) -> Kernel {
-        // So that the masses of the whole vocabulary add up to less than 2^64.
+        // `ONE` is such that the masses of the whole vocabulary add up to less than 2^64.
         let one = 1 << (31 - self.vocab_size.next_power_of_two().ilog2());
         kernel
             .bind(Access::Uniform, "stage", "Stage")
@@ -182,7 +183,7 @@ fn summary(kernel: Kernel) -> Kernel {
         .text(include_str!("wgsl/summary.wgsl"))
 }
 
-/// Of 2^32, rounded down; 1 would be beyond the last.
+/// A value from 0 to 1 as a fraction of 2^32, rounded down; 1, which would be beyond the last, becomes the largest.
 fn fraction(value: f64) -> u32 {
     (value * 2_f64.powi(32)) as u32
 }

@@ -11,7 +11,7 @@ use crate::platform::open_gpu;
 const BOUNDARY: f64 = 4e-6;
 const PROMISE: &str = "these tests need a Vulkan device: install mesa-vulkan-drivers and libvulkan1";
 
-/// What the GPU notes of a choice: token, stopword mass, whether the scores were broken.
+/// The GPU's record of a choice: token, stopword mass, whether the scores were broken.
 type Record = [u32; 4];
 
 struct Choices {
@@ -65,7 +65,7 @@ fn uniforms(seed: u64, n: usize) -> Vec<f64> {
     (0..n).map(|_| sampler.uniform()).collect()
 }
 
-/// Without pattern, and about as a model's.
+/// Logits without a pattern, and about as a model's.
 fn plausible(n: usize) -> Vec<f32> {
     uniforms(3, 10 * n).chunks(10).map(|ten| (4.0 * (ten.iter().sum::<f64>() - 5.0)) as f32).collect()
 }
@@ -85,7 +85,7 @@ fn check(name: &str, gpu: &DecodeGpu, logits: &[f32], settings: &[Sampling]) {
     }
 }
 
-/// Of seeded draws; greedy ones are held to golden tokens elsewhere.
+/// Settings of seeded draws; greedy ones are held to golden tokens elsewhere.
 fn all_settings() -> Vec<Sampling> {
     let mut all = Vec::new();
     for temperature in [0.1, 0.8, 5.0] {
@@ -117,7 +117,7 @@ fn the_gpu_chooses_what_the_sampler_chooses() {
             ("neighbouring floats", (0..500).map(|i| f32::from_bits(0x4140_0000 + (i * 37) % 500)).collect()),
             ("plausible", plausible(3000)),
         ];
-        // Every setting meets every third of them: all with all would be minutes.
+        // Every case meets every third setting: all with all would be minutes.
         for (case, (name, logits)) in cases.into_iter().enumerate() {
             let settings = all_settings().into_iter().skip(case % 3).step_by(3).collect::<Vec<_>>();
             check(name, gpu, &logits, &settings);

@@ -6,7 +6,7 @@ use super::gpu::{DecodeGpu, Step};
 use super::kernels::{Access, Kernel, WORKGROUP};
 use super::shape::Shape;
 
-/// What a table's row is found by.
+/// The index by which a table's row is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     Token,
@@ -16,7 +16,7 @@ enum Key {
 /// Chunks of tables that a dispatch looks into: with the state and x they make 8 storage buffers.
 const MAX_CHUNKS: usize = 6;
 
-/// One dispatch, or for tables of many chunks one for every [`MAX_CHUNKS`].
+/// The dispatches: one, or for tables of many chunks one for every [`MAX_CHUNKS`].
 pub(super) fn steps(gpu: &DecodeGpu, shape: &Shape, weights: &Weights, scratch: &Scratch) -> Vec<Step> {
     let tokens = weights.embed_tokens.iter().map(|chunk| (Key::Token, chunk));
     let positions = weights.embed_positions.iter().map(|chunk| (Key::Position, chunk));

@@ -1,4 +1,4 @@
-//! Why a decode plan could not be made or did not work.
+//! Errors of a decode plan that could not be made or did not work.
 
 use thiserror::Error;
 

@@ -1,4 +1,4 @@
-//! What all decode plans on one GPU share: the device, the queue, and the pipelines made so far.
+//! The parts that all decode plans on one GPU share: the device, the queue, and the pipelines made so far.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use crate::platform::GpuHandles;
 pub struct DecodeGpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    /// By source: two models of one shape, intact and ablated, take the same.
+    /// Pipelines by source: two models of one shape, intact and ablated, take the same ones.
     pipelines: Rc<RefCell<HashMap<String, Pipeline>>>,
 }
 
@@ -75,7 +75,7 @@ impl DecodeGpu {
 
     fn make_pipeline(&self, kernel: &Kernel) -> Pipeline {
         let label = Some(kernel.label);
-        // Spelled out, since an automatic layout drops what a specialised kernel happens not to read.
+        // The layout is spelled out, since an automatic one drops what a specialised kernel happens not to read.
         let entries = (0..).zip(&kernel.bindings).map(|(binding, access)| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
@@ -122,7 +122,7 @@ impl DecodeGpu {
         self.buffer(label, 4 * floats, Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST)
     }
 
-    /// A buffer filled from here.
+    /// A buffer that is filled with `bytes`.
     pub(super) fn filled(&self, label: &'static str, bytes: &[u8], usage: wgpu::BufferUsages) -> wgpu::Buffer {
         let buffer = self.buffer(label, bytes.len() as u64, usage | wgpu::BufferUsages::COPY_DST);
         self.queue.write_buffer(&buffer, 0, bytes);

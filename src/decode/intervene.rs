@@ -7,7 +7,7 @@ use super::kernels::{Access, Kernel, WORKGROUP};
 use super::read::to_bytes;
 use crate::terms::{Action, Intervention, Site};
 
-/// By place, each place's in the order given.
+/// Interventions by place (layer and site), those of each place in the order given.
 pub(super) struct Interventions {
     gpu: DecodeGpu,
     places: Vec<(usize, Site, wgpu::Buffer)>,
@@ -20,7 +20,7 @@ impl Interventions {
         places.dedup();
         let places = places.into_iter().map(|(layer, site)| {
             let here = interventions.iter().filter(|at| (at.layer, at.site) == (layer, site));
-            // In the order of `struct Change`.
+            // The words are in the order of `struct Change`.
             let words = here.flat_map(|at| {
                 let (sets, value) = match at.action {
                     Action::Set(value) => (1, value),
@@ -55,7 +55,7 @@ pub(super) fn add(gpu: &DecodeGpu, y: &wgpu::Buffer, x: &wgpu::Buffer, width: us
     gpu.step(&kernel, &resources, [width.div_ceil(WORKGROUP) as u32, 1, 1])
 }
 
-/// What does not fit is beyond every position and channel.
+/// An index as a word. One that does not fit becomes a word beyond every position and channel.
 fn word(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }

@@ -11,9 +11,9 @@
 //! | hidden | x, norm, gate and up (or c_fc) | u | rows |
 //! | down | u, down_proj | x += | rows |
 //!
-//! (where a block has a norm behind it, its last product writes y instead, and a dispatch more adds the normalised y to x),
-//! and a token two more, embed and head, before its successor is chosen (`choose.rs`). Of tables in chunks, each chunk of
-//! the head takes a dispatch, and every six of the embeddings.
+//! Where a block has a norm behind it, its last product writes y instead, and one more dispatch adds the normalised y
+//! to x. A token takes two more, embed and head, before its successor is chosen (`choose.rs`). If a table is in chunks,
+//! each chunk of the head takes a dispatch, and so do every six chunks of the embeddings.
 
 use std::fmt::Write;
 
@@ -21,7 +21,7 @@ use super::shape::Shape;
 use crate::model::config::Activation;
 use crate::model::layers::Layout;
 
-/// How a kernel uses a buffer.
+/// A kernel's use of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Uniform,
@@ -36,13 +36,13 @@ pub(super) struct Kernel {
     pub bindings: Vec<Access>,
 }
 
-/// Normalised input that fits beside the reductions in 16 KiB, in vec4s.
+/// Most vec4s of normalised input that fit beside the reductions in 16 KiB.
 const MAX_CACHED4: usize = 768;
 /// Invocations in a workgroup.
 pub(super) const WORKGROUP: usize = 256;
 /// Workgroups that share a head's positions (`split.wgsl`).
 pub(super) const SPLITS: usize = 8;
-/// A dimension of a grid ends here.
+/// Largest dimension of a grid, in workgroups.
 pub(super) const MAX_GRID: usize = 65_535;
 
 const STATE: &str = "struct State { token: u32, position: u32, n_drawn: u32, unused: u32 }\n";
@@ -83,7 +83,8 @@ impl Kernel {
         self.text(LAYER).bind(Access::Uniform, "layer", "Layer")
     }
 
-    /// A weight, and the function that reads four neighbours of it as f32: the one place that knows its type.
+    /// Binds a weight, and writes the function that reads four neighbours of it as f32: the one place that knows its
+    /// type.
     pub(super) fn weight(self, index: usize, is_bf16: bool) -> Self {
         let name = format!("w{index}");
         let (ty, value) = match is_bf16 {
@@ -106,7 +107,7 @@ impl Kernel {
         self.text(&format!("const {name}: f32 = {value:e};\n"))
     }
 
-    /// `prepare` and `input` of a normalised `x`.
+    /// Writes `prepare` and `input` for a normalised `x`.
     fn norm(self, shape: &Shape, at: NormAt) -> Self {
         let name = at.name();
         self.float("EPS", shape.norm_eps)
@@ -126,7 +127,7 @@ impl Kernel {
 /// A norm's place in a layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum NormAt {
-    /// In front of the attention; and the final one, which stands in the place of one more layer.
+    /// In front of the attention; also the final norm, which stands in the place of one more layer.
     First,
     /// In front of the feed-forward block.
     Second,
@@ -137,7 +138,7 @@ pub(super) enum NormAt {
 }
 
 impl NormAt {
-    /// The layer's offsets.
+    /// The beginning of the names of the norm's offsets in `struct Layer`.
     fn name(self) -> &'static str {
         match self {
             Self::First => "norm1",
@@ -148,7 +149,7 @@ impl NormAt {
     }
 }
 
-/// Where a product's input comes from.
+/// The source of a product's input.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Input {
     Plain,
@@ -156,12 +157,12 @@ pub(super) enum Input {
     Merge,
 }
 
-/// What happens to a product's rows.
+/// The use of a product's rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Output {
     /// `out[row] = sum`, plus a bias.
     Store,
-    /// The same within a bound.
+    /// `out[row] = sum`, plus a bias, within a bound.
     Clip(f64),
     /// `out[row] += sum`, plus a bias: the residual stream.
     Add,
@@ -180,7 +181,7 @@ pub(super) struct Product {
     /// Rows of each matrix; one after the other in the output, or for a gated block the two side by side.
     pub rows: Vec<usize>,
     pub gated: bool,
-    /// The layer's offset of the bias.
+    /// Name of the bias's offset in `struct Layer`.
     pub bias: Option<&'static str>,
 }
 
@@ -199,7 +200,8 @@ impl Product {
         }
     }
 
-    /// Rounds of rows a workgroup works off, so that normalising once pays; small matrices rather fill the GPU.
+    /// Rounds of rows that a workgroup works off: several, so that normalising once pays; for a small matrix one, so
+    /// that it fills the GPU.
     fn steps(&self) -> usize {
         let rows = WORKGROUP / self.lanes();
         (self.out() / (rows * 1024)).clamp(1, 16)
@@ -217,7 +219,7 @@ impl Product {
         [self.out().div_ceil(per_group) as u32, 1, 1]
     }
 
-    /// Bindings: layer, x (or parts and state), vectors, the weights, out. `is_bf16` is asked of each matrix.
+    /// Bindings: layer, x (or parts and state), vectors, the weights, out. `is_bf16` has a value for each matrix.
     pub fn kernel(&self, shape: &Shape, is_bf16: &[bool]) -> Kernel {
         let mut kernel = Kernel::new(self.label).layer();
         kernel = match self.input {
@@ -265,7 +267,8 @@ impl Product {
         }
     }
 
-    /// `row_product`: an invocation's share of a row, of whichever matrix has it, or of both of a gated block.
+    /// Writes `row_product`: an invocation's share of a row, from the matrix that has it, or from both of a gated
+    /// block.
     fn row_product(&self) -> String {
         let mut text = String::from("fn row_product(row: u32, lane: u32) -> Sum {\n");
         // Writing to a string cannot fail.
@@ -289,7 +292,7 @@ impl Product {
         text
     }
 
-    /// `finish`: what becomes of a row's sum.
+    /// Writes `finish`, which puts a row's sum into the output.
     fn finish(&self) -> String {
         let bias = |plus: usize| match self.bias {
             Some(bias) => format!("vectors[(layer.{bias} + row + {plus}u) / 4u][(layer.{bias} + row + {plus}u) % 4u]"),
@@ -310,7 +313,7 @@ impl Product {
     }
 }
 
-/// `act`, with arguments held where `exp` and `tanh` of every driver are finite.
+/// The source of `act`, with arguments held where `exp` and `tanh` of every driver are finite.
 fn activation_source(activation: Activation) -> &'static str {
     match activation {
         Activation::Silu => "fn act(x: f32) -> f32 { return x / (1.0 + exp(min(-x, 80.0))); }\n",

@@ -1,13 +1,13 @@
 //! Path B: one token at a time, in kernels of our own on Burn's device.
 //!
-//! Tensor operations one by one cost a browser some 30 tokens a second. A [`DecodePlan`] records a token's dispatches once
-//! (five a layer, seven where blocks have norms behind them, and four more when greedy, up to fourteen when drawing; a head
-//! in chunks has one for each), binds Burn's own weight buffers where they lie, packed or not, feeds each token back on the
-//! GPU, and reads only every few tokens. The prompt stays on Path A ([`crate::model::Model::forward`]), whose cache is
-//! copied over; the tests hold the two to each other token by token.
+//! Tensor operations one by one hold a browser to some 30 tokens a second. A [`DecodePlan`] records a token's
+//! dispatches once (five a layer, seven where blocks have norms behind them, and four more when greedy, up to fourteen
+//! when drawing; a head in chunks has one for each), binds Burn's own weight buffers where they lie, packed or not,
+//! feeds each token back on the GPU, and reads only every few tokens. The prompt stays on Path A
+//! ([`crate::model::Model::forward`]), whose cache is copied over; the tests hold the two to each other token by token.
 //!
-//! An ablated model is a plan of its own: it shares every matrix that it did not edit with the intact one, and the
-//! pipelines, and both are encoded into the same submission.
+//! An ablated model has a plan of its own. It shares the pipelines with the intact model's plan, and every matrix that
+//! was not edited; both are encoded into one submission.
 //!
 //! Interventions on activations of new tokens are dispatches of their own, in the layers that have any; those on the
 //! prompt's tokens are Path A's.
@@ -48,7 +48,7 @@ use kernels::{Input, NormAt, Output, Product, SPLITS};
 use read::{Reading, to_bytes};
 use shape::{Shape, unsupported};
 
-/// See the module's head.
+/// A token's dispatches, recorded for one model; see the module's head.
 pub struct DecodePlan {
     gpu: DecodeGpu,
     shape: Shape,
@@ -58,9 +58,9 @@ pub struct DecodePlan {
     scratch: Scratch,
     chooser: Chooser,
     cache: Cache,
-    /// From the state's token to its logits.
+    /// Dispatches from the state's token to its logits.
     forward: Vec<Step>,
-    /// From the logits to the next token in the state.
+    /// Dispatches from the logits to the next token in the state.
     choose: Vec<Step>,
     /// Position of the next token to be fed.
     position: usize,
@@ -72,7 +72,7 @@ struct Products {
     output: Last,
     hidden: Product,
     down: Last,
-    /// One for each chunk of its table.
+    /// One product for each chunk of the head's table.
     head: Vec<Product>,
 }
 
@@ -89,7 +89,7 @@ struct Scratch {
     qkv: wgpu::Buffer,
     parts: wgpu::Buffer,
     u: wgpu::Buffer,
-    /// What a block adds to `x`, where an intervention or a norm comes between.
+    /// The vector that a block adds to `x`, where an intervention or a norm comes between.
     y: wgpu::Buffer,
 }
 
@@ -110,7 +110,7 @@ impl DecodePlan {
         let shape = Shape::of(model)?;
         let products = Products::of(model)?;
         let weights = Weights::bind(gpu, &shape, model)?;
-        // Whether all of it would fit is asked now, and only a first part made.
+        // The whole cache has to fit, but only a first part of it is made now.
         let longest = (positions * shape.cache_width() * 4) as u64;
         if positions > shape.max_position_embeddings || longest > gpu.max_binding_bytes() {
             return Err(unsupported(&format!("{positions} positions")));
@@ -134,17 +134,17 @@ impl DecodePlan {
         Ok(plan)
     }
 
-    /// Has the GPU draw as these settings say, as [`crate::generate::Sampler`] would. The seed is the caller's business.
+    /// Makes the GPU draw by these settings, as [`crate::generate::Sampler`] would. The seed is the caller's business.
     pub fn sample(&mut self, sampling: Sampling) {
         self.choose = self.chooser.steps(&self.scratch.state, sampling);
     }
 
-    /// Dispatches a token takes.
+    /// Number of dispatches that a token takes.
     pub fn dispatches(&self) -> usize {
         self.forward.len() + self.choose.len()
     }
 
-    /// Takes over where Path A stands.
+    /// Takes over where Path A stands, with its cache.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl DecodePlan {
         Ok(())
     }
 
-    /// The token to feed next; what was drawn on the GPU needs no feeding.
+    /// Sets the token to feed next. A token that was drawn on the GPU needs no feeding.
     pub fn feed(&self, token_id: u32) {
         let state = to_bytes([token_id, self.position as u32, 0, 0]);
         self.gpu.queue.write_buffer(&self.scratch.state, 0, &state);
@@ -166,7 +166,7 @@ impl DecodePlan {
     ///
     /// # Errors
     ///
-    /// The cache cannot grow.
+    /// [`DecodeError`] if the cache cannot grow.
     pub fn logits(&mut self, token_id: u32) -> Result<Logits, DecodeError> {
         self.reserve(self.position + 1)?;
         self.feed(token_id);
@@ -185,7 +185,7 @@ impl DecodePlan {
         parts.iter().copied().flatten().for_each(|step| step.encode(&mut pass));
     }
 
-    /// Room for this many positions.
+    /// Makes room for this many positions.
     fn reserve(&mut self, positions: usize) -> Result<(), DecodeError> {
         if positions <= self.cache.capacity {
             return Ok(());
@@ -199,7 +199,7 @@ impl DecodePlan {
         Ok(())
     }
 
-    /// Makes the bind groups; again after the cache has moved.
+    /// Records the dispatches up to the logits, with their bind groups; again after the cache has moved.
     fn record(&mut self) {
         let Self { weights, products, scratch, .. } = &*self;
         let mut forward = embed::steps(&self.gpu, &self.shape, weights, scratch);
@@ -228,20 +228,21 @@ impl DecodePlan {
         let mut hidden = vec![self.product(&products.hidden, index, &[x], &layer.hidden, u)];
         hidden.extend(intervene(Site::DownProjInput, u, products.down.product.in_width));
         let down = self.block(index, &products.down, &[u], &layer.down, intervene(Site::DownProjOutput, y, hidden_size));
-        // Side by side, both blocks read x before one adds to it.
+        // Blocks that are side by side both read x before one adds to it.
         attention.extend(if self.shape.is_parallel { hidden.drain(..).chain(output).collect() } else { output });
         let steps = intervene(Site::ResidPre, x, hidden_size).into_iter().chain(attention).chain(hidden).chain(down);
         steps.chain(intervene(Site::ResidPost, x, hidden_size)).collect()
     }
 
-    /// A block's last product, added to the residual stream; where an intervention or a norm comes between, not at once.
+    /// A block's last product, added to the residual stream. If an intervention or a norm comes between, the product is
+    /// stored first and added after it.
     fn block(&self, layer: usize, last: &Last, input: &[&wgpu::Buffer], matrix: &Bound, between: Option<Step>) -> Vec<Step> {
         let Scratch { x, y, .. } = &self.scratch;
         let matrix = std::slice::from_ref(matrix);
         if between.is_none() && last.norm.is_none() {
             return vec![self.product(&last.product, layer, input, matrix, x)];
         }
-        // The sum would not give back exactly what was added to it.
+        // A sum would not give back exactly what was added to it, so the product is stored.
         let store = Product { output: Output::Store, ..last.product.clone() };
         let mut steps = vec![self.product(&store, layer, input, matrix, y)];
         steps.extend(between);
@@ -331,9 +332,9 @@ impl Products {
     }
 }
 
-/// The head, or the rows of it that a chunk has.
+/// The product of the head, or of the rows of it that a chunk has.
 fn head_of(model: &Model, rows: Range<usize>) -> Result<Product, DecodeError> {
-    // Where any GPU lets a buffer be bound.
+    // A chunk begins at a multiple of `CHUNK_UNIT` rows, where any GPU lets a buffer be bound.
     if !rows.start.is_multiple_of(CHUNK_UNIT) {
         return Err(unsupported(&format!("a head cut at row {}", rows.start)));
     }

@@ -10,7 +10,7 @@ use super::error::DecodeError;
 use super::gpu::DecodeGpu;
 use crate::platform;
 
-/// What the GPU was asked to hand back. It was asked at once; awaiting waits for it.
+/// Bytes that the GPU was asked to hand back. The request was made at once; [`Self::bytes`] waits for the answer.
 #[derive(Debug)]
 pub(super) struct Reading {
     device: wgpu::Device,
@@ -61,7 +61,7 @@ impl Reading {
     }
 }
 
-/// Little-endian words.
+/// Reads bytes as little-endian words.
 pub(super) fn words(bytes: &[u8]) -> Vec<u32> {
     bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }

@@ -1,4 +1,4 @@
-//! What the kernels are specialised to.
+//! The properties of a model that the kernels are specialised to.
 
 use super::error::DecodeError;
 use super::kernels::WORKGROUP;
@@ -15,20 +15,20 @@ pub(super) struct Shape {
     pub num_kv_heads: usize,
     pub head_dim: usize,
     pub norm_eps: f64,
-    /// LayerNorm instead of RMSNorm.
+    /// True for LayerNorm, false for RMSNorm.
     pub centred: bool,
     pub qk_norm: QkNorm,
-    /// Of scores.
+    /// Factor of the scores.
     pub scale: f64,
     pub embed_scale: f64,
     pub learned_positions: bool,
-    /// Those that layers have, each once.
+    /// Rotary embeddings that layers have, each once.
     pub ropes: Vec<RotaryEmbedding>,
     pub is_parallel: bool,
     pub max_position_embeddings: usize,
 }
 
-/// What queries and keys are normalised over.
+/// The heads over which queries and keys are normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QkNorm {
     None,
@@ -100,7 +100,7 @@ impl Shape {
         2 * self.num_kv_heads * 4 * self.head4()
     }
 
-    /// Dimensions of a head that turn, where any do.
+    /// Dimensions of a head that turn; all of them where none do.
     pub fn rotary_dim(&self) -> usize {
         self.ropes.first().map_or(self.head_dim, RotaryEmbedding::dim)
     }
@@ -114,7 +114,7 @@ fn qk_norm(layer: &DecoderLayer) -> QkNorm {
     }
 }
 
-/// What the kernels of one layer are made for, beside its widths.
+/// The properties of a layer that its kernels are made for, beside its widths.
 #[derive(PartialEq)]
 struct Build {
     norms: [bool; 4],

@@ -28,7 +28,7 @@ impl RepoCache {
         Self { cache: Cache::new(settings.cache.clone()), repo: repo.into(), dir }
     }
 
-    /// Where a file of a commit is, or will be.
+    /// The path that a file of a commit has, or will have.
     pub fn path(&self, commit: &str, name: &str) -> PathBuf {
         self.dir.join("snapshots").join(commit).join(name)
     }
@@ -37,7 +37,7 @@ impl RepoCache {
         self.path(commit, name).is_file()
     }
 
-    /// Where contents are that the Hub names by this.
+    /// The path of the contents that the Hub names by `etag`.
     pub fn blob(&self, etag: &str) -> PathBuf {
         self.dir.join("blobs").join(etag)
     }
@@ -48,7 +48,7 @@ impl RepoCache {
         Some(commit.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Notes the commit of a branch or tag.
+    /// Notes the commit that a branch or tag is at; a commit itself needs no note.
     pub fn remember(&self, revision: &str, commit: &str) -> Result<(), HubError> {
         if is_commit(revision) {
             return Ok(());
@@ -57,13 +57,13 @@ impl RepoCache {
         self.cache.repo(repo).create_ref(commit).map_err(|error| HubError::io(&self.dir, error))
     }
 
-    /// Puts contents under a file's name.
+    /// Links `path`, a file of a snapshot, to its contents; where links are not allowed, copies them.
     pub fn link(&self, blob: &Path, path: &Path) -> Result<(), HubError> {
         let failed = |error| HubError::io(path, error);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        // A link to contents that somebody has removed; copying through it would empty them.
+        // An old link goes first: its contents may have been removed, and a copy through it would empty them.
         let _ = fs::remove_file(path);
         let target = Path::new("..").join("..").join("blobs").join(blob.file_name().unwrap_or_default());
         #[allow(deprecated, reason = "the one name that it has on every system; where links are not allowed, a copy")]
@@ -78,7 +78,7 @@ pub fn blob_name(path: &Path) -> String {
     blob.and_then(|blob| blob.file_name().map(|name| name.to_string_lossy().into_owned())).unwrap_or_default()
 }
 
-/// SHA-256 of a file. `tell` gets the bytes done, and all.
+/// SHA-256 of a file, 64 hex digits. `tell` gets the bytes done, and the bytes in all.
 pub fn digest(path: &Path, tell: &mut dyn FnMut(u64, u64)) -> Result<String, HubError> {
     let mut hasher = Sha256::new();
     feed(path, &mut hasher, tell)?;

@@ -1,4 +1,4 @@
-//! The Hub over HTTP: what a revision holds, what the Hub names a file by, and the file.
+//! The Hub over HTTP: the files of a revision, the Hub's name for a file's contents, and the file itself.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
@@ -16,21 +16,21 @@ use crate::terms::hex;
 
 const SLAB_BYTES: usize = 1 << 20;
 const MAX_REDIRECTS: usize = 5;
-/// The list of a repository's files.
+/// Longest list of a repository's files that is read, in bytes.
 const MAX_INFO_BYTES: u64 = 16 << 20;
 
-/// Asks for one repository.
+/// An HTTP client for one repository.
 pub struct Client {
     /// Follows redirects, and takes the token to no other host.
     agent: Agent,
-    /// Shows redirects: the Hub says what a file is before it sends elsewhere for it.
+    /// Does not follow redirects: the Hub says what a file is before it sends elsewhere for it.
     direct: Agent,
     endpoint: String,
     token: Option<String>,
     repo: String,
 }
 
-/// A revision as the Hub tells it: the commit it is at, and its files.
+/// The Hub's description of a revision: its commit, and its files.
 #[derive(Debug, Deserialize)]
 pub struct Info {
     pub sha: String,
@@ -42,10 +42,10 @@ pub struct Sibling {
     pub rfilename: String,
 }
 
-/// What a file will be.
+/// The Hub's description of a file, before its download.
 #[derive(Debug)]
 pub struct Remote {
-    /// The SHA-256 of a large file, git's name for the contents of a small one.
+    /// The file's ETag: the SHA-256 of a large file, git's name for the contents of a small one.
     pub etag: String,
     pub bytes: u64,
 }
@@ -70,11 +70,11 @@ impl Client {
         }
     }
 
-    /// What a revision is.
+    /// Asks for the commit and the files of a revision.
     ///
     /// # Errors
     ///
-    /// No such repository or revision, no access, or no answer.
+    /// No such repository or revision, no access, no answer, or one that cannot be used.
     pub fn info(&self, revision: &str) -> Result<Info, HubError> {
         let url = format!("{}/api/models/{}/revision/{}", self.endpoint, self.repo, revision.replace('/', "%2F"));
         let answer = self.answered(&url, revision, self.with_token(self.agent.get(&url)).call())?;
@@ -82,11 +82,11 @@ impl Client {
         let json = answer.into_body().into_with_config().limit(MAX_INFO_BYTES).read_to_vec();
         let json = json.map_err(|error| HubError::Unreachable { why: error.to_string() })?;
         let info = serde_json::from_slice::<Info>(&json).map_err(|error| unusable(error.to_string()))?;
-        // It becomes part of a path.
+        // The commit becomes part of a path.
         if is_commit(&info.sha) { Ok(info) } else { Err(unusable("it names no commit".into())) }
     }
 
-    /// What the Hub names a file by, and its length: from the first answer that is not a redirect within the Hub.
+    /// Asks for a file's ETag and length. They are those of the first answer that is not a redirect within the Hub.
     pub fn head(&self, commit: &str, name: &str) -> Result<Remote, HubError> {
         let mut url = self.url(commit, name);
         for _ in 0..MAX_REDIRECTS {
@@ -101,8 +101,8 @@ impl Client {
         Err(HubError::Answer { url, why: "it redirects too often".into() })
     }
 
-    /// Downloads a file beside `blob`, going on where an earlier call was interrupted, and moves it there once it is whole and
-    /// what the Hub said. Its SHA-256.
+    /// Downloads a file beside `blob`, going on where an earlier call was interrupted, and moves it there once it is
+    /// whole and what the Hub said. Returns its SHA-256.
     pub fn download(
         &self,
         commit: &str,
@@ -119,7 +119,7 @@ impl Client {
         }
         let sha256 = hex(&hasher.finalize());
         if got != remote.bytes || (is_sha256(&remote.etag) && sha256 != remote.etag) {
-            // Of no use to go on from.
+            // A later call could not go on from this part.
             let _ = fs::remove_file(&part);
             let expected = remote.etag.clone();
             return Err(HubError::Damaged { name: name.into(), path: part, expected, got: sha256 });
@@ -128,7 +128,7 @@ impl Client {
         Ok(sha256)
     }
 
-    /// Receives what is missing of a file, and returns its length.
+    /// Receives the missing rest of a file, and returns the file's length.
     fn receive(
         &self,
         commit: &str,
@@ -145,7 +145,7 @@ impl Client {
         let failed = |error| HubError::io(part, error);
         let mut file = OpenOptions::new().create(true).append(true).open(part).map_err(failed)?;
         if got > 0 && answer.status().as_u16() != 206 {
-            // The whole file once more.
+            // The server sends the whole file once more.
             file.set_len(0).map_err(failed)?;
             (*hasher, got) = (Sha256::new(), 0);
         }
@@ -176,7 +176,8 @@ impl Client {
         }
     }
 
-    /// Tells a refusal from an answer. The Hub says why in a header; what its mirrors do not say, the status must.
+    /// Turns a refusal into an error. The Hub gives its reason in a header; for a mirror that gives none, the status
+    /// decides.
     fn answered(&self, url: &str, revision: &str, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, HubError> {
         let answer = answer.map_err(|error| HubError::Unreachable { why: error.to_string() })?;
         let status = answer.status();
@@ -199,7 +200,7 @@ impl Client {
 fn remote<'a>(url: &str, header: &impl Fn(&str) -> Option<&'a str>) -> Result<Remote, HubError> {
     let unusable = |why: &str| HubError::Answer { url: url.into(), why: why.into() };
     let etag = header("X-Linked-Etag").or_else(|| header("ETag")).map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
-    // It becomes the name of a file.
+    // The ETag becomes the name of a file.
     let is_plain = |etag: &&str| (1..=128).contains(&etag.len()) && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let etag = etag.filter(is_plain).ok_or_else(|| unusable("it names no contents"))?;
     let bytes = header("X-Linked-Size").or_else(|| header("Content-Length")).and_then(|bytes| bytes.parse().ok());
@@ -215,7 +216,7 @@ fn within(url: &str, path: &str) -> Result<String, HubError> {
     Ok(format!("{scheme}://{host}{path}"))
 }
 
-/// Where a file lies until it is whole, under the name that the Hub's own tools use.
+/// The path of a file until it is whole, named as the Hub's own tools name it. Makes the folder.
 fn part_of(blob: &Path) -> Result<PathBuf, HubError> {
     if let Some(blobs) = blob.parent() {
         fs::create_dir_all(blobs).map_err(|error| HubError::io(blobs, error))?;

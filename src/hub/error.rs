@@ -1,4 +1,4 @@
-//! What can go wrong between a name and its files, in words for the person who typed the name.
+//! Errors on the way from a model's name to its files, in words for the person who typed the name.
 
 use std::path::{Path, PathBuf};
 

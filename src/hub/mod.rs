@@ -1,11 +1,11 @@
 //! A model's files from the Hugging Face Hub, by way of the cache that its Python library keeps.
 //!
-//! A commit that is in the cache whole is not asked for again, and without a network a branch is what it was when it was last
-//! asked for. What is downloaded is hashed on the way, and what was in the cache is hashed before it is used: the Hub names the
-//! large files by their SHA-256, and the catalogue knows some, too.
+//! A commit that is in the cache whole is not asked for again, and without a network a branch is what it was when it
+//! was last asked for. Weights are hashed while they are downloaded, and those in the cache before they are used: the
+//! Hub names the large files by their SHA-256, and the catalogue knows some, too.
 //!
-//! Downloads go through `ureq`, the cache's layout is `hf-hub`'s: its own downloads would turn on features of crates that Burn
-//! is built on.
+//! Downloads go through `ureq`, and the cache's layout is `hf-hub`'s; that crate's own downloads would turn on features
+//! of crates that Burn is built on.
 
 mod cache;
 mod client;
@@ -31,7 +31,7 @@ const GENERATION: &str = "generation_config.json";
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Which model of the Hub, and at which point of its history.
+/// A model of the Hub at one point of its history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HubRepo {
     /// `organisation/name`.
@@ -43,8 +43,8 @@ pub struct HubRepo {
 }
 
 impl HubRepo {
-    /// Reads a catalogue id or `organisation/name`, either with `@revision`. Without one it is the catalogue's, or `main`.
-    /// `None` if it is neither.
+    /// Reads a catalogue id or `organisation/name`, either with `@revision`. Without a revision it is the catalogue's,
+    /// or `main`. `None` if the text is neither.
     pub fn parse(text: &str) -> Option<Self> {
         let (name, revision) = text.split_once('@').map_or((text, None), |(name, revision)| (name, Some(revision)));
         let entry = find_any(name).or_else(|| find_repo(name));
@@ -54,12 +54,12 @@ impl HubRepo {
         is_valid.then(|| Self { repo: repo.into(), revision: revision.into(), entry })
     }
 
-    /// Whether it names one state of the repository for good.
+    /// True if the revision is a commit, which never changes.
     pub fn is_pinned(&self) -> bool {
         is_commit(&self.revision)
     }
 
-    /// The catalogue's entry, if this commit is what it is about.
+    /// The catalogue's entry, if it is about this commit.
     pub fn entry_at(&self, commit: &str) -> Option<&'static HubModel> {
         self.entry.filter(|entry| entry.revision == commit)
     }
@@ -102,11 +102,11 @@ pub struct Snapshot {
     pub commit: String,
     pub files: Vec<ModelFile>,
     pub weights: Vec<Checked>,
-    /// Why the Hub was not asked, where it would have been.
+    /// The reason why the Hub could not be asked; `None` if it was asked, or did not have to be.
     pub offline: Option<String>,
 }
 
-/// What the digest of a file of weights was compared with, and found equal to.
+/// A file of weights, and the digest that its own was found equal to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
     pub name: String,
@@ -118,13 +118,13 @@ pub struct Checked {
 pub enum Against {
     /// The catalogue's digest, which others have published.
     Catalog,
-    /// The Hub's own.
+    /// The Hub's digest.
     Hub,
-    /// The Hub told none.
+    /// No digest: the Hub gave none.
     Nothing,
 }
 
-/// How far a file is: what is done with it, its name, bytes done and in all.
+/// A callback for progress: what is done with a file, its name, bytes done, and bytes in all.
 pub type Tell<'a> = &'a mut dyn FnMut(&str, &str, u64, u64);
 
 /// Brings a model's files onto this machine, unless they are there.
@@ -149,7 +149,7 @@ pub fn fetch(asked: &HubRepo, settings: &Settings, tell: Tell) -> Result<Snapsho
     }
 }
 
-/// A revision as it was when it was last asked for.
+/// Takes a revision from the cache, as it was when the Hub was last asked for it.
 fn from_cache(asked: &HubRepo, cache: &RepoCache, why: String, tell: Tell) -> Result<Snapshot, HubError> {
     let commit = if is_commit(&asked.revision) { Some(asked.revision.clone()) } else { cache.resolve(&asked.revision) };
     let found = commit.and_then(|commit| whole(cache, &commit).map(|names| (commit, names)));
@@ -159,7 +159,7 @@ fn from_cache(asked: &HubRepo, cache: &RepoCache, why: String, tell: Tell) -> Re
     }
 }
 
-/// The files of a commit that is in the cache with all of its weights.
+/// Names of the files of a commit; `None` unless the cache has what a model needs, with all of the weights.
 fn whole(cache: &RepoCache, commit: &str) -> Option<Vec<String>> {
     let weights = if cache.contains(commit, SINGLE_FILE) {
         vec![SINGLE_FILE.into()]
@@ -201,7 +201,7 @@ fn model_file(name: String, path: &Path) -> ModelFile {
     ModelFile { name, url: path.display().to_string() }
 }
 
-/// Compares a digest with what is known of the file; `etag` is what the Hub names it by.
+/// Compares a digest with what is known of the file; `etag` is the Hub's name for its contents.
 fn check(asked: &HubRepo, commit: &str, name: &str, sha256: String, etag: &str, path: &Path) -> Result<Checked, HubError> {
     let known = asked.known_digest(commit, name);
     let expected = known.or(Some(etag).filter(|etag| is_sha256(etag)));
@@ -230,7 +230,7 @@ fn download(asked: &HubRepo, cache: &RepoCache, client: &Client, info: client::I
     for name in [CONFIG, TOKENIZER, GENERATION].into_iter().filter(|name| listed.contains(name)) {
         fetching.file(name, tell)?;
     }
-    // As transformers does: the single file, where there is one.
+    // transformers also takes the single file, where there is one.
     if listed.contains(SINGLE_FILE) {
         fetching.file(SINGLE_FILE, tell)?;
     } else if listed.contains(INDEX) {
@@ -262,7 +262,7 @@ struct Fetching<'a> {
 }
 
 impl Fetching<'_> {
-    /// One file, from the cache if it is there.
+    /// Gets one file, from the cache if it is there, and returns its path.
     fn file(&mut self, name: &str, tell: Tell) -> Result<PathBuf, HubError> {
         let path = self.cache.path(self.commit, name);
         let (sha256, etag) = if path.exists() {
@@ -287,7 +287,7 @@ impl Fetching<'_> {
     }
 }
 
-/// The SHA-256 of weights; nothing is known that the others could be compared with.
+/// The SHA-256 of a file of weights. Empty for other files: nothing is known that they could be compared with.
 fn hashed(name: &str, path: &Path, tell: Tell) -> Result<String, HubError> {
     if is_weights(name) { cache::digest(path, &mut |done, total| tell("checking", name, done, total)) } else { Ok(String::new()) }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hf_hub::Cache;
 
-/// Where models come from, where they are kept, and as whom.
+/// The address of the Hub, the folder of the cache, and the account's token.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `HF_ENDPOINT`, without a slash at its end.
@@ -18,7 +18,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// As the environment says.
+    /// Reads the environment; an empty variable counts as missing.
     pub fn from_env() -> Self {
         Self::new(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }

@@ -7,7 +7,7 @@ use super::rotary::Rotation;
 use super::rounding;
 use crate::tensors;
 
-/// How queries, keys and values are projected.
+/// The projection of queries, keys and values.
 #[derive(Debug, Clone)]
 pub enum QkvProj {
     Separate {
@@ -29,10 +29,10 @@ pub struct Attention {
     pub num_heads: usize,
     pub num_kv_heads: usize,
     pub head_dim: usize,
-    /// Of scores: `1 / √head_dim` in most families.
+    /// Factor of the scores: `1 / √head_dim` in most families.
     pub scale: f64,
-    /// Queries, keys, values and probabilities are rounded to so many bits before they are multiplied
-    /// ([`rounding::attention`]); none in a model as it is loaded.
+    /// Bits to which queries, keys, values and probabilities are rounded before they are multiplied
+    /// ([`rounding::attention`]); `None` in a model as it is loaded.
     pub product_bits: Option<u32>,
 }
 
@@ -41,7 +41,7 @@ pub struct Attention {
 pub struct QkNorm {
     pub q_norm: Norm,
     pub k_norm: Norm,
-    /// Over all heads of a token together (OLMo-2), and not head by head (Qwen3).
+    /// True if each norm is over all heads of a token together (OLMo-2), and not head by head (Qwen3).
     pub whole: bool,
 }
 
@@ -72,8 +72,9 @@ impl Attention {
     ///
     /// # Shapes
     ///
-    /// `x` is `[seq, hidden_size]` and so is the result; `mask` is `[seq, cache_len + seq]` and is added. `see` gets the softmax,
-    /// `[num_heads, seq, cache_len + seq]`, which is there anyway, unless products are rounded.
+    /// `x` is `[seq, hidden_size]` and so is the result; `mask` is `[seq, cache_len + seq]` and is added. `see` gets
+    /// the softmax, `[num_heads, seq, cache_len + seq]`, which is computed anyway; it is not called if products are
+    /// rounded.
     pub fn forward(
         &self,
         x: Tensor<2>,
@@ -112,7 +113,7 @@ impl Attention {
         self.o_proj.forward(mixed)
     }
 
-    /// Queries, keys and values, each `[heads, seq, head_dim]`.
+    /// Projects `x` to queries, keys and values, each `[heads, seq, head_dim]`.
     fn project(&self, x: Tensor<2>) -> (Tensor<3>, Tensor<3>, Tensor<3>) {
         let [seq, _] = x.dims();
         let (query, key, value) = match &self.qkv_proj {

@@ -1,6 +1,6 @@
 //! `config.json` of Hugging Face transformers, read with its own keys, checked before anything is loaded.
 //!
-//! What most families share is read here; what is a family's own, in its file ([`super::families`]).
+//! This file reads the keys that most families share; a family's own are read in its file ([`super::families`]).
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,16 +19,16 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// How positions enter the attention.
+/// The way in which positions enter the attention.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Positions {
     /// A table added to the embeddings (GPT-2's `wpe`).
     Learned,
-    /// Queries and keys turned by angles, of each layer.
+    /// Queries and keys turned by angles; one [`Rope`] a layer.
     Rotary(Vec<Rope>),
 }
 
-/// Rotary angles: of the first `dim` dimensions of a head, the others stay as they are.
+/// Rotary angles of the first `dim` dimensions of a head; the others stay as they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
     pub dim: usize,
@@ -36,7 +36,7 @@ pub struct Rope {
     pub scaling: RopeScaling,
 }
 
-/// How rotary frequencies are stretched for contexts longer than those of pre-training.
+/// The stretching of rotary frequencies, for contexts longer than those of pre-training.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     None,
@@ -57,7 +57,7 @@ pub enum RopeScaling {
     },
 }
 
-/// What the forward pass needs to know, under transformers' names.
+/// The configuration that the forward pass needs, under transformers' names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     pub model_type: &'static str,
@@ -75,13 +75,13 @@ pub struct ModelConfig {
     pub tie_word_embeddings: bool,
     pub attention_bias: bool,
     pub mlp_bias: bool,
-    /// Per layer: attend to this many of the latest positions only.
+    /// For each layer, the number of latest positions that it attends to; `None` for all.
     pub sliding_window: Vec<Option<usize>>,
-    /// Scores are divided by its root; `head_dim` if there is none.
+    /// Number by whose square root scores are divided; `None` for `head_dim`.
     pub query_pre_attn_scalar: Option<f64>,
     /// Bound of the magnitudes of queries, keys and values (OLMo).
     pub clip_qkv: Option<f64>,
-    /// Attention and feed-forward block read the same residual stream (GPT-NeoX).
+    /// True if attention and feed-forward block read the same residual stream (GPT-NeoX).
     pub use_parallel_residual: bool,
     pub eos_token_ids: Vec<u32>,
 }
@@ -105,8 +105,9 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// The keys that most families have, under the names and with the defaults that most of them share: no biases, no
-    /// windows, an untied head, and rotary positions of whole heads. Families change what is theirs.
+    /// Reads the keys that most families have, under the names and with the defaults that most of them share: no
+    /// biases, no windows, an untied head, and rotary positions of whole heads. A family changes the fields in which it
+    /// differs.
     pub(super) fn shared(model_type: &'static str, keys: &Keys<'_>) -> Result<Self, ModelError> {
         let hidden_size = keys.required("hidden_size")?;
         let num_attention_heads = keys.required("num_attention_heads")?;
@@ -139,12 +140,12 @@ impl ModelConfig {
         })
     }
 
-    /// The same angles in every layer.
+    /// Rotary positions with equal angles in every layer.
     pub(super) fn rotary(&self, rope: Rope) -> Positions {
         Positions::Rotary(vec![rope; self.num_hidden_layers])
     }
 
-    /// The angles of a layer.
+    /// The angles of a layer; `None` where positions are learned.
     pub fn rope(&self, layer: usize) -> Option<&Rope> {
         match &self.positions {
             Positions::Rotary(ropes) => ropes.get(layer),
@@ -152,7 +153,7 @@ impl ModelConfig {
         }
     }
 
-    /// What scores are multiplied by.
+    /// The factor of the attention scores.
     pub fn attention_scale(&self) -> f64 {
         self.query_pre_attn_scalar.unwrap_or(self.head_dim as f64).powf(-0.5)
     }
@@ -193,7 +194,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Heads that fill the model's width, where one matrix makes queries, keys and values.
+    /// Checks that the heads fill the model's width, where one matrix makes queries, keys and values.
     pub(super) fn check_heads_fill_width(&self) -> Result<(), ModelError> {
         if self.num_attention_heads * self.head_dim == self.hidden_size {
             return Ok(());
@@ -207,12 +208,12 @@ impl ModelConfig {
 pub(super) struct Keys<'a>(&'a Value);
 
 impl Keys<'_> {
-    /// What stands there, `null` included.
+    /// The value of a key, `null` included.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
     }
 
-    /// `None` where the key is left out or `null`.
+    /// Reads a key; `None` where it is left out or `null`.
     pub fn get<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, ModelError> {
         match self.value(key) {
             None | Some(Value::Null) => Ok(None),
@@ -224,7 +225,7 @@ impl Keys<'_> {
         self.get(key)?.ok_or_else(|| ModelError::Config { key, why: "is missing".into() })
     }
 
-    /// A number of layers, not so large that a list of them would be the attack.
+    /// Reads a number of layers, and refuses one so large that a list of them would be the attack.
     pub fn layers(&self, key: &'static str) -> Result<usize, ModelError> {
         match self.required(key)? {
             n if n > MAX_LAYERS => Err(ModelError::Config { key, why: format!("is {n}, expected 1 to {MAX_LAYERS}") }),
@@ -232,7 +233,7 @@ impl Keys<'_> {
         }
     }
 
-    /// Refuses what would change the numbers, and what the family does not read.
+    /// Refuses a key that would change the numbers, and that the family does not read.
     pub fn refuse<T: DeserializeOwned>(&self, key: &'static str, is_set: impl Fn(&T) -> bool) -> Result<(), ModelError> {
         match self.get::<T>(key)?.filter(is_set) {
             Some(_) => Err(ModelError::Unsupported { what: format!("{key}: {}", self.0[key]) }),
@@ -250,7 +251,8 @@ impl Keys<'_> {
         }
     }
 
-    /// Which layers slide: those that `layer_types` names, or where it is left out those that `otherwise` does.
+    /// True for each layer with a window: those that `layer_types` names, or where it is left out those that
+    /// `otherwise` does.
     pub fn sliding_layers(&self, num_hidden_layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>, ModelError> {
         let types = self.get::<Vec<String>>("layer_types")?;
         let is_sliding = |layer: usize| match &types {
@@ -260,8 +262,8 @@ impl Keys<'_> {
         Ok((0..num_hidden_layers).map(is_sliding).collect())
     }
 
-    /// Angles of whole heads. transformers 4 writes `rope_theta` and `rope_scaling`, transformers 5 `rope_parameters` with
-    /// both inside.
+    /// Reads the angles of whole heads. transformers 4 writes `rope_theta` and `rope_scaling`, transformers 5
+    /// `rope_parameters` with both inside.
     pub fn rope(&self, head_dim: usize) -> Result<Rope, ModelError> {
         match self.rotary_share()? {
             None | Some(1.0) => rope(self.rope_parameters(), self.get("rope_theta")?.unwrap_or(10_000.0), head_dim),
@@ -283,7 +285,7 @@ impl Keys<'_> {
     }
 }
 
-/// Angles of the first `dim` dimensions as a dictionary of transformers' describes them; `theta` where it does not say.
+/// Angles of the first `dim` dimensions, as a dictionary of transformers describes them; `theta` where it gives none.
 pub(super) fn rope(parameters: Option<&Value>, theta: f64, dim: usize) -> Result<Rope, ModelError> {
     let number = |key: &'static str| {
         let value = parameters.and_then(|p| p.get(key)).and_then(Value::as_f64);
@@ -305,7 +307,7 @@ pub(super) fn rope(parameters: Option<&Value>, theta: f64, dim: usize) -> Result
     Ok(Rope { dim, theta, scaling })
 }
 
-/// One id, or a list of them.
+/// Reads one token id, or a list of them.
 pub fn token_ids(value: Option<&Value>) -> Vec<u32> {
     let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value {

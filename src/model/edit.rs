@@ -10,14 +10,15 @@ use super::mlp::Hidden;
 use super::{Model, ModelError};
 use crate::terms::{Ablation, EditTarget, WeightEdit};
 
-/// Scales that make sense; the papers' sweeps stop at 3.
+/// Least and largest scale that make sense; the papers' sweeps stop at 3.
 pub const SCALE_RANGE: (f32, f32) = (-3.0, 3.0);
 
-/// The control "Prune Non-SW" of the super-weight paper zeroes the 7,000 largest of 6.7 billion scalars.
+/// Share of the scalars that the control "Prune Non-SW" of the super-weight paper zeroes: the 7,000 largest of 6.7
+/// billion.
 pub const PAPER_SHARE: f64 = 7000.0 / 6.7e9;
-/// In that paper's code it is this share of each weight tensor, rounded down.
+/// Share of each weight tensor, rounded down, that this control zeroes in the paper's code.
 pub const TENSOR_SHARE: f64 = 1e-6;
-/// A harsher one, in a model of any size.
+/// Number of scalars that a harsher control zeroes, in a model of any size.
 pub const N_LARGEST_HARSH: usize = 1000;
 
 /// A matrix of a decoder layer, as the search for the largest weights names it.
@@ -73,20 +74,21 @@ impl Model {
         Ok(())
     }
 
-    /// The model with these weights edited; a pruning needs scores, and is the engine's to resolve.
+    /// Returns the model with these weights edited. A pruning needs scores, and is the engine's to resolve.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::check_ablation`], and [`ModelError::NoMean`].
+    /// The errors of [`Self::check_ablation`], and [`ModelError::NoMean`].
     pub fn with_ablation(&self, ablation: &Ablation) -> Result<Self, ModelError> {
         self.with_ablation_by(ablation, None)
     }
 
-    /// The same where channels may be replaced by their means: a number for every channel of every layer.
+    /// Returns the model with these weights edited, and with channels replaced by their means, where the ablation says
+    /// so. `means` has a number for every channel of every layer.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::with_ablation`].
+    /// The errors of [`Self::with_ablation`].
     pub fn with_ablation_by(&self, ablation: &Ablation, means: Option<&[Vec<f32>]>) -> Result<Self, ModelError> {
         self.check_ablation(ablation)?;
         let mut edited = self.clone();
@@ -140,7 +142,7 @@ impl Model {
 }
 
 impl super::DecoderLayer {
-    /// One of its matrices, if it has it.
+    /// One of the layer's matrices, if the layer has it.
     pub fn matrix_mut(&mut self, matrix: Matrix) -> Option<&mut Linear> {
         use super::attention::QkvProj;
         let attention = &mut self.self_attn;
@@ -173,7 +175,7 @@ fn scale_block(linear: &mut Linear, row: Option<usize>, col: Option<usize>, scal
     linear.weight.scale(rows, cols, scale);
 }
 
-/// Zeroes what makes a channel: its row of gate and up, or its column of `c_fc` with the bias.
+/// Zeroes the weights that make a channel: its row of gate and up, or its column of `c_fc` with the bias.
 fn remove_hidden(hidden: &mut Hidden, channel: usize) {
     match hidden {
         Hidden::Gated { gate_proj, up_proj } => {

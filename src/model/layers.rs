@@ -6,7 +6,7 @@ use super::config::Activation;
 use super::rounding::InputRounding;
 use crate::tensors::{self, Table, Weight};
 
-/// How a checkpoint stores a matrix.
+/// The layout of a matrix in a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// `weight[out, in]`: PyTorch's `Linear`.
@@ -21,7 +21,7 @@ pub struct Linear {
     pub weight: Weight,
     pub bias: Option<Tensor<1>>,
     pub layout: Layout,
-    /// Of a model with quantised activations; none in one as it is loaded.
+    /// Rounding of the input in a model with quantised activations; `None` in a model as it is loaded.
     pub input_rounding: Option<InputRounding>,
 }
 
@@ -37,7 +37,7 @@ impl Linear {
         plus_bias(self.weight.product(x, self.layout == Layout::OutIn), self.bias.as_ref())
     }
 
-    /// Where `weight[row, col]` (`[out, in]`) lies in the checkpoint's flat order.
+    /// Index of `weight[row, col]` (`[out, in]`) in the checkpoint's flat order.
     pub fn flat_index(&self, row: usize, col: usize) -> usize {
         let [out, input] = self.shape();
         match self.layout {
@@ -56,7 +56,7 @@ impl Linear {
     }
 }
 
-/// `logits = x Wᵀ + b`. Its weight is a table like that of the embeddings, which it often is.
+/// `logits = x Wᵀ + b`. The weight is a table like that of the embeddings, and often the same one.
 #[derive(Debug, Clone)]
 pub struct LmHead {
     /// `[vocab_size, hidden_size]`.

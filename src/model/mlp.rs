@@ -16,7 +16,7 @@ pub struct Mlp {
     pub activation: Activation,
 }
 
-/// How the channels come about.
+/// The computation of the hidden vector `u`.
 #[derive(Debug, Clone)]
 pub enum Hidden {
     /// `u = act(gate_proj x) * up_proj x`.
@@ -26,7 +26,8 @@ pub enum Hidden {
 }
 
 impl Mlp {
-    /// Scalars that belong to one channel: what it reads with, its bias if any, and what it writes with.
+    /// Number of scalars that belong to one channel: those that it reads with, its bias if any, and those that it
+    /// writes with.
     pub fn channel_size(&self) -> usize {
         let [hidden_size, _] = self.down_proj.shape();
         let reads = |linear: &Linear| hidden_size + usize::from(linear.bias.is_some());

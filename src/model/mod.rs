@@ -1,8 +1,8 @@
 //! One forward pass for every family: token ids to logits, top to bottom.
 //!
-//! It serves prefill, decode, capture and backward alike. What differs between families is data
-//! ([`config::ModelConfig`]) and the parts that [`families`] puts together; nothing branches on a family's name here.
-//! One sequence at a time: tensors are `[seq, width]`, without a batch dimension.
+//! The pass serves prefill, decode, capture and backward alike. Families differ in data ([`config::ModelConfig`]) and
+//! in the parts that [`families`] puts together; nothing here branches on a family's name. One sequence is run at a
+//! time: tensors are `[seq, width]`, without a batch dimension.
 
 pub mod attention;
 pub mod config;
@@ -27,7 +27,7 @@ use mlp::Mlp;
 use probe::{Probe, Reader};
 use rotary::{RotaryEmbedding, Rotation};
 
-/// What can be wrong with a model's configuration or with what is asked of it.
+/// Errors in a model's configuration, or in what is asked of a model.
 #[derive(Debug, Error)]
 pub enum ModelError {
     #[error("config.json: {key} {why}")]
@@ -50,11 +50,11 @@ pub struct Model {
     pub config: ModelConfig,
     pub device: Device,
     pub embed_tokens: Table,
-    /// What embeddings are multiplied by (Gemma).
+    /// Factor of the embeddings (Gemma).
     pub embed_scale: Option<f64>,
     /// Learned position table, `[max_position_embeddings, hidden_size]` (GPT-2's `wpe`).
     pub embed_positions: Option<Table>,
-    /// Of each layer; none where positions are learned.
+    /// Rotary embedding of each layer; empty where positions are learned.
     pub rotary_emb: Vec<RotaryEmbedding>,
     pub layers: Vec<DecoderLayer>,
     pub norm: Norm,
@@ -77,7 +77,7 @@ pub struct DecoderLayer {
     pub pre_feedforward_layernorm: Option<Norm>,
     pub mlp: Mlp,
     pub post_feedforward_layernorm: Option<Norm>,
-    /// The feed-forward block reads x, as the attention does, and not y (GPT-NeoX).
+    /// True if the feed-forward block reads x, as the attention does, and not y (GPT-NeoX).
     pub is_parallel: bool,
 }
 
@@ -104,22 +104,22 @@ impl KvCache {
     }
 }
 
-/// Which positions get logits; a head over a large vocabulary costs as much as many layers.
+/// The positions that get logits; a head over a large vocabulary costs as much as many layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
     All,
-    /// Those whose next token is known.
+    /// All positions whose next token is known.
     AllButLast,
     Last,
 }
 
 impl Model {
-    /// Bytes of the largest tensor that the model's GPU can hold; none on the CPU.
+    /// Bytes of the largest tensor that the model's GPU can hold; `None` on the CPU.
     pub fn largest_buffer(&self) -> Option<u64> {
         tensors::largest_buffer(&self.device)
     }
 
-    /// Token ids to logits.
+    /// Computes logits from token ids.
     ///
     /// With a `cache`, the ids continue what it holds; without, they are a whole sequence.
     ///
@@ -135,11 +135,12 @@ impl Model {
         self.head(self.without_head(input_ids, cache, positions, probe))
     }
 
-    /// The same up to what leaves the last layer, `[positions, hidden_size]`: for more logits than fit at once.
+    /// Computes the residual stream that leaves the last layer, `[positions, hidden_size]`: [`Self::forward`] without
+    /// its head, for more logits than fit at once.
     ///
     /// # Panics
     ///
-    /// As [`Self::forward`].
+    /// In the cases of [`Self::forward`].
     pub(crate) fn without_head(
         &self,
         input_ids: &[u32],
@@ -170,12 +171,12 @@ impl Model {
         x
     }
 
-    /// The beginning of a pass over ids from position `start` on: the residual stream that enters the first layer,
-    /// `[seq, hidden_size]`, and what all layers share.
+    /// Begins a pass over ids from position `start` on. Returns the residual stream that enters the first layer,
+    /// `[seq, hidden_size]`, and the [`Pass`] that all layers share.
     ///
     /// # Panics
     ///
-    /// As [`Self::forward`].
+    /// In the cases of [`Self::forward`].
     pub(crate) fn begin(&self, input_ids: &[u32], start: usize) -> (Tensor<2>, Pass) {
         let seq = input_ids.len();
         assert!(seq > 0 && start + seq <= self.config.max_position_embeddings, "positions {start}..{} out of range", start + seq);
@@ -186,7 +187,8 @@ impl Model {
         (self.embed(input_ids, start), pass)
     }
 
-    /// One layer of a pass: the residual stream that enters it to that which leaves it, each `[seq, hidden_size]`.
+    /// Runs one layer of a pass, from the residual stream that enters it to that which leaves it, each
+    /// `[seq, hidden_size]`.
     pub(crate) fn layer(&self, index: usize, x: Tensor<2>, pass: &Pass, cache: Option<&mut LayerCache>, probe: &mut Probe) -> Tensor<2> {
         let layer = &self.layers[index];
         let x = probe.visit(index, Site::ResidPre, x);
@@ -201,7 +203,8 @@ impl Model {
         probe.visit(index, Site::ResidPost, z)
     }
 
-    /// The end of a pass: what leaves the last layer, `[positions, hidden_size]`, to logits, `[positions, vocab_size]`.
+    /// Ends a pass: from the residual stream that leaves the last layer, `[positions, hidden_size]`, to logits,
+    /// `[positions, vocab_size]`.
     pub(crate) fn head(&self, x: Tensor<2>) -> Tensor<2> {
         self.lm_head.forward(self.norm.forward(x))
     }
@@ -219,7 +222,7 @@ impl Model {
     }
 }
 
-/// What a norm makes of `x`; `x` itself where there is none.
+/// Applies a norm to `x`; returns `x` itself where there is none.
 fn normed(norm: Option<&Norm>, x: Tensor<2>) -> Tensor<2> {
     match norm {
         Some(norm) => norm.forward(x),
@@ -227,15 +230,15 @@ fn normed(norm: Option<&Norm>, x: Tensor<2>) -> Tensor<2> {
     }
 }
 
-/// What all layers of one pass share: angles and masks of its positions.
+/// The angles and masks of a pass's positions, shared by all layers.
 pub(crate) struct Pass {
-    /// None where positions are learned.
+    /// Rotary angles; empty where positions are learned.
     rotations: Shared<Rotation>,
     /// Additive causal masks, by window.
     masks: Shared<Tensor<2>>,
 }
 
-/// One of each kind that layers ask for.
+/// Values by layer; layers of one kind share a value.
 struct Shared<T> {
     distinct: Vec<T>,
     of_layer: Vec<usize>,
@@ -259,8 +262,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// `[seq, start + seq]`: 0 where a position may look, -1e9 where it must not. Finite, since an infinity in a shader's
-/// literal is not portable; `exp(-1e9)` is 0 all the same.
+/// An additive causal mask, `[seq, start + seq]`: 0 where a position may look, -1e9 where it must not. Finite, since an
+/// infinity in a shader's literal is not portable; `exp(-1e9)` is 0 all the same.
 fn mask(start: usize, seq: usize, window: Option<usize>, device: &Device) -> Tensor<2> {
     let total = start + seq;
     let hidden = |query: usize, key: usize| key > query || window.is_some_and(|window| key + window <= query);

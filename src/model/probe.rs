@@ -1,4 +1,4 @@
-//! What looks into a forward pass, or reaches into it.
+//! Looks into a forward pass, or reaches into it.
 //!
 //! A [`Probe`] is handed to [`super::Model::forward`] and visited at every [`Site`]. At each visit, in this order:
 //!
@@ -6,7 +6,7 @@
 //! 2. a zero leaf is added, where gradients are wanted, or a tap set, where only channel sums of them are,
 //! 3. captures read it, so that a capture shows what the rest of the model saw.
 //!
-//! Before that, at a layer's `down_proj`, its largest value of a row may be edited ([`PeakEdit`]).
+//! Before that, at a layer's `down_proj`, the largest value of one of its output channels may be edited ([`PeakEdit`]).
 //!
 //! An empty probe returns its input untouched: the logits are bit-identical to those without it.
 
@@ -15,7 +15,7 @@ use burn::tensor::{Int, Tensor};
 use crate::tensors;
 use crate::terms::{Action, Intervention, Site};
 
-/// What to keep of an activation.
+/// The part of an activation that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// All of it, `[seq, width]`.
@@ -52,7 +52,7 @@ pub enum Reader {
     Mlp,
 }
 
-/// What a part's input comes to over tokens, channel by channel.
+/// A reduction of a part's input over tokens, channel by channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Summary {
     /// `Σ x²`
@@ -69,8 +69,8 @@ pub struct SeenInput {
     pub summary: Tensor<2>,
 }
 
-/// An edit of what `down_proj` writes on one residual channel, at the one token where that is largest: of the super
-/// activation, wherever it comes up. Which token that is depends on the data, and the whole sequence has to be there, so this
+/// An edit of the super activation, wherever it comes up: of what `down_proj` writes on one residual channel, at the
+/// one token where that is largest. The token depends on the data, and the whole sequence has to be there, so this
 /// works without a cache only.
 ///
 /// With y the output of `down_proj`, u its input, and what the removed scalars would have added:
@@ -87,18 +87,18 @@ pub struct PeakEdit {
     pub action: PeakAction,
 }
 
-/// What happens at t*.
+/// The change at t*.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PeakAction {
     /// `y[t*, row] = original[t*]`: "Prune SW, +SA" of the super-weight paper.
     Restore,
-    /// `y[t*, row]` is this.
+    /// `y[t*, row]` becomes this value.
     Set(f32),
     /// `original[t*]` is kept in [`Probe::peaks`], and nothing changed.
     Read,
 }
 
-/// See the module's head.
+/// A reader and editor of a forward pass; see the module's head.
 #[derive(Debug, Default)]
 pub struct Probe<'a> {
     interventions: &'a [Intervention],
@@ -115,16 +115,16 @@ pub struct Probe<'a> {
     pub leaves: Vec<(usize, Tensor<2>)>,
     /// Leaves by layer whose gradients are the channel sums at the tapped site, `[6, width]`.
     pub sinks: Vec<(usize, Tensor<2>)>,
-    /// Of the parts that were asked for, layer by layer.
+    /// Summaries of the inputs of the parts that were asked for, layer by layer.
     pub inputs: Vec<SeenInput>,
-    /// How much the heads of each layer look at the first position, by layer, `[heads]`.
+    /// Attention of each head on the first position, `[heads]`, by layer.
     pub on_first_key: Vec<(usize, Tensor<1>)>,
-    /// What [`PeakAction::Read`] has read, `[1, 1]` each, in the order in which the pass came by.
+    /// Values that [`PeakAction::Read`] has read, `[1, 1]` each, in the order of the pass.
     pub peaks: Vec<Tensor<2>>,
 }
 
 impl<'a> Probe<'a> {
-    /// Touches nothing.
+    /// A probe that touches nothing.
     pub fn empty() -> Self {
         Self::default()
     }
@@ -133,7 +133,7 @@ impl<'a> Probe<'a> {
         Self { interventions, ..Self::default() }
     }
 
-    /// Edits these values where they are largest.
+    /// Makes these edits, each where its value is largest.
     #[must_use]
     pub fn at_peaks(mut self, edits: &'a [PeakEdit]) -> Self {
         self.at_peaks = edits;
@@ -163,15 +163,17 @@ impl<'a> Probe<'a> {
         self
     }
 
-    /// Summarises what these parts of every layer read, over tokens. No [`Site`]: nothing reaches in there.
+    /// Summarises over tokens what these parts of every layer read. A part's input is no [`Site`]: nothing reaches in
+    /// there.
     #[must_use]
     pub fn summarising(mut self, readers: &'a [Reader], summary: Summary) -> Self {
         self.summarises = Some((readers, summary));
         self
     }
 
-    /// Keeps the attention of every head on the first position of the sequence, as the mean over those queries of the pass that are
-    /// not the first, which sees nothing but itself. Where a window no longer reaches the first position it is 0.
+    /// Keeps the attention of every head on the first position of the sequence: its mean over the queries of the pass,
+    /// without the first query, which sees nothing but itself. Where a window no longer reaches the first position, the
+    /// attention is 0.
     #[must_use]
     pub fn with_first_key(mut self) -> Self {
         self.keeps_first_key = true;
@@ -182,7 +184,7 @@ impl<'a> Probe<'a> {
         self.start = start;
     }
 
-    /// The seam. `x` is `[seq, width]`.
+    /// Visits a site: the seam of all edits and captures. `x` is `[seq, width]`.
     pub(super) fn visit(&mut self, layer: usize, site: Site, x: Tensor<2>) -> Tensor<2> {
         let x = self.intervene(layer, site, x);
         let x = self.add_leaf(layer, site, x);
@@ -191,7 +193,7 @@ impl<'a> Probe<'a> {
         x
     }
 
-    /// `x`, `[seq, hidden_size]`, is what a part of a layer reads.
+    /// Sees `x`, `[seq, hidden_size]`, which a part of a layer reads.
     pub(super) fn see_input(&mut self, layer: usize, reader: Reader, x: &Tensor<2>) {
         let Some((_, summary)) = self.summarises.filter(|(readers, _)| readers.contains(&reader)) else { return };
         let x = x.clone().without_autodiff();
@@ -202,7 +204,7 @@ impl<'a> Probe<'a> {
         self.inputs.push(SeenInput { layer, reader, summary });
     }
 
-    /// `weights`, `[heads, seq, total]`, are what attention multiplies values by.
+    /// Sees `weights`, `[heads, seq, total]`, by which attention multiplies values.
     pub(super) fn see_attention(&mut self, layer: usize, weights: Tensor<3>) {
         let [heads, seq, _] = weights.dims();
         let first = usize::from(self.start == 0);
@@ -212,7 +214,8 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// `u`, `[seq, intermediate_size]`, is what `down_proj` reads, and `y`, `[seq, hidden_size]`, what it writes.
+    /// Edits `y`, `[seq, hidden_size]`, which `down_proj` writes, with the help of `u`, `[seq, intermediate_size]`,
+    /// which it reads.
     pub(super) fn edit_peaks(&mut self, layer: usize, u: &Tensor<2>, mut y: Tensor<2>) -> Tensor<2> {
         let [seq, _] = y.dims();
         for PeakEdit { row, removed, action, .. } in self.at_peaks.iter().filter(|edit| edit.layer == layer) {

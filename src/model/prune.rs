@@ -7,15 +7,16 @@ use super::mlp::{Hidden, Mlp};
 use super::{DecoderLayer, Model};
 
 impl Model {
-    /// The model without these channels, listed by layer: their rows of gate and up (GPT-2: of `c_fc`, with the bias) and
-    /// their columns of `down_proj` are zero, as after as many edits of one channel each, but in one pass over a matrix.
+    /// The model without these channels, listed by layer: their rows of gate and up (GPT-2: of `c_fc`, with the bias)
+    /// and their columns of `down_proj` are zero, as after as many edits of one channel each, but in one pass over a
+    /// matrix.
     ///
     /// With `means` (a number for every channel of every layer), a removed channel goes on as a constant: `down_proj`
-    /// gets the bias `Σ mean_i · down_proj.weight[:, i]` over the removed `i`, which is what it wrote on average.
+    /// gets the bias `Σ mean_i · down_proj.weight[:, i]` over the removed `i`, which is what they wrote on average.
     ///
     /// # Panics
     ///
-    /// If a channel is outside the model; the engine's selections are made from its own.
+    /// If a channel is outside the model; the engine selects from the model's own.
     #[must_use]
     pub fn without_channels(&self, channels: &[Vec<usize>], means: Option<&[Vec<f32>]>) -> Self {
         let mut pruned = self.clone();
@@ -37,7 +38,7 @@ impl Model {
 }
 
 impl Model {
-    /// Adds what a channel writes when it stands at `value` to the bias of its `down_proj`.
+    /// Adds to the bias of a layer's `down_proj` what a channel writes when it stands at `value`.
     pub(super) fn add_constant(&mut self, layer: usize, channel: usize, value: f32) {
         let down_proj = &mut self.layers[layer].mlp.down_proj;
         let [_, n] = down_proj.shape();
@@ -57,7 +58,7 @@ fn remove(mlp: &mut Mlp, channels: &[usize]) {
         }
         Hidden::Plain { c_fc } => remove_outputs(c_fc, channels),
     }
-    // A column, wherever the layout keeps it.
+    // A column of `[out, in]`, wherever the layout keeps it.
     let is_row = mlp.down_proj.layout == Layout::InOut;
     mlp.down_proj.weight.zero_lines(is_row, channels);
 }
@@ -76,7 +77,7 @@ fn remove_outputs(linear: &mut Linear, channels: &[usize]) {
     }
 }
 
-/// What these channels write when each stands at its mean, `[hidden_size]`.
+/// The sum of what these channels write when each stands at its mean, `[hidden_size]`.
 fn constant(down_proj: &Linear, channels: &[usize], means: &[f32]) -> Tensor<1> {
     let [hidden_size, n] = down_proj.shape();
     let mut u = vec![0.0_f32; n];
@@ -92,7 +93,8 @@ fn add_to_bias(linear: &mut Linear, constant: Tensor<1>) {
     });
 }
 
-/// A decode plan takes a layer for the model of all: a bias in one is a bias in each.
+/// Gives `down_proj` a bias of zeros if it has none: a decode plan takes one layer as the model for all, so a bias in
+/// one has to be a bias in each.
 fn with_down_bias(layer: &mut DecoderLayer) {
     let down_proj = &mut layer.mlp.down_proj;
     let [hidden_size, _] = down_proj.shape();

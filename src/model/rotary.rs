@@ -11,7 +11,7 @@ use crate::tensors;
 #[derive(Debug, Clone, PartialEq)]
 pub struct RotaryEmbedding {
     inv_freq: Vec<f32>,
-    /// Of cosines and sines.
+    /// Factor of cosines and sines.
     magnitude: f32,
 }
 
@@ -38,7 +38,7 @@ impl RotaryEmbedding {
         2 * self.inv_freq.len()
     }
 
-    /// `(cos, sin)` of one position's angles, of each pair of dimensions.
+    /// `(cos, sin)` of one position's angles, for each pair of dimensions.
     pub fn angles(&self, position: usize) -> impl Iterator<Item = (f32, f32)> + '_ {
         let angles = self.inv_freq.iter().map(move |inv_freq| position as f32 * inv_freq);
         angles.map(|angle| (self.magnitude * angle.cos(), self.magnitude * angle.sin()))

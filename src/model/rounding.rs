@@ -1,5 +1,6 @@
-//! Activations rounded before they are multiplied: part of a model's value, as an ablation is. A model that is loaded has
-//! none of it; `analysis::w8a8` makes those that do, and they are only ever measured: a decode plan refuses them.
+//! Rounding of activations before they are multiplied. It is part of a model's value, as an ablation is: a model that
+//! is loaded rounds nothing. `analysis::w8a8` makes the models that do, and they are only ever measured: a decode plan
+//! refuses them.
 
 use burn::tensor::Tensor;
 
@@ -9,14 +10,14 @@ use super::layers::Linear;
 use super::mlp::Hidden;
 use crate::tensors::{self, Weight};
 
-/// How the input of a linear map is rounded: each token between its own least and largest value.
+/// Rounding of a linear map's input: each token between its own least and largest value.
 #[derive(Debug, Clone)]
 pub struct InputRounding {
     pub bits: u32,
-    /// What every channel is divided by first, `[1, in]`. The matrix has been multiplied by it.
+    /// Divisors of the channels before they are rounded, `[1, in]`. The matrix has been multiplied by them.
     pub smoothing: Option<Tensor<2>>,
-    /// Channels of which one value is left as it is and not counted in its token's range: that of largest magnitude over
-    /// the tokens of the pass.
+    /// Channels whose value of largest magnitude over the tokens of the pass is left as it is, and not counted in its
+    /// token's range.
     pub held_out: Vec<usize>,
 }
 
@@ -32,7 +33,8 @@ impl InputRounding {
         let [seq, width] = x.dims();
         let column = |x: &Tensor<2>, channel: usize| x.clone().slice([0..seq, channel..channel + 1]);
         let Some(other) = (0..width).find(|channel| !self.held_out.contains(channel)) else { return x };
-        // Any value within the range of the others, their median as well, leaves the same range: another channel's will do.
+        // Any value within the range of the others, their median as well, leaves that range as it is: another channel's
+        // will do.
         let mut replaced = x.clone();
         for channel in &self.held_out {
             let new = column(&x, *channel).mask_where(is_largest(column(&x, *channel)), column(&x, other));
@@ -47,14 +49,14 @@ impl InputRounding {
     }
 }
 
-/// Where the largest magnitude of a column `[seq, 1]` stands.
+/// True where a column `[seq, 1]` has its largest magnitude.
 fn is_largest(column: Tensor<2>) -> Tensor<2, burn::tensor::Bool> {
     let magnitude = column.abs();
     let largest = magnitude.clone().max_dim(0).expand(magnitude.dims());
     magnitude.equal(largest)
 }
 
-/// Queries, keys or values, each token rounded over all its heads together.
+/// Rounds queries, keys or values, each token over all its heads together.
 ///
 /// # Shapes
 ///
@@ -65,7 +67,7 @@ pub(super) fn by_token(x: Tensor<3>, bits: u32) -> Tensor<3> {
     tensors::rounded_rows(rows, bits).reshape([seq, heads, head_dim]).swap_dims(0, 1)
 }
 
-/// [`tensors::attention`] with the probabilities rounded too, those of each head's each query.
+/// [`tensors::attention`] with the probabilities rounded, too, query by query in each head.
 pub(super) fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tensor<2>, scale: f64, bits: u32) -> Tensor<2> {
     let [heads, seq, head_dim] = query.dims();
     let [kv_heads, total, _] = key.dims();
@@ -83,7 +85,7 @@ pub(super) fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask
 }
 
 impl Model {
-    /// Whether any activation is rounded.
+    /// True if any activation is rounded.
     pub fn rounds_activations(&self) -> bool {
         let rounds = |linear: &Linear| linear.input_rounding.is_some();
         self.layers.iter().any(|layer| {

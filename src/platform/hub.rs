@@ -10,7 +10,7 @@ use crate::terms::{HubSource, KnownFile};
 /// Longest listing that is read, bytes. Repositories with thousands of files exist; those of a model have dozens.
 pub const MAX_LISTING_BYTES: u64 = 16 << 20;
 
-/// What a repository holds at one commit.
+/// The files of a repository at one commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     pub commit: Option<String>,
@@ -42,7 +42,7 @@ impl Listing {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, as a sentence.
+    /// A sentence that says what is wrong with the answer.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let raw: RawListing = serde_json::from_slice(json).map_err(|error| format!("its listing cannot be read: {error}"))?;
         let at_top = raw.siblings.into_iter().filter(|file| is_plain_name(&file.rfilename));
@@ -58,7 +58,7 @@ impl Listing {
         self.files.iter().find(|file| file.name == name)
     }
 
-    /// Adds what a catalogue knows; where both say something, they have to agree.
+    /// Adds the sizes and digests that a catalogue knows; where both sides give one, they have to agree.
     ///
     /// # Errors
     ///
@@ -81,19 +81,19 @@ impl Listing {
     }
 }
 
-/// Where a repository's listing is.
+/// The address of a repository's listing.
 pub fn listing_url(source: &HubSource) -> String {
     let HubSource { endpoint, repo, revision, .. } = source;
     format!("{}/api/models/{repo}/revision/{}?blobs=true", endpoint.trim_end_matches('/'), encoded(revision))
 }
 
-/// What the addresses of a repository's files begin with.
+/// The beginning of the addresses of a repository's files, with a slash at its end.
 pub fn base_url(source: &HubSource, revision: &str) -> String {
     format!("{}/{}/resolve/{}/", source.endpoint.trim_end_matches('/'), source.repo, encoded(revision))
 }
 
-/// The name of a model's folder in a store: every character that is not a letter, a digit, `.` or `-` becomes `_`, and a
-/// digest keeps apart what that makes alike.
+/// The name of a model's folder in a store: every character that is not a letter, a digit, `.` or `-` becomes `_`, and
+/// a digest tells apart names that become alike.
 pub fn store_key(origin: &str, commit: &str) -> String {
     let readable = format!("{origin}@{}", &commit[..commit.len().min(12)]);
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
@@ -101,7 +101,7 @@ pub fn store_key(origin: &str, commit: &str) -> String {
     format!("{}-{}", readable.chars().map(plain).take(100).collect::<String>(), &digest[..8])
 }
 
-/// Whether a source says something that an address can be made of.
+/// Checks that the addresses of a source's files can be made of what it says.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ pub fn check(source: &HubSource) -> Result<(), PlatformError> {
     Ok(())
 }
 
-/// Whether this is an address of the web, without a name or password in it.
+/// True if `url` is an address of the web, without a name, a password, a query or a fragment in it.
 pub fn is_web_address(url: &str) -> bool {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     rest.is_some_and(|rest| {
@@ -137,7 +137,7 @@ pub fn is_web_address(url: &str) -> bool {
     })
 }
 
-/// The name of a file at the top of a folder.
+/// True if `name` can be the name of a file at the top of a folder.
 pub fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.len() <= 200 && name.chars().all(is_name_char)
 }
@@ -154,7 +154,7 @@ fn encoded(revision: &str) -> String {
     revision.replace('/', "%2F")
 }
 
-/// What a `Content-Range: bytes 0-7/100` says of the first byte and of the whole, as far as it says it.
+/// The first byte and the whole length in a `Content-Range: bytes 0-7/100`. The length may be missing.
 pub fn content_range(header: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = header.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
     let (first, _) = range.split_once('-')?;

@@ -1,4 +1,4 @@
-//! What differs between a browser and a machine of one's own: files, yielding, and how a GPU is opened.
+//! The differences between a browser and a machine of one's own: files, yielding, and how a GPU is opened.
 //!
 //! Both sides have the same names: [`Files`], [`ByteStream`], the store ([`stored_models`], [`forget_stored`],
 //! [`free_storage`]), [`yield_now`], [`open_gpu`] and [`finish_gpu_work`]. No other module asks which target it is built for.
@@ -25,10 +25,10 @@ pub use web::{ByteStream, Files, finish_gpu_work, forget_stored, free_storage, o
 
 use crate::terms::hex;
 
-/// Whether this is a browser: every GPU takes WGSL, and every tensor has a buffer of its own.
+/// True in a browser, where every GPU takes WGSL and every tensor has a buffer of its own.
 pub const IN_BROWSER: bool = cfg!(target_family = "wasm");
 
-/// Largest file that is read whole (configuration, tokenizer, index).
+/// Largest file that is read whole (configuration, tokenizer, index), in bytes.
 pub const MAX_WHOLE_FILE_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Error)]
@@ -65,13 +65,14 @@ impl Files {
     /// [`PlatformError`].
     pub async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PlatformError> {
         match self.read_once(name).await {
-            // What is damaged is fetched the second time.
+            // The second time, what is damaged is fetched.
             Err(PlatformError::Damaged { .. }) => self.read_once(name).await,
             read => read,
         }
     }
 
-    /// A file that need not be there. A server that knows nothing but files may forbid what it does not have.
+    /// Reads a small file that need not be there. A server that lists nothing may forbid, or not answer for, a file
+    /// that it does not have.
     ///
     /// # Errors
     ///
@@ -97,7 +98,7 @@ impl Files {
     }
 }
 
-/// Waits until the GPU has taken all that was handed to it. A device that is lost says so elsewhere.
+/// Waits until the GPU has taken all that was handed to it. A lost device is reported by [`GpuHealth`], not here.
 pub async fn settle(gpu: &GpuHandles) {
     let state = Arc::new(Mutex::new((false, None::<Waker>)));
     let of_callback = state.clone();
@@ -125,7 +126,7 @@ pub async fn settle(gpu: &GpuHandles) {
 #[derive(Debug)]
 pub struct Peeked {
     pub bytes: Vec<u8>,
-    /// Bytes of the whole, and those that still have to come over the network.
+    /// Bytes of the whole file; `to_fetch` of them still have to come over the network.
     pub len: u64,
     pub to_fetch: u64,
 }

@@ -25,7 +25,7 @@ impl Files {
 
     /// # Errors
     ///
-    /// [`PlatformError::Address`] for what lies on a server: the command fetches that before it asks the engine.
+    /// [`PlatformError::Address`] for a source on a server: the command downloads its files before it asks the engine.
     pub async fn find(source: &ModelSource) -> Result<Self, PlatformError> {
         let what = match source {
             ModelSource::Files(files) => return Ok(Self::new(files.clone())),
@@ -51,14 +51,14 @@ impl Files {
         true
     }
 
-    /// Nothing is copied.
+    /// Always false: files are read where they lie, and never copied.
     pub fn is_kept(&self, _stream: &ByteStream) -> bool {
         false
     }
 
     /// # Errors
     ///
-    /// None; a server would have some.
+    /// None here; in a browser a server may have to be asked.
     pub async fn contains(&self, name: &str) -> Result<bool, PlatformError> {
         Ok(self.paths.contains_key(name))
     }
@@ -73,7 +73,7 @@ impl Files {
         Ok(Some(Peeked { bytes: stream.read(n).await?, len: stream.len(), to_fetch: 0 }))
     }
 
-    /// Nothing is.
+    /// Does nothing, since nothing is stored.
     pub fn keep_nothing(&self, _why: &str) {}
 
     /// Opens a file for reading front to back; `None` if there is none of that name.
@@ -101,7 +101,7 @@ pub struct ByteStream {
     file: File,
     len: u64,
     at: u64,
-    /// What was read last; the same memory every time.
+    /// The bytes that were read last.
     piece: Vec<u8>,
 }
 
@@ -129,7 +129,7 @@ impl ByteStream {
     ///
     /// # Errors
     ///
-    /// As [`Self::read`].
+    /// The errors of [`Self::read`].
     pub async fn next(&mut self, n: usize) -> Result<&[u8], PlatformError> {
         self.piece.clear();
         let read = (&mut self.file).take(n as u64).read_to_end(&mut self.piece);
@@ -154,7 +154,7 @@ impl ByteStream {
         None
     }
 
-    /// A disk is not waited for.
+    /// Always true: a disk is not waited for.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl ByteStream {
         Ok(true)
     }
 
-    /// Nobody says here what the digest should be.
+    /// Always false: nothing says what the digest of a file on disk should be.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ pub async fn free_storage() -> Option<u64> {
     None
 }
 
-/// Lets other work run. Natively nothing waits on this thread.
+/// Does nothing: natively no other work waits on this thread.
 pub async fn yield_now() {}
 
 /// Waits for the GPU, so that the callbacks of what it has done are called.
@@ -201,7 +201,7 @@ pub fn finish_gpu_work(device: &wgpu::Device) {
 ///
 /// # Errors
 ///
-/// Why there is none, as a sentence.
+/// A sentence that says why there is no GPU.
 pub async fn open_gpu() -> Result<Gpu, String> {
     // Once in a process: Burn registers one runtime for it.
     static OPENED: OnceLock<Result<Gpu, String>> = OnceLock::new();

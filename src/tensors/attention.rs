@@ -43,27 +43,27 @@ impl Sizes {
         self.heads / self.kv_heads
     }
 
-    /// Of queries, `[heads, seq, head_dim]`.
+    /// The layout of queries, `[heads, seq, head_dim]`.
     fn queries(self) -> Place {
         Place { pitch: self.head_dim, stride: self.seq * self.head_dim }
     }
 
-    /// Of scores, `[heads, seq, total]`.
+    /// The layout of scores, `[heads, seq, total]`.
     fn scores(self) -> Place {
         Place { pitch: self.total, stride: self.seq * self.total }
     }
 
-    /// Of heads side by side, `[seq, heads * head_dim]`.
+    /// The layout of heads side by side, `[seq, heads * head_dim]`.
     fn merged(self) -> Place {
         Place { pitch: self.heads * self.head_dim, stride: self.head_dim }
     }
 
-    /// One product a query head, whose key head it shares with its group.
+    /// One product for each query head, which shares its key head with its group.
     fn by_head(self, m: usize, k: usize, n: usize) -> Problem {
         Problem { batch: self.heads, m, k, n, share: self.group(), ..Problem::default() }
     }
 
-    /// One product a key head, over all rows of its group.
+    /// One product for each key head, over all rows of its group.
     fn by_kv_head(self, a: Place, b: Place) -> Problem {
         let (group, total, head_dim) = (self.group(), self.total, self.head_dim);
         let of_group = |place: Place| Place { stride: group * place.stride, ..place };
@@ -73,13 +73,13 @@ impl Sizes {
     }
 }
 
-/// Of keys or values, `[kv_heads, total, head_dim]` with any strides of the first two.
+/// The layout of keys or values, `[kv_heads, total, head_dim]` with any strides of the first two.
 fn place_of(x: &CubeTensor) -> Place {
     let strides = x.meta.strides();
     Place { pitch: strides[1], stride: strides[0] }
 }
 
-/// Rows may lie anywhere, but a row in one piece.
+/// Copies `x` unless each of its rows lies in one piece; the rows may lie anywhere.
 fn with_whole_rows(x: CubeTensor) -> CubeTensor {
     if x.meta.strides()[2] == 1 { x } else { into_contiguous(x) }
 }
@@ -129,7 +129,7 @@ pub(super) fn attention_backward(
     let kv_shape = Shape::new([kv_heads, total, head_dim]);
     let of_key = multiply(&sizes.by_kv_head(sizes.scores(), sizes.queries()), &of_scores, &query, false, kv_shape.clone());
 
-    // A group's rows must follow one another, which merged heads' do not.
+    // The rows of a group must follow one another, which those of merged heads do not.
     let grad = CubeBackend::float_reshape(grad, Shape::new([seq, heads, head_dim]));
     let grad = into_contiguous(CubeBackend::float_swap_dims(grad, 0, 1));
     let of_value = multiply(&sizes.by_kv_head(sizes.scores(), sizes.queries()), &weights, &grad, false, kv_shape);

@@ -9,7 +9,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend};
 
 use super::ops::ModelOps;
 
-/// Registers what was computed, with what its backward pass needs.
+/// Registers an output, with the state that its backward pass needs.
 fn record<B, C, W, const N: usize>(backward: W, nodes: [NodeGuard; N], state: W::State, out: FloatTensor<B>) -> FloatTensor<Autodiff<B, C>>
 where
     B: Backend,
@@ -155,7 +155,7 @@ impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
         let (out, weights) = B::attend(query.clone(), key.clone(), value.clone(), mask.into_primitive(), scale);
         let state = (query, key, value, weights.clone(), scale);
         let out = record::<B, C, _, 3>(Attention, [node_q, node_k, node_v], state, out);
-        // The weights are for looking at, not for going back through.
+        // The weights are for looking at: no gradient goes back through them.
         (out, Self::from_inner(weights))
     }
 

@@ -93,13 +93,13 @@ const CHANNEL_SUMS: Kernel = Kernel {
 /// Columns of a workgroup; see `channel_sums.wgsl`.
 const CHANNEL_SUMS_COLUMNS: usize = 32;
 
-/// Elements, and the grid that gives each of them an invocation.
+/// Number of elements, and the grid that gives each of them an invocation.
 fn elements(x: &CubeTensor) -> (usize, CubeCount) {
     let len = x.meta.num_elements();
     (len, on_rows(len.div_ceil(256)))
 }
 
-/// Rows, their width, and the grid that gives each of them a workgroup.
+/// Number of rows, their width, and the grid that gives each of them a workgroup.
 pub(super) fn rows(x: &CubeTensor) -> (usize, usize, CubeCount) {
     let shape = x.shape();
     let width = shape[shape.num_dims() - 1];

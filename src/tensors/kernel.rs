@@ -11,13 +11,13 @@ use crate::platform::IN_BROWSER;
 
 /// Rows across a grid; see `row.wgsl`.
 const ROWS_ACROSS: usize = 32_768;
-/// Invocations of a kernel that is not generated.
+/// Invocations in a workgroup of a kernel that is not generated.
 const WORKGROUP: u32 = 256;
-/// Elsewhere than in a browser two tensors may share a buffer, and then both must be bound alike. (`info` lies in a pool
-/// of CubeCL's that is read only.)
+/// Access of the inputs. Outside a browser two tensors may share a buffer, and then both must be bound alike. (`info`
+/// lies in a pool of CubeCL's that is read only.)
 const READ: &str = if IN_BROWSER { "read" } else { "read_write" };
 
-/// What a kernel is made of: declarations and WGSL bodies.
+/// The parts of a kernel: declarations and WGSL bodies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel {
     pub name: &'static str,
@@ -31,7 +31,7 @@ pub(super) struct Kernel {
 /// A kernel that is generated, with as many invocations as it wants.
 pub(super) struct Specialised {
     pub kernel: Kernel,
-    /// Tells those of one name apart, so that each is compiled once.
+    /// A key that tells kernels of one name apart, so that each is compiled once.
     pub key: u32,
     pub threads: u32,
     pub body: Box<dyn Fn() -> String + Send + Sync>,
@@ -64,7 +64,7 @@ impl KernelMetadata for Specialised {
 }
 
 impl CubeKernel for Specialised {
-    /// Only names the launch; what runs is [`Self::text`].
+    /// Only names the launch; the program that runs is [`Self::text`].
     fn define(&self) -> KernelDefinition {
         let settings = KernelSettings::new(Dim3::new_1d(self.threads), ExecutionMode::Unchecked, AddressType::U32);
         KernelDefinition { body: Scope::root(settings.clone()), settings, info: Info::default() }
@@ -75,18 +75,18 @@ impl CubeKernel for Specialised {
     }
 }
 
-/// Whether a device takes WGSL. In a browser every GPU does; that it is known while compiling leaves Burn's own matrix
-/// products out of the download.
+/// True if a device takes WGSL. In a browser every GPU does; since that is known while compiling, Burn's own matrix
+/// products are left out of the download.
 pub(super) fn takes_wgsl(client: &Client) -> bool {
     IN_BROWSER || client.name() == "wgpu<wgsl>"
 }
 
-/// Whether a tensor lies where kernels of our own run.
+/// True if a tensor lies on a device where kernels of our own run.
 pub(super) fn runs_wgsl(tensor: &CubeTensor) -> bool {
     takes_wgsl(&tensor.client)
 }
 
-/// A grid of one workgroup a row.
+/// A grid of one workgroup for each of `n` rows.
 pub(super) fn on_rows(n: usize) -> CubeCount {
     CubeCount::Static(n.min(ROWS_ACROSS) as u32, n.div_ceil(ROWS_ACROSS) as u32, 1)
 }
@@ -108,8 +108,8 @@ pub(super) fn launch<const N: usize>(
     )
 }
 
-/// Launches a kernel on tensors of one device, and returns its outputs, contiguous. `info` is what `struct Info` says,
-/// padded to a multiple of 16 bytes.
+/// Launches a kernel on tensors of one device, and returns its outputs, contiguous. `info` has the fields of
+/// `struct Info`, padded to a multiple of 16 bytes.
 pub(super) fn launch_specialised<const N: usize>(
     kernel: Specialised,
     grid: CubeCount,

@@ -5,7 +5,7 @@
 //! its price whatever its size, and stock matrix products are slow (docs/benchmarks.md). Gradients are written by hand
 //! once for both ([`autodiff`]).
 //!
-//! They enter through Burn's extension seam ([`ops::ModelOps`]): tensors, devices and autodiff stay Burn's.
+//! The operations enter through Burn's extension seam ([`ops::ModelOps`]): tensors, devices and autodiff stay Burn's.
 
 mod attention;
 mod autodiff;
@@ -34,8 +34,8 @@ pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: &Tensor<1>, eps: f64) -> T
     Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.clone().into_dispatch(), eps))
 }
 
-/// `x · cos + swap(x) · signed_sin` of the first `dim` of the last dimension, where `swap` exchanges the halves of those;
-/// the rest as it is.
+/// Turns the first `dim` of the last dimension to `x · cos + swap(x) · signed_sin`, where `swap` exchanges the halves
+/// of those `dim`; the rest stays as it is.
 ///
 /// # Shapes
 ///
@@ -55,7 +55,7 @@ pub fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tens
     attention_and_weights(query, key, value, mask, scale).0
 }
 
-/// The same, and the softmax that it is made with, `[heads, seq, total]`; that one without gradients.
+/// [`attention`], and the softmax that it is made with, `[heads, seq, total]`; the softmax without gradients.
 pub fn attention_and_weights(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tensor<2>, scale: f64) -> (Tensor<2>, Tensor<3>) {
     let (query, key, value) = (query.into_dispatch(), key.into_dispatch(), value.into_dispatch());
     let (out, weights) = Dispatch::attend(query, key, value, mask.clone().into_dispatch(), scale);
@@ -92,7 +92,8 @@ pub fn softmax_mass(logits: Tensor<2>, mask: &Tensor<1>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::softmax_mass(logits.into_dispatch(), mask.clone().into_dispatch()))
 }
 
-/// Each row's value of largest magnitude, signed, and its column; of equals the first, and NaN above all on a GPU.
+/// Each row's value of largest magnitude, signed, and its column. The first of equal magnitudes is taken; on a GPU, NaN
+/// is above all.
 ///
 /// # Shapes
 ///
@@ -105,7 +106,7 @@ pub fn peaks(x: Tensor<2>) -> (Tensor<2>, Tensor<2, Int>) {
 /// Rows of [`channel_sums`].
 pub const N_CHANNEL_SUMS: usize = 6;
 
-/// What the scores of feed-forward channels are made of, each summed over tokens: rows `Σ u`, `Σ u²`, `max |u|`, `Σ g²`,
+/// The sums over tokens that the scores of feed-forward channels are made of: rows `Σ u`, `Σ u²`, `max |u|`, `Σ g²`,
 /// `Σ |u g|`, `Σ (u g)²`, with `g` the gradient of `u`. The last squares each token's product, which is not the product
 /// of the second and the fourth.
 ///
@@ -116,8 +117,8 @@ pub fn channel_sums(u: Tensor<2>, grad: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::channel_sums(u.into_dispatch(), grad.into_dispatch()))
 }
 
-/// `u` unchanged; a backward pass through it leaves `channel_sums(u, dL/du)` as the gradient of `sink`. So only six
-/// numbers a channel outlive the step back through one layer, instead of a gradient of `u`'s size for each layer.
+/// Returns `u` unchanged; a backward pass through it leaves `channel_sums(u, dL/du)` as the gradient of `sink`. So only
+/// six numbers a channel outlive the step back through one layer, instead of a gradient of `u`'s size for each layer.
 ///
 /// # Shapes
 ///

@@ -5,8 +5,8 @@ use burn::backend::{Backend, backend_extension};
 
 use super::stock;
 
-/// See the functions of [`super`] for what they compute, and [`stock`] for how it is defined. Gradients with regard to
-/// weights, norms, angles and masks do not exist: nothing here trains.
+/// The operations of [`super`], whose functions say what they compute, and which [`stock`] defines. Gradients with
+/// regard to weights, norms, angles and masks do not exist: nothing here trains.
 #[backend_extension(Cube, Flex, Autodiff)]
 pub trait ModelOps: Backend {
     /// `x weightᵀ` where `transposed`, else `x weight`; `x` is `[rows, in]`.
@@ -14,7 +14,7 @@ pub trait ModelOps: Backend {
         stock::product::<Self>(x, weight, transposed)
     }
 
-    /// The same with bf16 weights, two to a word.
+    /// [`Self::product`] with bf16 weights, two to a word.
     fn product_bf16(x: FloatTensor<Self>, words: IntTensor<Self>, transposed: bool) -> FloatTensor<Self> {
         stock::product::<Self>(x, Self::unpack_bf16(words), transposed)
     }
@@ -23,7 +23,7 @@ pub trait ModelOps: Backend {
     ///
     /// # Panics
     ///
-    /// On a device that does not pack ([`super::packs`]): it has no kernel for it, and no packed weights.
+    /// On a device that does not pack ([`super::packs`]), which has no kernel for it and no packed weights.
     fn unpack_bf16(words: IntTensor<Self>) -> FloatTensor<Self> {
         unreachable!("{words:?} is packed where nothing is")
     }
@@ -36,12 +36,12 @@ pub trait ModelOps: Backend {
         stock::rms_norm_backward::<Self>(x, weight, grad, eps)
     }
 
-    /// `x · cos + sign · swap(x) · signed_sin`; with sign -1 the inverse, which is the gradient.
+    /// `x · cos + sign · swap(x) · signed_sin`; with a sign of -1 it is the inverse, which is the gradient.
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, signed_sin: FloatTensor<Self>, sign: f32) -> FloatTensor<Self> {
         stock::rotate::<Self>(x, cos, signed_sin, sign)
     }
 
-    /// `[seq, heads * head_dim]`, and the attention weights, `[heads, seq, total]`, for the way back.
+    /// The attention, `[seq, heads * head_dim]`, and its weights, `[heads, seq, total]`, for the backward pass.
     fn attend(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
@@ -94,12 +94,13 @@ pub trait ModelOps: Backend {
         stock::peaks::<Self>(x)
     }
 
-    /// Without gradients; see [`super::channel_sums`].
+    /// [`super::channel_sums`], without gradients.
     fn channel_sums(u: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
         stock::channel_sums::<Self>(u, grad)
     }
 
-    /// `u` itself. Going back, the gradient passes on to `u`, and `sink` gets the channel sums in place of its own.
+    /// Returns `u`. In the backward pass, the gradient passes on to `u`, and `sink` gets the channel sums in place of
+    /// its own.
     fn tap(u: FloatTensor<Self>, _sink: FloatTensor<Self>) -> FloatTensor<Self> {
         u
     }

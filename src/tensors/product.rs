@@ -1,4 +1,4 @@
-//! Matrix products: what is asked for, in which tiles, and launching it.
+//! Matrix products: the problem, the choice of tiles, and the launch.
 
 use burn::backend::TensorMetadata;
 use burn::backend::wgpu::CubeTensor;
@@ -23,18 +23,18 @@ pub(super) struct Problem {
     pub m: usize,
     pub k: usize,
     pub n: usize,
-    /// Whether `a` is stored `[k, m]`.
+    /// True if `a` is stored `[k, m]`.
     pub a_transposed: bool,
-    /// Whether `b` is stored `[n, k]`.
+    /// True if `b` is stored `[n, k]`.
     pub b_transposed: bool,
     pub a: Place,
     pub b: Place,
     pub y: Place,
-    /// Neighbours in the batch that have the same `b`: query heads of one key head.
+    /// Number of neighbours in the batch that share one `b`: query heads of one key head.
     pub share: usize,
 }
 
-/// Where the matrices of a batch lie: from a row to the next, and from a matrix to the next.
+/// Steps between the matrices of a batch: `pitch` from a row to the next, `stride` from a matrix to the next.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Place {
     pub pitch: usize,
@@ -80,7 +80,7 @@ pub(super) fn product(x: CubeTensor, weight: Weights, transposed: bool) -> CubeT
     multiply(&problem, &x, &weight, is_bf16, Shape::new([m, n]))
 }
 
-/// Launches a problem on tensors that hold what it says.
+/// Launches a problem on tensors of the sizes and layouts that it names.
 pub(super) fn multiply(problem: &Problem, a: &CubeTensor, b: &CubeTensor, is_bf16: bool, out: Shape) -> CubeTensor {
     let Problem { batch, m, k, n, a_transposed, b_transposed, share, .. } = *problem;
     let tile = Tile::for_shape(m, n, batch);

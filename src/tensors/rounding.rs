@@ -5,13 +5,13 @@ use burn::tensor::Tensor;
 /// Rows longer than this are reduced in two steps: on a GPU one workgroup takes a row, and sums of parts are more exact.
 const PART: usize = 4096;
 
-/// Each row rounded to the nearest of `2^bits` values from its least to its largest, asymmetric, both ends among them:
+/// Rounds each row to the nearest of `2^bits` values from its least to its largest, asymmetric, both ends among them:
 ///
 /// ```text
 /// d = (max x - min x) / (2^bits - 1),   q = round((x - min x) / d),   x' = d q + min x
 /// ```
 ///
-/// Halves go to the even one, as in PyTorch. A constant row stays as it is.
+/// Halves go to the even number, as in PyTorch. A constant row stays as it is.
 ///
 /// # Shapes
 ///
@@ -20,12 +20,12 @@ pub fn rounded_rows(x: Tensor<2>, bits: u32) -> Tensor<2> {
     let least = reduced(x.clone(), |x| x.min_dim(1));
     let largest = reduced(x.clone(), |x| x.max_dim(1));
     let step = (largest - least.clone()) / f64::from((1_u32 << bits) - 1);
-    // Of a constant row every q is 0, whatever it is divided by.
+    // Every q of a constant row is 0, whatever it is divided by.
     let divisor = step.clone().mask_fill(step.clone().lower_equal_elem(0.0), 1.0);
     ((x - least.clone()) / divisor).round() * step + least
 }
 
-/// Each row bounded to ±(mean|x| + z std|x|) of its own, with the unbiased deviation.
+/// Bounds each row to ±(mean|x| + z std|x|) of its own, with the unbiased deviation.
 ///
 /// # Shapes
 ///
@@ -40,12 +40,12 @@ pub fn clipped_rows(x: Tensor<2>, z: f32) -> Tensor<2> {
     x.min_pair(bound.clone()).max_pair(bound.neg())
 }
 
-/// `[rows, width]` to `[rows, 1]`.
+/// Sums each row: `[rows, width]` to `[rows, 1]`.
 pub fn row_sums(x: Tensor<2>) -> Tensor<2> {
     reduced(x, |x| x.sum_dim(1))
 }
 
-/// `[rows, width]` to `[rows, 1]` by an operation that may be done part by part.
+/// Reduces each row, `[rows, width]` to `[rows, 1]`, by an operation that may be done part by part.
 fn reduced(x: Tensor<2>, by: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
     let [rows, width] = x.dims();
     let part = 1 << width.trailing_zeros().min(PART.trailing_zeros());

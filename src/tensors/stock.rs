@@ -1,4 +1,4 @@
-//! What each operation is, in Burn's own operations. The CPU runs these, and the kernels are held to them.
+//! The definition of each operation, in Burn's own operations. The CPU runs these, and the kernels are held to them.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
@@ -9,7 +9,7 @@ pub(super) fn product<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, tra
     B::float_matmul(x, weight)
 }
 
-/// A vector with as many dimensions as `x`, the last of them its own.
+/// Reshapes a vector to as many dimensions as `x`, along the last of them.
 fn along<B: Backend>(vector: FloatTensor<B>, x: &FloatTensor<B>) -> FloatTensor<B> {
     let mut dims = vec![1; x.rank()];
     dims[x.rank() - 1] = vector.shape()[0];
@@ -28,7 +28,7 @@ pub(super) fn rms_norm<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, ep
     B::float_mul(B::float_div(x.clone(), root_mean_square::<B>(x, eps)), weight)
 }
 
-/// With `r = √(mean(x²) + eps)` and `g = grad · weight`: `g / r - x mean(g x) / r³`.
+/// The gradient `g / r - x mean(g x) / r³`, with `r = √(mean(x²) + eps)` and `g = grad · weight`.
 pub(super) fn rms_norm_backward<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>, grad: FloatTensor<B>, eps: f64) -> FloatTensor<B> {
     let last = x.rank() - 1;
     let g = B::float_mul(grad, along::<B>(weight, &x));
@@ -52,13 +52,13 @@ pub(super) fn rotate<B: Backend>(x: FloatTensor<B>, cos: FloatTensor<B>, signed_
     B::float_cat(vec![B::float_add(B::float_mul(part(0, dim), cos), turned), part(dim, head_dim)], 2)
 }
 
-/// Query heads that share a key head side by side: `[heads, seq, width]` as `[kv_heads, group * seq, width]`.
+/// Puts query heads that share a key head side by side: `[heads, seq, width]` as `[kv_heads, group * seq, width]`.
 fn grouped<B: Backend>(x: FloatTensor<B>, kv_heads: usize) -> FloatTensor<B> {
     let [heads, seq, width] = x.shape().dims();
     B::float_reshape(x, Shape::new([kv_heads, heads / kv_heads * seq, width]))
 }
 
-/// With `p = softmax(query keyᵀ · scale + mask)`: `p value`, the heads side by side, and `p`.
+/// The attention `p value`, the heads side by side, and its weights `p = softmax(query keyᵀ · scale + mask)`.
 pub(super) fn attention<B: Backend>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
@@ -76,7 +76,7 @@ pub(super) fn attention<B: Backend>(
     (B::float_reshape(out, Shape::new([seq, heads * head_dim])), weights)
 }
 
-/// With `dp = grad valueᵀ` and `ds = p (dp - Σ dp p) scale`: `ds key`, `dsᵀ query`, `pᵀ grad`.
+/// The gradients `ds key`, `dsᵀ query`, `pᵀ grad`, with `dp = grad valueᵀ` and `ds = p (dp - Σ dp p) scale`.
 pub(super) fn attention_backward<B: Backend>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
@@ -102,7 +102,7 @@ pub(super) fn silu_gate<B: Backend>(gate: FloatTensor<B>, up: FloatTensor<B>) ->
     B::float_mul(B::float_mul(gate.clone(), B::sigmoid(gate)), up)
 }
 
-/// With `σ = sigmoid(gate)`: `grad up σ (1 + gate (1 - σ))`, and `grad gate σ`.
+/// The gradients `grad up σ (1 + gate (1 - σ))` and `grad gate σ`, with `σ = sigmoid(gate)`.
 pub(super) fn silu_gate_backward<B: Backend>(
     gate: FloatTensor<B>,
     up: FloatTensor<B>,

@@ -1,7 +1,7 @@
 //! A matrix whose rows are looked up one by one, or multiplied with all at once: embeddings, and the head.
 //!
-//! It may be larger than what a GPU lets a shader bind (WebGPU promises 128 MiB), so it is held in chunks of whole rows,
-//! each a [`Weight`] of its own. A layer's matrix is a [`Weight`] and never cut.
+//! A table may be larger than what a GPU lets a shader bind (WebGPU promises 128 MiB), so it is held in chunks of whole
+//! rows, each a [`Weight`] of its own. A layer's matrix is a [`Weight`] and never cut.
 
 use std::ops::Range;
 
@@ -9,8 +9,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::weight::Weight;
 
-/// A chunk's rows are a multiple of this, so that its part of the logits begins at a multiple of 256 bytes: where every
-/// GPU lets a buffer be bound.
+/// The unit of a chunk's rows: they are a multiple of it, so that the next chunk's part of the logits begins at a
+/// multiple of 256 bytes, where every GPU lets a buffer be bound.
 pub const CHUNK_UNIT: usize = 64;
 
 /// A table of weights, `[rows, cols]`, row-major, in one chunk or several. Cloning shares it.
@@ -43,12 +43,12 @@ impl From<Weight> for Table {
 }
 
 impl Table {
-    /// Chunks of whole rows, in their order.
+    /// Makes a table of chunks of whole rows, in their order.
     ///
     /// # Panics
     ///
-    /// If there are none, if their widths differ, or if any but the last has not as many rows as the first (the last may
-    /// have fewer).
+    /// If there are no chunks, if their widths differ, or if the numbers of their rows do (only the last may have
+    /// fewer).
     pub fn from_chunks(chunks: Vec<Weight>) -> Self {
         let dims = chunks.iter().map(Weight::dims).collect::<Vec<_>>();
         let [step, cols] = dims[0];
@@ -64,7 +64,7 @@ impl Table {
         [(self.chunks.len() - 1) * self.step + last, cols]
     }
 
-    /// Each chunk with its rows.
+    /// Each chunk, with the range of its rows.
     pub fn chunks(&self) -> impl Iterator<Item = (Range<usize>, &Weight)> {
         self.chunks.iter().enumerate().map(|(index, chunk)| {
             let first = index * self.step;
@@ -99,7 +99,7 @@ impl Table {
         if others.is_empty() {
             return last.select_rows(on_device(indices.iter().copied(), &device));
         }
-        // What each chunk has of them, chunk by chunk, and then in the order asked for.
+        // The rows are taken chunk by chunk, and then put in the order asked for.
         let chunk_of = |at: &u32| indices[*at as usize] as usize / self.step;
         let mut order = (0..indices.len() as u32).collect::<Vec<_>>();
         order.sort_by_key(chunk_of);
@@ -128,13 +128,13 @@ impl Table {
     }
 
     fn split_last(&self) -> (&Weight, &[Weight]) {
-        // There is at least one.
+        // There is at least one chunk.
         let n = self.chunks.len() - 1;
         (&self.chunks[n], &self.chunks[..n])
     }
 }
 
-/// One tensor of several, and one alone as it is.
+/// Joins several tensors along `dim`; one alone stays as it is.
 fn joined(mut parts: Vec<Tensor<2>>, dim: usize) -> Tensor<2> {
     if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, dim) }
 }

@@ -1,9 +1,9 @@
 //! The product kernel's text: register tiles over tiles in workgroup memory.
 //!
 //! A workgroup computes `rows x columns` results and goes along k in steps of `depth`. Each step it brings a piece of
-//! `a` and one of `b` into workgroup memory, laid out k by k with four rows (columns) to a vec4, while the next piece is
-//! already on its way into registers. An invocation then adds outer products of `tall` rows and `wide` columns. With
-//! `slices` above 1 as many groups of invocations share a tile's k among them, which keeps a small product busy.
+//! `a` and one of `b` into workgroup memory, laid out k by k with four rows (columns) to a vec4, while the next piece
+//! is already on its way into registers. An invocation then adds outer products of `tall` rows and `wide` columns. With
+//! `slices` above 1, that many groups of invocations share a tile's k among them, which keeps a small product busy.
 //!
 //! Everything is unrolled in the text: drivers put an array that a loop indexes into slow memory.
 
@@ -24,15 +24,15 @@ const SMALL: Tile = Tile { rows: 32, columns: 32, depth: 64, tall: 4, wide: 4, s
 const MEDIUM: Tile = Tile { rows: 64, columns: 64, depth: 32, tall: 8, wide: 4, slices: 1 };
 const LARGE: Tile = Tile { rows: 128, columns: 128, depth: 16, tall: 8, wide: 8, slices: 1 };
 
-/// Workgroups that fill a GPU. Larger tiles read less, smaller ones are more.
+/// Number of workgroups that fill a GPU. Larger tiles read less; smaller ones make more workgroups.
 const MANY: usize = 96;
 
-/// How a matrix is stored.
+/// The storage of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Operand {
-    /// Whether neighbours in memory are neighbours along k.
+    /// True if neighbours in memory are neighbours along k.
     pub along_k: bool,
-    /// Whether it can be read four at a time.
+    /// True if four values can be read at a time.
     pub in_fours: bool,
     pub is_bf16: bool,
 }
@@ -53,8 +53,8 @@ macro_rules! line {
 }
 
 impl Tile {
-    /// As measured on an H100 over the shapes of SmolLM2-135M and Llama-3.2-1B, with 1 to 2,048 rows: each tile is the
-    /// fastest where it is chosen, or nearly.
+    /// The tile for a product. As measured on an H100 over the shapes of SmolLM2-135M and Llama-3.2-1B, with 1 to 2,048
+    /// rows, each tile is the fastest where it is chosen, or nearly.
     pub fn for_shape(m: usize, n: usize, batch: usize) -> Self {
         let tiles = |tile: Self| m.div_ceil(tile.rows) * n.div_ceil(tile.columns) * batch;
         match () {
@@ -68,13 +68,13 @@ impl Tile {
         self.down() * self.across() * self.slices
     }
 
-    /// What makes one kernel another.
+    /// A key that differs between kernels with different text.
     pub fn key(self, a: Operand, b: Operand, y_in_fours: bool) -> u32 {
         let flags = [a.along_k, a.in_fours, b.along_k, b.in_fours, b.is_bf16, y_in_fours];
         flags.iter().fold(self.rows as u32, |key, flag| 2 * key + u32::from(*flag))
     }
 
-    /// Invocations along the rows of a tile, and along its columns.
+    /// Invocations along the rows of a tile; `across` counts those along its columns.
     fn down(self) -> usize {
         self.rows / self.tall
     }
@@ -116,7 +116,7 @@ impl Tile {
         text.0
     }
 
-    /// Which results an invocation has: `x` counts fours of columns, `y_` fours of rows.
+    /// Writes which results an invocation has: `x` counts fours of columns, `y_` fours of rows.
     fn place(self, text: &mut Text) {
         let (across, down) = (self.across(), self.down());
         let lanes = across.min(8);
@@ -129,23 +129,24 @@ impl Tile {
         line!(text, "let x = at % {lanes}u + at / {}u * {lanes}u; let y_ = at / {lanes}u % {down}u;", lanes * down);
     }
 
-    /// Each result's four: rows one by one, columns by four.
+    /// Indices of an invocation's results: rows one by one, columns in fours.
     fn sums(self) -> impl Iterator<Item = (usize, usize)> {
         (0..self.tall).flat_map(move |i| (0..self.wide / 4).map(move |j| (i, j)))
     }
 
-    /// Blocks of 4 x 4 of `a`, and of `b`, that a step brings in.
+    /// Number of 4 x 4 blocks of `a`, and of `b`, that a step brings in.
     fn blocks(self) -> (usize, usize) {
         (self.rows * self.depth / 16, self.columns * self.depth / 16)
     }
 
-    /// Blocks that one invocation brings in.
+    /// Number of blocks that one invocation brings in.
     fn loads(self) -> usize {
         let (a, b) = self.blocks();
         (a + b).div_ceil(self.threads())
     }
 
-    /// Has `body` write what is done with each block of one invocation: whether it is of `a`, and its number.
+    /// Calls `body(text, load, is_a, number)` for each block that an invocation brings in, to write its code. `load`
+    /// counts the blocks; `number` is the block's number among those of `a` or of `b`.
     fn each_block(self, text: &mut Text, mut body: impl FnMut(&mut Text, usize, bool, &str)) {
         let (of_a, _) = self.blocks();
         let threads = self.threads();
@@ -165,7 +166,7 @@ impl Tile {
         }
     }
 
-    /// The block's four of rows (columns) and its four of k, so that neighbouring invocations read neighbours.
+    /// A block's place along rows (columns) and along k, in fours, such that neighbouring invocations read neighbours.
     fn block_at(self, is_a: bool, operand: Operand, number: &str) -> (String, String) {
         let fours = if is_a { self.rows / 4 } else { self.columns / 4 };
         let depth = self.depth / 4;

@@ -8,15 +8,16 @@ use cubecl_wgpu::{AutoCompiler, WgpuResource, WgpuServer};
 
 use crate::platform::GpuHandles;
 
-/// Bytes that are handed to a GPU at once. A browser copies them through memory that it uses again once they are submitted:
-/// more at once, or a submission for several, took three to four times as long in Chromium (docs/benchmarks.md).
+/// Bytes that are handed to a GPU at once. A browser copies them through memory that it uses again once they are
+/// submitted: more at once, or one submission for several parts, took three to four times as long in Chromium
+/// (docs/benchmarks.md).
 const PART_BYTES: usize = 1 << 20;
 
 /// A flat tensor whose values have arrived, or are arriving.
 #[derive(Debug)]
 pub enum Flat {
     F32(Tensor<1>),
-    /// bf16, two values in a word.
+    /// bf16 values, two in a word.
     Bf16(Tensor<1, Int>),
 }
 
@@ -40,18 +41,19 @@ struct Writing {
     at: u64,
 }
 
-/// The buffer behind a tensor on a GPU, once what Burn has put off up to here has been queued.
+/// The buffer behind a tensor on a GPU, once the operations that Burn has put off up to here have been queued.
 ///
 /// # Errors
 ///
-/// Why there is none.
+/// The reason why there is no such buffer.
 pub fn resource_of(tensor: &CubeTensor) -> Result<WgpuResource, String> {
     let managed = tensor.client.get_resource::<WgpuServer<AutoCompiler>>(tensor.handle.clone());
     Ok(managed.map_err(|error| format!("{error:?}"))?.resource().clone())
 }
 
 impl Upload {
-    /// Room for `len` values: f32, or an even number in bf16. With the GPU's handles they go there as they come.
+    /// Makes room for `len` values: f32, or an even number in bf16. With the GPU's handles, values go there as they
+    /// come.
     pub fn new(len: usize, is_bf16: bool, device: &Device, gpu: Option<&GpuHandles>) -> Self {
         let place = gpu.filter(|_| len > 0).and_then(|gpu| Writing::new(len, is_bf16, device, gpu)).map_or_else(
             || match is_bf16 {
@@ -97,7 +99,7 @@ impl Upload {
 }
 
 impl Writing {
-    /// None where a tensor's buffer cannot be got at.
+    /// `None` where the tensor's buffer cannot be got at.
     fn new(len: usize, is_bf16: bool, device: &Device, gpu: &GpuHandles) -> Option<Self> {
         let (tensor, primitive) = match is_bf16 {
             true => {
@@ -110,7 +112,8 @@ impl Writing {
             }
         };
         let resource = resource_of(&primitive).ok()?;
-        // What Burn has recorded may still use this memory for something that is gone; our writes must come after it.
+        // Commands that Burn has recorded may still use this memory for something that is gone; our writes must come
+        // after them.
         primitive.client.flush().ok()?;
         Some(Self { tensor, queue: gpu.queue.clone(), buffer: resource.buffer, at: resource.offset })
     }

@@ -11,7 +11,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 #[derive(Debug, Clone)]
 pub enum Weight {
     F32(Tensor<2>),
-    /// Exact: unpacking is a shift.
+    /// bf16 values, exact: unpacking is a shift.
     Bf16(Packed),
 }
 
@@ -21,12 +21,12 @@ pub struct Packed {
     pub words: Tensor<2, Int>,
 }
 
-/// Whether matrices in bf16 stay in bf16 on this device. The CPU's kernels want f32.
+/// True if matrices in bf16 stay in bf16 on this device. The CPU's kernels want f32.
 pub fn packs(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Cube(device) if takes_wgsl(&device.client()))
 }
 
-/// Bytes of the largest tensor that a GPU can hold, or that a shader can be given; none for the CPU.
+/// Bytes of the largest tensor that a GPU can hold, or that a shader can be given; `None` for the CPU.
 pub fn largest_buffer(device: &Device) -> Option<u64> {
     match device.as_dispatch() {
         DispatchDevice::Cube(device) => Some(device.client().properties().memory.max_page_size),
@@ -70,7 +70,7 @@ impl Weight {
         }
     }
 
-    /// A block, in f32.
+    /// A block of the matrix, in f32.
     pub fn block(&self, rows: Range<usize>, cols: Range<usize>) -> Tensor<2> {
         match self {
             Self::F32(weight) => weight.clone().slice([rows, cols]),
@@ -83,7 +83,7 @@ impl Weight {
         }
     }
 
-    /// A matrix of its own from these rows of each of `rounds` equal runs of rows.
+    /// A matrix of its own, made of the rows `rows` in each of `rounds` equal runs of rows.
     pub fn rows_of_rounds(&self, rounds: usize, rows: Range<usize>) -> Self {
         let [all, cols] = self.dims();
         let (period, n) = (all / rounds, rounds * rows.len());
@@ -99,7 +99,7 @@ impl Weight {
         }
     }
 
-    /// All of it, in f32.
+    /// The whole matrix, in f32.
     pub fn to_f32(&self) -> Tensor<2> {
         match self {
             Self::F32(weight) => weight.clone(),
@@ -129,7 +129,7 @@ impl Weight {
         }
     }
 
-    /// Zeroes scalars, given in row-major order.
+    /// Zeroes scalars, given by their indices in row-major order.
     pub fn zero_flat(&mut self, flat: &[usize]) {
         let [rows, cols] = self.dims();
         match self {
@@ -174,7 +174,7 @@ impl Weight {
     }
 }
 
-/// Multiplies by a mask, `[rows, cols]` or one that repeats along a side.
+/// Multiplies a matrix by a mask, `[rows, cols]` or one that repeats along a side.
 fn multiply(weight: &mut Tensor<2>, mask: TensorData) {
     weight.inplace(|weight| {
         let mask = Tensor::from_data(mask, &weight.device());

@@ -1,4 +1,4 @@
-//! What a checkpoint's headers tell, before any of its weights is fetched.
+//! Reads a checkpoint's headers, before any of its weights is fetched.
 
 use std::collections::BTreeSet;
 
@@ -16,38 +16,39 @@ use crate::tensors::{self, CHUNK_UNIT};
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// Where weights go.
+/// The destination of a checkpoint's weights.
 #[derive(Debug, Clone)]
 pub struct Onto {
     pub device: Device,
-    /// With it, bytes go to the GPU as they come; without, a tensor is held whole on the host first.
+    /// Handles through which bytes go to the GPU as they come; without them, each tensor is first held whole on the
+    /// host.
     pub gpu: Option<GpuHandles>,
-    /// Whether the GPU still works.
+    /// The GPU's health, checked while weights are loaded.
     pub health: Option<GpuHealth>,
-    /// Bytes that one tensor may take; none on the CPU.
+    /// Most bytes that one tensor may take; `None` on the CPU.
     pub largest_buffer: Option<u64>,
 }
 
 impl Onto {
-    /// As much at once as the device can hold.
+    /// A destination whose tensors may be as large as the device allows.
     pub fn new(device: &Device, gpu: Option<GpuHandles>) -> Self {
         Self { device: device.clone(), gpu, health: None, largest_buffer: tensors::largest_buffer(device) }
     }
 }
 
-/// A checkpoint that has been looked into: its headers fit the configuration and the device.
+/// A checkpoint whose headers have been read and fit the configuration.
 #[derive(Debug)]
 pub struct Checkpoint {
     pub(super) shards: Vec<Shard>,
     pub(super) plan: Weights,
 }
 
-/// One file of weights.
+/// A file of weights.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub name: String,
     pub header: Header,
-    /// What is before the data, as it was read.
+    /// The bytes before the tensors' data, as they were read.
     pub begin: Vec<u8>,
     pub len: u64,
     to_fetch: u64,
@@ -58,7 +59,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// Whatever they tell is wrong, without reading further.
+    /// The first fault that the headers show; nothing is read after it.
     pub async fn inspect(files: &Files, config: &ModelConfig, onto: &Onto) -> Result<Self, EngineError> {
         let found = Found::in_files(files).await?;
         let mut shards = Vec::new();
@@ -73,7 +74,7 @@ impl Checkpoint {
         Ok(Self { shards, plan })
     }
 
-    /// Every wanted tensor fits into a buffer of the device, tables in chunks.
+    /// Checks that every wanted tensor fits into a buffer of the device, tables in chunks.
     ///
     /// # Errors
     ///
@@ -89,13 +90,13 @@ impl Checkpoint {
         let bytes = |entry: &TensorEntry| {
             let (bytes, rows) = (bytes_of(entry, device), entry.shape.first().copied().unwrap_or(1).max(1));
             let of_chunk = self.plan.chunk_rows(&entry.name, bytes_per_value(entry, device));
-            // A table is as large as its chunks, which are not of fewer rows.
+            // A table counts by its chunks, which have at least `CHUNK_UNIT` rows.
             of_chunk.map_or(bytes, |of_chunk| bytes / rows as u64 * of_chunk.max(CHUNK_UNIT) as u64)
         };
         self.wanted().map(bytes).max().unwrap_or(0)
     }
 
-    /// Bytes that all tensors take on the device.
+    /// Bytes that all wanted tensors take on the device.
     pub fn weight_bytes(&self) -> u64 {
         self.wanted().map(|entry| bytes_of(entry, self.plan.device())).sum()
     }
@@ -109,7 +110,7 @@ impl Checkpoint {
         self.shards.iter().map(|shard| shard.len).sum()
     }
 
-    /// Of those, what has still to come over the network.
+    /// Bytes of the files that have still to come over the network.
     pub fn to_fetch(&self) -> u64 {
         self.shards.iter().map(|shard| shard.to_fetch).sum()
     }
@@ -120,7 +121,7 @@ impl Checkpoint {
     }
 }
 
-/// Which files hold the weights, and for a sharded checkpoint which tensors there are.
+/// The files that hold the weights, and for a sharded checkpoint the names of its tensors.
 struct Found {
     files: Vec<String>,
     names: Option<BTreeSet<String>>,
@@ -128,7 +129,7 @@ struct Found {
 
 impl Found {
     async fn in_files(files: &Files) -> Result<Self, EngineError> {
-        // As transformers does: the single file, where there is one.
+        // transformers also takes the single file, where there is one.
         let is_sharded = !files.contains(SINGLE_FILE).await?;
         if is_sharded && let Some(index) = files.read(INDEX_FILE).await? {
             let map = parse_index(&index)?;
@@ -156,7 +157,8 @@ impl Shard {
     }
 }
 
-/// Every wanted tensor in this file has the shape that the configuration says, and a type we can widen.
+/// Checks that every wanted tensor in this file has the shape that the configuration says, and a type that can be
+/// widened to f32.
 fn check_header(header: &Header, plan: &Weights) -> Result<(), WeightsError> {
     for (name, entry) in &header.tensors {
         let Some(expected) = plan.wanted.get(name) else { continue };

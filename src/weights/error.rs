@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint's files.
+//! Errors in a checkpoint's files.
 
 use thiserror::Error;
 
@@ -63,7 +63,7 @@ pub enum WeightsError {
     #[error("the index names {file:?}, which is not the plain name of a safetensors file, for tensor {name}")]
     ShardName { name: String, file: String },
 
-    // What the model asks of the tensors.
+    // The tensors that the model asks for.
     #[error("there is no tensor {name}")]
     MissingTensor { name: String },
     #[error("shape {got:?} where the configuration says {expected:?}, in tensor {name}")]

@@ -1,27 +1,28 @@
-//! The scalars of largest magnitude, found while the weights stream by: of all the layers' matrices, and of each tensor.
+//! Finds the scalars of largest magnitude while the weights stream by: among all the layers' matrices, and in each
+//! tensor.
 
 use crate::model::edit::{Matrix, TENSOR_SHARE};
 
-/// Where a scalar stands: layer, matrix, and its place in the checkpoint's flat order.
+/// The place of a scalar: layer, matrix, and index in the checkpoint's flat order.
 pub type Place = (usize, Matrix, usize);
 
 /// The scalars of largest magnitude seen so far.
 #[derive(Debug, Default)]
 pub struct Largest {
     overall: Top,
-    /// Of the tensor that is read, if it is large enough to have any.
+    /// The largest of the tensor that is being read; `None` if it is too small to have any.
     current: Option<Top>,
-    /// Of those before it.
+    /// The largest of each tensor that was read before.
     by_tensor: Vec<(f32, Place)>,
 }
 
-/// The largest of what was pushed.
+/// The largest of the magnitudes that were pushed.
 #[derive(Debug, Default)]
 struct Top {
-    /// How many are kept.
+    /// Number of scalars kept.
     limit: usize,
     found: Vec<(f32, Place)>,
-    /// Nothing that is not above this can enter.
+    /// A magnitude has to be above this to enter.
     threshold: f32,
 }
 
@@ -38,7 +39,7 @@ impl Top {
 
     fn trim(&mut self) {
         self.found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        // A file may have been read twice.
+        // A file that was read twice gives each place twice.
         self.found.dedup_by(|a, b| a.1 == b.1);
         self.found.truncate(self.limit);
         if let (Some((smallest, _)), true) = (self.found.last(), self.found.len() == self.limit) {
@@ -48,12 +49,13 @@ impl Top {
 }
 
 impl Largest {
-    /// Keeps so many of all.
+    /// Keeps the `limit` largest of all tensors together.
     pub fn up_to(limit: usize) -> Self {
         Self { overall: Top { limit, ..Top::default() }, ..Self::default() }
     }
 
-    /// A tensor of so many scalars begins. Of it the share [`TENSOR_SHARE`] is kept, rounded down: none of a small one.
+    /// Begins a tensor of `n_scalars` scalars. The share [`TENSOR_SHARE`] of them is kept, rounded down: none of a
+    /// small tensor.
     pub fn begin_tensor(&mut self, n_scalars: usize) {
         self.end_tensor();
         let limit = (n_scalars as f64 * TENSOR_SHARE) as usize;
@@ -67,7 +69,7 @@ impl Largest {
         }
     }
 
-    /// Looks at the values of a matrix from its `first`-th on.
+    /// Looks at values of a matrix; `first` is the flat index of the first one.
     pub fn look_at(&mut self, (layer, matrix): (usize, Matrix), first: usize, values: &[f32]) {
         let mut threshold = self.threshold();
         for (index, value) in values.iter().enumerate() {
@@ -78,7 +80,8 @@ impl Largest {
         }
     }
 
-    /// The same of values in bf16, as they lie in the file; the index of the first that is NaN or infinite, if any.
+    /// Looks at bf16 values as they lie in the file, otherwise like [`Self::look_at`]. Stops at the first value that is
+    /// NaN or infinite, and returns its index in `bytes`.
     pub fn look_at_bf16(&mut self, (layer, matrix): (usize, Matrix), first: usize, bytes: &[u8]) -> Option<usize> {
         let mut begin = 0;
         while let Some(at) = first_above(&bytes[2 * begin..], ((self.threshold().to_bits() >> 16) as u16).min(BF16_INFINITY - 1)) {
@@ -92,7 +95,7 @@ impl Largest {
         None
     }
 
-    /// What is not above this is none of the largest, neither of all nor of its tensor: one pass serves both.
+    /// The magnitude that a value has to exceed to be among the largest of all or of its tensor: one pass serves both.
     fn threshold(&self) -> f32 {
         self.current.as_ref().map_or(self.overall.threshold, |top| top.threshold.min(self.overall.threshold))
     }
@@ -104,12 +107,13 @@ impl Largest {
         }
     }
 
-    /// Of all, largest first; and of each tensor, tensor by tensor.
+    /// The places of the largest of all, largest first; and of the largest of each tensor, in the order of their
+    /// places.
     pub fn into_places(mut self) -> (Vec<Place>, Vec<Place>) {
         self.end_tensor();
         self.overall.trim();
         let mut by_tensor = self.by_tensor.into_iter().map(|(_, place)| place).collect::<Vec<_>>();
-        // A file may have been read twice.
+        // A file that was read twice gives each place twice.
         by_tensor.sort_unstable();
         by_tensor.dedup();
         (self.overall.found.into_iter().map(|(_, place)| place).collect(), by_tensor)
@@ -119,14 +123,16 @@ impl Largest {
 /// The bits of infinity in bf16, without a sign; NaNs are above.
 pub const BF16_INFINITY: u16 = 0x7f80;
 
-/// Bits of a bf16 value without its sign: ordered as magnitudes are.
+/// Bits of a bf16 value without its sign; their order is that of the magnitudes.
 fn magnitude(bytes: &[u8], index: usize) -> u16 {
     u16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]]) & 0x7fff
 }
 
-/// The first of these bf16 values (an even number of bytes) whose magnitude's bits are above `bits`. Every byte of a model
-/// passes here, so four are looked at in one word, and eight words between two branches (and in a function of its own, which a browser compiles well sooner than a large one): with the signs off, adding
-/// `0x7fff - bits` to each carries into the sign exactly where a value is above, and never into its neighbour.
+/// Index of the first of these bf16 values (an even number of bytes) whose magnitude's bits are above `bits`.
+///
+/// Every byte of a model passes here, so four values are compared in one 64-bit word: with the signs off, adding
+/// `0x7fff - bits` to each sets its sign bit exactly if the value is above, and never carries into its neighbour. One
+/// branch tests eight words. Not inlined, because a browser compiles a small function well sooner than a large one.
 #[inline(never)]
 pub fn first_above(bytes: &[u8], bits: u16) -> Option<usize> {
     const LANES: u64 = 0x0001_0001_0001_0001;

@@ -1,9 +1,10 @@
 //! Brings a model's weights to a device in one pass over their bytes.
 //!
 //! A file is streamed front to back and handed on piece by piece, so that beside a GPU the host never holds more than a
-//! few slabs of it, whatever the size of a tensor. Every byte is hashed on the way, unless each slab of it is held against a
-//! digest of its own already (a browser's store): the digest is the model's revision. On a GPU bf16 matrices stay bf16
-//! ([`crate::tensors::Weight`]): 2 bytes a parameter, for every use there is. Everything else becomes f32, exactly.
+//! few slabs of it, whatever the size of a tensor. Every byte is hashed on the way, unless a browser's store already
+//! compares each slab with a digest of its own; the model's revision comes from the files' digests. On a GPU bf16
+//! matrices stay bf16 ([`crate::tensors::Weight`]): 2 bytes a parameter, for every use there is. Everything else
+//! becomes f32, exactly.
 
 use std::collections::BTreeMap;
 
@@ -24,9 +25,9 @@ use crate::terms::{FileProof, hex};
 
 /// Bytes read, hashed and handed on between two looks at the stop flag.
 const PIECE_BYTES: usize = 4 << 20;
-/// Bytes that are on their way to a GPU before it is waited for: nothing else slows down a host that is faster.
+/// Bytes handed to a GPU before the host waits for it: nothing else slows down a host that is faster.
 const UNSETTLED_BYTES: u64 = 256 << 20;
-/// More than there can be candidates among them, which the controls leave out.
+/// Scalars kept beyond those needed, because controls leave candidates out; there are never so many candidates.
 const SPARE: usize = 24;
 
 /// A model and what was learned about its weights while they streamed by.
@@ -36,15 +37,16 @@ pub struct LoadedWeights {
     pub num_parameters: u64,
     /// Bytes on the device.
     pub weight_bytes: u64,
-    /// See [`crate::terms::ModelRef`].
+    /// The model's revision, as [`crate::terms::ModelRef`] defines it.
     pub revision: String,
     /// The scalars of largest magnitude in the layers' matrices, largest first.
     pub largest: Vec<Place>,
-    /// Those of each of the checkpoint's tensors: [`crate::model::edit::TENSOR_SHARE`] of it, so none of a small one.
+    /// The scalars of largest magnitude in each of the checkpoint's tensors: [`crate::model::edit::TENSOR_SHARE`] of
+    /// it, so none of a small one.
     pub largest_by_tensor: Vec<Place>,
-    /// The files as they were read.
+    /// Name, size and digest of each file, as it was read.
     pub files: Vec<FileProof>,
-    /// All of them are in the store.
+    /// True if all of the files are in the store.
     pub stored: bool,
 }
 
@@ -52,7 +54,7 @@ pub struct LoadedWeights {
 ///
 /// # Errors
 ///
-/// Those of [`Checkpoint::inspect`], [`Checkpoint::check_sizes`] and [`load_checkpoint`].
+/// The errors of [`Checkpoint::inspect`], [`Checkpoint::check_sizes`] and [`load_checkpoint`].
 pub async fn load_weights(files: &Files, config: &ModelConfig, onto: &Onto, control: &Control) -> Result<LoadedWeights, EngineError> {
     let checkpoint = Checkpoint::inspect(files, config, onto).await?;
     checkpoint.check_sizes()?;
@@ -63,7 +65,7 @@ pub async fn load_weights(files: &Files, config: &ModelConfig, onto: &Onto, cont
 ///
 /// # Errors
 ///
-/// Whatever is wrong with the files' bytes, or with what they come from.
+/// A fault in the files' bytes, or in the source that they come from.
 pub async fn load_checkpoint(
     files: &Files,
     config: &ModelConfig,
@@ -95,7 +97,7 @@ pub async fn load_checkpoint(
         let missing = || WeightsError::MissingFile { name: shard.name.clone() };
         let mut stream = files.open(&shard.name).await?.ok_or_else(missing)?;
         let sha256 = match reading.read(shard, &mut stream).await {
-            // What is damaged is fetched the second time, and all of the file is hashed.
+            // The second time, what is damaged is fetched, and all of the file is hashed.
             Err(EngineError::Platform(PlatformError::Damaged { .. })) => {
                 drop(stream);
                 stream = files.open(&shard.name).await?.ok_or_else(missing)?;
@@ -116,7 +118,7 @@ pub async fn load_checkpoint(
     Ok(LoadedWeights { model, num_parameters, weight_bytes, revision, largest, largest_by_tensor, files: proofs, stored })
 }
 
-/// See [`crate::terms::ModelRef`].
+/// The revision of a model with these files, as [`crate::terms::ModelRef`] defines it.
 fn revision_of(files: &[FileProof]) -> String {
     let whole = match files {
         [one] => one.sha256.clone(),
@@ -133,7 +135,7 @@ struct Reading<'a> {
     largest: Largest,
     /// Bytes that the GPU may not have taken yet.
     unsettled: u64,
-    /// Bytes of the files before the one that is read, and of all.
+    /// Bytes of the files before the one that is being read; `total` counts all files.
     before: u64,
     total: u64,
     doing: String,
@@ -145,7 +147,7 @@ impl Reading<'_> {
     async fn read(&mut self, shard: &Shard, stream: &mut ByteStream) -> Result<String, EngineError> {
         let known = stream.known_sha256();
         let mut hasher = known.is_none().then(Sha256::new);
-        // What is before the data was read already, and decides where the tensors lie.
+        // The bytes before the data were read earlier and decide where the tensors lie, so they must come again.
         let mut left = shard.begin.as_slice();
         while !left.is_empty() {
             let piece = self.next_piece(shard, left.len() as u64, stream, &mut hasher).await?;
@@ -155,7 +157,7 @@ impl Reading<'_> {
             })?;
         }
         let mut entries = shard.header.tensors.values().collect::<Vec<_>>();
-        // In the order of their bytes; the parser has made sure that they leave no holes.
+        // Tensors are read in the order of their bytes; the parser has made sure that they leave no holes.
         entries.sort_by_key(|entry| entry.begin);
         for entry in entries {
             self.read_tensor(shard, entry, stream, &mut hasher).await?;
@@ -196,8 +198,8 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The next of `left` bytes of a file, whole values. While they are on their way it says how far they are, and hears a
-    /// stop.
+    /// Returns the next piece of the `left` bytes, whole values. While they are on their way, reports how far they are
+    /// and obeys a stop.
     async fn next_piece<'s>(
         &self,
         shard: &Shard,
@@ -226,11 +228,11 @@ impl Reading<'_> {
         Ok(piece)
     }
 
-    /// Lets the GPU take what was handed to it, once that is much.
+    /// Waits until the GPU has taken what was handed to it, once that is at least [`UNSETTLED_BYTES`].
     ///
     /// # Errors
     ///
-    /// [`EngineError::Gpu`] once it has failed: nothing more is fetched for it.
+    /// [`EngineError::Gpu`] once the GPU has failed: nothing more is fetched for it.
     async fn settle(&mut self, bytes: u64) -> Result<(), EngineError> {
         self.unsettled = self.unsettled.saturating_add(bytes);
         if let (Some(gpu), true) = (&self.onto.gpu, self.unsettled >= UNSETTLED_BYTES) {

@@ -1,4 +1,4 @@
-//! A checkpoint's tensors: which are wanted, which have arrived, under the names the checkpoint gives them.
+//! A checkpoint's tensors, wanted and arrived, under the names that the checkpoint gives them.
 
 pub mod checkpoint;
 pub mod error;
@@ -21,7 +21,7 @@ use crate::tensors::{self, Flat, Packed, Table, Weight};
 #[derive(Debug)]
 pub enum Arrived {
     F32(Tensor<1>),
-    /// bf16, two values in a word.
+    /// bf16 values, two in a word.
     Bf16(Tensor<1, Int>),
     /// A table in pieces of whole rows, each flat: see [`Table::from_chunks`].
     Chunks(Vec<Arrived>),
@@ -37,7 +37,7 @@ impl From<Flat> for Arrived {
 }
 
 impl Arrived {
-    /// Values in it.
+    /// Number of values.
     fn len(&self) -> usize {
         match self {
             Self::F32(flat) => flat.dims()[0],
@@ -58,17 +58,18 @@ pub struct Weights {
     loaded: Option<BTreeMap<String, Arrived>>,
     /// Every tensor asked for, with its shape.
     pub wanted: BTreeMap<String, Vec<usize>>,
-    /// Which matrix of which layer a tensor is; of several in one the first.
+    /// Layer and matrix of each tensor; of a tensor that holds several matrices, the first.
     pub matrices: BTreeMap<String, (usize, Matrix)>,
-    /// Which tensors are tables: one that [`Self::largest_buffer`] does not hold may arrive in chunks.
+    /// Names of the tensors that are tables: a table too large for [`Self::largest_buffer`] may arrive in chunks.
     pub tables: BTreeSet<String>,
-    /// Bytes that a tensor may have; without a limit, any.
+    /// Most bytes that a tensor may take; `None` for no limit.
     pub largest_buffer: Option<u64>,
-    /// Matrices that are one tensor in the checkpoint, under the first of them.
+    /// Matrices that are one tensor in the checkpoint, under their layer and the first of them.
     fused: BTreeMap<(usize, Matrix), Fused>,
 }
 
-/// How several matrices lie in one tensor `[rows, cols]`: so many rows of the first, of the second, and so on, and again.
+/// The layout of several matrices in one tensor `[rows, cols]`: some rows of the first, of the second, and so on, and
+/// then the first again. `parts` has the number of rows of each in one round.
 #[derive(Debug, Clone)]
 struct Fused {
     parts: Vec<(Matrix, usize)>,
@@ -76,7 +77,7 @@ struct Fused {
 }
 
 impl Fused {
-    /// Where a scalar of the tensor lies in its own matrix.
+    /// Maps a flat index in the tensor to a matrix and a flat index in that matrix.
     fn place(&self, flat: usize) -> (Matrix, usize) {
         let (row, col) = (flat / self.cols, flat % self.cols);
         let period = self.parts.iter().map(|(_, rows)| rows).sum::<usize>();
@@ -92,7 +93,7 @@ impl Fused {
 }
 
 impl Weights {
-    /// A plan over the names that a checkpoint has. Its tables are as large as the device can hold, unless
+    /// A plan over the names of a checkpoint's tensors. Tables are as large as the device can hold, unless
     /// [`Self::largest_buffer`] is set to less.
     pub fn plan(device: &Device, known: BTreeSet<String>) -> Self {
         Self {
@@ -107,15 +108,15 @@ impl Weights {
         }
     }
 
-    /// The same plan with its tensors, flat, each checked against [`Self::wanted`] by the loader.
+    /// Completes the plan with its tensors, flat, each checked against [`Self::wanted`] by the loader.
     #[must_use]
     pub fn with_tensors(mut self, tensors: BTreeMap<String, Arrived>) -> Self {
         self.loaded = Some(tensors);
         self
     }
 
-    /// Rows of the chunks in which a table arrives whose values take so many bytes on the device; none if it arrives
-    /// whole, as all else does. 0 if there is no room for any: see [`tensors::chunk_rows`].
+    /// Rows of each chunk of a table whose values take `bytes_per_value` bytes on the device; `None` if the tensor
+    /// arrives whole, as all but large tables do. 0 if there is no room for any: see [`tensors::chunk_rows`].
     pub fn chunk_rows(&self, name: &str, bytes_per_value: usize) -> Option<usize> {
         let (limit, shape) = (self.largest_buffer?, self.wanted.get(name)?);
         let [rows, cols] = <[usize; 2]>::try_from(shape.as_slice()).ok()?;
@@ -127,12 +128,12 @@ impl Weights {
         &self.device
     }
 
-    /// Whether the checkpoint has a tensor of this name.
+    /// True if the checkpoint has a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.known.contains(name)
     }
 
-    /// A tensor `[len]`.
+    /// Takes a tensor `[len]`.
     ///
     /// # Errors
     ///
@@ -145,7 +146,7 @@ impl Weights {
         }
     }
 
-    /// A tensor `[rows, cols]`.
+    /// Takes a tensor `[rows, cols]`.
     ///
     /// # Errors
     ///
@@ -155,7 +156,7 @@ impl Weights {
         self.shaped(name, arrived, rows, cols)
     }
 
-    /// A tensor `[rows, cols]` that is no layer's matrix but a table of rows: embeddings, or the head.
+    /// Takes a tensor `[rows, cols]` that is not a layer's matrix but a table of rows: embeddings, or the head.
     ///
     /// # Errors
     ///
@@ -183,7 +184,8 @@ impl Weights {
         })
     }
 
-    /// `{path}.weight`, `[out, in]` or transposed as `layout` says, and `{path}.bias`, `[out]`.
+    /// Builds a linear map of `{path}.weight`, `[out, in]` or transposed as `layout` says, and `{path}.bias`, `[out]`,
+    /// if it has one.
     ///
     /// # Errors
     ///
@@ -207,9 +209,9 @@ impl Weights {
         Ok(Linear { weight, bias, layout, input_rounding: None })
     }
 
-    /// Linear maps of one input, `[out, input]` each, that are one tensor `{path}.weight` in the checkpoint, and one
-    /// `{path}.bias`: `parts` says how many rows of each come one after the other, and `rounds` how many times. Each becomes a
-    /// matrix of its own, so that nothing else knows of it.
+    /// Builds linear maps of one input, `[out, input]` each, that are one tensor `{path}.weight` and one `{path}.bias`
+    /// in the checkpoint. `parts` says how many rows of each map come one after the other, and `rounds` how many times.
+    /// Each map becomes a matrix of its own, so no other code knows of the fused tensor.
     ///
     /// # Errors
     ///
@@ -245,7 +247,8 @@ impl Weights {
         }))
     }
 
-    /// Where a scalar lies that was found in a tensor of the checkpoint: itself, or in a matrix that was part of the tensor.
+    /// Maps the place of a scalar in a tensor of the checkpoint to its place in a matrix of the model. The two differ
+    /// only if the tensor holds several matrices.
     pub fn place(&self, (layer, matrix, flat): (usize, Matrix, usize)) -> (usize, Matrix, usize) {
         match self.fused.get(&(layer, matrix)) {
             Some(fused) => {
@@ -289,7 +292,7 @@ mod tests {
             let index = parts.iter().position(|(of, _)| *of == matrix).unwrap();
             assert_eq!((layer, matrices[index][at]), (4, flat as f32), "{matrix:?}");
         }
-        // Another tensor's.
+        // A tensor that is not fused keeps its places.
         assert_eq!(weights.place((3, Matrix::Query, 13)), (3, Matrix::Query, 13));
     }
 }

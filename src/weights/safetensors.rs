@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Offsets are `u64` throughout, so that a browser (32-bit) can stream files that it could not address; the reference
-//! implementation multiplies in `usize`. What it refuses is refused here, and more: duplicate names, and headers so
-//! large that reading them would be the attack.
+//! implementation multiplies in `usize`. This parser refuses all that the reference refuses, and also duplicate names,
+//! and headers so large that reading them would be the attack.
 
 mod json;
 
@@ -18,15 +18,15 @@ use std::fmt;
 use self::json::{Pairs, RawEntry, RawHeader, RawIndex};
 use super::error::WeightsError;
 
-/// Longest header read. A checkpoint of 1,000 tensors has about 100 KB of it.
+/// Longest header read, in bytes. A checkpoint of 1,000 tensors has a header of about 100 KB.
 pub const MAX_HEADER_BYTES: u64 = 25_000_000;
 /// Most tensors in one file.
 pub const MAX_TENSORS: usize = 100_000;
-/// Longest name of a tensor.
+/// Longest name of a tensor, in bytes.
 pub const MAX_NAME_BYTES: usize = 1024;
 /// Most dimensions of a tensor.
 pub const MAX_DIMS: usize = 8;
-/// Longest index of a sharded checkpoint.
+/// Longest index of a sharded checkpoint, in bytes.
 pub const MAX_INDEX_BYTES: usize = 25_000_000;
 
 const PREFIX_BYTES: u64 = 8;
@@ -94,11 +94,11 @@ impl TensorEntry {
     }
 }
 
-/// What a file holds. The tensors, in the order of [`TensorEntry::begin`], cover it from `data_start` to its end.
+/// The contents of a file. The tensors, in the order of [`TensorEntry::begin`], cover it from `data_start` to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     pub tensors: BTreeMap<String, TensorEntry>,
-    /// Free text of whoever wrote the file, under `__metadata__`.
+    /// Free text from the writer of the file, under `__metadata__`.
     pub metadata: BTreeMap<String, String>,
     /// First byte after the header.
     pub data_start: u64,
@@ -182,7 +182,7 @@ fn read_json(json: &[u8]) -> Result<RawHeader, WeightsError> {
         Some(&got) => return Err(WeightsError::HeaderStart { got }),
         None => return Err(WeightsError::TooShort { expected: PREFIX_BYTES + 2, got: PREFIX_BYTES }),
     }
-    // Checked as a whole: the JSON reader does not look into strings that it skips.
+    // UTF-8 is checked in the header as a whole: the JSON reader does not look into strings that it skips.
     let text = std::str::from_utf8(json).map_err(|error| WeightsError::HeaderUtf8 { position: error.valid_up_to() })?;
     serde_json::from_str(text).map_err(|source| WeightsError::HeaderJson { source })
 }
@@ -207,7 +207,8 @@ fn unique<T>(pairs: Pairs<T>) -> Result<BTreeMap<String, T>, WeightsError> {
     Ok(map)
 }
 
-/// Whatever is said about one tensor fits together.
+/// Checks that all that the header says about one tensor fits together, and makes its offsets count from the file's
+/// start.
 fn check_entry(name: &str, raw: RawEntry, data_start: u64) -> Result<TensorEntry, WeightsError> {
     let name = || name.to_owned();
     let dtype = Dtype::from_name(&raw.dtype).ok_or_else(|| WeightsError::UnknownDtype { name: name(), got: start_of(&raw.dtype) })?;
@@ -231,13 +232,13 @@ fn check_entry(name: &str, raw: RawEntry, data_start: u64) -> Result<TensorEntry
     Ok(TensorEntry { name: name(), dtype, shape, begin: begin + data_start, end })
 }
 
-/// The tensors lie side by side from the start of the data to the end of the file.
+/// Checks that the tensors lie side by side from the start of the data to the end of the file.
 fn check_coverage(tensors: &BTreeMap<String, TensorEntry>, data_start: u64, file_len: u64) -> Result<(), WeightsError> {
     let mut in_order = tensors.values().collect::<Vec<_>>();
     in_order.sort_by_key(|entry| (entry.begin, entry.end));
     let mut expected = data_start;
     for entry in in_order {
-        // Counted from the start of the data, as in the header that somebody will look at.
+        // Errors count from the start of the data, as does the header that somebody will look at.
         let name = || entry.name.clone();
         let (wanted, got) = (expected - data_start, entry.begin - data_start);
         if got < wanted {
@@ -257,7 +258,7 @@ fn check_coverage(tensors: &BTreeMap<String, TensorEntry>, data_start: u64, file
     Ok(())
 }
 
-/// Enough of a stranger's text for a message.
+/// The first 40 characters of a text from outside, for a message.
 fn start_of(text: &str) -> String {
     text.chars().take(40).collect()
 }

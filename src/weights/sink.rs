@@ -14,20 +14,21 @@ use crate::tensors::{self, Upload};
 pub struct Sink<'a> {
     entry: &'a TensorEntry,
     is_bf16: bool,
-    /// Chunks before the one that is being filled.
+    /// Chunks that are full.
     full: Vec<Upload>,
     filling: Upload,
-    /// Values of a chunk.
+    /// Number of values in a chunk.
     step: usize,
-    /// Values so far.
+    /// Number of values received so far.
     len: usize,
     device: Device,
     gpu: Option<GpuHandles>,
-    /// Of pieces that are widened.
+    /// Values of the piece that is being widened; the same memory for every piece.
     widened: Vec<f32>,
 }
 
-/// Whether a tensor stays as it is. A packed matrix has an even number of columns, so that no word spans two rows.
+/// True if a tensor stays bf16 on the device. A packed matrix has an even number of columns, so that no word spans two
+/// rows.
 fn stays_bf16(entry: &TensorEntry, device: &Device) -> bool {
     let is_even = matches!(entry.shape.as_slice(), [_, cols] if cols.is_multiple_of(2));
     entry.dtype == Dtype::BF16 && is_even && tensors::packs(device)
@@ -44,7 +45,7 @@ pub fn bytes_of(entry: &TensorEntry, device: &Device) -> u64 {
 }
 
 impl<'a> Sink<'a> {
-    /// `chunk_rows`: how many rows each chunk of a table has, if it is cut.
+    /// Begins a tensor. `chunk_rows` is the number of rows in each chunk of a table, if the table is cut.
     pub fn new(entry: &'a TensorEntry, chunk_rows: Option<usize>, device: &Device, gpu: Option<&GpuHandles>) -> Self {
         let len = entry.shape.iter().product::<usize>();
         let row = entry.shape.get(1).copied().unwrap_or(1);
@@ -55,7 +56,8 @@ impl<'a> Sink<'a> {
         Self { entry, is_bf16, full: Vec::new(), filling, step, len: 0, device, gpu, widened: Vec::new() }
     }
 
-    /// Appends the next bytes of the file, whole values. `place` is the layer and matrix that it is of, if of any.
+    /// Appends the next bytes of the file, whole values. `place` is the layer and matrix of the tensor, if it is one of
+    /// a layer's.
     ///
     /// # Errors
     ///
@@ -92,7 +94,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Cuts `n` values at the ends of chunks.
+    /// Hands over `n` values, cut where a chunk ends and the next begins.
     fn fill(&mut self, n: usize, push: impl Fn(&mut Upload, std::ops::Range<usize>)) {
         let (mut begin, all) = (0, self.entry.shape.iter().product::<usize>());
         while begin < n {
@@ -116,7 +118,7 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Bytes of the file as f32, exactly.
+/// Widens bytes of the file to f32, exactly.
 fn widen(dtype: Dtype, bytes: &[u8], values: &mut Vec<f32>) {
     values.clear();
     match dtype {

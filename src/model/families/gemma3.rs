@@ -11,7 +11,7 @@ use crate::weights::{Weights, WeightsError};
 
 pub(super) static FAMILY: Family = Family { model_type: "gemma3_text", config, build };
 
-/// Known, so that it can be said why not.
+/// Gemma 3 with images. It is known, so that the error can say why it is refused.
 pub(super) static WITH_IMAGES: Family = Family {
     model_type: "gemma3",
     config: |_keys| Err(ModelError::Unsupported { what: "gemma3 with its images; models of text alone (gemma3_text) are".into() }),
@@ -25,7 +25,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
     let head_dim = keys.get("head_dim")?.unwrap_or(256);
     let window = keys.get("sliding_window")?.unwrap_or(4096);
-    // Every so many layers one sees everything.
+    // One in every `pattern` layers sees everything.
     let pattern = match keys.get("sliding_window_pattern")? {
         Some(pattern) => pattern,
         None => keys.get("_sliding_window_pattern")?.unwrap_or(6_usize),
@@ -45,8 +45,8 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     })
 }
 
-/// Angles of the layers that see everything, and of those with a window. transformers 5 writes them by kind of layer, 4
-/// had two bases, and stretched the first kind only.
+/// Reads the angles of the layers that see everything, and of those with a window. transformers 5 writes them by kind
+/// of layer; transformers 4 had two bases, and stretched the first kind only.
 fn ropes(keys: &Keys<'_>, head_dim: usize) -> Result<(Rope, Rope), ModelError> {
     let of_kind = |kind| keys.value("rope_parameters").and_then(|parameters| parameters.get(kind)).filter(|value| !value.is_null());
     let scaling = keys.value("rope_scaling").filter(|value| !value.is_null());
@@ -77,7 +77,7 @@ fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> R
     })
 }
 
-/// Norms multiply by one more than the checkpoint says.
+/// Adds 1 to a norm's weight, which the checkpoint stores less 1.
 fn with_one(norm: Norm) -> Norm {
     match norm {
         Norm::Rms { weight, eps } => Norm::Rms { weight: weight + 1.0, eps },

@@ -12,7 +12,7 @@ use crate::weights::{Weights, WeightsError};
 
 pub(super) static FAMILY: Family = Family { model_type: "gpt2", config, build };
 
-/// GPT-2 has names of its own, and ties its head where nothing is said.
+/// Reads GPT-2's own names of the keys. The head is tied where nothing is said.
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     keys.refuse("scale_attn_by_inverse_layer_idx", |is_set| *is_set)?;
     keys.refuse("scale_attn_weights", |is_set: &bool| !is_set)?;
@@ -45,7 +45,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 }
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
-    // The Hub's own gpt2 has no prefix, what transformers saves today has one.
+    // The names in the Hub's own gpt2 have no prefix; those that transformers saves today have one.
     let root = if weights.contains("wte.weight") { "" } else { "transformer." };
     let hidden = config.hidden_size;
     let embed_tokens = weights.table(&format!("{root}wte.weight"), config.vocab_size, hidden)?;

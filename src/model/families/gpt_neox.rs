@@ -53,7 +53,7 @@ fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> R
     })
 }
 
-/// Queries, keys and values are one matrix, `[heads, 3, head_dim]` rows.
+/// Builds a layer's attention. Queries, keys and values are one matrix, `[heads, 3, head_dim]` rows.
 fn attention(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &str) -> Result<Attention, WeightsError> {
     let (hidden, bias) = (config.hidden_size, config.attention_bias);
     let parts = [Matrix::Query, Matrix::Key, Matrix::Value].map(|matrix| (matrix, config.head_dim));

@@ -8,7 +8,7 @@ use crate::weights::{Weights, WeightsError};
 
 pub(super) static FAMILY: Family = Family { model_type: "llama", config, build };
 
-/// What the relatives of Llama do differently.
+/// The differences between Llama and its relatives.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Variant {
     pub qkv_bias: bool,

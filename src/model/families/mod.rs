@@ -19,9 +19,9 @@ use super::config::{Keys, ModelConfig};
 use super::{Model, ModelError};
 use crate::weights::{Weights, WeightsError};
 
-/// What is a family's own.
+/// The parts of a family that are its own.
 struct Family {
-    /// In its `config.json`.
+    /// `model_type` in the family's `config.json`.
     model_type: &'static str,
     config: fn(&Keys<'_>) -> Result<ModelConfig, ModelError>,
     build: fn(&ModelConfig, &mut Weights) -> Result<Model, WeightsError>,
@@ -41,7 +41,7 @@ const FAMILIES: [&Family; 11] = [
     &gemma3::WITH_IMAGES,
 ];
 
-/// Whether a `model_type` is one of these families'.
+/// True if a `model_type` is that of one of these families.
 pub fn knows(model_type: &str) -> bool {
     FAMILIES.iter().any(|family| family.model_type == model_type)
 }
@@ -50,7 +50,7 @@ pub fn knows(model_type: &str) -> bool {
 ///
 /// # Errors
 ///
-/// [`ModelError::UnknownArchitecture`], or what the family finds wrong.
+/// [`ModelError::UnknownArchitecture`], or the fault that the family finds.
 pub(super) fn read_config(model_type: &str, keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let family = FAMILIES.iter().find(|family| family.model_type == model_type).ok_or_else(|| ModelError::UnknownArchitecture {
         model_type: model_type.into(),
@@ -59,8 +59,8 @@ pub(super) fn read_config(model_type: &str, keys: &Keys<'_>) -> Result<ModelConf
     (family.config)(keys)
 }
 
-/// Builds the model that `config` describes. Run once with [`Weights::plan`] it tells which tensors that takes; run
-/// with loaded weights it is the model.
+/// Builds the model that `config` describes. On [`Weights::plan`], it only notes which tensors the model takes; on
+/// loaded weights, it returns the model.
 ///
 /// # Errors
 ///

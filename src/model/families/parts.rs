@@ -1,4 +1,4 @@
-//! What several families put together in the same way.
+//! Parts that several families put together in one way.
 
 use burn::tensor::Tensor;
 
@@ -13,10 +13,11 @@ use crate::weights::{Weights, WeightsError};
 
 type Built<T> = Result<T, WeightsError>;
 
-/// What most families call their embeddings and their head.
+/// The names of the embeddings and of the head in most families.
 pub(super) const TABLES: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
 
-/// Everything around the layers, with the names of the embeddings and of the head, if that is not the same.
+/// Builds a model from its layers and its last norm. `[embeddings, head]` are the names of the tables; a tied head has
+/// none of its own.
 pub(super) fn model(
     config: &ModelConfig,
     weights: &mut Weights,
@@ -43,7 +44,7 @@ pub(super) fn model(
     })
 }
 
-/// Of each layer.
+/// The rotary embedding of each layer; empty where positions are learned.
 fn rotary_embeddings(config: &ModelConfig) -> Vec<RotaryEmbedding> {
     match &config.positions {
         Positions::Rotary(ropes) => ropes.iter().map(RotaryEmbedding::new).collect(),
@@ -51,7 +52,7 @@ fn rotary_embeddings(config: &ModelConfig) -> Vec<RotaryEmbedding> {
     }
 }
 
-/// A layer's attention, with what the configuration says of it.
+/// Builds a layer's attention from its projections and the configuration.
 pub(super) fn attention(config: &ModelConfig, qkv_proj: QkvProj, o_proj: Linear) -> Attention {
     Attention {
         qkv_proj,
@@ -66,7 +67,7 @@ pub(super) fn attention(config: &ModelConfig, qkv_proj: QkvProj, o_proj: Linear)
     }
 }
 
-/// `q_proj`, `k_proj`, `v_proj` and `o_proj`.
+/// Builds a layer's attention from `q_proj`, `k_proj`, `v_proj` and `o_proj`.
 pub(super) fn self_attn(config: &ModelConfig, weights: &mut Weights, layer: usize, qkv_bias: bool, o_bias: bool) -> Built<Attention> {
     let [q, kv] = [config.num_attention_heads, config.num_key_value_heads].map(|heads| heads * config.head_dim);
     let mut linear = |matrix, name: &str, shape, bias| {
@@ -81,7 +82,7 @@ pub(super) fn self_attn(config: &ModelConfig, weights: &mut Weights, layer: usiz
     Ok(attention(config, qkv_proj, linear(Matrix::Output, "o_proj", [hidden, q], o_bias)?))
 }
 
-/// `q_norm` and `k_norm`: of each head, or `whole`, of all heads together.
+/// Builds `q_norm` and `k_norm`: of each head, or, if `whole`, of all heads together.
 pub(super) fn qk_norm(config: &ModelConfig, weights: &mut Weights, layer: usize, whole: bool) -> Built<Option<QkNorm>> {
     let width = |heads: usize| if whole { heads * config.head_dim } else { config.head_dim };
     let mut norm = |name: &str, heads| rms_norm(config, weights, &format!("model.layers.{layer}.self_attn.{name}"), width(heads));
@@ -89,7 +90,7 @@ pub(super) fn qk_norm(config: &ModelConfig, weights: &mut Weights, layer: usize,
     Ok(Some(QkNorm { q_norm, k_norm, whole }))
 }
 
-/// `gate_proj`, `up_proj` and `down_proj`.
+/// Builds a feed-forward block from `gate_proj`, `up_proj` and `down_proj`.
 pub(super) fn gated_mlp(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Built<Mlp> {
     let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
     let mut linear = |matrix, name: &str, shape| {
@@ -101,23 +102,23 @@ pub(super) fn gated_mlp(config: &ModelConfig, weights: &mut Weights, layer: usiz
     Ok(Mlp { hidden: Hidden::Gated { gate_proj, up_proj }, down_proj, activation: config.activation })
 }
 
-/// A norm of the residual stream in one of Llama's layers.
+/// Builds a norm of the residual stream in one of Llama's layers.
 pub(super) fn layer_rms_norm(config: &ModelConfig, weights: &mut Weights, layer: usize, name: &str) -> Built<Norm> {
     rms_norm(config, weights, &format!("model.layers.{layer}.{name}"), config.hidden_size)
 }
 
-/// `{path}.weight`, `[width]`.
+/// Builds an RMSNorm from `{path}.weight`, `[width]`.
 pub(super) fn rms_norm(config: &ModelConfig, weights: &mut Weights, path: &str, width: usize) -> Built<Norm> {
     Ok(Norm::Rms { weight: weights.vector(&format!("{path}.weight"), width)?, eps: config.norm_eps })
 }
 
-/// `{path}.weight` and `{path}.bias`, `[hidden_size]`.
+/// Builds a LayerNorm from `{path}.weight` and `{path}.bias`, `[hidden_size]`.
 pub(super) fn layer_norm(config: &ModelConfig, weights: &mut Weights, path: &str) -> Built<Norm> {
     let mut vector = |name: &str| weights.vector(&format!("{path}.{name}"), config.hidden_size);
     Ok(Norm::Layer { weight: vector("weight")?, bias: vector("bias")?, eps: config.norm_eps })
 }
 
-/// A norm without parameters: ones and zeros do nothing, exactly.
+/// A LayerNorm without parameters: ones and zeros do nothing, exactly.
 pub(super) fn bare_layer_norm(config: &ModelConfig, weights: &Weights) -> Norm {
     let shape = [config.hidden_size];
     Norm::Layer { weight: Tensor::ones(shape, weights.device()), bias: Tensor::zeros(shape, weights.device()), eps: config.norm_eps }

@@ -21,7 +21,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let parameters = keys.rope_parameters();
     let kind = parameters.and_then(|p| p.get("rope_type").or_else(|| p.get("type"))).and_then(Value::as_str);
     let (rope, longest) = match (parameters, kind) {
-        // All that the first checkpoints called it.
+        // All the names that the first checkpoints gave it.
         (Some(parameters), Some("longrope" | "su" | "yarn")) => {
             longrope(keys, parameters, &config, Rope { dim, theta, scaling: RopeScaling::None })?
         }
@@ -36,9 +36,9 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     })
 }
 
-/// Angles of a model whose context was stretched, and where its context ends here: up to the length that it was trained
-/// with it has one set of factors. Beyond, transformers turns to another set for all positions at once, also for those whose
-/// keys are made already.
+/// Reads the angles of a model whose context was stretched, and returns where its context ends here: at the length that
+/// it was trained with. Up to there it has one set of factors; beyond, transformers turns to another set for all
+/// positions at once, also for those whose keys are made already.
 fn longrope(keys: &Keys<'_>, parameters: &Value, config: &ModelConfig, plain: Rope) -> Result<(Rope, usize), ModelError> {
     let bad = |key, why| ModelError::Config { key, why };
     let inside = |key: &str| parameters.get(key).and_then(Value::as_f64);

@@ -1,5 +1,5 @@
-//! Which files a model has, and where each of them is: beside the page, picked by the visitor, on the Hub or a mirror of
-//! it, in a folder of some server, and in this browser's store.
+//! A model's files, wherever they are: beside the page, picked by the visitor, on the Hub or a mirror of it, in a
+//! folder of some server, or in this browser's store.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,18 +21,18 @@ struct Inner {
     commit: Option<String>,
     /// Addresses that were given one by one.
     urls: BTreeMap<String, String>,
-    /// What the addresses of all others begin with.
+    /// The beginning of the addresses of all other files.
     base: Option<String>,
-    /// What is known of them; with a whole listing, there are no others.
+    /// Files that are known beforehand; with a whole listing, there are no others.
     listing: Listing,
     is_listed: bool,
     authorization: Option<String>,
     store: RefCell<Option<Rc<Store>>>,
-    /// The server did not answer.
+    /// True once the server did not answer.
     is_down: Cell<bool>,
-    /// Nothing more is kept.
+    /// True once nothing more is to be stored.
     is_frozen: Cell<bool>,
-    /// Opened to see whether they are there, and not read yet.
+    /// Files that were opened to see whether they are there, and not read yet.
     opened: RefCell<BTreeMap<String, ByteStream>>,
     notes: Rc<RefCell<Vec<String>>>,
 }
@@ -44,13 +44,13 @@ impl std::fmt::Debug for Files {
 }
 
 impl Files {
-    /// Files by their own addresses.
+    /// Files given by their own addresses.
     pub fn new(files: Vec<ModelFile>) -> Self {
         let urls = files.into_iter().map(|file| (file.name, file.url)).collect();
         Self(Rc::new(Inner { urls, is_listed: true, ..Inner::empty("files of your own".into()) }))
     }
 
-    /// Finds out what there is; for a repository that asks its server for a listing.
+    /// Finds the files of a source; for a repository, asks its server for a listing.
     ///
     /// # Errors
     ///
@@ -96,24 +96,24 @@ impl Files {
         self.0.commit.as_deref()
     }
 
-    /// What a reader should know, as sentences.
+    /// Sentences that a reader should know about these files.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.0.notes.borrow().clone();
         notes.dedup();
         notes
     }
 
-    /// Whether all of this file is in the store.
+    /// True if all of this file is in the store.
     pub fn is_kept(&self, stream: &ByteStream) -> bool {
         self.0.store.borrow().is_some() && stream.is_stored()
     }
 
-    /// Whether all files there are are known, and not only asked for.
+    /// True if the names of all files are known; otherwise each is asked for.
     pub fn is_listed(&self) -> bool {
         self.0.is_listed
     }
 
-    /// Whether there is a file of this name.
+    /// True if there is a file of this name.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Files {
         Ok(true)
     }
 
-    /// The first `n` bytes of a file, without fetching the rest; none if there is none of that name.
+    /// The first `n` bytes of a file, without fetching the rest; `None` if there is no file of that name.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl Files {
         Ok(Some(peeked))
     }
 
-    /// Opens a file for reading front to back; none if there is none of that name.
+    /// Opens a file for reading front to back; `None` if there is no file of that name.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl Files {
         let Some((url, known)) = self.0.locate(name) else { return Ok(None) };
         let size = known.as_ref().and_then(|known| known.size);
         let remote = Remote::new(name, url, size, self.0.authorization.clone());
-        // Who did not answer for one file is not waited for with each.
+        // A server that did not answer for one file is not waited for with each.
         let remote = Rc::new(if self.0.is_down.get() { remote.with_tries(1) } else { remote });
         let store = self.0.store.borrow().clone();
         match store {
@@ -161,7 +161,7 @@ impl Files {
         }
     }
 
-    /// Stores nothing more, and why; what is there is read all the same.
+    /// Stores nothing more, and notes why; what is stored already is still read.
     pub fn keep_nothing(&self, why: &str) {
         if self.0.store.borrow().is_some() {
             self.0.is_frozen.set(true);
@@ -173,7 +173,7 @@ impl Files {
     async fn open_remote(&self, remote: Rc<Remote>, expected: Option<String>) -> Result<Option<ByteStream>, PlatformError> {
         let is_local = self.0.base.is_none();
         let serving = match is_local {
-            // Beside the page or on the visitor's disk: there is nothing to resume.
+            // A file beside the page or on the visitor's disk is never resumed.
             true => match remote.whole().await? {
                 Some(whole) => Probe::Whole(whole),
                 None => Probe::Missing,
@@ -277,8 +277,8 @@ impl Inner {
         Some((format!("{base}{name}"), known))
     }
 
-    /// The server's listing, and whether it is one. A server that has none but does serve files is good enough; where the
-    /// network is down, what was stored is.
+    /// A repository's listing, and whether it is complete. A server that has no listing but does serve files is good
+    /// enough; where the network is down, the stored listing is.
     async fn listing_of(&self, source: &HubSource) -> Result<(Listing, bool), PlatformError> {
         let stored = Store::about_any(&self.origin, &source.revision).await;
         if let Some(about) = stored.clone().filter(|_| hub::is_hex(&source.revision, 40)) {

@@ -17,37 +17,37 @@ use crate::platform::hub::content_range;
 
 /// Attempts without a single new byte before a fetch is given up.
 const MAX_TRIES: u32 = 5;
-/// Nothing arrives for this long: the connection is dead, though nobody says so.
+/// Milliseconds without a byte after which a connection counts as dead, though nobody says so.
 const STALL_MS: u32 = 20_000;
-/// A server that wants more patience than this is not waited for.
+/// Longest wait that a server may ask for, in milliseconds; beyond it, the fetch is given up.
 const LONGEST_WAIT_MS: f64 = 60_000.0;
 
 /// A file on a server.
 pub struct Remote {
     pub name: String,
     url: String,
-    /// For gated repositories.
+    /// The `Authorization` header, for gated repositories.
     authorization: Option<String>,
     /// Bytes of the whole file, once known.
     size: Cell<Option<u64>>,
-    /// An ETag, or the date of its last change, which every page may read.
+    /// The file's ETag, or the date of its last change, which every page may read.
     version: RefCell<Option<String>>,
-    /// Of every request, and whether nothing more is wanted.
+    /// Controllers that abort the requests; `is_over` is set once nothing more is wanted.
     attempts: RefCell<Vec<AbortController>>,
     is_over: Cell<bool>,
     max_tries: u32,
-    /// Whether the server has ever said anything.
+    /// True once the server has answered anything.
     is_heard: Cell<bool>,
-    /// What the server calls the last thing that went wrong: `RepoNotFound`, `GatedRepo`, ...
+    /// The server's code for the last error: `RepoNotFound`, `GatedRepo`, ...
     error_code: RefCell<Option<String>>,
-    /// What is being waited for, for people: "the server asks to wait 5 s".
+    /// The reason for the current wait, for people: "the server asks to wait 5 s".
     pub waiting: RefCell<Option<String>>,
 }
 
-/// Why an attempt came to nothing.
+/// The reason why an attempt failed.
 pub(super) enum Trouble {
     Final(PlatformError),
-    /// Worth another attempt, after a while.
+    /// A failure that is worth another attempt, after a while.
     Passing {
         why: String,
         wait_ms: Option<f64>,
@@ -60,7 +60,7 @@ impl From<PlatformError> for Trouble {
     }
 }
 
-/// What the first request found.
+/// The outcome of the first request.
 pub enum Probe {
     Missing,
     /// Single ranges are served, and the size is known.
@@ -70,7 +70,7 @@ pub enum Probe {
 }
 
 impl Drop for Remote {
-    /// Nobody waits for it any more.
+    /// Ends what is under way: nobody waits for it any more.
     fn drop(&mut self) {
         self.abort();
     }
@@ -93,7 +93,7 @@ impl Remote {
         }
     }
 
-    /// With fewer attempts, where there is something else to fall back on.
+    /// Sets the number of attempts: fewer, where there is something else to fall back on.
     #[must_use]
     pub fn with_tries(mut self, max_tries: u32) -> Self {
         self.max_tries = max_tries;
@@ -112,7 +112,7 @@ impl Remote {
         self.version.borrow().clone()
     }
 
-    /// Whether the server said that there is no such repository or revision.
+    /// True if the server said that there is no such repository or revision.
     pub fn knows_no_repository(&self) -> bool {
         self.error_code.borrow().as_deref().is_some_and(|code| matches!(code, "RepoNotFound" | "RevisionNotFound"))
     }
@@ -148,7 +148,7 @@ impl Remote {
         Ok(Probe::Ranges)
     }
 
-    /// The whole file as one stream; none if there is no such file.
+    /// Asks for the whole file as one stream; `None` if there is no such file.
     ///
     /// # Errors
     ///
@@ -158,23 +158,25 @@ impl Remote {
         response.map(|response| Whole::of(self, &response)).transpose()
     }
 
-    /// Fills `into` with the bytes from `start` on, of which `got` are there already; what arrives is counted as it does.
+    /// Fills `into` with the bytes from `start` on. `got` says how many are there already, and counts the others as
+    /// they arrive.
     ///
     /// # Errors
     ///
-    /// [`PlatformError::Cut`] when nothing more came in several attempts, and whatever is final.
+    /// [`PlatformError::Cut`] when nothing more came in several attempts, and every error that another attempt would
+    /// not mend.
     pub async fn range(&self, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), PlatformError> {
         self.until_full(into, got, async || self.part(start, into, got).await).await
     }
 
-    /// The same from a server without ranges.
+    /// Fills `into` as [`Self::range`] does, from a server without ranges.
     ///
     /// # Errors
     ///
-    /// As [`Self::range`].
+    /// The errors of [`Self::range`].
     pub async fn next_of(&self, whole: &RefCell<Whole>, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), PlatformError> {
         self.until_full(into, got, async || {
-            // One reader at a time: slabs of such a file are asked for one after the other.
+            // One reader at a time: the slabs of such a file are asked for one after the other.
             let mut stream = whole.take();
             let filled = stream.fill(self, start, into, got).await;
             whole.replace(stream);
@@ -204,7 +206,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Repeats what only failed for the moment.
+    /// Repeats an attempt that only failed for the moment.
     async fn patiently<T>(&self, attempt: impl AsyncFn() -> Result<T, Trouble>) -> Result<T, PlatformError> {
         let mut tries = 0;
         loop {
@@ -226,7 +228,7 @@ impl Remote {
             return Err(if self.is_heard.get() { PlatformError::Cut { name, why } } else { PlatformError::Unreachable { name, why } });
         }
         self.waiting.replace(Some(format!("{why}; trying again in {:.0} s", (wait_ms / 1000.0).ceil())));
-        // In steps: who does not want it any more does not hold its file for a minute.
+        // The wait is in steps, so that a download that was stopped does not hold its file for a minute.
         let mut left = wait_ms as u32;
         while left > 0 && !self.is_over.get() {
             let step = left.min(100);
@@ -241,7 +243,8 @@ impl Remote {
         PlatformError::Cut { name: self.name.clone(), why: "stopped".into() }
     }
 
-    /// One request; `range` is a half-open interval of bytes, perhaps to the end. None if there is no such file.
+    /// Sends one request. `range` is a half-open interval of bytes; without an end, it goes to that of the file. `None`
+    /// if there is no such file.
     pub(super) async fn send(&self, range: Option<(u64, Option<u64>)>) -> Result<Option<Response>, Trouble> {
         let mut headers = Vec::new();
         if let Some((start, end)) = range {
@@ -262,7 +265,7 @@ impl Remote {
         let response = match self.answer(fetched).await {
             Ok(response) => response,
             Err(trouble) => {
-                // One that never answers would keep its connection, of which there are few.
+                // A request that never answers would keep its connection, of which there are few.
                 attempt.abort();
                 return Err(trouble);
             }
@@ -271,7 +274,7 @@ impl Remote {
         self.judge(&response, range.map(|(start, _)| start)).map(|found| found.then_some(response))
     }
 
-    /// Waits for a promise of the network, which may never keep it.
+    /// Waits for a promise of the network, which may never be kept: at most [`STALL_MS`].
     async fn answer(&self, promise: Promise) -> Result<JsValue, Trouble> {
         match js::within(STALL_MS, &mut JsFuture::from(promise)).await {
             Some(Ok(value)) => Ok(value),
@@ -281,7 +284,7 @@ impl Remote {
         }
     }
 
-    /// Whether an answer is what was asked for; false if there is no such file.
+    /// Checks that an answer is what was asked for; false if there is no such file.
     fn judge(&self, response: &Response, start: Option<u64>) -> Result<bool, Trouble> {
         let header = |name: &str| response.headers().get(name).ok().flatten();
         self.is_heard.set(true);
@@ -314,7 +317,7 @@ impl Remote {
         Ok(true)
     }
 
-    /// Holds what an answer says of the whole file against what was known.
+    /// Compares what an answer says of the whole file with what was known, and notes what is new.
     pub(super) fn agree(&self, total: Option<u64>, version: Option<String>) -> Result<(), PlatformError> {
         if let Some(total) = total {
             if total >= MAX_FILE_BYTES {
@@ -340,7 +343,7 @@ impl Remote {
         PlatformError::Changed { name: self.name.clone(), why: why.into() }
     }
 
-    /// One attempt at what is missing of a range.
+    /// Makes one attempt at the missing rest of a range.
     async fn part(&self, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), Trouble> {
         let (first, end) = (start + u64::from(got.get()), start + u64::from(into.length()));
         let response = self.send(Some((first, Some(end)))).await?.ok_or_else(|| self.changed("it is gone"))?;
@@ -349,7 +352,7 @@ impl Remote {
         }
         let reader = reader_of(self, &response)?;
         let filled = self.fill(&reader, into, got).await;
-        // Else a dead connection would be held on to.
+        // Without this, a dead connection would be held on to.
         js::forget(reader.cancel());
         filled
     }
@@ -359,7 +362,7 @@ impl Remote {
             let Some(chunk) = self.chunk(reader).await? else {
                 return Err(Trouble::Passing { why: "the connection was cut".into(), wait_ms: None });
             };
-            // More than was asked for is of no use.
+            // Bytes beyond those asked for are of no use.
             let taken = chunk.length().min(into.length() - got.get());
             into.set(&chunk.subarray(0, taken), got.get());
             got.set(got.get() + taken);
@@ -367,7 +370,7 @@ impl Remote {
         Ok(())
     }
 
-    /// What a reader has next; none at the end.
+    /// The next chunk of a reader; `None` at the end.
     pub(super) async fn chunk(&self, reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, Trouble> {
         let result = self.answer(reader.read()).await?;
         if get(&result, "done").is_truthy() {

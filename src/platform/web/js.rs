@@ -1,4 +1,4 @@
-//! What is asked of the browser beyond web-sys as the dependencies build it (one more of its features would have Burn
+//! Parts of the browser that are not in web-sys as the dependencies build it (one more of its features would have Burn
 //! compiled anew), and small helpers around promises.
 
 use std::cell::RefCell;
@@ -78,7 +78,7 @@ pub async fn call(of: &JsValue, method: &str, args: &[JsValue]) -> Result<JsValu
     JsFuture::from(promise).await
 }
 
-/// What a JavaScript error says.
+/// The message of a JavaScript error.
 pub fn reason(error: &JsValue) -> String {
     error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |error| error.message().into())
 }
@@ -88,7 +88,7 @@ pub fn error_name(error: &JsValue) -> String {
     get(error, "name").as_string().unwrap_or_default()
 }
 
-/// Lets a promise be kept or broken, whichever.
+/// Ignores the outcome of a promise.
 pub fn forget(promise: Promise) {
     spawn_local(async move {
         let _ = JsFuture::from(promise).await;
@@ -99,8 +99,8 @@ pub async fn sleep(ms: u32) {
     TimeoutFuture::new(ms).await;
 }
 
-/// Work that goes on by itself, whether or not anybody waits for it: what keeps the network busy while the last slab is
-/// being looked at.
+/// Work that goes on by itself, whether or not anybody waits for it. It keeps the network busy while the last slab is
+/// looked at.
 pub struct Task<T>(Rc<RefCell<Outcome<T>>>);
 
 struct Outcome<T> {
@@ -139,7 +139,7 @@ impl<T> Future for Task<T> {
     }
 }
 
-/// Waits, but not longer than this.
+/// Waits for `future`, at most `ms` milliseconds; `None` if it is not ready by then.
 pub async fn within<F: Future + Unpin>(ms: u32, future: &mut F) -> Option<F::Output> {
     let mut clock = TimeoutFuture::new(ms);
     std::future::poll_fn(|context| match Pin::new(&mut *future).poll(context) {

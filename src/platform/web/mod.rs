@@ -38,14 +38,14 @@ pub async fn yield_now() {
     sender.close();
 }
 
-/// A browser calls back by itself.
+/// Does nothing: a browser calls back by itself.
 pub fn finish_gpu_work(_device: &burn::tensor::wgpu::wgpu::Device) {}
 
 /// Opens WebGPU.
 ///
 /// # Errors
 ///
-/// Why there is none, as a sentence.
+/// A sentence that says why there is no GPU.
 pub async fn open_gpu() -> Result<Gpu, String> {
     let navigator = scope().navigator();
     let gpu = Reflect::get(&navigator, &"gpu".into()).unwrap_or(JsValue::UNDEFINED);

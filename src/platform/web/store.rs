@@ -12,11 +12,11 @@ use crate::terms::StoredModel;
 
 /// The folder that holds all models.
 const ROOT: &str = "linchpin-models";
-/// In each model's folder: where it came from.
+/// The file in each model's folder that says where the model came from.
 const ABOUT: &str = "about.json";
 const JOURNAL: &str = ".journal";
 
-/// What a model's folder says of it.
+/// The description of a model in its folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct About {
     pub origin: String,
@@ -55,13 +55,13 @@ pub async fn free_bytes() -> Option<u64> {
 impl Store {
     /// # Errors
     ///
-    /// Why this browser stores nothing, as a sentence.
+    /// A sentence that says why this browser stores nothing.
     pub async fn open(key: &str) -> Result<Self, String> {
         let folder = root().await?.directory(key, &create()).await.map_err(|error| reason(&error))?;
         Ok(Self { folder: folder.unchecked_into() })
     }
 
-    /// The stored model of this origin at this revision, a commit or what was asked for by that name.
+    /// The description of a stored model of this origin. `revision` is its commit, or the revision that was asked for.
     pub async fn about_any(origin: &str, revision: &str) -> Option<About> {
         let root = root().await.ok()?;
         for key in keys(&root).await {
@@ -79,11 +79,11 @@ impl Store {
         serde_json::from_slice(&read_whole(&self.folder, ABOUT).await?).ok()
     }
 
-    /// Writes down what the folder holds.
+    /// Writes the description of the folder's model.
     ///
     /// # Errors
     ///
-    /// Why it cannot be written, as a sentence.
+    /// A sentence that says why it cannot be written.
     pub async fn write_about(&self, about: &About) -> Result<(), String> {
         let json = serde_json::to_vec(about).map_err(|error| error.to_string())?;
         let handle = open_handle(&self.folder, ABOUT, EXCLUSIVE).await.map_err(|error| reason(&error))?;
@@ -92,17 +92,17 @@ impl Store {
         written.map(drop).map_err(|error| reason(&error))
     }
 
-    /// A file of the model, with what is there of it; a complete one can be opened by several tabs at a time.
+    /// Opens a file of the model, as far as it is stored; a complete one can be opened by several tabs at a time.
     ///
     /// # Errors
     ///
-    /// Why it cannot be opened, as a sentence.
+    /// A sentence that says why it cannot be opened.
     pub async fn file(&self, name: &str) -> Result<StoredFile, String> {
         let mut tries = 0;
         loop {
             match self.open_file(name).await {
                 Ok(file) => return Ok(file),
-                // What has just been stopped may hold it for a moment more.
+                // A load that has just been stopped may hold the file for a moment more.
                 Err(error) if js::error_name(&error) == "NoModificationAllowedError" && tries < 5 => tries += 1,
                 Err(error) if js::error_name(&error) == "NoModificationAllowedError" => {
                     return Err("another tab is storing this model".into());
@@ -130,13 +130,13 @@ impl Store {
 
     /// Deletes a file and its journal.
     pub async fn delete(&self, name: &str) {
-        // Whatever cannot be deleted is overwritten the next time.
+        // A file that cannot be deleted is overwritten the next time.
         let _ = self.folder.remove(name, &JsValue::UNDEFINED).await;
         let _ = self.folder.remove(&format!("{name}{JOURNAL}"), &JsValue::UNDEFINED).await;
     }
 }
 
-/// Every stored model.
+/// Lists every stored model.
 pub async fn list() -> Vec<StoredModel> {
     let Ok(root) = root().await else { return Vec::new() };
     let mut models = Vec::new();
@@ -166,7 +166,7 @@ async fn describe(folder: Directory, key: String) -> StoredModel {
 ///
 /// # Errors
 ///
-/// Why it is still there, as a sentence.
+/// A sentence that says why one is still there.
 pub async fn forget(key: Option<&str>) -> Result<(), String> {
     let root = root().await?;
     let wanted = match key {
@@ -193,12 +193,12 @@ async fn keys(folder: &Directory) -> Vec<String> {
     names
 }
 
-/// Several tabs may have a complete file open, and one that finds it damaged may write; where a browser does not know this
-/// mode, only one tab has it.
+/// Mode in which several tabs may have a complete file open, and one that finds it damaged may write. Where a browser
+/// does not know it, only one tab has the file.
 const SHARED: &str = "readwrite-unsafe";
 const EXCLUSIVE: &str = "readwrite";
 
-/// A file that is made if it has to be written alone.
+/// Opens a file, which is made if it is missing and has to be written alone.
 async fn open_handle(folder: &Directory, name: &str, mode: &str) -> Result<SyncHandle, JsValue> {
     let options = if mode == EXCLUSIVE { create() } else { JsValue::UNDEFINED };
     let file: FileHandle = folder.file(name, &options).await?.unchecked_into();
@@ -206,7 +206,7 @@ async fn open_handle(folder: &Directory, name: &str, mode: &str) -> Result<SyncH
 }
 
 async fn read_whole(folder: &Directory, name: &str) -> Option<Vec<u8>> {
-    // Not through a handle, which another tab may hold.
+    // The file is not read through a sync handle, which another tab may hold.
     let file = folder.file(name, &JsValue::UNDEFINED).await.ok()?;
     let file = call(&file, "getFile", &[]).await.ok()?;
     Some(Uint8Array::new(&call(&file, "arrayBuffer", &[]).await.ok()?).to_vec())

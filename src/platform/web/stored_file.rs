@@ -1,10 +1,10 @@
 //! One file in the browser's file system: its bytes, and a journal of them.
 //!
-//! It is kept in slabs, in whatever order they come. Its journal is a head of JSON padded to [`HEAD_BYTES`], then a
-//! record for each slab: how many of its bytes are there, and their XXH3, which is checked whenever they are read. So a
-//! download goes on at the very byte where it was cut, and what a disk has damaged is fetched again. (Who could change these
-//! files on purpose could change this page's program. The file's SHA-256 was checked when it came; doing so at each load
-//! takes a browser three times as long as all else.)
+//! The file is kept in slabs, in whatever order they come. Its journal is a head of JSON padded to [`HEAD_BYTES`], then
+//! a record for each slab: how many of its bytes are there, and their XXH3, which is checked whenever they are read. So
+//! a download goes on at the very byte where it was cut, and what a disk has damaged is fetched again. (Anybody who
+//! could change these files on purpose could change this page's program. The file's SHA-256 was checked when it came;
+//! doing so at each load takes a browser three times as long as all else.)
 
 use std::cell::{Cell, RefCell};
 
@@ -25,13 +25,13 @@ const MAX_JOURNAL_BYTES: f64 = 16e6;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     pub size: u64,
-    /// What the server says of its version: an ETag, or the date of its last change.
+    /// The file's version as the server gives it: an ETag, or the date of the last change.
     pub version: Option<String>,
-    /// Of the whole file, once it is complete.
+    /// SHA-256 of the whole file, once it is complete.
     pub sha256: Option<String>,
 }
 
-/// How much of a slab is there.
+/// The journal's record of a slab: how many of its bytes are there, and their XXH3.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Record {
     pub len: u32,
@@ -42,7 +42,7 @@ pub(super) fn at(position: u64) -> JsValue {
     object(&[("at", (position as f64).into())])
 }
 
-/// Closes what it holds.
+/// A handle that is closed when it is dropped.
 pub(super) struct Guard(pub SyncHandle);
 
 impl Drop for Guard {
@@ -52,7 +52,7 @@ impl Drop for Guard {
 }
 
 impl Guard {
-    /// Fills `into`, all of it or not at all.
+    /// Fills `into`; `None` if not all of its bytes could be read.
     fn read(&self, position: u64, into: &mut [u8]) -> Option<()> {
         let len = into.len() as f64;
         (self.0.read(into, &at(position)).ok()? == len).then_some(())
@@ -70,9 +70,9 @@ pub struct StoredFile {
     journal: Guard,
     head: RefCell<Head>,
     records: RefCell<Vec<Record>>,
-    /// Why nothing more is stored.
+    /// The error after which nothing more is stored.
     broken: RefCell<Option<String>>,
-    /// Nothing more is wanted here; what is there stays.
+    /// True once nothing more is to be stored; what is there stays.
     is_frozen: Cell<bool>,
 }
 
@@ -101,24 +101,25 @@ impl StoredFile {
         self.records.borrow().iter().map(|record| u64::from(record.len)).sum()
     }
 
-    /// Why nothing more is stored, if that is so.
+    /// The error after which nothing more is stored, if there was one.
     pub fn trouble(&self) -> Option<String> {
         self.broken.borrow().clone()
     }
 
-    /// Keeps nothing more from now on; what is there can still be read.
+    /// Stores nothing more from now on; what is there can still be read.
     pub fn freeze(&self) {
         self.is_frozen.set(true);
     }
 
-    /// Something of a complete file is damaged: all of it has to be hashed again once that was fetched.
+    /// Forgets the file's digest, since a part of a complete file is damaged: all of it has to be hashed again once
+    /// that part was fetched.
     pub fn distrust(&self) {
         self.head.borrow_mut().sha256 = None;
         self.note(self.write_head());
     }
 
-    /// Whether what is there is of a file with this size and version. Where neither side knows a version, only a commit or
-    /// a digest that names the file (`is_named`) tells.
+    /// True if the stored bytes are of a file with this size and version. Unless both versions are known, only a commit
+    /// or a digest that names the file (`is_named`) tells.
     pub fn is_of(&self, size: u64, version: Option<&str>, is_named: bool) -> bool {
         let known = self.head.borrow();
         let is_same = match (known.version.as_deref(), version) {
@@ -136,13 +137,13 @@ impl StoredFile {
         self.note(cleared.and_then(|()| self.write_head()));
     }
 
-    /// Whether a slab of so many bytes is there, as far as the journal tells.
+    /// True if `len` bytes of a slab are there, as far as the journal tells.
     pub fn has(&self, index: usize, len: u32) -> bool {
         self.records.borrow().get(index).is_some_and(|record| record.len == len)
     }
 
-    /// Puts what is there of a slab behind the first `before` bytes, if it is still what was written; else nothing. Whether
-    /// it did. Memory that is there already is not cleared first.
+    /// Puts the stored bytes of a slab behind the first `before` bytes of `to`, and returns true if there are any. If
+    /// they are no longer what was written, they are forgotten. Memory that is there already is not cleared first.
     pub fn read_slab(&self, index: usize, to: &mut Vec<u8>, before: usize) -> bool {
         let record = self.records.borrow().get(index).copied().unwrap_or_default();
         to.resize(before + record.len as usize, 0);
@@ -157,7 +158,7 @@ impl StoredFile {
         false
     }
 
-    /// Keeps what is there of a slab; after a disk has failed, nothing.
+    /// Stores the bytes of a slab that are there; nothing any more once a write has failed.
     pub fn keep(&self, index: usize, bytes: &[u8]) {
         if bytes.is_empty() || self.is_frozen.get() || self.broken.borrow().is_some() {
             return;
@@ -170,7 +171,7 @@ impl StoredFile {
         self.note(written);
     }
 
-    /// The file is complete, and this is its digest.
+    /// Marks the file as complete, with its digest.
     pub fn finish(&self, sha256: String) {
         if self.is_frozen.get() {
             return;
@@ -182,7 +183,7 @@ impl StoredFile {
         }
     }
 
-    /// Drops what is there: it is not what it should be.
+    /// Drops the stored bytes: they are not what they should be.
     pub fn clear(&self) {
         self.head.borrow_mut().sha256 = None;
         self.records.borrow_mut().fill(Record::default());
@@ -210,7 +211,7 @@ impl StoredFile {
     }
 }
 
-/// A function of its own: a browser runs what is new to it slowly, and compiles small functions well long before large ones.
+/// Not inlined: a browser runs new code slowly, and compiles small functions well long before large ones.
 #[inline(never)]
 fn checksum(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
@@ -218,11 +219,11 @@ fn checksum(bytes: &[u8]) -> u64 {
 
 pub(super) fn head_of(journal: &[u8]) -> Head {
     let head = journal.get(..HEAD_BYTES as usize).and_then(|head| serde_json::from_slice(head).ok());
-    // A damaged one must not have memory set aside for its claims.
+    // A damaged head must not have memory set aside for its claims.
     head.filter(|head: &Head| head.size < MAX_FILE_BYTES).unwrap_or_default()
 }
 
-/// What the journal says of each slab of a file of so many bytes.
+/// The journal's records of all slabs of a file of `size` bytes; a record that does not fit counts as empty.
 pub(super) fn records_of(journal: &[u8], size: u64) -> Vec<Record> {
     let n = size.div_ceil(SLAB_BYTES) as usize;
     let record = |index: usize| {

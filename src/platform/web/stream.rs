@@ -1,4 +1,5 @@
-//! A file front to back, from the store as far as it is there, else from the network, a few slabs ahead of its reader.
+//! Reads a file front to back, from the store as far as it is there, else from the network, a few slabs ahead of its
+//! reader.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,15 +13,15 @@ use super::stored_file::{SLAB_BYTES, StoredFile};
 use super::whole::Whole;
 use crate::platform::PlatformError;
 
-/// Slabs that are on their way at a time: one is looked at, and the network is not idle meanwhile.
+/// Slabs that are on their way at a time, so that the network is not idle while one is looked at.
 const AHEAD: usize = 3;
-/// How long a reader waits before it is asked whether it still wants to.
+/// Milliseconds that a reader waits before it is asked whether it still wants to.
 const PATIENCE_MS: u32 = 100;
 
-/// Bytes of the widest value in a file, and of what a GPU's memory is written by.
+/// Bytes of the widest value in a file, and of the unit in which a GPU's memory is written.
 const ALIGNMENT: usize = 8;
 
-/// How a server gives a file out.
+/// The way in which a server serves a file.
 #[derive(Clone)]
 pub enum Serving {
     Ranges,
@@ -38,16 +39,17 @@ pub struct ByteStream {
     stored: Option<Rc<StoredFile>>,
     serving: Serving,
     len: u64,
-    /// What the catalogue or the server says of the whole, 64 hex digits.
+    /// SHA-256 of the whole file, as the catalogue or the server says, 64 hex digits.
     expected: Option<String>,
     /// Bytes handed out.
     at: u64,
-    /// Here but not handed out yet: a byte is copied into the wasm once.
+    /// Chunks from the network that were not handed out yet: a byte is copied into the wasm once.
     ready: VecDeque<Uint8Array>,
-    /// What was read from the store last, and how much of it was handed out. The same memory for all slabs.
+    /// The bytes that were read from the store last, and how many of them were handed out. All slabs use the same
+    /// memory.
     stored_slab: (Vec<u8>, usize),
     pending: usize,
-    /// Of bytes that do not lie together.
+    /// Memory for bytes that do not lie together.
     scratch: Vec<u8>,
     coming: VecDeque<Coming>,
     next_slab: usize,
@@ -92,7 +94,7 @@ impl ByteStream {
         }
     }
 
-    /// A file that is here already.
+    /// A stream of a file that is here already.
     pub(super) fn of_chunks(remote: Rc<Remote>, chunks: Vec<Uint8Array>, notes: Rc<RefCell<Vec<String>>>) -> Self {
         let pending = chunks.iter().map(|chunk| chunk.length() as usize).sum::<usize>();
         let len = pending as u64;
@@ -110,7 +112,7 @@ impl ByteStream {
         self.len == 0
     }
 
-    /// Bytes of it that still have to come over the network.
+    /// Bytes of the file that still have to come over the network.
     pub fn to_fetch(&self) -> u64 {
         self.len - self.stored.as_ref().map_or(0, |stored| stored.stored_bytes()).min(self.len)
     }
@@ -120,17 +122,17 @@ impl ByteStream {
         self.at + self.pending as u64 + self.coming.iter().map(|coming| u64::from(coming.got.get())).sum::<u64>()
     }
 
-    /// What it is waiting for, if that is worth a word.
+    /// The reason for the current wait, if there is one for people.
     pub fn waiting_for(&self) -> Option<String> {
         self.remote.waiting.borrow().clone()
     }
 
-    /// The digest of the whole file, where it is stored and each of its slabs is held against a digest of its own.
+    /// SHA-256 of the whole file, if all of it is stored: each of its slabs is then compared with a digest of its own.
     pub fn known_sha256(&self) -> Option<String> {
         self.stored.as_ref().filter(|stored| stored.is_complete())?.head().sha256
     }
 
-    /// Waits a moment for what [`Self::next`] would give; false if it is not there yet.
+    /// Waits a moment for the bytes that [`Self::next`] would give; false if they are not there yet.
     ///
     /// # Errors
     ///
@@ -155,19 +157,19 @@ impl ByteStream {
     ///
     /// # Errors
     ///
-    /// As [`Self::wait`].
+    /// The errors of [`Self::wait`].
     pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, PlatformError> {
         let mut bytes = Vec::new();
         self.read_into(&mut bytes, n).await?;
         Ok(bytes)
     }
 
-    /// The next bytes where they lie: `n` of them, or fewer where what is here ends before, and then a multiple of
-    /// [`ALIGNMENT`]. None only at the end of the file.
+    /// The next bytes where they lie: `n` of them, or fewer where the bytes at hand end before, and then a multiple of
+    /// [`ALIGNMENT`]. Empty only at the end of the file.
     ///
     /// # Errors
     ///
-    /// As [`Self::wait`].
+    /// The errors of [`Self::wait`].
     pub async fn next(&mut self, n: usize) -> Result<&[u8], PlatformError> {
         while !self.wait(n).await? {}
         let here = self.in_store_slab();
@@ -198,7 +200,7 @@ impl ByteStream {
                 self.take(first.slab.await?);
             }
         }
-        // Its zeros are written once, not for every piece.
+        // Zeros are written once, not for every piece.
         bytes.resize(n.min(self.pending), 0);
         let (slab, at) = &mut self.stored_slab;
         let mut filled = bytes.len().min(slab.len() - *at);
@@ -222,7 +224,7 @@ impl ByteStream {
     ///
     /// # Errors
     ///
-    /// As [`Self::wait`].
+    /// The errors of [`Self::wait`].
     pub(super) async fn peek(&mut self, n: usize) -> Result<Vec<u8>, PlatformError> {
         let n = n.min(usize::try_from(self.len).unwrap_or(usize::MAX));
         let is_stored = self.stored.as_ref().is_some_and(|stored| stored.stored_bytes() > 0);
@@ -248,11 +250,12 @@ impl ByteStream {
         Ok(bytes)
     }
 
-    /// Everything was read, and this is its SHA-256 (64 hex digits). Whether somebody else says the same.
+    /// Ends the reading of the file, whose SHA-256 is given (64 hex digits). True if the catalogue or the server says
+    /// the same; false if neither says anything.
     ///
     /// # Errors
     ///
-    /// [`PlatformError::Corrupt`] if somebody says otherwise; it is not kept then.
+    /// [`PlatformError::Corrupt`] if they say otherwise; the stored bytes are dropped then.
     pub fn finish(&self, sha256: &str) -> Result<bool, PlatformError> {
         let verified = match &self.expected {
             Some(expected) if expected != sha256 => {
@@ -267,7 +270,7 @@ impl ByteStream {
                 stored.finish(sha256.into());
             }
             if let Some(why) = stored.trouble() {
-                // What is not complete would only take the place of something that can be.
+                // An incomplete file would only take the place of something that can be complete.
                 stored.clear();
                 self.notes.borrow_mut().push(format!("{} could not be kept in this browser's storage: {why}", self.remote.name));
             }
@@ -275,7 +278,7 @@ impl ByteStream {
         Ok(verified)
     }
 
-    /// Keeps nothing more of it.
+    /// Stores nothing more of the file.
     pub(super) fn freeze(&self) {
         self.stored.iter().for_each(|stored| stored.freeze());
     }
@@ -306,7 +309,7 @@ impl ByteStream {
         self.pending = slabs.len();
         self.next_slab += usize::from(is_there);
         if is_known && !is_there {
-            // Its digest was believed: what takes the place of this slab would never be held against it.
+            // The file's digest was believed: what takes the place of this slab would never be compared with it.
             stored.distrust();
             return Err(PlatformError::Damaged { name: self.remote.name.clone() });
         }
@@ -326,7 +329,8 @@ impl ByteStream {
     }
 }
 
-/// One slab of a file of `len` bytes, from the store as far as it is there; what comes is stored even if it is only a part.
+/// Gets one slab of a file of `len` bytes, from the store as far as it is there, else from the network; what comes is
+/// stored even if it is only a part.
 async fn slab(
     remote: Rc<Remote>,
     stored: Option<Rc<StoredFile>>,

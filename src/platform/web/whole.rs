@@ -15,27 +15,27 @@ pub struct Whole {
     reader: Option<ReadableStreamDefaultReader>,
     /// Bytes of the file before what the reader and `rest` have next.
     at: u64,
-    /// Of a chunk, what was not wanted yet.
+    /// The part of a chunk that was not wanted yet.
     rest: Option<Uint8Array>,
 }
 
 impl Whole {
     pub(super) fn of(remote: &Remote, response: &Response) -> Result<Self, PlatformError> {
         let header = |name| response.headers().get(name).ok().flatten();
-        // Of a compressed answer the header tells the compressed length, which says nothing about the file.
+        // For a compressed answer the header tells the compressed length, which says nothing about the file.
         let length = header("content-length").filter(|_| header("content-encoding").is_none()).and_then(|text| text.parse().ok());
         remote.agree(length, None)?;
         Ok(Self { reader: Some(reader_of(remote, response)?), ..Self::default() })
     }
 
-    /// It is not wanted after all.
+    /// Cancels the stream, which is not wanted after all.
     pub(super) fn leave(&mut self) {
         if let Some(reader) = self.reader.take() {
             js::forget(reader.cancel());
         }
     }
 
-    /// Everything to the end, for servers that do not tell the length.
+    /// Reads to the end, for servers that do not tell the length; at most `limit` bytes.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Whole {
         remote.chunk(reader).await
     }
 
-    /// One attempt at filling what is missing of a slab; after a cut it starts over and skips what is known.
+    /// Makes one attempt at filling the rest of a slab; after a cut it starts over and skips the bytes that are known.
     pub(super) async fn fill(&mut self, remote: &Remote, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), Trouble> {
         let wanted = start + u64::from(got.get());
         if self.reader.is_none() || self.at > wanted {

@@ -47,7 +47,7 @@ pub(super) struct RawIndex {
 }
 
 impl<T> Pairs<T> {
-    /// Reads the value of `name`; what is wrong in it is told with its name.
+    /// Reads the value of `name`; an error in it is told with its name.
     fn take<'de, A: MapAccess<'de>>(&mut self, name: String, object: &mut A) -> Result<(), A::Error>
     where
         T: Deserialize<'de>,
