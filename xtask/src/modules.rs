@@ -49,6 +49,11 @@ const WITHOUT_TENSORS: [&str; 8] = ["terms", "catalog", "protocol", "share", "dr
 /// Modules that read no files and open no connections.
 const WITHOUT_IO: [&str; 7] = ["terms", "draw", "tensors", "model", "analysis", "experiments", "generate"];
 
+/// The table, for the figures: lowest module first.
+pub fn permissions() -> Vec<(&'static str, &'static [&'static str])> {
+    MAY_IMPORT.to_vec()
+}
+
 /// What a source file (its path below `src/`) imports against the table.
 pub fn violations(path: &str, source: &str) -> Vec<String> {
     let module = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");

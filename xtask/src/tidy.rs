@@ -1,7 +1,9 @@
 //! Rules of this repository that no compiler knows.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::figures::Figures;
 use crate::{env, modules, process};
 
 const MAX_LINES: usize = 400;
@@ -16,17 +18,23 @@ const DATA_FOLDERS: [&str; 3] = ["public/models/", "public/texts/", "tests/golde
 /// A place in a file, and what is wrong there.
 type Finding = String;
 
-/// Looks at every file of the repository.
+/// Looks at every file of the repository, and prints the figures of those in Rust.
 pub fn check() -> Result<(), String> {
     let root = env::root();
     let mut findings = Vec::new();
+    let mut sources = BTreeMap::new();
     for path in files()? {
         // A file that was deleted and not yet committed is listed, too.
         if let Ok(bytes) = std::fs::read(root.join(&path))
             && is_written_by_people(&path)
         {
             match String::from_utf8(bytes) {
-                Ok(text) => findings.extend(look_at(&path, &text)),
+                Ok(text) => {
+                    findings.extend(look_at(&path, &text));
+                    if env::has_extension(&path, "rs") {
+                        sources.insert(path, text);
+                    }
+                }
                 Err(_) => findings.push(format!("{path}: is not UTF-8")),
             }
         }
@@ -35,6 +43,13 @@ pub fn check() -> Result<(), String> {
         if !root.join(path).is_file() {
             findings.push(format!("{path}: listed as long in xtask/src/tidy.rs, but not there"));
         }
+    }
+    match Figures::measure(&sources, &modules::permissions()) {
+        Ok(figures) => {
+            println!("{}", figures.table());
+            findings.extend(figures.findings());
+        }
+        Err(why) => findings.push(why),
     }
     if findings.is_empty() {
         return Ok(());

@@ -8,12 +8,14 @@
 
 use std::collections::HashMap;
 
+use wasmparser::{ExternalKind, FuncType, FunctionBody, Operator, Parser, Payload, TypeRef};
+
 /// This many exports beginning with the same bare call are no accident.
 const MANY: usize = 3;
 
 /// How many exports of `wasm` are wrapped in a call of one and the same constructor function.
 pub fn exports_that_run_constructors(wasm: &[u8]) -> Result<usize, String> {
-    let module = Module::read(wasm).ok_or("this is no WebAssembly module that we can read")?;
+    let module = Module::read(wasm).map_err(|why| format!("this is no WebAssembly module that we can read: {why}"))?;
     let mut wrappers_of = HashMap::new();
     for &function in &module.exported_functions {
         if let Some(constructors) = module.wrapped_call(function) {
@@ -26,155 +28,72 @@ pub fn exports_that_run_constructors(wasm: &[u8]) -> Result<usize, String> {
 
 #[derive(Default)]
 struct Module<'a> {
-    /// Number of parameters and of results.
-    types: Vec<(usize, usize)>,
+    types: Vec<FuncType>,
     n_imported_functions: usize,
     /// The type of each function that is not imported.
-    functions: Vec<usize>,
-    exported_functions: Vec<usize>,
-    bodies: Vec<&'a [u8]>,
+    functions: Vec<u32>,
+    exported_functions: Vec<u32>,
+    bodies: Vec<FunctionBody<'a>>,
 }
 
 impl<'a> Module<'a> {
-    fn read(wasm: &'a [u8]) -> Option<Self> {
+    fn read(wasm: &'a [u8]) -> wasmparser::Result<Self> {
         let mut module = Self::default();
-        let mut reader = Reader(wasm.strip_prefix(b"\0asm\x01\0\0\0")?);
-        while !reader.0.is_empty() {
-            let id = reader.byte()?;
-            let section = Reader(reader.sized()?);
-            match id {
-                1 => module.read_types(section)?,
-                2 => module.read_imports(section)?,
-                3 => module.functions = section.items(Reader::number)?,
-                7 => module.read_exports(section)?,
-                10 => module.bodies = section.items(Reader::sized)?,
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload? {
+                // Compilers of today's Rust make no types but those of functions.
+                Payload::TypeSection(section) => module.types = section.into_iter_err_on_gc_types().collect::<Result<_, _>>()?,
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        module.n_imported_functions += usize::from(matches!(import?.ty, TypeRef::Func(_)));
+                    }
+                }
+                Payload::FunctionSection(section) => module.functions = section.into_iter().collect::<Result<_, _>>()?,
+                Payload::ExportSection(section) => {
+                    for export in section {
+                        let export = export?;
+                        module.exported_functions.extend((export.kind == ExternalKind::Func).then_some(export.index));
+                    }
+                }
+                Payload::CodeSectionEntry(body) => module.bodies.push(body),
                 _ => {}
             }
         }
-        Some(module)
+        Ok(module)
     }
 
-    fn read_types(&mut self, section: Reader<'a>) -> Option<()> {
-        self.types = section.items(|reader| {
-            // Only plain function types: compilers of today's Rust make no others.
-            (reader.byte()? == 0x60).then_some(())?;
-            let n_params = reader.sized()?.len();
-            let n_results = reader.sized()?.len();
-            Some((n_params, n_results))
-        })?;
-        Some(())
+    fn own(&self, function: u32) -> Option<usize> {
+        (function as usize).checked_sub(self.n_imported_functions)
     }
 
-    fn read_imports(&mut self, section: Reader<'a>) -> Option<()> {
-        let kinds = section.items(|reader| {
-            reader.sized()?;
-            reader.sized()?;
-            let kind = reader.byte()?;
-            match kind {
-                0 => drop(reader.number()?),
-                1 => {
-                    reader.byte()?;
-                    reader.limits()?;
-                }
-                2 => reader.limits()?,
-                3 => drop((reader.byte()?, reader.byte()?)),
-                _ => return None,
-            }
-            Some(kind)
-        })?;
-        self.n_imported_functions = kinds.into_iter().filter(|&kind| kind == 0).count();
-        Some(())
-    }
-
-    fn read_exports(&mut self, section: Reader<'a>) -> Option<()> {
-        let exports = section.items(|reader| {
-            reader.sized()?;
-            Some((reader.byte()?, reader.number()?))
-        })?;
-        let functions = exports.into_iter().filter(|&(kind, _)| kind == 0);
-        self.exported_functions = functions.map(|(_, index)| index).collect();
-        Some(())
-    }
-
-    fn type_of(&self, function: usize) -> Option<(usize, usize)> {
-        let own = function.checked_sub(self.n_imported_functions)?;
-        self.types.get(*self.functions.get(own)?).copied()
+    fn type_of(&self, function: u32) -> Option<&FuncType> {
+        self.types.get(*self.functions.get(self.own(function)?)? as usize)
     }
 
     /// What `function` calls first, if it is a wrapper around another function and nothing else.
-    fn wrapped_call(&self, function: usize) -> Option<usize> {
-        let own = function.checked_sub(self.n_imported_functions)?;
-        let (n_params, n_results) = self.type_of(function)?;
-        let mut body = Reader(self.bodies.get(own)?);
-        let no_locals = body.number()? == 0;
-        let constructors = body.call()?;
-        for param in 0..n_params {
-            let pushes_it = body.byte()? == LOCAL_GET && body.number()? == param;
+    fn wrapped_call(&self, function: u32) -> Option<u32> {
+        let own_type = self.type_of(function)?;
+        let body = self.bodies.get(self.own(function)?)?;
+        let has_locals = body.get_locals_reader().ok()?.get_count() > 0;
+        let mut operators = body.get_operators_reader().ok()?;
+        let mut next = || operators.read().ok();
+        let Operator::Call { function_index: constructors } = next()? else { return None };
+        for param in 0..own_type.params().len() {
+            let pushes_it = matches!(next()?, Operator::LocalGet { local_index } if local_index as usize == param);
             pushes_it.then_some(())?;
         }
-        let same_type = self.type_of(body.call()?)? == (n_params, n_results);
-        let bare = self.type_of(constructors)? == (0, 0);
-        (no_locals && same_type && bare).then_some(constructors)
-    }
-}
-
-const CALL: u8 = 0x10;
-const LOCAL_GET: u8 = 0x20;
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (&first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(first)
-    }
-
-    /// An unsigned LEB128 number.
-    fn number(&mut self) -> Option<usize> {
-        let mut value = 0_u64;
-        for shift in (0..35).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return usize::try_from(value).ok();
-            }
-        }
-        None
-    }
-
-    /// Bytes with their number before them.
-    fn sized(&mut self) -> Option<&'a [u8]> {
-        let len = self.number()?;
-        let (bytes, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn limits(&mut self) -> Option<()> {
-        let has_maximum = self.byte()? & 1 == 1;
-        self.number()?;
-        if has_maximum {
-            self.number()?;
-        }
-        Some(())
-    }
-
-    fn call(&mut self) -> Option<usize> {
-        (self.byte()? == CALL).then_some(())?;
-        self.number()
-    }
-
-    /// A list with its length before it.
-    fn items<T>(mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let n = self.number()?;
-        (0..n).map(|_| item(&mut self)).collect()
+        let Operator::Call { function_index: wrapped } = next()? else { return None };
+        let is_bare = self.type_of(constructors)? == &FuncType::new([], []);
+        (!has_locals && is_bare && self.type_of(wrapped)? == own_type).then_some(constructors)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CALL: u8 = 0x10;
+    const LOCAL_GET: u8 = 0x20;
 
     /// A module of: an import, the constructors, a function `(i32) -> i32`, and `n` wrappers of it that are exported.
     fn module(n: u8, wrapper: &[u8]) -> Vec<u8> {

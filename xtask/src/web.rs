@@ -12,10 +12,13 @@ use crate::{env, process, size, tools};
 const INPUTS: [&str; 9] =
     ["src", "xtask/src", "style", "public", "index.html", "Cargo.toml", "Cargo.lock", "Trunk.toml", ".cargo/config.toml"];
 
+#[derive(clap::Args)]
 pub struct BuildOptions {
-    /// Where the page will be served from; `./` (wherever it is put) when absent.
+    /// The only path (/sub/path/) that the page will be served from; without it, it works wherever it is put
+    #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
-    /// Trade size and speed of the page for time to build it.
+    /// Larger and slower, but built in a fraction of the time
+    #[arg(long)]
     pub dev: bool,
 }
 

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::args::Args;
 use crate::{env, process, server, setup, web};
 use browser::Browser;
 use report::{Place, Run};
@@ -23,43 +22,63 @@ use shapes::Shape;
 /// What is measured unless told otherwise.
 const SHAPES: &str = "linchpin-13m,smollm2-135m,llama-3.2-1b";
 
-/// See `HELP`.
+#[derive(clap::Args)]
 pub struct Options {
+    /// Any of tiny, linchpin-13m, smollm2-135m, llama-3.2-1b
+    #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = SHAPES, value_parser = shapes::named)]
     shapes: Vec<&'static Shape>,
+    /// A built page, to be measured as it is
+    #[arg(long = "no-build", value_name = "DIR")]
     dist: Option<PathBuf>,
+    /// Builds a larger and slower page in a fraction of the time
+    #[arg(long)]
     dev: bool,
+    /// A built command, instead of one that is built for it
+    #[arg(long, value_name = "PATH")]
     native: Option<PathBuf>,
+    /// The browser, instead of the one that `setup` finds
+    #[arg(long, value_name = "PATH")]
     browser: Option<PathBuf>,
-    browser_flags: Vec<String>,
+    /// Measures in the browser only
+    #[arg(long)]
     skip_native: bool,
+    /// Measures the command only
+    #[arg(long)]
     skip_browser: bool,
+    /// Keeps everything as JSON
+    #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// The file that gets the section, instead of docs/benchmarks.md
+    #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    timeout: Duration,
+    /// Seconds that a page may take
+    #[arg(long, value_name = "S", default_value_t = 900)]
+    timeout: u64,
+    /// What the browser is started with
+    #[arg(last = true, value_name = "BROWSER FLAG")]
+    browser_flags: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub struct ModelOptions {
+    /// The folder that gets its files
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// One of bench's, smollm2-360m, or smollm2-360m-21-layers (507 MB)
+    #[arg(long, value_name = "NAME", value_parser = shapes::named)]
+    shape: &'static Shape,
+    /// How weights are stored: bf16, f16 or f32
+    #[arg(long, default_value = "bf16", value_parser = models::dtype_named)]
+    dtype: safetensors::Dtype,
+    /// Other weights for each
+    #[arg(long, default_value_t = 1)]
+    seed: u32,
+    /// How many files there are at most
+    #[arg(long, default_value_t = 1)]
+    shards: u32,
 }
 
 impl Options {
-    pub fn read(mut args: Args) -> Result<Self, String> {
-        let browser_flags = args.after_dashes();
-        let timeout = args.value("--timeout")?.unwrap_or_else(|| "900".to_owned());
-        let timeout = timeout.parse().map_err(|_| format!("--timeout wants a number of seconds, not `{timeout}`"))?;
-        let options = Self {
-            browser_flags,
-            timeout: Duration::from_secs(timeout),
-            shapes: shapes::named(args.value("--shapes")?.as_deref().unwrap_or(SHAPES))?,
-            dist: args.value("--no-build")?.map(Into::into),
-            native: args.value("--native")?.map(Into::into),
-            browser: args.value("--browser")?.map(Into::into),
-            out: args.value("--out")?.map(Into::into),
-            markdown: args.value("--markdown")?.map(Into::into),
-            dev: args.flag("--dev"),
-            skip_native: args.flag("--skip-native"),
-            skip_browser: args.flag("--skip-browser"),
-        };
-        args.finish()?;
-        Ok(options)
-    }
-
     /// The command without the paths, which are those of one machine.
     fn shown(&self) -> String {
         let names = self.shapes.iter().map(|shape| shape.name).collect::<Vec<_>>().join(",");
@@ -106,20 +125,11 @@ pub fn run(options: &Options) -> Result<(), String> {
 }
 
 /// `cargo xtask model`: writes one model of random weights, for tests of what becomes of a model on its way.
-pub fn write_model(mut args: Args) -> Result<(), String> {
-    let name = args.value("--shape")?.ok_or("which shape? --shape tiny, say")?;
-    let dtype = models::Dtype::named(args.value("--dtype")?.as_deref().unwrap_or("bf16"))?;
-    let mut number = |flag: &str| {
-        let given = args.value(flag)?.unwrap_or_else(|| "1".to_owned());
-        given.parse::<u32>().map_err(|_| format!("{flag} wants a number, not `{given}`"))
-    };
-    let (seed, shards) = (number("--seed")?, number("--shards")?.max(1));
-    let out = args.value("--out")?.ok_or("where to? --out DIR")?;
-    args.finish()?;
-    let shape = *shapes::named(&name)?.first().ok_or("which shape? --shape tiny, say")?;
-    let sizes = shape.random.as_ref().ok_or_else(|| format!("{name} is there already, under public/models/"))?;
-    let spelling = models::Spelling { dtype, seed: seed.into(), shards: shards as usize };
-    models::write_folder(Path::new(&out), &shape.title(), sizes, spelling)
+pub fn write_model(options: &ModelOptions) -> Result<(), String> {
+    let ModelOptions { out, shape, dtype, seed, shards } = options;
+    let sizes = shape.random.as_ref().ok_or_else(|| format!("{} is there already, under public/models/", shape.name))?;
+    let spelling = models::Spelling { dtype: *dtype, seed: u64::from(*seed), shards: (*shards).max(1) as usize };
+    models::write_folder(out, &shape.title(), sizes, spelling)
 }
 
 /// Adds what was measured to a file. What went wrong stands there, too, and is an error all the same.
@@ -183,7 +193,7 @@ fn open_browser(options: &Options, folder: &Path, dist: PathBuf) -> Result<Brows
     let site = server::Site { folders: vec![dist, benches, folder.to_owned()], base: "/".into(), results: Some(sender) };
     std::thread::spawn(move || server::accept(&listener, site));
     let flags = options.browser_flags.clone();
-    Ok(Browser { program, flags, folder: folder.to_owned(), port, results, timeout: options.timeout })
+    Ok(Browser { program, flags, folder: folder.to_owned(), port, results, timeout: Duration::from_secs(options.timeout) })
 }
 
 fn measure_in_browser(browser: &Browser, shape: &Shape, runs: &mut Vec<Run>) -> Result<(), String> {
@@ -216,10 +226,19 @@ fn measure_natively(native: &Path, shape: &'static Shape, place: Place, model: &
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
-    fn options(line: &str) -> Result<Options, String> {
-        Options::read(Args::new(line.split_whitespace().map(str::to_owned)))
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(line: &str) -> Result<Options, clap::Error> {
+        let words = line.split_whitespace();
+        Line::try_parse_from(std::iter::once("bench").chain(words)).map(|line| line.options)
     }
 
     #[test]
@@ -227,7 +246,7 @@ mod tests {
         let read =
             options("--shapes tiny,linchpin-13m --no-build d --native /a/b --skip-browser --timeout 5 -- --use-angle=vulkan").unwrap();
         assert_eq!(read.shown(), "cargo xtask bench --shapes tiny,linchpin-13m --skip-browser -- --use-angle=vulkan");
-        assert_eq!((read.timeout.as_secs(), read.dist), (5, Some("d".into())));
+        assert_eq!((read.timeout, read.dist), (5, Some("d".into())));
         assert_eq!(options("").unwrap().shapes.len(), 3);
         assert!(options("--shapes huge").is_err() && options("--timeout soon").is_err() && options("--what").is_err());
     }

@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde_json::{Map, json};
 
 use super::shapes::{Shape, Sizes};
 
@@ -13,54 +16,28 @@ const TOKENIZER: &str = include_str!("../../../tests/fixtures/llama/tokenizer.js
 /// Standard deviation of the weights, as models are initialised.
 const SCALE: f32 = 0.02;
 
-/// How weights are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtype {
-    Bf16,
-    F16,
-    F32,
-}
-
-impl Dtype {
-    pub fn named(name: &str) -> Result<Self, String> {
-        match name {
-            "bf16" => Ok(Self::Bf16),
-            "f16" => Ok(Self::F16),
-            "f32" => Ok(Self::F32),
-            other => Err(format!("there is no type `{other}`; there are bf16, f16, f32")),
-        }
-    }
-
-    /// As the header of a file spells it.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Bf16 => "BF16",
-            Self::F16 => "F16",
-            Self::F32 => "F32",
-        }
-    }
-
-    const fn n_bytes(self) -> usize {
-        if matches!(self, Self::F32) { 4 } else { 2 }
-    }
-
-    /// The bytes of one value; those after [`Self::n_bytes`] mean nothing.
-    fn bytes(self, value: f32) -> [u8; 4] {
-        let bits = match self {
-            Self::Bf16 => value.to_bits() >> 16,
-            Self::F16 => u32::from(f16_bits(value)),
-            Self::F32 => value.to_bits(),
-        };
-        bits.to_le_bytes()
+/// Finds the type of the weights by its name on the command line.
+pub fn dtype_named(name: &str) -> Result<Dtype, String> {
+    match name {
+        "bf16" => Ok(Dtype::BF16),
+        "f16" => Ok(Dtype::F16),
+        "f32" => Ok(Dtype::F32),
+        other => Err(format!("there is no type `{other}`; there are bf16, f16, f32")),
     }
 }
 
-/// The nearest f16 of a value that is none too large for one.
-fn f16_bits(value: f32) -> u16 {
-    // Scaled so, the exponents of both types begin at the same place, subnormal numbers included: 2^-112.
-    let scaled = value.abs() * f32::from_bits((127 - 112) << 23);
-    let sign = u16::from(value.is_sign_negative()) << 15;
-    sign | ((scaled.to_bits() + 0x1000) >> 13) as u16
+fn n_bytes(dtype: Dtype) -> usize {
+    dtype.bitsize() / 8
+}
+
+/// The bytes of one value; those after [`n_bytes`] mean nothing.
+fn bytes(dtype: Dtype, value: f32) -> [u8; 4] {
+    let bits = match dtype {
+        Dtype::BF16 => bf16::from_f32(value).to_bits().into(),
+        Dtype::F16 => f16::from_f32(value).to_bits().into(),
+        _ => value.to_bits(),
+    };
+    bits.to_le_bytes()
 }
 
 /// How a model's weights are written.
@@ -74,7 +51,7 @@ pub struct Spelling {
 
 impl Default for Spelling {
     fn default() -> Self {
-        Self { dtype: Dtype::Bf16, seed: 1, shards: 1 }
+        Self { dtype: Dtype::BF16, seed: 1, shards: 1 }
     }
 }
 
@@ -113,12 +90,12 @@ pub fn write_folder(folder: &Path, title: &str, sizes: &Sizes, spelling: Spellin
     std::fs::write(folder.join("config.json"), sizes.config(title)).map_err(failed)?;
     std::fs::write(folder.join("generation_config.json"), "{\"do_sample\": false}\n").map_err(failed)?;
     std::fs::write(folder.join("tokenizer.json"), TOKENIZER).map_err(failed)?;
-    write_weights(folder, title, sizes, spelling).map_err(failed)
+    write_weights(folder, sizes, spelling).map_err(failed)
 }
 
 type Tensors = Vec<(String, Vec<usize>)>;
 
-fn write_weights(folder: &Path, title: &str, sizes: &Sizes, spelling: Spelling) -> std::io::Result<()> {
+fn write_weights(folder: &Path, sizes: &Sizes, spelling: Spelling) -> std::io::Result<()> {
     let mut random = Random(spelling.seed);
     let table = Table::draw(&mut random, spelling.dtype);
     let shards = split(sizes.tensors(), spelling.shards);
@@ -129,7 +106,7 @@ fn write_weights(folder: &Path, title: &str, sizes: &Sizes, spelling: Spelling) 
             n => format!("model-{:05}-of-{n:05}.safetensors", index + 1),
         };
         let file = BufWriter::with_capacity(1 << 20, File::create(folder.join(&name))?);
-        total_size += write_shard(file, title, tensors, &table, &mut random)?;
+        total_size += write_shard(file, tensors, &table, &mut random)?;
         weight_map.extend(tensors.iter().map(|(tensor, _)| (tensor.clone(), json!(name))));
     }
     if shards.len() == 1 {
@@ -156,36 +133,39 @@ fn split(tensors: Tensors, n: usize) -> Vec<Tensors> {
 }
 
 /// Writes one file; returns the bytes of its tensors.
-fn write_shard(mut file: impl Write, source: &str, tensors: &Tensors, table: &Table, random: &mut Random) -> std::io::Result<usize> {
-    let n_bytes = table.dtype.n_bytes();
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), json!({ "format": "pt", "source": source }));
+///
+/// The header is the library's. Its writer would keep a whole matrix in memory, and sort them by name.
+fn write_shard(mut file: impl Write, tensors: &Tensors, table: &Table, random: &mut Random) -> std::io::Result<usize> {
+    let n_bytes = n_bytes(table.dtype);
     let mut end = 0;
-    for (name, shape) in tensors {
+    let described = tensors.iter().map(|(name, shape)| {
         let begin = end;
         end += n_bytes * shape.iter().product::<usize>();
-        header.insert(name.clone(), json!({ "dtype": table.dtype.name(), "shape": shape, "data_offsets": [begin, end] }));
-    }
-    let mut header = Value::Object(header).to_string();
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+        (name.clone(), TensorInfo { dtype: table.dtype, shape: shape.clone(), data_offsets: (begin, end) })
+    });
+    let described = described.collect();
+    let format = std::iter::once(("format".to_owned(), "pt".to_owned()));
+    let header = Metadata::new(Some(format.collect()), described).map_err(std::io::Error::other)?;
+    let mut header = serde_json::to_vec(&header)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
     file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(header.as_bytes())?;
+    file.write_all(&header)?;
 
-    let one = table.dtype.bytes(1.0);
-    let mut bytes = Vec::new();
+    let one = bytes(table.dtype, 1.0);
+    let mut chunk = Vec::new();
     for (_, shape) in tensors {
         let mut left = shape.iter().product::<usize>();
         let is_norm = shape.len() == 1;
         while left > 0 {
             let n = left.min(1 << 16);
-            bytes.clear();
-            while bytes.len() < n_bytes * n {
+            chunk.clear();
+            while chunk.len() < n_bytes * n {
                 for sixteen in random.next().to_le_bytes().as_chunks::<2>().0 {
                     let value = if is_norm { &one } else { &table.values[usize::from(u16::from_le_bytes(*sixteen))] };
-                    bytes.extend_from_slice(&value[..n_bytes]);
+                    chunk.extend_from_slice(&value[..n_bytes]);
                 }
             }
-            file.write_all(&bytes[..n_bytes * n])?;
+            file.write_all(&chunk[..n_bytes * n])?;
             left -= n;
         }
     }
@@ -202,7 +182,7 @@ struct Table {
 impl Table {
     fn draw(random: &mut Random, dtype: Dtype) -> Self {
         let mut draw = || (0..12).map(|_| (random.next() >> 40) as f32 / (1 << 24) as f32).sum::<f32>() - 6.0;
-        let values = (0..1 << 16).map(|_| dtype.bytes(draw() * SCALE)).collect();
+        let values = (0..1 << 16).map(|_| bytes(dtype, draw() * SCALE)).collect();
         Self { dtype, values }
     }
 }
@@ -221,42 +201,35 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
+    use safetensors::SafeTensors;
+    use serde_json::Value;
+
     use super::*;
     use crate::bench::shapes;
 
-    fn written(dtype: Dtype) -> (Value, Vec<u8>) {
-        let sizes = shapes::ALL[0].random.as_ref().unwrap();
-        let (mut file, mut random) = (Vec::new(), Random(1));
-        let table = Table::draw(&mut random, dtype);
-        let n_bytes = write_shard(&mut file, "random", &sizes.tensors(), &table, &mut random).unwrap();
-        let header_len = usize::try_from(u64::from_le_bytes(file[..8].try_into().unwrap())).unwrap();
-        let header = serde_json::from_slice(&file[8..8 + header_len]).unwrap();
-        let body = file.split_off(8 + header_len);
-        assert_eq!(body.len(), n_bytes);
-        (header, body)
-    }
-
-    fn value(dtype: Dtype, bytes: &[u8]) -> f32 {
-        match dtype {
-            Dtype::Bf16 => f32::from_bits(u32::from(u16::from_le_bytes(bytes.try_into().unwrap())) << 16),
-            Dtype::F32 => f32::from_le_bytes(bytes.try_into().unwrap()),
-            Dtype::F16 => {
-                let bits = u32::from(u16::from_le_bytes(bytes.try_into().unwrap()));
-                let magnitude = f32::from_bits((bits & 0x7fff) << 13) * 2.0_f32.powi(112);
-                if bits >> 15 == 1 { -magnitude } else { magnitude }
-            }
-        }
+    fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+        let value = |bytes: &[u8]| match dtype {
+            Dtype::BF16 => bf16::from_le_bytes(bytes.try_into().unwrap()).to_f32(),
+            Dtype::F16 => f16::from_le_bytes(bytes.try_into().unwrap()).to_f32(),
+            _ => f32::from_le_bytes(bytes.try_into().unwrap()),
+        };
+        bytes.chunks_exact(n_bytes(dtype)).map(value).collect()
     }
 
     #[test]
     fn a_written_file_is_what_its_header_says() {
-        for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32] {
-            let (header, body) = written(dtype);
+        let sizes = shapes::ALL[0].random.as_ref().unwrap();
+        for dtype in ["bf16", "f16", "f32"].map(|name| dtype_named(name).unwrap()) {
+            let (mut file, mut random) = (Vec::new(), Random(1));
+            let table = Table::draw(&mut random, dtype);
+            write_shard(&mut file, &sizes.tensors(), &table, &mut random).unwrap();
+            let file = SafeTensors::deserialize(&file).unwrap();
             let values = |name: &str| {
-                assert_eq!(header[name]["dtype"], dtype.name());
-                let offset = |i: usize| usize::try_from(header[name]["data_offsets"][i].as_u64().unwrap()).unwrap();
-                body[offset(0)..offset(1)].chunks_exact(dtype.n_bytes()).map(|bytes| value(dtype, bytes)).collect::<Vec<_>>()
+                let tensor = file.tensor(name).unwrap();
+                assert_eq!(tensor.dtype(), dtype);
+                values(dtype, tensor.data())
             };
+            assert_eq!(file.len(), sizes.tensors().len());
             assert!(values("model.norm.weight").iter().all(|value| *value == 1.0), "{dtype:?}");
             let weights = values("model.layers.1.mlp.down_proj.weight");
             assert_eq!(weights.len(), 64 * 160);
@@ -264,14 +237,7 @@ mod tests {
             assert!((mean_square.sqrt() / SCALE - 1.0).abs() < 0.1, "{dtype:?}: {mean_square}");
             assert_ne!(weights, values("model.layers.0.mlp.down_proj.weight"));
         }
-    }
-
-    #[test]
-    fn f16_is_the_nearest() {
-        let cases = [(0.0, 0), (1.0, 0x3c00), (-2.0, 0xc000), (0.1, 0x2e66), (65504.0, 0x7bff), (6.0e-8, 1), (6.1e-5, 0x3ff)];
-        for (value, bits) in cases {
-            assert_eq!(f16_bits(value), bits, "{value}");
-        }
+        assert!(dtype_named("f64").is_err());
     }
 
     #[test]
@@ -287,13 +253,13 @@ mod tests {
     #[test]
     fn the_shapes_have_as_many_parameters_as_the_models_they_are_named_for() {
         let n = |name: &str| {
-            let shape = shapes::named(name).unwrap()[0];
+            let shape = shapes::named(name).unwrap();
             shape.random.as_ref().unwrap().tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>()
         };
         assert_eq!(n("smollm2-135m"), 134_515_008);
         assert_eq!(n("smollm2-360m"), 361_821_120);
         assert_eq!(n("llama-3.2-1b"), 1_235_814_400);
-        let llama = shapes::named("llama-3.2-1b").unwrap()[0];
+        let llama = shapes::named("llama-3.2-1b").unwrap();
         let config: Value = serde_json::from_str(&llama.random.as_ref().unwrap().config("note")).unwrap();
         assert_eq!(config["rope_scaling"]["factor"], 32.0);
         assert!(shapes::named("huge").is_err());

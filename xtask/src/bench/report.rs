@@ -1,7 +1,6 @@
 //! From figures to a section of docs/benchmarks.md: each beside what it is held against.
 
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -124,7 +123,7 @@ struct Against {
 
 /// Puts all runs into a section.
 pub fn section(command: &str, runs: &[Run]) -> String {
-    let mut text = format!("## {}\n\n", today());
+    let mut text = format!("## {}\n\n", time::UtcDateTime::now().date());
     let machines = runs.iter().filter_map(Run::machine).collect::<Vec<_>>();
     let machine = machines.first().cloned().unwrap_or_else(|| {
         let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
@@ -271,26 +270,6 @@ fn short(value: f64) -> String {
     if value != 0.0 && value.abs() < 0.1 { format!("{value:.1e}") } else { format!("{value:.digits$}") }
 }
 
-/// The date in UTC, as `2026-01-31`.
-fn today() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    date(seconds / 86_400)
-}
-
-/// Howard Hinnant's `civil_from_days`, for days since 1970.
-fn date(days: u64) -> String {
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let day_of_era = z % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,7 +335,7 @@ mod tests {
 
     #[test]
     fn the_cpu_is_not_held_against_a_gpus_floor() {
-        let shape = shapes::named("linchpin-13m").unwrap()[0];
+        let shape = shapes::named("linchpin-13m").unwrap();
         assert_eq!(goal(shape, Place::NativeCpu, "decode_at_128"), Some(Goal::AtLeast(15.0)));
         assert_eq!(goal(shape, Place::NativeCpu, "prefill"), None);
         assert_eq!(goal(shape, Place::BrowserGpu, "first_token"), Some(Goal::AtMost(2000.0)));
@@ -364,7 +343,8 @@ mod tests {
 
     #[test]
     fn dates_and_numbers() {
-        assert_eq!((date(0), date(59), date(20_779)), ("1970-01-01".into(), "1970-03-01".into(), "2026-11-22".into()));
+        let day = time::UtcDateTime::from_unix_timestamp(59 * 86_400).unwrap().date();
+        assert_eq!(day.to_string(), "1970-03-01");
         assert_eq!([1234.4, 12.34, 1.234, 0.012, 0.0].map(short), ["1234", "12.3", "1.23", "1.2e-2", "0.00"]);
     }
 }

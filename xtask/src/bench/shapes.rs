@@ -146,13 +146,9 @@ pub const ALL: [Shape; 7] = [
     },
 ];
 
-/// The shapes of a list of names.
-pub fn named(names: &str) -> Result<Vec<&'static Shape>, String> {
+pub fn named(name: &str) -> Result<&'static Shape, String> {
     let known = || ALL.iter().map(|shape| shape.name).collect::<Vec<_>>().join(", ");
-    let find = |name: &str| {
-        ALL.iter().find(|shape| shape.name == name).ok_or_else(|| format!("there is no shape `{name}`; there are {}", known()))
-    };
-    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(find).collect()
+    ALL.iter().find(|shape| shape.name == name).ok_or_else(|| format!("there is no shape `{name}`; there are {}", known()))
 }
 
 impl Shape {

@@ -1,0 +1,159 @@
+//! The figures of the source: how it is divided, how long it is, and how it is written.
+//!
+//! `tidy` prints them and holds two of them to limits. They are measured as the compiler reads the source, but for what
+//! only types tell: a call of a method does not count as a use of the file that has it.
+
+mod names;
+mod rooms;
+mod text;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use rooms::{Permissions, Structure};
+use text::{DOC_BEGINNINGS, Lines, TEST_BEGINNINGS, Text};
+use tree::{Function, Sources, Tree};
+
+/// Limits, to be lowered with the figures: imports between rooms against their order, and circles between files.
+const MAX_UPWARDS: usize = 4;
+const MAX_CIRCLES: usize = 14;
+
+/// What is measured.
+#[derive(Default)]
+pub struct Figures {
+    structure: Structure,
+    /// Of each room, of `lib` and of `bin`.
+    lines: BTreeMap<String, Lines>,
+    longest_file: (usize, String),
+    /// Functions that are not of tests, shortest first.
+    functions: Vec<Function>,
+    n_docs: usize,
+    /// How many doc comments begin with each of [`DOC_BEGINNINGS`].
+    docs: [usize; DOC_BEGINNINGS.len()],
+    n_tests: usize,
+    vague_tests: usize,
+}
+
+impl Figures {
+    /// Measures the Rust files of the repository, by their paths: structure and length below `src/`, doc comments and
+    /// the names of tests in all of them.
+    pub fn measure(files: &Sources, permissions: &Permissions<'_>) -> Result<Self, String> {
+        let below_src = files.iter().filter_map(|(path, text)| Some((path.strip_prefix("src/")?.to_owned(), text.clone())));
+        let sources: Sources = below_src.collect();
+        let mut library = Tree::read(&sources, "lib.rs")?;
+        let mut figures = Self { structure: Structure::of(&library, permissions), ..Self::default() };
+        for program in sources.keys().filter(|path| path.starts_with("bin/")) {
+            let program = Tree::read(&sources, program)?;
+            library.files.extend(program.files);
+            library.functions.extend(program.functions);
+        }
+        if let Some(lost) = sources.keys().find(|path| !library.files.contains_key(*path)) {
+            return Err(format!("src/{lost}: no module declares this file"));
+        }
+        figures.functions = library.functions.into_iter().filter(|function| !function.in_test).collect();
+        figures.functions.sort_by_key(|function| function.n_lines);
+        for (path, source) in files {
+            let text = Text::read(source).map_err(|why| format!("{path}: {why}"))?;
+            if let Some((below, file)) = path.strip_prefix("src/").and_then(|below| library.files.get_key_value(below)) {
+                let lines = text.lines(source, file.is_test, &file.test_lines);
+                let room = below.split('/').next().unwrap_or_default().trim_end_matches(".rs").trim_end_matches("_tests");
+                *figures.lines.entry(room.to_owned()).or_default() += lines;
+                figures.longest_file = figures.longest_file.max((lines.total, path.clone()));
+            }
+            figures.add_text(&text);
+        }
+        Ok(figures)
+    }
+
+    fn add_text(&mut self, text: &Text) {
+        self.n_docs += text.docs.len();
+        self.n_tests += text.tests.len();
+        self.vague_tests += text.tests.iter().filter(|name| text::is_vague_test(name)).count();
+        for beginning in text.docs.iter().filter_map(|doc| text::doc_beginning(doc)) {
+            self.docs[beginning] += 1;
+        }
+    }
+
+    /// The limits that are exceeded.
+    pub fn findings(&self) -> Vec<String> {
+        let counts = [
+            ("imports that run upwards", self.structure.upwards.len(), MAX_UPWARDS),
+            ("circles between files", self.structure.circles.len(), MAX_CIRCLES),
+        ];
+        let exceeded = counts.into_iter().filter(|(_, count, limit)| count > limit);
+        exceeded.map(|(what, count, limit)| format!("src/: {count} {what}; at most {limit} (xtask/src/figures/mod.rs)")).collect()
+    }
+
+    /// All of them, for people.
+    pub fn table(&self) -> String {
+        let mut table = String::new();
+        self.add_structure(&mut table);
+        self.add_lines(&mut table);
+        self.add_words(&mut table);
+        table
+    }
+
+    fn add_structure(&self, table: &mut String) {
+        let Structure { rooms, longest_way, n_arrows, upwards, circles, unused, used_by_tests } = &self.structure;
+        let mut row = |what: &str, count: usize, note: &str| {
+            let line = format!("{what:<34} {count:>7}   {note}");
+            let _ = writeln!(table, "{}", line.trim_end());
+        };
+        row("rooms", rooms.len(), "");
+        row("floors", longest_way.len(), &longest_way.join(" > "));
+        row("arrows between rooms", *n_arrows, "");
+        row("imports that run upwards", upwards.len(), &format!("at most {MAX_UPWARDS}: {}", upwards.join(", ")));
+        row("circles between files", circles.len(), &format!("at most {MAX_CIRCLES}"));
+        for circle in circles {
+            row("", circle.len(), &circle.join(", "));
+        }
+        row("permissions that no code needs", unused.len(), &unused.join(", "));
+        row("permissions that tests alone need", used_by_tests.len(), &used_by_tests.join(", "));
+    }
+
+    fn add_lines(&self, table: &mut String) {
+        let mut row = |room: &str, cells: [&str; 5]| {
+            let _ = writeln!(table, "{room:<14} {:>7} {:>7} {:>7} {:>7} {:>7}", cells[0], cells[1], cells[2], cells[3], cells[4]);
+        };
+        row("\nlines of src", ["files", "code", "docs", "tests", "total"]);
+        let mut sum = Lines::default();
+        for (room, lines) in &self.lines {
+            sum += *lines;
+            row(room, lines.cells().each_ref().map(String::as_str));
+        }
+        row("all", sum.cells().each_ref().map(String::as_str));
+        let (n_lines, path) = &self.longest_file;
+        let _ = writeln!(table, "longest file: {path}, {n_lines} lines");
+        let at = |percent: usize| self.functions.get(self.functions.len().saturating_sub(1) * percent / 100);
+        if let (Some(median), Some(p90), Some(longest)) = (at(50), at(90), self.functions.last()) {
+            let _ = writeln!(
+                table,
+                "functions without tests: {}; lines: median {}, p90 {}, longest {} (`{}`, src/{})",
+                self.functions.len(),
+                median.n_lines,
+                p90.n_lines,
+                longest.n_lines,
+                longest.name,
+                longest.file
+            );
+        }
+    }
+
+    fn add_words(&self, table: &mut String) {
+        let counts = DOC_BEGINNINGS.iter().zip(self.docs).map(|(beginning, count)| format!("\"{beginning}\" {count}"));
+        let counts = counts.collect::<Vec<_>>().join(", ");
+        let _ = writeln!(table, "\ndoc comments: {}; beginning with {counts}", self.n_docs);
+        let words = TEST_BEGINNINGS.join("/");
+        let _ = writeln!(table, "tests in Rust: {}; with a name beginning with {words}: {}", self.n_tests, self.vague_tests);
+    }
+}
+
+impl Lines {
+    fn cells(self) -> [String; 5] {
+        [self.files, self.code, self.docs, self.tests, self.total].map(|count| count.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

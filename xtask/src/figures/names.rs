@@ -1,0 +1,134 @@
+//! Finds the files that define what the code of a crate names.
+
+use std::collections::BTreeSet;
+
+use super::tree::{Module, Tree};
+
+/// What a name stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Module(usize),
+    /// Something that this module defines.
+    Item(usize),
+}
+
+/// One use of something that another file defines.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub struct Use<'a> {
+    pub from: &'a str,
+    pub to: &'a str,
+    pub in_test: bool,
+}
+
+/// An absolute path that a module names below the root of its crate.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub struct Written<'a> {
+    /// The module at the top that names it.
+    pub room: &'a str,
+    pub path: Vec<&'a str>,
+    pub in_test: bool,
+}
+
+/// Names that are being looked up on the way to another one: re-exports may go round in circles.
+type Seen = BTreeSet<(usize, String)>;
+
+impl Tree {
+    /// Which file uses what another one defines; a re-export counts for the file that defines it.
+    pub fn uses(&self) -> BTreeSet<Use<'_>> {
+        let mut uses = BTreeSet::new();
+        for (index, module) in self.modules.iter().enumerate() {
+            for named in &module.names {
+                for found in self.resolve(index, &named.path, &mut Seen::new()) {
+                    // A module that is only named passes nothing on; what is taken from it has a path of its own.
+                    let Found::Item(definer) = found else { continue };
+                    let (from, to) = (module.file.as_str(), self.modules[definer].file.as_str());
+                    if from != to {
+                        uses.insert(Use { from, to, in_test: named.in_test });
+                    }
+                }
+            }
+        }
+        uses
+    }
+
+    /// The paths by which modules at the top of the crate name each other.
+    pub fn written(&self) -> BTreeSet<Written<'_>> {
+        let mut written = BTreeSet::new();
+        for module in &self.modules {
+            let Some(room) = module.path.first() else { continue };
+            for named in &module.names {
+                let path = self.absolute(module, &named.path);
+                if path.first().is_some_and(|other| other != room && self.modules[0].children.contains_key(*other)) {
+                    written.insert(Written { room, path, in_test: named.in_test });
+                }
+            }
+        }
+        written
+    }
+
+    /// `path` from the root of the crate; empty if it is not written so that this can be told.
+    fn absolute<'a>(&'a self, module: &'a Module, path: &'a [String]) -> Vec<&'a str> {
+        let n_supers = path.iter().take_while(|name| *name == "super").count();
+        let (n_kept, rest) = match path.first().map(String::as_str) {
+            Some("crate") => (0, &path[1..]),
+            Some("super") if n_supers <= module.path.len() => (module.path.len() - n_supers, &path[n_supers..]),
+            _ => return Vec::new(),
+        };
+        module.path[..n_kept].iter().chain(rest).map(String::as_str).collect()
+    }
+
+    /// What a path stands for in `module`: nothing for what other crates and blocks of code define.
+    fn resolve(&self, module: usize, path: &[String], seen: &mut Seen) -> Vec<Found> {
+        let Some((first, rest)) = path.split_first() else { return Vec::new() };
+        let mut found = match first.as_str() {
+            "crate" => vec![Found::Module(0)],
+            "self" => vec![Found::Module(module)],
+            "super" => vec![Found::Module(self.modules[module].parent)],
+            name => self.look_up(module, name, seen),
+        };
+        for name in rest {
+            let step = |found: Found| match found {
+                // Variants and associated names.
+                Found::Item(_) => vec![found],
+                Found::Module(at) if name == "super" => vec![Found::Module(self.modules[at].parent)],
+                Found::Module(_) if name == "self" => vec![found],
+                Found::Module(at) => match self.look_up(at, name, seen) {
+                    // A name that a macro makes, or one that went round in a circle.
+                    nothing if nothing.is_empty() => vec![Found::Item(at)],
+                    some => some,
+                },
+            };
+            found = found.into_iter().flat_map(step).collect();
+        }
+        found
+    }
+
+    /// What `name` stands for in `module`: its own, or what it imports.
+    fn look_up(&self, module: usize, name: &str, seen: &mut Seen) -> Vec<Found> {
+        let key = (module, name.to_owned());
+        if !seen.insert(key.clone()) {
+            return Vec::new();
+        }
+        let here = &self.modules[module];
+        let children = here.children.get(name).into_iter().flatten();
+        let mut found: Vec<_> = children.map(|child| Found::Module(*child)).collect();
+        if here.defines.iter().any(|defined| defined == name) {
+            found.push(Found::Item(module));
+        }
+        for import in here.imports.iter().filter(|import| import.name.as_deref() == Some(name)) {
+            // `use name;` of another crate, or `use self::name::name`, begins with the name that is being looked up.
+            found.extend(self.resolve(module, &import.path, seen));
+        }
+        if found.is_empty() {
+            for import in here.imports.iter().filter(|import| import.name.is_none()) {
+                for source in self.resolve(module, &import.path, seen) {
+                    if let Found::Module(source) = source {
+                        found.extend(self.look_up(source, name, seen));
+                    }
+                }
+            }
+        }
+        seen.remove(&key);
+        found
+    }
+}
