@@ -65,14 +65,13 @@ fn an_export_is_made_again_and_a_changed_figure_is_noticed() {
     assert_eq!(differing.len(), 1, "{differing:?}");
     assert_eq!((&differing[0]["table"], &differing[0]["column"]), (&"loss".into(), &"loss".into()));
     export.outcomes[0].experiment.text.as_mut().unwrap().digest = "0".repeat(16);
-    let foreign = repeat(&export, &[]);
-    assert_eq!(code(&foreign), Some(2));
-    assert!(
-        String::from_utf8_lossy(&foreign.stderr).contains("leave it out for the bundled one")
-            || String::from_utf8_lossy(&foreign.stderr).contains("name its file with --text"),
-        "{}",
-        String::from_utf8_lossy(&foreign.stderr)
-    );
+    let text = folder.join("mine.txt").display().to_string();
+    std::fs::write(&text, "The pin fell.\n").unwrap();
+    for (given, advice) in [(&[][..], "name its file with --text"), (&["--text", &text][..], "or leave it out for the bundled one")] {
+        let foreign = repeat(&export, given);
+        assert_eq!(code(&foreign), Some(2), "{given:?}");
+        assert!(stderr(&foreign).contains(advice), "{given:?}: {}", stderr(&foreign));
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
