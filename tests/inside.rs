@@ -230,7 +230,7 @@ fn headline(outcome: &Outcome, name: &str) -> f64 {
 const SUPER_WEIGHT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
 
 #[test]
-fn what_the_experiments_find_on_the_bundled_model() {
+fn experiments_on_the_bundled_model_find_its_super_weight() {
     let mut session = Session::with_model(&bundled("linchpin-13m"));
     let mut ask = |kind| outcome(&mut session, Experiment { n_prompts: Some(100), ..Experiment::of(kind, vec![SUPER_WEIGHT]) });
 
@@ -306,7 +306,7 @@ fn a_model_without_a_gate_and_one_with_windows_take_part() {
 }
 
 #[test]
-fn without_a_super_weight_only_the_weights_are_searched() {
+fn experiments_but_for_weights_only_need_a_super_weight() {
     let mut session = Session::with_model(&fixture("llama"));
     for kind in [ExperimentKind::Propagation, ExperimentKind::Sinks, ExperimentKind::TokenShift] {
         let events = session.events_of(Request::Experiment(Experiment::of(kind, Vec::new())));

@@ -144,7 +144,7 @@ fn every_kind_is_made_again_and_a_report_shows_them_all() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_before_anything_is_measured() {
+fn impossible_requests_are_refused_before_anything_is_measured() {
     let folder = std::env::temp_dir().join(format!("linchpin-refused-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = |name: &str| folder.join(name).display().to_string();
