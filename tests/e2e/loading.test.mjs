@@ -8,7 +8,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import { OUTSIDER, TOKEN, startHub } from './hub.mjs';
 import { close, launch, open, root } from './lib.mjs';
 import { writeHuge } from './synthetic.mjs';
-import { engineOn, last } from './worker.mjs';
+import { engineOn, last, start } from './worker.mjs';
 
 const folder = path.join(root, 'public/models/linchpin-13m');
 const llama = path.join(root, 'tests/fixtures/llama');
@@ -233,17 +233,12 @@ test('a network that is gone at 99 % leaves what has come, also to the next visi
   await seen.page.evaluate(() => window.engine.worker.terminate());
   hub.clear();
   hub.requests.length = 0;
-  await seen.page.evaluate(`(${startAgain})()`);
+  await start(seen);
   const { provenance } = expectLoaded(await ask(seen, request(repository('org/model'))));
   assert.ok(provenance.files[0].verified && provenance.stored);
   assert.ok(weightsSent() <= SIZE - at + 1000, `${weightsSent()} of ${SIZE - at} bytes`);
   await seen.close();
 });
-
-/** Runs in the page: another worker in place of the one before, as a reload would have it. */
-function startAgain() {
-  return window.startEngine();
-}
 
 test('a stop is heard at once, and the next load goes on from there', async () => {
   const seen = await engineOn(browsers.cpu, server);
