@@ -1,5 +1,6 @@
 // See engine.html.
 
+import { startEngine } from './engine-client.mjs';
 import { list, machine, report } from './report.js';
 
 const PROMPT = 'It was a dark evening, and the old man';
@@ -11,39 +12,16 @@ const nTokens = Number(query.get('tokens') ?? 64);
 const greedy = (n) => ({ temperature: 0, top_k: 0, top_p: 1, seed: 1, max_new_tokens: n });
 const find = (events, wanted) => events.find(({ type }) => type === wanted);
 
-// serde's messages carry their kind outside: {"load": {...}}, or "done"; here it is a field like others.
-const read = (event) => (typeof event === 'string' ? { type: event } : Object.entries(event).map(([type, body]) => ({ type, ...body }))[0]);
-const write = ({ type, ...body }) => (Object.keys(body).length ? { [type]: body } : type);
-
-/** A worker, and a function that asks it and resolves with the events of the answer. */
+/** A worker, and a function that asks it and resolves with the events of the answer; a failure is thrown. */
 async function engine() {
-  const worker = new Worker('./engine_loader.js', { type: 'module' });
-  const waiting = new Map();
-  let nextId = 1;
-  /** A worker that crashed answers nobody any more. */
-  const crash = (why) => waiting.forEach(({ reject }) => reject(new Error(why)));
-  const answer = (id, take) => new Promise((resolve, reject) => waiting.set(id, { take, resolve, reject }));
-  worker.onerror = ({ message }) => crash(message);
-  worker.onmessage = ({ data: { id, event: message } }) => {
-    const event = read(message);
-    const waiter = waiting.get(id ?? undefined);
-    if (waiter && event.type !== 'failed') return waiter.take(event, waiter.resolve);
-    const error = `${event.what}: ${event.why}`;
-    return waiter && id != null ? waiter.reject(new Error(error)) : crash(error);
+  const { worker, ask } = await startEngine();
+  const answer = async (request) => {
+    const events = await ask(request);
+    const { type, what, why } = events.at(-1);
+    if (type === 'failed') throw new Error(`${what}: ${why}`);
+    return events;
   };
-  await answer(undefined, (event, resolve) => resolve(event));
-  waiting.delete(undefined);
-  const ask = (request) => {
-    const events = [];
-    const answered = answer(nextId, (event, resolve) => {
-      events.push({ ...event, atMs: performance.now() });
-      if (event.type === 'done' || event.type === 'stopped') resolve(events);
-    });
-    worker.postMessage({ id: nextId, request: write(request) });
-    nextId += 1;
-    return answered;
-  };
-  return { ask, end: () => worker.terminate() };
+  return { ask: answer, end: () => worker.terminate() };
 }
 
 const at = (folder, name) => ({ name, url: new URL(`${folder}/${name}`, location.href).href });

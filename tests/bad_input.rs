@@ -96,7 +96,7 @@ fn keys_that_no_family_reads_are_refused() {
 
 /// What would change the numbers is refused by its name.
 #[test]
-fn what_a_family_does_not_do_yet_is_refused_by_name() {
+fn features_that_a_family_lacks_are_refused_by_name() {
     let longrope = serde_json::json!({"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]});
     for (name, key, value, words) in [
         ("gemma3", "model_type", "gemma3".into(), "images"),
@@ -240,7 +240,7 @@ fn an_edit_that_overflows_is_no_finding() {
 }
 
 #[test]
-fn nothing_works_without_a_model_and_says_so() {
+fn requests_without_a_model_are_refused_in_words() {
     let failure = Session::new().ask(Request::Evaluate).expect_err("no model");
     expect(&failure, FailureKind::Input, "no model");
     let failure = Session::new().load(files_in(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").as_path())).expect_err("no model");

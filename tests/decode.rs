@@ -13,8 +13,8 @@ use crate::the_event;
 
 /// Path B rounds in another order; the largest logit is what errors are measured by.
 const TOLERANCE: f32 = 1e-3;
-/// Below this lead either of two tokens may come out first.
-const SAFE_MARGIN: f32 = 1e-3;
+/// Below this lead, as a share of the largest logit, two errors may turn the order of two tokens.
+const SAFE_MARGIN: f32 = 2.0 * TOLERANCE;
 
 /// A device, for plans and for Path A.
 struct Vulkan {
@@ -48,7 +48,7 @@ fn assert_same(name: &str, a: &[f32], b: &[f32]) {
     let mut order = (0..a.len()).collect::<Vec<_>>();
     order.sort_by(|i, j| a[*j].total_cmp(&a[*i]));
     let first_of = |row: &[f32]| (0..row.len()).max_by(|i, j| row[*i].total_cmp(&row[*j]));
-    if a[order[0]] - a[order[1]] > SAFE_MARGIN {
+    if a[order[0]] - a[order[1]] > SAFE_MARGIN * largest {
         assert_eq!(first_of(a), first_of(b), "{name}");
     }
 }

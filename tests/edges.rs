@@ -109,7 +109,7 @@ fn every_kind_keeps_what_it_has_when_it_is_stopped() {
 }
 
 #[test]
-fn what_is_named_twice_counts_once() {
+fn super_weights_and_settings_named_twice_count_once() {
     let mut session = Session::with_model(&fixture("llama"));
     let scaling = |super_weights| Experiment { super_weights, factors: vec![0.5, 1.0, 0.5], ..short(ExperimentKind::Scaling) };
     let once = ran(&mut session, scaling(vec![at(0, 3, 5)]));

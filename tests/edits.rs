@@ -35,7 +35,6 @@ fn some_of_each() -> Ablation {
     ])
 }
 
-/// Wherever a checkpoint keeps them: also those of a tensor that is several matrices.
 /// At 0 as if the activation were set to its mean at every token, at 1 as if nothing were done, and straight between.
 #[test]
 fn a_channel_at_its_mean_is_a_constant() {
@@ -66,6 +65,7 @@ fn a_channel_at_its_mean_is_a_constant() {
     }
 }
 
+/// Wherever a checkpoint keeps them: also those of a tensor that is several matrices.
 #[test]
 fn the_largest_weights_are_named_by_their_place_in_their_own_matrix() {
     for name in &fixtures() {

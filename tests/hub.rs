@@ -316,7 +316,7 @@ fn refusals_are_told_in_words() {
 }
 
 #[test]
-fn no_network_and_nothing_cached_is_told_in_words() {
+fn a_hub_out_of_reach_with_nothing_cached_is_told_in_words() {
     let home = Home::new("nothing");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = get(REPO, &home.settings(&format!("http://{closed}"))).unwrap_err();
@@ -344,7 +344,7 @@ fn an_interrupted_download_goes_on_where_it_was() {
 }
 
 #[test]
-fn what_was_begun_with_other_bytes_is_begun_anew() {
+fn a_download_begun_with_other_bytes_is_begun_anew() {
     let home = Home::new("begun");
     let held = Held::folder(&fixture("llama"));
     let etag = hex(&Sha256::digest(&held.files["model.safetensors"]));

@@ -61,7 +61,9 @@ fn search(model: &Model) -> Found {
 fn rows_are_scored_and_ranked_by_their_weights_as_in_pytorch() {
     for name in MODELS {
         let (golden, found) = (golden(name), search(&on_cpu(name)));
-        for expected in golden["cold"]["rows"].as_array().unwrap() {
+        let rows = golden["cold"]["rows"].as_array().unwrap();
+        assert!(!rows.is_empty(), "{name}");
+        for expected in rows {
             let (layer, row): (usize, usize) = (read(&expected["layer"]), read(&expected["row"]));
             let ours = found.rows.iter().find(|ours| (ours.at.layer, ours.at.row) == (layer, row)).unwrap();
             assert_eq!(ours.at.col, read::<usize>(&expected["col"]), "{name}: {:?}", ours.at);
@@ -185,9 +187,11 @@ fn a_gpu_sees_the_same_stream_sinks_and_next_token() {
                 }
             };
             let found = pollster::block_on(levels(&model, &ids, place(&golden).row, &control)).unwrap();
-            for (level, (at_row, largest)) in
-                found.iter().zip(read::<Vec<Vec<f64>>>(&expected["at_row"]).iter().zip(&read::<Vec<Vec<f64>>>(&expected["largest"])))
-            {
+            let (at_row, largest) = (read::<Vec<Vec<f64>>>(&expected["at_row"]), read::<Vec<Vec<f64>>>(&expected["largest"]));
+            // The embeddings, and the output of each layer.
+            let n_levels = model.layers.len() + 1;
+            assert_eq!((found.len(), at_row.len(), largest.len()), (n_levels, n_levels, n_levels), "{name}");
+            for (level, (at_row, largest)) in found.iter().zip(at_row.iter().zip(&largest)) {
                 same("channel", &level.at_channel, at_row);
                 same("largest", &level.largest, largest);
             }
@@ -198,6 +202,7 @@ fn a_gpu_sees_the_same_stream_sinks_and_next_token() {
             let found = pollster::block_on(next_token(&model, &prompts, &control, |_done| {})).unwrap();
             let (likeliest, probabilities): (Vec<usize>, Vec<f64>) =
                 read::<Vec<(usize, f64)>>(&expected["next_token"]["likeliest"]).into_iter().unzip();
+            assert!(!likeliest.is_empty(), "{name}");
             same("next token", &likeliest.iter().map(|id| found.probabilities[*id] as f32).collect::<Vec<_>>(), &probabilities);
             same("entropy", &[found.entropy as f32], &[read(&expected["next_token"]["entropy"])]);
         }
@@ -225,7 +230,7 @@ fn headline(outcome: &Outcome, name: &str) -> f64 {
 const SUPER_WEIGHT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
 
 #[test]
-fn what_the_experiments_find_on_the_bundled_model() {
+fn experiments_on_the_bundled_model_find_its_super_weight() {
     let mut session = Session::with_model(&bundled("linchpin-13m"));
     let mut ask = |kind| outcome(&mut session, Experiment { n_prompts: Some(100), ..Experiment::of(kind, vec![SUPER_WEIGHT]) });
 
@@ -301,7 +306,7 @@ fn a_model_without_a_gate_and_one_with_windows_take_part() {
 }
 
 #[test]
-fn without_a_super_weight_only_the_weights_are_searched() {
+fn experiments_but_for_weights_only_need_a_super_weight() {
     let mut session = Session::with_model(&fixture("llama"));
     for kind in [ExperimentKind::Propagation, ExperimentKind::Sinks, ExperimentKind::TokenShift] {
         let events = session.events_of(Request::Experiment(Experiment::of(kind, Vec::new())));

@@ -122,7 +122,7 @@ fn prune(session: &mut Session, selection: Selection, replacement: Replacement) 
 }
 
 #[test]
-fn nothing_pruned_changes_nothing_and_a_share_is_a_share() {
+fn pruning_a_share_removes_that_share_and_none_changes_nothing() {
     // Their widths, and a tenth of the channels outside a core of one.
     for (name, width, halo) in [("llama", 64, 6), ("gpt2", 96, 9)] {
         let mut session = scored(&fixture(name), 2, 24);

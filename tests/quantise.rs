@@ -190,7 +190,7 @@ fn rounded_factors_are_those_of_pytorch() {
 
 /// What of any family runs with 16 bits is close to what it is without, so no part of a family is left out or wrong.
 #[test]
-fn with_many_bits_every_family_is_what_it_was() {
+fn every_family_at_16_bits_keeps_its_loss() {
     let passage = (0..40).map(|i| (i * i * 31 + i * 7 + 3) % 250).collect::<Vec<u32>>();
     for name in &fixtures() {
         let model = model(name);
@@ -314,7 +314,7 @@ fn activations_are_quantised_arm_by_arm() {
 }
 
 #[test]
-fn without_a_super_weight_nothing_is_held_out() {
+fn quantisation_without_a_super_weight_holds_nothing_out() {
     let outcome = outcome(short(ExperimentKind::ActivationQuantisation, &[]));
     assert_eq!(column(&outcome, "loss", "arm").len(), 3);
     assert!(outcome.findings.iter().any(|finding| finding.contains("No super weight was named")), "{:?}", outcome.findings);

@@ -23,7 +23,7 @@ fn the_recorded_story_is_what_the_engine_writes() {
         _ => None,
     });
     let measured = measured.collect::<Vec<_>>();
-    assert_eq!(measured.len(), 2);
+    assert_eq!((measured.len(), recorded.evaluations.len()), (2, 2));
     for ((pane, ours), (of, theirs)) in measured.iter().zip(&recorded.evaluations) {
         assert_eq!((pane, &ours.convention, ours.n_tokens), (of, &theirs.convention, theirs.n_tokens));
         assert!((ours.loss_nats - theirs.loss_nats).abs() < 1e-3, "{ours:?} is not {theirs:?}");

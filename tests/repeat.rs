@@ -65,14 +65,13 @@ fn an_export_is_made_again_and_a_changed_figure_is_noticed() {
     assert_eq!(differing.len(), 1, "{differing:?}");
     assert_eq!((&differing[0]["table"], &differing[0]["column"]), (&"loss".into(), &"loss".into()));
     export.outcomes[0].experiment.text.as_mut().unwrap().digest = "0".repeat(16);
-    let foreign = repeat(&export, &[]);
-    assert_eq!(code(&foreign), Some(2));
-    assert!(
-        String::from_utf8_lossy(&foreign.stderr).contains("leave it out for the bundled one")
-            || String::from_utf8_lossy(&foreign.stderr).contains("name its file with --text"),
-        "{}",
-        String::from_utf8_lossy(&foreign.stderr)
-    );
+    let text = folder.join("mine.txt").display().to_string();
+    std::fs::write(&text, "The pin fell.\n").unwrap();
+    for (given, advice) in [(&[][..], "name its file with --text"), (&["--text", &text][..], "or leave it out for the bundled one")] {
+        let foreign = repeat(&export, given);
+        assert_eq!(code(&foreign), Some(2), "{given:?}");
+        assert!(stderr(&foreign).contains(advice), "{given:?}: {}", stderr(&foreign));
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
@@ -145,7 +144,7 @@ fn every_kind_is_made_again_and_a_report_shows_them_all() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_before_anything_is_measured() {
+fn impossible_requests_are_refused_before_anything_is_measured() {
     let folder = std::env::temp_dir().join(format!("linchpin-refused-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = |name: &str| folder.join(name).display().to_string();

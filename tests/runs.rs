@@ -3,7 +3,7 @@
 use linchpin::protocol::{Event, Request};
 use linchpin::terms::{Ablation, Finish, Pane, RunRecord, Sampling, WeightCoord, outcome_digest};
 
-use crate::support::{Session, fixture};
+use crate::support::{Copy, Session, fixture};
 use crate::the_event;
 
 fn sampling(temperature: f32, max_new_tokens: usize) -> Sampling {
@@ -45,11 +45,21 @@ fn another_seed_writes_another_text() {
     assert_eq!(first.intact.token_ids, first.ablated.token_ids, "nothing is ablated");
 }
 
+/// The context has 48 tokens, and no token of this copy ends a text before that.
 #[test]
 fn the_end_of_the_context_ends_a_run() {
-    let mut session = Session::with_model(&fixture("gpt2-hub"));
+    let copy = Copy::of("gpt2-hub", "context");
+    for name in ["config.json", "generation_config.json"] {
+        copy.edit(name, |bytes| {
+            let mut keys: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+            assert!(keys.as_object_mut().unwrap().remove("eos_token_id").is_some(), "{name}");
+            *bytes = serde_json::to_vec(&keys).unwrap();
+        });
+    }
+    let mut session = Session::with_model(copy.dir());
     let (_, record) = run(&mut session, sampling(1.0, 512));
-    assert!(matches!(record.intact.finish, Finish::Context | Finish::Eos), "{:?}", record.intact.finish);
+    assert_eq!(record.intact.finish, Finish::Context);
+    assert!((24..48).contains(&record.intact.token_ids.len()), "{} new tokens", record.intact.token_ids.len());
 }
 
 #[test]

@@ -346,7 +346,7 @@ fn number() -> impl Strategy<Value = u64> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(plans in plans(0..8), metadata in prop::collection::btree_map(".{0,8}", ".{0,8}", 0..4), padding in 0usize..9) {
+    fn tensors_and_metadata_are_read_as_they_were_written(plans in plans(0..8), metadata in prop::collection::btree_map(".{0,8}", ".{0,8}", 0..4), padding in 0usize..9) {
         let (mut entries, data_bytes) = write(&plans);
         entries.insert("__metadata__".into(), json!(metadata));
         let text = serde_json::Value::Object(entries).to_string() + &" ".repeat(padding);

@@ -50,7 +50,7 @@ fn the_report_shows_what_a_selection_removes() {
 }
 
 #[test]
-fn one_layer_is_as_that_layer_of_all() {
+fn surroundings_of_one_layer_are_those_among_all_layers() {
     let mut session = scored(&fixture("gpt2"));
     let all = surround(&mut session, None, true);
     let mut of_one = scored(&fixture("gpt2"));
@@ -103,7 +103,7 @@ fn a_stopped_scoring_is_as_one_of_as_many_sequences() {
 }
 
 #[test]
-fn without_scores_there_is_no_core() {
+fn surroundings_need_scores_and_a_layer_that_exists() {
     let mut session = Session::with_model(&fixture("llama"));
     let failure = session.ask(Request::Surround { rho: 0.01, eta: 0.1, support: None, layer: None, redundancy: false }).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Input);

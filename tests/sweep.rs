@@ -178,7 +178,7 @@ fn a_deletion_is_what_removing_the_channel_gives() {
 }
 
 #[test]
-fn one_layer_or_all_of_it() {
+fn deletions_of_more_channels_than_a_layer_has_take_each_once() {
     let mut session = scored("qwen3");
     let report = deleted(&mut session, 1000, Some(1));
     let mut channels = report.deletions.iter().map(|deletion| deletion.channel).collect::<Vec<_>>();

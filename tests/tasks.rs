@@ -170,7 +170,7 @@ fn table_1_is_pytorchs(outcome: &Outcome, expected: &Value) {
 }
 
 #[test]
-fn what_was_restored_is_what_was_removed() {
+fn restored_activations_differ_from_intact_and_pruned_ones() {
     // In every family, with several scalars, two of them in one row; in random models the row's peak is anywhere.
     for name in ["llama", "gpt2", "gpt-neox", "phi3", "gemma3"] {
         let at = |layer, row, col| WeightCoord { layer, row, col };
@@ -217,7 +217,7 @@ fn a_gpu_with_packed_weights_comes_to_the_same() {
 }
 
 #[test]
-fn without_a_super_weight_the_other_arms_are_measured() {
+fn importance_without_a_super_weight_measures_the_other_arms() {
     let mut session = Session::with_model(&fixture("llama"));
     let outcome = ran(&mut session, importance(Vec::new(), Vec::new()));
     let arms = by_key(&outcome, "loss", &["arm"]);

@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { close, open, root, visit } from './lib.mjs';
-import { engineOn as startOn, fixtureFiles, last, startEngine, toUrls } from './worker.mjs';
+import { close, open, root } from './lib.mjs';
+import { bareOn, engineOn as startOn, fixtureFiles, last, start } from './worker.mjs';
 
 const fixtures = path.join(root, 'tests/fixtures');
 const FIXTURES = readdirSync(fixtures).filter((name) => existsSync(path.join(fixtures, name, 'golden.safetensors')));
@@ -193,27 +193,33 @@ test('a stop is heard in the middle of a run', async () => {
 
 /** A page with an engine whose WebGPU devices the test can reach. */
 async function engineWithReachableGpu() {
-  const seen = await visit(browsers.gpu, new URL('models/linchpin-13m/config.json', server.url).href);
+  const seen = await bareOn(browsers.gpu, server);
   await seen.page.evaluate((base) => {
-    document.head.append(Object.assign(document.createElement('base'), { href: base }));
     const source = `
+      const devices = [];
       const requestDevice = GPUAdapter.prototype.requestDevice;
       GPUAdapter.prototype.requestDevice = async function (...args) {
         const device = await requestDevice.apply(this, args);
-        self.addEventListener('message', ({ data }) => {
-          if (data === 'lose the device') device.destroy();
-          if (data === 'run out of memory') {
-            const error = new GPUOutOfMemoryError('no memory is left');
-            device.dispatchEvent(new GPUUncapturedErrorEvent('uncapturederror', { error }));
-          }
-        });
+        devices.push(device);
         return device;
       };
+      const faults = {
+        'lose the device': (device) => device.destroy(),
+        'run out of memory': (device) => {
+          const error = new GPUOutOfMemoryError('no memory is left');
+          device.dispatchEvent(new GPUUncapturedErrorEvent('uncapturederror', { error }));
+        },
+      };
+      self.addEventListener('message', (event) => {
+        if (!(event.data in faults)) return;
+        // It is not for the engine, which would complain.
+        event.stopImmediatePropagation();
+        devices.forEach(faults[event.data]);
+      });
       import('${base}engine_loader.js');`;
     window.engineSource = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
   }, server.url);
-  await seen.page.evaluate(`(${startEngine.toString().replace("'engine_loader.js'", 'window.engineSource')})()`);
-  await seen.page.evaluate(`window.toUrls = ${toUrls}`);
+  await start(seen, 'window.engineSource');
   return seen;
 }
 
@@ -259,7 +265,7 @@ test('a download that breaks off is said so, and leaves the engine usable', asyn
 });
 
 test('the static constructors run once, however often the engine is called', async () => {
-  const seen = await visit(browsers.cpu, new URL('models/linchpin-13m/config.json', server.url).href);
+  const seen = await bareOn(browsers.cpu, server);
   const runs = await seen.page.evaluate(async (base) => {
     const engine = await import(`${base}engine.js`);
     await engine.default();

@@ -13,13 +13,11 @@ before(async () => {
 
 after(() => close({ server, browsers }));
 
-const LONG = { timeout: 300_000 };
-
 async function scanned(browser, address, options) {
   const seen = await visit(browser, address, options);
-  await part(seen, 'backend').waitFor({ timeout: 60_000 });
+  await part(seen, 'backend').waitFor();
   await part(seen, 'scan-run').click();
-  await part(seen, 'scan-results').waitFor({ timeout: 60_000 });
+  await part(seen, 'scan-results').waitFor();
   return seen;
 }
 
@@ -34,7 +32,7 @@ async function measure(seen, kind, settings = {}) {
   await part(seen, `experiment-${kind}`).check();
   for (const [field, value] of Object.entries(settings)) await put(seen, `setting-${field}`, value);
   await part(seen, 'experiment-run').click();
-  await seen.page.locator('[data-testid="experiment-link"]:not([disabled])').waitFor(LONG);
+  await seen.page.locator('[data-testid="experiment-link"]:not([disabled])').waitFor();
 }
 
 /** Few arms over little text. */
@@ -69,9 +67,9 @@ test('scaling: settings, stop, result, files, link, recomputation', async () => 
   await put(seen, 'setting-factors', Array.from({ length: 30 }, (_, i) => i / 10).join(', '));
   await put(seen, 'setting-block', 256);
   await part(seen, 'experiment-run').click();
-  await part(seen, 'experiment-result').waitFor(LONG);
+  await part(seen, 'experiment-result').waitFor();
   await part(seen, 'experiment-stop').click();
-  await part(seen, 'experiment-status').filter({ hasText: 'Not to its end' }).waitFor(LONG);
+  await part(seen, 'experiment-status').filter({ hasText: 'Not to its end' }).waitFor();
   assert.ok(await part(seen, 'experiment-link').isDisabled());
 
   await measure(seen, 'scaling', SMALL);
@@ -111,11 +109,12 @@ test('scaling: settings, stop, result, files, link, recomputation', async () => 
   assert.ok(await part(reader, 'experiment-scaling').isChecked());
   assert.equal(await part(reader, 'setting-n_blocks').inputValue(), '2');
   assert.ok(await part(reader, 'experiment-recompute').isDisabled());
+  assert.deepEqual(await reader.downloads(), []);
   assert.equal(await part(reader, 'backend').count(), 0, 'no model is loaded');
   await part(reader, 'experiment-load').click();
-  await part(reader, 'backend').waitFor({ timeout: 120_000 });
+  await part(reader, 'backend').waitFor();
   await part(reader, 'experiment-recompute').click();
-  await reader.page.locator('[data-testid="try-figure"][data-agrees="agrees"]').first().waitFor(LONG);
+  await reader.page.locator('[data-testid="try-figure"][data-agrees="agrees"]').first().waitFor();
   assert.equal(await reader.page.locator('[data-testid="try-figure"]:not([data-agrees="agrees"])').count(), 0);
   assert.equal(await part(reader, 'try-note').count(), 0);
   assert.deepEqual(await reader.barriers(), []);
@@ -129,10 +128,10 @@ test('scaling: settings, stop, result, files, link, recomputation', async () => 
   forged.r = 'ffffffffffffffff';
   const doubter = await visit(browsers.cpu, linkOf(JSON.stringify(forged)));
   await part(doubter, 'experiment-load').click();
-  await part(doubter, 'backend').waitFor({ timeout: 120_000 });
+  await part(doubter, 'backend').waitFor();
   await part(doubter, 'try-note').filter({ hasText: 'another model' }).waitFor();
   await part(doubter, 'experiment-recompute').click();
-  await doubter.page.locator('[data-testid="try-figure"][data-agrees="differs"]').waitFor(LONG);
+  await doubter.page.locator('[data-testid="try-figure"][data-agrees="differs"]').waitFor();
   assert.deepEqual(doubter.problems, []);
   await doubter.close();
 });
@@ -175,16 +174,16 @@ test('a text of one\'s own is used, and is needed by who opens its link', async 
   const reader = await visit(browsers.cpu, link);
   assert.match(await text(reader, 'try-needs'), /mine\.txt \(digest [0-9a-f]{16}\)/);
   await part(reader, 'experiment-load').click();
-  await part(reader, 'backend').waitFor({ timeout: 120_000 });
+  await part(reader, 'backend').waitFor();
   // The engine refuses to measure on another text in its place.
   await part(reader, 'experiment-recompute').click();
-  await part(reader, 'failure').filter({ hasText: 'mine.txt' }).waitFor(LONG);
+  await part(reader, 'failure').filter({ hasText: 'mine.txt' }).waitFor();
   await part(reader, 'failure-dismiss').click();
   await part(reader, 'experiment-text-fold').locator('summary').click();
   await part(reader, 'experiment-text').setInputFiles(file);
   await reader.page.getByText('Text: mine.txt').waitFor();
   await part(reader, 'experiment-recompute').click();
-  await reader.page.locator('[data-testid="try-figure"][data-agrees="agrees"]').first().waitFor(LONG);
+  await reader.page.locator('[data-testid="try-figure"][data-agrees="agrees"]').first().waitFor();
   await reader.close();
 });
 
@@ -217,7 +216,7 @@ test('hostile links are refused in words, and run nothing', async () => {
   assert.match(await text(seen, 'try-figure'), /<img src=x/);
   assert.equal(await seen.page.locator('img').count(), 0);
   await part(seen, 'experiment-close').click();
-  await part(seen, 'backend').waitFor({ timeout: 120_000 });
+  await part(seen, 'backend').waitFor();
   assert.equal(await part(seen, 'try-panel').count(), 0);
   assert.deepEqual(seen.problems, []);
   await seen.close();

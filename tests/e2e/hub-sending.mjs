@@ -26,7 +26,8 @@ const PIECES_PER_SECOND = 20;
  *
  * Of bodies; offsets (`at`) are those of the whole file, whatever range was asked for, and only an answer that has that byte fails:
  * - `cut`: the connection is closed after exactly `{ bytes }` of the body, or before the byte `{ at }`; Content-Length promises all.
- *   `{ reset: true }` closes it with a reset, which may take bytes that were sent along
+ *   `{ reset: true }` closes it with a reset, which may take bytes that were sent along. A browser drops what it has not handed
+ *   out when a connection breaks: `{ afterMs = 0 }` leaves it time to do so
  * - `stall`: nothing more comes after the headers and `{ bytes = 0 }`, or before the byte `{ at }`
  * - `slow`: `{ bytesPerSecond }`
  * - `flip`: the lowest bit of the byte `{ at }` is flipped
@@ -208,8 +209,10 @@ export async function sendBody(exchange, file, { status = 200, headers = {}, ran
   let left = cut || stall ? upTo(cut ?? stall) : zip ? Infinity : nBytes;
   left = await send(exchange, zip ? Readable.from(pieces).pipe(createGzip()) : pieces, left, slow && 1000 / PIECES_PER_SECOND);
   if (left > 0 && extra > 0) await send(exchange, [Buffer.alloc(extra)], left);
-  if (cut) exchange.close('cut', cut);
-  else if (stall) exchange.entry.ended = 'stalled';
+  if (cut) {
+    if (cut.afterMs) await sleep(cut.afterMs);
+    exchange.close('cut', cut);
+  } else if (stall) exchange.entry.ended = 'stalled';
   else exchange.response.end();
 }
 

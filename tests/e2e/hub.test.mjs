@@ -9,6 +9,7 @@ import path from 'node:path';
 import { after, before, beforeEach, test as plainTest } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXPOSED, OUTSIDER, TOKEN, startHub } from './hub.mjs';
+import { PATIENCE_MS } from './patience.mjs';
 
 const PAGE = 'http://page.example';
 const CONFIG = '{"model_type":"llama"}\n';
@@ -18,7 +19,7 @@ const WEIGHTS = Buffer.alloc((5 << 18) + 17);
 for (let i = 0; i < WEIGHTS.length; i += 1) WEIGHTS[i] = (i * 31 + (i >> 11)) & 255;
 
 /** What hangs fails. */
-const test = (name, body) => plainTest(name, { timeout: 20_000 }, body);
+const test = (name, body) => plainTest(name, { timeout: PATIENCE_MS }, body);
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
 const files = { 'config.json': CONFIG, 'model.safetensors': WEIGHTS };
 let folder;

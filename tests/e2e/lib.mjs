@@ -7,7 +7,9 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
+import { PATIENCE_MS } from './patience.mjs';
 import { root, xtask } from './xtask.mjs';
 
 export { root };
@@ -16,8 +18,8 @@ export const screenshots = path.join(path.resolve(root, process.env.CARGO_TARGET
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** A task of the main thread that takes longer than this (ms) is felt; the browser reports from 50 ms on. */
-export const LONG_TASK_MS = 50;
+/** A page is quiet once it has asked for nothing for so long. */
+const QUIET_MS = 500;
 
 /** Nothing that a browser does on its own, so that a page alone decides what is loaded and when. */
 const BROWSER_ARGS = [
@@ -70,7 +72,7 @@ export async function serve({ folder = dist, base = '/' } = {}) {
  */
 export function launch({ webgpu = 'none', args = [] } = {}) {
   const executablePath = process.env.CHROME ?? '/usr/bin/chromium';
-  return chromium.launch({ executablePath, headless: true, args: [...BROWSER_ARGS, ...WEBGPU_ARGS[webgpu], ...args] });
+  return chromium.launch({ executablePath, headless: true, timeout: PATIENCE_MS, args: [...BROWSER_ARGS, ...WEBGPU_ARGS[webgpu], ...args] });
 }
 
 /** The built page's server, and a browser without a GPU beside one whose GPU is made of software. */
@@ -90,8 +92,10 @@ export async function close({ server, browsers }) {
  */
 export async function visit(browser, url, { theme = 'light', width = 1280, height = 900, reducedMotion = 'reduce' } = {}) {
   const context = await browser.newContext({ colorScheme: theme, reducedMotion, viewport: { width, height } });
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
-  const problems = [];
+  const seen = new Visit(page);
+  const { problems } = seen;
   page.on('console', (message) => {
     if (message.type() === 'error') problems.push(`console: ${message.text()} (${message.location().url})`);
   });
@@ -107,8 +111,11 @@ export async function visit(browser, url, { theme = 'light', width = 1280, heigh
   });
   await page.addInitScript(recordLongTasks);
   await page.goto(url);
-  return new Visit(page, problems);
+  return seen;
 }
+
+/** The browser asks for a page's icon whenever it likes. */
+const isIcon = (url) => /\/(fav)?icon[^/]*\.(svg|ico)$/.test(new URL(url).pathname);
 
 /** Runs in the page, before anything else does. */
 function recordLongTasks() {
@@ -120,17 +127,51 @@ function recordLongTasks() {
 }
 
 export class Visit {
-  constructor(page, problems) {
+  #lastRequestMs = 0;
+
+  /** Listens from the first request on: before the page is opened. */
+  constructor(page) {
     /** @type {import('playwright-core').Page} */
     this.page = page;
     /** @type {string[]} What went wrong so far: errors on the console or uncaught, requests that failed. */
-    this.problems = problems;
+    this.problems = [];
+    /** @type {string[]} The addresses that were asked for so far, but for the icon. */
+    this.requests = [];
+    page.on('request', (request) => {
+      if (isIcon(request.url())) return;
+      this.requests.push(request.url());
+      this.#lastRequestMs = performance.now();
+    });
   }
 
-  /** Tasks of the main thread above 50 ms since `sinceMs` (of the page's `performance.now()`). */
+  /** Waits until the page has asked for nothing for a while, from now on. */
+  async quiet() {
+    const beganMs = performance.now();
+    await this.page.waitForLoadState('networkidle');
+    while (performance.now() - Math.max(beganMs, this.#lastRequestMs) < QUIET_MS) await sleep(QUIET_MS / 10);
+  }
+
+  /** Once the page is quiet, a function that says what it has asked for since then, when it is quiet again. */
+  async requestsFromNow() {
+    await this.quiet();
+    const n = this.requests.length;
+    return async () => {
+      await this.quiet();
+      return this.requests.slice(n);
+    };
+  }
+
+  /** What only a press may ask for, of all that was asked for once the page is quiet: the engine, models, and other servers. */
+  async downloads() {
+    await this.quiet();
+    const own = new URL(this.page.url()).origin;
+    return this.requests.filter((url) => new URL(url).origin !== own || /engine|models\//.test(new URL(url).pathname));
+  }
+
+  /** Tasks of the main thread of 50 ms and more, as the browser reports them, since `sinceMs` (of the page's `performance.now()`). */
   async longTasks(sinceMs = 0) {
     const tasks = await this.page.evaluate(() => window.longTasks);
-    return tasks.filter((task) => task.startMs >= sinceMs && task.ms > LONG_TASK_MS);
+    return tasks.filter((task) => task.startMs >= sinceMs);
   }
 
   /** The page's clock, to mark the beginning of something. */
@@ -171,6 +212,11 @@ export const part = (seen, id) => seen.page.getByTestId(id);
 /** What a part says. */
 export async function text(seen, id) {
   return (await part(seen, id).first().innerText()).trim();
+}
+
+/** Opens a `details` that may be open already. */
+export async function unfold(details) {
+  if (!(await details.evaluate(({ open }) => open))) await details.locator('summary').first().click();
 }
 
 /** What the native command prints for the bundled model, on the CPU. */

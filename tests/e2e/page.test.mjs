@@ -31,7 +31,7 @@ async function look(options, check, url = server.url) {
 test('opens, with its name, and complains about nothing', async () => {
   await look({}, async (seen) => {
     assert.match(await seen.page.title(), /Linchpin/);
-    await seen.page.waitForLoadState('networkidle');
+    await seen.quiet();
     assert.deepEqual(seen.problems, []);
   });
 });
@@ -53,7 +53,7 @@ test('works below any path, as on GitHub Pages', async () => {
   try {
     await look({}, async (seen) => {
       // The worker and the model come from below that path, too.
-      await seen.page.getByTestId('backend').waitFor({ timeout: 60_000 });
+      await seen.page.getByTestId('backend').waitFor();
       assert.deepEqual(seen.problems, []);
     }, below.url);
   } finally {
