@@ -7,7 +7,7 @@ import { startEngine } from '../../benches/engine-client.mjs';
 import { root, visit } from './lib.mjs';
 
 /** What the engine is built to speak. */
-const PROTOCOL_VERSION = Number(/PROTOCOL_VERSION: u32 = (\d+);/.exec(readFileSync(path.join(root, 'src/protocol.rs'), 'utf8'))[1]);
+const PROTOCOL_VERSION = Number(/PROTOCOL_VERSION: u32 = (\d+);/.exec(readFileSync(path.join(root, 'src/protocol/mod.rs'), 'utf8'))[1]);
 
 /** Runs in the page: files given as base64 become blob URLs. */
 function toUrls(files) {

@@ -1,0 +1,156 @@
+//! What the engine answers, figures of speed and failures included.
+
+use serde::{Deserialize, Serialize};
+
+use crate::terms::{
+    Ablation, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Generated, Inspection, ModelInfo, Outcome, Pane, Pruned,
+    RunRecord, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport,
+};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventEnvelope {
+    /// The request it answers; none for [`Event::Ready`].
+    pub id: Option<u32>,
+    pub event: Event,
+}
+
+/// What a progress bar shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// "downloading weights", "held-out text, arm 3 of 7"
+    pub doing: String,
+    pub done: f64,
+    /// Same unit as `done`.
+    pub total: f64,
+    /// `bytes`, `steps`, `tokens` or `sequences`.
+    pub unit: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The worker listens. Sent once, before any request.
+    Ready {
+        protocol_version: u32,
+    },
+    Progress(Progress),
+    Inspected(Inspection),
+    Loaded(ModelInfo),
+    Stored {
+        models: Vec<StoredModel>,
+    },
+    Scanned(ScanReport),
+    /// One more arm is known; the whole report follows as [`Event::Confirmed`].
+    Arm {
+        arm: ConfirmArm,
+    },
+    Confirmed(ConfirmReport),
+    /// The ablation is in place; `took_ms` is the engine's own time.
+    Applied {
+        ablation: Ablation,
+        took_ms: f64,
+        /// What its pruning came to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pruned: Option<Pruned>,
+    },
+    Evaluated {
+        pane: Pane,
+        evaluation: Evaluation,
+    },
+    /// One new token of one pane. `text` is what it adds to the pane (may be empty while a character is incomplete).
+    Token {
+        pane: Pane,
+        index: usize,
+        token_id: u32,
+        text: String,
+    },
+    PaneDone {
+        pane: Pane,
+        generated: Generated,
+    },
+    Generated(RunRecord),
+    Verified {
+        compared: Vec<TensorError>,
+    },
+    Measured {
+        figures: Vec<Figure>,
+    },
+    ScoreProgress(ScoreProgress),
+    Scored(ScoreReport),
+    Surrounded(SurroundingsReport),
+    SweepPoint(SweepPoint),
+    Swept(SweepReport),
+    Deletion(Deletion),
+    Deleted(DeletionReport),
+    Outcome(Outcome),
+    /// The request is complete.
+    Done,
+    /// The request ended because of [`Request::Stop`](super::Request::Stop); what it had sent stays valid.
+    Stopped,
+    Failed(Failure),
+}
+
+/// How far a tensor is from its golden value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TensorError {
+    pub name: String,
+    /// The largest, over rows, of `max |ours - golden| / rms(golden)`.
+    pub relative: f32,
+}
+
+/// One figure of speed: the median of several rounds after a warm-up, each waited for to its end.
+///
+/// | name | unit | |
+/// |---|---|---|
+/// | `prefill` | ms | a prompt into an empty cache, until the logits of its last position are read |
+/// | `prefill_with_peaks` | ms | the same tokens with the peaks of both sides of every `down_proj`, read: a pass of a scan |
+/// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and the sums of it that scores are made of, read: what scoring a sequence costs |
+/// | `decode_at_N` | tokens/s | greedy, as a run does it, after a context of N tokens |
+/// | `decode_both_at_N` | tokens/s | the same of the intact model and an edited one side by side, tokens of both counted |
+/// | `dispatches` | dispatches | that a greedy token takes |
+/// | `paths_apart` | of the largest logit | distance of the decode plan's logits from those of plain operations, the largest over some forced tokens |
+/// | `paths_disagree` | tokens | of those, how many have another likeliest successor though it leads by 1e-3 of the largest logit |
+/// | `apply_edit` | ms | one scalar set to zero, until it can be read back |
+/// | `gate_proj`, `down_proj` | TFLOP/s | the first layer's products (`c_fc` where there is no gate), many queued and one read |
+/// | `score` | ms | a whole scoring, of the command and `benches/engine-page.js` only |
+/// | `experiment` | ms | one of the super-weight paper's, of the command only; `of` is its kind |
+/// | `load`, `first_token` | ms | from the engine's start, of the command only; a page counts from its worker's (`benches/engine-page.js`) |
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    pub name: String,
+    /// Absent if there is none; [`Self::missing`] says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    pub unit: String,
+    /// What was measured, with its sizes: "128 tokens after 1024".
+    pub of: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+/// What went wrong, in words for the person in front of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// What happened.
+    pub what: String,
+    /// Why, with the figures.
+    pub why: String,
+    /// What to do next.
+    pub next_step: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// Something the visitor typed or opened.
+    Input,
+    /// The model's files.
+    Model,
+    /// Network or disk.
+    Transport,
+    /// The GPU: missing, too small, lost, out of memory. Nothing it computed since is shown as a finding.
+    Device,
+    /// A bug of ours.
+    Internal,
+}

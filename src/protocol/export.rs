@@ -1,0 +1,75 @@
+//! The document that page and command write about what was measured.
+
+use serde::{Deserialize, Serialize};
+
+use super::Figure;
+use crate::terms::{
+    Checkpoint, ConfirmReport, DeletionReport, Evaluation, ModelInfo, ModelRef, Outcome, Pane, Pruned, RunRecord, ScanReport, ScoreReport,
+    SurroundingsReport, SweepReport,
+};
+
+/// Head of every JSON export, of the page's and the command's alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Export {
+    /// Always `linchpin-export`.
+    pub format: String,
+    /// Version of the schema, documented in docs/export.md.
+    pub version: u32,
+    pub model: ModelRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<ModelInfo>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<ScanReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<ConfirmReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunRecord>,
+    /// Intact first, then ablated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evaluations: Vec<(Pane, Evaluation)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<Figure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<ScoreReport>,
+    /// What the ablation's pruning came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surroundings: Option<SurroundingsReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepReport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletions: Option<DeletionReport>,
+    /// One model at several points of its training; `model` is the last of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<Checkpoint>,
+    /// Of experiments, each complete with what it takes to repeat it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Export {
+    pub const FORMAT: &str = "linchpin-export";
+    pub const VERSION: u32 = 1;
+
+    pub fn new(model: ModelRef) -> Self {
+        Self {
+            format: Self::FORMAT.into(),
+            version: Self::VERSION,
+            model,
+            info: None,
+            scan: None,
+            confirm: None,
+            run: None,
+            evaluations: Vec::new(),
+            measured: Vec::new(),
+            scores: None,
+            pruned: None,
+            surroundings: None,
+            sweep: None,
+            deletions: None,
+            checkpoints: Vec::new(),
+            outcomes: Vec::new(),
+        }
+    }
+}
