@@ -128,3 +128,13 @@ fn files_that_no_module_declares_are_refused() {
     let lost = sources(&[("src/lib.rs", ""), ("src/lost.rs", ""), ("tests/tests.rs", "")]);
     assert!(Figures::measure(&lost, &[]).is_err_and(|why| why.contains("src/lost.rs")));
 }
+
+#[test]
+fn figures_above_their_limits_are_findings() {
+    let figures = |n: usize| {
+        let structure = Structure { circles: vec![Vec::new(); n], ..Structure::default() };
+        Figures { structure, ..Figures::default() }
+    };
+    assert_eq!(figures(MAX_CIRCLES).findings(), [""; 0]);
+    assert_eq!(figures(MAX_CIRCLES + 1).findings().len(), 1);
+}
