@@ -1,4 +1,4 @@
-//! What must not be linked into the page: asked of Cargo, for the features that the page is built with.
+//! Keeps crates out of the page: Cargo says which are linked, for the features that the page is built with.
 
 use crate::{env, process};
 

@@ -49,7 +49,7 @@ pub fn find_program(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|candidate| candidate.is_file())
 }
 
-/// Whether a file's name ends in `.extension`.
+/// Says whether a file's name ends in `.extension`.
 pub fn has_extension(name: &str, extension: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == extension)
 }

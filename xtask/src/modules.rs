@@ -54,7 +54,7 @@ pub fn permissions() -> Vec<(&'static str, &'static [&'static str])> {
     MAY_IMPORT.to_vec()
 }
 
-/// What a source file (its path below `src/`) imports against the table.
+/// Finds what a source file (its path below `src/`) imports against the table.
 pub fn violations(path: &str, source: &str) -> Vec<String> {
     let module = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
     // The tests of a module may lie beside it.
@@ -144,7 +144,7 @@ fn leading_name(path: &str) -> String {
     if second.is_empty() { first } else { format!("{first}::{second}") }
 }
 
-/// Whether `name::` occurs as the beginning of a path.
+/// Says whether `name::` occurs as the beginning of a path.
 fn has_path(code: &str, name: &str) -> bool {
     code.match_indices(&format!("{name}::")).any(|(at, _)| {
         let before = code[..at].chars().next_back();

@@ -17,7 +17,7 @@ pub fn run(command: &mut Command) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("`{}` failed ({status})", shown(command))) }
 }
 
-/// What a command prints; its errors when it fails.
+/// Runs a command and returns what it prints; its errors when it fails.
 pub fn output(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|why| cannot_start(command, &why))?;
     if output.status.success() {

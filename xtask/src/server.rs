@@ -19,7 +19,7 @@ const MAX_HEADERS: usize = 100;
 const MAX_BODY_BYTES: u64 = 16 << 20;
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is served.
+/// The folders that are served, and how.
 pub struct Site {
     /// Where a file is looked for, in this order.
     pub folders: Vec<PathBuf>,
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_never_leaves_the_folder() {
+    fn paths_never_leave_the_folder() {
         assert_eq!(relative_path("a/b%20c.js"), Some("a/b c.js".into()));
         assert_eq!(relative_path(""), Some("".into()));
         for hostile in ["../x", "a/../../x", "%2e%2e/x", "a\\..\\x", "C:/x", "%00", "%zz", "%f"] {
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_taken_only_where_somebody_waits_for_it() {
+    fn results_are_taken_only_where_somebody_waits_for_them() {
         let request =
             |method: &str, target: &str| Request { method: method.into(), target: target.into(), body: "{}".into(), ..Request::default() };
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_looked_for_in_every_folder_and_not_sent_twice() {
+    fn files_are_looked_for_in_every_folder_and_not_sent_twice() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let site = Site { folders: vec![here.join("src"), here.to_owned()], base: "/".into(), results: None };
         let get = |target: &str, etag: Option<String>| {

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use crate::{env, process, toolchain, tools};
 
-/// What the browser driver of the end-to-end tests asks for.
+/// The version of Node that the browser driver of the end-to-end tests asks for.
 const OLDEST_NODE: u32 = 20;
 
 const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chromium-headless-shell"];
@@ -64,7 +64,7 @@ pub fn chromium() -> Result<PathBuf, String> {
         .ok_or_else(|| "a browser for the end-to-end tests: install Chromium or Chrome, or name one in CHROME".to_owned())
 }
 
-/// What the end-to-end tests import: a driver for the browser and an accessibility checker.
+/// Installs what the end-to-end tests import: a driver for the browser and an accessibility checker.
 pub fn npm_packages() -> Result<(), String> {
     if env::find_program("node").is_none() || env::find_program("npm").is_none() {
         say("node: missing; installing Debian's, which runs the end-to-end tests");

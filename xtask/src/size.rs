@@ -1,4 +1,4 @@
-//! What a visitor downloads before anything works, and how much of it we allow.
+//! The sizes of the files that a visitor downloads before anything works, and how much we allow.
 
 use std::io::Write;
 use std::path::Path;

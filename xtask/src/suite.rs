@@ -54,7 +54,7 @@ pub fn run(quick: bool) -> Result<(), String> {
 }
 
 impl Suite {
-    /// What is checked of the built page.
+    /// Builds the page and checks it.
     fn page(&mut self) {
         self.check("setup", || setup::setup(true));
         let mut dist = Err("the page was not built".to_owned());
@@ -191,7 +191,7 @@ fn cargo_counts(heard: &str) -> (Counts, usize) {
     (counts, n_ignored)
 }
 
-/// What the lines `ℹ pass 3`, `ℹ fail 0`, ... at the end say, and how many tests were skipped or left to do.
+/// Reads the lines `ℹ pass 3`, `ℹ fail 0`, ... at the end: the counts, and how many tests were skipped or left to do.
 fn node_counts(heard: &str) -> (Counts, usize) {
     let mut counts = Counts::default();
     let mut n_skipped = 0;

@@ -42,7 +42,7 @@ impl WasmToolchain {
         command
     }
 
-    /// Whether it can build for the browser: asks it to.
+    /// Finds out if it can build for the browser, by asking it to.
     fn works(self) -> bool {
         let mut rustc = match self {
             Self::Active => self.command("rustc"),

@@ -70,7 +70,7 @@ impl<'a> Module<'a> {
         self.types.get(*self.functions.get(self.own(function)?)? as usize)
     }
 
-    /// What `function` calls first, if it is a wrapper around another function and nothing else.
+    /// The function that `function` calls first, if it is a wrapper around another function and nothing else.
     fn wrapped_call(&self, function: u32) -> Option<u32> {
         let own_type = self.type_of(function)?;
         let body = self.bodies.get(self.own(function)?)?;

@@ -106,7 +106,7 @@ fn stamp_path() -> PathBuf {
     env::target_dir().join(format!("web-{:016x}.stamp", hasher.finish()))
 }
 
-/// What a build of `dist` came from: options, and name, size and time of each file.
+/// Describes what a build of `dist` came from: options, and name, size and time of each file.
 fn stamp_of(options: &BuildOptions, dist: &Path) -> String {
     let root = env::root();
     let mut stamp = format!("{} {}\n", options.profile(), options.public_url());

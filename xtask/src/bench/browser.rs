@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_browser_ends_with_its_leash_and_the_other_way_round() {
+    fn browser_and_leash_end_with_each_other() {
         let spawn = |script: &str| {
             let mut command = leashed(Path::new("sh"));
             // Like a browser's wrapper: the one that works is a child of the one that was started.

@@ -19,7 +19,7 @@ use browser::Browser;
 use report::{Place, Run};
 use shapes::Shape;
 
-/// What is measured unless told otherwise.
+/// The shapes that are measured unless told otherwise.
 const SHAPES: &str = "linchpin-13m,smollm2-135m,llama-3.2-1b";
 
 #[derive(clap::Args)]
@@ -54,7 +54,7 @@ pub struct Options {
     /// Seconds that a page may take
     #[arg(long, value_name = "S", default_value_t = 900)]
     timeout: u64,
-    /// What the browser is started with
+    /// Flags for the browser
     #[arg(last = true, value_name = "BROWSER FLAG")]
     browser_flags: Vec<String>,
 }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_is_shown_without_paths() {
+    fn commands_are_shown_without_paths() {
         let read =
             options("--shapes tiny,linchpin-13m --no-build d --native /a/b --skip-browser --timeout 5 -- --use-angle=vulkan").unwrap();
         assert_eq!(read.shown(), "cargo xtask bench --shapes tiny,linchpin-13m --skip-browser -- --use-angle=vulkan");
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_is_added_if_there_is_something_to_say() {
+    fn sections_are_added_if_anything_was_measured() {
         let path = std::env::temp_dir().join(format!("linchpin-bench-{}.md", std::process::id()));
         std::fs::write(&path, "before\n").unwrap();
         let text = || std::fs::read_to_string(&path).unwrap();

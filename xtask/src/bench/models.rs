@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_file_is_what_its_header_says() {
+    fn written_files_are_as_their_headers_say() {
         let sizes = shapes::ALL[0].random.as_ref().unwrap();
         for dtype in ["bf16", "f16", "f32"].map(|name| dtype_named(name).unwrap()) {
             let (mut file, mut random) = (Vec::new(), Random(1));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shapes_have_as_many_parameters_as_the_models_they_are_named_for() {
+    fn shapes_have_as_many_parameters_as_the_models_they_are_named_for() {
         let n = |name: &str| {
             let shape = shapes::named(name).unwrap();
             shape.random.as_ref().unwrap().tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>()

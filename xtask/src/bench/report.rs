@@ -32,7 +32,7 @@ impl Place {
     }
 }
 
-/// What one page or command told.
+/// The figures that one page or command told.
 pub struct Run {
     pub shape: &'static str,
     pub place: Place,
@@ -59,7 +59,7 @@ impl Figures {
 }
 
 impl Run {
-    /// Whether anything was measured.
+    /// Says whether anything was measured.
     pub fn has_figures(&self) -> bool {
         self.floor().is_some() || self.list().0.iter().any(|(_, figure)| figure.value.is_some())
     }
@@ -108,14 +108,14 @@ impl Run {
     }
 }
 
-/// What must hold.
+/// The bound that a figure must keep to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Goal {
     AtLeast(f64),
     AtMost(f64),
 }
 
-/// What a figure is held against, for people, and the ratio to it.
+/// The standard for a figure, for people, and the ratio to it.
 struct Against {
     what: String,
     ratio: f64,
@@ -204,7 +204,7 @@ fn row(place: Place, name: &str, figure: &Figure, against: Option<&Against>, goa
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "/").replace('\n', " ")).join(" | "))
 }
 
-/// What a figure is compared with, if with anything.
+/// Compares a figure with its standard, if it has one.
 fn against(name: &str, figures: &Figures, floor: Option<f64>) -> Option<Against> {
     let get = |name: &str| figures.get(name).and_then(|figure| figure.value);
     let value = get(name)?;
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_has_no_sentence_and_no_company() {
+    fn missing_figures_have_no_sentence_and_no_peer() {
         let run = |place, figures| Run { shape: "smollm2-135m", place, figures, problem: None };
         let measured = |value: Value| json!({ "measured": [{ "name": "prefill", "value": value, "unit": "ms", "of": "512 tokens" }] });
         let no_floor = run(Place::Floor, json!({ "shapes": { "smollm2-135m": { "error": "no WebGPU" } } }));
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cpu_is_not_held_against_a_gpus_floor() {
+    fn figures_of_the_cpu_are_not_held_against_the_floor_of_a_gpu() {
         let shape = shapes::named("linchpin-13m").unwrap();
         assert_eq!(goal(shape, Place::NativeCpu, "decode_at_128"), Some(Goal::AtLeast(15.0)));
         assert_eq!(goal(shape, Place::NativeCpu, "prefill"), None);

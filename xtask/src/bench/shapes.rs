@@ -8,7 +8,7 @@ pub struct Shape {
     pub of: &'static str,
     /// None for the bundled model, whose weights are there.
     pub random: Option<Sizes>,
-    /// Whether the CPU, too, is asked.
+    /// The CPU is measured, too.
     pub on_cpu: bool,
     pub targets: Targets,
 }
@@ -28,10 +28,10 @@ pub struct Sizes {
     pub rope: &'static str,
 }
 
-/// What is to be reached; a shape for trying things out has none.
+/// The goals; a shape for trying things out has none.
 #[derive(Debug, Default)]
 pub struct Targets {
-    /// Whether those that hold for every model hold for this one.
+    /// The goals for every model hold for this one, too.
     pub general: bool,
     /// New tokens, of the floor.
     pub decode_of_floor: Option<f64>,

@@ -19,11 +19,11 @@ use tree::{Function, Sources, Tree};
 const MAX_UPWARDS: usize = 4;
 const MAX_CIRCLES: usize = 14;
 
-/// What is measured.
+/// All that is measured.
 #[derive(Default)]
 pub struct Figures {
     structure: Structure,
-    /// Of each room, of `lib` and of `bin`.
+    /// The lines of each room, of `lib` and of `bin`.
     lines: BTreeMap<String, Lines>,
     longest_file: (usize, String),
     /// Functions that are not of tests, shortest first.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::tree::{Module, Tree};
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Found {
     Module(usize),
@@ -77,7 +77,7 @@ impl Tree {
         module.path[..n_kept].iter().chain(rest).map(String::as_str).collect()
     }
 
-    /// What a path stands for in `module`: nothing for what other crates and blocks of code define.
+    /// Finds what a path stands for in `module`: nothing for what other crates and blocks of code define.
     fn resolve(&self, module: usize, path: &[String], seen: &mut Seen) -> Vec<Found> {
         let Some((first, rest)) = path.split_first() else { return Vec::new() };
         let mut found = match first.as_str() {
@@ -103,7 +103,7 @@ impl Tree {
         found
     }
 
-    /// What `name` stands for in `module`: its own, or what it imports.
+    /// Finds what `name` stands for in `module`: its own, or what it imports.
     fn look_up(&self, module: usize, name: &str, seen: &mut Seen) -> Vec<Found> {
         let key = (module, name.to_owned());
         if !seen.insert(key.clone()) {

@@ -11,7 +11,7 @@ use petgraph::graphmap::DiGraphMap;
 use super::tree::Tree;
 
 type Arrow<'a> = (&'a str, &'a str);
-/// What each room may name, lowest room first.
+/// The names that each room may use, lowest room first.
 pub type Permissions<'a> = [(&'a str, &'a [&'a str])];
 
 #[derive(Debug, Default, PartialEq)]
@@ -66,7 +66,7 @@ fn shown((from, to): &Arrow<'_>) -> String {
     format!("{from} -> {to}")
 }
 
-/// Of rooms that name each other in a circle, the arrows against the order of the table.
+/// The arrows against the order of the table, among rooms that name each other in a circle.
 fn upwards<'a>(arrows: &BTreeSet<Arrow<'a>>, permissions: &Permissions<'_>) -> BTreeSet<Arrow<'a>> {
     // Rooms that the table lacks come last, in the order of their names.
     let place = |room: &'a str| (permissions.iter().position(|(name, _)| *name == room).unwrap_or(usize::MAX), room);

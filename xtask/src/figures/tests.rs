@@ -60,7 +60,7 @@ fn rooms_floors_and_imports_upwards() {
 }
 
 #[test]
-fn an_import_against_the_table_without_a_circle_runs_upwards_nowhere() {
+fn imports_against_the_table_run_upwards_only_in_a_circle() {
     let files = [("lib.rs", "mod low; mod high;"), ("low.rs", "use crate::high::H;"), ("high.rs", "pub struct H;")];
     let found = structure(&files, &[("low", &["high"]), ("high", &[])]);
     assert_eq!((found.n_arrows, found.upwards.len(), found.longest_way.len()), (1, 0, 2));
@@ -91,6 +91,10 @@ fn modules_with_a_path_and_test_files_are_found() {
     ];
     let tree = Tree::read(&sources(&files), "lib.rs").unwrap();
     assert!(tree.files["a/b_tests.rs"].is_test && !tree.files["a/b.rs"].is_test);
+    assert!(tree.functions[0].in_test);
+    let inside = [("lib.rs", "mod a;"), ("a.rs", "mod b { mod c; }"), ("a/b/c.rs", "#[cfg(test)] fn helper() {}")];
+    let tree = Tree::read(&sources(&inside), "lib.rs").unwrap();
+    assert_eq!(tree.files["a/b/c.rs"].module, ["a", "b", "c"]);
     assert!(tree.functions[0].in_test);
     assert!(Tree::read(&sources(&[("lib.rs", "mod gone;")]), "lib.rs").is_err());
 }
@@ -123,4 +127,14 @@ fn functions_are_measured_from_their_name_to_their_end() {
 fn files_that_no_module_declares_are_refused() {
     let lost = sources(&[("src/lib.rs", ""), ("src/lost.rs", ""), ("tests/tests.rs", "")]);
     assert!(Figures::measure(&lost, &[]).is_err_and(|why| why.contains("src/lost.rs")));
+}
+
+#[test]
+fn figures_above_their_limits_are_findings() {
+    let figures = |n: usize| {
+        let structure = Structure { circles: vec![Vec::new(); n], ..Structure::default() };
+        Figures { structure, ..Figures::default() }
+    };
+    assert_eq!(figures(MAX_CIRCLES).findings(), [""; 0]);
+    assert_eq!(figures(MAX_CIRCLES + 1).findings().len(), 1);
 }

@@ -9,7 +9,7 @@ pub const DOC_BEGINNINGS: [&str; 5] = ["Of", "What", "Those", "None of", "Whethe
 /// Words that the name of a test should not begin with.
 pub const TEST_BEGINNINGS: [&str; 7] = ["what", "whatever", "it", "one", "a", "an", "the"];
 
-/// What the lines of a file are.
+/// Counts of lines by their kind.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct Lines {
     pub files: usize,
@@ -30,10 +30,10 @@ impl std::ops::AddAssign for Lines {
     }
 }
 
-/// What the tokens of a file tell.
+/// The lines, doc comments and tests of one file, read from its tokens.
 #[derive(Default)]
 pub struct Text {
-    /// Whether each line that is not empty is code, rather than a doc comment.
+    /// For each line that is not empty: true for code, false for a doc comment.
     is_code: BTreeMap<usize, bool>,
     /// The text of each doc comment, from its beginning.
     pub docs: Vec<String>,
@@ -150,7 +150,7 @@ pub fn doc_beginning(doc: &str) -> Option<usize> {
     })
 }
 
-/// Whether the name of a test begins with one of [`TEST_BEGINNINGS`].
+/// Says whether the name of a test begins with one of [`TEST_BEGINNINGS`].
 pub fn is_vague_test(name: &str) -> bool {
     TEST_BEGINNINGS.contains(&name.split('_').next().unwrap_or_default())
 }

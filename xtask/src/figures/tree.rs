@@ -25,7 +25,7 @@ pub struct Module {
     pub names: Vec<Named>,
 }
 
-/// What one leaf of a `use` brings in.
+/// The name that one leaf of a `use` brings in.
 pub struct Import {
     /// The name it has here; nothing for `*`.
     pub name: Option<String>,
@@ -138,21 +138,25 @@ impl Reader<'_> {
             items.iter().for_each(|item| self.visit_item(item));
             self.module = outer;
         } else {
-            let found = self.file_of(Path::new(&file), &name, &declared.attrs);
+            let found = self.file_of(&name, &declared.attrs);
             self.read_file(found, child);
         }
     }
 
-    /// Where the compiler looks for a module that the file `parent` declares.
-    fn file_of(&self, parent: &Path, name: &str, attributes: &[Attribute]) -> String {
-        let folder = parent.parent().unwrap_or(Path::new(""));
+    /// Where the compiler looks for a module that the present one declares.
+    fn file_of(&self, name: &str, attributes: &[Attribute]) -> String {
+        let here = &self.tree.modules[self.module];
+        let file = Path::new(&here.file);
+        let folder = file.parent().unwrap_or(Path::new(""));
         let text = |path: PathBuf| path.to_string_lossy().replace('\\', "/");
         if let Some(given) = attributes.iter().find_map(path_attribute) {
             return text(folder.join(given));
         }
-        let stem = parent.file_stem().unwrap_or_default();
-        let is_root = self.tree.modules[0].file == text(parent.to_owned());
-        let folder = if is_root || stem == "mod" { folder.to_owned() } else { folder.join(stem) };
+        let stem = file.file_stem().unwrap_or_default();
+        let is_root = self.tree.modules[0].file == here.file;
+        let mut folder = if is_root || stem == "mod" { folder.to_owned() } else { folder.join(stem) };
+        // Modules inside the file have folders, too.
+        folder.extend(&here.path[self.tree.files[&here.file].module.len()..]);
         let beside = text(folder.join(format!("{name}.rs")));
         if self.sources.contains_key(&beside) { beside } else { text(folder.join(name).join("mod.rs")) }
     }
@@ -216,20 +220,23 @@ impl Reader<'_> {
 impl Visit<'_> for Reader<'_> {
     fn visit_item(&mut self, item: &Item) {
         let defined = match item {
-            Item::Const(item) => Some(&item.ident),
-            Item::Enum(item) => Some(&item.ident),
-            Item::Fn(item) => Some(&item.sig.ident),
-            Item::Static(item) => Some(&item.ident),
-            Item::Struct(item) => Some(&item.ident),
-            Item::Trait(item) => Some(&item.ident),
-            Item::Type(item) => Some(&item.ident),
-            Item::Macro(item) => item.ident.as_ref(),
+            Item::Const(item) => Some((&item.ident, &item.attrs)),
+            Item::Enum(item) => Some((&item.ident, &item.attrs)),
+            Item::Fn(item) => Some((&item.sig.ident, &item.attrs)),
+            Item::Static(item) => Some((&item.ident, &item.attrs)),
+            Item::Struct(item) => Some((&item.ident, &item.attrs)),
+            Item::Trait(item) => Some((&item.ident, &item.attrs)),
+            Item::Type(item) => Some((&item.ident, &item.attrs)),
+            Item::Macro(item) => item.ident.as_ref().map(|name| (name, &item.attrs)),
             _ => None,
         };
-        if let Some(name) = defined.map(ToString::to_string) {
-            self.here().defines.push(name);
+        match defined {
+            None => visit::visit_item(self, item),
+            Some((name, attributes)) => {
+                self.here().defines.push(name.to_string());
+                self.within(attributes, item.span(), |reader| visit::visit_item(reader, item));
+            }
         }
-        visit::visit_item(self, item);
     }
 
     fn visit_item_mod(&mut self, item: &syn::ItemMod) {
@@ -247,10 +254,8 @@ impl Visit<'_> for Reader<'_> {
     }
 
     fn visit_item_fn(&mut self, item: &syn::ItemFn) {
-        self.within(&item.attrs, item.span(), |reader| {
-            reader.function(&item.sig, &item.block);
-            visit::visit_item_fn(reader, item);
-        });
+        self.function(&item.sig, &item.block);
+        visit::visit_item_fn(self, item);
     }
 
     fn visit_impl_item_fn(&mut self, item: &syn::ImplItemFn) {
@@ -280,7 +285,7 @@ impl Visit<'_> for Reader<'_> {
     }
 }
 
-/// Whether an attribute is `#[cfg(test)]` or `#[cfg(all(test, ...))]`.
+/// Says whether an attribute is `#[cfg(test)]` or `#[cfg(all(test, ...))]`.
 fn is_for_tests(attribute: &Attribute) -> bool {
     let Meta::List(list) = &attribute.meta else { return false };
     let condition = list.tokens.to_string().replace(' ', "");
