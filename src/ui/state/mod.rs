@@ -15,11 +15,10 @@ pub mod plan;
 pub mod queue;
 pub mod rate;
 
-use crate::protocol::{BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Progress, Request};
+use crate::protocol::{Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Progress, Request};
 use crate::terms::{
-    Ablation, Calibration, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, ModelInfo, ModelSource, Pane, Pruned, Pruning,
-    Replacement, RowCoord, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint,
-    WeightCoord,
+    Ablation, Calibration, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, ModelInfo, Pane, Pruned, Pruning, Replacement,
+    RowCoord, RunRecord, Sampling, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, WeightCoord,
 };
 pub use engine::{EngineStatus, Source};
 

@@ -1,4 +1,6 @@
 use super::*;
+use crate::protocol::BackendChoice;
+use crate::terms::ModelSource;
 use crate::terms::{
     BackendInfo, Candidate, EditTarget, Finish, Generated, ModelFile, ModelRef, Provenance, RunSetup, WeightCoord, outcome_digest,
 };
