@@ -4,9 +4,9 @@ use super::entry::Entry;
 use super::state::AppState;
 use crate::catalog;
 use crate::protocol::Request;
-use crate::share::{Compared, ExperimentLink, MAX_VALUES, SETTINGS};
+use crate::share::{Compared, ExperimentLink, SETTINGS};
 use crate::terms::{
-    CalibrationText, EditTarget, Experiment, ExperimentKind, ModelRef, Outcome, TaskFile, TextRef, WeightCoord, text_digest,
+    CalibrationText, EditTarget, Experiment, ExperimentKind, MAX_VALUES, ModelRef, Outcome, TaskFile, TextRef, WeightCoord, text_digest,
 };
 
 /// As the engine cuts the bundled text.

@@ -3,8 +3,8 @@
 use leptos::prelude::*;
 
 use super::context::app;
-use crate::share::{MAX_NEW_TOKENS, MAX_SEED};
-use crate::terms::Sampling;
+use crate::share::MAX_NEW_TOKENS;
+use crate::terms::{MAX_SEED, Sampling};
 
 /// Openings that suit the model, one press each.
 #[component]
