@@ -153,13 +153,13 @@ test('rules beside each other: as far as wanted, and on from there', async () =>
   const seen = await ready(browsers.cpu, server.url, { width: 390, height: 800 });
   await score(seen, 2);
   await part(seen, 'compare-removal').click();
-  await part(seen, 'compare-removal').filter({ hasText: /\([3-9] of 57\)/ }).waitFor({ timeout: 120_000 });
+  await part(seen, 'compare-removal').filter({ hasText: /\([3-9] of 63\)/ }).waitFor({ timeout: 120_000 });
   await part(seen, 'compare-stop').click();
   await part(seen, 'removal-chart').waitFor();
   await seen.page.waitForFunction(() => !document.querySelector('[data-testid="compare-removal"]').disabled, null, { timeout: 60_000 });
   const known = Number(/\((\d+) of/.exec(await text(seen, 'compare-removal'))[1]);
   await part(seen, 'compare-removal').click();
-  await part(seen, 'compare-removal').filter({ hasText: `(${known + 1} of 57)` }).waitFor({ timeout: 120_000 });
+  await part(seen, 'compare-removal').filter({ hasText: `(${known + 1} of 63)` }).waitFor({ timeout: 120_000 });
   await part(seen, 'compare-stop').click();
   await seen.page.waitForFunction(() => !document.querySelector('[data-testid="deletions-run"]').disabled, null, { timeout: 60_000 });
 
