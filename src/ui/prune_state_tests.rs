@@ -1,7 +1,7 @@
 use super::super::state::tests::{answer, candidate, failure, info, loaded, pull, run, source};
 use super::*;
 use crate::protocol::{Event, EventEnvelope, FailureKind, PROTOCOL_VERSION};
-use crate::terms::{Calibration, Pruned, Ranking, ScanReport, ScoreProgress, Selection};
+use crate::terms::{Calibration, Pick, Pruned, Ranking, ScanReport, ScoreProgress, Selection};
 
 pub(crate) fn pruning() -> Pruning {
     let pick = Pick::Lowest { by: Ranking::Protected, share: 0.2 };
