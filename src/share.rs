@@ -4,7 +4,6 @@
 //! clamped or refused, sizes are checked before and after decoding, and reading one starts nothing. What it promises
 //! can be checked: it carries the token ids of both panes, and their digest.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 mod experiment;
@@ -13,29 +12,29 @@ mod pruned;
 mod settings;
 
 pub use experiment::{ABSOLUTE, Compared, ExperimentLink, RELATIVE};
-use fragment::{pack, unpack};
+use fragment::{pack, pack_ids, unpack, unpack_ids};
+pub use pruned::LinkedSelection;
 use pruned::WirePruning;
-pub use pruned::{LinkedSelection, MAX_SEQUENCES};
-pub use settings::{MAX_VALUES, SETTINGS, Setting};
+pub use settings::{SETTINGS, Setting};
 
-use crate::terms::{Ablation, EditTarget, Finish, ModelRef, Pane, RunRecord, RunSetup, Sampling, WeightEdit, outcome_digest};
+use crate::terms::{
+    Ablation, EditTarget, Finish, LimitError, MAX_INDEX, MAX_SEED, ModelRef, Pane, RunRecord, RunSetup, SCALES, Sampling, Sizes,
+    WeightEdit, outcome_digest,
+};
 
 /// What a fragment starts with when it holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
-/// The newest version of the JSON inside; an older page refuses a newer link instead of guessing. Only links that remove
-/// channels are of this one: a page that does not know of that would recompute them with all channels in place.
-pub const LINK_VERSION: u32 = 2;
-/// Of every other link.
+/// The newest version of the JSON inside; an older page refuses a newer link instead of guessing. It is for links with a
+/// scale below 0: a page that does not know of those would recompute them with a scale of 0.
+pub const LINK_VERSION: u32 = 3;
+/// The version of other links that remove channels: an older page would recompute them with all channels in place.
+const PRUNED_VERSION: u32 = 2;
+/// The version of every other link.
 const PLAIN_VERSION: u32 = 1;
 pub const MAX_ENCODED_BYTES: usize = 8 * 1024;
 pub const MAX_PROMPT_CHARS: usize = 2000;
 pub const MAX_EDITS: usize = 64;
 pub const MAX_NEW_TOKENS: usize = 512;
-pub const MAX_SCALE: f32 = 3.0;
-/// Layers, rows and columns lie below this.
-pub const MAX_INDEX: usize = 1 << 20;
-/// The largest whole number that JavaScript holds exactly: seeds cross the worker boundary as one.
-pub const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// A setup, and what came out when it was shared.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +70,8 @@ pub enum ShareError {
     TooManyEdits { found: usize },
     #[error("the link names {what} {found}, and the largest number accepted is {}", MAX_INDEX - 1)]
     Index { what: &'static str, found: u64 },
+    #[error("the link scales a weight by {found}, and {} to {} are accepted", SCALES.start(), SCALES.end())]
+    Scale { found: String },
     #[error("{what} in the link is not a finite number")]
     NotFinite { what: &'static str },
     #[error("the link says that {found} tokens came out, and at most {MAX_NEW_TOKENS} are accepted")]
@@ -87,7 +88,7 @@ pub enum ShareError {
     Misfit { removes: bool },
     #[error("{what} in the link is {found:?}, and a share of the channels is {expected}")]
     Share { what: &'static str, found: String, expected: &'static str },
-    #[error("the link names a write support K of {found}, and 1 to {} are accepted", MAX_INDEX - 1)]
+    #[error("the link names a write support K of {found}, and 1 to {MAX_INDEX} are accepted")]
     Support { found: u64 },
     #[error("the link says that channels were scored over {found} {what}, and {least} to {most} are accepted")]
     Count { what: &'static str, found: u64, least: usize, most: usize },
@@ -166,8 +167,12 @@ impl ShareLink {
             (None, None) => None,
             _ => return Err(ShareError::Pruning),
         };
-        let version = if pruning.is_some() { LINK_VERSION } else { PLAIN_VERSION };
         let RunSetup { model, prompt, sampling, ablation } = &self.setup;
+        let version = match pruning {
+            _ if ablation.weight_edits.iter().any(|edit| edit.scale < 0.0) => LINK_VERSION,
+            Some(_) => PRUNED_VERSION,
+            None => PLAIN_VERSION,
+        };
         let wire = Wire {
             m: model.id.clone(),
             r: model.revision.clone(),
@@ -192,10 +197,10 @@ impl ShareLink {
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
         let (version, json) = unpack(FRAGMENT_KEY, LINK_VERSION, fragment)?;
-        let removes = version == LINK_VERSION;
         let wire: Wire = serde_json::from_str(&json).map_err(|_| ShareError::Damaged)?;
-        if wire.c.is_some() != removes {
-            return Err(ShareError::Misfit { removes: wire.c.is_some() });
+        let removes = wire.c.is_some();
+        if version != LINK_VERSION && removes != (version == PRUNED_VERSION) {
+            return Err(ShareError::Misfit { removes });
         }
         read_wire(wire)
     }
@@ -278,22 +283,36 @@ impl TryFrom<WireEdit> for WeightEdit {
     type Error = ShareError;
 
     fn try_from(WireEdit { u, l, r, c, x }: WireEdit) -> Result<Self, ShareError> {
-        let layer = index("layer", l)?;
-        let place = |what, n: Option<u64>| index(what, n.ok_or(ShareError::Damaged)?);
+        let layer = narrow(l);
+        let place = |n: Option<u64>| n.map(narrow).ok_or(ShareError::Damaged);
         let target = match u {
-            's' => EditTarget::Scalar { layer, row: place("row", r)?, col: place("column", c)? },
-            'r' => EditTarget::Row { layer, row: place("row", r)? },
-            'c' => EditTarget::Column { layer, col: place("column", c)? },
-            'h' => EditTarget::Channel { layer, channel: place("channel", c)? },
-            'm' => EditTarget::ChannelMean { layer, channel: place("channel", c)? },
+            's' => EditTarget::Scalar { layer, row: place(r)?, col: place(c)? },
+            'r' => EditTarget::Row { layer, row: place(r)? },
+            'c' => EditTarget::Column { layer, col: place(c)? },
+            'h' => EditTarget::Channel { layer, channel: place(c)? },
+            'm' => EditTarget::ChannelMean { layer, channel: place(c)? },
             _ => return Err(ShareError::Damaged),
         };
-        Ok(Self { target, scale: clamp("a scale", x, 0.0, MAX_SCALE)? })
+        let edit = Self { target, scale: x as f32 };
+        Sizes::LARGEST.check_edit(&edit)?;
+        Ok(edit)
     }
 }
 
-fn index(what: &'static str, found: u64) -> Result<usize, ShareError> {
-    if found < MAX_INDEX as u64 { Ok(found as usize) } else { Err(ShareError::Index { what, found }) }
+impl From<LimitError> for ShareError {
+    fn from(error: LimitError) -> Self {
+        match error {
+            LimitError::Outside { what, got, .. } => Self::Index { what: what.name(), found: got as u64 },
+            LimitError::Scale { got } => Self::Scale { found: got.to_string() },
+            LimitError::Support { got, .. } => Self::Support { found: got as u64 },
+            other => Self::Setting(other.to_string()),
+        }
+    }
+}
+
+/// Saturates: a number that does not fit lies above every limit anyway.
+fn narrow(found: u64) -> usize {
+    usize::try_from(found).unwrap_or(usize::MAX)
 }
 
 fn clamp(what: &'static str, value: f64, low: f32, high: f32) -> Result<f32, ShareError> {
@@ -310,43 +329,6 @@ fn is_hex16(text: &str) -> bool {
 /// The `f64` with the fewest digits that is this `f32`: 0.35 stays `0.35` in the link.
 fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
-}
-
-/// Seven bits to a byte, low ones first, the top bit set while more follow: two bytes for most ids.
-fn pack_ids(ids: &[u32]) -> String {
-    let mut bytes = Vec::with_capacity(ids.len() * 2);
-    for &id in ids {
-        let mut rest = id;
-        while rest >= 0x80 {
-            bytes.push((rest & 0x7f) as u8 | 0x80);
-            rest >>= 7;
-        }
-        bytes.push(rest as u8);
-    }
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn unpack_ids(text: &str) -> Result<Vec<u32>, ShareError> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ShareError::Damaged)?;
-    let (mut ids, mut id, mut shift) = (Vec::new(), 0u64, 0);
-    for byte in bytes {
-        id |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            ids.push(u32::try_from(id).map_err(|_| ShareError::Damaged)?);
-            (id, shift) = (0, 0);
-        } else if shift < 28 {
-            shift += 7;
-        } else {
-            return Err(ShareError::Damaged);
-        }
-    }
-    if shift != 0 {
-        return Err(ShareError::Damaged);
-    }
-    if ids.len() > MAX_NEW_TOKENS {
-        return Err(ShareError::TooManyTokens { found: ids.len() });
-    }
-    Ok(ids)
 }
 
 /// What a recomputation of a link showed.

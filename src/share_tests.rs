@@ -1,6 +1,9 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 
 use super::*;
+use crate::terms::edits_at_the_limits;
 
 pub(super) fn link() -> ShareLink {
     let (intact, ablated) = (vec![17, 4000, 3], vec![17, 128_255, u32::MAX]);
@@ -63,7 +66,7 @@ fn other_fragments_are_no_runs() {
 
 #[test]
 fn other_versions_are_refused() {
-    for version in ["3", "0", "", "99999999999999999999", "-1"] {
+    for version in ["4", "0", "", "99999999999999999999", "-1"] {
         assert!(matches!(ShareLink::decode(&format!("#run={version}.e30")), Err(ShareError::Version { .. })), "{version}");
     }
 }
@@ -121,9 +124,32 @@ fn numbers_are_clamped() {
     assert_eq!(with("n", "2").unwrap().setup.sampling.top_p, 1.0);
     assert_eq!(with("x", "0").unwrap().setup.sampling.max_new_tokens, 1);
     assert_eq!(with("x", "100000").unwrap().setup.sampling.max_new_tokens, 512);
+}
+
+#[test]
+fn scales_are_refused_rather_than_changed() {
     let scale = |x: &str| with("e", &format!(r#"[{{"u":"r","l":0,"r":0,"x":{x}}}]"#));
-    assert_eq!(scale("-5").unwrap().setup.ablation.weight_edits[0].scale, 0.0);
-    assert_eq!(scale("50").unwrap().setup.ablation.weight_edits[0].scale, 3.0);
+    assert_eq!(scale("-3").unwrap().setup.ablation.weight_edits[0].scale, -3.0);
+    assert_eq!(scale("-5"), Err(ShareError::Scale { found: "-5".into() }));
+    assert_eq!(scale("50").unwrap_err().to_string(), "the link scales a weight by 50, and -3 to 3 are accepted");
+    assert_eq!(scale("1e300"), Err(ShareError::Scale { found: "inf".into() }));
+}
+
+/// The table that the page and the engine are tried with, too.
+#[test]
+fn a_link_takes_every_edit_within_the_limits_and_no_other() {
+    for (edit, can) in edits_at_the_limits(Sizes::LARGEST) {
+        let mut link = link();
+        link.setup.ablation.weight_edits = vec![edit];
+        let read = with("e", &serde_json::to_string(&[WireEdit::from(&edit)]).unwrap());
+        assert_eq!(read.is_ok(), can, "{edit:?}: {read:?}");
+        let written = link.encode();
+        assert_eq!(written.is_ok(), can, "{edit:?}: {written:?}");
+        if let Ok(text) = written {
+            assert_eq!(text.starts_with("#run=3."), edit.scale < 0.0, "{edit:?}");
+            assert_eq!((ShareLink::decode(&text), read), (Ok(link.clone()), Ok(link)));
+        }
+    }
 }
 
 #[test]
@@ -223,7 +249,7 @@ proptest! {
         id in "[a-z0-9.-]{1,64}",
         revision in "[0-9a-f]{16}",
         prompt in ".{0,200}",
-        edits in prop::collection::vec((any_target(), 0.0f32..=3.0), 0..8),
+        edits in prop::collection::vec((any_target(), SCALES), 0..8),
         (temperature, top_k, top_p) in (0.0f32..=5.0, 0..MAX_INDEX, 0.0f32..=1.0),
         (seed, max_new_tokens) in (0..=MAX_SEED, 1..=MAX_NEW_TOKENS),
         intact in prop::collection::vec(any::<u32>(), 0..40),

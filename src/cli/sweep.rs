@@ -10,7 +10,7 @@ use super::Session;
 use super::prune::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs, name};
 use super::table::{Table, optional, quoted};
 use crate::protocol::{Event, Request};
-use crate::terms::{Evaluation, ModelInfo, Pane, Pick, Pruning, Ranking, Selection, SweepPoint, SweepReport};
+use crate::terms::{Comparison, Evaluation, ModelInfo, Pane, Pick, Plan, Pruning, Ranking, Selection, SweepPoint, SweepReport};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct SweepArgs {
@@ -22,19 +22,19 @@ pub struct SweepArgs {
     #[arg(long, value_parser = parse_methods)]
     pub methods: Option<Methods>,
     /// Shares of each layer's channels that `pruning` removes.
-    #[arg(long, value_delimiter = ',', default_value = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7")]
+    #[arg(long, value_delimiter = ',', default_values_t = Plan::SPARSITIES)]
     pub sparsities: Vec<f64>,
     /// Shares of each layer's channels that `removal` removes.
-    #[arg(long, value_delimiter = ',', default_value = "0.0025,0.005,0.01,0.02,0.05,0.1,0.2")]
+    #[arg(long, value_delimiter = ',', default_values_t = Plan::SHARES)]
     pub shares: Vec<f64>,
     /// Sizes of the halos that `removal` removes: shares of the channels outside the core.
-    #[arg(long, value_delimiter = ',', default_value = "0.01,0.02,0.05,0.1,0.2")]
+    #[arg(long, value_delimiter = ',', default_values_t = Plan::HALOS)]
     pub etas: Vec<f64>,
     /// The values that replace a removed channel, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "zero,mean")]
     pub replace: Vec<ReplaceArg>,
     /// Seeds of random draws, each a repetition, separated by commas.
-    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+    #[arg(long, value_delimiter = ',', default_values_t = Plan::SEEDS)]
     pub seeds: Vec<u64>,
     #[command(flatten)]
     pub around: AroundArgs,
@@ -53,6 +53,15 @@ pub enum ExperimentArg {
     Removal,
 }
 
+impl From<ExperimentArg> for Comparison {
+    fn from(experiment: ExperimentArg) -> Self {
+        match experiment {
+            ExperimentArg::Pruning => Self::Pruning,
+            ExperimentArg::Removal => Self::Removal,
+        }
+    }
+}
+
 /// A list of methods in one argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Methods(pub Vec<MethodArg>);
@@ -64,8 +73,6 @@ fn parse_methods(text: &str) -> Result<Methods, String> {
     let parse = |name: &str| MethodArg::from_str(name.trim(), true).map_err(|_unknown| format!("{name:?} is no method"));
     text.split(',').map(parse).collect::<Result<_, _>>().map(Methods)
 }
-
-const REMOVAL_METHODS: [MethodArg; 4] = [MethodArg::Lp, MethodArg::Random, MethodArg::Activation, MethodArg::Magnitude];
 
 const KEYS: &str = "model,revision,backend,pick,method,share,replace,seed,layer,rho,eta,support,sequences,length,text,text_digest";
 const FIGURES: &str = "n_removed,digest,loss_nats,perplexity,stopword_mass,intact_loss_nats,intact_perplexity,calibration_digest";
@@ -108,10 +115,9 @@ impl SweepArgs {
     }
 
     fn prunings(&self) -> Vec<Pruning> {
-        let selections = self.experiment.iter().flat_map(|experiment| match experiment {
-            ExperimentArg::Pruning => self.pruning(),
-            ExperimentArg::Removal => self.removal(),
-        });
+        // The plan replaces the pick and the seed.
+        let around = self.around.selection(Pick::Core, 0);
+        let selections = self.experiment.iter().flat_map(|experiment| self.plan((*experiment).into()).line_by_line(&around));
         let selections = selections.collect::<Vec<_>>();
         let of = |replace: &ReplaceArg| {
             let replacement = (*replace).into();
@@ -120,32 +126,17 @@ impl SweepArgs {
         self.replace.iter().flat_map(of).collect()
     }
 
-    fn pruning(&self) -> Vec<Selection> {
-        let picks = self.ranked(MethodArg::value_variants(), &self.sparsities, |by, share| Pick::Lowest { by, share });
-        picks.into_iter().flat_map(|pick| self.repeated(pick)).collect()
-    }
-
-    fn removal(&self) -> Vec<Selection> {
-        let mut picks = self.ranked(&REMOVAL_METHODS, &self.shares, |by, share| Pick::Highest { by, share });
-        picks.push(Pick::Core);
-        let mut selections = picks.into_iter().flat_map(|pick| self.repeated(pick)).collect::<Vec<_>>();
-        for eta in &self.etas {
-            let of_halo = [Pick::Halo, Pick::Matched].into_iter().flat_map(|pick| self.repeated(pick));
-            selections.extend(of_halo.map(|selection| Selection { eta: *eta, ..selection }));
+    /// The page's plan, with the sizes, seeds and methods that the arguments name.
+    fn plan(&self, comparison: Comparison) -> Plan {
+        let mut plan = Plan { seeds: self.seeds.clone(), ..Plan::of(comparison) };
+        match comparison {
+            Comparison::Pruning => plan.shares.clone_from(&self.sparsities),
+            Comparison::Removal => (plan.shares, plan.halos) = (self.shares.clone(), self.etas.clone()),
         }
-        selections
-    }
-
-    /// Combines every method with every share.
-    fn ranked(&self, methods: &[MethodArg], shares: &[f64], pick: impl Fn(Ranking, f64) -> Pick) -> Vec<Pick> {
-        let methods = self.methods.as_ref().map_or(methods, |given| &given.0);
-        methods.iter().flat_map(|method| shares.iter().map(|share| pick((*method).into(), *share)).collect::<Vec<_>>()).collect()
-    }
-
-    /// Repeats a pick with every seed if it draws; otherwise one seed suffices.
-    fn repeated(&self, pick: Pick) -> Vec<Selection> {
-        let n = if pick.is_drawn() { self.seeds.len() } else { self.seeds.len().min(1) };
-        self.seeds[..n].iter().map(|seed| self.around.selection(pick, *seed)).collect()
+        if let Some(Methods(methods)) = &self.methods {
+            plan.rankings = methods.iter().map(|method| (*method).into()).collect();
+        }
+        plan
     }
 
     fn key(&self, Pruning { selection, replacement }: &Pruning, info: &ModelInfo, [text, digest]: [&str; 2]) -> String {
@@ -204,6 +195,18 @@ mod tests {
         assert_eq!(count(&|pruning| pruning.selection.pick == Pick::Halo && pruning.selection.eta == 0.2), 2);
         assert_eq!(count(&|pruning| pruning.selection.pick == Pick::Highest { by: Ranking::Random, share: 0.0025 }), 6);
         assert_eq!(count(&|pruning| pruning.selection.pick == Pick::Highest { by: Ranking::Taylor, share: 0.01 }), 0);
+    }
+
+    /// The page asks for [`Comparison::prunings`].
+    #[test]
+    fn the_command_measures_what_the_page_measures() {
+        for (comparison, name) in [(Comparison::Removal, "removal"), (Comparison::Pruning, "pruning")] {
+            for (replacement, replace) in [(Replacement::Zero, "zero"), (Replacement::Mean, "mean")] {
+                let (command, page) = (prunings(&["--experiment", name, "--replace", replace]), comparison.prunings(replacement));
+                assert_eq!(command.len(), page.len());
+                assert!(page.iter().all(|pruning| command.contains(pruning)), "{name}, {replace}");
+            }
+        }
     }
 
     #[test]

@@ -4,9 +4,8 @@ use super::control::Control;
 use super::error::EngineError;
 use super::{Engine, Loaded};
 use crate::analysis::{deletion, eval};
-use crate::model::ModelError;
 use crate::protocol::Event;
-use crate::terms::{Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit};
+use crate::terms::{Ablation, Coordinate, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit, check_below};
 
 /// Name of the work in progress reports.
 const DOING: &str = "removing channels one at a time";
@@ -58,15 +57,15 @@ impl Loaded {
     /// Draws the channels to remove, layer by layer; nothing is measured yet.
     fn drawn(&self, asked: &Asked) -> Result<Vec<Deletion>, EngineError> {
         let setting = |key, got: usize, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
-        let (limit, width) = (self.info.num_hidden_layers, self.info.intermediate_size);
+        let width = self.info.intermediate_size;
         if asked.per_layer == 0 {
             return setting("per_layer", asked.per_layer, "1 or more");
         }
         if !(1..=width).contains(&asked.n_quantiles) {
             return setting("n_quantiles", asked.n_quantiles, "1 or more, and no more than a layer has channels");
         }
-        if let Some(got) = asked.layer.filter(|layer| *layer >= limit) {
-            return Err(ModelError::OutOfRange { what: "layer", got, limit }.into());
+        if let Some(layer) = asked.layer {
+            check_below(Coordinate::Layer, layer, self.info.num_hidden_layers)?;
         }
         let scored = self.scored.as_ref().ok_or(EngineError::NotScored)?;
         let layers = scored.scores.loss_proxies().into_iter().enumerate();

@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::decode::error::DecodeError;
 use crate::model::ModelError;
 use crate::platform::PlatformError;
+use crate::terms::LimitError;
 use crate::tokenizer::TokenizerError;
 use crate::weights::WeightsError;
 
@@ -37,10 +38,10 @@ pub enum EngineError {
     NoSuperWeights { experiment: &'static str },
     #[error("one layer's attention over {tokens} tokens takes {needed} bytes, and {limit} fit at once here: {fits} tokens at most")]
     TooLong { tokens: usize, needed: u64, limit: u64, fits: u64 },
-    #[error("the write support K is {got}, expected 1 to {limit}")]
-    Support { got: usize, limit: usize },
     #[error("{key} is {got}, expected {expected}")]
     Setting { key: &'static str, got: String, expected: &'static str },
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]

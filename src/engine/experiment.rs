@@ -7,13 +7,9 @@ use super::{Engine, Loaded, fit};
 use crate::analysis::eval::{Cut, HeldOut, Source};
 use crate::analysis::tasks::{EncodedTask, Task, TaskKind};
 use crate::experiments::{self, Bench, Draft};
-use crate::model::ModelError;
-use crate::model::edit::SCALE_RANGE;
-use crate::terms::{Ablation, Experiment, ExperimentKind, TaskFile, TextRef};
+use crate::terms::{Ablation, Experiment, ExperimentKind, LimitError, MAX_VALUES, TaskFile, TextRef, check_scale};
 
-/// The most values of one setting, more than anybody waits for.
-const MAX_SETTINGS: usize = 64;
-/// The most rounded models of one experiment.
+/// Models of one experiment.
 const MAX_ROUNDINGS: usize = 1000;
 
 impl Engine {
@@ -210,10 +206,7 @@ fn once<T: PartialEq + Copy>(values: &mut Vec<T>) {
 
 fn check_settings(experiment: &Experiment) -> Result<(), EngineError> {
     let setting = |key, got: String, expected| Err(EngineError::Setting { key, got, expected });
-    let (min, max) = SCALE_RANGE;
-    if let Some(got) = experiment.factors.iter().copied().find(|factor| !(min..=max).contains(factor)) {
-        return Err(ModelError::Scale { got, min, max }.into());
-    }
+    experiment.factors.iter().copied().try_for_each(check_scale)?;
     if let Some(bits) = experiment.bits.iter().find(|bits| !(2..=16).contains(*bits)) {
         return setting("bits", bits.to_string(), "2 to 16");
     }
@@ -221,8 +214,8 @@ fn check_settings(experiment: &Experiment) -> Result<(), EngineError> {
         return setting("z", clip.to_string(), "a number above 0");
     }
     let most = [experiment.factors.len(), experiment.bits.len(), experiment.block_sizes.len(), experiment.clips.len()];
-    if let Some(got) = most.into_iter().find(|n| *n > MAX_SETTINGS) {
-        return setting("the number of values of one setting", got.to_string(), "64 or fewer");
+    if let Some(got) = most.into_iter().find(|n| *n > MAX_VALUES) {
+        return Err(LimitError::Values { got }.into());
     }
     let n = experiment.bits.len() * experiment.block_sizes.len() * (2 + experiment.clips.len());
     if n > MAX_ROUNDINGS {

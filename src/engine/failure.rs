@@ -4,6 +4,7 @@ use super::error::EngineError;
 use crate::model::ModelError;
 use crate::platform::PlatformError;
 use crate::protocol::{Failure, FailureKind};
+use crate::terms::LimitError;
 use crate::tokenizer::TokenizerError;
 use crate::weights::WeightsError;
 
@@ -27,9 +28,8 @@ pub(super) fn describe(error: &EngineError) -> Failure {
         EngineError::TooLong { .. } => {
             (FailureKind::Input, "That is more text at once than fits into memory here", "Ask for fewer tokens at once.")
         }
-        EngineError::Setting { .. } | EngineError::Support { .. } => {
-            (FailureKind::Input, "A setting is out of range", "Change it and try again.")
-        }
+        EngineError::Setting { .. } => OUT_OF_RANGE,
+        EngineError::Limit(error) => of_limit(error),
         EngineError::Model(error) => of_model(error),
         EngineError::Weights(error) => of_weights(error),
         EngineError::Tokenizer(TokenizerError::NoSuchToken { .. }) => {
@@ -135,12 +135,21 @@ fn of_platform(error: &PlatformError) -> (FailureKind, &'static str, &'static st
     }
 }
 
-fn of_model(error: &ModelError) -> (FailureKind, &'static str, &'static str) {
+const OUT_OF_RANGE: (FailureKind, &str, &str) = (FailureKind::Input, "A setting is out of range", "Change it and try again.");
+
+fn of_limit(error: &LimitError) -> (FailureKind, &'static str, &'static str) {
     match error {
-        ModelError::OutOfRange { .. } => {
+        LimitError::Outside { .. } => {
             (FailureKind::Input, "That place is outside the model", "Choose one within its layers, rows and columns.")
         }
-        ModelError::Scale { .. } => (FailureKind::Input, "That scale is out of range", "Choose one within the slider's ends."),
+        LimitError::Scale { .. } => (FailureKind::Input, "That scale is out of range", "Choose one that is nearer to 0."),
+        _ => OUT_OF_RANGE,
+    }
+}
+
+fn of_model(error: &ModelError) -> (FailureKind, &'static str, &'static str) {
+    match error {
+        ModelError::Limit(error) => of_limit(error),
         ModelError::UnknownArchitecture { .. } | ModelError::Unsupported { .. } => {
             (FailureKind::Model, "Linchpin cannot run this kind of model yet", "Choose a model of one of the known families.")
         }

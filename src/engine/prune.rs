@@ -11,9 +11,9 @@ use super::{Engine, Loaded};
 use crate::analysis::halo::{default_support, layer_halo};
 use crate::analysis::prune::{self, Around, Layer};
 use crate::analysis::redundancy;
-use crate::model::{Model, ModelError};
+use crate::model::Model;
 use crate::protocol::Event;
-use crate::terms::{Ablation, EditTarget, Pick, Pruned, Pruning, Replacement, Selection};
+use crate::terms::{Ablation, EditTarget, Pruned, Pruning, Replacement, Selection};
 
 /// Surroundings of the cores of one size, kept for the next selection.
 pub(super) struct Surroundings {
@@ -82,28 +82,10 @@ impl Loaded {
     }
 }
 
+/// Refuses a selection that the model has no place for, or no memory.
 pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineError> {
-    let setting = |key, got: f64, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
-    let Selection { pick, rho, eta, support, layer, .. } = *selection;
-    if !(rho > 0.0 && rho < 1.0) {
-        return setting("rho", rho, "more than 0 and less than 1");
-    }
-    if !(eta > 0.0 && eta <= 1.0) {
-        return setting("eta", eta, "more than 0 and at most 1");
-    }
-    if let Pick::Lowest { share, .. } | Pick::Highest { share, .. } = pick
-        && !(0.0..=1.0).contains(&share)
-    {
-        return setting("share", share, "0 to 1");
-    }
-    let (limit, n_layers) = (model.config.hidden_size, model.config.num_hidden_layers);
-    if let Some(got) = support.filter(|support| !(1..=limit).contains(support)) {
-        return Err(EngineError::Support { got, limit });
-    }
-    if let Some(got) = layer.filter(|layer| *layer >= n_layers) {
-        return Err(ModelError::OutOfRange { what: "layer", got, limit: n_layers }.into());
-    }
-    let n_layers = if layer.is_some() { 1 } else { n_layers };
+    model.config.sizes().check_selection(selection)?;
+    let n_layers = if selection.layer.is_some() { 1 } else { model.config.num_hidden_layers };
     check_pairs(selection, model.config.intermediate_size, n_layers)
 }
 
@@ -188,7 +170,7 @@ fn wanted<'a>(layers: &'a mut [Around], selection: &Selection) -> impl Iterator<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terms::Ranking;
+    use crate::terms::{Pick, Ranking};
 
     #[test]
     fn too_many_pairs_are_refused_before_anything_is_read() {

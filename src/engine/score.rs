@@ -8,10 +8,10 @@ use crate::analysis::calibration::Sequences;
 use crate::analysis::concentration;
 use crate::analysis::score::Scores;
 use crate::protocol::Event;
-use crate::terms::{Ablation, Calibration, CalibrationText, ChannelScores, Concentration, RHOS, ScoreProgress, ScoreReport, WeightCoord};
-
-/// The most sequences of a request, more than anybody waits for.
-const MAX_SEQUENCES: usize = 100_000;
+use crate::terms::{
+    Ablation, Calibration, CalibrationText, ChannelScores, Concentration, LimitError, MAX_SEQUENCES, RHOS, ScoreProgress, ScoreReport,
+    WeightCoord,
+};
 
 /// Parameters of [`crate::protocol::Request::Score`].
 pub(super) struct Asked {
@@ -60,7 +60,7 @@ impl Loaded {
         let Asked { text, sequences: n, length, super_weights, resume } = asked;
         let setting = |key, got: usize, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
         if !(1..=MAX_SEQUENCES).contains(n) {
-            return setting("sequences", *n, "1 to 100000");
+            return Err(LimitError::Sequences { got: *n }.into());
         }
         if *length < 2 {
             return setting("length", *length, "2 or more");

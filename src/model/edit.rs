@@ -5,13 +5,11 @@
 
 use burn::tensor::Tensor;
 
+use super::config::ModelConfig;
 use super::layers::{Layout, Linear};
 use super::mlp::Hidden;
 use super::{Model, ModelError};
-use crate::terms::{Ablation, EditTarget, WeightEdit};
-
-/// Least and largest scale that make sense; the papers' sweeps stop at 3.
-pub const SCALE_RANGE: (f32, f32) = (-3.0, 3.0);
+use crate::terms::{Ablation, Coordinate, EditTarget, LimitError, Sizes, WeightEdit, check_below};
 
 /// Share of the scalars that the control "Prune Non-SW" of the super-weight paper zeroes: the 7,000 largest of 6.7
 /// billion.
@@ -39,39 +37,32 @@ impl Matrix {
     pub const ALL: [Self; 7] = [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
 }
 
+impl ModelConfig {
+    /// The sizes that edits and selections are checked against.
+    pub fn sizes(&self) -> Sizes {
+        Sizes { num_hidden_layers: self.num_hidden_layers, hidden_size: self.hidden_size, intermediate_size: self.intermediate_size }
+    }
+
+    fn check_ablation(&self, ablation: &Ablation) -> Result<(), LimitError> {
+        let sizes = self.sizes();
+        ablation.weight_edits.iter().try_for_each(|edit| sizes.check_edit(edit))?;
+        for intervention in &ablation.interventions {
+            sizes.check_layer(intervention.layer)?;
+            check_below(Coordinate::Token, intervention.token, self.max_position_embeddings)?;
+            check_below(Coordinate::Channel, intervention.channel, self.hidden_size.max(self.intermediate_size))?;
+        }
+        Ok(())
+    }
+}
+
 impl Model {
     /// Checks an ablation against this model's sizes.
     ///
     /// # Errors
     ///
-    /// [`ModelError::OutOfRange`] naming the first coordinate outside, [`ModelError::Scale`] for a scale that is not
-    /// finite or outside [`SCALE_RANGE`].
+    /// [`ModelError::Limit`] for the first number outside its limits.
     pub fn check_ablation(&self, ablation: &Ablation) -> Result<(), ModelError> {
-        let config = &self.config;
-        let check = |what, got, limit| if got < limit { Ok(()) } else { Err(ModelError::OutOfRange { what, got, limit }) };
-        for WeightEdit { target, scale } in &ablation.weight_edits {
-            let (min, max) = SCALE_RANGE;
-            if !(min..=max).contains(scale) {
-                return Err(ModelError::Scale { got: *scale, min, max });
-            }
-            check("layer", target.layer(), config.num_hidden_layers)?;
-            match *target {
-                EditTarget::Scalar { row, col, .. } => {
-                    check("row", row, config.hidden_size)?;
-                    check("column", col, config.intermediate_size)?;
-                }
-                EditTarget::Row { row, .. } => check("row", row, config.hidden_size)?,
-                EditTarget::Column { col: channel, .. } | EditTarget::Channel { channel, .. } | EditTarget::ChannelMean { channel, .. } => {
-                    check("channel", channel, config.intermediate_size)?;
-                }
-            }
-        }
-        for intervention in &ablation.interventions {
-            check("layer", intervention.layer, config.num_hidden_layers)?;
-            check("token", intervention.token, config.max_position_embeddings)?;
-            check("channel", intervention.channel, config.hidden_size.max(config.intermediate_size))?;
-        }
-        Ok(())
+        Ok(self.config.check_ablation(ablation)?)
     }
 
     /// Returns the model with these weights edited. A pruning needs scores, and is the engine's to resolve.
@@ -193,5 +184,21 @@ fn remove_output(linear: &mut Linear, channel: usize) {
             let zero = Tensor::zeros([1], &bias.device());
             bias.slice_assign([channel..channel + 1], zero)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terms::edits_at_the_limits;
+
+    /// The table that the page and a link are tried with, too.
+    #[test]
+    fn the_engine_takes_every_edit_within_the_limits_and_no_other() {
+        let config = ModelConfig::from_json(include_bytes!("../../public/models/linchpin-13m/config.json")).unwrap();
+        for (edit, can) in edits_at_the_limits(config.sizes()) {
+            let checked = config.check_ablation(&Ablation { weight_edits: vec![edit], ..Ablation::default() });
+            assert_eq!(checked.is_ok(), can, "{edit:?}: {checked:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use thiserror::Error;
 
 use crate::tensors::{self, Table};
-use crate::terms::Site;
+use crate::terms::{LimitError, Site};
 use attention::{Attention, LayerCache};
 use config::ModelConfig;
 use layers::{LmHead, Norm};
@@ -36,12 +36,10 @@ pub enum ModelError {
     UnknownArchitecture { model_type: String, known: String },
     #[error("not supported yet: {what}")]
     Unsupported { what: String },
-    #[error("{what} is {got}, but the model has {limit} (0 to {})", limit - 1)]
-    OutOfRange { what: &'static str, got: usize, limit: usize },
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     #[error("a channel is to be replaced by its mean, and its mean is not known")]
     NoMean,
-    #[error("scale {got} is not between {min} and {max}")]
-    Scale { got: f32, min: f32, max: f32 },
 }
 
 /// A decoder-only transformer with its weights on a device. Cloning shares them.

@@ -6,9 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{MAX_VALUES, SETTINGS};
-use super::{MAX_PROMPT_CHARS, ShareError, check_model, index, is_hex16, pack, unpack};
-use crate::terms::{Experiment, Headline, ModelRef, Outcome, TextRef};
+use super::settings::SETTINGS;
+use super::{MAX_PROMPT_CHARS, ShareError, check_model, is_hex16, pack, unpack};
+use crate::terms::{Experiment, Headline, MAX_VALUES, ModelRef, Outcome, Sizes, TextRef};
 
 /// What a fragment starts with when it holds an experiment.
 pub const TRY_KEY: &str = "#try=";
@@ -109,9 +109,7 @@ fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink,
         return refuse(format!("it names {} scalars, and at most {MAX_VALUES} are accepted", e.super_weights.len()));
     }
     for at in &e.super_weights {
-        for (what, place) in [("layer", at.layer), ("row", at.row), ("column", at.col)] {
-            index(what, place as u64)?;
-        }
+        Sizes::LARGEST.check_target(&(*at).into())?;
     }
     let found = e.prompt.chars().count();
     if found > MAX_PROMPT_CHARS {

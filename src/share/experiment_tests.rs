@@ -3,8 +3,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 
 use super::*;
-use crate::share::{MAX_ENCODED_BYTES, MAX_INDEX, MAX_SEED, ShareLink};
-use crate::terms::{BackendInfo, ExperimentKind, WeightCoord};
+use crate::share::{MAX_ENCODED_BYTES, ShareLink};
+use crate::terms::{BackendInfo, ExperimentKind, MAX_INDEX, MAX_SEED, WeightCoord};
 
 fn text(name: &str) -> TextRef {
     TextRef { name: name.into(), digest: "0123456789abcdef".into() }

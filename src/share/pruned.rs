@@ -2,11 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_INDEX, MAX_SEED, ShareError, index, is_hex16};
-use crate::terms::{Pick, Pruned, Pruning, Ranking, Replacement, Selection};
-
-/// The most sequences that the engine scores.
-pub const MAX_SEQUENCES: usize = 100_000;
+use super::{ShareError, is_hex16, narrow};
+use crate::terms::{
+    LimitError, MAX_INDEX, MAX_SEED, MAX_SEQUENCES, Pick, Pruned, Pruning, Ranking, Replacement, Selection, ShareOf, Sizes,
+};
 
 /// What, besides the rule of [`Pruning`], decides and tells which channels went: enough to score them in the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,12 +121,13 @@ impl WirePruning {
         }
         let selection = Selection {
             pick: self.pick()?,
-            rho: share("the core", &self.r, "more than 0 and less than 1", |rho| rho > 0.0 && rho < 1.0)?,
-            eta: share("the halo", &self.e, "more than 0 and at most 1", |eta| eta > 0.0 && eta <= 1.0)?,
-            support: self.w.map(support).transpose()?,
-            layer: self.l.map(|l| index("layer", l)).transpose()?,
+            rho: number(&self.r)?,
+            eta: number(&self.e)?,
+            support: self.w.map(narrow),
+            layer: self.l.map(narrow),
             seed: self.s,
         };
+        Sizes::LARGEST.check_selection(&selection).map_err(|error| self.refused(error))?;
         let replacement = by_letter(&REPLACEMENTS, self.p)?;
         let linked = LinkedSelection {
             sequences: count("sequences", self.n, 1, MAX_SEQUENCES)?,
@@ -141,7 +141,7 @@ impl WirePruning {
     fn pick(&self) -> Result<Pick, ShareError> {
         let ranked = || {
             let (by, q) = self.b.zip(self.q.as_ref()).ok_or(ShareError::Damaged)?;
-            Ok((by_letter(&RANKINGS, by)?, share("the share to remove", q, "0 to 1", |share| (0.0..=1.0).contains(&share))?))
+            Ok::<_, ShareError>((by_letter(&RANKINGS, by)?, number(q)?))
         };
         Ok(match self.k {
             'c' => Pick::Core,
@@ -153,18 +153,21 @@ impl WirePruning {
             _ => return Err(ShareError::Damaged),
         })
     }
-}
 
-fn share(what: &'static str, text: &str, expected: &'static str, fits: impl Fn(f64) -> bool) -> Result<f64, ShareError> {
-    let number = text.parse::<f64>().map_err(|_| ShareError::Damaged)?;
-    if fits(number) { Ok(number) } else { Err(ShareError::Share { what, found: text.chars().take(24).collect(), expected }) }
-}
-
-fn support(found: u64) -> Result<usize, ShareError> {
-    match usize::try_from(found) {
-        Ok(support) if (1..MAX_INDEX).contains(&support) => Ok(support),
-        _ => Err(ShareError::Support { found }),
+    /// Names a refused share as the link has it.
+    fn refused(&self, error: LimitError) -> ShareError {
+        let LimitError::Share { what: of, .. } = error else { return error.into() };
+        let (what, text) = match of {
+            ShareOf::Core => ("the core", &self.r[..]),
+            ShareOf::Halo => ("the halo", &self.e[..]),
+            ShareOf::Removed => ("the share to remove", self.q.as_deref().unwrap_or_default()),
+        };
+        ShareError::Share { what, found: text.chars().take(24).collect(), expected: of.expected() }
     }
+}
+
+fn number(text: &str) -> Result<f64, ShareError> {
+    text.parse().map_err(|_| ShareError::Damaged)
 }
 
 fn count(what: &'static str, found: u64, least: usize, most: usize) -> Result<usize, ShareError> {

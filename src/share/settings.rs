@@ -1,10 +1,8 @@
 //! The numbers that an experiment is set by, each with its bounds: what the page asks for, and what a link may hold.
 
-use super::{MAX_INDEX, MAX_SEED, shortest};
-use crate::terms::{Experiment, ExperimentKind};
+use super::shortest;
+use crate::terms::{Experiment, ExperimentKind, MAX_INDEX, MAX_SEED, MAX_VALUES, SCALES};
 
-/// Values of one setting, and scalars of one experiment.
-pub const MAX_VALUES: usize = 64;
 /// Items, blocks, prompts: more than anybody waits for.
 const MANY: f64 = 100_000.0;
 
@@ -45,8 +43,8 @@ pub const SETTINGS: [Setting; 13] = [
     Setting {
         name: "factors",
         label: "Factors of the super weights",
-        low: -3.0,
-        high: 3.0,
+        low: *SCALES.start() as f64,
+        high: *SCALES.end() as f64,
         get: |of| f64s(&of.factors),
         set: |of, values| of.factors = f32s(values),
         ..REAL

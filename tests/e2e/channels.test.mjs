@@ -153,7 +153,7 @@ test('rules beside each other: as far as wanted, and on from there', async () =>
   const seen = await ready(browsers.cpu, server.url, { width: 390, height: 800 });
   await score(seen, 2);
   await part(seen, 'compare-removal').click();
-  await part(seen, 'compare-removal').filter({ hasText: /\(([3-9]|\d\d) of 57\)/ }).waitFor();
+  await part(seen, 'compare-removal').filter({ hasText: /\(([3-9]|\d\d) of 63\)/ }).waitFor();
   await part(seen, 'compare-stop').click();
   await part(seen, 'removal-chart').waitFor();
   await seen.page.waitForFunction(() => !document.querySelector('[data-testid="compare-removal"]').disabled);
@@ -161,7 +161,7 @@ test('rules beside each other: as far as wanted, and on from there', async () =>
   await part(seen, 'compare-removal').click();
   // Several may come between two looks.
   await seen.page.waitForFunction((known) => {
-    const [, n] = /\((\d+) of 57\)/.exec(document.querySelector('[data-testid="compare-removal"]').textContent) ?? [];
+    const [, n] = /\((\d+) of 63\)/.exec(document.querySelector('[data-testid="compare-removal"]').textContent) ?? [];
     return Number(n) > known;
   }, known);
   await part(seen, 'compare-stop').click();

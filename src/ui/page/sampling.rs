@@ -2,8 +2,8 @@
 
 use leptos::prelude::*;
 
-use crate::share::{MAX_NEW_TOKENS, MAX_SEED};
-use crate::terms::Sampling;
+use crate::share::MAX_NEW_TOKENS;
+use crate::terms::{MAX_SEED, Sampling};
 use crate::ui::page::context::app;
 
 /// Openings that suit the model, one press each.

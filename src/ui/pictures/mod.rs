@@ -1,6 +1,7 @@
 //! Charts, tables and the words in them, made from what is known. Nothing here touches the browser.
 
 pub mod channels;
+pub mod comparison;
 pub mod csv;
 pub mod spikes;
 pub mod tables;

@@ -3,9 +3,9 @@
 use crate::draw::words::{fine_percent, short};
 use crate::terms::{ChannelScores, Concentration, Deletion, Overlap, Pick, RHOS, Replacement, ScoreReport, SurroundingsReport, SweepPoint};
 use crate::ui::pictures::channels::metric_name;
+use crate::ui::pictures::comparison::size_of;
 use crate::ui::pictures::csv::csv;
 use crate::ui::pictures::words::ranking_name;
-use crate::ui::state::plan::size_of;
 
 /// A head, and rows as wide as it.
 pub struct Table {

@@ -4,12 +4,12 @@ use leptos::prelude::*;
 
 use crate::draw::words::short;
 use crate::protocol::Request;
-use crate::terms::{DeletionCorrelation, Replacement, median};
+use crate::terms::{Comparison, DeletionCorrelation, Replacement, median};
 use crate::ui::page::chart::{ChartView, rows};
 use crate::ui::page::context::app;
+use crate::ui::pictures::comparison::{chart as comparison_chart, deletion_chart, own, title};
 use crate::ui::pictures::tables::{FULL, READ, deletions, sweep};
 use crate::ui::state::AppState;
-use crate::ui::state::plan::{Experiment, deletion_chart};
 
 #[component]
 pub fn Compare() -> impl IntoView {
@@ -35,8 +35,8 @@ pub fn Compare() -> impl IntoView {
                 <button type="button" data-testid="compare-stop" class:gone=move || !running.get() on:click=move |_| app.client.stop()>"Stop"</button>
             </div>
             <div class="pair">
-                {experiment("removal", Experiment::Removal, mean, "Remove the highest", "Lines: channels removed from the highest on. Of random draws the mean of three, and from the smallest to the largest.")}
-                {experiment("pruning", Experiment::Pruning, mean, "Prune the lowest", "One shot, nothing trained afterwards. The three SCAR rankings keep the supernodes; these have the largest LP, so at such sparsities SCAR-LP would keep them anyway.")}
+                {comparison("removal", Comparison::Removal, mean, "Remove the highest", "Lines: channels removed from the highest on. Of random draws the mean of three, and from the smallest to the largest.")}
+                {comparison("pruning", Comparison::Pruning, mean, "Prune the lowest", "One shot, nothing trained afterwards. The three SCAR rankings keep the supernodes; these have the largest LP, so at such sparsities SCAR-LP would keep them anyway.")}
             </div>
             <p class="note">
                 "What the paper's released data contradicts: in its artifact lp_vs_activation_supernode_pruning.json, at 50 % sparsity, sparing the cores that activations define \
@@ -56,8 +56,8 @@ fn replacement(mean: bool) -> Replacement {
     if mean { Replacement::Mean } else { Replacement::Zero }
 }
 
-/// One experiment: its button, its chart and its rows.
-fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &'static str, hint: &'static str) -> AnyView {
+/// One comparison: its button, its chart and its rows.
+fn comparison(name: &'static str, of: Comparison, mean: RwSignal<bool>, label: &'static str, hint: &'static str) -> AnyView {
     let app = app();
     let live = app.is_live();
     let busy = app.part(|state| state.queue.any(is_comparison));
@@ -78,13 +78,13 @@ fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &
         let replacement = replacement(mean.get());
         app.state.with_untracked(|state| {
             let n_channels = state.info.as_ref().map_or(0, |info| info.num_hidden_layers * info.intermediate_size);
-            of.chart(&state.sweep, replacement, state.intact_evaluation.as_ref(), n_channels)
+            comparison_chart(of, &state.sweep, replacement, state.intact_evaluation.as_ref(), n_channels)
         })
     });
-    let csv = Callback::new(move |()| app.state.with_untracked(|state| sweep(&of.own(&state.sweep), FULL).csv()));
+    let csv = Callback::new(move |()| app.state.with_untracked(|state| sweep(&own(of, &state.sweep), FULL).csv()));
     let table = move || {
         n_points.with(|_| ());
-        app.state.with_untracked(|state| rows(&sweep(&of.own(&state.sweep), READ)))
+        app.state.with_untracked(|state| rows(&sweep(&own(of, &state.sweep), READ)))
     };
     let has_points = Memo::new(move |_| count().0 > 0);
     let button = move || match count() {
@@ -94,8 +94,8 @@ fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &
         (known, all) => format!("Go on ({known} of {all})"),
     };
     let picture = move || {
-        let chart_name = if of == Experiment::Removal { "removal-chart" } else { "pruning-chart" };
-        view! { <ChartView name=chart_name caption=of.title() chart lines=Signal::stored(Vec::new()) csv>{table}</ChartView> }.into_any()
+        let chart_name = if of == Comparison::Removal { "removal-chart" } else { "pruning-chart" };
+        view! { <ChartView name=chart_name caption=title(of) chart lines=Signal::stored(Vec::new()) csv>{table}</ChartView> }.into_any()
     };
     view! {
         <div class="experiment">

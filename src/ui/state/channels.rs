@@ -2,9 +2,10 @@
 //! is switched on.
 
 use crate::protocol::Request;
-use crate::terms::{Ablation, CalibrationText, ModelInfo, Pick, Pruning, RunRecord, ScoreReport};
+use crate::terms::{Ablation, CalibrationText, ModelInfo, Pruning, RunRecord, ScoreReport, Sizes};
 use crate::ui::state::AppState;
 use crate::ui::state::comparison::needs_scores;
+use crate::ui::state::edits::in_words;
 
 /// Over what channels are to be scored.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,25 +80,7 @@ impl AppState {
 
 /// Says in words why a pruning is none for this model.
 pub fn check_pruning(pruning: &Pruning, info: &ModelInfo) -> Result<(), String> {
-    let selection = &pruning.selection;
-    if let Some(layer) = selection.layer.filter(|layer| *layer >= info.num_hidden_layers) {
-        return Err(format!("This model's layers run from 0 to {}; {layer} is not one of them.", info.num_hidden_layers.saturating_sub(1)));
-    }
-    if let Some(support) = selection.support.filter(|support| !(1..=info.hidden_size).contains(support)) {
-        return Err(format!("The write support K must be from 1 to {} residual channels; {support} is not.", info.hidden_size));
-    }
-    if !(selection.rho > 0.0 && selection.rho < 1.0) {
-        return Err(format!("The core must be more than none and less than all of a layer's channels; {} is not.", selection.rho));
-    }
-    if !(selection.eta > 0.0 && selection.eta <= 1.0) {
-        return Err(format!("The halo must be more than none of the channels, and at most all; {} is not.", selection.eta));
-    }
-    match selection.pick {
-        Pick::Lowest { share, .. } | Pick::Highest { share, .. } if !(0.0..=1.0).contains(&share) => {
-            Err(format!("The share must be from 0 to 1; {share} is not."))
-        }
-        _ => Ok(()),
-    }
+    Sizes::from(info).check_selection(&pruning.selection).map_err(in_words)
 }
 
 #[cfg(test)]

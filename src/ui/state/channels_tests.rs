@@ -1,6 +1,6 @@
 use super::*;
 use crate::protocol::{Event, EventEnvelope, FailureKind, PROTOCOL_VERSION};
-use crate::terms::{Calibration, Pruned, Ranking, ScanReport, ScoreProgress, Selection};
+use crate::terms::{Calibration, Pick, Pruned, Ranking, ScanReport, ScoreProgress, Selection};
 use crate::ui::state::tests::{answer, candidate, failure, info, loaded, pull, run, source};
 
 pub(crate) fn pruning() -> Pruning {

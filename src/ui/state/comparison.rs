@@ -1,9 +1,8 @@
 //! What the page asks about removals: surroundings, sweeps and single deletions, and what it keeps of them.
 
 use crate::protocol::Request;
-use crate::terms::{Calibration, DeletionReport, Replacement, Selection, SweepReport};
+use crate::terms::{Calibration, Comparison, DeletionReport, Replacement, Selection, SweepReport};
 use crate::ui::state::AppState;
-use crate::ui::state::plan::Experiment;
 
 /// Quantiles of a layer's loss proxies that single deletions are drawn from, as the authors do.
 const N_QUANTILES: usize = 8;
@@ -16,10 +15,10 @@ impl AppState {
         self.queue.push(Request::Surround { rho, eta, support, layer: Some(layer), redundancy });
     }
 
-    /// Measures what of an experiment is not known by then.
-    pub fn compare(&mut self, experiment: Experiment, replacement: Replacement) {
+    /// Measures what of a comparison is not known by then.
+    pub fn compare(&mut self, comparison: Comparison, replacement: Replacement) {
         self.failure = None;
-        self.queue.push(Request::Sweep { prunings: experiment.prunings(replacement) });
+        self.queue.push(Request::Sweep { prunings: comparison.prunings(replacement) });
     }
 
     /// Leaves out of a sweep whose turn has come what was measured before, by the scores that are there now.
@@ -123,11 +122,11 @@ mod tests {
     fn an_experiment_goes_on_where_it_was_stopped() {
         let mut state = loaded();
         state.engine_calibration = Some(calibration(1));
-        let all = Experiment::Removal.prunings(Replacement::Zero);
+        let all = Comparison::Removal.prunings(Replacement::Zero);
         for pruning in &all[..5] {
             state.apply(EventEnvelope { id: Some(7), event: Event::SweepPoint(point(*pruning)) });
         }
-        state.compare(Experiment::Removal, Replacement::Zero);
+        state.compare(Comparison::Removal, Replacement::Zero);
         let asked = state.next_message().unwrap().request;
         assert_eq!(asked, Request::Sweep { prunings: all[5..].to_vec() });
     }
@@ -148,7 +147,7 @@ mod tests {
         let mut state = loaded();
         let tell = |state: &mut AppState, event| state.apply(EventEnvelope { id: None, event });
         tell(&mut state, scored(2));
-        tell(&mut state, Event::SweepPoint(point(Experiment::Pruning.prunings(Replacement::Zero)[0])));
+        tell(&mut state, Event::SweepPoint(point(Comparison::Pruning.prunings(Replacement::Zero)[0])));
         tell(&mut state, scored(2));
         assert_eq!(state.sweep.len(), 1, "the same scores");
         tell(&mut state, scored(3));
@@ -159,11 +158,11 @@ mod tests {
     fn what_is_measured_is_decided_when_its_turn_comes() {
         let mut state = loaded();
         state.apply(EventEnvelope { id: None, event: scored(2) });
-        let all = Experiment::Removal.prunings(Replacement::Zero);
+        let all = Comparison::Removal.prunings(Replacement::Zero);
         state.sweep.push(point(all[0]));
         // A fresh engine has no scores, and those that it makes are others: the point goes, and is measured again.
         state.engine_calibration = None;
-        state.compare(Experiment::Removal, Replacement::Zero);
+        state.compare(Comparison::Removal, Replacement::Zero);
         assert!(matches!(state.next_message().unwrap().request, Request::Score { .. }));
         let id = state.queue.running.as_ref().map(|running| running.id);
         state.apply(EventEnvelope { id, event: scored(3) });
@@ -175,7 +174,7 @@ mod tests {
     fn single_deletions_stay_until_others_begin_and_keep_their_seed() {
         let mut state = loaded();
         state.apply(EventEnvelope { id: None, event: scored(2) });
-        state.intact_evaluation = Some(point(Experiment::Removal.prunings(Replacement::Zero)[0]).evaluation);
+        state.intact_evaluation = Some(point(Comparison::Removal.prunings(Replacement::Zero)[0]).evaluation);
         let deletion = Deletion { layer: 0, channel: 1, loss_proxy: 0.5, quantile: 0, delta_nats: 0.1 };
         state.sampling.seed = 5;
         state.delete_channels(2, Replacement::Zero);
@@ -194,9 +193,9 @@ mod tests {
     fn a_faulty_device_takes_only_its_own_figures() {
         let mut state = loaded();
         state.engine_calibration = Some(calibration(1));
-        let all = Experiment::Removal.prunings(Replacement::Zero);
+        let all = Comparison::Removal.prunings(Replacement::Zero);
         state.sweep.push(point(all[0]));
-        state.compare(Experiment::Removal, Replacement::Zero);
+        state.compare(Comparison::Removal, Replacement::Zero);
         let request = state.next_message().unwrap().request;
         state.sweep.push(point(all[1]));
         state.disown_comparison(&request);

@@ -1,7 +1,7 @@
 //! The list of edits that the visitor sees, and the ablation that it stands for.
 
-use crate::share::{MAX_EDITS, MAX_SCALE};
-use crate::terms::{Ablation, Candidate, EditTarget, ModelInfo, WeightEdit};
+use crate::share::MAX_EDITS;
+use crate::terms::{Ablation, Candidate, EditTarget, LimitError, ModelInfo, SCALES, ShareOf, Sizes, WeightEdit};
 
 /// One line of the list: a switch, a name and a scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,7 +32,7 @@ pub struct EditList {
 impl EditList {
     /// Adds a line after checking it against the model.
     pub fn add(&mut self, target: EditTarget, scale: f32, on: bool, origin: Origin, info: &ModelInfo) -> Result<(), String> {
-        check_target(&target, info)?;
+        Sizes::from(info).check_edit(&WeightEdit { target, scale }).map_err(in_words)?;
         if let Some(row) = self.rows.iter_mut().find(|row| row.target == target) {
             // Asking again for what is there means: pull it.
             (row.scale, row.on) = (scale, on || row.on);
@@ -42,7 +42,7 @@ impl EditList {
             return Err(format!("The list holds {MAX_EDITS} edits already; remove one first."));
         }
         self.last_key += 1;
-        self.rows.push(EditRow { key: self.last_key, target, scale: scale.clamp(0.0, MAX_SCALE), on, origin });
+        self.rows.push(EditRow { key: self.last_key, target, scale, on, origin });
         Ok(())
     }
 
@@ -76,24 +76,24 @@ impl EditList {
     }
 }
 
-/// Says in words why a unit is not one of this model's.
-pub fn check_target(target: &EditTarget, info: &ModelInfo) -> Result<(), String> {
-    let within = |what: &str, value: usize, end: usize| {
-        if value < end {
-            Ok(())
-        } else {
-            Err(format!("This model's {what}s run from 0 to {}; {value} is not one of them.", end.saturating_sub(1)))
+/// The page's words for a number outside its limits.
+pub fn in_words(error: LimitError) -> String {
+    match error {
+        LimitError::Outside { what, got, limit } => {
+            format!("This model's {}s run from 0 to {}; {got} is not one of them.", what.name(), limit.saturating_sub(1))
         }
-    };
-    within("layer", target.layer(), info.num_hidden_layers)?;
-    match *target {
-        EditTarget::Scalar { row, col, .. } => {
-            within("row", row, info.hidden_size)?;
-            within("column", col, info.intermediate_size)
+        LimitError::Scale { got } => format!("The scale must be from {} to {}; {got} is not.", SCALES.start(), SCALES.end()),
+        LimitError::Support { got, limit } => {
+            format!("The write support K must be from 1 to {limit} residual channels; {got} is not.")
         }
-        EditTarget::Row { row, .. } => within("row", row, info.hidden_size),
-        EditTarget::Column { col, .. } => within("column", col, info.intermediate_size),
-        EditTarget::Channel { channel, .. } | EditTarget::ChannelMean { channel, .. } => within("channel", channel, info.intermediate_size),
+        LimitError::Share { what: ShareOf::Core, got } => {
+            format!("The core must be more than none and less than all of a layer's channels; {got} is not.")
+        }
+        LimitError::Share { what: ShareOf::Halo, got } => {
+            format!("The halo must be more than none of the channels, and at most all; {got} is not.")
+        }
+        LimitError::Share { what: ShareOf::Removed, got } => format!("The share must be from 0 to 1; {got} is not."),
+        other => format!("{other}."),
     }
 }
 
@@ -117,24 +117,37 @@ pub fn parse_target(unit: &str, layer: &str, row: &str, col: &str) -> Result<Edi
 
 /// A dragged slider catches at 1, where nothing is changed; the keyboard reaches every step.
 pub fn snap(scale: f32, dragged: bool) -> f32 {
-    let scale = ((scale * 20.0).round() / 20.0).clamp(0.0, MAX_SCALE);
+    let scale = ((scale * 20.0).round() / 20.0).clamp(*SCALES.start(), *SCALES.end());
     if dragged && (scale - 1.0).abs() < 0.11 { 1.0 } else { scale }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terms::edits_at_the_limits;
     use crate::ui::state::tests::{candidate, info};
 
     #[test]
     fn coordinates_are_checked_against_the_model() {
-        let info = info();
-        assert!(check_target(&EditTarget::Scalar { layer: 19, row: 255, col: 447 }, &info).is_ok());
-        let message = check_target(&EditTarget::Scalar { layer: 20, row: 0, col: 0 }, &info).unwrap_err();
+        let add = |target, scale| EditList::default().add(target, scale, true, Origin::Hand, &info());
+        assert_eq!(add(EditTarget::Scalar { layer: 19, row: 255, col: 447 }, 0.0), Ok(()));
+        let message = add(EditTarget::Scalar { layer: 20, row: 0, col: 0 }, 0.0).unwrap_err();
         assert_eq!(message, "This model's layers run from 0 to 19; 20 is not one of them.");
-        assert!(check_target(&EditTarget::Row { layer: 0, row: 256 }, &info).is_err());
-        assert!(check_target(&EditTarget::Column { layer: 0, col: 448 }, &info).is_err());
-        assert!(check_target(&EditTarget::Channel { layer: 0, channel: 448 }, &info).is_err());
+        let message = add(EditTarget::Row { layer: 0, row: 0 }, 3.5).unwrap_err();
+        assert_eq!(message, "The scale must be from -3 to 3; 3.5 is not.");
+    }
+
+    /// The table that a link and the engine are tried with, too.
+    #[test]
+    fn the_list_takes_every_edit_within_the_limits_and_no_other() {
+        let info = info();
+        for (edit, can) in edits_at_the_limits(Sizes::from(&info)) {
+            let mut list = EditList::default();
+            let added = list.add(edit.target, edit.scale, true, Origin::Link, &info);
+            assert_eq!(added.is_ok(), can, "{edit:?}: {added:?}");
+            let asked = if can && edit.scale != 1.0 { vec![edit] } else { Vec::new() };
+            assert_eq!(list.ablation().weight_edits, asked);
+        }
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use crate::catalog;
 use crate::protocol::Request;
-use crate::share::{Compared, ExperimentLink, MAX_VALUES, SETTINGS};
+use crate::share::{Compared, ExperimentLink, SETTINGS};
 use crate::terms::{
-    CalibrationText, EditTarget, Experiment, ExperimentKind, ModelRef, Outcome, TaskFile, TextRef, WeightCoord, text_digest,
+    CalibrationText, EditTarget, Experiment, ExperimentKind, MAX_VALUES, ModelRef, Outcome, TaskFile, TextRef, WeightCoord, text_digest,
 };
 use crate::ui::state::AppState;
 use crate::ui::state::entry::Entry;

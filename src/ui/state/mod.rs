@@ -11,7 +11,6 @@ pub mod experiments;
 pub mod link;
 pub mod loading;
 pub mod panes;
-pub mod plan;
 pub mod queue;
 pub mod rate;
 

@@ -1,15 +1,14 @@
 //! Channels removed together by a rule, next to the edits of single weights.
 
-use gloo_timers::callback::Timeout;
-use leptos::prelude::*;
-
-use crate::draw::words::{fine_percent, grouped, short};
-use crate::share::MAX_SEED;
-use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
 use crate::ui::page::context::{App, app};
 use crate::ui::pictures::words::{pruning_words, ranking_hint, ranking_name};
 use crate::ui::state::AppState;
 use crate::ui::state::channels::ScoreSetup;
+use gloo_timers::callback::Timeout;
+use leptos::prelude::*;
+
+use crate::draw::words::{fine_percent, grouped, short};
+use crate::terms::{MAX_SEED, Pick, Pruning, Ranking, Replacement, Selection};
 
 /// A dragged slider changes many times a second; the engine hears of where it rests.
 const DEBOUNCE_MS: u32 = 150;

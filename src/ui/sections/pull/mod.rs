@@ -8,12 +8,12 @@ use leptos::prelude::*;
 
 use crate::catalog::Suggestion;
 use crate::draw::words::{grouped, short};
-use crate::terms::EditTarget;
+use crate::terms::{EditTarget, SCALES};
 use crate::ui::page::context::app;
-use crate::ui::sections::pull::channels::Channels;
-use crate::ui::sections::pull::panes::Panes;
 use crate::ui::state::edits::{EditRow, Origin, parse_target, snap};
 use crate::ui::state::entry::Entry;
+use channels::Channels;
+use panes::Panes;
 
 /// A dragged slider changes many times a second; the engine hears of where it rests.
 const DEBOUNCE_MS: u32 = 90;
@@ -106,7 +106,9 @@ fn Edits() -> impl IntoView {
 fn Edit(key: u32) -> impl IntoView {
     let app = app();
     let row = app.part(move |state| state.edits.rows.iter().find(|row| row.key == key).copied());
-    let Some(EditRow { target, .. }) = row.get_untracked() else { return ().into_any() };
+    let Some(EditRow { target, scale: at_first, .. }) = row.get_untracked() else { return ().into_any() };
+    // A link may hold a scale below 0; without one, the end of the slider is where the number is gone.
+    let lowest = if at_first < 0.0 { *SCALES.start() } else { 0.0 };
     let on = move || row.get().is_some_and(|row| row.on);
     let scale = move || row.get().map_or(1.0, |row| row.scale);
     let timer = StoredValue::new_local(None::<Timeout>);
@@ -132,7 +134,7 @@ fn Edit(key: u32) -> impl IntoView {
                 <span class="coordinate">{target.to_string()}</span>
             </label>
             <input
-                class="slider" type="range" min="0" max="3" step="0.05" list="scale-ticks" data-testid="edit-scale" aria-label=label
+                class="slider" type="range" min=lowest.to_string() max=SCALES.end().to_string() step="0.05" list="scale-ticks" data-testid="edit-scale" aria-label=label
                 prop:value=move || scale().to_string() aria-valuetext=move || format!("times {:.2}", scale())
                 on:pointerdown=move |_| dragged.set_value(true) on:pointerup=move |_| dragged.set_value(false)
                 on:keydown=move |_| dragged.set_value(false) on:input=slide
