@@ -18,7 +18,8 @@ pub struct ModelFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelSource {
-    /// Files with their own addresses: beside the page, picked by the visitor, or on a disk. The engine stores none of them.
+    /// Files with their own addresses: beside the page, picked by the visitor, or on a disk. The engine does not
+    /// store them.
     Files(Vec<ModelFile>),
     /// A repository of the Hugging Face Hub, or of a server with the Hub's addresses.
     Hub(HubSource),
