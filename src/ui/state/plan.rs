@@ -1,4 +1,4 @@
-//! Two experiments on removing channels: which removals they are made of, and the lines that what was measured makes.
+//! Two experiments on removing channels: the removals that they consist of, and the lines of their charts.
 
 use crate::draw::marks::{Chart, Paint};
 use crate::draw::plot::{Axis, Plot, Series};
@@ -7,7 +7,7 @@ use crate::draw::words::{percent, short};
 use crate::terms::{Deletion, Evaluation, Pick, Pruning, Ranking, Replacement, Selection, SweepPoint};
 use crate::ui::pictures::words::ranking_name;
 
-/// What is asked.
+/// The question of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Experiment {
     /// Channels removed from the highest on, and groups: does the ranking find what matters?
@@ -16,14 +16,14 @@ pub enum Experiment {
     Pruning,
 }
 
-/// Shares of a layer's channels.
+/// Shares of a layer's channels, as are `SPARSITIES`.
 const REMOVED: [f64; 6] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2];
 const SPARSITIES: [f64; 7] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];
-/// Sizes of halos: shares of the channels outside the core.
+/// Sizes of halos, as shares of the channels outside the core.
 const HALOS: [f64; 5] = [0.01, 0.02, 0.05, 0.1, 0.2];
-/// The supernodes, as the paper sizes them.
+/// Size of the core: the paper's share of a layer's channels.
 const CORE: [f64; 1] = [0.01];
-/// Draws of what is drawn.
+/// Seeds of the random picks.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
 /// One line of an experiment.
@@ -51,7 +51,7 @@ impl Experiment {
         }
     }
 
-    /// Everything that it measures, the cheap ends first so that the lines grow together.
+    /// All removals of the experiment, the cheap ends first so that the lines grow together.
     pub fn prunings(self, replacement: Replacement) -> Vec<Pruning> {
         let sizes = |line: &Line| match (self, line) {
             (Self::Pruning, _) => &SPARSITIES[..],
@@ -91,13 +91,13 @@ impl Experiment {
         }
     }
 
-    /// The points that are of this experiment.
+    /// The points that belong to this experiment.
     pub fn own(self, points: &[SweepPoint]) -> Vec<SweepPoint> {
         points.iter().filter(|point| self.line_of(&point.pruned.pruning).is_some()).cloned().collect()
     }
 
-    /// Loss over the number of channels removed, or perplexity over the sparsity; of repeats the mean, and from the
-    /// smallest to the largest.
+    /// The chart of loss over the number of channels removed, or of perplexity over the sparsity. Repeats are shown as
+    /// their mean, with the range from the smallest to the largest.
     pub fn chart(self, points: &[SweepPoint], replacement: Replacement, intact: Option<&Evaluation>, n_channels: usize) -> Chart {
         let value = |evaluation: &Evaluation| match self {
             Self::Removal => evaluation.loss_nats,
@@ -165,7 +165,7 @@ impl Experiment {
 }
 
 impl Line {
-    /// Its name, and how it is drawn at its place among the others.
+    /// The line's name, paint and dash at its place among the others.
     fn look(self, place: usize) -> (String, Paint, bool) {
         match self {
             Self::Ranked(Ranking::LossProxy) => (ranking_name(Ranking::LossProxy).into(), Paint::Ablated, false),
@@ -178,7 +178,7 @@ impl Line {
     }
 }
 
-/// The loss proxy of single channels against what the loss did without each.
+/// The chart of single channels' loss proxy against the change of the loss without each.
 pub fn deletion_chart(deletions: &[Deletion]) -> Chart {
     let x = Axis {
         scale: Scale::new(deletions.iter().map(|at| at.loss_proxy), true),
@@ -192,7 +192,7 @@ pub fn deletion_chart(deletions: &[Deletion]) -> Chart {
     plot.chart
 }
 
-/// The share that a rule is about: of a layer's channels, or for halos of those outside the core.
+/// The share in a rule: of a layer's channels, or for halos of the channels outside the core.
 pub fn size_of(pruning: &Pruning) -> f64 {
     match pruning.selection.pick {
         Pick::Lowest { share, .. } | Pick::Highest { share, .. } => share,
@@ -229,7 +229,7 @@ mod tests {
         }
     }
 
-    /// Places of lines and dots.
+    /// Number of points on lines and of dots.
     fn places(chart: &Chart) -> usize {
         let n = |shape: &Shape| match shape {
             Shape::Path { points, .. } | Shape::Dots { points } => points.len(),
@@ -247,7 +247,7 @@ mod tests {
             let chart = experiment.chart(&points, Replacement::Zero, Some(&intact), 100);
             inside(&chart);
             inside(&experiment.chart(&[], Replacement::Zero, None, 100));
-            // Every point has a number of channels of its own: each is a place of a line, or a dot.
+            // Every point has its own number of channels, so each is a place on a line, or a dot.
             assert_eq!(places(&chart), points.len());
             assert_eq!(places(&experiment.chart(&points, Replacement::Mean, None, 100)), 0);
         }
