@@ -1,4 +1,4 @@
-//! Compare: removals by several rules beside each other, and channels removed one at a time.
+//! Compare: removals by several rules side by side, and channels removed one at a time.
 
 use leptos::prelude::*;
 
@@ -56,7 +56,7 @@ fn replacement(mean: bool) -> Replacement {
     if mean { Replacement::Mean } else { Replacement::Zero }
 }
 
-/// One experiment: its button, its chart and its rows.
+/// The view of one experiment: its button, its chart and its rows.
 fn experiment(name: &'static str, of: Experiment, mean: RwSignal<bool>, label: &'static str, hint: &'static str) -> AnyView {
     let app = app();
     let live = app.is_live();
@@ -152,7 +152,7 @@ fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
     }
 }
 
-/// How well the proxy told it.
+/// The correlation of the loss proxy with the measured changes of loss, in a line.
 fn deletion_line(state: &AppState) -> Option<String> {
     let report = state.deletion_report.as_ref()?;
     let DeletionCorrelation { n, spearman, n_positive, spearman_positive, .. } = report.correlations.first()?;
