@@ -1,8 +1,8 @@
-//! A run as a link: `#run=1.<base64url of compact JSON>`, and `#run=2.` of one whose channels were removed.
+//! Runs as links: `#run=1.<base64url of compact JSON>`, or `#run=2.` if channels were removed.
 //!
-//! A link is written by strangers. So it holds numbers and a prompt, never an address or a path; every number is
-//! clamped or refused, sizes are checked before and after decoding, and reading one starts nothing. What it promises
-//! can be checked: it carries the token ids of both panes, and their digest.
+//! A link is written by strangers. It therefore holds numbers and a prompt, never an address or a path; every number is
+//! clamped or refused, sizes are checked before and after decoding, and reading a link starts nothing. Its claim can be
+//! checked: it carries the token ids of both panes, and their digest.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::terms::{
     WeightEdit, outcome_digest,
 };
 
-/// What a fragment starts with when it holds a run.
+/// The beginning of a fragment that holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
 /// The newest version of the JSON inside; an older page refuses a newer link instead of guessing. It is for links with a
 /// scale below 0: a page that does not know of those would recompute them with a scale of 0.
@@ -36,20 +36,20 @@ pub const MAX_PROMPT_CHARS: usize = 2000;
 pub const MAX_EDITS: usize = 64;
 pub const MAX_NEW_TOKENS: usize = 512;
 
-/// A setup, and what came out when it was shared.
+/// A setup, and the output at the time when it was shared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShareLink {
     pub setup: RunSetup,
-    /// New token ids of both panes.
+    /// New token ids of the intact pane; `ablated` has those of the other.
     pub intact: Vec<u32>,
     pub ablated: Vec<u32>,
-    /// [`outcome_digest`] of both.
+    /// [`outcome_digest`] of both panes' token ids.
     pub digest: String,
-    /// Of the setup's pruning, if and only if it has one.
+    /// The channels that the setup's pruning picked; present if and only if the setup has a pruning.
     pub selection: Option<LinkedSelection>,
 }
 
-/// Why a link was refused, or cannot be made. The text is for the person who opened it.
+/// The reason why a link was refused, or cannot be made. The text is for the person who opened it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShareError {
     #[error("the address holds no run")]
@@ -140,10 +140,12 @@ struct WireEdit {
 }
 
 impl ShareLink {
+    /// Makes the link of a run.
+    ///
     /// # Errors
     ///
-    /// [`ShareError::Stopped`]: where a run was stopped is decided by a hand, so no recomputation ends there.
-    /// [`ShareError::Pruning`]: channels were removed, and which is not said.
+    /// [`ShareError::Stopped`]: a person decided where the run stopped, so no recomputation ends there.
+    /// [`ShareError::Pruning`]: channels were removed, and the run does not say which.
     pub fn from_run(run: &RunRecord) -> Result<Self, ShareError> {
         if [&run.intact, &run.ablated].iter().any(|pane| pane.finish == Finish::Stopped) {
             return Err(ShareError::Stopped);
@@ -157,7 +159,7 @@ impl ShareLink {
         Ok(Self { setup: run.setup.clone(), intact, ablated, digest, selection: pruned.map(LinkedSelection::from) })
     }
 
-    /// The fragment, with its `#`. What this writes, [`ShareLink::decode`] reads back.
+    /// The fragment, with its `#`. [`ShareLink::decode`] reads it back.
     pub fn encode(&self) -> Result<String, ShareError> {
         if !self.setup.ablation.interventions.is_empty() {
             return Err(ShareError::Interventions);
@@ -189,7 +191,7 @@ impl ShareLink {
             d: self.digest.clone(),
         };
         let fragment = pack(FRAGMENT_KEY, version, &serde_json::to_string(&wire).map_err(|_| ShareError::Damaged)?)?;
-        // Whoever makes a link learns here, not from its reader, that it would be refused.
+        // The author of a link learns here, not from its reader, that it would be refused.
         read_wire(wire)?;
         Ok(fragment)
     }
@@ -206,7 +208,7 @@ impl ShareLink {
     }
 }
 
-/// Whether a model may be called so in a link; nothing that could be read as an address or a path is.
+/// Returns `true` if a link may name a model so; no id that could be read as an address or a path is allowed.
 pub fn is_model_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
 }
@@ -335,7 +337,7 @@ fn shortest(value: f32) -> f64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recomputed {
     Same,
-    /// The first new token that differs, counted from 0, in the first pane that has one.
+    /// The first new token that differs, counted from 0, in the first pane with a difference.
     Differs {
         pane: Pane,
         index: usize,
@@ -343,7 +345,7 @@ pub enum Recomputed {
 }
 
 impl ShareLink {
-    /// Compares what came out now with what came out when the link was made.
+    /// Compares the token ids of a recomputation with those in the link.
     pub fn compare(&self, intact: &[u32], ablated: &[u32]) -> Recomputed {
         use crate::terms::first_difference;
         for (pane, then, now) in [(Pane::Intact, &self.intact[..], intact), (Pane::Ablated, &self.ablated[..], ablated)] {

@@ -162,7 +162,7 @@ fn numbers_that_mean_nothing_are_refused() {
     assert_eq!(with("s", "9007199254740992"), Err(ShareError::Seed));
     assert_eq!(with("t", "null"), Err(ShareError::Damaged));
     assert_eq!(with("e", r#"[{"u":"everything","x":0}]"#), Err(ShareError::Damaged));
-    // JSON has no word for infinity, but a number can be too large to hold.
+    // JSON cannot express infinity, but a number can be too large to hold.
     let text = URL_SAFE_NO_PAD.decode(link().encode().unwrap().strip_prefix("#run=1.").unwrap()).unwrap();
     let text = String::from_utf8(text).unwrap().replace("\"t\":0.7", "\"t\":1e999");
     assert_eq!(ShareLink::decode(&fragment(&text)), Err(ShareError::Damaged));

@@ -70,7 +70,7 @@ pub struct Ablation {
     pub weight_edits: Vec<WeightEdit>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interventions: Vec<Intervention>,
-    /// Channels that go before the weights are edited.
+    /// Channels that are removed before the weights are edited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruning: Option<Pruning>,
 }
@@ -92,7 +92,8 @@ impl Ablation {
     }
 }
 
-/// How the next token is drawn. `temperature == 0` is greedy, and then the other fields do nothing.
+/// The rule by which the next token is drawn. `temperature == 0` is greedy; `top_k`, `top_p` and `seed` then do
+/// nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     pub temperature: f32,
@@ -110,9 +111,9 @@ impl Default for Sampling {
     }
 }
 
-/// Which model, exactly. `revision` is the first 16 hex digits of the SHA-256 of its weights' file (of several files: of
-/// their SHA-256 digests in hexadecimal, one after the other, in the order of their names), so that a link never silently meets other
-/// weights of the same name.
+/// The exact identity of a model. `revision` is the first 16 hex digits of the SHA-256 of its weights file. For several
+/// files it is that of their SHA-256 digests in hexadecimal, concatenated in the order of the file names. A link
+/// therefore never silently meets other weights of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRef {
     pub id: String,
@@ -162,14 +163,14 @@ pub struct Candidate {
     pub iteration: usize,
 }
 
-/// Where the model runs, and why there.
+/// The device that the model runs on, and the reason for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendInfo {
     /// `webgpu`, `vulkan`, `cuda` or `cpu`.
     pub kind: String,
-    /// The adapter's name, or what the CPU path is.
+    /// The adapter's name, or a description of the CPU path.
     pub name: String,
-    /// Why this one: a sentence for people.
+    /// The reason for this device: a sentence for people.
     pub reason: String,
 }
 
@@ -187,7 +188,7 @@ pub struct ModelInfo {
     /// Bytes that the weights take on the device.
     pub weight_bytes: u64,
     pub backend: BackendInfo,
-    /// From `generation_config.json`, or the defaults of [`Sampling`].
+    /// The model's own sampling, from `generation_config.json`, or the defaults of [`Sampling`].
     pub sampling: Sampling,
     #[serde(default)]
     pub provenance: Provenance,
@@ -210,7 +211,7 @@ pub struct ScanReport {
     pub outputs_after: Vec<Spike>,
 }
 
-/// What one arm of a confirmation is.
+/// The kind of one arm of a confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArmKind {
@@ -226,11 +227,11 @@ pub enum ArmKind {
     LargestWeights,
     /// The candidate's whole feed-forward channel removed.
     Channel,
-    /// The same channel standing at its mean.
+    /// The candidate's feed-forward channel held at its mean.
     ChannelMean,
     /// One whole output row of `down_proj` zeroed.
     Row,
-    /// A row that follows it in its layer zeroed: a control.
+    /// A row that follows the tested row in its layer zeroed: a control.
     NextRow,
 }
 
@@ -240,7 +241,7 @@ pub struct ConfirmArm {
     pub kind: ArmKind,
     /// For people: "layer 2, [12, 86]", "random [3, 101]".
     pub label: String,
-    /// The candidate it belongs to, if one.
+    /// The candidate that the arm belongs to, if any.
     pub at: Option<WeightCoord>,
     /// Number of scalars set to zero.
     pub n_zeroed: usize,
@@ -250,7 +251,7 @@ pub struct ConfirmArm {
     pub delta_nats: f32,
 }
 
-/// Whether a candidate is a super weight.
+/// The decision on whether a candidate is a super weight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     pub at: WeightCoord,
@@ -267,12 +268,12 @@ pub struct ConfirmReport {
     pub n_tokens: usize,
     pub arms: Vec<ConfirmArm>,
     pub verdicts: Vec<Verdict>,
-    /// Of the rows that were asked for.
+    /// Verdicts on the rows that were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<RowVerdict>,
 }
 
-/// How a model does on held-out text.
+/// The quality of a model's predictions on held-out text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Mean next-token cross-entropy, nats.
@@ -288,11 +289,11 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Stands for infinity, which JSON has not.
+    /// JSON has no infinity; this value stands for it.
     pub const OVERFLOW: f32 = f32::MAX;
 }
 
-/// Which of the two runs.
+/// One of the two runs that are shown side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pane {
@@ -300,7 +301,7 @@ pub enum Pane {
     Ablated,
 }
 
-/// What came out of one pane.
+/// The output of one pane.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Generated {
     /// New tokens only, without the prompt.
@@ -335,7 +336,7 @@ pub struct RunRecord {
     pub ablated: Generated,
     /// Index of the first new token that differs between the panes.
     pub first_difference: Option<usize>,
-    /// What the ablation's pruning came to.
+    /// The outcome of the ablation's pruning in this model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<Pruned>,
     /// [`outcome_digest`] of both panes' token ids.

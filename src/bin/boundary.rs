@@ -1,5 +1,5 @@
-//! The samples of every message as a small module of its own, for the browser test of the boundary between page and worker
-//! (`tests/e2e/boundary.test.mjs`). No visitor gets it.
+//! The samples of every message as a small module of its own, for the browser test of the boundary between page and
+//! worker (`tests/e2e/boundary.test.mjs`). It is not served to visitors.
 
 #[cfg(target_family = "wasm")]
 mod exports {
@@ -22,19 +22,19 @@ mod exports {
         samples::events().iter().map(|event| to_js(event).map_err(JsValue::from)).collect()
     }
 
-    /// Each request that did not arrive as it was sent, in words.
+    /// The requests that did not arrive as they were sent, in words.
     #[wasm_bindgen]
     pub fn changed_requests(received: Vec<JsValue>) -> Vec<String> {
         changed(samples::requests(), received)
     }
 
-    /// Each event that did not arrive as it was sent, in words.
+    /// The events that did not arrive as they were sent, in words.
     #[wasm_bindgen]
     pub fn changed_events(received: Vec<JsValue>) -> Vec<String> {
         changed(samples::events(), received)
     }
 
-    /// Compared as debug text, because a figure that is not a number is equal to nothing.
+    /// Compares messages as debug text, because NaN is equal to nothing.
     fn changed<T: DeserializeOwned + Debug>(sent: Vec<T>, received: Vec<JsValue>) -> Vec<String> {
         let missing = (sent.len() != received.len()).then(|| format!("{} messages were sent, {} received", sent.len(), received.len()));
         let compared = sent.iter().zip(received).filter_map(|(sent, received)| match from_js::<T>(received) {

@@ -17,11 +17,11 @@ mod worker {
     use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
     unsafe extern "C" {
-        /// Made by the linker: runs every static constructor.
+        /// Runs every static constructor. The linker makes this function.
         fn __wasm_call_ctors();
     }
 
-    /// How often the static constructors ran.
+    /// Number of times that the static constructors ran.
     static CONSTRUCTOR_RUNS: AtomicU32 = AtomicU32::new(0);
 
     extern "C" fn count_constructor_run() {
@@ -32,7 +32,8 @@ mod worker {
     #[unsafe(link_section = ".init_array")]
     static COUNT_CONSTRUCTOR_RUN: extern "C" fn() = count_constructor_run;
 
-    /// Stays 1 however many exports are called; the browser tests hold it to that.
+    /// Number of times that the static constructors ran. It stays 1 however many exports are called; the browser tests
+    /// check it.
     #[wasm_bindgen]
     pub fn constructor_runs() -> u32 {
         CONSTRUCTOR_RUNS.load(Ordering::Relaxed)
@@ -57,12 +58,12 @@ mod worker {
 
     fn post(id: Option<u32>, event: Event) {
         if let Ok(message) = to_js(&EventEnvelope { id, event }) {
-            // Fails only if the page is gone.
+            // Posting fails only if the page is gone.
             let _ = scope().post_message(&message);
         }
     }
 
-    /// A panic ends the worker; this is its last word, so that the page can say what happened.
+    /// Reports a panic to the page before it ends the worker.
     fn report_panics() {
         std::panic::set_hook(Box::new(|info| {
             let failure = Failure {
@@ -74,8 +75,8 @@ mod worker {
             post(None, Event::Failed(failure));
         }));
     }
-
-    /// Takes requests in their order. "Stop" does not wait in line.
+    /// Receiver of requests, which run in their order; "Stop" does not wait in line.
+    /// The queue of requests, in their order. "Stop" does not wait in line.
     struct Listener {
         control: Control,
         engine: RefCell<Option<Engine>>,
@@ -110,7 +111,7 @@ mod worker {
             }
         }
 
-        /// Works off what waits, unless that is happening already.
+        /// Handles the waiting requests, unless that is happening already.
         async fn work(self: Rc<Self>) {
             let Some(mut engine) = self.engine.take() else { return };
             loop {

@@ -1,4 +1,4 @@
-//! What the engine answers, figures of speed and failures included.
+//! The engine's answers, including figures of speed and failures.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,18 +9,18 @@ use crate::terms::{
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventEnvelope {
-    /// The request it answers; none for [`Event::Ready`].
+    /// The number of the request that the event answers; absent for [`Event::Ready`].
     pub id: Option<u32>,
     pub event: Event,
 }
 
-/// What a progress bar shows.
+/// The state of a progress bar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// "downloading weights", "held-out text, arm 3 of 7"
+    /// The current step: "downloading weights", "held-out text, arm 3 of 7".
     pub doing: String,
     pub done: f64,
-    /// Same unit as `done`.
+    /// Total, in the unit of `done`.
     pub total: f64,
     /// `bytes`, `steps`, `tokens` or `sequences`.
     pub unit: String,
@@ -29,7 +29,7 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// The worker listens. Sent once, before any request.
+    /// The worker is listening. Sent once, before any request.
     Ready {
         protocol_version: u32,
     },
@@ -49,7 +49,7 @@ pub enum Event {
     Applied {
         ablation: Ablation,
         took_ms: f64,
-        /// What its pruning came to.
+        /// The outcome of the ablation's pruning.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pruned: Option<Pruned>,
     },
@@ -57,7 +57,8 @@ pub enum Event {
         pane: Pane,
         evaluation: Evaluation,
     },
-    /// One new token of one pane. `text` is what it adds to the pane (may be empty while a character is incomplete).
+    /// One new token of one pane. `text` is the text that the token adds to the pane (empty while a character is
+    /// incomplete).
     Token {
         pane: Pane,
         index: usize,
@@ -90,7 +91,7 @@ pub enum Event {
     Failed(Failure),
 }
 
-/// How far a tensor is from its golden value.
+/// The distance of a tensor from its golden value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TensorError {
     pub name: String,
@@ -98,45 +99,45 @@ pub struct TensorError {
     pub relative: f32,
 }
 
-/// One figure of speed: the median of several rounds after a warm-up, each waited for to its end.
+/// One figure of speed: the median of several rounds after a warm-up, each run to completion.
 ///
 /// | name | unit | |
 /// |---|---|---|
 /// | `prefill` | ms | a prompt into an empty cache, until the logits of its last position are read |
 /// | `prefill_with_peaks` | ms | the same tokens with the peaks of both sides of every `down_proj`, read: a pass of a scan |
-/// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and the sums of it that scores are made of, read: what scoring a sequence costs |
+/// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and the sums that scores are made of, read: the cost of scoring a sequence |
 /// | `decode_at_N` | tokens/s | greedy, as a run does it, after a context of N tokens |
-/// | `decode_both_at_N` | tokens/s | the same of the intact model and an edited one side by side, tokens of both counted |
-/// | `dispatches` | dispatches | that a greedy token takes |
+/// | `decode_both_at_N` | tokens/s | greedy, of the intact model and an edited one side by side, tokens of both counted |
+/// | `dispatches` | dispatches | GPU dispatches of a greedy token |
 /// | `paths_apart` | of the largest logit | distance of the decode plan's logits from those of plain operations, the largest over some forced tokens |
-/// | `paths_disagree` | tokens | of those, how many have another likeliest successor though it leads by 1e-3 of the largest logit |
+/// | `paths_disagree` | tokens | those forced tokens after which another token is likeliest, though it leads by 1e-3 of the largest logit |
 /// | `apply_edit` | ms | one scalar set to zero, until it can be read back |
 /// | `gate_proj`, `down_proj` | TFLOP/s | the first layer's products (`c_fc` where there is no gate), many queued and one read |
-/// | `score` | ms | a whole scoring, of the command and `benches/engine-page.js` only |
-/// | `experiment` | ms | one of the super-weight paper's, of the command only; `of` is its kind |
-/// | `load`, `first_token` | ms | from the engine's start, of the command only; a page counts from its worker's (`benches/engine-page.js`) |
+/// | `score` | ms | a whole scoring, from the command and `benches/engine-page.js` only |
+/// | `experiment` | ms | one of the super-weight paper's experiments, from the command only; `of` is its kind |
+/// | `load`, `first_token` | ms | from the engine's start, by the command only; a page counts from its worker's (`benches/engine-page.js`) |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     pub name: String,
-    /// Absent if there is none; [`Self::missing`] says why.
+    /// The value, absent if there is none; [`Self::missing`] says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     pub unit: String,
-    /// What was measured, with its sizes: "128 tokens after 1024".
+    /// The subject of the measurement, with its sizes: "128 tokens after 1024".
     pub of: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
 }
 
-/// What went wrong, in words for the person in front of it.
+/// A failure, in words for the person in front of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub kind: FailureKind,
-    /// What happened.
+    /// Summary of the failure.
     pub what: String,
-    /// Why, with the figures.
+    /// The reason, with the figures.
     pub why: String,
-    /// What to do next.
+    /// The next thing to do.
     pub next_step: String,
 }
 

@@ -1,4 +1,4 @@
-//! The document that page and command write about what was measured.
+//! The document that page and command write about their measurements.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::terms::{
     SurroundingsReport, SweepReport,
 };
 
-/// Head of every JSON export, of the page's and the command's alike.
+/// The top level of every JSON export, from the page and the command alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Export {
     /// Always `linchpin-export`.
@@ -31,7 +31,7 @@ pub struct Export {
     pub measured: Vec<Figure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<ScoreReport>,
-    /// What the ablation's pruning came to.
+    /// The outcome of the ablation's pruning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<Pruned>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,7 +43,7 @@ pub struct Export {
     /// One model at several points of its training; `model` is the last of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checkpoints: Vec<Checkpoint>,
-    /// Of experiments, each complete with what it takes to repeat it.
+    /// Outcomes of experiments, each complete with all that it takes to repeat it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outcomes: Vec<Outcome>,
 }

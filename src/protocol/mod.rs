@@ -1,8 +1,8 @@
-//! Everything that crosses the boundary between the page and the engine's worker, and what the command prints.
+//! Everything that crosses the boundary between the page and the engine's worker, and that the command prints.
 //!
 //! The page sends an [`Envelope`] and gets [`Event`]s that carry the same `id`, the last of them [`Event::Done`],
 //! [`Event::Stopped`] or [`Event::Failed`]. One request runs at a time; [`Request::Stop`] ends it within one token. A
-//! stopped [`Request::Generate`] still tells what was written, and ends with [`Event::Done`].
+//! stopped [`Request::Generate`] still reports the text written so far, and ends with [`Event::Done`].
 
 #[cfg(any(feature = "ui", feature = "worker", feature = "boundary"))]
 pub mod boundary;

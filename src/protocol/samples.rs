@@ -1,4 +1,4 @@
-//! One message of every kind, with every unit, pick, action and source inside: what the tests of the boundary send.
+//! One message of every kind, with every unit, pick, action and source inside, for the tests of the boundary.
 //!
 //! [`request_after`] and [`event_after`] are chains through all variants. A new variant does not compile until it has its
 //! place in one of them, and with it a sample.
@@ -32,7 +32,7 @@ pub fn events() -> Vec<Event> {
     std::iter::successors(Some(event_after(None)), |last| Some(event_after(last.as_ref()))).map_while(|event| event).collect()
 }
 
-/// The sample that follows this one; none after the last.
+/// The sample that follows this one; `None` after the last.
 fn request_after(last: Option<&Request>) -> Option<Request> {
     use super::BackendChoice::{Auto, Cpu};
     Some(match last {
@@ -68,7 +68,7 @@ fn request_after(last: Option<&Request>) -> Option<Request> {
     })
 }
 
-/// The sample that follows this one; none after the last.
+/// The sample that follows this one; `None` after the last.
 fn event_after(last: Option<&Event>) -> Option<Event> {
     Some(match last {
         None => Event::Ready { protocol_version: super::PROTOCOL_VERSION },
@@ -359,7 +359,7 @@ mod tests {
 
     use super::*;
 
-    /// The text of a message after it was written as JSON and read again. Debug text, because NaN is equal to nothing.
+    /// The text of a message after a round trip through JSON. It is debug text, because NaN is equal to nothing.
     fn through_json<T: Serialize + DeserializeOwned + Debug>(message: &T) -> String {
         format!("{:?}", serde_json::from_str::<T>(&serde_json::to_string(message).unwrap()).unwrap())
     }
@@ -378,7 +378,7 @@ mod tests {
     fn samples_are_of_different_kinds() {
         let kinds = |names: Vec<String>| names.iter().collect::<std::collections::BTreeSet<_>>().len();
         let kind = |debug: String| debug.split([' ', '(']).next().unwrap_or_default().to_owned();
-        // The two last requests are kinds that were there before.
+        // The last two samples repeat kinds.
         assert_eq!(kinds(requests().iter().map(|r| kind(format!("{r:?}"))).collect()), requests().len() - 2);
         assert_eq!(kinds(events().iter().map(|e| kind(format!("{e:?}"))).collect()), events().len());
     }

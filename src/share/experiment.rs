@@ -1,8 +1,8 @@
-//! An experiment as a link: `#try=1.<base64url of compact JSON>`, with the model's name and revision, every setting, and the few
-//! figures that came out.
+//! Experiments as links: `#try=1.<base64url of compact JSON>`, with the model's name and revision, every setting, and
+//! the few figures that were measured.
 //!
-//! Like the link of a run it is written by strangers and starts nothing. Texts and tasks of somebody's own are in it by name
-//! and digest only.
+//! Like the link of a run, this link is written by strangers and starts nothing. It holds a visitor's own texts and
+//! tasks by name and digest only.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,17 +10,18 @@ use super::settings::SETTINGS;
 use super::{MAX_PROMPT_CHARS, ShareError, check_model, is_hex16, pack, unpack};
 use crate::terms::{Experiment, Headline, MAX_VALUES, ModelRef, Outcome, Sizes, TextRef};
 
-/// What a fragment starts with when it holds an experiment.
+/// The beginning of a fragment that holds an experiment.
 pub const TRY_KEY: &str = "#try=";
 const VERSION: u32 = 1;
 pub const MAX_FIGURES: usize = 16;
 const MAX_NAME_CHARS: usize = 120;
 
-/// Figures agree within this share of the one in the link, or within [`ABSOLUTE`], though not where that is more than a tenth of it.
+/// Relative tolerance of figures: they agree within this share of the figure in the link or within [`ABSOLUTE`], though
+/// the latter counts up to a tenth of the figure only.
 pub const RELATIVE: f64 = 0.01;
 pub const ABSOLUTE: f64 = 0.005;
 
-/// An experiment as it ran, and what it came to.
+/// An experiment as it ran, and its main figures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExperimentLink {
     pub model: ModelRef,
@@ -43,12 +44,12 @@ pub struct Compared {
     pub name: String,
     pub there: f64,
     pub here: Option<f64>,
-    /// There is an outcome, and this is not in it.
+    /// There is an outcome, and this figure is not in it.
     pub is_missing: bool,
 }
 
 impl Compared {
-    /// None while there is nothing to compare with.
+    /// Returns whether the figures agree; `None` while there is no outcome to compare with.
     pub fn agrees(&self) -> Option<bool> {
         let size = self.there.abs();
         let near = |here: f64| (here - self.there).abs() <= (RELATIVE * size).max(ABSOLUTE.min(size * 0.1)).max(1e-6);
@@ -57,9 +58,11 @@ impl Compared {
 }
 
 impl ExperimentLink {
+    /// Makes the link of an outcome.
+    ///
     /// # Errors
     ///
-    /// [`ShareError::Stopped`]: where it was stopped is decided by a hand.
+    /// [`ShareError::Stopped`]: a person decided where the experiment stopped.
     pub fn from_outcome(outcome: &Outcome) -> Result<Self, ShareError> {
         if outcome.is_partial {
             return Err(ShareError::Stopped);
@@ -68,7 +71,7 @@ impl ExperimentLink {
         Ok(Self { model: outcome.model.clone(), experiment: outcome.experiment.clone(), headline: figures.cloned().collect() })
     }
 
-    /// The fragment, with its `#`. What this writes, [`ExperimentLink::decode`] reads back.
+    /// The fragment, with its `#`. [`ExperimentLink::decode`] reads it back.
     pub fn encode(&self) -> Result<String, ShareError> {
         let (ModelRef { id, revision }, h) = (self.model.clone(), self.headline.clone());
         let e = Experiment { log_samples: false, ..self.experiment.clone() };
@@ -84,13 +87,14 @@ impl ExperimentLink {
         read(serde_json::from_str(&json).map_err(|_| ShareError::Damaged)?)
     }
 
-    /// Whether an outcome is of the same settings: of what it was measured on, its reader is told apart.
+    /// Returns `true` if an outcome has the same settings. Texts and tasks are not compared: the reader is told of
+    /// these separately.
     pub fn is_of(&self, outcome: &Outcome) -> bool {
         let settings = |of: &Experiment| Experiment { text: None, tasks: Vec::new(), log_samples: false, ..of.clone() };
         !outcome.is_partial && settings(&self.experiment) == settings(&outcome.experiment)
     }
 
-    /// Every figure of the link, beside that of an outcome if there is one.
+    /// Every figure of the link, beside that of the outcome if there is one.
     pub fn compare(&self, outcome: Option<&Outcome>) -> Vec<Compared> {
         let here = |name: &str| outcome?.headline.iter().find(|figure| figure.name == name).map(|figure| figure.value);
         let compared = |figure: &Headline| {
@@ -101,7 +105,7 @@ impl ExperimentLink {
     }
 }
 
-/// Every rule about the content of such a link.
+/// Every rule about the content of an experiment's link.
 fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink, ShareError> {
     check_model(&m, &r)?;
     let refuse = |what: String| Err(ShareError::Setting(what));

@@ -41,7 +41,7 @@ fn fragment(json: &str) -> String {
     format!("#try=1.{}", URL_SAFE_NO_PAD.encode(json))
 }
 
-/// A valid link with one field of its JSON replaced; a path of two names one of the experiment.
+/// A valid link with one field of its JSON replaced; a path of two names is a field of the experiment.
 fn with(path: &str, value: &str) -> Result<ExperimentLink, ShareError> {
     let encoded = link().encode().unwrap();
     let json = URL_SAFE_NO_PAD.decode(encoded.strip_prefix("#try=1.").unwrap()).unwrap();
@@ -142,7 +142,7 @@ fn what_cannot_be_read_is_not_written() {
     let mut wrong = link();
     wrong.headline[0].value = f64::NAN;
     assert!(wrong.encode().is_err());
-    // Of an outcome, what is no number or too much is left out.
+    // Figures of an outcome that are not finite, or too many, are left out.
     let mut many = outcome();
     many.headline[0].value = f64::INFINITY;
     many.headline.extend((0..30).map(|n| Headline { name: n.to_string(), value: 1.0 }));

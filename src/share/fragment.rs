@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{MAX_ENCODED_BYTES, MAX_NEW_TOKENS, ShareError};
 
-/// The fragment that holds this JSON.
+/// Encodes JSON as a fragment.
 pub(super) fn pack(key: &str, version: u32, json: &str) -> Result<String, ShareError> {
     let encoded = format!("{version}.{}", URL_SAFE_NO_PAD.encode(json));
     if encoded.len() > MAX_ENCODED_BYTES {
@@ -14,7 +14,7 @@ pub(super) fn pack(key: &str, version: u32, json: &str) -> Result<String, ShareE
     Ok(format!("{key}{encoded}"))
 }
 
-/// Version and JSON of a fragment, with or without its `#`.
+/// Decodes a fragment, with or without its `#`, into its version and JSON.
 pub(super) fn unpack(key: &str, newest: u32, fragment: &str) -> Result<(u32, String), ShareError> {
     let fragment = fragment.strip_prefix('#').unwrap_or(fragment);
     let encoded = fragment.strip_prefix(&key[1..]).ok_or(ShareError::NoRun)?;

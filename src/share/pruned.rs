@@ -1,4 +1,5 @@
-//! A removal of channels inside a link: the rule, over what the channels were scored, and what the rule picked there.
+//! A removal of channels inside a link: the rule, the text that the channels were scored on, and a digest of those
+//! picked.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +8,11 @@ use crate::terms::{
     LimitError, MAX_INDEX, MAX_SEED, MAX_SEQUENCES, Pick, Pruned, Pruning, Ranking, Replacement, Selection, ShareOf, Sizes,
 };
 
-/// What, besides the rule of [`Pruning`], decides and tells which channels went: enough to score them in the same way.
+/// The facts besides the rule of [`Pruning`] that decide and identify the removed channels: enough to score them in the
+/// same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkedSelection {
-    /// As many as were scored, which may be fewer than were asked for.
+    /// Number of sequences scored, which may be fewer than were asked for.
     pub sequences: usize,
     /// Tokens of a sequence.
     pub length: usize,
@@ -32,10 +34,10 @@ impl From<&Pruned> for LinkedSelection {
     }
 }
 
-/// The JSON of a pruning. Shares are text: a reader of JSON may miss the last bit of a number, and with it a channel.
+/// The JSON of a pruning. Shares are text: a JSON parser may miss the last bit of a number, and with it a channel.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WirePruning {
-    /// The pick (core, halo, matched, random, lowest or highest, "u"), what it ranks by, its share.
+    /// The pick (core, halo, matched, random, lowest or highest, "u"), its ranking, its share.
     k: char,
     #[serde(skip_serializing_if = "Option::is_none")]
     b: Option<char>,
@@ -49,7 +51,7 @@ pub(super) struct WirePruning {
     #[serde(skip_serializing_if = "Option::is_none")]
     l: Option<u64>,
     s: u64,
-    /// What stands in place of a channel.
+    /// The value in place of a channel.
     p: char,
     /// Sequences, their length, digest of the text.
     n: u64,
@@ -59,7 +61,7 @@ pub(super) struct WirePruning {
     d: String,
 }
 
-/// The letters of rankings and replacements.
+/// The letters of the rankings.
 const RANKINGS: [(char, Ranking); 9] = [
     ('l', Ranking::LossProxy),
     ('p', Ranking::Protected),
@@ -110,8 +112,8 @@ impl WirePruning {
         }
     }
 
-    /// Every rule about the content of a pruning: those of the engine, and nothing that a page could choke on. Nothing is
-    /// clamped, since another number would pick other channels.
+    /// Checks every rule about the content of a pruning: those of the engine, and bounds on what a page can handle. No
+    /// number is clamped, since another number would pick other channels.
     pub(super) fn read(self) -> Result<(Pruning, LinkedSelection), ShareError> {
         if self.s > MAX_SEED {
             return Err(ShareError::Seed);

@@ -1,4 +1,5 @@
-//! The numbers that an experiment is set by, each with its bounds: what the page asks for, and what a link may hold.
+//! The numbers that set up an experiment, each with its bounds: the fields on the page, and the values that a link may
+//! hold.
 
 use super::shortest;
 use crate::terms::{Experiment, ExperimentKind, MAX_INDEX, MAX_SEED, MAX_VALUES, SCALES};
@@ -6,9 +7,9 @@ use crate::terms::{Experiment, ExperimentKind, MAX_INDEX, MAX_SEED, MAX_VALUES, 
 /// Items, blocks, prompts: more than anybody waits for.
 const MANY: f64 = 100_000.0;
 
-/// One of them: a number, or several.
+/// One setting: a number, or several.
 pub struct Setting {
-    /// The field of [`Experiment`].
+    /// Name of the field of [`Experiment`].
     pub name: &'static str,
     pub label: &'static str,
     low: f64,
@@ -38,7 +39,7 @@ fn some(value: Option<usize>) -> Vec<f64> {
 const WHOLE: Setting = Setting { name: "", label: "", low: 1.0, high: MANY, is_whole: true, most: 1, get: |_| Vec::new(), set: |_, _| () };
 const REAL: Setting = Setting { is_whole: false, most: MAX_VALUES, ..WHOLE };
 
-/// In the order of the page.
+/// All settings, in the order of the page.
 pub const SETTINGS: [Setting; 13] = [
     Setting {
         name: "factors",
@@ -149,7 +150,7 @@ pub const SETTINGS: [Setting; 13] = [
 ];
 
 impl Setting {
-    /// Whether an experiment of this kind reads it.
+    /// Returns `true` if an experiment of this kind reads the setting.
     pub fn is_of(&self, kind: ExperimentKind) -> bool {
         match self.name {
             "n_blocks" => kind.reads_text(),
@@ -164,12 +165,12 @@ impl Setting {
         (self.get)(&Experiment::of(kind, Vec::new())).is_empty()
     }
 
-    /// Its values with commas.
+    /// The setting's values, separated by commas.
     pub fn text(&self, of: &Experiment) -> String {
         (self.get)(of).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
-    /// Takes what somebody typed, or says what is wrong with it.
+    /// Sets the values that somebody typed, or says what is wrong with them.
     pub fn take(&self, of: &mut Experiment, typed: &str) -> Result<(), String> {
         let parts = || typed.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty());
         let mut values = Vec::new();
@@ -189,7 +190,7 @@ impl Setting {
         if values.len() > self.most {
             return Err(format!("{}: {} values are too many, {} at most.", self.label, values.len(), self.most));
         }
-        // Others than whole ones in f32, as they are kept: a bound like 0.01 is then met by itself.
+        // Values other than whole numbers are compared in f32, as they are kept: a bound like 0.01 then meets itself.
         let is_within = |value: f64| match self.is_whole {
             true => (self.low..=self.high).contains(&value) && value.fract() == 0.0,
             false => (self.low as f32..=self.high as f32).contains(&(value as f32)),

@@ -1,4 +1,4 @@
-//! When something that was pulled is called critical, and what a confirmation says of it.
+//! The criterion by which a removal is called critical, and the figures that a confirmation holds for given targets.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{ArmKind, ConfirmReport, EditTarget, WeightCoord};
 
-/// A super weight raises the held-out loss by at least this, alone. (ln 1.28: perplexity up by 28 %.)
+/// The least rise of the held-out loss, in nats, that a super weight causes alone. (ln 1.28: perplexity up by 28 %.)
 pub const MIN_DELTA_NATS: f32 = 0.25;
-/// And by this many times more than any random scalar of the same matrix.
+/// The least ratio of that rise to the rise that any random scalar of the same matrix causes.
 pub const MIN_TIMES_CONTROL: f32 = 10.0;
 
-/// Whether removing something that costs this much, beside controls that cost at most that much, shows it to be critical.
+/// Returns `true` if a removal that costs `delta_nats`, beside controls that cost at most `control_nats`, is critical.
 pub fn is_critical(delta_nats: f32, control_nats: f32) -> bool {
     delta_nats >= MIN_DELTA_NATS && delta_nats >= MIN_TIMES_CONTROL * control_nats
 }
@@ -36,25 +36,25 @@ impl fmt::Display for RowCoord {
     }
 }
 
-/// Whether a whole row is critical.
+/// The decision on whether a whole row is critical.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowVerdict {
     pub at: RowCoord,
     pub confirmed: bool,
     /// Change of the held-out loss without the row, nats.
     pub delta_nats: f32,
-    /// The largest change, by magnitude, without one of the rows that follow it.
+    /// The largest change, by magnitude, with one of the rows that follow it removed instead, nats.
     pub control_nats: f32,
 }
 
-/// What came of the targets that somebody names together.
+/// The measured costs of targets that are named together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
-    /// What each costs when it goes alone, nats.
+    /// Cost of removing each target alone, nats.
     pub deltas: Vec<f32>,
-    /// The most that a control costs.
+    /// The largest cost of any control, nats.
     pub control: f32,
-    /// What all candidates cost together, where there are several.
+    /// Cost of removing all candidates together, nats, where there are several.
     pub jointly: Option<f32>,
 }
 
@@ -73,7 +73,7 @@ impl Claimed {
 }
 
 impl ConfirmReport {
-    /// What it says of these targets; none unless each of them was pulled.
+    /// The costs that the report holds for these targets; `None` unless it measured each of them.
     pub fn claimed(&self, targets: &[EditTarget]) -> Option<Claimed> {
         let measured = targets.iter().map(|target| self.alone(target)).collect::<Option<Vec<_>>>()?;
         let (deltas, controls): (Vec<_>, Vec<_>) = measured.into_iter().unzip();
@@ -81,7 +81,7 @@ impl ConfirmReport {
         Some(Claimed { deltas, control: controls.into_iter().fold(0.0, f32::max), jointly: jointly.map(|arm| arm.delta_nats) })
     }
 
-    /// What a target costs alone, and the most that one of its controls does.
+    /// The cost of removing a target alone, and the largest cost among its controls.
     fn alone(&self, target: &EditTarget) -> Option<(f32, f32)> {
         if let Some(row) = target.as_row() {
             return self.rows.iter().find(|verdict| verdict.at == row).map(|verdict| (verdict.delta_nats, verdict.control_nats));

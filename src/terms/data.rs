@@ -1,16 +1,16 @@
-//! Tables of figures, and pictures that name the columns they are drawn from: data and drawing cannot differ.
+//! Tables of figures, and pictures that name the columns they are drawn from, so that data and drawing cannot differ.
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A table, long rather than wide: what is compared stands in rows.
+/// A table in long form: the things compared are rows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataTable {
-    /// In file names and for [`DataPlot::table`]: `loss`, `samples`.
+    /// Identifier, used in file names and by [`DataPlot::table`]: `loss`, `samples`.
     pub name: String,
-    /// For people.
+    /// Title for people.
     pub title: String,
     pub columns: Vec<Column>,
-    /// As many cells as columns in each.
+    /// Rows, each with as many cells as there are columns.
     pub rows: Vec<Vec<Cell>>,
 }
 
@@ -18,13 +18,13 @@ pub struct DataTable {
 pub struct Column {
     /// `snake_case`, as in a CSV file's first line.
     pub name: String,
-    /// `nats`, `tokens`, `probability`; empty where there is none.
+    /// Unit of the values: `nats`, `tokens`, `probability`; empty where there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unit: String,
 }
 
-/// A number, a text, or nothing: as plain in JSON. A number that is not finite is written as nothing; what overflowed is
-/// [`super::Evaluation::OVERFLOW`].
+/// A number, a text or nothing, written as such in JSON. A number that is not finite is written as nothing; an overflow
+/// is [`super::Evaluation::OVERFLOW`].
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum Cell {
@@ -33,7 +33,7 @@ pub enum Cell {
     Nothing,
 }
 
-/// How a picture is drawn.
+/// The kind of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlotKind {
@@ -51,7 +51,7 @@ pub struct DataPlot {
     pub title: String,
     pub table: String,
     pub kind: PlotKind,
-    /// Names of columns.
+    /// Names of columns, as are `y` and `by`.
     pub x: String,
     pub y: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,16 +63,16 @@ pub struct DataPlot {
     /// Only rows with this text in this column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<(String, String)>,
-    /// Places on the horizontal axis that are pointed out, with their names.
+    /// Named places on the horizontal axis that are pointed out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<(f64, String)>,
-    /// The same of the vertical one.
+    /// Named places on the vertical axis that are pointed out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<(f64, String)>,
 }
 
 impl DataTable {
-    /// Without rows. Each column is `name` or `name (unit)`.
+    /// A table without rows. Each column is given as `name` or `name (unit)`.
     pub fn new(name: &str, title: &str, columns: &[&str]) -> Self {
         let column = |text: &&str| match text.split_once(" (") {
             Some((name, unit)) => Column { name: name.into(), unit: unit.trim_end_matches(')').into() },
@@ -94,12 +94,12 @@ impl DataTable {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// The cell of a row in a column.
+    /// The cell of a row in a column; `None` if either is missing.
     pub fn cell(&self, row: usize, column: &str) -> Option<&Cell> {
         self.rows.get(row)?.get(self.column(column)?)
     }
 
-    /// RFC 4180, with the columns' names in its first line.
+    /// The table as CSV by RFC 4180, with the columns' names in its first line.
     pub fn to_csv(&self) -> String {
         let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
             true => format!("\"{}\"", text.replace('"', "\"\"")),
@@ -158,7 +158,7 @@ impl From<f64> for Cell {
     }
 }
 
-/// With the fewest digits that name this `f32`: 0.1 stays 0.1.
+/// The cell holds the number with the fewest digits that name this `f32`: 0.1 stays 0.1.
 impl From<f32> for Cell {
     fn from(number: f32) -> Self {
         number.to_string().parse::<f64>().map_or(Self::Nothing, Self::from)
@@ -192,7 +192,7 @@ impl<T: Into<Cell>> From<Option<T>> for Cell {
 impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            // Whole numbers as such, up to where f64 holds them all.
+            // A whole number is written as one, up to where f64 holds them all.
             Self::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => serializer.serialize_i64(*number as i64),
             Self::Number(number) => serializer.serialize_f64(*number),
             Self::Text(text) => serializer.serialize_str(text),

@@ -1,4 +1,4 @@
-//! What two runs are compared by.
+//! Digests and positions by which two runs are compared.
 
 /// First 16 hex digits of the SHA-256 over both panes' new token ids (little-endian `u32`, a separator between).
 pub fn outcome_digest(intact: &[u32], ablated: &[u32]) -> String {
@@ -18,7 +18,7 @@ pub fn text_digest(text: &str) -> String {
     hex(&Sha256::digest(text)[..8])
 }
 
-/// Lower-case hexadecimal.
+/// The bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

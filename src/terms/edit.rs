@@ -1,4 +1,4 @@
-//! What a run changes: weights, or activations on their way.
+//! The changes that a run makes: to weights, or to activations in the forward pass.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{RowCoord, WeightCoord};
 
-/// What a [`WeightEdit`] changes. The unit is always named: zeroing a scalar and zeroing the row that holds it are
-/// different experiments with different results.
+/// The unit of the weights that a [`WeightEdit`] changes. It is always named: zeroing a scalar and zeroing the row that
+/// holds it are different experiments with different results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "unit", rename_all = "snake_case")]
 pub enum EditTarget {
@@ -20,8 +20,8 @@ pub enum EditTarget {
     /// A whole feed-forward channel: its `down_proj` column is scaled, and at scale 0 its `gate_proj` and `up_proj`
     /// rows (GPT-2: its `c_fc` column and bias) go too.
     Channel { layer: usize, channel: usize },
-    /// A feed-forward channel drawn towards its mean `m` over the bundled calibration text: `u = m + scale (u - m)`, so that at
-    /// scale 0 it goes on as a constant. What a model loses then is what the channel told, and not that it was there.
+    /// A feed-forward channel drawn towards its mean `m` over the bundled calibration text: `u = m + scale (u - m)`. At
+    /// scale 0 the channel is constant: the model loses the information it carried, but not its mean.
     ChannelMean { layer: usize, channel: usize },
 }
 
@@ -36,7 +36,7 @@ impl EditTarget {
         }
     }
 
-    /// The scalar, if it is one.
+    /// The coordinate of a scalar target; `None` for other units.
     pub fn as_scalar(&self) -> Option<WeightCoord> {
         match *self {
             Self::Scalar { layer, row, col } => Some(WeightCoord { layer, row, col }),
@@ -44,7 +44,7 @@ impl EditTarget {
         }
     }
 
-    /// The row, if it is a whole one.
+    /// The coordinate of a whole-row target; `None` for other units.
     pub fn as_row(&self) -> Option<RowCoord> {
         match *self {
             Self::Row { layer, row } => Some(RowCoord { layer, row }),
@@ -79,7 +79,7 @@ pub struct WeightEdit {
     pub scale: f32,
 }
 
-/// Where [`Intervention`]s act and captures read. Widths are of one token.
+/// The places where [`Intervention`]s act and captures read. Widths are those of one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Site {
@@ -93,7 +93,7 @@ pub enum Site {
     ResidPost,
 }
 
-/// What an [`Intervention`] does to the activation it names.
+/// The change that an [`Intervention`] makes to its activation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", content = "value", rename_all = "snake_case")]
 pub enum Action {

@@ -1,5 +1,5 @@
-//! The experiments of the super-weight paper (arXiv:2411.07191): what is asked, as one flat document that reproduces it, and
-//! what came out, as tables with pictures drawn from them.
+//! The experiments of the super-weight paper (arXiv:2411.07191): the request, as one flat document that reproduces it,
+//! and the result, as tables with pictures drawn from them.
 //!
 //! | word | meaning |
 //! |---|---|
@@ -14,30 +14,32 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{BackendInfo, DataPlot, DataTable, ModelRef, WeightCoord};
 
-/// What is measured, and the fields of [`Experiment`] that it reads beside `super_weights`.
+/// The quantity that is measured, and the fields of [`Experiment`] that it reads beside `super_weights`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExperimentKind {
-    /// Table 1: what removing the super weights costs, beside removing the largest other weights, and restoring the super
-    /// activation, or replacing it. Reads `text`, `block`, `bos`, `n_blocks`, `n_calibration`, `seed`, `tasks`, `limit`, `item_seed`, `log_samples`.
+    /// Table 1: the cost of removing the super weights, beside that of removing the largest other weights, and of
+    /// restoring or replacing the super activation. Reads `text`, `block`, `bos`, `n_blocks`, `n_calibration`, `seed`,
+    /// `tasks`, `limit`, `item_seed`, `log_samples`.
     Importance,
     /// Figure 4: the super activation through every layer's residual stream. Reads `prompt`.
     Propagation,
-    /// Figures 6 and 8: loss and accuracy over the super weights' scale. Reads `factors` and what [`Self::Importance`] does, but for
-    /// `n_calibration`.
+    /// Figures 6 and 8: loss and accuracy over the super weights' scale. Reads `factors` and the fields of
+    /// [`Self::Importance`] except `n_calibration`.
     Scaling,
-    /// Figures 5 and 11: how the next token's probabilities shift. Reads `n_prompts` and, if there are any, the prompts of
-    /// `tasks`.
+    /// Figures 5 and 11: shifts of the next token's probabilities. Reads `n_prompts` and, if there are any, the prompts
+    /// of `tasks`.
     TokenShift,
     /// Table 3: W8A8, naive, with the super activation held out, and SmoothQuant. Reads `text`, `block`, `bos`, `n_blocks`, `bits`
     /// (the first), `alpha`, `n_calibration`.
     ActivationQuantisation,
     /// Figure 7: weights rounded in blocks, with and without the super weights held out and clipping. Reads `bits`,
-    /// `block_sizes`, `clips` and what [`Self::Scaling`] does, but for `factors`.
+    /// `block_sizes`, `clips` and the fields of [`Self::Scaling`] except `factors`.
     WeightQuantisation,
     /// Candidates from the weights alone, before any forward pass, beside `super_weights`.
     WeightsOnly,
-    /// Massive activations of every layer and attention sinks of every head, before and after. Reads `prompt`.
+    /// Massive activations of every layer and attention sinks of every head, intact and without the super weights.
+    /// Reads `prompt`.
     Sinks,
 }
 
@@ -53,7 +55,7 @@ impl ExperimentKind {
         Self::Sinks,
     ];
 
-    /// As it is in JSON, in file names and as a subcommand (there with hyphens).
+    /// The kind's name in JSON, in file names and as a subcommand (there with hyphens).
     pub fn name(self) -> &'static str {
         match self {
             Self::Importance => "importance",
@@ -67,7 +69,7 @@ impl ExperimentKind {
         }
     }
 
-    /// Where it is in the paper, for people.
+    /// The table or figure of the paper, for people.
     pub fn source(self) -> &'static str {
         match self {
             Self::Importance => "Table 1",
@@ -81,78 +83,80 @@ impl ExperimentKind {
         }
     }
 
-    /// Whether it measures loss on a text.
+    /// Returns `true` if the kind measures loss on a text.
     pub fn reads_text(self) -> bool {
         matches!(self, Self::Importance | Self::Scaling | Self::ActivationQuantisation | Self::WeightQuantisation)
     }
 
-    /// Whether it measures accuracy on tasks, where some are given.
+    /// Returns `true` if the kind measures accuracy on tasks, where some are given.
     pub fn reads_tasks(self) -> bool {
         matches!(self, Self::Importance | Self::Scaling | Self::WeightQuantisation | Self::TokenShift)
     }
 
-    /// Whether [`Experiment::bos`] says something to it.
+    /// Returns `true` if the kind reads [`Experiment::bos`].
     pub fn reads_bos(self) -> bool {
         self.reads_text()
     }
 
-    /// Whether there is nothing to measure without a super weight. [`Self::Importance`] has the largest other weights then.
+    /// Returns `true` if the kind measures nothing without a super weight. [`Self::Importance`] then has the largest
+    /// other weights.
     pub fn needs_super_weights(self) -> bool {
         matches!(self, Self::Propagation | Self::Scaling | Self::TokenShift | Self::Sinks)
     }
 
-    /// Whether it is of one prompt.
+    /// Returns `true` if the kind runs on a single prompt.
     pub fn reads_prompt(self) -> bool {
         matches!(self, Self::Propagation | Self::Sinks)
     }
 }
 
-/// A text or a task's file, by its name and [`super::text_digest`]: what an experiment was measured on, without its content.
+/// The name and [`super::text_digest`] of a text or a task's file that an experiment was measured on, without its
+/// content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextRef {
     pub name: String,
-    /// Empty in a request: whatever is given by that name.
+    /// The digest; empty in a request, where the name alone decides.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
 }
 
-/// See the module's head. What a kind does not read is empty.
+/// The settings of one experiment (see the module's documentation). Fields that a kind does not read are empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Experiment {
     pub kind: ExperimentKind,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub super_weights: Vec<WeightCoord>,
-    /// What loss is measured on; none in a request: the text in use, which the outcome names.
+    /// Text that loss is measured on. `None` in a request stands for the text in use, which the outcome names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextRef>,
     /// Tokens of each block that the text is cut into, at most the model's context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
-    /// Puts the special tokens that the tokenizer has before a text (its BOS) before each block. GPTQ's protocol has them before the
-    /// whole text only, and models that never saw a text without are broken by that alone.
+    /// Puts the special tokens that the tokenizer adds before a text (its BOS) before each block. GPTQ's protocol has
+    /// them before the whole text only; models that never saw a text without a BOS are broken by that alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bos: bool,
-    /// Blocks that are used, from the first on; all without.
+    /// Number of blocks used, from the first on; all if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_blocks: Option<usize>,
-    /// Of those that [`crate::protocol::Request::UseTasks`] gave.
+    /// Tasks, from those of [`crate::protocol::Request::UseTasks`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TextRef>,
-    /// Items of each task; all without.
+    /// Number of items of each task; all if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Whether the outcome holds a row for every choice of every item.
+    /// The outcome holds a row for every choice of every item.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub log_samples: bool,
-    /// Draws those items; without, they are the first, as in lm-evaluation-harness.
+    /// Seed that draws those items; if `None`, they are the first ones, as in lm-evaluation-harness.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item_seed: Option<u64>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prompt: String,
-    /// At most so many, all without; the outcome has how many there were.
+    /// The largest number of prompts, all if `None`; in an outcome, the number that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_prompts: Option<usize>,
-    /// What the super weights are multiplied by, all together.
+    /// Factors that multiply all super weights together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub factors: Vec<f32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -160,27 +164,27 @@ pub struct Experiment {
     /// Consecutive scalars that share a scale; 0 is the whole matrix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub block_sizes: Vec<usize>,
-    /// z: weights are clipped at `mean|w| + z std|w|` of their block.
+    /// Clipping thresholds z: weights are clipped at `mean|w| + z std|w|` of their block.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clips: Vec<f32>,
     /// SmoothQuant's exponent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f32>,
-    /// Sequences of the bundled calibration text, of [`Experiment::CALIBRATION_LENGTH`] tokens.
+    /// Number of sequences of the bundled calibration text, each of [`Experiment::CALIBRATION_LENGTH`] tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_calibration: Option<usize>,
-    /// Draws the random control of [`ExperimentKind::Importance`]; other controls are the largest weights.
+    /// Seed of the random control of [`ExperimentKind::Importance`]; other controls are the largest weights.
     #[serde(default)]
     pub seed: u64,
 }
 
 impl Experiment {
-    /// Of GPTQ's protocol, which the paper follows.
+    /// Tokens of a block in GPTQ's protocol, which the paper follows.
     pub const BLOCK: usize = 2048;
     pub const CALIBRATION_LENGTH: usize = 512;
     pub const PROMPT: &str = "It was a dark evening, and the old man";
 
-    /// With the settings of the paper, or ours where it has none.
+    /// An experiment with the settings of the paper, or ours where it has none.
     pub fn of(kind: ExperimentKind, super_weights: Vec<WeightCoord>) -> Self {
         let bare = Self {
             kind,
@@ -211,7 +215,7 @@ impl Experiment {
             ExperimentKind::TokenShift => Self { n_prompts: Some(500), ..bare },
             ExperimentKind::ActivationQuantisation => Self { bits: vec![8], alpha: Some(0.85), n_calibration: Some(32), ..bare },
             ExperimentKind::WeightQuantisation => {
-                // The paper's are 128² to 1024² consecutive scalars; small models need smaller ones.
+                // The paper's blocks are 128² to 1024² consecutive scalars; small models need smaller ones.
                 let block_sizes = vec![64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 0];
                 Self { bits: vec![8, 4, 3], block_sizes, clips: vec![9.0], ..bare }
             }
@@ -221,30 +225,30 @@ impl Experiment {
     }
 }
 
-/// What came out of an experiment, complete with all that it takes to repeat it.
+/// The result of an experiment, complete with all that it takes to repeat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// As it ran: with the text, the tasks and their digests.
+    /// The experiment as it ran: with the text, the tasks and their digests.
     pub experiment: Experiment,
     pub model: ModelRef,
     pub backend: BackendInfo,
-    /// Of Linchpin and Burn: "linchpin 0.1.0, burn 0.22.1".
+    /// Versions of Linchpin and Burn: "linchpin 0.1.0, burn 0.22.1".
     #[serde(default)]
     pub software: String,
-    /// Names the text and how it was cut, where a loss was measured. Its first word is the convention's id.
+    /// Name of the text and of how it was cut, where a loss was measured. The first word is the convention's id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub convention: String,
-    /// What it came to, sentence by sentence, for people.
+    /// The findings, sentence by sentence, for people.
     #[serde(default)]
     pub findings: Vec<String>,
-    /// The few figures that a link carries, and a recomputation is compared by.
+    /// The few figures that a link carries, and that a recomputation is compared by.
     #[serde(default)]
     pub headline: Vec<Headline>,
     #[serde(default)]
     pub tables: Vec<DataTable>,
     #[serde(default)]
     pub plots: Vec<DataPlot>,
-    /// Not all arms are in it: it is still running, or was stopped.
+    /// Some arms are missing: the experiment is still running, or was stopped.
     #[serde(default)]
     pub is_partial: bool,
 }
@@ -263,7 +267,7 @@ impl Outcome {
     }
 }
 
-/// JSON has no NaN: a figure that is not a number is written as `null`, and `null` is read as NaN.
+/// Reads `null` as NaN: JSON has no NaN, so a figure that is not a number is written as `null`.
 fn number_or_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
@@ -271,7 +275,7 @@ fn number_or_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
 /// A task's file: lines of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskFile {
-    /// Which task it is: `lambada_openai`, `arc_easy`, … (`analysis::tasks` lists them).
+    /// Name of the task: `lambada_openai`, `arc_easy`, … (`analysis::tasks` lists them).
     pub name: String,
     pub jsonl: String,
 }

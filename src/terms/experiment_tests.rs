@@ -7,7 +7,7 @@ fn a_kind_is_named_as_in_json() {
     }
 }
 
-/// With nothing left empty, so that a field that is not read is noticed.
+/// No field is left empty, so that a field that is not read is noticed.
 fn full() -> Outcome {
     let text = |name: &str| TextRef { name: name.into(), digest: "0123456789abcdef".into() };
     let experiment = Experiment {

@@ -1,4 +1,4 @@
-//! What is around a core, as a report; the formulas are those of `analysis::halo` and `analysis::redundancy`.
+//! The surroundings of a core, as a report; the formulas are those of `analysis::halo` and `analysis::redundancy`.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,18 +8,18 @@ use super::{Calibration, ModelRef};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerSurroundings {
     pub layer: usize,
-    /// By loss proxy, largest first.
+    /// Channels of the core by loss proxy, largest first.
     pub core: Vec<usize>,
-    /// `S`: residual channels, those that the core writes to most first.
+    /// `S`: residual channels, starting with those that the core writes to most.
     pub support: Vec<usize>,
-    /// By `Conn`, largest first.
+    /// Channels of the halo by `Conn`, largest first.
     pub halo: Vec<usize>,
     /// `Conn` of every channel.
     pub connections: Vec<f32>,
     /// `r` of the halo, in its order, nats; empty unless asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redundancy: Vec<f32>,
-    /// `Protect` of the halo, in its order; likewise.
+    /// `Protect` of the halo, in its order; empty unless asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub protect: Vec<f32>,
     /// Every channel's unit write direction `v_i / ‖v_i‖₂` in the plane of the two directions that the core's own unit
@@ -33,11 +33,11 @@ pub struct LayerSurroundings {
 pub struct SurroundingsReport {
     pub model: ModelRef,
     pub calibration: Calibration,
-    /// The core: a share of a layer's channels.
+    /// Size of the core: a share of a layer's channels.
     pub rho: f64,
-    /// The halo: a share of the channels outside the core.
+    /// Size of the halo: a share of the channels outside the core.
     pub eta: f64,
-    /// `K`: residual channels in the support. `Conn` would be `K / hidden_size` by chance.
+    /// `K`: number of residual channels in the support. `Conn` would be `K / hidden_size` by chance.
     pub n_support: usize,
     pub layers: Vec<LayerSurroundings>,
 }

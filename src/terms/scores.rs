@@ -1,4 +1,4 @@
-//! How much each feed-forward channel matters to the loss, and how that is spread (arXiv:2604.23475).
+//! The importance of each feed-forward channel to the loss, and its spread over channels (arXiv:2604.23475).
 //!
 //! | word | meaning |
 //! |---|---|
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{ModelRef, WeightCoord, text_digest};
 
-/// The sizes of a core that are reported: shares of a layer's channels.
+/// The sizes of a core that are reported, as shares of a layer's channels.
 pub const RHOS: [f64; 4] = [0.005, 0.01, 0.02, 0.05];
 
-/// Text to score channels over, in place of the bundled one.
+/// Text to score channels on, in place of the bundled one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CalibrationText {
-    /// Printed with every result.
+    /// Name of the text, printed with every result.
     pub name: String,
     pub text: String,
 }
@@ -24,10 +24,11 @@ pub struct CalibrationText {
 impl CalibrationText {
     /// [`Calibration::text_digest`] of the bundled text.
     pub const BUNDLED_DIGEST: &str = "1f0fb13533b89c91";
-    /// Bytes of a text that are looked at, 1 MiB: a tokenizer takes seconds for more. [`Calibration::convention`] says so.
+    /// The most bytes of a text that are read, 1 MiB: a tokenizer takes seconds for more. [`Calibration::convention`]
+    /// says so.
     pub const MAX_BYTES: usize = 1 << 20;
 
-    /// What of a text is scored: its beginning, with one character at a line's end.
+    /// The part of a text that is scored: its beginning, with line ends of one character.
     pub fn scored(text: &str) -> String {
         text[..text.floor_char_boundary(Self::MAX_BYTES)].replace("\r\n", "\n")
     }
@@ -38,7 +39,7 @@ impl CalibrationText {
     }
 }
 
-/// What a channel can be ranked by.
+/// A score that channels can be ranked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -67,7 +68,7 @@ impl Metric {
     ];
 }
 
-/// Every channel of one layer, in the channels' own order.
+/// Scores of every channel of one layer, in the channels' own order.
 ///
 /// Means are over all tokens of all sequences, the last token of each too, whose gradient is zero. `u` is the input of
 /// `down_proj`, `g` the gradient of `L` with regard to it, and `L` the **mean** next-token cross-entropy of one sequence
@@ -76,17 +77,17 @@ impl Metric {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChannelScores {
     pub layer: usize,
-    /// `1/2 mean (u g)²`, nats². The joint moment: not `1/2 mean u² · mean g²`.
+    /// `1/2 mean (u g)²`, nats²: the joint moment, not `1/2 mean u² · mean g²`.
     pub loss_proxy: Vec<f32>,
     /// `mean u`, which a mean-ablation puts in the channel's place.
     pub mean_activation: Vec<f32>,
     /// `mean u²`.
     pub activation_power: Vec<f32>,
-    /// `mean u² - (mean u)²`, of sums that are f32 within a sequence and f64 between sequences: the two means beside it, in
-    /// f32, have too few digits for a channel that hardly changes. Empty in reports that were made before it was kept.
+    /// `mean u² - (mean u)²`, from sums that are f32 within a sequence and f64 between sequences: the two means above,
+    /// in f32, have too few digits for a channel that hardly changes. Empty in older reports, which lack this field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variance: Vec<f32>,
-    /// `max |u|`: what an activation outlier is read from.
+    /// `max |u|`: shows an activation outlier.
     pub peak_activation: Vec<f32>,
     /// `mean g²`.
     pub curvature: Vec<f32>,
@@ -106,7 +107,7 @@ pub struct ChannelScores {
 }
 
 impl ChannelScores {
-    /// Empty if this model has no such thing.
+    /// The scores of this metric, by channel; empty if the model has none.
     pub fn by(&self, metric: Metric) -> &[f32] {
         match metric {
             Metric::LossProxy => &self.loss_proxy,
@@ -122,15 +123,14 @@ impl ChannelScores {
     }
 }
 
-/// How a layer's loss proxy is spread over its channels.
+/// The spread of a layer's loss proxy over its channels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Concentration {
     pub layer: usize,
     /// The share of the layer's loss proxy in its core, for each of [`RHOS`].
     pub shares: Vec<f32>,
-    /// Channels from the largest on: `[share of channels, share of loss proxy]` after each of a few numbers of channels,
-    /// narrow at the beginning and wide at the end; from `[0, 0]` to `[1, 1]`. The Lorenz curve is the same turned round:
-    /// `[1 - x, 1 - y]`.
+    /// Points `[share of channels, share of loss proxy]`, from `[0, 0]` to `[1, 1]`, with the channels sorted from the
+    /// largest on. The points are dense at the beginning and sparse at the end. The Lorenz curve is `[1 - x, 1 - y]`.
     pub curve: Vec<[f32; 2]>,
 }
 
@@ -143,39 +143,40 @@ pub struct ShareSummary {
     pub largest: f32,
 }
 
-/// The first channels of a layer by loss proxy, the largest first, as many as the largest of [`RHOS`] takes; of equals
-/// the lower channel first. A smaller core is a beginning of it.
+/// The channels of a layer with the largest loss proxy, in descending order, as many as the largest of [`RHOS`] takes.
+/// Ties are ordered by channel, the lower first. A smaller core is a prefix of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supernodes {
     pub layer: usize,
     pub channels: Vec<usize>,
 }
 
-/// How far another metric agrees with the loss proxy in one layer.
+/// The agreement of another metric with the loss proxy in one layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Overlap {
     pub layer: usize,
     pub metric: Metric,
-    /// `|A ∩ B| / |A ∪ B|` of the core and as many channels of largest `metric`, for each of [`RHOS`].
+    /// `|A ∩ B| / |A ∪ B|` of the core and the same number of channels with the largest `metric`, for each of [`RHOS`].
     pub jaccard: Vec<f32>,
     /// Spearman's rank correlation over all channels; absent where one of the two is constant.
     pub spearman: Option<f32>,
 }
 
-/// Where the channel of a super weight stands in its layer.
+/// The rank of a super weight's channel in its layer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SuperWeightRank {
     pub at: WeightCoord,
-    /// By loss proxy, 0 the largest. It is in the core of ρ if this is below `core_sizes`.
+    /// Rank by loss proxy, 0 the largest. The channel is in the core of ρ if its rank is below that ρ's entry of
+    /// `core_sizes`.
     pub rank: usize,
-    /// Of the layer's loss proxy.
+    /// Share of the layer's loss proxy.
     pub share: f32,
 }
 
-/// Over what channels were scored.
+/// The text that channels were scored on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// Names the text and how it was cut.
+    /// Name of the text and of how it was cut.
     pub convention: String,
     /// First 16 hex digits of the SHA-256 of the text, as [`CalibrationText::scored`] has it.
     #[serde(default)]
@@ -183,41 +184,43 @@ pub struct Calibration {
     /// Tokens of a sequence, the BOS included.
     pub length: usize,
     pub n_sequences: usize,
-    /// As many as were asked for, or as the text has; fewer were scored if somebody stopped it, or one overflowed.
+    /// Number of sequences that were asked for, or that the text has. Fewer were scored if the scoring was stopped, or
+    /// one overflowed.
     pub n_requested: usize,
     pub n_tokens: usize,
-    /// Mean over sequences of their mean next-token cross-entropy.
+    /// Mean over sequences of their mean next-token cross-entropy, nats.
     pub loss_nats: f32,
 }
 
-/// What is known after one more sequence.
+/// The scores known after one more sequence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoreProgress {
     pub calibration: Calibration,
     pub concentration: Vec<Concentration>,
 }
 
-/// Every channel of every layer scored, and what the scores say. Lists by layer are in the layers' order.
+/// Scores of every channel of every layer, and statistics of them. Lists by layer are in the layers' order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoreReport {
     pub model: ModelRef,
     pub calibration: Calibration,
-    /// [`RHOS`], so that a reader needs nothing but the report.
+    /// [`RHOS`], so that the report can be read alone.
     pub rhos: Vec<f64>,
     /// Channels in a core, for each of `rhos`: `max(1, ⌊ρ m⌋)`.
     pub core_sizes: Vec<usize>,
     pub concentration: Vec<Concentration>,
     pub summary: Vec<ShareSummary>,
     pub supernodes: Vec<Supernodes>,
-    /// Every layer with every [`Metric`] but the loss proxy that it has.
+    /// Overlaps of every layer, for every [`Metric`] that the model has except the loss proxy.
     pub overlaps: Vec<Overlap>,
-    /// The scalars that were asked for.
+    /// Ranks of the scalars that were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub super_weights: Vec<SuperWeightRank>,
     pub channels: Vec<ChannelScores>,
 }
 
-/// Of an even number, the mean of the middle two; 0 of nothing. In f64, which f32 comes back from.
+/// The median: the mean of the middle two for an even number of values, and 0 for none. It is computed in f64, which
+/// f32 values survive unchanged.
 pub fn median<T: Into<f64>>(values: impl IntoIterator<Item = T>) -> f64 {
     let mut sorted = values.into_iter().map(Into::into).collect::<Vec<f64>>();
     sorted.sort_unstable_by(f64::total_cmp);

@@ -1,5 +1,5 @@
-//! Which feed-forward channels are removed together. A rule with its parameters travels, never a list of a thousand
-//! numbers; what the rule picked is told by a digest.
+//! Rules that pick the feed-forward channels to remove together. A rule travels with its parameters, never as a list of
+//! a thousand numbers; a digest identifies the channels that it picked.
 //!
 //! | word | meaning |
 //! |---|---|
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Calibration, text_digest};
 
-/// What channels are ranked by to be pruned, each within its own layer. The scores are those of [`super::ChannelScores`].
+/// A score by which channels are ranked for pruning, each within its own layer. The scores are those of
+/// [`super::ChannelScores`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ranking {
@@ -20,7 +21,7 @@ pub enum Ranking {
     Protected,
     /// SCAR-Conn: `LP · ((1 - Conn) + Conn · Protect)`.
     Connected,
-    /// By a draw.
+    /// A random order.
     Random,
     /// `‖gate row‖₂ + ‖up row‖₂ + ‖down column‖₂`.
     Magnitude,
@@ -48,29 +49,29 @@ impl Ranking {
         Self::Fluctuation,
     ];
 
-    /// The three of the paper never remove a supernode.
+    /// Returns `true` for the three rankings of the paper, which never remove a supernode.
     pub fn keeps_the_core(self) -> bool {
         matches!(self, Self::LossProxy | Self::Protected | Self::Connected)
     }
 }
 
-/// How channels are picked in each layer.
+/// The rule by which channels are picked in each layer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Pick {
     /// The supernodes.
     Core,
     Halo,
-    /// As many as the halo, of about its loss proxies, from neither halo nor core.
+    /// As many channels as the halo has, with about its loss proxies, from neither halo nor core.
     Matched,
-    /// As many as the core, drawn from the others.
+    /// As many channels as the core has, drawn from the others.
     Random,
     /// `⌊share · channels⌋` from the lowest on: one-shot structured pruning.
     Lowest {
         by: Ranking,
         share: f64,
     },
-    /// As many from the highest on.
+    /// `⌊share · channels⌋` from the highest on.
     Highest {
         by: Ranking,
         share: f64,
@@ -78,7 +79,7 @@ pub enum Pick {
 }
 
 impl Pick {
-    /// Whether another seed picks other channels.
+    /// Returns `true` if another seed picks other channels.
     pub fn is_drawn(self) -> bool {
         matches!(self, Self::Matched | Self::Random | Self::Lowest { by: Ranking::Random, .. } | Self::Highest { by: Ranking::Random, .. })
     }
@@ -88,38 +89,39 @@ impl Pick {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
     pub pick: Pick,
-    /// The core: a share of a layer's channels.
+    /// Size of the core: a share of a layer's channels.
     pub rho: f64,
-    /// The halo: a share of the channels outside the core.
+    /// Size of the halo: a share of the channels outside the core.
     pub eta: f64,
-    /// `K`, the residual channels that count as where the core writes; the authors' share of the width without.
+    /// `K`, the number of residual channels that count as where the core writes; if `None`, the authors' share of the
+    /// width.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub support: Option<usize>,
-    /// Only this layer.
+    /// The only layer that is pruned; all if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
-    /// Of whatever is drawn.
+    /// Seed of the random picks.
     pub seed: u64,
 }
 
 impl Selection {
-    /// The paper's parameters, over all layers.
+    /// A selection with the paper's parameters, over all layers.
     pub fn new(pick: Pick) -> Self {
         Self { pick, rho: 0.01, eta: 0.1, support: None, layer: None, seed: 1 }
     }
 }
 
-/// What stands in place of a removed channel.
+/// The value that stands in place of a removed channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Replacement {
     #[default]
     Zero,
-    /// Its mean over the calibration text, at every token.
+    /// The channel's mean over the calibration text, at every token.
     Mean,
 }
 
-/// Channels removed by a rule.
+/// The removal of the channels that a rule picks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pruning {
     pub selection: Selection,
@@ -127,16 +129,17 @@ pub struct Pruning {
     pub replacement: Replacement,
 }
 
-/// What a [`Pruning`] came to in a model.
+/// The outcome of a [`Pruning`] in a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pruned {
     pub pruning: Pruning,
-    /// Over what the channels had been scored.
+    /// The text that the channels were scored on.
     pub calibration: Calibration,
-    /// Removed channels of each layer.
+    /// Number of removed channels in each layer.
     pub by_layer: Vec<usize>,
     pub n_channels: usize,
-    /// [`selection_digest`]. The same rule over other scores (another text, another device's rounding) may pick others.
+    /// [`selection_digest`] of the removed channels. Other scores (another text, another device's rounding) may make
+    /// one rule pick others.
     pub digest: String,
 }
 
@@ -148,7 +151,7 @@ impl Pruned {
     }
 }
 
-/// First 16 hex digits of the SHA-256 over the pairs `layer:channel`, ascending, each with a comma behind it.
+/// First 16 hex digits of the SHA-256 over the pairs `layer:channel`, ascending, each followed by a comma.
 pub fn selection_digest(channels: &[Vec<usize>]) -> String {
     let mut pairs = channels.iter().enumerate().flat_map(|(layer, of)| of.iter().map(move |channel| (layer, *channel))).collect::<Vec<_>>();
     pairs.sort_unstable();

@@ -1,4 +1,4 @@
-//! Where a model comes from, what is known of its files before they are fetched, and whether it fits.
+//! The origin of a model, the facts known of its files before they are fetched, and its fit on a device.
 
 use std::fmt;
 
@@ -6,39 +6,40 @@ use serde::{Deserialize, Serialize};
 
 use super::BackendInfo;
 
-/// One file of a model: `config.json`, `model.safetensors`, ... and where to read it (a relative or `blob:` URL; natively
-/// a path).
+/// One file of a model (`config.json`, `model.safetensors`, ...) and its address: a relative or `blob:` URL, or
+/// natively a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelFile {
     pub name: String,
     pub url: String,
 }
 
-/// Where a model's files are.
+/// The place of a model's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelSource {
-    /// Each by its own address: beside the page, picked by the visitor, or on a disk. Nothing of it is stored.
+    /// Files with their own addresses: beside the page, picked by the visitor, or on a disk. The engine does not
+    /// store them.
     Files(Vec<ModelFile>),
     /// A repository of the Hugging Face Hub, or of a server with the Hub's addresses.
     Hub(HubSource),
-    /// A folder on a web server, by its address.
+    /// A folder on a web server.
     Folder { url: String },
 }
 
-/// A repository, and who serves it.
+/// A repository, and the server that holds it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HubSource {
     /// `https://huggingface.co`, or a mirror's address.
     pub endpoint: String,
-    /// `HuggingFaceTB/SmolLM2-135M`
+    /// Name of the repository: `HuggingFaceTB/SmolLM2-135M`.
     pub repo: String,
     /// A commit of 40 hex digits, or a branch or tag that is looked up.
     pub revision: String,
-    /// For gated repositories. Kept in memory only, and sent to `endpoint` only.
+    /// Access token for gated repositories. It is kept in memory only, and sent to `endpoint` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// What a catalogue knows of the files.
+    /// The files as a catalogue knows them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<KnownFile>,
 }
@@ -57,7 +58,7 @@ pub fn without_scheme(url: &str) -> String {
 }
 
 impl fmt::Debug for HubSource {
-    /// Without the token.
+    /// Writes the source without its token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}@{}", self.endpoint, self.repo, self.revision)
     }
@@ -66,24 +67,24 @@ impl fmt::Debug for HubSource {
 /// The Hub's own address.
 pub const HUB: &str = "https://huggingface.co";
 
-/// What is known of a file before it is there.
+/// The facts known of a file before it is fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownFile {
     pub name: String,
-    /// Bytes.
+    /// Size in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// 64 hex digits.
+    /// SHA-256, 64 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
-/// Where a loaded model came from, and how far that was checked.
+/// The origin of a loaded model, and how far it was verified.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// For people: "huggingface.co/HuggingFaceTB/SmolLM2-135M".
+    /// The server and repository, for people: "huggingface.co/HuggingFaceTB/SmolLM2-135M".
     pub origin: String,
-    /// The commit that the files belong to, where the server tells.
+    /// The commit that the files belong to, if the server reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// The weights' files.
@@ -92,7 +93,7 @@ pub struct Provenance {
     /// The whole model lies in this browser's storage.
     #[serde(default)]
     pub stored: bool,
-    /// What a reader should know, as sentences: why nothing was stored, what was read although offline.
+    /// Notes for the reader, as sentences: why nothing was stored, what was read although offline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -101,51 +102,52 @@ pub struct Provenance {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileProof {
     pub name: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Of the bytes that were read, 64 hex digits.
+    /// SHA-256 of the bytes that were read, 64 hex digits.
     pub sha256: String,
-    /// It equals what the catalogue or the Hub says; false where nobody says anything. (A contradiction is a failure.)
+    /// The digest equals that of the catalogue or the Hub; false where neither gives one. (A contradiction is a
+    /// failure.)
     pub verified: bool,
 }
 
-/// Whether a model fits, found out from its configuration and the headers of its weights, before these are fetched.
+/// The answer to whether a model fits, from its configuration and the headers of its weights, before these are fetched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inspection {
     pub id: String,
     pub architecture: String,
     pub num_parameters: u64,
-    /// Bytes of the files of weights, and those of them that have still to come over the network.
+    /// Bytes of the weights' files; `to_fetch` counts those that have still to come over the network.
     pub file_bytes: u64,
     pub to_fetch: u64,
     /// Bytes that the weights take on the device.
     pub weight_bytes: u64,
-    /// Where it would run.
+    /// The device that the model would run on.
     pub backend: BackendInfo,
-    /// It can run there.
+    /// The model can run there.
     pub fits: bool,
     pub checks: Vec<FitCheck>,
-    /// What to do: for people.
+    /// Advice on what to do: for people.
     pub advice: String,
 }
 
-/// One thing that has to be large enough.
+/// One requirement on size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FitCheck {
     pub kind: FitKind,
     /// For people: "largest matrix, in one GPU buffer".
     pub what: String,
-    /// Bytes.
+    /// Bytes needed.
     pub needed: u64,
-    /// Absent where nobody tells.
+    /// Bytes available; absent where unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// `needed <= limit`; true also where nobody tells, since nothing speaks against it. Storage that is too small only
-    /// means that nothing is kept; see [`Inspection::fits`].
+    /// `needed <= limit`, and true where the limit is unknown. Storage that is too small only means that nothing is
+    /// kept; see [`Inspection::fits`].
     pub ok: bool,
 }
 
-/// What has to be large enough.
+/// The resource that has to be large enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FitKind {
@@ -160,13 +162,13 @@ pub enum FitKind {
 /// A model in this browser's storage, whole or in part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredModel {
-    /// Names it in [`crate::protocol::Request::Forget`].
+    /// Name of the model in [`crate::protocol::Request::Forget`].
     pub key: String,
-    /// See [`Provenance::origin`].
+    /// Origin as in [`Provenance::origin`].
     pub origin: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// Bytes that are there, and those of the whole model as far as known.
+    /// Bytes that are stored; `total` is the size of the whole model as far as known.
     pub bytes: u64,
     pub total: u64,
 }

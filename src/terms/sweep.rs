@@ -1,7 +1,7 @@
 //! Many removals, each measured on held-out text: by rules, or one channel at a time.
 //!
-//! A removal may make the loss overflow. That is a finding, told as a loss, perplexity or change of [`Evaluation::OVERFLOW`]
-//! and a stopword mass of 0. A GPU that failed is none: it ends the request.
+//! A removal may make the loss overflow. That is a finding, reported as a loss, perplexity or change of
+//! [`Evaluation::OVERFLOW`] and a stopword mass of 0. A GPU failure is not a finding: it ends the request.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,17 +29,18 @@ pub struct Deletion {
     pub channel: usize,
     /// The [`super::ChannelScores::loss_proxy`] that picked it.
     pub loss_proxy: f32,
-    /// The quantile of its layer's loss proxies that it was drawn from, 0 the largest.
+    /// The quantile of its layer's loss proxies that the channel was drawn from, 0 the largest.
     pub quantile: usize,
-    /// Change of the held-out loss against the intact model, nats: of means in f64, since f32 has steps of 2.4e-7 between 2
-    /// and 4 nats, and a single channel may change less. [`Evaluation::OVERFLOW`] where the loss is not finite.
+    /// Change of the held-out loss against the intact model, nats. It is a difference of means in f64, since f32 has
+    /// steps of 2.4e-7 between 2 and 4 nats, and a single channel may change less. [`Evaluation::OVERFLOW`] where the
+    /// loss is not finite.
     pub delta_nats: f32,
 }
 
-/// How well the loss proxy tells what a removal costs.
+/// The agreement of the loss proxy with the measured cost of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DeletionCorrelation {
-    /// All layers together without.
+    /// The layer; all layers together if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
     pub n: usize,
@@ -47,7 +48,7 @@ pub struct DeletionCorrelation {
     pub spearman: Option<f32>,
     /// Deletions that raised the loss.
     pub n_positive: usize,
-    /// The same over those only, as in the paper's code.
+    /// Spearman's correlation over the deletions that raised the loss, as in the paper's code.
     pub spearman_positive: Option<f32>,
 }
 
@@ -59,10 +60,10 @@ pub struct DeletionReport {
     pub intact: Evaluation,
     pub n_quantiles: usize,
     pub seed: u64,
-    /// What stood in place of each channel.
+    /// The value that stood in place of each channel.
     #[serde(default)]
     pub replacement: Replacement,
     pub deletions: Vec<Deletion>,
-    /// All layers together first, then each layer.
+    /// Correlations over all layers together first, then over each layer.
     pub correlations: Vec<DeletionCorrelation>,
 }

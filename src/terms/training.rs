@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Calibration, Evaluation, ModelRef, ShareSummary, WeightCoord};
 
-/// How a model did at one point, and how concentrated its loss proxy was.
+/// A model's held-out loss at one point of its training, and the concentration of its loss proxy there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// Its folder, within the one that holds them all: `seed-3/step-000500`.
+    /// The checkpoint's folder, within the one that holds them all: `seed-3/step-000500`.
     pub name: String,
     /// The number in the folder's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -16,9 +16,9 @@ pub struct Checkpoint {
     pub calibration: Calibration,
     /// The cores' shares of loss proxy over the layers, for each of [`super::RHOS`].
     pub summary: Vec<ShareSummary>,
-    /// On held-out text.
+    /// Evaluation on held-out text.
     pub evaluation: Evaluation,
-    /// What one scalar holds up, if one was named.
+    /// The loss with one scalar removed, if one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zeroed: Option<Zeroed>,
 }
@@ -28,6 +28,6 @@ pub struct Checkpoint {
 pub struct Zeroed {
     pub at: WeightCoord,
     pub loss_nats: f32,
-    /// Change against the whole model, nats.
+    /// Change against the intact checkpoint, nats.
     pub delta_nats: f32,
 }

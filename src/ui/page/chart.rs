@@ -11,11 +11,11 @@ use crate::ui::pictures::tables::Table;
 /// One chart with its caption, its readout and its table.
 #[component]
 pub fn ChartView(
-    /// Test id, and name of the files.
+    /// Test id, and stem of the file names.
     name: &'static str,
     caption: &'static str,
     #[prop(into)] chart: Signal<Chart>,
-    /// What each item is, in a line; empty where items cannot be pointed at.
+    /// Description of each item, in a line; empty where items cannot be pointed at.
     #[prop(into)]
     lines: Signal<Vec<String>>,
     csv: Callback<(), String>,
@@ -45,7 +45,7 @@ pub fn ChartView(
     }
 }
 
-/// Rows under a head; the first cell of each names it.
+/// The table's HTML: rows under a head, each with its first cell as its header.
 pub fn rows(table: &Table) -> AnyView {
     let head = table.head.iter().map(|name| view! { <th scope="col">{name.clone()}</th> }).collect_view();
     let row = |cells: &Vec<String>| {

@@ -1,6 +1,6 @@
 //! The page's end of the engine: starts the worker, posts requests, and hands its events to the state.
 //!
-//! Tokens come faster than a screen shows them, so events that only add to something are collected for a frame.
+//! Tokens arrive faster than a screen shows them, so events that only add to something are collected for a frame.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,18 +15,19 @@ use crate::protocol::{Envelope, Event, EventEnvelope, PROTOCOL_VERSION};
 use crate::ui::page::dom;
 use crate::ui::state::{AppState, EngineStatus};
 
-/// Beside index.html; Trunk names it after the worker's binary. A build for visitors says in `<meta name="linchpin-engine">`
-/// where exactly it is, hash included, so that this page never meets an engine from another build in the cache.
+/// The worker's script beside index.html; Trunk names it after the worker's binary. A build for visitors gives its
+/// exact address, hash included, in `<meta name="linchpin-engine">`, so that this page never meets an engine from
+/// another build in the cache.
 const WORKER_SCRIPT: &str = "./engine_loader.js";
 const WORKER_META: &str = "linchpin-engine";
 const READY_TIMEOUT_MS: u32 = 30_000;
 const FRAME_MS: u32 = 16;
-/// Progress is read by people, who take in no more than ten figures a second.
+/// The interval of progress updates: people take in no more than ten figures a second.
 const PROGRESS_MS: u32 = 100;
-/// An engine that says nothing for this long while it works is worth a word.
+/// The silence of a working engine after which the page says so.
 const QUIET_MS: u32 = 45_000;
 
-/// A running worker, and what has to live as long as it does.
+/// A running worker, and the closures that have to live as long as it does.
 struct Connection {
     worker: Worker,
     _on_message: Closure<dyn FnMut(MessageEvent)>,
@@ -51,12 +52,12 @@ struct Inner {
     heard_since_check: bool,
 }
 
-/// Cheap to copy; there is one for the page.
+/// The client of the engine: cheap to copy, and one for the page.
 #[derive(Clone, Copy)]
 pub struct Client {
     state: RwSignal<AppState>,
     inner: StoredValue<Rc<RefCell<Inner>>, LocalStorage>,
-    /// The engine works and has been silent for long.
+    /// The engine is working and has been silent for long.
     pub quiet: RwSignal<bool>,
 }
 
@@ -73,7 +74,7 @@ impl Client {
         self.post_next();
     }
 
-    /// Asks for something that needs the engine, starting it if need be.
+    /// Makes a request that needs the engine, and starts the engine if need be.
     pub fn ask(&self, change: impl FnOnce(&mut AppState)) {
         if self.state.with_untracked(|state| state.engine.needs_start()) {
             self.start();
@@ -87,7 +88,7 @@ impl Client {
         }
     }
 
-    /// The visitor changed the edits.
+    /// Applies a change of the edits by the visitor.
     pub fn edit(&self, change: impl FnOnce(&mut AppState)) {
         let stop = self.state.try_update(|state| {
             change(state);
@@ -99,7 +100,7 @@ impl Client {
         self.post_next();
     }
 
-    /// Ends the worker, whatever it does, and starts another.
+    /// Ends the worker, whatever it is doing, and starts another.
     pub fn restart(&self) {
         self.quiet.set(false);
         self.start();
@@ -143,7 +144,7 @@ impl Client {
             Ok(envelope) => envelope,
             Err(why) => return self.died("The engine sent a message that this page cannot read", &why.to_string()),
         };
-        // What only adds to something can wait for the next frame; everything else moves the page on.
+        // An event that only adds to something can wait for the next frame; every other one is applied at once.
         let waits = matches!(
             envelope.event,
             Event::Token { .. } | Event::Progress(_) | Event::ScoreProgress(_) | Event::SweepPoint(_) | Event::Deletion(_)
@@ -165,7 +166,7 @@ impl Client {
         }
     }
 
-    /// Applies everything that came since the last frame, as one change.
+    /// Applies all events since the last frame, as one change.
     fn flush(&self) {
         let events = self.with_inner(|inner| {
             inner.flush = None;
@@ -208,10 +209,10 @@ fn connect(client: Client) -> Result<Connection, JsValue> {
     let on_message = Closure::new(move |event: MessageEvent| client.receive(event.data()));
     worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     let on_error = Closure::new(move |event: ErrorEvent| {
-        // A script that could not be fetched gives a plain event without a message.
+        // The event has no message if the script could not be fetched.
         let message = js_sys::Reflect::get(&event, &"message".into()).ok().and_then(|message| message.as_string());
         let why = message.unwrap_or_else(|| "Its program could not be fetched: is this page complete, and are you online?".into());
-        // Not inside the event: the closure that runs would be dropped with the connection.
+        // The call is deferred, because it drops the closure that is running along with the connection.
         Timeout::new(0, move || client.died("The engine stopped", &why)).forget();
     });
     worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));

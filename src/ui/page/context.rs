@@ -1,4 +1,4 @@
-//! What every section gets: the state and the client, both cheap to copy.
+//! The context of every section: the state and the client, both cheap to copy.
 
 use leptos::prelude::*;
 
@@ -14,7 +14,7 @@ use crate::ui::state::{AppState, Source};
 pub struct App {
     pub state: RwSignal<AppState>,
     pub client: Client,
-    /// Which device the visitor wants.
+    /// The device that the visitor chose.
     pub backend: RwSignal<BackendChoice>,
 }
 
@@ -25,20 +25,21 @@ impl App {
         Self { state, client: Client::new(state), backend: RwSignal::new(BackendChoice::Auto) }
     }
 
-    /// A part of the state that tells its readers only when it really changed.
+    /// A part of the state, which notifies its readers only when it really changed.
     pub fn part<T: Clone + PartialEq + Send + Sync + 'static>(self, get: impl Fn(&AppState) -> T + Send + Sync + 'static) -> Memo<T> {
         Memo::new(move |_| self.state.with(&get))
     }
 
-    /// Something drawn from the state, anew only when what it is drawn of changed: a chart of thousands of channels is not
-    /// laid out for every token that arrives.
+    /// A value drawn from the state, drawn again only when `key` changes: a chart of thousands of channels is not laid
+    /// out for every token that arrives.
     pub fn drawn<K, T>(self, key: Memo<K>, draw: impl Fn(&AppState) -> T + Send + Sync + 'static) -> Memo<T>
     where
         K: PartialEq + Send + Sync + 'static,
         T: PartialEq + Send + Sync + 'static,
     {
         Memo::new(move |_| {
-            // Read, not only tracked: a memo that nobody has read yet follows nothing and would never tell.
+            // The key is read, not only tracked: a memo that nobody has read yet follows nothing and would never
+            // notify.
             key.with(|_| ());
             self.state.with_untracked(&draw)
         })
@@ -53,14 +54,14 @@ impl App {
         self.load_entry(Entry::Bundled(catalog::default_model()));
     }
 
-    /// Looks whether a model fits.
+    /// Inspects a model: checks if it fits.
     pub fn inspect(self, source: Source) {
         if self.can_reach(&source.from) {
             self.client.ask(|state| state.inspect(source));
         }
     }
 
-    /// Says so, if this page cannot read from there.
+    /// Returns `true` if this page can read the source, and shows a failure otherwise.
     fn can_reach(self, from: &ModelSource) -> bool {
         let Some(failure) = out_of_reach(&dom::address(), from) else { return true };
         self.state.update(|state| {
@@ -70,7 +71,7 @@ impl App {
         false
     }
 
-    /// Loads a model in place of whatever the engine does now.
+    /// Loads a model in place of the engine's present work.
     pub fn load(self, source: Source) {
         if !self.can_reach(&source.from) {
             return;
@@ -82,7 +83,7 @@ impl App {
         self.client.ask(|state| state.load(source));
     }
 
-    /// Whether a model is there to be worked with.
+    /// Returns `true` while a model is loaded and ready for work.
     pub fn is_live(self) -> Memo<bool> {
         self.part(AppState::is_live)
     }

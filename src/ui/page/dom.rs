@@ -25,7 +25,7 @@ pub fn download(name: &str, mime: &str, text: &str) {
     let _ = save();
 }
 
-/// The value of a CSS custom property as it is now, in the theme that is shown.
+/// The present value of a CSS custom property, in the theme that is shown.
 pub fn css_colour(name: &str) -> String {
     let value = || {
         let window = window()?;
@@ -35,7 +35,7 @@ pub fn css_colour(name: &str) -> String {
     value().map(|value| value.trim().to_string()).filter(|value| !value.is_empty()).unwrap_or_else(|| "#888".into())
 }
 
-/// Puts HTML into an element. What had the focus, or was unfolded, still is, by its test id.
+/// Puts HTML into an element. The focus and unfolded details are kept, by test id.
 pub fn set_html(element: &web_sys::Element, html: &str) {
     let id = |element: &web_sys::Element| element.get_attribute("data-testid");
     let open = element.query_selector_all("details[open]").ok();
@@ -52,18 +52,18 @@ pub fn set_html(element: &web_sys::Element, html: &str) {
     }
 }
 
-/// Copies text; false where the clipboard is out of reach (no secure context, no permission).
+/// Copies text; `false` where the clipboard is out of reach (no secure context, no permission).
 pub async fn copy(text: &str) -> bool {
     let Some(window) = window() else { return false };
     let navigator = window.navigator();
-    // Absent outside of secure contexts, where calling it would throw.
+    // The clipboard is absent outside of secure contexts, where calling it would throw.
     if Reflect::get(&navigator, &"clipboard".into()).is_ok_and(|clipboard| clipboard.is_undefined()) {
         return false;
     }
     JsFuture::from(navigator.clipboard().write_text(text)).await.is_ok()
 }
 
-/// What the page remembers between visits: the theme, nothing else.
+/// Stores a setting between visits: the theme, nothing else.
 pub fn remember(key: &str, value: &str) {
     if let Some(storage) = window().and_then(|window| window.local_storage().ok().flatten()) {
         let _ = storage.set_item(key, value);
@@ -74,7 +74,7 @@ pub fn remembered(key: &str) -> Option<String> {
     window()?.local_storage().ok()??.get_item(key).ok()?
 }
 
-/// The part of the address after `#`, with it.
+/// The fragment of the address, with its `#`.
 pub fn fragment() -> String {
     window().and_then(|window| window.location().hash().ok()).unwrap_or_default()
 }
@@ -86,40 +86,40 @@ pub fn address() -> String {
     format!("{}{}", part(web_sys::Location::origin), part(web_sys::Location::pathname))
 }
 
-/// Takes the fragment out of the address bar without a step in the history.
+/// Removes the fragment from the address bar without a step in the history.
 pub fn clear_fragment() {
     if let Some(history) = window().and_then(|window| window.history().ok()) {
         let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&address()));
     }
 }
 
-/// What the head of the page says under this name.
+/// Content of the page's `<meta>` element with this name.
 pub fn meta(name: &str) -> Option<String> {
     let found = window()?.document()?.query_selector(&format!("meta[name=\"{name}\"]")).ok()??;
     found.get_attribute("content")
 }
 
-/// Milliseconds, for differences.
+/// The time in milliseconds, for differences.
 pub fn now_ms() -> f64 {
     js_sys::Date::now()
 }
 
-/// Asks the browser not to throw away what this page stores. What it answers changes nothing here.
+/// Asks the browser to keep the page's storage. The answer changes nothing here.
 pub fn keep_storage() {
     let Some(window) = window() else { return };
     let asked = call(&get(&window.navigator(), "storage"), "persist", &Array::new());
     if let Some(Ok(asked)) = asked.map(JsCast::dyn_into::<Promise>) {
-        // Waited for, so that a refusal is no unhandled rejection.
+        // The answer is awaited, so that a refusal is no unhandled rejection.
         spawn_local(async move { drop(JsFuture::from(asked).await) });
     }
 }
 
-/// A property that web-sys would need another feature for; undefined where there is none.
+/// A property that web-sys would need another feature for; undefined where it is missing.
 pub fn get(object: &JsValue, name: &str) -> JsValue {
     Reflect::get(object, &name.into()).unwrap_or(JsValue::UNDEFINED)
 }
 
-/// Calls a method; none where the browser has none, or it throws.
+/// Calls a method; `None` where the browser lacks it, or it throws.
 pub fn call(object: &JsValue, name: &str, arguments: &Array) -> Option<JsValue> {
     get(object, name).dyn_into::<Function>().ok()?.apply(object, arguments).ok()
 }
@@ -136,15 +136,15 @@ pub fn set_root_attribute(name: &str, value: Option<&str>) {
 /// A file that the visitor picked.
 pub struct PickedFile {
     pub name: String,
-    /// Its folder, where a folder was picked.
+    /// Name of the folder, where a folder was picked.
     pub folder: Option<String>,
-    /// Whether it lies deeper than in that folder.
+    /// The file is in a subfolder of that folder.
     pub nested: bool,
     pub file: web_sys::File,
 }
 
 impl PickedFile {
-    /// An address of its content that lives as long as the page.
+    /// An object URL of the content that lives as long as the page.
     pub fn url(&self) -> Option<String> {
         Url::create_object_url_with_blob(&self.file).ok()
     }

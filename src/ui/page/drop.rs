@@ -1,4 +1,4 @@
-//! Files and folders that are dropped onto the page.
+//! Files and folders dropped onto the page.
 
 use js_sys::{Array, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
@@ -7,21 +7,21 @@ use web_sys::{DataTransfer, DragEvent};
 
 use crate::ui::page::dom::{PickedFile, call, files_of, get};
 
-/// What is dragged, if it is files.
+/// The dragged data, if they are files.
 pub fn files_in(event: &DragEvent) -> Option<DataTransfer> {
     event.data_transfer().filter(|dragged| dragged.types().includes(&"Files".into(), 0))
 }
 
 /// The dropped files; of a folder, those at its top.
 ///
-/// To be called while the event is handled: browsers forget what was dropped right after it, so only what follows the
-/// first steps is awaited.
+/// Must be called while the event is handled: browsers forget the dropped data right after it, so only the later steps
+/// are awaited.
 pub fn dropped(dragged: &DataTransfer) -> impl Future<Output = Vec<PickedFile>> + use<> {
     let items = get(dragged, "items");
     let n = get(&items, "length").as_f64().unwrap_or(0.0) as u32;
     let entry = |i| call(&Reflect::get_u32(&items, i).ok()?, "webkitGetAsEntry", &Array::new()).filter(JsValue::is_object);
     let entries = (0..n).filter_map(entry).collect::<Vec<_>>();
-    // Where a browser, or a script that drops something, knows no entries.
+    // Some browsers, and scripts that drop files, give no entries.
     let mut picked = if entries.is_empty() { dragged.files().map(|list| files_of(&list)).unwrap_or_default() } else { Vec::new() };
     async move {
         for entry in entries {
@@ -40,7 +40,7 @@ pub fn dropped(dragged: &DataTransfer) -> impl Future<Output = Vec<PickedFile>> 
     }
 }
 
-/// Its entries that are files. They come in portions, the last of them empty.
+/// The files among a folder's entries. The reader gives entries in portions, the last of them empty.
 async fn files_in_folder(folder: &JsValue) -> Vec<JsValue> {
     let mut files = Vec::new();
     let Some(reader) = call(folder, "createReader", &Array::new()) else { return files };
@@ -57,10 +57,10 @@ fn is(entry: &JsValue, what: &str) -> bool {
     get(entry, what).is_truthy()
 }
 
-/// What a method hands to the first of its two callbacks.
+/// Calls a method with two callbacks, and returns the value given to the first.
 async fn answer(object: &JsValue, name: &str) -> Option<JsValue> {
     let promise = Promise::new(&mut |done, failed| {
-        // Where there is no such method, or it throws, nobody else would ever settle it.
+        // Nothing else would settle the promise if the method is missing or throws.
         if call(object, name, &Array::of2(&done, &failed)).is_none() {
             let _ = failed.call0(&JsValue::UNDEFINED);
         }

@@ -1,4 +1,4 @@
-//! What went wrong, why, and what to do; shown until it is dismissed or something works again.
+//! The failure, its reason and the next step; shown until it is dismissed or something works again.
 
 use leptos::prelude::*;
 
@@ -12,7 +12,7 @@ pub fn Banner() -> impl IntoView {
     let failure = app.part(|state| state.failure.clone());
     let dead = app.part(|state| state.engine == EngineStatus::Dead);
     let shown = move |failure: Failure| {
-        // After a fault of the device the engine may be in any state: a fresh one is the honest offer.
+        // After a device fault or a bug the engine may be in any state, so a fresh one is offered.
         let restartable = dead.get() || matches!(failure.kind, FailureKind::Device | FailureKind::Internal);
         view! {
             <div class="failure" data-testid="failure" data-kind=format!("{:?}", failure.kind).to_ascii_lowercase()>
@@ -32,6 +32,6 @@ pub fn Banner() -> impl IntoView {
             </div>
         }
     };
-    // The region is always there: screen readers announce what enters it.
+    // The region is always present: screen readers announce content that enters it.
     view! { <div role="alert" class="failure-region">{move || failure.get().map(shown)}</div> }
 }

@@ -1,4 +1,4 @@
-//! Light, dark, or as the system says.
+//! The theme: light, dark, or that of the system.
 
 use leptos::prelude::*;
 
@@ -40,7 +40,7 @@ pub fn ThemeToggle() -> impl IntoView {
     }
 }
 
-/// A wheel and the pin through its axle.
+/// The logo: a wheel and the pin through its axle.
 pub fn mark() -> impl IntoView {
     view! {
         <svg class="mark" viewBox="0 0 24 24" aria-hidden="true">

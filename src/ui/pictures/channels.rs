@@ -1,4 +1,5 @@
-//! The charts of scores: how the loss proxy is spread, what it agrees with, and what is around a core.
+//! The charts of scores: the spread of the loss proxy, its agreement with other metrics, and the surroundings of a
+//! core.
 
 use crate::draw::marks::{Anchor, Chart, Hit, Paint};
 use crate::draw::plot::{Axis, Plot, WIDTH};
@@ -10,10 +11,10 @@ fn shares(label: &'static str) -> Axis<'static> {
     Axis { scale: Scale::between(0.0, 1.0), label, tick: percent }
 }
 
-/// The share of each layer's loss proxy in its core, one bar each, and where it would be if all channels mattered alike.
+/// The chart of each layer's share of loss proxy in its core, one bar each, with a line at the share of equal channels.
 pub fn share_chart(layers: &[Concentration], rho_index: usize, rho: f64) -> Chart {
     let n = layers.len().max(1) as f32;
-    // Places of layers, one unit wide each; ticks are written by hand, in the middle of a bar.
+    // Layers are one unit wide; ticks are written by hand, in the middle of a bar.
     let x = Axis { scale: Scale::between(0.0, n), label: "layer; dashed, if all channels mattered alike", tick: |_| String::new() };
     let mut plot = Plot::new("Share of the loss proxy in the core, by layer", x, shares(""), 8.0);
     let every = (layers.len() / 10).max(1);
@@ -33,16 +34,17 @@ pub fn share_chart(layers: &[Concentration], rho_index: usize, rho: f64) -> Char
     plot.chart
 }
 
-/// The layer with the largest share.
+/// Index of the layer with the largest share.
 pub fn highest(layers: &[Concentration], rho_index: usize) -> usize {
     let share = |layer: &Concentration| layer.shares.get(rho_index).copied().unwrap_or(0.0);
     (0..layers.len()).max_by(|a, b| share(&layers[*a]).total_cmp(&share(&layers[*b])).then(b.cmp(a))).unwrap_or(0)
 }
 
-/// From a point of a curve to the point that is drawn.
+/// The map from a point of a curve to the point that is drawn.
 type Turn = fn(&[f32; 2]) -> (f32, f32);
 
-/// The loss proxy that the first channels hold together, every layer a line: from the largest on, or as a Lorenz curve.
+/// The chart of the loss proxy that the first channels hold together, one line per layer: from the largest on, or as a
+/// Lorenz curve.
 pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Chart {
     let least = layers.iter().filter_map(|layer| layer.curve.get(1)).map(|point| point[0]).fold(1.0, f32::min);
     let (x, turned): (_, Turn) = match lorenz {
@@ -64,7 +66,7 @@ pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Char
     }
     if let Some(layer) = layers.iter().find(|layer| layer.layer == chosen) {
         plot.path(Paint::Ablated, line(layer), false);
-        // Beside its own line, where the lines are apart.
+        // The label stands beside its own line, where the lines are apart.
         let points = line(layer);
         let at = points.iter().copied().find(|(x, _)| *x >= if lorenz { 0.7 } else { 0.03 });
         let (x, y) = plot.at(at.unwrap_or((1.0, 1.0)));
@@ -73,7 +75,7 @@ pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Char
     plot.chart
 }
 
-/// What the other measures are called.
+/// The metric's name, for people.
 pub fn metric_name(metric: Metric) -> &'static str {
     match metric {
         Metric::LossProxy => "loss proxy",
@@ -88,13 +90,13 @@ pub fn metric_name(metric: Metric) -> &'static str {
     }
 }
 
-/// How one measure agrees with the loss proxy over layers: the medians.
+/// A metric's agreement with the loss proxy: medians over layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Agreement {
     pub metric: Metric,
-    /// Of the cores.
+    /// Jaccard index of the cores.
     pub jaccard: f32,
-    /// Of all channels.
+    /// Spearman's correlation over all channels.
     pub spearman: f32,
 }
 
@@ -108,7 +110,7 @@ pub fn agreements(overlaps: &[Overlap], rho_index: usize) -> Vec<Agreement> {
     Metric::ALL.into_iter().filter_map(of).collect()
 }
 
-/// A row for every measure: a bar for the share of the core that it finds, a ring for its rank correlation.
+/// The chart with a row per metric: a bar for the share of the core that it finds, a ring for its rank correlation.
 pub fn agreement_chart(rows: &[Agreement]) -> Chart {
     const ROW: f32 = 30.0;
     let mut chart = Chart::new("What agrees with the loss proxy".into(), WIDTH, ROW * rows.len() as f32 + 22.0);
@@ -129,7 +131,7 @@ pub fn agreement_chart(rows: &[Agreement]) -> Chart {
     chart
 }
 
-/// Core, halo and the rest, each with its paint; what is drawn last lies on top.
+/// Channels of the core, the halo and the rest, each with its paint; groups drawn later lie on top.
 fn groups(layer: &LayerSurroundings) -> [(Paint, Vec<usize>); 3] {
     let mut is_rest = vec![true; layer.connections.len()];
     layer.core.iter().chain(&layer.halo).for_each(|channel| is_rest[*channel] = false);
@@ -137,7 +139,8 @@ fn groups(layer: &LayerSurroundings) -> [(Paint, Vec<usize>); 3] {
     [(Paint::Muted, rest), (Paint::Intact, layer.halo.clone()), (Paint::Ablated, layer.core.clone())]
 }
 
-/// Where every channel of a layer writes, on the plane that its core writes in most ([`LayerSurroundings::plane`]).
+/// The chart of every channel's write direction, on the plane that the layer's core writes in most
+/// ([`LayerSurroundings::plane`]).
 pub fn plane_chart(layer: &LayerSurroundings) -> Chart {
     const HALF: f32 = WIDTH / 2.0;
     const RADIUS: f32 = HALF - 26.0;
@@ -158,7 +161,7 @@ pub fn plane_chart(layer: &LayerSurroundings) -> Chart {
     chart
 }
 
-/// `Conn` of every channel of a layer against its loss proxy, which grows by decades.
+/// The chart of `Conn` of every channel of a layer against its loss proxy, on a logarithmic scale.
 pub fn connection_chart(report: &SurroundingsReport, layer: &LayerSurroundings, loss_proxy: &[f32], hidden_size: usize) -> Chart {
     let y = Axis { scale: Scale::new(loss_proxy.iter().copied(), true), label: "loss proxy", tick: |value| format!("{value:.0e}") };
     let x = Axis {
@@ -174,7 +177,7 @@ pub fn connection_chart(report: &SurroundingsReport, layer: &LayerSurroundings, 
     plot.chart
 }
 
-/// What a layer's surroundings come to, in a sentence.
+/// Summary of a layer's surroundings, in a sentence.
 pub fn surroundings_line(report: &SurroundingsReport, layer: &LayerSurroundings, hidden_size: usize) -> String {
     let [rest, halo, core] = groups(layer).map(|(_, channels)| median(channels.iter().map(|channel| layer.connections[*channel])) as f32);
     let redundancy = match layer.redundancy.len() {
@@ -199,7 +202,7 @@ pub fn surroundings_line(report: &SurroundingsReport, layer: &LayerSurroundings,
     )
 }
 
-/// What the core of a layer is, in a line.
+/// Summary of a layer's core, in a line.
 pub fn layer_line(layer: &Concentration, rho_index: usize, report: Option<&ScoreReport>) -> String {
     let share = layer.shares.get(rho_index).copied().unwrap_or(0.0);
     let channels = report.and_then(|report| {

@@ -1,8 +1,8 @@
-//! Every chart as CSV (RFC 4180).
+//! The charts' data as CSV (RFC 4180).
 
 use crate::terms::{ArmKind, Candidate, ConfirmArm, Spike};
 
-/// A head and rows.
+/// A CSV text with a head and rows.
 pub fn csv(head: &[String], rows: &[Vec<String>]) -> String {
     let mut csv = Csv(String::new());
     csv.row(head.iter().cloned());
@@ -65,12 +65,12 @@ pub fn arms_csv(arms: &[ConfirmArm]) -> String {
     csv.0
 }
 
-/// The same word as in the JSON export.
+/// The kind's name in the JSON export.
 fn kind(kind: ArmKind) -> String {
     serde_json::to_string(&kind).unwrap_or_default().trim_matches('"').into()
 }
 
-/// Model text as a JSON string: line breaks stay on one line, and a spreadsheet never takes it for a formula.
+/// Model text as a JSON string: line breaks stay on one line, and no spreadsheet takes it for a formula.
 fn text(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Charts, tables and the words in them, made from what is known. Nothing here touches the browser.
+//! Charts, tables and the words in them, made from the page's state. Nothing here touches the browser.
 
 pub mod channels;
 pub mod comparison;

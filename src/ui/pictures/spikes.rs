@@ -9,7 +9,8 @@ const WIDTH: f32 = 400.0;
 const LEFT: f32 = 44.0;
 const RIGHT: f32 = 8.0;
 
-/// Largest |activation| by layer, one bar each; `after` adds a ring for what is left once the candidates are removed.
+/// The chart of the largest |activation| by layer, one bar each; `after` adds a ring for the rest with candidates
+/// removed.
 pub fn layer_chart(title: &str, spikes: &[Spike], after: &[Spike], log: bool) -> Chart {
     const HEIGHT: f32 = 216.0;
     const TOP: f32 = 26.0;
@@ -58,7 +59,7 @@ pub fn layer_chart(title: &str, spikes: &[Spike], after: &[Spike], log: bool) ->
     chart
 }
 
-/// What a spike is, in one line.
+/// Description of a spike, in one line.
 pub fn spike_line(spike: &Spike) -> String {
     format!(
         "layer {}, channel {}, token {} “{}”: {} ({} × the median)",
@@ -71,7 +72,7 @@ pub fn spike_line(spike: &Spike) -> String {
     )
 }
 
-/// Held-out loss of every arm, in nats from zero; the dashed line is the intact model.
+/// The chart of every arm's held-out loss, in nats from zero; the dashed line is the intact model.
 pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
     const ROW: f32 = 34.0;
     const TOP: f32 = 8.0;
@@ -98,7 +99,7 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
     }
     if let Some(intact) = intact {
         let bottom = TOP + ROW * arms.len() as f32;
-        // Across the bars only: the labels between them stay readable.
+        // The line crosses the bars only: the labels between them stay readable.
         for i in 0..arms.len() {
             let y = TOP + ROW * i as f32;
             chart.line(Paint::Ink, (x(intact), y + 14.0), (x(intact), y + 27.0), true);
@@ -108,7 +109,7 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
     chart
 }
 
-/// An arm by what was done, then by where.
+/// Name of an arm: the change, then the place.
 pub fn arm_name(arm: &ConfirmArm) -> String {
     let what = match arm.kind {
         ArmKind::Intact => return "nothing changed".into(),

@@ -7,19 +7,19 @@ use crate::ui::pictures::comparison::size_of;
 use crate::ui::pictures::csv::csv;
 use crate::ui::pictures::words::ranking_name;
 
-/// A head, and rows as wide as it.
+/// A table: a head, and rows of the same width.
 pub struct Table {
-    /// In words for a reader, or names of fields for a program.
+    /// Names of columns: words for a reader, or names of fields for a program.
     pub head: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
 
-/// How a number is written.
+/// The format of a number.
 type Digits = fn(f32) -> String;
 
-/// As read on the page.
+/// Digits as read on the page.
 pub const READ: Digits = short;
-/// With all digits.
+/// All digits.
 pub const FULL: Digits = |value| value.to_string();
 
 impl Table {
@@ -27,7 +27,7 @@ impl Table {
         Self { head: head.iter().map(ToString::to_string).collect(), rows }
     }
 
-    /// Heads become names that need no quotes.
+    /// The table as CSV. Its heads become names that need no quotes.
     pub fn csv(&self) -> String {
         let name = |head: &String| {
             let words = head.to_ascii_lowercase().replace('%', "percent");
@@ -61,7 +61,7 @@ pub fn overlaps(overlaps: &[Overlap], rho_index: usize, digits: Digits) -> Table
     Table::new(&["layer", "measure", "Jaccard of the cores", "Spearman"], overlaps.iter().map(row).collect())
 }
 
-/// Every channel of every layer; too long for a page.
+/// The scores of every channel of every layer; too long for a page.
 pub fn channels(report: &ScoreReport) -> Table {
     let row = |scores: &ChannelScores, channel: usize| {
         let mut row = vec![scores.layer.to_string(), channel.to_string()];
@@ -76,7 +76,7 @@ pub fn channels(report: &ScoreReport) -> Table {
     Table::new(&head, rows.collect())
 }
 
-/// Channels around the core, the core first; the rest only where all are wanted.
+/// Channels around the core, the core first. The rest is included only if `all` is set.
 pub fn surroundings(report: &SurroundingsReport, all: bool, digits: Digits) -> Table {
     let mut rows = Vec::new();
     for layer in &report.layers {

@@ -3,7 +3,7 @@
 use crate::draw::words::fine_percent;
 use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
 
-/// A ranking by the paper's name, or that of what it measures, to go after "by".
+/// A ranking by the paper's name, or that of its measure, to go after "by".
 pub fn ranking_name(ranking: Ranking) -> &'static str {
     match ranking {
         Ranking::LossProxy => "SCAR-LP",
@@ -18,7 +18,7 @@ pub fn ranking_name(ranking: Ranking) -> &'static str {
     }
 }
 
-/// What a ranking goes by, for somebody who meets it for the first time.
+/// A ranking's criterion, for somebody who meets it for the first time.
 pub fn ranking_hint(ranking: Ranking) -> &'static str {
     match ranking {
         Ranking::LossProxy => "By the loss proxy, LP. The supernodes are kept; they come last anyway.",
@@ -37,8 +37,8 @@ pub fn ranking_hint(ranking: Ranking) -> &'static str {
     }
 }
 
-/// Which channels are removed and what stands in their place: "the 20 % lowest by SCAR-Prot in every layer, replaced by
-/// zero". What differs from the paper's parameters is named, where it plays a part.
+/// The channels that are removed, and their replacement: "the 20 % lowest by SCAR-Prot in every layer, replaced by
+/// zero". Parameters that differ from the paper's are named, where they play a part.
 pub fn pruning_words(pruning: &Pruning) -> String {
     let selection = &pruning.selection;
     let place = selection.layer.map_or_else(|| "every layer".into(), |layer| format!("layer {layer}"));
@@ -73,7 +73,7 @@ fn parameters(selection: &Selection) -> String {
         Pick::Lowest { by, .. } | Pick::Highest { by, .. } => matches!(by, Ranking::Protected | Ranking::Connected),
         Pick::Core | Pick::Random => false,
     };
-    // The lowest leave the core out, where the ranking is one of the paper's.
+    // The lowest picks keep the core if the ranking is one of the paper's.
     let by_core = by_halo || matches!(pick, Pick::Random) || matches!(pick, Pick::Lowest { by, .. } if by.keeps_the_core());
     let named = [
         (by_core && rho != usual.rho).then(|| format!("core {}", percent(rho))),

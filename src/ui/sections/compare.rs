@@ -1,4 +1,4 @@
-//! Compare: removals by several rules beside each other, and channels removed one at a time.
+//! Compare: removals by several rules side by side, and channels removed one at a time.
 
 use leptos::prelude::*;
 
@@ -152,7 +152,7 @@ fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
     }
 }
 
-/// How well the proxy told it.
+/// The correlation of the loss proxy with the measured changes of loss, in a line.
 fn deletion_line(state: &AppState) -> Option<String> {
     let report = state.deletion_report.as_ref()?;
     let DeletionCorrelation { n, spearman, n_positive, spearman_positive, .. } = report.correlations.first()?;

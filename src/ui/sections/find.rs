@@ -1,4 +1,4 @@
-//! Find: one pass over a text, the spikes of every layer, and the scalars that they point at.
+//! Find: one pass over a text, the spikes of every layer, and the candidate scalars.
 
 use leptos::prelude::*;
 

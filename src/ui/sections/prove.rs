@@ -1,4 +1,4 @@
-//! Prove: nothing is called a super weight before it was pulled beside controls.
+//! Prove: no scalar is called a super weight before it was pulled beside controls.
 
 use leptos::prelude::*;
 
@@ -18,7 +18,7 @@ pub fn Confirm() -> impl IntoView {
     let n_candidates = app.part(|state| state.scan.as_ref().map_or(0, |scan| scan.candidates.len()));
     let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Confirm { .. })));
     let published = app.part(|state| state.info.is_some() && state.entry().is_some_and(|entry| entry.published().next().is_some()));
-    // Before anything is loaded, it is the page's own model that comes.
+    // Before anything is loaded, the page's own model is assumed.
     let is_bundled = app.part(|state| state.entry().map_or(state.info.is_none(), |entry| entry.hub().is_none()));
     let has_arms = app.part(|state| !state.arms.is_empty());
     view! {
@@ -117,7 +117,7 @@ fn costs(row: &RowVerdict) -> String {
     format!("Zeroing it changes the held-out loss by {delta} nats; the rows that follow it by at most {control}.")
 }
 
-/// What came of one thing that was pulled, and what others say of it.
+/// The verdict on one target that was pulled, and the published claim on it.
 fn verdict(at: String, confirmed: bool, word: &'static str, because: String, claim: Option<String>) -> AnyView {
     view! {
         <li data-testid="verdict" data-confirmed=confirmed.to_string() class:confirmed=confirmed>

@@ -1,4 +1,4 @@
-//! A run that came in the address: shown first, loaded and recomputed only when the reader presses.
+//! A run from the address: shown first, loaded and recomputed only when the reader presses.
 
 use leptos::prelude::*;
 
@@ -13,7 +13,7 @@ use crate::ui::state::entry::Entry;
 use crate::ui::state::experiments::Shared;
 use crate::ui::state::link::{LinkStage, LinkState, OtherChannels, loadable_entry};
 
-/// Reads the address. Without a run in it, the default model loads by itself; with one, nothing does.
+/// Reads the address. If it holds no run, the default model loads by itself; otherwise nothing is loaded.
 pub fn open_address(app: App) {
     read_link(app);
     if app.state.with_untracked(|state| state.link == LinkState::None && state.experiments.shared == Shared::None) {
@@ -25,7 +25,7 @@ pub fn open_address(app: App) {
 
 fn read_link(app: App) {
     let link = match ShareLink::decode(&dom::fragment()) {
-        // Anchors of the page itself are no links to a run, and leave one that is open alone.
+        // An anchor of the page itself is no link to a run, and leaves an open run alone.
         Err(ShareError::NoRun) => return crate::ui::sections::experiments::read_link(app),
         Err(error) => LinkState::Refused(error.to_string()),
         Ok(link) => LinkState::Held { link: Box::new(link), stage: LinkStage::Waiting },
@@ -80,7 +80,7 @@ fn held(link: ShareLink) -> impl IntoView {
     };
     let waiting = move || matches!(stage.get(), Some(LinkStage::Waiting | LinkStage::Loading));
     let is_here = app.part(|state| state.is_live() && state.holds_model_of_link());
-    // A bundled model that was looked for and is another one stays another one.
+    // If the model of this name is loaded and its weights differ, loading it again would not help.
     let wanted = id.clone();
     let other = app.part(move |state| state.info.as_ref().is_some_and(|info| info.model.id != wanted));
     let loadable = move || model.is_some() && (waiting() || other.get() && matches!(stage.get(), Some(LinkStage::Mismatch(_))));
@@ -116,7 +116,7 @@ fn held(link: ShareLink) -> impl IntoView {
     }
 }
 
-/// What a model of the Hub takes.
+/// A note on the download of a Hub model.
 fn to_download(model: Entry) -> Option<impl IntoView> {
     let (hub, size) = (model.hub()?, model.download()?);
     let text = format!(
@@ -149,7 +149,7 @@ fn contents(link: &ShareLink) -> impl IntoView + use<> {
     }
 }
 
-/// Which channels went, and how they were chosen.
+/// Description of the removed channels and of the rule that chose them.
 fn removed(link: &ShareLink) -> Option<String> {
     let (pruning, selection) = (link.setup.ablation.pruning.as_ref()?, link.selection.as_ref()?);
     let text = match selection.text_digest.as_str() {

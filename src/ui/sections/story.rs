@@ -1,4 +1,4 @@
-//! The first view: what this is, told by a recording, before anything is loaded.
+//! The first view: an introduction through a recording, before anything is loaded.
 
 use leptos::prelude::*;
 use serde::Deserialize;
@@ -6,7 +6,8 @@ use serde::Deserialize;
 use crate::draw::words::{grouped, short};
 use crate::terms::{Evaluation, ModelInfo, Pane, RunRecord};
 
-/// What the native command wrote for the default model; parsed here, so that story and live run share one schema.
+/// The recording that the native command wrote for the default model; it is parsed here, so that story and live run
+/// share one schema.
 const RECORDED: &str = include_str!("../../../public/recorded/linchpin-13m.json");
 
 /// The part of an export that the story shows.

@@ -35,7 +35,7 @@ pub(crate) fn report(calibration: Calibration) -> ScoreReport {
     }
 }
 
-/// What the engine answers to the pruning of [`pruning`].
+/// The engine's answer to the pruning of [`pruning`].
 pub(crate) fn applied(ablation: Ablation, calibration: Calibration, channels: &[Vec<usize>]) -> Event {
     let pruned = ablation.pruning.map(|pruning| Pruned::of(pruning, calibration, channels));
     Event::Applied { ablation, took_ms: 1.0, pruned }
@@ -66,7 +66,7 @@ fn pruned() -> AppState {
     state
 }
 
-/// The pruning's turn has come, and it picks these.
+/// Runs the pruning that is next, and has it pick these channels.
 fn apply(state: &mut AppState, channels: &[Vec<usize>]) {
     let Request::Apply { ablation } = next(state) else { panic!("{:?}", state.queue) };
     let calibration = state.engine_calibration.clone().unwrap();

@@ -1,4 +1,4 @@
-//! What the page asks about removals: surroundings, sweeps and single deletions, and what it keeps of them.
+//! Requests for surroundings, sweeps and single deletions, and the results that the page keeps of them.
 
 use crate::protocol::Request;
 use crate::terms::{Calibration, Comparison, DeletionReport, Replacement, Selection, SweepReport};
@@ -8,7 +8,7 @@ use crate::ui::state::AppState;
 const N_QUANTILES: usize = 8;
 
 impl AppState {
-    /// Looks around the core of a layer, sized as in this selection.
+    /// Requests the surroundings of a layer's core, sized as in this selection.
     pub fn surround(&mut self, selection: &Selection, layer: usize, redundancy: bool) {
         self.failure = None;
         let Selection { rho, eta, support, .. } = *selection;
@@ -21,7 +21,7 @@ impl AppState {
         self.queue.push(Request::Sweep { prunings: comparison.prunings(replacement) });
     }
 
-    /// Leaves out of a sweep whose turn has come what was measured before, by the scores that are there now.
+    /// Drops removals from the next sweep if they were measured before with the present scores.
     pub(crate) fn skip_measured(&mut self) {
         let Some(Request::Sweep { prunings }) = self.queue.upcoming_mut() else { return };
         prunings.retain(|pruning| !self.sweep.iter().any(|point| point.pruned.pruning == *pruning));
@@ -30,7 +30,8 @@ impl AppState {
         }
     }
 
-    /// What was there before goes when something takes its place, not when it is asked for: what waits may be stopped.
+    /// Clears earlier results when a measurement begins, not when it is requested, because a waiting request may be
+    /// stopped.
     pub(crate) fn comparison_begins(&mut self, request: &Request) {
         match *request {
             Request::Sweep { .. } => self.sweep_begins_at = self.sweep.len(),
@@ -48,14 +49,14 @@ impl AppState {
         self.queue.push(Request::Delete { per_layer, n_quantiles: N_QUANTILES, layer: None, seed: self.sampling.seed, replacement });
     }
 
-    /// What was measured with other scores does not stand beside what these will give.
+    /// Drops results measured with other scores, which cannot stand beside new ones.
     pub(crate) fn forget_comparisons_of_others(&mut self, calibration: &Calibration) {
         if self.scores.as_ref().is_some_and(|scores| !is_same(&scores.calibration, calibration)) {
             self.forget_comparisons();
         }
     }
 
-    /// A faulty device's figures go, those of requests before it stay.
+    /// Drops the figures of a faulty device, and keeps those of earlier requests.
     pub(crate) fn disown_comparison(&mut self, request: &Request) {
         match request {
             Request::Sweep { .. } => self.sweep.truncate(self.sweep_begins_at),
@@ -64,7 +65,7 @@ impl AppState {
         }
     }
 
-    /// What was measured of removals, a stopped measurement too, as the command would write it.
+    /// The measured removals as the command would write them, including those of a stopped measurement.
     pub fn comparisons(&self) -> (Option<SweepReport>, Option<DeletionReport>) {
         let (Some(info), Some(intact)) = (&self.info, &self.intact_evaluation) else { return (None, None) };
         let (model, intact) = (info.model.clone(), intact.clone());
@@ -91,7 +92,7 @@ impl AppState {
     }
 }
 
-/// Requests that pick channels by scores, and are refused without.
+/// Returns `true` for requests that pick channels by scores, which the engine refuses without scores.
 pub(crate) fn needs_scores(request: &Request) -> bool {
     match request {
         Request::Apply { ablation } => ablation.pruning.is_some(),
@@ -100,7 +101,7 @@ pub(crate) fn needs_scores(request: &Request) -> bool {
     }
 }
 
-/// Whether scores are the same, however many sequences were asked for.
+/// Returns `true` if two scorings are of the same tokens, however many sequences were asked for.
 fn is_same(a: &Calibration, b: &Calibration) -> bool {
     a.convention == b.convention && a.text_digest == b.text_digest && (a.length, a.n_sequences) == (b.length, b.n_sequences)
 }
@@ -160,7 +161,7 @@ mod tests {
         state.apply(EventEnvelope { id: None, event: scored(2) });
         let all = Comparison::Removal.prunings(Replacement::Zero);
         state.sweep.push(point(all[0]));
-        // A fresh engine has no scores, and those that it makes are others: the point goes, and is measured again.
+        // A fresh engine has no scores, and the new ones differ: the point is dropped, and measured again.
         state.engine_calibration = None;
         state.compare(Comparison::Removal, Replacement::Zero);
         assert!(matches!(state.next_message().unwrap().request, Request::Score { .. }));

@@ -6,16 +6,16 @@ use crate::terms::{Ablation, Candidate, EditTarget, LimitError, ModelInfo, SCALE
 /// One line of the list: a switch, a name and a scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EditRow {
-    /// Stays the same while the list changes around it.
+    /// Identifier of the line, constant while the list changes around it.
     pub key: u32,
     pub target: EditTarget,
     pub scale: f32,
-    /// Off: the line stays, the weights are intact.
+    /// When off, the line stays and its weights are intact.
     pub on: bool,
     pub origin: Origin,
 }
 
-/// Who put a line there.
+/// The source of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     Scan,
@@ -34,7 +34,7 @@ impl EditList {
     pub fn add(&mut self, target: EditTarget, scale: f32, on: bool, origin: Origin, info: &ModelInfo) -> Result<(), String> {
         Sizes::from(info).check_edit(&WeightEdit { target, scale }).map_err(in_words)?;
         if let Some(row) = self.rows.iter_mut().find(|row| row.target == target) {
-            // Asking again for what is there means: pull it.
+            // A repeated request for a listed target pulls it.
             (row.scale, row.on) = (scale, on || row.on);
             return Ok(());
         }
@@ -56,8 +56,8 @@ impl EditList {
         }
     }
 
-    /// Brings the lines of a scan up to date: its candidates are listed, switched off; earlier ones that are neither
-    /// pulled nor found again go.
+    /// Updates the lines of a scan. Its candidates are listed, switched off; earlier candidates that are neither pulled
+    /// nor found again are removed.
     pub fn offer(&mut self, candidates: &[Candidate], info: &ModelInfo) {
         self.rows.retain(|row| row.on || row.origin != Origin::Scan);
         for candidate in candidates {
@@ -69,7 +69,7 @@ impl EditList {
         }
     }
 
-    /// What the engine is asked to apply.
+    /// The edits that the engine is asked to apply.
     pub fn ablation(&self) -> Ablation {
         let active = self.rows.iter().filter(|row| row.on && row.scale != 1.0);
         Ablation { weight_edits: active.map(|row| WeightEdit { target: row.target, scale: row.scale }).collect(), ..Ablation::default() }
@@ -115,7 +115,7 @@ pub fn parse_target(unit: &str, layer: &str, row: &str, col: &str) -> Result<Edi
     })
 }
 
-/// A dragged slider catches at 1, where nothing is changed; the keyboard reaches every step.
+/// Snaps a dragged slider to 1, where nothing is changed; the keyboard reaches every step.
 pub fn snap(scale: f32, dragged: bool) -> f32 {
     let scale = ((scale * 20.0).round() / 20.0).clamp(*SCALES.start(), *SCALES.end());
     if dragged && (scale - 1.0).abs() < 0.11 { 1.0 } else { scale }

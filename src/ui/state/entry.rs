@@ -60,12 +60,12 @@ impl Entry {
         }
     }
 
-    /// What has to be downloaded for it, as people read it.
+    /// Size of the download, for people; `None` for a bundled model.
     pub fn download(self) -> Option<String> {
         self.hub().map(|model| bytes(model.download_bytes() as f64))
     }
 
-    /// Whether a model of this name can be this entry's: somebody's folder may be called anything.
+    /// Returns `true` if a loaded model has the shape of this entry, since a visitor's folder may have any name.
     pub fn is_shaped_as(self, info: &ModelInfo) -> bool {
         self.hub().is_none_or(|model| {
             let shape = [model.shape.num_hidden_layers, model.shape.hidden_size, model.shape.intermediate_size];
@@ -73,18 +73,18 @@ impl Entry {
         })
     }
 
-    /// What others have published something on, in the catalogue's order.
+    /// The targets on which others have published findings, in the catalogue's order.
     pub fn published(self) -> impl Iterator<Item = &'static EditTarget> {
         self.hub().map_or(&[][..], |model| model.facts).iter().flat_map(|fact| fact.at)
     }
 
-    /// What is published on one of them.
+    /// The published finding on one target.
     pub fn fact_on(self, at: EditTarget) -> Option<&'static Fact> {
         self.hub()?.facts.iter().find(|fact| fact.at.contains(&at))
     }
 }
 
-/// Whether a finding came out as published; none where nothing can be said, or not everything it names was pulled.
+/// Returns whether a finding was reproduced; `None` if it cannot be judged, or not all its targets were pulled.
 pub fn agrees(fact: &Fact, report: &ConfirmReport) -> Option<bool> {
     let claimed = report.claimed(fact.at)?;
     match fact.kind {
@@ -95,7 +95,7 @@ pub fn agrees(fact: &Fact, report: &ConfirmReport) -> Option<bool> {
     }
 }
 
-/// Where a Hub model's files are, at the pinned commit, with what is known of them.
+/// The source of a Hub model's files, at the pinned commit, with the sizes and digests that are known.
 pub fn hub_source(model: &HubModel, endpoint: &str, token: Option<String>) -> ModelSource {
     let known =
         model.weights.map(|file| KnownFile { name: "model.safetensors".into(), size: Some(file.bytes), sha256: Some(file.sha256.into()) });
@@ -108,10 +108,11 @@ pub fn hub_source(model: &HubModel, endpoint: &str, token: Option<String>) -> Mo
     })
 }
 
-/// The branch that is meant where nobody says another revision.
+/// The branch that is used if no revision is given.
 pub const MAIN: &str = "main";
 
-/// How the engine calls a place, without its scheme: see [`crate::terms::Provenance::origin`]. None for single files.
+/// The engine's name of a source, without its scheme: see [`crate::terms::Provenance::origin`]. `None` for single
+/// files.
 pub fn origin(source: &ModelSource) -> Option<String> {
     match source {
         ModelSource::Files(_) => None,
@@ -120,7 +121,7 @@ pub fn origin(source: &ModelSource) -> Option<String> {
     }
 }
 
-/// The Hub's own address, or the one that was typed.
+/// The address that was typed, or else the Hub's own.
 pub fn endpoint_of(typed: &str) -> &str {
     match typed.trim().trim_end_matches('/') {
         "" => HUB,
@@ -128,7 +129,8 @@ pub fn endpoint_of(typed: &str) -> &str {
     }
 }
 
-/// Why a page that came over https cannot read a source: a browser would block the request, and not tell the page the reason.
+/// The reason why a page served over https cannot read a source, if there is one. A browser would block the request
+/// without telling the page why.
 pub fn out_of_reach(page: &str, source: &ModelSource) -> Option<Failure> {
     let address = match source {
         ModelSource::Files(_) => return None,
@@ -143,7 +145,8 @@ pub fn out_of_reach(page: &str, source: &ModelSource) -> Option<Failure> {
     })
 }
 
-/// Whether it is an `http:` address of another computer. Of this one are `localhost`, names below it, 127.0.0.0/8 and `[::1]`.
+/// Returns `true` for an `http:` address of another computer. `localhost`, names below it, 127.0.0.0/8 and `[::1]` are
+/// this computer.
 fn is_http_elsewhere(address: &str) -> bool {
     let Some((scheme, rest)) = address.trim().split_once("://") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -186,7 +189,7 @@ mod tests {
         ] {
             assert_eq!(out_of_reach(PAGE, &folder(here)), None, "{here}");
         }
-        // Whichever field it stands in, and never for what lies on the disk.
+        // The address is checked in every kind of source, but files on the disk are always allowed.
         let model = crate::catalog::find_hub("gpt2").unwrap();
         assert!(out_of_reach(PAGE, &hub_source(model, "http://mirror.example", None)).is_some());
         assert_eq!(out_of_reach(PAGE, &hub_source(model, HUB, None)), None);

@@ -1,4 +1,4 @@
-//! The super-weight paper's experiments on the page: which is chosen with which settings, on what, and what came out.
+//! The super-weight paper's experiments on the page: the chosen kind, its settings, texts and tasks, and the outcomes.
 
 use crate::catalog;
 use crate::protocol::Request;
@@ -9,11 +9,11 @@ use crate::terms::{
 use crate::ui::state::AppState;
 use crate::ui::state::entry::Entry;
 
-/// As the engine cuts the bundled text.
+/// Tokens of a passage, as the engine cuts the bundled text.
 const MAX_TOKENS: usize = 128;
 const TASK_ITEMS: usize = 50;
 
-/// Which scalars an experiment is about.
+/// The source of an experiment's scalars.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scalars {
     #[default]
@@ -34,23 +34,24 @@ pub enum Shared {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experiments {
     pub kind: ExperimentKind,
-    /// One for each kind, in the order of [`ExperimentKind::ALL`], without scalars.
+    /// Settings of each kind, in the order of [`ExperimentKind::ALL`], without scalars.
     pub settings: Vec<Experiment>,
     pub scalars: Scalars,
-    /// Its name, and the text.
+    /// Name and content of the text that was opened.
     pub text: Option<(String, String)>,
     pub tasks: Vec<TaskFile>,
-    /// The last of each kind, and of a model that is still loading.
+    /// The latest outcome of each kind, including one measured while the model loads.
     outcomes: Vec<Outcome>,
     pub shared: Shared,
-    /// What is wrong with what was typed into a setting, with its place among them, or with a file that was opened.
+    /// The error of a typed setting, with the setting's index, or of an opened file, without one.
     pub error: Option<(Option<usize>, String)>,
-    /// A link to the outcome that is shown, or why there is none.
+    /// A link to the outcome that is shared, or the reason why there is none.
     pub made: Option<Result<String, String>>,
-    /// Counts the changes of outcomes and links, and the times that settings were filled in.
+    /// Number of changes to outcomes and links; `filled` counts how often settings were filled in.
     pub version: u32,
     pub filled: u32,
-    /// What the engine has in place of the bundled text, and whether it has the tasks.
+    /// Digest of the text that the engine has in place of the bundled one; `engine_has_tasks` tells if it has the
+    /// tasks.
     engine_text: Option<String>,
     engine_has_tasks: bool,
 }
@@ -89,7 +90,7 @@ impl Experiments {
         &mut self.settings[self.kind as usize]
     }
 
-    /// Takes a file that was opened, or why it could not be.
+    /// Takes a file that was opened, or the reason why it could not be.
     pub fn take_file(&mut self, is_text: bool, read: Result<CalibrationText, String>) {
         match read {
             Ok(CalibrationText { name, text }) if is_text => self.text = Some((name, text)),
@@ -99,7 +100,7 @@ impl Experiments {
         self.error = None;
     }
 
-    /// Takes what was typed into a setting; what is wrong with another one stays said.
+    /// Takes the text typed into a setting. The error of another setting is kept.
     pub fn take_setting(&mut self, at: usize, typed: &str) {
         match SETTINGS[at].take(self.setting_mut(), typed) {
             Err(why) => self.error = Some((Some(at), why)),
@@ -111,7 +112,7 @@ impl Experiments {
         (self.kind, self.error, self.made) = (kind, None, None);
     }
 
-    /// What a faulty device had computed of it is no finding.
+    /// Drops the partial outcome that a faulty device had computed: it is no finding.
     pub(crate) fn disown(&mut self, of: &Experiment) {
         self.outcomes.retain(|outcome| !(outcome.is_partial && outcome.experiment.kind == of.kind));
         self.changed();
@@ -132,11 +133,11 @@ impl Experiments {
         self.changed();
     }
 
-    /// A model was loaded, afresh or another.
+    /// Notes that a model was loaded, the same again or another one.
     pub(crate) fn loaded(&mut self, model: &ModelRef) {
         self.outcomes.retain(|outcome| outcome.model == *model);
         self.engine_forgot();
-        // The page's own models never saw a text without a BOS; what a link says stays.
+        // The page's own models never saw a text without a BOS; the settings of a link are kept.
         let of_link = if let Shared::Held(link) = &self.shared { Some(link.experiment.kind) } else { None };
         for setting in self.settings.iter_mut().filter(|setting| setting.kind.reads_bos() && Some(setting.kind) != of_link) {
             setting.bos = catalog::find(&model.id).is_some();
@@ -146,7 +147,7 @@ impl Experiments {
         self.changed();
     }
 
-    /// A link of an earlier outcome beside another would mislead.
+    /// Drops the link, since a link of an earlier outcome beside a new one would mislead.
     fn changed(&mut self) {
         self.version += 1;
         self.made = None;
@@ -156,22 +157,22 @@ impl Experiments {
         (self.engine_text, self.engine_has_tasks) = (None, false);
     }
 
-    /// What the engine did not take, it has not.
+    /// Notes that the engine refused a text or tasks, and so does not have them.
     pub(crate) fn refused(&mut self, request: &Request) {
         match request {
-            // It still has the one before, whichever that was.
+            // The engine still has an earlier text, unknown here.
             Request::UseText { .. } | Request::UseBundledText => self.engine_text = Some(String::new()),
             Request::UseTasks { .. } => self.engine_has_tasks = false,
             _ => {}
         }
     }
 
-    /// What is handed to the engine is what it has.
+    /// Notes the text or tasks that are handed to the engine.
     fn handed(&mut self, request: &Request) {
         match request {
             Request::UseText { text, .. } => self.engine_text = Some(text_digest(text)),
             Request::UseBundledText => self.engine_text = None,
-            // Others may have been opened since it was asked for.
+            // Other files may have been opened since the request was made.
             Request::UseTasks { tasks } => self.engine_has_tasks = *tasks == self.tasks,
             _ => {}
         }
@@ -185,13 +186,13 @@ pub fn is_experiment(request: &Request) -> bool {
 impl AppState {
     pub(crate) fn handed_text(&mut self, request: &Request) {
         if matches!(request, Request::UseText { .. } | Request::UseBundledText) {
-            // They are of the text before it.
+            // The evaluations are of the text before it.
             (self.intact_evaluation, self.ablated_evaluation) = (None, None);
         }
         self.experiments.handed(request);
     }
 
-    /// Of the loaded model.
+    /// The outcomes of the loaded model.
     pub fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
         let model = self.info.as_ref().map(|info| &info.model);
         self.experiments.outcomes.iter().filter(move |outcome| Some(&outcome.model) == model)
@@ -218,7 +219,7 @@ impl AppState {
         found
     }
 
-    /// The chosen experiment as it would run now, or what it lacks.
+    /// The chosen experiment as it would run now, or a message on what is missing.
     pub fn experiment(&self) -> Result<Experiment, &'static str> {
         let of = &self.experiments;
         let mut experiment = Experiment { super_weights: self.scalars(of.scalars), ..of.setting().clone() };
@@ -244,7 +245,7 @@ impl AppState {
         }
     }
 
-    /// Asks for an experiment, and first for what it is measured on.
+    /// Requests an experiment, after the text and tasks that it is measured on.
     fn ask_for(&mut self, experiment: Experiment) {
         self.failure = None;
         if experiment.kind.reads_text() {
@@ -268,8 +269,8 @@ impl AppState {
         if let Shared::Held(link) = &self.experiments.shared { Some(link) } else { None }
     }
 
-    /// Takes the experiment that the page was opened with: its model and its kind are chosen, its settings filled in, and
-    /// nothing is asked for.
+    /// Takes the experiment that the page was opened with. Its model and kind are chosen and its settings filled in,
+    /// but nothing is requested.
     pub fn open_experiment(&mut self, shared: Shared) {
         if let Shared::Held(link) = &shared {
             if let Some(entry) = Entry::find(&link.model.id) {
@@ -295,14 +296,14 @@ impl AppState {
         }
     }
 
-    /// Measures what the link holds, exactly. The engine compares the digests of the texts.
+    /// Measures the link's experiment exactly. The engine compares the digests of the texts.
     pub fn recompute_experiment(&mut self) {
         if let Some(link) = self.link_held() {
             self.ask_for(link.experiment.clone());
         }
     }
 
-    /// The link's figures beside those that came out here, and in what the two measurements differ.
+    /// The link's figures beside those measured here, and the differences between the two measurements.
     pub fn shared_verdict(&self) -> (Vec<Compared>, Vec<String>) {
         let Some(link) = self.link_held() else { return Default::default() };
         let outcome = self.outcome(link.experiment.kind).filter(|outcome| link.is_of(outcome));
@@ -332,7 +333,7 @@ impl AppState {
         Entry::find(&link.model.id).filter(|_| !is_here)
     }
 
-    /// What the visitor has to open before it can be recomputed.
+    /// The texts and tasks that the visitor has to open before the link can be recomputed.
     pub fn shared_needs(&self) -> Vec<String> {
         let Some(link) = self.link_held() else { return Vec::new() };
         let own = |text: &&TextRef| !text.name.starts_with(BUNDLED_TEXT);
@@ -352,7 +353,7 @@ impl AppState {
     }
 }
 
-/// What the bundled held-out text's name begins with.
+/// The beginning of the bundled held-out text's name.
 const BUNDLED_TEXT: &str = "held-out passages";
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub(crate) fn scanned() -> AppState {
     state
 }
 
-/// Everything that is asked, each answered at once.
+/// All requests that wait, each answered at once.
 fn asked(state: &mut AppState) -> Vec<Request> {
     let mut asked = Vec::new();
     while let Some(message) = state.next_message() {
@@ -62,7 +62,7 @@ fn the_pages_own_models_get_a_bos_before_each_block() {
     };
     let reads = ExperimentKind::ALL.map(ExperimentKind::reads_bos);
     assert_eq!((bos("linchpin-13m", Shared::None), bos("gpt2", Shared::None)), (reads, [false; 8]));
-    // What a link says stays.
+    // The settings of a link are kept.
     let link = ExperimentLink::from_outcome(&outcome(ExperimentKind::Scaling, false)).unwrap();
     assert!(!bos("linchpin-13m", Shared::Held(Box::new(link)))[ExperimentKind::Scaling as usize]);
 }
@@ -80,7 +80,7 @@ fn it_is_about_the_scans_candidates_or_the_edits() {
     assert!(state.experiment().is_err());
     pull(&mut state);
     assert_eq!(state.experiment().unwrap().super_weights.len(), 1);
-    // The weights alone point at something without being told of any.
+    // The kind for weights alone needs no scalars.
     state.experiments.scalars = Scalars::Link;
     state.experiments.kind = ExperimentKind::WeightsOnly;
     assert_eq!(state.experiment().unwrap().super_weights, []);
@@ -117,10 +117,10 @@ fn texts_and_tasks_of_ones_own_come_first_and_once() {
     assert_eq!((experiment.tasks[0].name.as_str(), experiment.limit), ("arc_easy", Some(50)));
     state.run_experiment();
     assert!(matches!(&asked(&mut state)[..], [Request::Experiment(_)]), "the engine has them");
-    // Others that were opened while these waited are handed over, too.
+    // Task files that were opened while others waited are handed over, too.
     state.experiments.handed(&Request::UseTasks { tasks: Vec::new() });
     assert!(!state.experiments.engine_has_tasks);
-    // What is wrong with one setting stays said when another is changed.
+    // The error of one setting is kept when another one is changed.
     let at = |name: &str| SETTINGS.iter().position(|setting| setting.name == name).unwrap();
     state.experiments.take_setting(at("factors"), "much");
     state.experiments.take_setting(at("block"), "64");
@@ -128,10 +128,10 @@ fn texts_and_tasks_of_ones_own_come_first_and_once() {
     state.experiments.take_setting(at("factors"), "0, 1");
     assert_eq!(state.experiments.error, None);
     state.experiments.engine_has_tasks = true;
-    // A text that the engine refused leaves it with the one before, whichever that was.
+    // After the engine refused a text it still has an earlier one, which the page does not know.
     state.experiments.refused(&Request::UseText { name: "short".into(), text: "a".into(), max_tokens: 128 });
     assert_eq!(state.experiments.engine_text, Some(String::new()));
-    // A fresh engine has not, and neither has one that was refused a file.
+    // A fresh engine has no text, and neither has one that refused a file.
     state.experiments.engine_forgot();
     state.run_experiment();
     state.next_message();
@@ -155,7 +155,7 @@ fn outcomes_stay_through_failures_and_go_with_the_model() {
     answer(&mut state, Event::Outcome(outcome(ExperimentKind::Sinks, false)));
     answer(&mut state, Event::Stopped);
     assert!(state.outcome(ExperimentKind::Scaling).unwrap().is_partial);
-    // What a faulty device had computed of it goes, what was whole before stays.
+    // Partial outcomes of a faulty device are dropped, and complete earlier ones are kept.
     state.run_experiment();
     state.next_message();
     answer(&mut state, Event::Outcome(outcome(ExperimentKind::Scaling, true)));

@@ -1,4 +1,4 @@
-//! The run that the page was opened with: how far it is restored, and whether the same text came out again.
+//! The run that the page was opened with: how far it is restored, and the result of recomputing it.
 
 use crate::protocol::Request;
 use crate::share::{LinkedSelection, Recomputed, ShareLink};
@@ -22,13 +22,13 @@ pub enum LinkState {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum LinkStage {
-    /// Nothing was loaded for it: the reader has not pressed yet.
+    /// No model was loaded for the link: the reader has not pressed yet.
     Waiting,
     Loading,
     Restored,
-    /// It cannot be restored here, and why.
+    /// The link cannot be restored here, for this reason.
     Mismatch(String),
-    /// Restored, but as things are, nothing that is recomputed would tell, and why.
+    /// The link is restored, but a recomputation could not be judged at present, for this reason.
     Unjudged(String),
     Recomputing,
     Verdict {
@@ -46,8 +46,8 @@ pub struct OtherChannels {
 }
 
 impl AppState {
-    /// Takes the link that the page was opened with. Its model is chosen in the controls, with its card and its server, and
-    /// nothing is asked for.
+    /// Takes the link that the page was opened with. Its model is chosen in the controls, with its card and its server,
+    /// but nothing is requested.
     pub fn open_link(&mut self, link: LinkState) {
         if let LinkState::Held { link, .. } = &link
             && let Some(entry) = Entry::find(&link.setup.model.id)
@@ -63,7 +63,8 @@ impl AppState {
         }
     }
 
-    /// Restores the link from the model that is there. Says whether it could; if not, the link's own has to be loaded.
+    /// Restores the link from the loaded model, and returns `true`; `false` if the link's own model has to be loaded
+    /// first.
     pub fn restore_link(&mut self) -> bool {
         let is_here = self.is_live() && self.holds_model_of_link();
         if let LinkState::Held { link, stage } = &mut self.link
@@ -87,13 +88,13 @@ impl AppState {
         }
     }
 
-    /// Whether the loaded model is the link's: the same weights, whatever the folder was called.
+    /// Returns `true` if the loaded model is the link's: the same weights, whatever the folder was called.
     pub fn holds_model_of_link(&self) -> bool {
         let (LinkState::Held { link, .. }, Some(info)) = (&self.link, &self.info) else { return false };
         link.setup.model.revision == info.model.revision
     }
 
-    /// Runs what the link holds, exactly.
+    /// Runs the link's setup exactly.
     pub fn recompute(&mut self) {
         let (LinkState::Held { link, stage }, Some(info)) = (&mut self.link, &self.info) else { return };
         if let Some(why) = mismatch(&link.setup.model, &info.model) {
@@ -109,7 +110,7 @@ impl AppState {
         }
     }
 
-    /// Scores channels as for the link, unless the engine's scores are these, and stay it.
+    /// Scores channels as in the link, unless the engine has these scores and no other scoring is queued.
     fn score_as_in(&mut self, link: &ShareLink) {
         let Some(linked) = &link.selection else { return };
         if !self.is_scored_for(linked) || self.queue.any(|request| matches!(request, Request::Score { .. })) {
@@ -127,12 +128,12 @@ impl AppState {
         }
     }
 
-    /// A link that waited for its model: is this the one?
+    /// Restores a waiting link if the loaded model is the link's.
     pub(crate) fn restore_loading_link(&mut self) {
         let (LinkState::Held { link, stage }, Some(info)) = (&mut self.link, &self.info) else { return };
         let waits = match stage {
             LinkStage::Loading | LinkStage::Mismatch(_) => true,
-            // There is nothing to press for a model that does not come with the page: opening its files is the asking.
+            // A model that does not come with the page needs no button: opening its files is the request.
             LinkStage::Waiting => Entry::find(&link.setup.model.id).is_none(),
             LinkStage::Restored | LinkStage::Unjudged(_) | LinkStage::Recomputing | LinkStage::Verdict { .. } => false,
         };
@@ -147,7 +148,7 @@ impl AppState {
         self.restored(&link);
     }
 
-    /// Restores a link, and says how far that came.
+    /// Restores a link, and sets the stage that it reached.
     fn restored(&mut self, link: &ShareLink) {
         let stage = match self.restore(link) {
             Err(why) => LinkStage::Mismatch(why),
@@ -156,7 +157,7 @@ impl AppState {
         self.set_stage(stage);
     }
 
-    /// Puts prompt, sampling, edits and pruning of a link into the page's controls, or says why it cannot.
+    /// Puts prompt, sampling, edits and pruning of a link into the page's controls, or explains why it cannot.
     fn restore(&mut self, link: &ShareLink) -> Result<(), String> {
         let Some(info) = &self.info else { return Err("There is no model to restore it on.".into()) };
         let mut edits = EditList::default();
@@ -184,7 +185,7 @@ impl AppState {
         Ok(())
     }
 
-    /// What is missing for the link's channels to be scored as they were: a text that does not come with the page.
+    /// Explains which text is missing for scoring the link's channels as before: one that does not come with the page.
     fn lacks_text(&self, link: &ShareLink) -> Option<String> {
         let linked = link.selection.as_ref()?;
         let chosen = || self.score_setup.text.as_ref().is_some_and(|text| text.digest() == linked.text_digest);
@@ -198,7 +199,7 @@ impl AppState {
         ))
     }
 
-    /// Compares a finished run with the link, if it is the link's: another may have been under way.
+    /// Compares a finished run with the link, if it is the link's: another may have been running.
     pub(crate) fn judge(&mut self, run: &RunRecord) {
         let LinkState::Held { link, stage } = &mut self.link else { return };
         let RunSetup { model, prompt, sampling, ablation } = &run.setup;
@@ -209,9 +210,9 @@ impl AppState {
         }
     }
 
-    /// A recomputation or a load that ended without a result can be asked for again.
+    /// Takes the link back to a stage from which a recomputation or a load without a result can be requested again.
     pub(crate) fn leave_link_stage(&mut self) {
-        // Text that is asked for will be written with the edits as they are in the list.
+        // Text that is requested will be written with the edits as they are in the list.
         let ablation = self.ablation();
         let LinkState::Held { link, stage } = &mut self.link else { return };
         let recomputes =
@@ -225,7 +226,7 @@ impl AppState {
     }
 }
 
-/// What a run of the link's setup says about the link.
+/// The verdict of a run of the link's setup.
 fn verdict(link: &ShareLink, run: &RunRecord) -> LinkStage {
     let text = link.compare(&run.intact.token_ids, &run.ablated.token_ids);
     let (Some(linked), Some(pruned)) = (&link.selection, &run.pruned) else { return LinkStage::Verdict { text, picked: None } };
@@ -242,14 +243,14 @@ fn verdict(link: &ShareLink, run: &RunRecord) -> LinkStage {
     LinkStage::Verdict { text, picked }
 }
 
-/// Whether scores are over the tokens that the link's were.
+/// Returns `true` if scores are over the same tokens as the link's.
 fn is_of(linked: &LinkedSelection, calibration: &Calibration) -> bool {
     (linked.sequences, linked.length, &linked.text_digest) == (calibration.n_sequences, calibration.length, &calibration.text_digest)
 }
 
-/// Whether this is the run of the link, on its model.
+/// Returns `true` if this is the run of the link, on its model.
 fn asks_for(link: &ShareLink, prompt: &str, sampling: &Sampling, ablation: &Ablation) -> bool {
-    // Times one changes nothing, and the page leaves it out.
+    // A scale of 1 changes nothing, and the page leaves it out.
     fn changes(ablation: &Ablation) -> impl Iterator<Item = &WeightEdit> {
         ablation.weight_edits.iter().filter(|edit| edit.scale != 1.0)
     }
@@ -261,7 +262,8 @@ fn asks_for(link: &ShareLink, prompt: &str, sampling: &Sampling, ablation: &Abla
         && changes(ablation).eq(changes(&setup.ablation))
 }
 
-/// Why a link about one model cannot be restored on another. Weights decide: the same ones may be called otherwise here.
+/// The reason why a link about one model cannot be restored on another. Weights decide: they may have another name
+/// here.
 fn mismatch(want: &ModelRef, have: &ModelRef) -> Option<String> {
     if want.revision == have.revision {
         return None;
@@ -282,12 +284,12 @@ fn mismatch(want: &ModelRef, have: &ModelRef) -> Option<String> {
     Some(format!("The link is about the model “{}”, and “{}” is loaded. {remedy}", want.id, have.id))
 }
 
-/// The catalogue's model that a link may be about; none where its weights are known to be others.
+/// The catalogue's model that a link may be about; `None` if its weights are known to differ.
 pub fn loadable_entry(want: &ModelRef) -> Option<Entry> {
     Entry::find(&want.id).filter(|_| other_weights(want).is_none())
 }
 
-/// Why the catalogue's model of that name cannot be the link's, where its only file is known.
+/// The reason why the catalogue's model of that name cannot be the link's, where its only file is known.
 fn other_weights(want: &ModelRef) -> Option<String> {
     let known = Entry::find(&want.id)?.hub()?.weights?.sha256.get(..16)?;
     (known != want.revision).then(|| {

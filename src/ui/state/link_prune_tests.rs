@@ -8,7 +8,7 @@ use crate::ui::state::tests::{answer, failure, loaded, run};
 
 const CHANNELS: &[&[usize]] = &[&[1, 2], &[7]];
 
-/// As the link's channels were scored.
+/// The calibration that the link's channels were scored with.
 fn scored(text_digest: &str) -> Calibration {
     Calibration { text_digest: text_digest.into(), length: 256, ..calibration(16) }
 }
@@ -45,7 +45,7 @@ fn stage(state: &AppState) -> &LinkStage {
     }
 }
 
-/// Answers everything that waits, scores and channels as told, and returns what was asked.
+/// Answers every waiting request, with these scores and channels, and returns the names of the requests.
 fn work(state: &mut AppState, calibration: &Calibration, channels: &[&[usize]]) -> Vec<&'static str> {
     let of = channels.iter().map(|of| of.to_vec()).collect::<Vec<_>>();
     let mut asked = Vec::new();

@@ -56,7 +56,7 @@ fn a_link_with_impossible_coordinates_restores_no_edit() {
     assert!(state.edits.rows.is_empty());
 }
 
-/// A verdict on text alone.
+/// A verdict on the text alone.
 fn said(text: Recomputed) -> LinkStage {
     LinkStage::Verdict { text, picked: None }
 }
@@ -68,14 +68,14 @@ fn its(intact: &[u32], ablated: &[u32]) -> RunRecord {
     run
 }
 
-/// Everything that waits is done, the run of the link last.
+/// Answers all waiting requests, with the link's run last.
 fn recomputed(state: &mut AppState, run: RunRecord) {
     writes(state);
     answer(state, Event::Generated(run));
     answer(state, Event::Done);
 }
 
-/// Posts what waits until the engine writes.
+/// Posts and answers waiting requests until the engine generates text.
 fn writes(state: &mut AppState) {
     while let Some(message) = state.next_message() {
         match message.request {
@@ -87,7 +87,7 @@ fn writes(state: &mut AppState) {
     }
 }
 
-/// A model of one's own under a name.
+/// A visitor's own model with a given id.
 fn own(id: &str, revision: &str) -> ModelInfo {
     let mut info = info();
     (info.model.id, info.model.revision) = (id.into(), revision.into());
@@ -225,7 +225,7 @@ fn a_link_of_other_weights_than_those_that_are_known_is_not_offered_for_download
     assert_eq!(*stage(&of(&known[..16])), LinkStage::Waiting);
     let mut state = of("aaaaaaaaaaaaaaaa");
     assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains(&known[..16])), "{:?}", stage(&state));
-    // One that is loaded is not told to be downloaded either; the link's own weights restore it.
+    // A loaded model is not offered for download either; the link's own weights restore it.
     load(&mut state, own("another-folder", "bbbbbbbbbbbbbbbb"));
     assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("Open the files of “smollm2-135m”")));
     load(&mut state, own("another-folder", "aaaaaaaaaaaaaaaa"));

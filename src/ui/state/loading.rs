@@ -1,4 +1,4 @@
-//! What is chosen and not yet asked for, whether it fits, and what this browser has stored of it.
+//! The model chosen but not yet requested, its fit, and the part of it in this browser's storage.
 
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::shape::Place;
@@ -11,28 +11,28 @@ use crate::ui::state::entry::{Entry, MAIN, endpoint_of, hub_source, origin};
 use crate::ui::state::rate::Rate;
 use crate::ui::state::{AppState, Source};
 
-/// What stands in the section's controls. It is kept for this visit only, and none of it goes into a link or an export.
+/// The values of the section's controls. They are kept for this visit only, and none goes into a link or an export.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     /// A model's id, [`REPO`] or [`FOLDER`].
     pub picked: String,
     /// A server with the Hub's addresses.
     pub endpoint: String,
-    /// For gated repositories.
+    /// Access token for gated repositories.
     pub token: String,
-    /// `owner/name`
+    /// Name of a repository: `owner/name`.
     pub repo: String,
     pub revision: String,
     /// The address of a folder with a model's files.
     pub folder: String,
 }
 
-/// Any repository, by its name.
+/// The choice of any repository by its name.
 pub const REPO: &str = "*repo";
-/// A folder on a server.
+/// The choice of a folder on a server.
 pub const FOLDER: &str = "*folder";
-/// To see whether a model fits, its configuration and the header of its weights are stored: with less than this, nobody
-/// has begun to download it.
+/// The least stored bytes that count as a begun download. An inspection stores a model's configuration and the header
+/// of its weights, which is less.
 const BEGUN_BYTES: u64 = 1 << 20;
 
 impl Default for Choice {
@@ -54,12 +54,12 @@ impl Choice {
         Entry::find(&self.picked)
     }
 
-    /// Whether the Hub, or a server like it, is asked.
+    /// Returns `true` if the choice is on the Hub, or on a server like it.
     pub fn is_of_hub(&self) -> bool {
         self.picked == REPO || self.entry().is_some_and(|entry| entry.hub().is_some())
     }
 
-    /// Another server: a token is for the one that it was typed for.
+    /// Sets the server. A token is dropped with the server that it was typed for.
     pub fn set_endpoint(&mut self, endpoint: String) {
         if endpoint_of(&endpoint) != endpoint_of(&self.endpoint) {
             self.token.clear();
@@ -67,7 +67,7 @@ impl Choice {
         self.endpoint = endpoint;
     }
 
-    /// Where to load an entry of the catalogue from.
+    /// The source to load an entry of the catalogue from.
     pub fn source_of(&self, entry: Entry, backend: BackendChoice) -> Source {
         let from = match entry {
             Entry::Bundled(model) => ModelSource::Files(model.files()),
@@ -76,7 +76,7 @@ impl Choice {
         Source { id: entry.id().into(), title: entry.title().into(), from, backend }
     }
 
-    /// What is chosen; none while something has still to be typed.
+    /// The chosen source; `None` while something has still to be typed.
     pub fn source(&self, backend: BackendChoice) -> Option<Source> {
         if let Some(entry) = self.entry() {
             return Some(self.source_of(entry, backend));
@@ -93,8 +93,8 @@ impl Choice {
         (!name.is_empty()).then(|| Source { id, title: name.into(), from, backend })
     }
 
-    /// The catalogue's model that is typed: its repository, at the pinned commit, or with no revision said. Another revision
-    /// is another model, of which the catalogue says nothing.
+    /// The catalogue's model of the typed repository, at the pinned commit or without a revision. Another revision is
+    /// another model, which the catalogue does not describe.
     pub fn known_repo(&self) -> Option<&'static HubModel> {
         let revision = self.typed_revision();
         let is_typed =
@@ -102,7 +102,7 @@ impl Choice {
         hub::MODELS.iter().filter(|_| self.picked == REPO).find(is_typed)
     }
 
-    /// A page's address is pasted as often as a name.
+    /// The typed repository's name; the address of its page is accepted as well.
     fn typed_repo(&self) -> &str {
         self.repo.trim().trim_start_matches(HUB).trim_matches('/')
     }
@@ -114,7 +114,7 @@ impl Choice {
     fn id_of_repo(&self) -> String {
         match self.typed_revision() {
             MAIN => model_id_from(self.typed_repo()),
-            // The beginning of a commit names it, and an id is not long.
+            // The beginning of a commit identifies it, and an id is short.
             revision => model_id_from(&format!("{}-{}", self.typed_repo(), revision.get(..12).unwrap_or(revision))),
         }
     }
@@ -134,7 +134,7 @@ impl Choice {
     }
 }
 
-/// What the engine found out about a model before fetching its weights.
+/// The engine's inspection of a model before its weights are fetched.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fit {
     pub title: String,
@@ -151,20 +151,20 @@ impl AppState {
         }
     }
 
-    /// Pulls what others have published on the loaded model, beside controls.
+    /// Pulls the targets of published findings on the loaded model, beside controls.
     pub fn confirm_published(&mut self) {
         let Some(entry) = self.entry() else { return };
         let candidates = entry.published().filter_map(EditTarget::as_scalar).collect();
         self.confirm_these(candidates, entry.published().filter_map(EditTarget::as_row).collect());
     }
 
-    /// Asks whether a model fits, without fetching its weights.
+    /// Requests an inspection of a model, without fetching its weights.
     pub fn inspect(&mut self, source: Source) {
         (self.fit, self.failure) = (None, None);
         self.queue.push(Request::Inspect { id: source.id, source: source.from, backend: source.backend });
     }
 
-    /// The visitor chooses another model; nothing is asked for that an engine has not been started for.
+    /// Chooses another model. The storage is listed only if an engine is already started.
     pub fn choose(&mut self, picked: &str) {
         self.choice.picked = picked.into();
         self.fit = None;
@@ -173,7 +173,7 @@ impl AppState {
         }
     }
 
-    /// The visitor types; what was found out about another address is not about this one.
+    /// Edits the choice as the visitor types. The inspection is dropped, since it is of another address.
     pub fn edit_choice(&mut self, edit: impl FnOnce(&mut Choice)) {
         edit(&mut self.choice);
         self.fit = None;
@@ -186,7 +186,7 @@ impl AppState {
             Request::Load { id, source, .. } => (false, id, source),
             _ => return,
         };
-        // That a model of the page's own fits is no news.
+        // The fit of the page's own models is not worth showing.
         if is_asked || !inspection.fits || catalog::find(id).is_none() {
             self.fit = Some(Fit { title: self.title_of(id, source), of: source.clone(), inspection });
         }
@@ -201,7 +201,7 @@ impl AppState {
         self.progress = Some(progress);
     }
 
-    /// What a model is called.
+    /// The title of a model.
     pub(crate) fn title_of(&self, id: &str, source: &ModelSource) -> String {
         match &self.requested {
             Some(requested) if requested.from == *source => requested.title.clone(),
@@ -212,7 +212,7 @@ impl AppState {
         }
     }
 
-    /// After a request that may have stored something, what is stored now is asked for.
+    /// Lists the storage again after a request that may have stored something.
     pub(crate) fn look_into_store(&mut self, over: &Request) {
         if let Request::Load { source, .. } | Request::Inspect { source, .. } = over
             && origin(source).is_some()
@@ -221,7 +221,7 @@ impl AppState {
         }
     }
 
-    /// What is stored of a model, at its commit where one is pinned.
+    /// The stored part of a model, at its commit where one is pinned.
     fn stored_of(&self, source: &ModelSource) -> Option<&StoredModel> {
         let origin = origin(source)?;
         let commit = match source {
@@ -234,7 +234,7 @@ impl AppState {
         self.stored.iter().flatten().filter(is_it).max_by_key(|model| model.bytes)
     }
 
-    /// What pressing the button does, with the bytes that have to come for it.
+    /// The label of the load button, with the bytes that have to be fetched.
     pub fn load_label(&self) -> String {
         let Some(source) = self.choice.source(BackendChoice::Auto).filter(|source| origin(&source.from).is_some()) else {
             return "Load".into();
@@ -273,7 +273,7 @@ impl Fit {
     }
 }
 
-/// Whether there is enough of one thing; `fits` says whether the model can run.
+/// A word on whether one resource is large enough; `fits` says whether the model can run.
 pub fn enough(check: &FitCheck, fits: bool) -> &'static str {
     match (check.ok, check.limit) {
         (true, None) => "not known",
@@ -283,7 +283,7 @@ pub fn enough(check: &FitCheck, fits: bool) -> &'static str {
     }
 }
 
-/// Whether two sources are the same place: a token is not part of it.
+/// Returns `true` if two sources are the same place, whatever their tokens.
 fn is_same(a: &ModelSource, b: &ModelSource) -> bool {
     match (a, b) {
         (ModelSource::Hub(a), ModelSource::Hub(b)) => (&a.endpoint, &a.repo, &a.revision) == (&b.endpoint, &b.repo, &b.revision),
@@ -291,7 +291,7 @@ fn is_same(a: &ModelSource, b: &ModelSource) -> bool {
     }
 }
 
-/// The largest models of the catalogue that pass the checks which another one did not, at most three.
+/// The largest models of the catalogue that pass the checks that another one failed, at most three.
 pub fn that_fit(inspection: &Inspection) -> Vec<&'static HubModel> {
     let place = if inspection.backend.kind == "cpu" { Place::Cpu } else { Place::Gpu };
     let passes =
@@ -303,8 +303,8 @@ pub fn that_fit(inspection: &Inspection) -> Vec<&'static HubModel> {
     fitting
 }
 
-/// Whether a model of the catalogue would pass a check that was made for another: what is needed grows with the weights,
-/// but for one matrix, of which the embeddings are the largest.
+/// Returns `true` if a model of the catalogue would pass a check that was made for another model. The requirement grows
+/// with the weights; for a single matrix, the embeddings count as the largest.
 fn is_met(check: &FitCheck, model: &HubModel, place: Place, inspection: &Inspection) -> bool {
     let Some(limit) = check.limit else { return true };
     let all = model.device_bytes(place) as f64;
@@ -314,7 +314,7 @@ fn is_met(check: &FitCheck, model: &HubModel, place: Place, inspection: &Inspect
             all * (embeddings as f64 / model.shape.num_parameters() as f64)
         }
         FitKind::Memory => check.needed as f64 * all / inspection.weight_bytes.max(1) as f64,
-        // Too little of it keeps nothing from running.
+        // Too little storage does not keep a model from running.
         FitKind::Storage => return true,
     };
     needed <= limit as f64

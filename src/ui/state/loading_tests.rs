@@ -27,7 +27,7 @@ fn hub_of(source: &Source) -> &HubSource {
     hub
 }
 
-/// What the engine says of a Hub model that it has loaded.
+/// The engine's description of a Hub model that it has loaded.
 fn info_of(id: &str) -> ModelInfo {
     let HubModel { shape, weights, .. } = find_hub(id).unwrap();
     let revision = weights.map_or("89abcdef01234567", |file| &file.sha256[..16]);
@@ -63,7 +63,7 @@ fn stored(bytes: u64, total: u64) -> StoredModel {
     }
 }
 
-/// As the engine makes one.
+/// A check as the engine makes it.
 fn check(kind: FitKind, needed: u64, limit: Option<u64>) -> FitCheck {
     FitCheck { kind, what: "w".into(), needed, limit, ok: limit.is_none_or(|limit| needed <= limit) }
 }
@@ -91,7 +91,7 @@ fn a_hub_model_is_asked_for_at_its_pinned_commit_with_what_is_known() {
     assert_eq!((source.id.as_str(), source.title.as_str(), hub.endpoint.as_str(), hub.repo.as_str()), (SMOL, model.title, HUB, model.repo));
     assert_eq!((hub.revision.as_str(), hub.token.as_deref()), (model.revision, None));
     assert_eq!((hub.known[0].size, hub.known[0].sha256.as_deref()), (Some(269_060_552), model.weights.map(|file| file.sha256)));
-    // Nobody tells the files of these.
+    // The catalogue has no digests for this model.
     let untold = HubModel { weights: None, ..*model };
     let ModelSource::Hub(hub) = hub_source(&untold, HUB, None) else { panic!() };
     assert_eq!((hub.revision.as_str(), hub.known.len()), (model.revision, 0));
@@ -124,7 +124,7 @@ fn any_repository_and_any_folder_can_be_named() {
     );
     assert_eq!(hub_of(&named).revision, MAIN);
     state.edit_choice(|choice| (choice.repo, choice.revision) = ("openai-community/GPT2".into(), "step1000".into()));
-    // Of another revision than the pinned one, the catalogue knows nothing.
+    // The catalogue knows nothing of revisions other than the pinned one.
     assert_eq!((source(&state).id.as_str(), hub_of(&source(&state)).revision.as_str()), ("openai-community-gpt2-step1000", "step1000"));
     assert!(hub_of(&source(&state)).known.is_empty() && state.choice.known_repo().is_none());
     let pin = find_hub("gpt2").unwrap().revision;
@@ -151,22 +151,22 @@ fn the_button_says_what_it_takes() {
     assert_eq!(state.load_label(), "Download and load, 269 MB");
     state.stored = Some(vec![stored(0, 269_060_552)]);
     assert_eq!(state.load_label(), "Download and load, 269 MB");
-    // What a look at it left behind is no beginning.
+    // The bytes that an inspection leaves behind do not count as a download.
     state.stored = Some(vec![stored(40_000, 269_060_552)]);
     assert_eq!(state.load_label(), "Download and load, 269 MB");
     state.stored = Some(vec![stored(200_000_000, 271_000_000)]);
     assert_eq!(state.load_label(), "Go on, 71.0 MB");
-    // Its configuration alone is not the model.
+    // A configuration alone is not the model.
     state.stored = Some(vec![stored(2_000_000, 2_000_000)]);
     assert_eq!(state.load_label(), "Go on, 267 MB");
     state.stored = Some(vec![stored(271_000_000, 271_000_000)]);
     assert_eq!(state.load_label(), "Load what is stored here");
-    // Of another commit, or from another server.
+    // A model of another commit or from another server does not count.
     state.stored = Some(vec![StoredModel { commit: Some("0".repeat(40)), ..stored(271_000_000, 271_000_000) }]);
     assert_eq!(state.load_label(), "Download and load, 269 MB");
     state.stored = Some(vec![StoredModel { origin: "mirror/HuggingFaceTB/SmolLM2-135M".into(), ..stored(271_000_000, 271_000_000) }]);
     assert_eq!(state.load_label(), "Download and load, 269 MB");
-    // Of a repository that the catalogue does not know, only an inspection tells.
+    // The size of a repository that the catalogue does not know comes from an inspection only.
     state.choose(REPO);
     state.edit_choice(|choice| choice.repo = "a/b".into());
     assert_eq!(state.load_label(), "Download and load");
@@ -225,7 +225,7 @@ fn models_that_would_fit_are_the_largest_that_pass_every_check() {
     // The embeddings of Llama, of Qwen and of Gemma are larger than 256 MiB.
     assert_eq!(names(vec![memory(3_000_000_000), matrix(268_435_456)]), ["tinyllama-1.1b-chat", "pythia-410m", "smollm2-360m"]);
     assert_eq!(names(vec![memory(1_000_000)]), [""; 0]);
-    // Too little storage stops nothing, and of what has no limit there is enough.
+    // Too little storage does not rule out a model, and a check without a limit passes.
     assert_eq!(names(vec![check(FitKind::Storage, 3_422_777_952, Some(1000)), check(FitKind::Memory, 1, None)]).len(), 3);
 }
 
@@ -294,7 +294,7 @@ fn published_coordinates_are_pulled_like_candidates() {
     assert_eq!(state.next_message().unwrap().request, Request::Stored);
     answer(&mut state, Event::Done);
     assert_eq!(state.next_message().unwrap().request, Request::Confirm { candidates: published.to_vec(), rows: Vec::new(), seed });
-    // Where rows are published and no scalar, they are pulled whole.
+    // Where rows are published but no scalar, whole rows are pulled.
     let mut state = with_hub(SMOL);
     state.confirm_published();
     state.next_message();

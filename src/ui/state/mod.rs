@@ -1,6 +1,6 @@
 //! Everything the page knows, as plain data, and the one place where an event of the engine changes it.
 //!
-//! Results live here and not in the worker: when it has to be killed, nothing that was computed is lost.
+//! Results live here and not in the worker: nothing that was computed is lost if the worker has to be killed.
 
 pub mod channels;
 pub mod comparison;
@@ -31,11 +31,11 @@ use crate::ui::state::panes::PaneText;
 use crate::ui::state::queue::{Queue, Running};
 use crate::ui::state::rate::Rate;
 
-/// An evaluation of the pane on the right, and what it was measured under.
+/// An evaluation of the pane on the right, with the ablation it was measured under.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     pub of: Ablation,
-    /// The digest of the channels that its pruning picked.
+    /// Digest of the channels that the ablation's pruning picked.
     pub selection: Option<String>,
     pub evaluation: Evaluation,
 }
@@ -43,67 +43,67 @@ pub struct Measured {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AppState {
     pub engine: EngineStatus,
-    /// What is loaded.
+    /// The loaded model.
     pub source: Option<Source>,
-    /// What was asked for last; it becomes [`AppState::source`] once it is loaded.
+    /// The model requested last; it becomes [`AppState::source`] once it is loaded.
     pub requested: Option<Source>,
     pub info: Option<ModelInfo>,
-    /// What the section "The model" shows for choosing.
+    /// The values of the controls in the section "The model".
     pub choice: Choice,
-    /// Whether the model that was looked at last fits.
+    /// The fit of the model that was inspected last.
     pub fit: Option<Fit>,
-    /// What this browser has stored, once that was asked for.
+    /// The models in this browser's storage, once they were listed.
     pub stored: Option<Vec<StoredModel>>,
     pub progress: Option<Progress>,
-    /// How fast the bytes of [`AppState::progress`] come.
+    /// Rate at which the bytes of [`AppState::progress`] arrive.
     pub rate: Rate,
-    /// When the events that are applied arrived, in milliseconds.
+    /// Arrival time of the events that are applied, in milliseconds.
     pub now_ms: f64,
     pub queue: Queue,
     pub scan_prompt: String,
     pub scan: Option<ScanReport>,
     pub arms: Vec<ConfirmArm>,
     pub confirm: Option<ConfirmReport>,
-    /// What the scoring section has chosen.
+    /// The values of the controls in the scoring section.
     pub score_setup: ScoreSetup,
     /// The last scores of this model; they outlive the engine that made them.
     pub scores: Option<ScoreReport>,
-    /// What is known while channels are scored. Empty from the beginning of a scoring to its first sequence, and after
+    /// Partial scores while channels are scored. Empty from the beginning of a scoring to its first sequence, and after
     /// its report.
     pub score_progress: Option<ScoreProgress>,
-    /// Over what the engine has scored channels. Without, a pruning has to wait for scores: a fresh engine has none.
+    /// Calibration of the scores that the engine holds. If `None`, a pruning waits for scores: a fresh engine has none.
     pub engine_calibration: Option<Calibration>,
-    /// What was found around the core of a layer, or of several.
+    /// Surroundings of the core of one layer or several.
     pub surroundings: Option<SurroundingsReport>,
-    /// Removals that were measured with these scores, whichever experiment asked for them.
+    /// Removals that were measured with these scores, whichever experiment requested them.
     pub sweep: Vec<SweepPoint>,
-    /// How many of them were there before the sweep that is under way.
+    /// Length of `sweep` when the current sweep began.
     pub sweep_begins_at: usize,
-    /// Channels removed one at a time, as they come.
+    /// Channels removed one at a time, as their results arrive.
     pub deletions: Vec<Deletion>,
     pub deletion_report: Option<DeletionReport>,
-    /// What they were drawn by, and what stood in place of them.
+    /// Seed of the draw of `deletions`, and the replacement that stood in place of each.
     pub deletion_seed: u64,
     pub deletion_replacement: Replacement,
     pub edits: EditList,
     /// The removal of channels that is switched on, next to the edits: see [`AppState::ablation`].
     pub pruning: Option<Pruning>,
-    /// What the engine says is in place, and how long that took it.
+    /// The ablation that the engine reports as in place, and its time to apply it in milliseconds.
     pub applied: Option<(Ablation, f64)>,
-    /// What the pruning that is in place came to.
+    /// Outcome of the pruning that is in place.
     pub pruned: Option<Pruned>,
     pub intact_evaluation: Option<Evaluation>,
     pub ablated_evaluation: Option<Measured>,
     pub prompt: String,
     pub sampling: Sampling,
-    /// The prompt of what the panes show.
+    /// Prompt of the text in the panes.
     pub shown_prompt: String,
     /// The request whose text the panes show.
     pub text_of: Option<u32>,
     pub intact: PaneText,
     pub ablated: PaneText,
     pub run: Option<RunRecord>,
-    /// Generate again whenever an edit changes, once there is text.
+    /// Generates again whenever an edit changes, once there is text.
     pub live: bool,
     pub link: LinkState,
     pub experiments: Experiments,
@@ -111,7 +111,7 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// Asks for a model; nothing of the one before is dropped until this one is there.
+    /// Requests a model; results of the one before are kept until the new one is loaded.
     pub fn load(&mut self, source: Source) {
         self.queue.clear_waiting();
         self.queue.push(Request::Load { id: source.id.clone(), source: source.from.clone(), backend: source.backend });
@@ -122,7 +122,7 @@ impl AppState {
         (self.failure, self.fit) = (None, None);
     }
 
-    /// Whether a model is there, and an engine to work with it.
+    /// Returns `true` if a model is loaded, and an engine is ready to work with it.
     pub fn is_live(&self) -> bool {
         self.info.is_some() && self.engine == EngineStatus::Ready && !self.queue.any(|request| matches!(request, Request::Load { .. }))
     }
@@ -142,7 +142,7 @@ impl AppState {
         self.queue.push(Request::Confirm { candidates, rows, seed: self.sampling.seed });
     }
 
-    /// Asks the engine for the listed edits and the pruning, unless they are what it has. Scores that it lacks come first.
+    /// Requests the listed edits and the pruning, unless the engine has them. Missing scores are requested first.
     pub fn apply_edits(&mut self) {
         let ablation = self.ablation();
         let changes = |request: &Request| match request {
@@ -161,13 +161,14 @@ impl AppState {
         self.queue.push(Request::Generate { prompt: self.prompt.clone(), sampling: self.sampling });
     }
 
-    /// The visitor presses "Stop": a model that was just chosen still loads.
+    /// Stops the running request and drops waiting ones, when the visitor presses "Stop". A model that was just chosen
+    /// still loads.
     pub fn stop(&mut self) -> Option<Envelope> {
         self.queue.keep_loads();
         self.queue.stop()
     }
 
-    /// The edits or the pruning changed: what the engine computes under the old ones is of no use.
+    /// Stops computations under the old ablation, after the edits or the pruning changed.
     pub fn edits_changed(&mut self) -> Option<Envelope> {
         let stale = |request: &Request| matches!(request, Request::Generate { .. } | Request::Evaluate);
         let has_text = !self.shown_prompt.is_empty() || self.queue.any(|request| matches!(request, Request::Generate { .. }));
@@ -198,19 +199,19 @@ impl AppState {
         self.applied.as_ref().map(|(ablation, _)| ablation.clone()).unwrap_or_default()
     }
 
-    /// The evaluation of the pane on the right, if it is still of the edits in the list.
+    /// The evaluation of the pane on the right, if it matches the edits in the list.
     pub fn current_ablated_evaluation(&self) -> Option<&Evaluation> {
         let measured = self.ablated_evaluation.as_ref()?;
         (measured.of == self.ablation() && self.picks(measured.selection.as_deref())).then_some(&measured.evaluation)
     }
 
-    /// The worker is gone: what it was asked is forgotten, what it found stays.
+    /// Notes that the worker is gone: its requests are dropped, its results kept.
     pub fn engine_died(&mut self, what: &str, why: &str) {
         self.engine = EngineStatus::Dead;
         self.queue.clear();
         self.forget_engine();
         self.leave_link_stage();
-        // A panic has said what happened; the trap that follows it only says "unreachable".
+        // After a panic, the earlier failure holds its message; the trap that follows only says "unreachable".
         let said = self.failure.take().filter(|failure| failure.kind == FailureKind::Internal);
         let (what, why) = said.map_or_else(|| (what.into(), why.into()), |failure| (failure.what, failure.why));
         let next_step =
@@ -218,13 +219,14 @@ impl AppState {
         self.failure = Some(Failure { kind: FailureKind::Internal, what, why, next_step: next_step.into() });
     }
 
-    /// What only the engine that is gone had.
+    /// Drops the state that only the lost engine had.
     fn forget_engine(&mut self) {
         (self.progress, self.applied, self.pruned, self.engine_calibration) = Default::default();
         self.experiments.engine_forgot();
     }
 
-    /// A fresh worker is starting; the model that worked is asked for again, or else the one that was to be loaded.
+    /// Notes that a fresh worker is starting, and requests the loaded model again, or else the one that was to be
+    /// loaded.
     pub fn engine_restarts(&mut self) {
         self.engine = EngineStatus::Starting;
         self.queue.clear();
@@ -284,7 +286,7 @@ impl AppState {
             Event::Outcome(outcome) => self.experiments.take(outcome),
             Event::Done | Event::Stopped => self.finished(id),
             Event::Failed(failure) => self.failed(id, failure),
-            // Answers to what only tests and the command ask.
+            // The rest are answers to requests that only tests and the command make.
             _ => {}
         }
     }
@@ -294,7 +296,7 @@ impl AppState {
         let over = self.queue.finish(id);
         if let Some(Running { request: Request::Score { .. }, .. }) = over {
             self.score_progress = None;
-            // What it went on from is lost, unless it was refused before it began.
+            // The scores that a resumed scoring started from are lost, unless it was refused before it began.
             self.engine_calibration.take_if(|_| failure.kind != FailureKind::Input);
         }
         if let Some(over) = over {
@@ -309,10 +311,10 @@ impl AppState {
         self.failure = Some(failure);
     }
 
-    /// What a faulty device had computed of a request is no finding, so it is not shown as one.
+    /// Drops the results that a faulty device had computed of a request, so that they are not shown as findings.
     fn disown(&mut self, over: &Running) {
         match over.request {
-            // The text before it, if none of its own came, was written while the device was well.
+            // If this request wrote no token, the text in the panes was written while the device worked.
             Request::Generate { .. } if self.text_of == Some(over.id) => {
                 (self.intact, self.ablated, self.run, self.shown_prompt) = Default::default();
             }
@@ -341,7 +343,7 @@ impl AppState {
     fn loaded(&mut self, info: ModelInfo) {
         let same = self.info.as_ref().is_some_and(|before| before.model == info.model);
         if !same {
-            // Results of another model would be read as this one's.
+            // Results of another model would be taken for this one's.
             (self.scan, self.confirm, self.run) = (None, None, None);
             (self.intact_evaluation, self.ablated_evaluation) = (None, None);
             (self.intact, self.ablated) = Default::default();
@@ -360,7 +362,7 @@ impl AppState {
         self.put_back();
     }
 
-    /// The model that the engine is loading; by now, another may be asked for.
+    /// The model that the engine is loading, which may differ from the one requested last.
     fn loading(&self) -> Option<Source> {
         let Request::Load { id, source, backend } = &self.queue.running.as_ref()?.request else { return None };
         Some(Source { id: id.clone(), title: self.title_of(id, source), from: source.clone(), backend: *backend })
@@ -372,7 +374,7 @@ impl AppState {
         self.look_into_store(&over.request);
         self.leave_link_stage();
         let measured = self.intact_evaluation.is_some() && self.current_ablated_evaluation().is_some();
-        // Text that was stopped also ends with "done"; who stopped it did not ask for more work.
+        // A stopped text also ends with "done"; after a stop no more work is started.
         if matches!(over.request, Request::Generate { .. }) && !over.stopping && !measured {
             self.queue.push(Request::Evaluate);
         }

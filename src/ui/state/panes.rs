@@ -9,13 +9,14 @@ use crate::ui::state::queue::Running;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PaneText {
     pub ids: Vec<u32>,
-    /// What each token adds to the text.
+    /// The text that each token adds.
     pub pieces: Vec<String>,
     pub done: Option<Generated>,
 }
 
 impl AppState {
-    /// The first of a new text is here: both panes are emptied together, and not for a text that never comes.
+    /// Empties both panes together when the first token of a new text arrives, so that a text that never comes clears
+    /// nothing.
     pub(crate) fn begin_text(&mut self, id: Option<u32>) {
         let Some(Running { id: running, request: Request::Generate { prompt, .. }, .. }) = &self.queue.running else { return };
         if id == Some(*running) && self.text_of != id {
@@ -27,7 +28,7 @@ impl AppState {
 
     pub(crate) fn token(&mut self, pane: Pane, index: usize, token_id: u32, text: String) {
         let pane = self.pane_mut(pane);
-        // Tokens come in order; one that does not belongs to a run whose panes were cleared since.
+        // Tokens come in order; one out of order belongs to a run whose panes were cleared since.
         if index == pane.ids.len() {
             pane.ids.push(token_id);
             pane.pieces.push(text);
@@ -48,12 +49,12 @@ impl AppState {
         }
     }
 
-    /// Whether both texts came to an end of their own.
+    /// Returns `true` if both texts ended without being stopped.
     pub fn is_whole(&self) -> bool {
         [&self.intact, &self.ablated].iter().all(|pane| pane.done.as_ref().is_some_and(|done| done.finish != Finish::Stopped))
     }
 
-    /// Index of the first new token that differs, as far as both panes have come.
+    /// Index of the first new token that differs, as far as both panes are filled.
     pub fn first_difference(&self) -> Option<usize> {
         let (a, b) = (&self.intact, &self.ablated);
         if self.is_whole() {

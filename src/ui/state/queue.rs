@@ -1,4 +1,4 @@
-//! One request at a time: what waits for the engine, and what it is doing now.
+//! The queue of requests to the engine, which runs one at a time.
 
 use std::collections::VecDeque;
 
@@ -22,8 +22,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Adds a request. Of waiting `Score`, `Apply`, `Evaluate`, `Generate`, `Inspect` and `Stored`, only the last each counts. An `Apply` goes
-    /// before the text and the figures that wait, which are to be of it, and a `Score` before the `Apply` that picks by it.
+    /// Adds a request. It replaces a waiting one of its kind if that is `Score`, `Apply`, `Evaluate`, `Generate`,
+    /// `Inspect` or `Stored`. An `Apply` goes before any waiting text and figures, which depend on it, and a `Score`
+    /// before the `Apply` that picks by it.
     pub fn push(&mut self, request: Request) {
         self.drop_same(&request);
         let is_score = |waiting: &Request| matches!(waiting, Request::Score { .. });
@@ -39,7 +40,7 @@ impl Queue {
         self.waiting.insert(at.unwrap_or(self.waiting.len()), request);
     }
 
-    /// Adds a request before everything that waits.
+    /// Adds a request before all waiting ones.
     pub fn push_first(&mut self, request: Request) {
         self.drop_same(&request);
         self.waiting.push_front(request);
@@ -53,22 +54,22 @@ impl Queue {
         }
     }
 
-    /// What the next message will be, if the engine is free.
+    /// The next request to be posted, if the engine is free.
     pub fn upcoming(&self) -> Option<&Request> {
         self.waiting.front().filter(|_| self.running.is_none())
     }
 
-    /// The same, to be changed.
+    /// The next request to be posted, mutable, if the engine is free.
     pub fn upcoming_mut(&mut self) -> Option<&mut Request> {
         if self.running.is_some() { None } else { self.waiting.front_mut() }
     }
 
-    /// Takes away what would be next.
+    /// Removes the first waiting request.
     pub fn drop_upcoming(&mut self) {
         self.waiting.pop_front();
     }
 
-    /// The next message to post, if the engine is free.
+    /// The next message to post, if the engine is free. Its request is then running.
     pub fn next(&mut self) -> Option<Envelope> {
         if self.running.is_some() {
             return None;
@@ -79,7 +80,7 @@ impl Queue {
         Some(Envelope { id, request })
     }
 
-    /// The message that ends what runs, once.
+    /// The message that ends the running request; `None` if nothing runs or it was already sent.
     pub fn stop(&mut self) -> Option<Envelope> {
         match &mut self.running {
             Some(running) if !running.stopping => running.stopping = true,
@@ -88,28 +89,28 @@ impl Queue {
         Some(Envelope { id: self.new_id(), request: Request::Stop })
     }
 
-    /// The request with this number is over; it is handed back if it was the one that ran.
+    /// Ends the request with this number, and returns it if it was the one that ran.
     pub fn finish(&mut self, id: Option<u32>) -> Option<Running> {
         self.running.take_if(|running| id.is_none_or(|id| id == running.id))
     }
 
-    /// Forgets everything: the engine behind it is gone.
+    /// Clears the queue, since the engine behind it is gone.
     pub fn clear(&mut self) {
         self.running = None;
         self.waiting.clear();
     }
 
-    /// Drops what waits (not what runs). What is to be deleted from the storage still is.
+    /// Drops the waiting requests (not the running one), except deletions from the storage.
     pub fn clear_waiting(&mut self) {
         self.waiting.retain(|request| matches!(request, Request::Forget { .. }));
     }
 
-    /// Drops what waits for a model that may be gone; one that was just chosen still loads.
+    /// Drops requests that wait for a model that may be gone; a model that was just chosen still loads.
     pub fn keep_loads(&mut self) {
         self.waiting.retain(|request| matches!(request, Request::Load { .. } | Request::Forget { .. }));
     }
 
-    /// Whether such a request runs or waits.
+    /// Returns `true` if a running or waiting request satisfies `is`.
     pub fn any(&self, is: impl Fn(&Request) -> bool) -> bool {
         self.running.as_ref().is_some_and(|running| is(&running.request)) || self.waiting.iter().any(is)
     }

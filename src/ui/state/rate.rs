@@ -1,46 +1,46 @@
-//! How fast bytes come, and how long the rest will take: pure, from what the last seconds saw.
+//! Download rate and remaining time, computed purely from the last seconds' byte counts.
 
 use std::collections::VecDeque;
 
-/// What lies further back says little about how fast it goes now.
+/// Length of the window: older counts say little about the present rate.
 const WINDOW_MS: f64 = 5000.0;
-/// Less than this tells nothing: the first bytes of a connection come in a rush.
+/// The shortest span that gives a rate: the first bytes of a connection come in a rush.
 const LEAST_MS: f64 = 500.0;
 
-/// Bytes that were there, at times of the last seconds.
+/// Byte counts at times of the last seconds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rate {
-    /// (milliseconds, bytes), oldest first.
+    /// Pairs of (milliseconds, bytes), oldest first.
     seen: VecDeque<(f64, f64)>,
 }
 
 impl Rate {
-    /// Takes note of `done` bytes at a time in milliseconds. Fewer bytes or an earlier time than before begin anew.
+    /// Records `done` bytes at a time in milliseconds. Fewer bytes or an earlier time than before clear the record.
     pub fn see(&mut self, now_ms: f64, done: f64) {
         if self.seen.back().is_some_and(|&(at, before)| now_ms < at || done < before) {
             self.seen.clear();
         }
         self.seen.push_back((now_ms, done));
-        // One that is older than the window stays, so that a slow connection has a rate, too.
+        // One count older than the window stays, so that a slow connection has a rate, too.
         while self.seen.get(1).is_some_and(|&(at, _)| at <= now_ms - WINDOW_MS) {
             self.seen.pop_front();
         }
     }
 
-    /// Bytes a second, over the window; none before there is enough to tell.
+    /// Bytes per second over the window; `None` before there is enough to tell.
     pub fn bytes_per_sec(&self) -> Option<f64> {
         let (&(from, before), &(to, after)) = (self.seen.front()?, self.seen.back()?);
         (to - from >= LEAST_MS && after > before).then(|| (after - before) / (to - from) * 1000.0)
     }
 
-    /// Seconds until `total` bytes are there, if it goes on like this.
+    /// Seconds until `total` bytes have arrived, at the present rate.
     pub fn remaining_secs(&self, total: f64) -> Option<f64> {
         let &(_, done) = self.seen.back()?;
         Some((total - done).max(0.0) / self.bytes_per_sec()?)
     }
 }
 
-/// `8 s`, `3 min`, `2 h 5 min`.
+/// The duration in words: `8 s`, `3 min`, `2 h 5 min`.
 pub fn duration(secs: f64) -> String {
     // Rounded up: a wait that is over early annoys nobody.
     let secs = secs.clamp(0.0, 1e6).ceil() as u32;
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(after([]).bytes_per_sec(), None);
         assert_eq!(after([(0.0, 0.0), (100.0, 1e6)]).bytes_per_sec(), None);
         assert_eq!(after([(0.0, 1e6), (4000.0, 1e6)]).remaining_secs(2e6), None);
-        // Another file, or a clock that was set back, begins anew.
+        // Another file, or a clock that was set back, clears the record.
         assert_eq!(after([(0.0, 1e6), (2000.0, 1e3)]).bytes_per_sec(), None);
         assert_eq!(after([(9000.0, 1e6), (10.0, 2e6)]).bytes_per_sec(), None);
     }

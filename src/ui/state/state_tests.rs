@@ -72,7 +72,7 @@ pub(crate) fn failure(kind: FailureKind) -> Failure {
     Failure { kind, what: "w".into(), why: "y".into(), next_step: "n".into() }
 }
 
-/// Hands the engine's answer to whatever it is working on.
+/// Hands the engine's answer to the running request.
 pub(crate) fn answer(state: &mut AppState, event: Event) {
     let id = state.queue.running.as_ref().map(|running| running.id);
     state.apply(EventEnvelope { id, event });
@@ -207,7 +207,7 @@ fn what_a_faulty_device_wrote_is_not_shown() {
     assert_eq!((&state.intact, state.shown_prompt.as_str()), (&PaneText::default(), ""));
 }
 
-/// A state whose engine writes, and has written a token in each pane.
+/// A state whose engine is generating, with one token in each pane.
 pub(crate) fn writing() -> AppState {
     let mut state = loaded();
     state.prompt = "Once".into();
@@ -222,7 +222,7 @@ fn token(state: &mut AppState, pane: Pane, index: usize, token_id: u32) {
     answer(state, Event::Token { pane, index, token_id, text: format!(" {token_id}") });
 }
 
-/// The end of the text that is being written, as the engine tells it.
+/// The engine's report that the running generation ended.
 fn ends(state: &mut AppState, run: RunRecord) {
     answer(state, Event::PaneDone { pane: Pane::Intact, generated: run.intact.clone() });
     answer(state, Event::PaneDone { pane: Pane::Ablated, generated: run.ablated.clone() });

@@ -1,7 +1,8 @@
-//! The section of experiments as HTML: what is shown of any experiment is made of tables, and Leptos would compile each list
-//! of them anew. Pure, and everything that is not ours is escaped.
+//! The section of experiments as HTML. Any experiment is shown as tables, and Leptos would compile each list of them
+//! anew. The functions are pure, and escape all text that is not the page's own.
 //!
-//! What can be pressed or changed has `data-act`, and `data-at` where there are several; [`super`] acts on it.
+//! Elements that can be pressed or changed have `data-act`, and `data-at` where there are several; [`super`] acts on
+//! them.
 
 use crate::draw::data::{cell_text, chart};
 use crate::draw::marks::escape;
@@ -13,7 +14,7 @@ use crate::ui::sections::model::progress;
 use crate::ui::state::AppState;
 use crate::ui::state::experiments::{Experiments, Scalars, Shared, is_experiment};
 
-/// Larger tables are for programs.
+/// The most rows of a table that are shown; larger tables are for programs.
 const MAX_ROWS: usize = 200;
 
 #[derive(Default)]
@@ -53,7 +54,7 @@ impl Html {
     }
 }
 
-/// What a kind is called, what it asks, and how long that takes: here and on a model of a billion weights.
+/// Title of a kind, and its question with its duration: here and on a model of a billion weights.
 fn described(kind: ExperimentKind) -> (&'static str, &'static str) {
     match kind {
         ExperimentKind::Importance => (
@@ -87,7 +88,7 @@ fn coordinates(places: &[WeightCoord]) -> String {
     places.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Whatever the choice of an experiment and its settings are drawn from, but what is typed into them.
+/// The key of [`setup`]: all that it is drawn from, except the text typed into settings.
 pub fn setup_key(state: &AppState) -> String {
     let Experiments { kind, filled, text, tasks, scalars, .. } = &state.experiments;
     let mut key = Html::default();
@@ -129,7 +130,7 @@ pub fn setup(state: &AppState) -> String {
     html.raw("</div>");
     if of.kind.reads_prompt() {
         html.raw("<label class=field>Text to read <textarea rows=2 maxlength=2000 data-act=prompt data-testid=setting-prompt>");
-        // Lines stay lines; the first break would be swallowed.
+        // Line breaks are kept; the parser would swallow the first one.
         for line in of.setting().prompt.split('\n') {
             html.raw("\n").text(line);
         }
@@ -156,7 +157,7 @@ pub fn setup(state: &AppState) -> String {
     html.0
 }
 
-/// A file of one's own, in place of nothing or of what comes with the page.
+/// The HTML of a file input, for a file in place of none or of the bundled one.
 fn files(html: &mut Html, act: &str, summary: &str, hint: &str) {
     html.raw("<details class=fold data-testid=experiment-")
         .raw(act)
@@ -170,7 +171,7 @@ fn files(html: &mut Html, act: &str, summary: &str, hint: &str) {
     html.raw("></label>").button(&format!("no-{act}"), "small", "Without it", false).raw("</div></details>");
 }
 
-/// What runs it, and what stands in the way.
+/// The buttons that run the experiment, and the reasons why it cannot run.
 pub fn run(state: &AppState) -> String {
     let (asked, running) = (state.queue.any(is_experiment), state.queue.runs(is_experiment));
     let lacks = state.experiment().err();
@@ -197,7 +198,7 @@ pub fn run(state: &AppState) -> String {
     html.0
 }
 
-/// How far it is, or what it lacks: apart from the buttons, since it changes ten times a second.
+/// The progress line, or the missing input. Separate from the buttons because it is redrawn ten times a second.
 pub fn doing(state: &AppState) -> String {
     let lacks = state.experiment().err();
     let doing = if state.queue.runs(is_experiment) { progress(state) } else { lacks.unwrap_or_default().into() };
@@ -206,7 +207,7 @@ pub fn doing(state: &AppState) -> String {
     html.0
 }
 
-/// Changes with every outcome.
+/// The key of [`result`], which changes with every outcome.
 pub fn result_key(state: &AppState) -> String {
     let of = &state.experiments;
     let mut key = Html::default();
@@ -215,7 +216,7 @@ pub fn result_key(state: &AppState) -> String {
     key.0
 }
 
-/// The last outcome of the chosen kind, as far as it has come.
+/// The latest outcome of the chosen kind, partial or complete.
 pub fn result(state: &AppState) -> String {
     let mut html = Html::default();
     let Some(outcome) = state.outcome(state.experiments.kind) else { return html.0 };
@@ -360,7 +361,7 @@ fn held(state: &AppState, link: &ExperimentLink, html: &mut Html) {
     html.button("recompute", "primary", if asked { "Recomputing…" } else { "Recompute" }, !state.is_live() || asked).raw("</div>");
 }
 
-/// In the scan's section: what the weights alone had pointed at.
+/// The candidates from the weights alone, for the scan's section.
 pub fn cold(state: &AppState) -> String {
     let mut html = Html::default();
     if let Some((first, is_same)) = state.cold_candidates() {

@@ -37,18 +37,18 @@ pub fn Experiments() -> impl IntoView {
     }
 }
 
-/// What came in the address.
+/// The view of the experiment that the page was opened with.
 pub fn panel() -> AnyView {
     let app = app();
     view! { <div on:click=move |event| pressed(app, &event)>{region(page::shared, page::shared)}</div> }.into_any()
 }
 
-/// What the weights alone had pointed at.
+/// The view of the candidates from the weights alone.
 pub fn cold() -> AnyView {
     region(page::cold, page::cold)
 }
 
-/// HTML that is made anew whenever its key is another.
+/// A region of HTML that is made again whenever its key changes.
 fn region(key: fn(&AppState) -> String, html: fn(&AppState) -> String) -> AnyView {
     let app = app();
     let key = app.part(key);
@@ -62,7 +62,7 @@ fn region(key: fn(&AppState) -> String, html: fn(&AppState) -> String) -> AnyVie
     view! { <div class="region" node_ref=node></div> }.into_any()
 }
 
-/// Reads the address.
+/// Reads an experiment from the address.
 pub fn read_link(app: App) {
     let shared = match ExperimentLink::decode(&dom::fragment()) {
         Err(ShareError::NoRun) => return,
@@ -72,7 +72,7 @@ pub fn read_link(app: App) {
     app.state.update(|state| state.open_experiment(shared));
 }
 
-/// What was pressed or changed: the element, what it does, and which of several it is.
+/// The element that was pressed or changed, its action, and its index among several.
 fn acted(event: &web_sys::Event) -> Option<(Element, String, usize)> {
     let element = event.target()?.dyn_into::<Element>().ok()?.closest("[data-act]").ok()??;
     let act = element.get_attribute("data-act")?;
@@ -131,12 +131,12 @@ fn changed(app: App, event: &web_sys::Event) {
     }
 }
 
-/// Does something with the outcome that is shown.
+/// Applies `get` to the outcome that is shown.
 fn with_outcome<T>(app: App, get: impl FnOnce(&Outcome) -> Option<T>) -> Option<T> {
     app.state.with_untracked(|state| state.outcome(state.experiments.kind).and_then(get))
 }
 
-/// Saves a picture or a table.
+/// Saves a picture or a table as a file.
 fn save(app: App, what: &str, at: usize) {
     let made = with_outcome(app, |outcome| {
         let name = format!("linchpin-{}-{at}.{what}", outcome.experiment.kind.name());

@@ -1,4 +1,4 @@
-//! Keep: a link, and everything computed as one JSON file of the schema that the command writes too.
+//! Keep: a link, and all results as one JSON file of the schema that the command writes too.
 
 mod share;
 
@@ -45,7 +45,7 @@ fn Json() -> impl IntoView {
     }
 }
 
-/// What the page knows about the loaded model.
+/// The page's results for the loaded model as an export.
 pub fn export(state: &AppState) -> Option<Export> {
     let info = state.info.clone()?;
     let mut export = Export::new(info.model.clone());
@@ -63,7 +63,8 @@ pub fn export(state: &AppState) -> Option<Export> {
     Some(export)
 }
 
-/// The address of a server that somebody typed is nobody else's business; the Hub's is, and the files and their commit.
+/// Removes the address of a server that somebody typed, which is private; the Hub's address, the files and the commit
+/// stay.
 fn without_address(mut info: ModelInfo, from: Option<&ModelSource>) -> ModelInfo {
     let is_public = match from {
         Some(ModelSource::Files(_)) => true,

@@ -13,7 +13,7 @@ pub fn Share() -> impl IntoView {
     let run = app.part(|state| state.run.clone());
     let link = RwSignal::new(None::<Result<String, String>>);
     let status = RwSignal::new("");
-    // A link of an earlier run beside a newer text would mislead.
+    // A link of an earlier run would mislead beside a newer text.
     Effect::new(move |_| {
         run.with(|_| ());
         link.set(None);

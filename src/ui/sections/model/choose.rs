@@ -1,4 +1,4 @@
-//! Which model, from where, and on what: everything that can be said of it before anything is fetched.
+//! The choice of model, source and device, with all that is known before anything is fetched.
 
 use leptos::prelude::*;
 
@@ -53,7 +53,7 @@ fn option(value: &'static str, text: String) -> AnyView {
     view! { <option value=value>{text}</option> }.into_any()
 }
 
-/// Loads what is chosen, or only looks at it.
+/// Loads the chosen model, or only inspects it.
 fn press(app: App, only_looks: bool) {
     let source = app.state.with_untracked(|state| state.choice.source(app.backend.get_untracked()));
     match source {
@@ -75,7 +75,7 @@ fn download(model: &HubModel) -> String {
     bytes(model.download_bytes() as f64)
 }
 
-/// What has to be typed for a model that the catalogue does not name, and where the Hub is.
+/// Fields for a model that the catalogue does not name, and for the Hub's address.
 #[component]
 fn Fields() -> impl IntoView {
     let app = app();
@@ -113,7 +113,7 @@ fn Fields() -> impl IntoView {
     }
 }
 
-/// A line of the choice that is typed.
+/// A text field of the choice.
 fn field(
     name: &'static str,
     label: &'static str,
@@ -134,7 +134,7 @@ fn field(
     .into_any()
 }
 
-/// What the catalogue knows of the chosen model.
+/// The catalogue's facts on the chosen model.
 #[component]
 fn Card() -> impl IntoView {
     let app = app();
@@ -170,7 +170,7 @@ fn card(model: &'static HubModel, server: Memo<String>) -> AnyView {
     .into_any()
 }
 
-/// What others have found out about its super weights.
+/// Published findings on the model's super weights.
 fn published(model: &'static HubModel) -> AnyView {
     if model.facts.is_empty() {
         return "Nothing that this page knows of: scan it and see.".into_any();

@@ -1,4 +1,4 @@
-//! Whether a model fits, told before its weights are fetched.
+//! The fit of a model, shown before its weights are fetched.
 
 use leptos::prelude::*;
 
@@ -14,7 +14,7 @@ pub fn FitReport() -> impl IntoView {
     let fit = app.part(|state| state.fit.clone());
     view! {
         <div class="fit">
-            // Said aloud; the table is there to be read.
+            // The verdict is announced; the table is there to be read.
             <div role="status">{move || fit.get().map(verdict)}</div>
             {move || fit.get().map(report)}
         </div>
@@ -71,7 +71,7 @@ fn row(check: FitCheck, fits: bool) -> AnyView {
     .into_any()
 }
 
-/// One press chooses it; nothing is fetched.
+/// A button that chooses another model; it fetches nothing.
 fn other(model: &'static HubModel) -> AnyView {
     let app = app();
     view! {

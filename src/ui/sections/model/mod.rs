@@ -1,4 +1,4 @@
-//! The model: what is loaded, how far the loading is, and where its files came from.
+//! The model: its name, the progress of loading, and the source of its files.
 
 mod choose;
 mod fit;
@@ -77,7 +77,7 @@ fn Status() -> impl IntoView {
     }
 }
 
-/// Where things stand, in one sentence.
+/// The state of the model, in one sentence.
 fn status(state: &AppState) -> String {
     let title = |source: &Option<Source>| source.as_ref().map(|source| source.title.clone()).unwrap_or_default();
     let running = state.queue.running.as_ref().map(|running| &running.request);
@@ -100,7 +100,7 @@ fn status(state: &AppState) -> String {
     }
 }
 
-/// Whose figures stand there while another model is on its way.
+/// A heading for the loaded model's figures while another model is loading.
 fn kept(state: &AppState) -> Option<String> {
     let is_loading = state.queue.runs(|request| matches!(request, Request::Load { .. }));
     let (_, source) = (state.info.as_ref()?, state.source.as_ref()?);
@@ -119,7 +119,7 @@ fn facts(info: &ModelInfo) -> String {
     )
 }
 
-/// To the engine the page's own models are files like any others.
+/// The provenance to show: none for the page's own models, which to the engine are files like any others.
 fn told(state: &AppState, provenance: Provenance) -> Provenance {
     let is_bundled = |source: &Source| find(&source.id).is_some_and(|model| source.from == ModelSource::Files(model.files()));
     if state.source.as_ref().is_some_and(is_bundled) {
@@ -128,7 +128,7 @@ fn told(state: &AppState, provenance: Provenance) -> Provenance {
     provenance
 }
 
-/// Where the files came from, and what vouches for them.
+/// The view of the files' source, and of the checks that they passed.
 fn provenance(Provenance { origin, commit, files, stored, notes }: Provenance) -> Option<AnyView> {
     if origin.is_empty() {
         return None;
@@ -158,14 +158,14 @@ fn proof(FileProof { name, size, sha256, verified }: &FileProof) -> String {
     format!("{name}, {size}: not verified (nobody says what it should be): {digest}")
 }
 
-/// A bar, what is done of what, how fast, and a way out.
+/// The progress bar, with amounts, rate and a button to stop.
 #[component]
 fn Working() -> impl IntoView {
     let app = app();
     let part = app.part(|state| state.progress.as_ref().filter(|p| p.total > 0.0).map(|p| (p.done / p.total).clamp(0.0, 1.0)));
     let text = app.part(progress);
     let loads = app.part(|state| state.queue.runs(|request| matches!(request, Request::Load { .. } | Request::Inspect { .. })));
-    // Said aloud when it changes; the figures beside it are not.
+    // The step is announced when it changes; the figures beside it are not.
     let doing = app.part(move |state| state.progress.as_ref().filter(|p| p.unit == "bytes").map(|p| p.doing.clone()));
     view! {
         <div class="progress">

@@ -1,4 +1,4 @@
-//! A model from the visitor's own disk: picked or dropped, read where it lies.
+//! A model from the visitor's own disk: picked or dropped, and read in place.
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -12,12 +12,12 @@ use crate::ui::page::dom::{PickedFile, picked_files};
 use crate::ui::page::drop::{dropped, files_in};
 use crate::ui::state::Source;
 
-/// What a part of the page needs to take dropped files.
+/// State of a part of the page that takes dropped files.
 #[derive(Clone, Copy)]
 pub struct Drops {
-    /// How many of its elements the dragged files are above.
+    /// Number of nested elements that the dragged files are above.
     above: RwSignal<i32>,
-    /// Why they could not be opened.
+    /// The reason why the files could not be opened.
     error: RwSignal<Option<String>>,
 }
 
@@ -26,8 +26,8 @@ impl Drops {
         Self { above: RwSignal::new(0), error: RwSignal::new(None) }
     }
 
-    /// Takes files that are dropped anywhere on the page: beside what takes them, a browser would open them and leave the
-    /// page, with all that is on it.
+    /// Takes files that are dropped anywhere on the page. A browser would open a file dropped elsewhere and leave the
+    /// page, with all its results.
     pub fn listen(self, app: App) {
         let listeners = [
             window_event_listener(leptos::ev::dragenter, move |event| self.moved(&event, 1)),
@@ -42,14 +42,14 @@ impl Drops {
         self.above.get() > 0
     }
 
-    /// Files enter an element (`by` is 1) or leave it (-1).
+    /// Counts that files enter an element (`by` is 1) or leave it (-1).
     fn moved(self, event: &DragEvent, by: i32) {
         if files_in(event).is_some() {
             self.above.update(|above| *above += by);
         }
     }
 
-    /// Says that they may be dropped here.
+    /// Tells the browser that files may be dropped here.
     fn allow(event: &DragEvent) {
         if files_in(event).is_some() && !is_for_a_field(event) {
             event.prevent_default();
@@ -68,7 +68,7 @@ impl Drops {
     }
 }
 
-/// Fields for files take what is dropped on them by themselves: another text is none of ours.
+/// Returns `true` for events on file fields, which take dropped files by themselves.
 fn is_for_a_field(event: &DragEvent) -> bool {
     let field = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
     field.is_some_and(|field| field.type_() == "file")
@@ -81,7 +81,7 @@ pub fn OwnFiles(drops: Drops) -> impl IntoView {
     let open = move |event: leptos::ev::Event| {
         let input: HtmlInputElement = event_target(&event);
         error.set(open_files(app, picked_files(&input)).err());
-        // The same files can be picked again after a correction.
+        // Clearing the value lets the visitor pick the same files again after a correction.
         input.set_value("");
     };
     view! {
@@ -114,7 +114,7 @@ fn open_files(app: App, picked: Vec<PickedFile>) -> Result<(), String> {
     Ok(())
 }
 
-/// Which of the picked files make up a model, or what is missing.
+/// Indices of the picked files that make up a model, or a message on what is missing.
 fn pick(names: &[&str]) -> Result<Vec<usize>, String> {
     const SMALL: [&str; 4] = ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors.index.json"];
     for needed in &SMALL[..2] {

@@ -1,4 +1,4 @@
-//! What this browser keeps of downloaded models, and how to be rid of it.
+//! The downloaded models in this browser's storage, and buttons to delete them.
 
 use leptos::prelude::*;
 use web_sys::HtmlDetailsElement;

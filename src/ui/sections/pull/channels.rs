@@ -10,16 +10,17 @@ use leptos::prelude::*;
 use crate::draw::words::{fine_percent, grouped, short};
 use crate::terms::{MAX_SEED, Pick, Pruning, Ranking, Replacement, Selection};
 
-/// A dragged slider changes many times a second; the engine hears of where it rests.
+/// The delay of a dragged slider, which changes many times a second; the engine gets the value where it rests.
 const DEBOUNCE_MS: u32 = 150;
 /// The paper's largest sparsity.
 const MAX_SPARSITY: f64 = 70.0;
 
-/// What the controls say, switched on or not: a rule, exactly as it is applied, and what its controls go back to.
+/// The state of the controls, switched on or not: the rule exactly as it is applied, and the values that the controls
+/// return to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Choice {
     rule: Pruning,
-    /// For the picks that have a ranking.
+    /// Ranking for the picks that have one.
     by: Ranking,
     share: f64,
 }
@@ -67,7 +68,7 @@ impl Choice {
         };
     }
 
-    /// Another ranking or share, for a pick that has them.
+    /// Sets another ranking or share, for a pick that has them.
     fn rank(&mut self, by: Ranking, share: f64) {
         (self.by, self.share) = (by, share);
         self.pick(self.name());
@@ -83,7 +84,7 @@ const PICKS: [(&str, &str); 6] = [
     ("highest", "the highest by a ranking"),
 ];
 
-/// Which channels, from where, and the switch.
+/// Controls for the channels and their source, and the switch.
 #[component]
 pub fn Channels() -> impl IntoView {
     let app = app();
@@ -120,7 +121,7 @@ pub fn Channels() -> impl IntoView {
     }
 }
 
-/// A rule from a link moves the controls, and a model with fewer layers frees them of one that it does not have.
+/// Moves the controls to a rule from a link, and drops a layer that a smaller model does not have.
 fn follow(app: App, choice: RwSignal<Choice>) {
     let given = app.part(|state| state.pruning);
     Effect::new(move |_| {
@@ -141,10 +142,10 @@ fn n_layers(state: &AppState) -> usize {
     state.info.as_ref().map_or(0, |info| info.num_hidden_layers)
 }
 
-/// One change of the controls.
+/// One change of the choice.
 struct Change(Box<dyn Fn(&mut Choice)>);
 
-/// Takes what was typed or chosen into the choice.
+/// Applies a typed or chosen value to the choice.
 fn set(change: Callback<Change>, event: &leptos::ev::Event, set: fn(&mut Choice, &str)) {
     let value = event_target_value(event);
     change.run(Change(Box::new(move |choice| set(choice, &value))));
@@ -246,7 +247,7 @@ fn Sizes(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
     }
 }
 
-/// What the removal that is in place came to.
+/// The outcome of the removal that is in place, in a line.
 fn pruned_line(state: &AppState) -> Option<String> {
     let pruned = state.pruned.as_ref().filter(|pruned| state.pruning == Some(pruned.pruning))?;
     let info = state.info.as_ref()?;
@@ -261,7 +262,7 @@ fn pruned_line(state: &AppState) -> Option<String> {
     ))
 }
 
-/// What will be scored before a removal, if the engine has no scores yet.
+/// A note on the scoring that precedes a removal, if the engine has no scores yet.
 fn scores_ahead(state: &AppState) -> Option<String> {
     let info = state.info.as_ref().filter(|_| state.engine_calibration.is_none())?;
     let ScoreSetup { sequences, length, .. } = &state.score_setup;
@@ -286,7 +287,7 @@ mod tests {
             let rule = Pruning { selection, replacement: Replacement::Mean };
             let mut choice = Choice::of(rule);
             assert_eq!(choice.rule, rule);
-            // Choosing again what is chosen changes nothing.
+            // A repeated choice of the same pick changes nothing.
             choice.pick(choice.name());
             assert_eq!(choice.rule, rule);
             choice.pick("halo");

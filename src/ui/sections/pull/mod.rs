@@ -1,4 +1,4 @@
-//! Pull: the list of edits, and the two texts that show what they do.
+//! Pull: the list of edits, and two texts that show their effect.
 
 mod channels;
 mod panes;
@@ -15,7 +15,7 @@ use crate::ui::state::entry::Entry;
 use channels::Channels;
 use panes::Panes;
 
-/// A dragged slider changes many times a second; the engine hears of where it rests.
+/// The delay of a dragged slider, which changes many times a second; the engine gets the value where it rests.
 const DEBOUNCE_MS: u32 = 90;
 
 #[component]
@@ -39,7 +39,7 @@ pub fn Pull() -> impl IntoView {
     }
 }
 
-/// What is worth pulling first, in one press.
+/// Buttons for the edits worth pulling first.
 #[component]
 fn Suggestions() -> impl IntoView {
     let app = app();
@@ -116,7 +116,7 @@ fn Edit(key: u32) -> impl IntoView {
     let slide = move |event: leptos::ev::Event| {
         let Ok(value) = event_target_value(&event).parse() else { return };
         let value = snap(value, dragged.get_value());
-        // The page follows at once; dropping the timer before restarts the wait.
+        // The page follows at once; dropping the timer restarts the wait.
         app.state.update(|state| state.edits.set(key, |row| (row.scale, row.on) = (value, true)));
         timer.set_value(Some(Timeout::new(DEBOUNCE_MS, move || app.client.edit(|_| ()))));
     };
@@ -148,7 +148,7 @@ fn Edit(key: u32) -> impl IntoView {
     .into_any()
 }
 
-/// A unit typed by hand.
+/// Form for a unit typed by hand.
 #[component]
 fn AddEdit() -> impl IntoView {
     let app = app();

@@ -1,4 +1,4 @@
-//! Two texts side by side, from the same words and the same seed: intact and ablated.
+//! Two texts side by side, from one prompt and one seed: intact and ablated.
 
 use leptos::prelude::*;
 
@@ -126,7 +126,7 @@ fn difference(state: &AppState) -> String {
     }
 }
 
-/// What a screen reader hears: the end of the writing, not every token.
+/// The text for screen readers: the end of the writing, not every token.
 fn announcement(state: &AppState) -> String {
     if state.queue.runs(|request| matches!(request, Request::Generate { .. })) {
         return "Writing both texts.".into();

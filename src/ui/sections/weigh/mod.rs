@@ -1,4 +1,4 @@
-//! Weigh: every channel scored by gradients, and how the scores are spread.
+//! Weigh: every channel scored by gradients, and the spread of the scores.
 
 mod surroundings;
 mod training;
@@ -19,7 +19,7 @@ use crate::ui::sections::weigh::training::Training;
 use crate::ui::state::AppState;
 use crate::ui::state::channels::ScoreSetup;
 
-/// Larger files are cut by the engine anyway.
+/// Bytes of the largest file that is read; the engine cuts larger texts anyway.
 const MAX_TEXT_BYTES: f64 = 64e6;
 
 #[component]
@@ -42,7 +42,7 @@ pub fn Weigh() -> impl IntoView {
     }
 }
 
-/// What is known of the spread: while channels are scored, as far as that has come.
+/// The spread of the scores known so far: partial while channels are scored.
 fn spread(state: &AppState) -> Option<(&Calibration, &[Concentration])> {
     match (&state.score_progress, &state.scores) {
         (Some(progress), _) => Some((&progress.calibration, &progress.concentration)),
@@ -116,7 +116,7 @@ fn calibration_line(state: &AppState) -> Option<String> {
     Some(format!("Scored over {of}, {n_tokens} tokens: {convention}. Loss {} nats.", short(*loss_nats)))
 }
 
-/// Reads the picked file, and hands over its text or why not.
+/// Reads the picked file, and hands over its text or the reason why it cannot be read.
 pub(crate) fn read_text(input: &HtmlInputElement, done: impl Fn(Result<CalibrationText, String>) + 'static) {
     let Some(file) = input.files().and_then(|files| files.get(0)) else { return };
     let name = file.name();
@@ -135,7 +135,7 @@ pub(crate) fn read_text(input: &HtmlInputElement, done: impl Fn(Result<Calibrati
     });
 }
 
-/// A whole number of the setup.
+/// A field for a whole number of the setup.
 #[component]
 fn Count(name: &'static str, label: &'static str, get: fn(&ScoreSetup) -> usize, set: fn(&mut ScoreSetup, usize)) -> impl IntoView {
     let app = app();
@@ -154,15 +154,15 @@ fn Count(name: &'static str, label: &'static str, get: fn(&ScoreSetup) -> usize,
     }
 }
 
-/// The charts, and what they say.
+/// The charts of the spread, and the findings in words.
 #[component]
 fn Spread() -> impl IntoView {
     let app = app();
-    // By place in RHOS: 1 %, as in the paper.
+    // Index in RHOS: 1 %, as in the paper.
     let rho = RwSignal::new(1_usize);
     let picked = RwSignal::new(None::<usize>);
     let lorenz = RwSignal::new(false);
-    // The last progress and the report after it have the same calibration, and only one of them names channels.
+    // The last progress and the final report have one calibration, and only the report names channels.
     let key = app.part(|state| spread(state).map(|(calibration, _)| (calibration.clone(), state.score_progress.is_some())));
     let spread = app.drawn(key, |state| spread(state).map(|(_, layers)| layers.to_vec()).unwrap_or_default());
     let named = Memo::new(move |_| key.with(|key| key.as_ref().is_some_and(|(_, is_progress)| !is_progress)));
@@ -192,7 +192,7 @@ fn Spread() -> impl IntoView {
     }
 }
 
-/// `named` once there is a report that tells which channels the core is made of.
+/// The charts. `named` is true once a report names the channels of the core.
 fn charts(
     spread: Memo<Vec<Concentration>>,
     named: Memo<bool>,
@@ -204,7 +204,7 @@ fn charts(
     let share = Signal::derive(move || spread.with(|layers| share_chart(layers, rho.get(), RHOS[rho.get()])));
     let mass = Signal::derive(move || spread.with(|layers| mass_chart(layers, layer.get(), lorenz.get())));
     let lines = Signal::derive(move || {
-        // Read whatever the state holds, so that each change of them is heard.
+        // Both signals are read in any state, so that each of their changes is noticed.
         let (rho, named) = (rho.get(), named.get());
         let line = |state: &AppState, layer: &Concentration| layer_line(layer, rho, state.scores.as_ref().filter(|_| named));
         spread.with(|layers| app.state.with_untracked(|state| layers.iter().map(|layer| line(state, layer)).collect::<Vec<_>>()))
@@ -223,11 +223,11 @@ fn charts(
     .into_any()
 }
 
-/// What only a whole report has: agreement with other measures, candidates, and the surroundings of a core.
+/// The parts that need a complete report: agreement with other metrics, candidates, and the surroundings of a core.
 #[component]
 fn Report(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     let app = app();
-    // Not beside charts of another scoring that is under way.
+    // The report is hidden while charts of another scoring are shown.
     let key = app.part(|state| state.scores.as_ref().filter(|_| state.score_progress.is_none()).map(|scores| scores.calibration.clone()));
     let known = app.drawn(key, |state| state.scores.as_ref().map(|scores| scores.overlaps.clone()).unwrap_or_default());
     let candidates =
@@ -280,7 +280,7 @@ fn agreement(known: Memo<Vec<Overlap>>, rho: RwSignal<usize>) -> AnyView {
     .into_any()
 }
 
-/// What the report says, sentence by sentence.
+/// Findings of the report, as sentences.
 fn findings(scores: &ScoreReport, rho_index: usize, candidates: &[WeightCoord]) -> Vec<String> {
     let mut said = Vec::new();
     if let Some(ShareSummary { rho, median, smallest, largest }) = scores.summary.get(rho_index) {
@@ -307,7 +307,7 @@ fn findings(scores: &ScoreReport, rho_index: usize, candidates: &[WeightCoord]) 
     said
 }
 
-/// Where the channel of a scalar stands in its layer, 0 the largest, and its share; of equals the lower channel is first.
+/// Rank of a scalar's channel in its layer, 0 the largest, and its share. Ties rank the lower channel first.
 fn rank_of(scores: &ScoreReport, at: WeightCoord) -> Option<(usize, f32)> {
     let proxies = &scores.channels.iter().find(|scores| scores.layer == at.layer)?.loss_proxy;
     let own = *proxies.get(at.col)?;

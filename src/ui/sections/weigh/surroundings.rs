@@ -1,4 +1,4 @@
-//! What is around the core of one layer: its halo, drawn.
+//! The surroundings of the core of one layer: its halo, drawn.
 
 use leptos::prelude::*;
 
@@ -56,7 +56,7 @@ pub fn Surroundings(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     }
 }
 
-/// The write support, if one was typed, and the halo's share.
+/// The write support, if one was typed, and the share of the halo.
 fn sizes(support: &str, eta: &str, hidden_size: usize) -> Result<(Option<usize>, f64), String> {
     let support = match support.trim() {
         "" => None,
@@ -84,7 +84,7 @@ fn one(state: &AppState) -> Option<(&SurroundingsReport, &LayerSurroundings)> {
 
 fn drawn() -> impl IntoView {
     let app = app();
-    // A layer's surroundings change with what was asked, or with the scores.
+    // A layer's surroundings change with the request, or with the scores.
     let key = app.part(|state| {
         one(state).map(|(report, layer)| {
             (layer.layer, report.rho, report.eta, report.n_support, layer.redundancy.len(), report.calibration.clone())

@@ -1,4 +1,4 @@
-//! The same scores over the training of one model: a recording, drawn.
+//! The concentration of the loss proxy over the training of one model: a recording, drawn.
 
 use leptos::prelude::*;
 
@@ -20,15 +20,15 @@ struct Point {
     step: u64,
     /// Share of the loss proxy in the top 1 % of the channels, as in the paper, in the median layer.
     median: f32,
-    /// The same share in the least concentrated layer.
+    /// Share of the loss proxy in the least concentrated layer.
     smallest: f32,
-    /// The same share in the most concentrated layer.
+    /// Share of the loss proxy in the most concentrated layer.
     largest: f32,
     /// Rise of the held-out loss when the scalar is zeroed, in nats.
     rise: f32,
 }
 
-/// Printed by `linchpin training` about the run that training/README.md describes.
+/// The recording that `linchpin training` printed about the run that training/README.md describes.
 const RECORDED: &str = include_str!("../../../../public/recorded/training.json");
 
 /// The checkpoints of the recording, in the order of training.
