@@ -141,7 +141,7 @@ impl WirePruning {
     }
 
     fn pick(&self) -> Result<Pick, ShareError> {
-        let ranked = || {
+        let ranked = || -> Result<(Ranking, f64), ShareError> {
             let (by, q) = self.b.zip(self.q.as_ref()).ok_or(ShareError::Damaged)?;
             Ok::<_, ShareError>((by_letter(&RANKINGS, by)?, number(q)?))
         };
