@@ -1,4 +1,4 @@
-//! From a token's logits to the next token, on the GPU, as [`crate::generate::Sampler`] would choose it.
+//! From a token's logits to the next token, on the GPU, as [`crate::sampling::Sampler`] would choose it.
 //!
 //! | kernel | reads | writes | grid |
 //! |---|---|---|---|

@@ -134,7 +134,7 @@ impl DecodePlan {
         Ok(plan)
     }
 
-    /// Has the GPU draw as these settings say, as [`crate::generate::Sampler`] would. The seed is the caller's business.
+    /// Has the GPU draw as these settings say, as [`crate::sampling::Sampler`] would. The seed is the caller's business.
     pub fn sample(&mut self, sampling: Sampling) {
         self.choose = self.chooser.steps(&self.scratch.state, sampling);
     }

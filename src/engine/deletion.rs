@@ -1,11 +1,13 @@
 //! Channels removed one at a time, each measured on the held-out text.
 
-use super::control::Control;
 use super::error::EngineError;
 use super::{Engine, Loaded};
-use crate::analysis::{deletion, eval};
+use crate::analysis::{AnalysisError, deletion, eval};
+use crate::job::SettingError;
+use crate::job::control::Control;
 use crate::model::ModelError;
 use crate::protocol::Event;
+use crate::tensors::DeviceError;
 use crate::terms::{Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit};
 
 /// What a person is told meanwhile.
@@ -57,7 +59,7 @@ impl Engine {
 impl Loaded {
     /// The channels to remove, layer by layer, with nothing measured yet.
     fn drawn(&self, asked: &Asked) -> Result<Vec<Deletion>, EngineError> {
-        let setting = |key, got: usize, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
+        let setting = |key, got: usize, expected| Err(SettingError { key, got: got.to_string(), expected }.into());
         let (limit, width) = (self.info.num_hidden_layers, self.info.intermediate_size);
         if asked.per_layer == 0 {
             return setting("per_layer", asked.per_layer, "1 or more");
@@ -86,7 +88,7 @@ impl Loaded {
         let model = self.intact.with_ablation_by(&ablation, means)?;
         let measured = match eval::measure(&model, &ablation, &self.held_out, control, |_done| {}).await {
             // What the deletion does; what a failed GPU does ends it below.
-            Err(EngineError::NonFinite { .. }) => None,
+            Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => None,
             measured => Some(measured?.loss_nats),
         };
         self.check_gpu()?;

@@ -1,12 +1,13 @@
 //! The super-weight paper's experiments: settings are checked, filled up with what is in use, and the outcome is told as it
 //! grows.
 
-use super::control::Control;
 use super::error::EngineError;
 use super::{Engine, Loaded, fit};
 use crate::analysis::eval::{Cut, HeldOut, Source};
 use crate::analysis::tasks::{EncodedTask, Task, TaskKind};
-use crate::experiments::{self, Bench, Draft};
+use crate::experiments::{self, Bench, Draft, ExperimentError};
+use crate::job::SettingError;
+use crate::job::control::Control;
 use crate::model::ModelError;
 use crate::model::edit::SCALE_RANGE;
 use crate::terms::{Ablation, Experiment, ExperimentKind, TaskFile, TextRef};
@@ -74,7 +75,7 @@ impl Engine {
             Ok(()) => draft.finish(),
             Err(_) => draft.tell(),
         }
-        ran
+        Ok(ran?)
     }
 }
 
@@ -90,7 +91,7 @@ impl Loaded {
         let mut experiment = filled(experiment);
         self.intact.check_ablation(&Ablation::zeroing(experiment.super_weights.iter().copied()))?;
         if experiment.super_weights.is_empty() && experiment.kind.needs_super_weights() {
-            return Err(EngineError::NoSuperWeights { experiment: experiment.kind.name() });
+            return Err(ExperimentError::NoSuperWeights { experiment: experiment.kind.name() }.into());
         }
         if experiment.kind.reads_prompt() {
             self.prompt_ids(&experiment.prompt)?;
@@ -209,7 +210,7 @@ fn once<T: PartialEq + Copy>(values: &mut Vec<T>) {
 }
 
 fn check_settings(experiment: &Experiment) -> Result<(), EngineError> {
-    let setting = |key, got: String, expected| Err(EngineError::Setting { key, got, expected });
+    let setting = |key, got: String, expected| Err(SettingError { key, got, expected }.into());
     let (min, max) = SCALE_RANGE;
     if let Some(got) = experiment.factors.iter().copied().find(|factor| !(min..=max).contains(factor)) {
         return Err(ModelError::Scale { got, min, max }.into());

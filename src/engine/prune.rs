@@ -2,13 +2,14 @@
 
 use web_time::Instant;
 
-use super::control::Control;
 use super::error::EngineError;
 use super::score::Scored;
 use super::{Engine, Loaded};
 use crate::analysis::halo::{default_support, layer_halo};
 use crate::analysis::prune::{self, Around, Layer};
 use crate::analysis::redundancy;
+use crate::job::SettingError;
+use crate::job::control::Control;
 use crate::model::{Model, ModelError};
 use crate::protocol::Event;
 use crate::terms::{Ablation, EditTarget, Pick, Pruned, Pruning, Replacement, Selection};
@@ -81,7 +82,7 @@ impl Loaded {
 }
 
 pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineError> {
-    let setting = |key, got: f64, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
+    let setting = |key, got: f64, expected| Err(SettingError { key, got: got.to_string(), expected }.into());
     let Selection { pick, rho, eta, support, layer, .. } = *selection;
     if !(rho > 0.0 && rho < 1.0) {
         return setting("rho", rho, "more than 0 and less than 1");
@@ -111,7 +112,7 @@ fn check_pairs(selection: &Selection, n_channels: usize, n_layers: usize) -> Res
     let n = redundancy::n_pairs(rho, eta, n_channels, n_layers);
     if prune::needs_protection(pick) && n > redundancy::MAX_PAIRS {
         let expected = "67108864 or fewer: choose a smaller core or halo, or one layer";
-        return Err(EngineError::Setting { key: "the number of pairs of a core's and a halo's channels", got: n.to_string(), expected });
+        return Err(SettingError { key: "the number of pairs of a core's and a halo's channels", got: n.to_string(), expected }.into());
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Scoring channels: sequence by sequence, with partial results, and resumed where it was stopped.
 
-use super::control::Control;
 use super::error::EngineError;
 use super::prune::Surroundings;
 use super::{Engine, Loaded};
 use crate::analysis::calibration::Sequences;
 use crate::analysis::concentration;
 use crate::analysis::score::Scores;
+use crate::job::SettingError;
+use crate::job::control::Control;
 use crate::protocol::Event;
 use crate::terms::{Ablation, Calibration, CalibrationText, ChannelScores, Concentration, RHOS, ScoreProgress, ScoreReport, WeightCoord};
 
@@ -40,7 +41,7 @@ impl Engine {
         let mut scored = loaded.begin(&asked).await?;
         let outcome = scored.run(loaded, &control).await;
         // Neither a stop nor a sequence that overflows takes back what was summed before it; a device that fails does.
-        if !matches!(outcome, Ok(()) | Err(EngineError::Stopped | EngineError::NonFinite { .. })) {
+        if outcome.as_ref().is_err_and(|error| !error.is_stop() && !error.is_overflow()) {
             return outcome;
         }
         loaded.check_gpu()?;
@@ -58,7 +59,7 @@ impl Loaded {
     /// What was summed before, where it can be gone on with; else nothing yet.
     async fn begin(&mut self, asked: &Asked) -> Result<Scored, EngineError> {
         let Asked { text, sequences: n, length, super_weights, resume } = asked;
-        let setting = |key, got: usize, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
+        let setting = |key, got: usize, expected| Err(SettingError { key, got: got.to_string(), expected }.into());
         if !(1..=MAX_SEQUENCES).contains(n) {
             return setting("sequences", *n, "1 to 100000");
         }

@@ -5,9 +5,8 @@
 //! of the paper is of accuracies, which are drawn where there are tasks; its clipping is at a z that was tuned for each model,
 //! here at those that are asked for.
 
-use super::{Arm, Bench, Draft, Measured, Sheet, shown};
+use super::{Arm, Bench, Draft, ExperimentError, Measured, Sheet, shown};
 use crate::analysis::quantise::{Method, Rounding, matrix_sizes, with_rounded_weights};
-use crate::engine::error::EngineError;
 use crate::terms::{Cell, DataPlot, DataTable, Experiment, PlotKind};
 
 /// Times the intact model's perplexity.
@@ -25,7 +24,7 @@ struct Point {
     measured: Measured,
 }
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     let experiment = draft.outcome.experiment.clone();
     let sizes = matrix_sizes(bench.model);
     let largest = sizes.last().copied().unwrap_or(0);
@@ -96,7 +95,7 @@ async fn measure(
     experiment: &Experiment,
     rounding: Rounding,
     at: (usize, usize),
-) -> Result<(Measured, f64), EngineError> {
+) -> Result<(Measured, f64), ExperimentError> {
     let rounded = with_rounded_weights(bench.model, rounding, &experiment.super_weights, bench.control).await?;
     let name = format!("INT{}, blocks of {}, {}", rounding.bits, block(rounding.block_size), name(rounding.method));
     let measured = bench.measure(&Arm::new(name, rounded.model), at).await?;

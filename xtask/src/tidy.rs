@@ -19,18 +19,22 @@ type Finding = String;
 /// Looks at every file of the repository.
 pub fn check() -> Result<(), String> {
     let root = env::root();
-    let mut findings = Vec::new();
+    let (mut findings, mut sources) = (Vec::new(), Vec::new());
     for path in files()? {
         // A file that was deleted and not yet committed is listed, too.
         if let Ok(bytes) = std::fs::read(root.join(&path))
             && is_written_by_people(&path)
         {
             match String::from_utf8(bytes) {
-                Ok(text) => findings.extend(look_at(&path, &text)),
+                Ok(text) => {
+                    findings.extend(look_at(&path, &text));
+                    sources.extend(below_src(&path).map(|below| (below.to_owned(), text)));
+                }
                 Err(_) => findings.push(format!("{path}: is not UTF-8")),
             }
         }
     }
+    findings.extend(modules::unused(&sources));
     for (path, _) in MAY_BE_LONGER {
         if !root.join(path).is_file() {
             findings.push(format!("{path}: listed as long in xtask/src/tidy.rs, but not there"));
@@ -57,9 +61,14 @@ fn is_written_by_people(path: &str) -> bool {
     written && !DATA_FOLDERS.iter().any(|folder| path.starts_with(folder))
 }
 
+/// The path of a file of Rust below `src/`.
+fn below_src(path: &str) -> Option<&str> {
+    path.strip_prefix("src/").filter(|below| env::has_extension(below, "rs"))
+}
+
 fn look_at(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Some(below_src) = path.strip_prefix("src/").filter(|p| env::has_extension(p, "rs")) {
+    if let Some(below_src) = below_src(path) {
         findings.extend(too_long(path, text));
         findings.extend(modules::violations(below_src, text));
         if !below_src.starts_with("platform/") && !below_src.starts_with("bin/") {

@@ -1,6 +1,7 @@
 //! The scalars of largest magnitude, found while the weights stream by: of all the layers' matrices, and of each tensor.
 
-use crate::model::edit::{Matrix, TENSOR_SHARE};
+use crate::model::edit::TENSOR_SHARE;
+use crate::model::matrix::Matrix;
 
 /// Where a scalar stands: layer, matrix, and its place in the checkpoint's flat order.
 pub type Place = (usize, Matrix, usize);
