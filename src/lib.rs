@@ -3,13 +3,15 @@
 //! # Map
 //!
 //! ```text
-//! ui  ──────►  protocol  ◄──────  engine  ──────►  experiments  ──────►  analysis, model, decode, weights, …  ──────►  tensors
-//! (Leptos,      terms             (bin/engine:      (the paper's       (Burn: one forward pass, WebGPU or CPU)      (kernels)
-//!  bin/app)     share, catalog     a Web Worker;     tables, figures)
-//!               draw               bin/linchpin:
-//!                                  the command, with
-//!                                  cli and hub)
+//! ui (Leptos,  ──►  protocol  ◄──  engine (bin/engine: a Web Worker;  ──►  experiments (the paper's tables, figures)
+//!     bin/app)      share             bin/linchpin: the command,           loading (files to a model)
+//!                   catalog           with cli and hub)                    analysis, decode, sampling, job
+//!                   draw                                                   model (one forward pass)
+//!                   terms                                                  weights (files), tensors (kernels), tokenizer
+//!                                                                          platform (WebGPU or CPU, files)
 //! ```
+//!
+//! Imports go down only. Which of these rooms may import which is the table in `xtask/src/modules.rs`, and `cargo xtask tidy` checks it.
 //!
 //! # Invariants
 //!
@@ -38,11 +40,15 @@ pub mod engine;
 #[cfg(feature = "engine")]
 pub mod experiments;
 #[cfg(feature = "engine")]
-pub mod generate;
+pub mod job;
+#[cfg(feature = "engine")]
+pub mod loading;
 #[cfg(feature = "engine")]
 pub mod model;
 #[cfg(feature = "engine")]
 pub mod platform;
+#[cfg(feature = "engine")]
+pub mod sampling;
 #[cfg(feature = "engine")]
 pub mod tensors;
 #[cfg(feature = "engine")]

@@ -2,7 +2,7 @@
 
 use linchpin::decode::error::DecodeError;
 use linchpin::decode::{DecodeGpu, DecodePlan, MAX_BATCH, submit};
-use linchpin::model::edit::Matrix;
+use linchpin::model::matrix::Matrix;
 use linchpin::model::probe::Probe;
 use linchpin::model::{DecoderLayer, KvCache, Model, Positions};
 use linchpin::protocol::{BackendChoice, Event, Request};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor};
-use linchpin::model::edit::Matrix;
+use linchpin::model::matrix::Matrix;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
 use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Site, WeightEdit};

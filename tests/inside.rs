@@ -5,7 +5,7 @@ use linchpin::analysis::cold::{self, Found};
 use linchpin::analysis::next_token::next_token;
 use linchpin::analysis::residual::{largest_weight, levels};
 use linchpin::analysis::sinks::sinks;
-use linchpin::engine::control::Control;
+use linchpin::job::control::Control;
 use linchpin::model::Model;
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
 use linchpin::terms::{Ablation, Cell, Experiment, ExperimentKind, ModelSource, Outcome, WeightCoord};

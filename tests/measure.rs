@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use linchpin::engine::Engine;
-use linchpin::engine::control::Control;
+use linchpin::job::control::Control;
 use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::terms::ModelSource;
 

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use linchpin::decode::{DecodeGpu, DecodePlan};
 use linchpin::engine::verify::relative_error;
-use linchpin::model::edit::Matrix;
+use linchpin::model::matrix::Matrix;
 use linchpin::model::probe::Probe;
 use linchpin::model::{Model, Positions};
 use linchpin::protocol::{BackendChoice, Event, Request};

@@ -1,7 +1,7 @@
 //! Channels removed together: what goes, what stays, and what it costs.
 
 use burn::tensor::Tensor;
-use linchpin::model::edit::Matrix;
+use linchpin::model::matrix::Matrix;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
 use linchpin::protocol::{Event, FailureKind, Request};

@@ -64,7 +64,7 @@ fn the_end_of_the_context_ends_a_run() {
 
 #[test]
 fn a_stop_ends_the_next_checkpoint_until_it_is_cleared() {
-    let control = linchpin::engine::control::Control::silent();
+    let control = linchpin::job::control::Control::silent();
     control.request_stop();
     assert!(pollster::block_on(control.checkpoint()).is_err());
     control.clear_stop();

@@ -8,17 +8,17 @@ use std::sync::{Mutex, PoisonError};
 
 use half::{bf16, f16};
 use linchpin::engine::Engine;
-use linchpin::engine::control::Control;
-use linchpin::engine::error::EngineError;
+use linchpin::job::control::Control;
+use linchpin::loading::LoadingError;
+use linchpin::loading::checkpoint::Onto;
+use linchpin::loading::load::{LoadedWeights, load_weights};
 use linchpin::model::Model;
 use linchpin::model::config::ModelConfig;
-use linchpin::model::edit::Matrix;
+use linchpin::model::matrix::Matrix;
 use linchpin::platform::{Files, Gpu, open_gpu};
 use linchpin::protocol::{BackendChoice, Event, Export, Failure, Request};
-use linchpin::tensors::{CHUNK_UNIT, Packed, Table, Weight};
+use linchpin::tensors::{CHUNK_UNIT, DeviceError, Packed, Table, Weight};
 use linchpin::terms::{ModelFile, ModelSource};
-use linchpin::weights::checkpoint::Onto;
-use linchpin::weights::load::{LoadedWeights, load_weights};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Every fixture with golden values, at least one of each family: a new one is tested by being there.
@@ -79,14 +79,14 @@ pub fn model_in(dir: &Path, device: &burn::tensor::Device) -> Model {
     load_in(dir, device).unwrap().model
 }
 
-pub fn load_in(dir: &Path, device: &burn::tensor::Device) -> Result<LoadedWeights, EngineError> {
+pub fn load_in(dir: &Path, device: &burn::tensor::Device) -> Result<LoadedWeights, LoadingError> {
     let config = ModelConfig::from_json(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
     let files = Files::new(files_in(dir));
     pollster::block_on(load_weights(&files, &config, &Onto::new(device, None), &Control::silent()))
 }
 
 /// The same where no tensor may have more than `limit` bytes.
-pub fn load_within(dir: &Path, device: &burn::tensor::Device, limit: u64) -> Result<LoadedWeights, EngineError> {
+pub fn load_within(dir: &Path, device: &burn::tensor::Device, limit: u64) -> Result<LoadedWeights, LoadingError> {
     let config = ModelConfig::from_json(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
     let files = Files::new(files_in(dir));
     let onto = Onto { largest_buffer: Some(limit), ..Onto::new(device, None) };
@@ -109,7 +109,7 @@ pub fn whole_and_in_chunks(dir: &Path, device: &burn::tensor::Device) -> ([Model
     let mut limit = largest.max(of_tables);
     // Matrices that are one tensor in the file have to fit together.
     let cut = load_within(dir, device, limit).or_else(|error| match error {
-        EngineError::GpuTooSmall { needed, .. } => {
+        LoadingError::Device(DeviceError::GpuTooSmall { needed, .. }) => {
             limit = needed;
             load_within(dir, device, limit)
         }

@@ -4,13 +4,13 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::bf16;
 use linchpin::analysis::backward::{Limits, sequence_sums};
 use linchpin::analysis::eval::{HeldOut, evaluate, mean_loss};
-use linchpin::engine::control::Control;
-use linchpin::engine::error::EngineError;
 use linchpin::engine::verify;
 use linchpin::engine::verify::relative_error;
+use linchpin::job::control::Control;
+use linchpin::loading::LoadingError;
 use linchpin::model::Positions;
 use linchpin::model::probe::Probe;
-use linchpin::tensors::{CHUNK_UNIT, Packed, Table, Weight, chunk_rows, largest_buffer};
+use linchpin::tensors::{CHUNK_UNIT, DeviceError, Packed, Table, Weight, chunk_rows, largest_buffer};
 use linchpin::terms::Ablation;
 use safetensors::SafeTensors;
 
@@ -166,7 +166,9 @@ fn a_limit_that_leaves_no_room_is_refused_with_what_is_needed() {
         let (_, limit) = whole_and_in_chunks(&fixture(name), &cpu);
         assert_eq!(limit, needed, "{name}");
         match load_within(&fixture(name), &cpu, limit - 1) {
-            Err(EngineError::GpuTooSmall { needed, limit: told }) => assert_eq!((needed, told), (limit, limit - 1), "{name}"),
+            Err(LoadingError::Device(DeviceError::GpuTooSmall { needed, limit: told })) => {
+                assert_eq!((needed, told), (limit, limit - 1), "{name}")
+            }
             other => panic!("{name}: {other:?}"),
         }
     }

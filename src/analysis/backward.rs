@@ -22,12 +22,13 @@ use std::ops::Range;
 
 use burn::tensor::{Gradients, Tensor, Transaction};
 
+use super::error::AnalysisError;
 use super::eval::cross_entropies;
-use crate::engine::error::EngineError;
 use crate::model::config::{Activation, ModelConfig};
 use crate::model::mlp::Hidden;
 use crate::model::probe::{Probe, Reader, Summary};
 use crate::model::{Model, Pass};
+use crate::tensors::DeviceError;
 use crate::terms::Site;
 
 /// The memory that one pass may keep.
@@ -81,8 +82,8 @@ pub struct LayerSums {
 ///
 /// # Errors
 ///
-/// A failing device, or a sum or loss that is not finite.
-pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result<SequenceSums, EngineError> {
+/// A failing device, or anything that is not finite.
+pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result<SequenceSums, AnalysisError> {
     let mut layers = Vec::new();
     let probe = || Probe::empty().with_taps(Site::DownProjInput).summarising(&[Reader::Mlp], Summary::Squares);
     let loss = backward(model, ids, limits, probe, |probe, grads| {
@@ -104,7 +105,7 @@ pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result
     }
     let is_finite = |layer: &LayerSums| layer.channels.iter().chain(&layer.input_squares).all(|sum| sum.is_finite());
     if layers.len() != model.layers.len() || !layers.iter().all(is_finite) || !loss.is_finite() {
-        return Err(EngineError::NonFinite { what: "a channel's score" });
+        return Err(DeviceError::NonFinite { what: "a channel's score" }.into());
     }
     Ok(SequenceSums { loss, layers })
 }

@@ -3,7 +3,7 @@
 //! This text is never the one that a removal of channels is judged on: the bundled one shares no author with the
 //! held-out passages of [`super::eval`] (public/calibration.md).
 
-use crate::engine::error::EngineError;
+use super::error::AnalysisError;
 use crate::terms::{CalibrationText, text_digest};
 use crate::tokenizer::Tokenizer;
 
@@ -38,7 +38,7 @@ impl Sequences {
         length: usize,
         tokenizer: &Tokenizer,
         max_position_embeddings: usize,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<Self, AnalysisError> {
         let (name, text) = text.map_or((BUNDLED_NAME, BUNDLED), |given| (given.name.as_str(), given.text.as_str()));
         let name = if text.len() > CalibrationText::MAX_BYTES { format!("first 1 MiB of {name}") } else { name.to_owned() };
         let text = CalibrationText::scored(text);
@@ -46,7 +46,7 @@ impl Sequences {
         let length = length.min(max_position_embeddings).min(before.len() + ids.len());
         let room = length.saturating_sub(before.len());
         if length < 2 || room == 0 {
-            return Err(EngineError::EmptyText);
+            return Err(AnalysisError::EmptyText);
         }
         let windows = ids.chunks_exact(room).collect::<Vec<_>>();
         let ids = spread(windows.len()).take(n).map(|index| [&before, windows[index]].concat()).collect();

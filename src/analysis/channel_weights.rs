@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData, Transaction};
 
-use crate::engine::error::EngineError;
+use super::error::AnalysisError;
 use crate::model::layers::{Layout, Linear};
 use crate::model::mlp::{Hidden, Mlp};
 
@@ -31,7 +31,7 @@ impl Norms {
     /// # Errors
     ///
     /// A failing device.
-    pub async fn of(mlp: &Mlp) -> Result<Self, EngineError> {
+    pub async fn of(mlp: &Mlp) -> Result<Self, AnalysisError> {
         let norms = |linear, side| sums(linear, side, BLOCK, |block, _| block.clone() * block).sqrt();
         let (gate, up) = reading(&mlp.hidden);
         let down_magnitude = sums(&mlp.down_proj, Side::In, BLOCK, |block, _| block.abs());
@@ -49,7 +49,7 @@ impl Norms {
 /// # Errors
 ///
 /// A failing device.
-pub async fn reading_magnitudes(mlp: &Mlp, x: &[f32]) -> Result<Vec<f32>, EngineError> {
+pub async fn reading_magnitudes(mlp: &Mlp, x: &[f32]) -> Result<Vec<f32>, AnalysisError> {
     let (gate, up) = reading(&mlp.hidden);
     let x = Tensor::<2>::from_data(TensorData::new(x.to_vec(), [x.len(), 1]), &up.weight.device());
     let total = gate.into_iter().fold(weighted(up, &x, BLOCK), |sum, gate| sum + weighted(gate, &x, BLOCK));
@@ -72,7 +72,7 @@ pub(super) fn reading(hidden: &Hidden) -> (Option<&Linear>, &Linear) {
     }
 }
 
-async fn read(vectors: Vec<Tensor<1>>) -> Result<Vec<Vec<f32>>, EngineError> {
+async fn read(vectors: Vec<Tensor<1>>) -> Result<Vec<Vec<f32>>, AnalysisError> {
     let transaction = vectors.into_iter().fold(Transaction::default(), Transaction::register);
     let read = transaction.execute_async().await?;
     Ok(read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).collect())

@@ -32,12 +32,12 @@
 use burn::tensor::{Int, Tensor, TensorData, Transaction};
 
 use super::channel_weights::{BLOCK, Side, reading, sums};
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use super::error::AnalysisError;
+use crate::job::control::Control;
 use crate::model::layers::{Layout, Linear, Norm};
 use crate::model::mlp::Hidden;
 use crate::model::{DecoderLayer, Model};
-use crate::tensors;
+use crate::tensors::{self, DeviceError};
 use crate::terms::{WeightCoord, median};
 
 /// One output row of a `down_proj` and the scalar that contributes most to it.
@@ -78,8 +78,8 @@ const BLOCK_ON_CPU: usize = 1 << 16;
 ///
 /// # Errors
 ///
-/// A failing device, a stop, or norms that overflow f32.
-pub async fn search(model: &Model, control: &Control) -> Result<Found, EngineError> {
+/// A failing device, a stop, or norms that f32 does not hold.
+pub async fn search(model: &Model, control: &Control) -> Result<Found, AnalysisError> {
     let block = if model.largest_buffer().is_some() { BLOCK } else { BLOCK_ON_CPU };
     let mut rows = Vec::new();
     for (index, layer) in model.layers.iter().enumerate() {
@@ -96,7 +96,7 @@ pub async fn search(model: &Model, control: &Control) -> Result<Found, EngineErr
     Ok(Found { rows, weights, is_gated })
 }
 
-async fn layer_rows(index: usize, layer: &DecoderLayer, block: usize) -> Result<Vec<Row>, EngineError> {
+async fn layer_rows(index: usize, layer: &DecoderLayer, block: usize) -> Result<Vec<Row>, AnalysisError> {
     let sums = RowSums::of(&layer.mlp.down_proj, &reach(layer, block), block);
     let mut transaction = Transaction::default().register(sums.peaks).register(sums.columns).register(sums.squares).register(sums.fourths);
     if let Some(behind) = gain(layer.post_feedforward_layernorm.as_ref()) {
@@ -112,7 +112,7 @@ async fn layer_rows(index: usize, layer: &DecoderLayer, block: usize) -> Result<
         let (squares, fourths) = (squares[row], fourths[row]);
         let score = peak.abs() * squares.sqrt() * behind.get(row).map_or(1.0, |gain| gain.abs());
         if !score.is_finite() {
-            return Err(EngineError::NonFinite { what: "a norm of weights" });
+            return Err(DeviceError::NonFinite { what: "a norm of weights" }.into());
         }
         // A row of zeros would divide by zero.
         let of = |value: f32| if squares > 0.0 { value } else { 0.0 };

@@ -16,12 +16,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::controls::{all_but, largest_counts, random_scalar};
+use super::error::AnalysisError;
 use super::eval::{self, HeldOut};
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use crate::job::control::Control;
 use crate::model::Model;
-use crate::model::edit::Matrix;
-use crate::protocol::Event;
+use crate::model::matrix::Matrix;
 use crate::terms::{
     Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit, is_critical,
 };
@@ -75,7 +74,8 @@ pub async fn confirm(
     candidates: &[WeightCoord],
     rows: &[RowCoord],
     control: &Control,
-) -> Result<Findings, EngineError> {
+    mut tell: impl FnMut(&ConfirmArm),
+) -> Result<Findings, AnalysisError> {
     experiment.model.check_ablation(&Ablation::zeroing(candidates.iter().copied()))?;
     rows.iter().try_for_each(|row| experiment.model.check_ablation(&without_row(*row)))?;
     let mut planned = experiment.plan(candidates);
@@ -92,7 +92,7 @@ pub async fn confirm(
         let intact = arms.first().map_or(loss_nats, |arm| arm.loss_nats);
         let Arm { kind, label, at, n_zeroed, .. } = arm;
         arms.push(ConfirmArm { kind, label, at, n_zeroed, loss_nats, delta_nats: loss_nats - intact });
-        control.emit(Event::Arm { arm: arms[index].clone() });
+        tell(&arms[index]);
     }
     let verdicts = candidates.iter().map(|at| judge(*at, &arms)).collect();
     let of_rows = &arms[n_arms - rows.len() * (1 + N_NEXT_ROWS)..];
@@ -156,7 +156,7 @@ impl Experiment<'_> {
         })
     }
 
-    fn changed(&self, change: &Change) -> Result<Model, EngineError> {
+    fn changed(&self, change: &Change) -> Result<Model, AnalysisError> {
         Ok(match change {
             Change::Edit(ablation) => self.model.with_ablation_by(ablation, self.means)?,
             Change::Zero(scalars) => self.model.with_zeroed(scalars),

@@ -5,7 +5,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use crate::model::Model;
-use crate::model::edit::{Matrix, N_LARGEST_HARSH, PAPER_SHARE};
+use crate::model::edit::{N_LARGEST_HARSH, PAPER_SHARE};
+use crate::model::matrix::Matrix;
 use crate::terms::WeightCoord;
 
 /// Draws a scalar of a layer's `down_proj` that is not in `but`.

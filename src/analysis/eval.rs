@@ -3,11 +3,11 @@
 use burn::tensor::{Int, Tensor, TensorData, Transaction};
 
 use super::backward::{Limits, tokens_of};
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use super::error::AnalysisError;
+use crate::job::control::Control;
 use crate::model::probe::Probe;
 use crate::model::{Model, Positions};
-use crate::tensors;
+use crate::tensors::{self, DeviceError};
 use crate::terms::{Ablation, Evaluation, text_digest};
 use crate::tokenizer::Tokenizer;
 
@@ -59,8 +59,8 @@ impl HeldOut {
     ///
     /// # Errors
     ///
-    /// The errors of [`Self::of`].
-    pub fn bundled(tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
+    /// Those of [`Self::of`].
+    pub fn bundled(tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, AnalysisError> {
         Self::of(HELD_OUT_NAME, HELD_OUT, MAX_TOKENS, tokenizer, max_position_embeddings)
     }
 
@@ -80,9 +80,9 @@ impl HeldOut {
         max_tokens: usize,
         tokenizer: &Tokenizer,
         max_position_embeddings: usize,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<Self, AnalysisError> {
         let limit = max_tokens.min(max_position_embeddings);
-        let encode = |passage: &str| -> Result<Vec<u32>, EngineError> {
+        let encode = |passage: &str| -> Result<Vec<u32>, AnalysisError> {
             let mut ids = tokenizer.encode(passage)?;
             ids.truncate(limit);
             Ok(ids)
@@ -92,7 +92,7 @@ impl HeldOut {
         let mut passages = passages.map(encode).collect::<Result<Vec<_>, _>>()?;
         passages.retain(|ids| ids.len() >= 2);
         if passages.is_empty() {
-            return Err(EngineError::EmptyText);
+            return Err(AnalysisError::EmptyText);
         }
         let convention = format!("{name}, each passage on its own, first {limit} tokens");
         Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
@@ -106,14 +106,14 @@ impl HeldOut {
     ///
     /// # Errors
     ///
-    /// Fails if the tokenizer refuses the text, or if the text has nothing to predict.
-    pub fn concatenated(source: &Source, cut: Cut, tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, EngineError> {
+    /// If the tokenizer refuses the text, or there is nothing to predict in it.
+    pub fn concatenated(source: &Source, cut: Cut, tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, AnalysisError> {
         let (before, plain) = tokenizer.encode_apart(&source.text.replace("\r\n", "\n"))?;
         let (before, ids) = if cut.bos { (before, plain) } else { (Vec::new(), [before, plain].concat()) };
         let block = cut.block.min(max_position_embeddings).min(before.len() + ids.len());
         let room = block.saturating_sub(before.len());
         if block < 2 || room == 0 {
-            return Err(EngineError::EmptyText);
+            return Err(AnalysisError::EmptyText);
         }
         let blocks = ids.chunks_exact(room).take(cut.n_blocks.unwrap_or(usize::MAX));
         let passages = blocks.map(|ids| [before.as_slice(), ids].concat()).collect::<Vec<_>>();
@@ -155,7 +155,7 @@ pub async fn evaluate(
     text: &HeldOut,
     control: &Control,
     progress: impl FnMut(usize),
-) -> Result<Evaluation, EngineError> {
+) -> Result<Evaluation, AnalysisError> {
     Ok(measure(model, ablation, text, control, progress).await?.evaluation)
 }
 
@@ -170,7 +170,7 @@ pub async fn measure(
     text: &HeldOut,
     control: &Control,
     progress: impl FnMut(usize),
-) -> Result<Measured, EngineError> {
+) -> Result<Measured, AnalysisError> {
     measure_with(model, || Probe::with_interventions(&ablation.interventions), text, control, progress).await
 }
 
@@ -185,7 +185,7 @@ pub async fn measure_with<'a>(
     text: &HeldOut,
     control: &Control,
     mut progress: impl FnMut(usize),
-) -> Result<Measured, EngineError> {
+) -> Result<Measured, AnalysisError> {
     let mask = stopword_mask(model, &text.stopword_ids);
     let (mut loss, mut stopwords, mut n_tokens) = (0.0_f64, 0.0_f64, 0_usize);
     for ids in &text.passages {
@@ -199,7 +199,7 @@ pub async fn measure_with<'a>(
     let mean = loss / n_tokens.max(1) as f64;
     let loss_nats = mean as f32;
     if !loss_nats.is_finite() {
-        return Err(EngineError::NonFinite { what: "the held-out loss" });
+        return Err(DeviceError::NonFinite { what: "the held-out loss" }.into());
     }
     let evaluation = Evaluation {
         loss_nats,
@@ -217,9 +217,14 @@ pub fn overflowed(text: &HeldOut) -> Evaluation {
     Evaluation { loss_nats, perplexity, stopword_mass: 0.0, n_tokens: text.n_tokens(), convention: text.convention.clone() }
 }
 
-/// Returns the cross-entropy in nats and the probability of stopwords at each predicted position. Logits are computed
-/// for a few tokens at a time, since with a large vocabulary no buffer holds the logits of a long passage.
-async fn passage_losses(model: &Model, ids: &[u32], mask: &Tensor<1>, probe: &mut Probe<'_>) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+/// Per predicted position: cross-entropy in nats, and the probability on stopwords. Logits are taken for a few tokens at a
+/// time, since of a large vocabulary no buffer holds those of a long passage.
+async fn passage_losses(
+    model: &Model,
+    ids: &[u32],
+    mask: &Tensor<1>,
+    probe: &mut Probe<'_>,
+) -> Result<(Vec<f32>, Vec<f32>), AnalysisError> {
     let x = model.without_head(&ids[..ids.len() - 1], None, Positions::All, probe);
     let [n, width] = x.dims();
     let step = tokens_of(Limits::default().logits, &model.config);

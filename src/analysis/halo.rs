@@ -16,7 +16,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::channel_weights::BLOCK;
 use super::concentration::ranked;
-use crate::engine::error::EngineError;
+use super::error::AnalysisError;
 use crate::model::Model;
 use crate::model::layers::{Layout, Linear};
 
@@ -46,7 +46,7 @@ pub fn default_support(hidden_size: usize) -> usize {
 /// # Errors
 ///
 /// A failing device.
-pub async fn layer_halo(model: &Model, layer: usize, core: Vec<usize>, n_support: usize, eta: f64) -> Result<LayerHalo, EngineError> {
+pub async fn layer_halo(model: &Model, layer: usize, core: Vec<usize>, n_support: usize, eta: f64) -> Result<LayerHalo, AnalysisError> {
     Ok(around(&writes(model, layer).await?, model.config.intermediate_size, core, n_support, eta))
 }
 
@@ -64,12 +64,12 @@ pub fn around(writes: &[f32], n_channels: usize, core: Vec<usize>, n_support: us
 /// # Errors
 ///
 /// A failing device.
-pub async fn writes(model: &Model, layer: usize) -> Result<Vec<f32>, EngineError> {
+pub async fn writes(model: &Model, layer: usize) -> Result<Vec<f32>, AnalysisError> {
     read(&model.layers[layer].mlp.down_proj, BLOCK).await
 }
 
-/// Reads a matrix in blocks of whole rows as stored, each of at most `block` scalars or one row.
-async fn read(down_proj: &Linear, block: usize) -> Result<Vec<f32>, EngineError> {
+/// In blocks of whole rows as stored, of `block` scalars at most or one row.
+async fn read(down_proj: &Linear, block: usize) -> Result<Vec<f32>, AnalysisError> {
     let [rows, cols] = down_proj.weight.dims();
     let step = (block / cols.max(1)).max(1);
     let mut stored = Vec::with_capacity(rows * cols);

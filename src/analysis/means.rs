@@ -3,11 +3,12 @@
 use burn::tensor::{Tensor, Transaction};
 
 use super::calibration::Sequences;
+use super::error::AnalysisError;
 use super::residual::floats;
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use crate::job::control::Control;
 use crate::model::probe::{Keep, Kept, Probe};
 use crate::model::{Model, Positions};
+use crate::tensors::DeviceError;
 use crate::terms::Site;
 use crate::tokenizer::Tokenizer;
 
@@ -26,7 +27,7 @@ pub async fn channel_means(
     tokenizer: &Tokenizer,
     max_position_embeddings: usize,
     control: &Control,
-) -> Result<Vec<Vec<f32>>, EngineError> {
+) -> Result<Vec<Vec<f32>>, AnalysisError> {
     let sequences = Sequences::of(None, N_SEQUENCES, LENGTH, tokenizer, max_position_embeddings)?;
     let mut sums = Vec::<Tensor<2>>::new();
     let mut n_tokens = 0;
@@ -47,7 +48,7 @@ pub async fn channel_means(
     let read = sums.into_iter().fold(Transaction::default(), |read, sum| read.register(sum * scale)).execute_async().await?;
     let means = read.into_iter().map(floats).collect::<Vec<_>>();
     if means.iter().flatten().any(|mean| !mean.is_finite()) {
-        return Err(EngineError::NonFinite { what: "the mean of a channel" });
+        return Err(DeviceError::NonFinite { what: "the mean of a channel" }.into());
     }
     Ok(means)
 }

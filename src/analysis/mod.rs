@@ -9,6 +9,7 @@ pub mod concentration;
 pub mod confirm;
 pub mod controls;
 pub mod deletion;
+pub mod error;
 pub mod eval;
 pub mod halo;
 pub mod means;
@@ -25,3 +26,5 @@ pub mod spikes;
 pub mod stopwords;
 pub mod tasks;
 pub mod w8a8;
+
+pub use error::AnalysisError;

@@ -2,11 +2,12 @@
 
 use burn::tensor::{Tensor, Transaction, activation};
 
+use super::error::AnalysisError;
 use super::residual::floats;
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use crate::job::control::Control;
 use crate::model::probe::Probe;
 use crate::model::{Model, Positions};
+use crate::tensors::DeviceError;
 
 /// Prompts whose probabilities are summed on the device before they are read.
 const PER_READ: usize = 16;
@@ -41,7 +42,7 @@ pub async fn next_token(
     prompts: &[Vec<u32>],
     control: &Control,
     mut progress: impl FnMut(usize),
-) -> Result<NextToken, EngineError> {
+) -> Result<NextToken, AnalysisError> {
     let mut means = NextToken { probabilities: vec![0.0; model.config.vocab_size], entropy: 0.0, largest: 0.0 };
     let n = prompts.len().max(1) as f64;
     for (index, some) in prompts.chunks(PER_READ).enumerate() {
@@ -62,7 +63,7 @@ pub async fn next_token(
         let read = transaction.execute_async().await?.into_iter().map(floats).collect::<Vec<_>>();
         let [probabilities, entropy, largest] = &read[..] else { continue };
         if !read.iter().flatten().all(|value| value.is_finite()) {
-            return Err(EngineError::NonFinite { what: "the next token's probabilities" });
+            return Err(DeviceError::NonFinite { what: "the next token's probabilities" }.into());
         }
         means.probabilities.iter_mut().zip(probabilities).for_each(|(mean, sum)| *mean += f64::from(*sum) / n);
         means.entropy += entropy.iter().map(|sum| f64::from(*sum)).sum::<f64>() / n;

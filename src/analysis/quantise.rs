@@ -9,11 +9,11 @@
 
 use burn::tensor::Tensor;
 
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use super::error::AnalysisError;
+use crate::job::control::Control;
 use crate::model::Model;
-use crate::model::edit::Matrix;
-use crate::tensors::{self, Weight};
+use crate::model::matrix::Matrix;
+use crate::tensors::{self, DeviceError, Weight};
 use crate::terms::WeightCoord;
 
 /// The handling of super weights and other outlier weights.
@@ -50,13 +50,13 @@ pub struct Rounded {
 ///
 /// # Errors
 ///
-/// [`EngineError::GpuTooSmall`] if the GPU cannot hold a matrix in f32, a failing device, or a stop.
+/// [`DeviceError::GpuTooSmall`] if the GPU cannot hold a matrix in f32, a failing device, or a stop.
 pub async fn with_rounded_weights(
     model: &Model,
     rounding: Rounding,
     super_weights: &[WeightCoord],
     control: &Control,
-) -> Result<Rounded, EngineError> {
+) -> Result<Rounded, AnalysisError> {
     check_fits(model)?;
     let mut rounded = model.clone();
     let (mut errors, mut n_scalars) = (Vec::new(), 0.0);
@@ -90,11 +90,11 @@ pub fn matrix_sizes(model: &Model) -> Vec<usize> {
     sizes
 }
 
-/// Checks that the GPU can hold each matrix in f32. A packed matrix takes half the memory of a rounded one.
-pub(super) fn check_fits(model: &Model) -> Result<(), EngineError> {
+/// A matrix may be packed in half of what it takes once it is rounded.
+pub(super) fn check_fits(model: &Model) -> Result<(), AnalysisError> {
     let needed = 4 * matrix_sizes(model).last().map_or(0, |n| *n as u64);
     match model.largest_buffer().filter(|limit| needed > *limit) {
-        Some(limit) => Err(EngineError::GpuTooSmall { needed, limit }),
+        Some(limit) => Err(DeviceError::GpuTooSmall { needed, limit }.into()),
         None => Ok(()),
     }
 }

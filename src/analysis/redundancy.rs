@@ -19,11 +19,12 @@ use burn::tensor::{Int, Tensor, TensorData, Transaction};
 
 use super::backward::{Limits, backward};
 use super::concentration::{average_ranks, core_size};
+use super::error::AnalysisError;
 use super::halo::{LayerHalo, halo_size};
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::probe::{Keep, Kept, Probe};
+use crate::tensors::DeviceError;
 use crate::terms::Site;
 
 /// The authors' estimate uses 8 texts of up to 256 tokens.
@@ -53,7 +54,7 @@ pub async fn redundancies(
     halos: &[Option<&LayerHalo>],
     sequences: &[Vec<u32>],
     control: &Control,
-) -> Result<Vec<Option<Vec<f32>>>, EngineError> {
+) -> Result<Vec<Option<Vec<f32>>>, AnalysisError> {
     let moments = |halo: &LayerHalo| Moments::new(halo.core.len(), halo.halo.len());
     let mut moments = halos.iter().map(|halo| halo.map(moments)).collect::<Vec<_>>();
     let total = sequences.len().min(N_SEQUENCES);
@@ -62,7 +63,7 @@ pub async fn redundancies(
         control.checkpoint().await?;
         let products = products(model, halos, &ids[..ids.len().min(MAX_LENGTH)], Limits::of(&model.config)).await?;
         if products.iter().flatten().any(|product| !product.is_finite()) {
-            return Err(EngineError::NonFinite { what: "a channel's product with its gradient" });
+            return Err(DeviceError::NonFinite { what: "a channel's product with its gradient" }.into());
         }
         for (moments, products) in moments.iter_mut().flatten().zip(&products) {
             moments.add(products);
@@ -78,7 +79,7 @@ pub async fn redundancies(
 /// # Errors
 ///
 /// A failing device.
-pub async fn products(model: &Model, halos: &[Option<&LayerHalo>], ids: &[u32], limits: Limits) -> Result<Vec<Vec<f32>>, EngineError> {
+pub async fn products(model: &Model, halos: &[Option<&LayerHalo>], ids: &[u32], limits: Limits) -> Result<Vec<Vec<f32>>, AnalysisError> {
     let mut found = Vec::new();
     let probe = || Probe::empty().with_leaves(Site::DownProjInput).capturing(&[Site::DownProjInput], Keep::Everything);
     backward(model, ids, limits, probe, |probe, grads| {

@@ -3,12 +3,12 @@
 
 use burn::tensor::{Tensor, TensorData, Transaction};
 
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use super::error::AnalysisError;
+use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::layers::Layout;
 use crate::model::probe::{Keep, Kept, Probe};
-use crate::tensors;
+use crate::tensors::{self, DeviceError};
 use crate::terms::{Ablation, Site, WeightCoord};
 
 /// The residual stream at one level of one pass.
@@ -41,7 +41,7 @@ pub fn largest(values: &[f32]) -> f32 {
 /// # Errors
 ///
 /// A failing device, a stop, or values that are not finite.
-pub async fn levels(model: &Model, ids: &[u32], channel: usize, control: &Control) -> Result<Vec<Level>, EngineError> {
+pub async fn levels(model: &Model, ids: &[u32], channel: usize, control: &Control) -> Result<Vec<Level>, AnalysisError> {
     let mut probe = Probe::empty().capturing(&[Site::DownProjOutput], Keep::Peaks);
     let (mut x, pass) = model.begin(ids, 0);
     let mut kept = vec![look(&x, channel)];
@@ -57,7 +57,7 @@ pub async fn levels(model: &Model, ids: &[u32], channel: usize, control: &Contro
     let transaction = kept.into_iter().flatten().chain(outputs).fold(Transaction::default(), Transaction::register);
     let read = transaction.execute_async().await?.into_iter().map(floats).collect::<Vec<_>>();
     if read.iter().flatten().any(|value| !value.is_finite()) {
-        return Err(EngineError::NonFinite { what: "the residual stream" });
+        return Err(DeviceError::NonFinite { what: "the residual stream" }.into());
     }
     let (of_stream, of_outputs) = read.split_at(2 * (model.layers.len() + 1));
     let levels = of_stream.chunks(2).enumerate().map(|(index, level)| {
@@ -80,7 +80,7 @@ fn look(x: &Tensor<2>, channel: usize) -> [Tensor<2>; 2] {
 /// # Errors
 ///
 /// A failing device, or a coordinate outside the model.
-pub async fn largest_weight(model: &Model, layer: usize, but: &[WeightCoord]) -> Result<Option<(WeightCoord, f32)>, EngineError> {
+pub async fn largest_weight(model: &Model, layer: usize, but: &[WeightCoord]) -> Result<Option<(WeightCoord, f32)>, AnalysisError> {
     let model = model.with_ablation(&Ablation::zeroing(but.iter().copied()))?;
     let down_proj = &model.layers[layer].mlp.down_proj;
     let [rows, cols] = down_proj.weight.dims();

@@ -8,7 +8,7 @@
 
 use super::backward::{LayerSums, Limits, sequence_sums};
 use super::channel_weights::{Norms, reading_magnitudes};
-use crate::engine::error::EngineError;
+use super::error::AnalysisError;
 use crate::model::Model;
 use crate::terms::ChannelScores;
 
@@ -35,7 +35,7 @@ impl Scores {
     /// # Errors
     ///
     /// A failing device.
-    pub async fn new(model: &Model) -> Result<Self, EngineError> {
+    pub async fn new(model: &Model) -> Result<Self, AnalysisError> {
         let mut norms = Vec::new();
         for layer in &model.layers {
             norms.push(Norms::of(&layer.mlp).await?);
@@ -47,8 +47,8 @@ impl Scores {
     ///
     /// # Errors
     ///
-    /// A failing device, or a sum that is not finite; the earlier sums are then unchanged.
-    pub async fn add(&mut self, model: &Model, ids: &[u32]) -> Result<(), EngineError> {
+    /// A failing device, or a sum that is not finite; what was summed before is left as it was.
+    pub async fn add(&mut self, model: &Model, ids: &[u32]) -> Result<(), AnalysisError> {
         let of_sequence = sequence_sums(model, ids, Limits::of(&model.config)).await?;
         self.layers.iter_mut().zip(&of_sequence.layers).for_each(|(totals, sums)| totals.add(sums));
         self.loss += f64::from(of_sequence.loss);
@@ -76,7 +76,7 @@ impl Scores {
     /// # Errors
     ///
     /// A failing device.
-    pub async fn channels(&self, model: &Model) -> Result<Vec<ChannelScores>, EngineError> {
+    pub async fn channels(&self, model: &Model) -> Result<Vec<ChannelScores>, AnalysisError> {
         let mut all = Vec::with_capacity(self.layers.len());
         for (layer, norms) in self.norms.iter().enumerate() {
             let mean = |row| self.mean(layer, row).map(|mean| mean as f32).collect();
@@ -103,8 +103,8 @@ impl Scores {
         self.mean(layer, Row::Square).zip(self.mean(layer, Row::Value)).map(|(power, mean)| (power - mean * mean).max(0.0) as f32)
     }
 
-    /// Computes [`ChannelScores::wanda`] of a layer.
-    async fn wanda(&self, model: &Model, layer: usize) -> Result<Vec<f32>, EngineError> {
+    /// See [`ChannelScores::wanda`].
+    async fn wanda(&self, model: &Model, layer: usize) -> Result<Vec<f32>, AnalysisError> {
         let norm = |sum: f64| (sum / self.n_sequences.max(1) as f64).sqrt() as f32;
         let x = self.layers[layer].input_squares.iter().map(|sum| norm(*sum)).collect::<Vec<_>>();
         let read = reading_magnitudes(&model.layers[layer].mlp, &x).await?;

@@ -12,11 +12,12 @@
 
 use burn::tensor::Transaction;
 
+use super::error::AnalysisError;
 use super::residual::floats;
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::probe::Probe;
+use crate::tensors::DeviceError;
 
 /// Threshold of the mean attention probability on the first token.
 pub const SINK_THRESHOLD: f32 = 0.3;
@@ -86,14 +87,14 @@ pub fn uniform(n_tokens: usize) -> f32 {
 /// # Errors
 ///
 /// A failing device, a stop, or values that are not finite.
-pub async fn sinks(model: &Model, ids: &[u32], control: &Control, mut progress: impl FnMut(usize)) -> Result<Sinks, EngineError> {
+pub async fn sinks(model: &Model, ids: &[u32], control: &Control, mut progress: impl FnMut(usize)) -> Result<Sinks, AnalysisError> {
     let mut probe = Probe::empty().with_first_key();
     let (mut x, pass) = model.begin(ids, 0);
     let mut massive = Vec::new();
     for layer in 0..model.layers.len() {
         x = model.layer(layer, x, &pass, None, &mut probe);
         let values = floats(x.clone().into_data_async().await?);
-        massive.push(largest_of(&values, model.config.hidden_size).ok_or(EngineError::NonFinite { what: "the residual stream" })?);
+        massive.push(largest_of(&values, model.config.hidden_size).ok_or(DeviceError::NonFinite { what: "the residual stream" })?);
         progress(layer + 1);
         control.checkpoint().await?;
     }

@@ -11,10 +11,11 @@
 
 use burn::tensor::Transaction;
 
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use super::error::AnalysisError;
+use crate::job::control::Control;
 use crate::model::probe::{Keep, Kept, Probe};
 use crate::model::{Model, Positions};
+use crate::tensors::DeviceError;
 use crate::terms::{Ablation, Candidate, Site, Spike, WeightCoord, median};
 use crate::tokenizer::Tokenizer;
 
@@ -41,7 +42,7 @@ pub struct Found {
 /// # Errors
 ///
 /// A failing device, a stop, or activations that are not finite.
-pub async fn find_spikes(model: &Model, ids: &[u32], tokenizer: &Tokenizer, control: &Control) -> Result<Found, EngineError> {
+pub async fn find_spikes(model: &Model, ids: &[u32], tokenizer: &Tokenizer, control: &Control) -> Result<Found, AnalysisError> {
     let intact = LayerPeaks::of(model, ids).await?;
     let output_median = intact.median(Site::DownProjOutput);
     let mut peaks = intact.clone();
@@ -82,7 +83,7 @@ async fn first_candidate(
     output_median: f32,
     iteration: usize,
     known: &[Candidate],
-) -> Result<Option<Candidate>, EngineError> {
+) -> Result<Option<Candidate>, AnalysisError> {
     for (input, output) in peaks.inputs.iter().zip(&peaks.outputs) {
         let spike = output.largest();
         let ratio = (spike.value.abs() / output_median).min(f32::MAX);
@@ -138,8 +139,8 @@ pub(crate) struct LayerPeaks {
 }
 
 impl LayerPeaks {
-    /// Captures the peaks in one forward pass and one read.
-    pub(crate) async fn of(model: &Model, ids: &[u32]) -> Result<Self, EngineError> {
+    /// One forward pass and one read.
+    pub(crate) async fn of(model: &Model, ids: &[u32]) -> Result<Self, AnalysisError> {
         let mut probe = Probe::empty().capturing(&[Site::DownProjInput, Site::DownProjOutput], Keep::Peaks);
         model.forward(ids, None, Positions::Last, &mut probe);
         let mut transaction = Transaction::default();
@@ -156,7 +157,7 @@ impl LayerPeaks {
             let values = read.next().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).unwrap_or_default();
             let channels = read.next().map(|data| data.convert::<i64>().try_into_vec::<i64>().unwrap_or_default()).unwrap_or_default();
             if values.iter().any(|value| !value.is_finite()) {
-                return Err(EngineError::NonFinite { what: "an activation of down_proj" });
+                return Err(DeviceError::NonFinite { what: "an activation of down_proj" }.into());
             }
             let peaks = values.into_iter().zip(channels).enumerate();
             let peaks = peaks.map(|(token, (value, channel))| Peak { token, channel: usize::try_from(channel).unwrap_or(0), value });

@@ -11,15 +11,15 @@
 
 use burn::tensor::{Tensor, TensorData, Transaction};
 
+use super::error::AnalysisError;
 use super::quantise::{Method, Rounding, check_fits, rounded_matrix};
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
-use crate::model::edit::Matrix;
+use crate::job::control::Control;
 use crate::model::layers::{Layout, Linear};
+use crate::model::matrix::Matrix;
 use crate::model::probe::{Probe, Reader, Summary};
 use crate::model::rounding::InputRounding;
 use crate::model::{Model, Positions};
-use crate::tensors::Weight;
+use crate::tensors::{DeviceError, Weight};
 use crate::terms::WeightCoord;
 
 /// The handling of outliers.
@@ -59,7 +59,7 @@ impl Maxima {
     /// # Errors
     ///
     /// A failing device, a stop, or activations that are not finite.
-    pub async fn of(model: &Model, sequences: &[Vec<u32>], control: &Control) -> Result<Self, EngineError> {
+    pub async fn of(model: &Model, sequences: &[Vec<u32>], control: &Control) -> Result<Self, AnalysisError> {
         let mut maxima = vec![[Vec::new(), Vec::new()]; model.layers.len()];
         for (done, ids) in sequences.iter().enumerate() {
             control.progress("largest activations", done as f64, sequences.len() as f64, "sequences");
@@ -75,12 +75,12 @@ impl Maxima {
         }
         match maxima.iter().flatten().flatten().all(|max| max.is_finite()) {
             true => Ok(Self(maxima)),
-            false => Err(EngineError::NonFinite { what: "an activation" }),
+            false => Err(DeviceError::NonFinite { what: "an activation" }.into()),
         }
     }
 }
 
-async fn read(tensors: impl Iterator<Item = Tensor<2>>) -> Result<Vec<Vec<f32>>, EngineError> {
+async fn read(tensors: impl Iterator<Item = Tensor<2>>) -> Result<Vec<Vec<f32>>, AnalysisError> {
     let read = tensors.fold(Transaction::default(), Transaction::register).execute_async().await?;
     Ok(read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).collect())
 }
@@ -89,8 +89,8 @@ async fn read(tensors: impl Iterator<Item = Tensor<2>>) -> Result<Vec<Vec<f32>>,
 ///
 /// # Errors
 ///
-/// [`EngineError::GpuTooSmall`] if the GPU cannot hold a matrix in f32, a failing device, or a stop.
-pub async fn with_rounded_factors(model: &Model, bits: u32, handling: Handling<'_>, control: &Control) -> Result<Model, EngineError> {
+/// [`DeviceError::GpuTooSmall`] if the GPU cannot hold a matrix in f32, a failing device, or a stop.
+pub async fn with_rounded_factors(model: &Model, bits: u32, handling: Handling<'_>, control: &Control) -> Result<Model, AnalysisError> {
     check_fits(model)?;
     let smoothing = match handling {
         Handling::Smooth { maxima, alpha } => Some(scales(model, maxima, alpha).await?),
@@ -131,8 +131,8 @@ fn round(linear: &mut Linear, input: InputRounding, held: &[usize]) {
     linear.input_rounding = Some(input);
 }
 
-/// Computes SmoothQuant's s for each reader of each layer, `[1, hidden_size]`.
-async fn scales(model: &Model, maxima: &Maxima, alpha: f32) -> Result<Vec<[Tensor<2>; 2]>, EngineError> {
+/// SmoothQuant's s, `[1, hidden_size]` of each layer's each reader.
+async fn scales(model: &Model, maxima: &Maxima, alpha: f32) -> Result<Vec<[Tensor<2>; 2]>, AnalysisError> {
     let mut layers = model.layers.clone();
     let mut of_weights = Vec::new();
     for layer in &mut layers {

@@ -9,7 +9,7 @@ mod worker {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use linchpin::engine::Engine;
-    use linchpin::engine::control::Control;
+    use linchpin::job::control::Control;
     use linchpin::protocol::boundary::{from_js, to_js};
     use linchpin::protocol::{Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Request};
     use wasm_bindgen::prelude::*;

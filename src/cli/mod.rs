@@ -25,8 +25,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Parser;
 
-use crate::engine::control::Control;
 use crate::engine::{self, Engine};
+use crate::job::control::Control;
 use crate::protocol::{Event, Export, Figure, Request};
 use crate::terms::{CalibrationText, Evaluation, ModelFile, ModelInfo, ModelSource, Pane, Sampling, text_digest};
 use args::{Args, Command, SamplingArgs, parse_coord};

@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::super::read::{Reading, words};
 use super::*;
-use crate::generate::Sampler;
 use crate::platform::open_gpu;
+use crate::sampling::Sampler;
 
 /// Uniform numbers this near to where one token ends and the next begins may fall on either side: the GPU's `exp` is f32.
 const BOUNDARY: f64 = 4e-6;

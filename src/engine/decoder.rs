@@ -10,9 +10,10 @@ use web_time::Instant;
 use super::Loaded;
 use super::error::EngineError;
 use crate::decode::{self, Batch, DecodeGpu, DecodePlan, Drawn, MAX_BATCH};
-use crate::generate::Sampler;
 use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};
+use crate::sampling::Sampler;
+use crate::tensors::DeviceError;
 use crate::terms::{Intervention, Sampling};
 
 /// Target duration of a batch, so that text does not arrive in longer bursts.
@@ -84,7 +85,7 @@ impl Decoder<'_> {
 
     fn draw(&mut self, logits: &[f32]) -> Result<(), EngineError> {
         let stopword_mass = stopword_mass(logits, self.stopword_ids) as f32;
-        let token_id = self.sampler.sample(logits).ok_or(EngineError::NonFinite { what: "the next token's scores" })?;
+        let token_id = self.sampler.sample(logits).ok_or(DeviceError::NonFinite { what: "the next token's scores" })?;
         self.last = token_id;
         self.waiting.push_back(Drawn { token_id, stopword_mass });
         Ok(())

@@ -1,10 +1,12 @@
 //! Removes channels one at a time, each measured on the held-out text.
 
-use super::control::Control;
 use super::error::EngineError;
 use super::{Engine, Loaded};
-use crate::analysis::{deletion, eval};
+use crate::analysis::{AnalysisError, deletion, eval};
+use crate::job::SettingError;
+use crate::job::control::Control;
 use crate::protocol::Event;
+use crate::tensors::DeviceError;
 use crate::terms::{Ablation, Coordinate, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit, check_below};
 
 /// Name of the work in progress reports.
@@ -56,7 +58,7 @@ impl Engine {
 impl Loaded {
     /// Draws the channels to remove, layer by layer; nothing is measured yet.
     fn drawn(&self, asked: &Asked) -> Result<Vec<Deletion>, EngineError> {
-        let setting = |key, got: usize, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
+        let setting = |key, got: usize, expected| Err(SettingError { key, got: got.to_string(), expected }.into());
         let width = self.info.intermediate_size;
         if asked.per_layer == 0 {
             return setting("per_layer", asked.per_layer, "1 or more");
@@ -85,8 +87,8 @@ impl Loaded {
         let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
         let model = self.intact.with_ablation_by(&ablation, means)?;
         let measured = match eval::measure(&model, &ablation, &self.held_out, control, |_done| {}).await {
-            // This overflow is the deletion's effect; a failed GPU is an error below.
-            Err(EngineError::NonFinite { .. }) => None,
+            // What the deletion does; what a failed GPU does ends it below.
+            Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => None,
             measured => Some(measured?.loss_nats),
         };
         self.check_gpu()?;

@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use super::error::EngineError;
 use crate::platform::{self, Gpu, GpuHandles, GpuHealth};
 use crate::protocol::BackendChoice;
+use crate::tensors::DeviceError;
 use crate::terms::BackendInfo;
 
 /// The devices opened so far. A GPU is opened once, since Burn registers one runtime for it.
@@ -52,9 +53,7 @@ impl Devices {
         };
         let opened = self.gpu.insert(opened);
         let gpu = opened.as_ref().map_err(|why| EngineError::NoGpu { why: why.clone() })?;
-        if let Some(why) = gpu.health.error() {
-            return Err(EngineError::Gpu { why });
-        }
+        DeviceError::check_health(Some(&gpu.health))?;
         let info = BackendInfo { kind: gpu.kind.clone(), name: gpu.name.clone(), reason: "a GPU is there and large enough".into() };
         Ok(Chosen { device: gpu.device.clone(), info, health: Some(gpu.health.clone()), handles: Some(gpu.handles.clone()) })
     }

@@ -1,12 +1,13 @@
 //! The super-weight paper's experiments: checks their settings, fills in defaults and the text in use, and reports the
 //! outcome as it grows.
 
-use super::control::Control;
 use super::error::EngineError;
 use super::{Engine, Loaded, fit};
 use crate::analysis::eval::{Cut, HeldOut, Source};
 use crate::analysis::tasks::{EncodedTask, Task, TaskKind};
-use crate::experiments::{self, Bench, Draft};
+use crate::experiments::{self, Bench, Draft, ExperimentError};
+use crate::job::SettingError;
+use crate::job::control::Control;
 use crate::terms::{Ablation, Experiment, ExperimentKind, LimitError, MAX_VALUES, TaskFile, TextRef, check_scale};
 
 /// Models of one experiment.
@@ -70,7 +71,7 @@ impl Engine {
             Ok(()) => draft.finish(),
             Err(_) => draft.tell(),
         }
-        ran
+        Ok(ran?)
     }
 }
 
@@ -86,7 +87,7 @@ impl Loaded {
         let mut experiment = filled(experiment);
         self.intact.check_ablation(&Ablation::zeroing(experiment.super_weights.iter().copied()))?;
         if experiment.super_weights.is_empty() && experiment.kind.needs_super_weights() {
-            return Err(EngineError::NoSuperWeights { experiment: experiment.kind.name() });
+            return Err(ExperimentError::NoSuperWeights { experiment: experiment.kind.name() }.into());
         }
         if experiment.kind.reads_prompt() {
             self.prompt_ids(&experiment.prompt)?;
@@ -205,7 +206,7 @@ fn once<T: PartialEq + Copy>(values: &mut Vec<T>) {
 }
 
 fn check_settings(experiment: &Experiment) -> Result<(), EngineError> {
-    let setting = |key, got: String, expected| Err(EngineError::Setting { key, got, expected });
+    let setting = |key, got: String, expected| Err(SettingError { key, got, expected }.into());
     experiment.factors.iter().copied().try_for_each(check_scale)?;
     if let Some(bits) = experiment.bits.iter().find(|bits| !(2..=16).contains(*bits)) {
         return setting("bits", bits.to_string(), "2 to 16");

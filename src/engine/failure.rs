@@ -1,90 +1,140 @@
 //! The one place where an error becomes words for the user.
 
 use super::error::EngineError;
+use crate::analysis::AnalysisError;
+use crate::experiments::ExperimentError;
+use crate::loading::LoadingError;
 use crate::model::ModelError;
 use crate::platform::PlatformError;
 use crate::protocol::{Failure, FailureKind};
+use crate::tensors::DeviceError;
 use crate::terms::LimitError;
 use crate::tokenizer::TokenizerError;
 use crate::weights::WeightsError;
 
-/// Describes an error: the failure, its cause, and the next step.
+/// Whose business a failure is, what happened, and what to do next.
+type Words = (FailureKind, &'static str, &'static str);
+
+const STOPPED: Words = (FailureKind::Input, "Stopped", "Start again whenever you like.");
+const OUT_OF_RANGE: Words = (FailureKind::Input, "A setting is out of range", "Change it and try again.");
+
+/// What happened, why, and what to do next.
 pub(super) fn describe(error: &EngineError) -> Failure {
-    let (kind, what, next_step) = match error {
-        EngineError::Stopped => (FailureKind::Input, "Stopped", "Start again whenever you like."),
+    let (kind, what, next_step) = of_engine(error);
+    Failure { kind, what: what.into(), why: error.to_string(), next_step: next_step.into() }
+}
+
+fn of_engine(error: &EngineError) -> Words {
+    match error {
+        EngineError::Stopped(_) => STOPPED,
         EngineError::NotLoaded => (FailureKind::Input, "There is no model yet", "Load a model first."),
         EngineError::NotScored => (FailureKind::Input, "No channel was scored yet", "Score the channels first."),
         EngineError::EmptyPrompt => (FailureKind::Input, "There is nothing to read", "Type a few words into the prompt."),
-        EngineError::EmptyText => (FailureKind::Input, "There is nothing to measure on", "Choose a longer text."),
-        EngineError::OtherText { .. }
-        | EngineError::NoSuperWeights { .. }
-        | EngineError::UnknownTask { .. }
-        | EngineError::NoTask { .. }
-        | EngineError::TaskLine { .. }
-        | EngineError::EmptyTask { .. } => of_experiment(error),
+        EngineError::OtherText { .. } => {
+            (FailureKind::Input, "The text is another one", "Use the text that the experiment names, or leave its digest out.")
+        }
+        EngineError::NoTask { .. } => (FailureKind::Input, "A task's file is missing", "Give the file of every task that is named."),
         EngineError::PromptTooLong { .. } => {
             (FailureKind::Input, "The prompt is too long", "Shorten it, so that room is left for new text.")
         }
         EngineError::TooLong { .. } => {
             (FailureKind::Input, "That is more text at once than fits into memory here", "Ask for fewer tokens at once.")
         }
-        EngineError::Setting { .. } => OUT_OF_RANGE,
+        EngineError::Setting(_) => OUT_OF_RANGE,
         EngineError::Limit(error) => of_limit(error),
-        EngineError::Model(error) => of_model(error),
-        EngineError::Weights(error) => of_weights(error),
-        EngineError::Tokenizer(TokenizerError::NoSuchToken { .. }) => {
-            (FailureKind::Input, "The model does not know this token", "Take it out of the text.")
-        }
-        EngineError::Tokenizer(_) => (
-            FailureKind::Model,
-            "The tokenizer does not work with this model",
-            "Use the tokenizer.json that was published with these weights.",
-        ),
-        EngineError::Platform(error) => of_platform(error),
         EngineError::MemoryTooSmall { .. } => (
             FailureKind::Device,
             "This model is too large for the CPU path of a browser",
             "Choose a smaller model, use a browser with WebGPU, or run it with the command on a machine of your own.",
         ),
-        EngineError::GpuTooSmall { .. } => {
-            (FailureKind::Device, "This GPU is too small for this model", "Choose a smaller model, or run it on the CPU.")
-        }
         EngineError::NoGpu { .. } => (FailureKind::Device, "There is no GPU to run on", "Run on the CPU, or use a browser with WebGPU."),
-        EngineError::Gpu { .. } | EngineError::Execution { .. } => (
-            FailureKind::Device,
-            "The device failed, and nothing from this run is shown as a finding",
-            "Restart the engine; what was computed before stays. If it happens again, run on the CPU.",
-        ),
         EngineError::SelfCheck { .. } => (
             FailureKind::Device,
             "This device does not compute what the model should",
             "Run it on the CPU; if it fails there too, get the model's files again.",
         ),
-        EngineError::NonFinite { .. } => (
+        EngineError::Analysis(error) => of_analysis(error),
+        EngineError::Experiment(error) => of_experiment(error),
+        EngineError::Loading(error) => of_loading(error),
+        EngineError::Model(error) => of_model(error),
+        EngineError::Weights(error) => of_weights(error),
+        EngineError::Tokenizer(error) => of_tokenizer(error),
+        EngineError::Platform(error) => of_platform(error),
+        EngineError::Device(error) => of_device(error),
+    }
+}
+
+fn of_analysis(error: &AnalysisError) -> Words {
+    match error {
+        AnalysisError::Stopped(_) => STOPPED,
+        AnalysisError::EmptyText => (FailureKind::Input, "There is nothing to measure on", "Choose a longer text."),
+        AnalysisError::UnknownTask { .. } => {
+            (FailureKind::Input, "There is no such task", "Name the file by the task that its lines are of.")
+        }
+        AnalysisError::TaskLine { .. } | AnalysisError::EmptyTask { .. } => (
+            FailureKind::Input,
+            "A task's file cannot be used",
+            "Correct the file: a row of JSON in each line, in one of the forms that the task is known in.",
+        ),
+        AnalysisError::Model(error) => of_model(error),
+        AnalysisError::Tokenizer(error) => of_tokenizer(error),
+        AnalysisError::Device(error) => of_device(error),
+    }
+}
+
+fn of_experiment(error: &ExperimentError) -> Words {
+    match error {
+        ExperimentError::Stopped(_) => STOPPED,
+        ExperimentError::NoSuperWeights { .. } => {
+            (FailureKind::Input, "There is no super weight to remove", "Scan a prompt for candidates, or name a scalar yourself.")
+        }
+        ExperimentError::Setting(_) => OUT_OF_RANGE,
+        ExperimentError::Analysis(error) => of_analysis(error),
+        ExperimentError::Model(error) => of_model(error),
+        ExperimentError::Tokenizer(error) => of_tokenizer(error),
+        ExperimentError::Device(error) => of_device(error),
+    }
+}
+
+fn of_loading(error: &LoadingError) -> Words {
+    match error {
+        LoadingError::Stopped(_) => STOPPED,
+        LoadingError::Weights(error) => of_weights(error),
+        LoadingError::Platform(error) => of_platform(error),
+        LoadingError::Device(error) => of_device(error),
+    }
+}
+
+fn of_tokenizer(error: &TokenizerError) -> Words {
+    match error {
+        TokenizerError::NoSuchToken { .. } => (FailureKind::Input, "The model does not know this token", "Take it out of the text."),
+        _ => (
+            FailureKind::Model,
+            "The tokenizer does not work with this model",
+            "Use the tokenizer.json that was published with these weights.",
+        ),
+    }
+}
+
+fn of_device(error: &DeviceError) -> Words {
+    match error {
+        DeviceError::GpuTooSmall { .. } => {
+            (FailureKind::Device, "This GPU is too small for this model", "Choose a smaller model, or run it on the CPU.")
+        }
+        DeviceError::Gpu { .. } | DeviceError::Execution { .. } => (
+            FailureKind::Device,
+            "The device failed, and nothing from this run is shown as a finding",
+            "Restart the engine; what was computed before stays. If it happens again, run on the CPU.",
+        ),
+        DeviceError::NonFinite { .. } => (
             FailureKind::Device,
             "The numbers overflowed",
             "Make the edit smaller, or reset it; if the intact model does this too, run it on the CPU.",
         ),
-    };
-    Failure { kind, what: what.into(), why: error.to_string(), next_step: next_step.into() }
+    }
 }
 
-fn of_experiment(error: &EngineError) -> (FailureKind, &'static str, &'static str) {
-    let (what, next_step) = match error {
-        EngineError::OtherText { .. } => ("The text is another one", "Use the text that the experiment names, or leave its digest out."),
-        EngineError::NoSuperWeights { .. } => {
-            ("There is no super weight to remove", "Scan a prompt for candidates, or name a scalar yourself.")
-        }
-        EngineError::UnknownTask { .. } => ("There is no such task", "Name the file by the task that its lines are of."),
-        EngineError::NoTask { .. } => ("A task's file is missing", "Give the file of every task that is named."),
-        _ => {
-            ("A task's file cannot be used", "Correct the file: a row of JSON in each line, in one of the forms that the task is known in.")
-        }
-    };
-    (FailureKind::Input, what, next_step)
-}
-
-fn of_platform(error: &PlatformError) -> (FailureKind, &'static str, &'static str) {
+fn of_platform(error: &PlatformError) -> Words {
     match error {
         PlatformError::Address { .. } => (FailureKind::Input, "That is no place to load a model from", "Correct it and load again."),
         PlatformError::NoRepository { .. } => {
@@ -135,9 +185,7 @@ fn of_platform(error: &PlatformError) -> (FailureKind, &'static str, &'static st
     }
 }
 
-const OUT_OF_RANGE: (FailureKind, &str, &str) = (FailureKind::Input, "A setting is out of range", "Change it and try again.");
-
-fn of_limit(error: &LimitError) -> (FailureKind, &'static str, &'static str) {
+fn of_limit(error: &LimitError) -> Words {
     match error {
         LimitError::Outside { .. } => {
             (FailureKind::Input, "That place is outside the model", "Choose one within its layers, rows and columns.")
@@ -160,7 +208,7 @@ fn of_model(error: &ModelError) -> (FailureKind, &'static str, &'static str) {
     }
 }
 
-fn of_weights(error: &WeightsError) -> (FailureKind, &'static str, &'static str) {
+fn of_weights(error: &WeightsError) -> Words {
     match error {
         WeightsError::MissingFile { .. } => (
             FailureKind::Model,

@@ -1,14 +1,15 @@
 //! Checks whether a model fits, from its configuration and the headers of its weights, before the weights are fetched.
 
-use super::control::Control;
 use super::device::{self, Chosen, Devices};
 use super::error::EngineError;
+use crate::job::control::Control;
+use crate::loading::checkpoint::{Checkpoint, Onto};
 use crate::model::config::ModelConfig;
 use crate::platform::{self, Files, IN_BROWSER};
 use crate::protocol::BackendChoice;
+use crate::tensors::DeviceError;
 use crate::terms::{FitCheck, FitKind, Inspection};
 use crate::weights::WeightsError;
-use crate::weights::checkpoint::{Checkpoint, Onto};
 
 /// Bytes of f32 weights that fit into a page's 4 GiB beside everything else; natively no limit is known in advance.
 const ON_CPU: Option<u64> = if IN_BROWSER { Some(3 << 30) } else { None };
@@ -28,12 +29,12 @@ impl Prepared {
     ///
     /// Broken or foreign files, or no device of the wanted kind.
     pub async fn of(files: &Files, backend: BackendChoice, devices: &mut Devices, control: &Control) -> Result<Self, EngineError> {
-        let json = control.unless_stopped(required(files, "config.json")).await?;
+        let json = control.unless_stopped(required(files, "config.json")).await??;
         let config = ModelConfig::from_json(&json)?;
         // The choice of a device must not be dropped half way, since a GPU is opened once.
         let chosen = devices.choose(backend).await?;
         let is_gpu = chosen.health.is_some();
-        let prepared = control.unless_stopped(Self::on(files, config, chosen)).await?;
+        let prepared = control.unless_stopped(Self::on(files, config, chosen)).await??;
         match prepared.checkpoint.check_sizes() {
             Err(why) if backend == BackendChoice::Auto && is_gpu => Self::on(files, prepared.config, device::cpu(why.to_string())).await,
             _ => Ok(prepared),
@@ -56,7 +57,7 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// [`EngineError::GpuTooSmall`], [`EngineError::MemoryTooSmall`].
+    /// [`DeviceError::GpuTooSmall`], [`EngineError::MemoryTooSmall`].
     pub fn check(&self) -> Result<(), EngineError> {
         self.checkpoint.check_sizes()?;
         let needed = self.checkpoint.weight_bytes();
@@ -133,7 +134,7 @@ fn advice(fits: &Result<(), EngineError>, checks: &[FitCheck]) -> &'static str {
             "Whether there is memory enough for it shows when it is loaded."
         }
         Ok(()) => "It fits.",
-        Err(EngineError::GpuTooSmall { .. }) => "Run it on the CPU, or choose a smaller model.",
+        Err(EngineError::Device(DeviceError::GpuTooSmall { .. })) => "Run it on the CPU, or choose a smaller model.",
         Err(_) => "Choose a smaller model, or run it with the command on a machine of your own.",
     }
 }

@@ -3,23 +3,25 @@
 use serde::Deserialize;
 
 use super::Loaded;
-use super::control::Control;
 use super::decoder;
 use super::device::{Chosen, Devices};
 use super::error::EngineError;
 use super::fit::{Prepared, required};
 use super::verify;
+use crate::analysis::AnalysisError;
 use crate::analysis::cold::{self, Found};
 use crate::analysis::eval::{HeldOut, Source};
 use crate::decode::DecodeGpu;
 use crate::experiments::weights_only;
+use crate::job::control::Control;
+use crate::loading::load::{LoadedWeights, load_checkpoint};
 use crate::model::config::token_ids;
 use crate::model::{Model, ModelError};
-use crate::platform::{Files, GpuHealth};
+use crate::platform::Files;
 use crate::protocol::{BackendChoice, Event};
+use crate::tensors::DeviceError;
 use crate::terms::{Ablation, FileProof, FitKind, ModelInfo, ModelRef, ModelSource, Provenance, Sampling, WeightCoord};
 use crate::tokenizer::Tokenizer;
-use crate::weights::load::{LoadedWeights, load_checkpoint};
 
 /// Loads a model. The previous model stays until the new one is complete, unless a browser's memory cannot hold both.
 pub(super) async fn load(
@@ -31,7 +33,7 @@ pub(super) async fn load(
     control: &Control,
 ) -> Result<Loaded, EngineError> {
     control.progress("looking into the model", 0.0, 0.0, "steps");
-    let files = control.unless_stopped(Files::find(source)).await?;
+    let files = control.unless_stopped(Files::find(source)).await??;
     let prepared = Prepared::of(&files, backend, devices, control).await?;
     let inspection = prepared.inspection(id).await;
     if inspection.checks.iter().any(|check| check.kind == FitKind::Storage && !check.ok) {
@@ -40,7 +42,7 @@ pub(super) async fn load(
     control.emit(Event::Inspected(inspection));
     prepared.check()?;
     before.take_if(|before| before.health.is_none() && !prepared.fits_beside(before.info.weight_bytes));
-    let (tokenizer, generation) = control.unless_stopped(read_small(&files, prepared.config.vocab_size)).await?;
+    let (tokenizer, generation) = control.unless_stopped(read_small(&files, prepared.config.vocab_size)).await??;
     let is_gpu = prepared.chosen.health.is_some();
     let config = prepared.config.clone();
     let placed = match place(&files, prepared, control).await {
@@ -138,18 +140,17 @@ async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<P
         let first = WeightCoord { layer: 0, row: 0, col: 0 };
         weights.model.with_ablation(&Ablation::zeroing([first]))?;
     }
-    match chosen.health.as_ref().and_then(GpuHealth::error) {
-        Some(why) => Err(EngineError::Gpu { why }),
-        None => Ok(Placed { chosen, weights, candidates, decode }),
-    }
+    DeviceError::check_health(chosen.health.as_ref())?;
+    Ok(Placed { chosen, weights, candidates, decode })
 }
 
-/// Searches the weights for candidates. Only a failing device or a stop ends the load: a model whose norms overflow
-/// still runs.
-async fn candidates(model: &Model, control: &Control) -> Result<Option<Found>, EngineError> {
+/// Nothing but a failing device or a stop ends a load here: a model whose norms overflow still runs.
+async fn candidates(model: &Model, control: &Control) -> Result<Option<Found>, AnalysisError> {
     match cold::search(model, control).await {
         Ok(found) => Ok(Some(found)),
-        Err(error @ (EngineError::Stopped | EngineError::Gpu { .. } | EngineError::Execution { .. })) => Err(error),
+        Err(error @ (AnalysisError::Stopped(_) | AnalysisError::Device(DeviceError::Gpu { .. } | DeviceError::Execution { .. }))) => {
+            Err(error)
+        }
         Err(_) => Ok(None),
     }
 }

@@ -7,16 +7,17 @@ use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
 
 use super::Loaded;
-use super::control::Control;
 use super::decoder::{self, Decoding, synthetic_ids};
 use super::error::EngineError;
 use crate::analysis::backward::{Limits, sequence_sums};
 use crate::analysis::spikes::LayerPeaks;
+use crate::job::control::Control;
 use crate::model::layers::Linear;
 use crate::model::mlp::Hidden;
 use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};
 use crate::protocol::Figure;
+use crate::tensors::DeviceError;
 use crate::terms::{Ablation, Sampling, WeightCoord, median};
 
 /// Timed rounds of each figure, after one warm-up round.
@@ -158,7 +159,7 @@ impl Measuring<'_> {
                 // The first round is the warm-up, in which kernels are compiled and buffers made.
                 Ok(value) if n > 0 => values.push(value),
                 Ok(_) => {}
-                Err(EngineError::Stopped) => return Err(EngineError::Stopped),
+                Err(error) if error.is_stop() => return Err(error),
                 Err(error) => {
                     outcome = Err(error);
                     break;
@@ -182,17 +183,17 @@ impl Measuring<'_> {
 
 const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 1, max_new_tokens: usize::MAX };
 
-/// Returns the milliseconds that `work` takes.
-async fn timed<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<f64, EngineError> {
+/// Milliseconds that it takes.
+async fn timed<T, E: Into<EngineError>>(work: impl Future<Output = Result<T, E>>) -> Result<f64, EngineError> {
     let started = Instant::now();
-    work.await?;
+    work.await.map_err(Into::into)?;
     Ok(started.elapsed().as_secs_f64() * 1e3)
 }
 
 /// Waits until a tensor has been computed. Natively its data may arrive earlier, and reading it waits.
 async fn waited(tensor: Tensor<2>) -> Result<(), EngineError> {
     let values = tensor.into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
-    if values.is_empty() { Err(EngineError::Execution { why: "nothing came back".into() }) } else { Ok(()) }
+    if values.is_empty() { Err(DeviceError::Execution { why: "nothing came back".into() }.into()) } else { Ok(()) }
 }
 
 async fn prefill(model: &Model, ids: &[u32]) -> Result<(), EngineError> {

@@ -3,7 +3,6 @@
 //! The page's worker and the command drive it alike: a [`Request`] in, [`Event`]s out, the last of them
 //! [`Event::Done`], [`Event::Stopped`] or [`Event::Failed`].
 
-pub mod control;
 mod decoder;
 mod deletion;
 mod device;
@@ -26,14 +25,15 @@ use crate::analysis::eval::{self, HeldOut, Measured, Source};
 use crate::analysis::tasks::Task;
 use crate::analysis::{confirm, means, spikes};
 use crate::decode::DecodeGpu;
+use crate::job::control::Control;
 use crate::model::Model;
-use crate::model::edit::Matrix;
 use crate::model::families;
+use crate::model::matrix::Matrix;
 use crate::platform::{self, Files, GpuHealth, PlatformError};
 use crate::protocol::{BackendChoice, Event, Request};
-use crate::terms::{Ablation, ConfirmReport, ModelInfo, ModelSource, Pane, Pruned, RowCoord, ScanReport, WeightCoord};
+use crate::tensors::DeviceError;
+use crate::terms::{Ablation, ConfirmArm, ConfirmReport, ModelInfo, ModelSource, Pane, Pruned, RowCoord, ScanReport, WeightCoord};
 use crate::tokenizer::Tokenizer;
-use control::Control;
 use device::Devices;
 use error::EngineError;
 use fit::Prepared;
@@ -90,12 +90,12 @@ impl Engine {
     /// Answers one request.
     pub async fn handle(&mut self, request: Request) {
         self.control.clear_stop();
-        let answered = self.answer(request).await.and_then(|()| self.check_gpu());
+        let answered = self.answer(request).await.and_then(|()| Ok(self.check_gpu()?));
         self.control.emit(match answered {
             Ok(()) => Event::Done,
-            Err(EngineError::Stopped) => Event::Stopped,
-            // A GPU that failed explains every later error.
-            Err(error) => Event::Failed(failure::describe(&self.check_gpu().err().unwrap_or(error))),
+            Err(error) if error.is_stop() => Event::Stopped,
+            // A GPU that failed explains whatever came after.
+            Err(error) => Event::Failed(failure::describe(&self.check_gpu().err().map_or(error, EngineError::from))),
         });
     }
 
@@ -154,7 +154,7 @@ impl Engine {
     }
 
     async fn inspect(&mut self, id: &str, source: &ModelSource, backend: BackendChoice) -> Result<(), EngineError> {
-        let files = self.control.unless_stopped(Files::find(source)).await?;
+        let files = self.control.unless_stopped(Files::find(source)).await??;
         let prepared = Prepared::of(&files, backend, &mut self.devices, &self.control).await?;
         let inspection = prepared.inspection(id).await;
         self.control.emit(Event::Inspected(inspection));
@@ -174,8 +174,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Gpu`] once the GPU has reported an error: its later results cannot be trusted.
-    fn check_gpu(&self) -> Result<(), EngineError> {
+    /// [`DeviceError::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
+    fn check_gpu(&self) -> Result<(), DeviceError> {
         self.loaded.as_ref().map_or(Ok(()), Loaded::check_gpu)
     }
 
@@ -211,7 +211,8 @@ impl Engine {
             text: &loaded.held_out,
             seed,
         };
-        let confirm::Findings { arms, verdicts, rows } = confirm::confirm(&experiment, candidates, rows, &control).await?;
+        let tell = |arm: &ConfirmArm| control.emit(Event::Arm { arm: arm.clone() });
+        let confirm::Findings { arms, verdicts, rows } = confirm::confirm(&experiment, candidates, rows, &control, tell).await?;
         loaded.check_gpu()?;
         control.emit(Event::Confirmed(ConfirmReport {
             model: loaded.info.model.clone(),
@@ -245,12 +246,9 @@ impl Engine {
 }
 
 impl Loaded {
-    /// Checks this model's GPU, as [`Engine::check_gpu`] does.
-    fn check_gpu(&self) -> Result<(), EngineError> {
-        match self.health.as_ref().and_then(GpuHealth::error) {
-            Some(why) => Err(EngineError::Gpu { why }),
-            None => Ok(()),
-        }
+    /// See [`Engine::check_gpu`].
+    fn check_gpu(&self) -> Result<(), DeviceError> {
+        DeviceError::check_health(self.health.as_ref())
     }
 
     /// Computes the mean activation of every channel, unless it is known.

@@ -4,13 +4,14 @@ use std::sync::LazyLock;
 
 use web_time::Instant;
 
-use super::control::Control;
 use super::error::EngineError;
 use super::score::Scored;
 use super::{Engine, Loaded};
 use crate::analysis::halo::{default_support, layer_halo};
 use crate::analysis::prune::{self, Around, Layer};
 use crate::analysis::redundancy;
+use crate::job::SettingError;
+use crate::job::control::Control;
 use crate::model::Model;
 use crate::protocol::Event;
 use crate::terms::{Ablation, EditTarget, Pruned, Pruning, Replacement, Selection};
@@ -97,7 +98,7 @@ fn check_pairs(selection: &Selection, n_channels: usize, n_layers: usize) -> Res
         static EXPECTED: LazyLock<String> =
             LazyLock::new(|| format!("{} or fewer: choose a smaller core or halo, or one layer", redundancy::MAX_PAIRS));
         let key = "the number of pairs of a core's and a halo's channels";
-        return Err(EngineError::Setting { key, got: n.to_string(), expected: &EXPECTED });
+        return Err(SettingError { key, got: n.to_string(), expected: &EXPECTED }.into());
     }
     Ok(())
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::Loaded;
-use super::control::Control;
 use super::decoder::Decoding;
 use super::error::EngineError;
 use crate::decode::Drawn;
-use crate::generate::repetition;
+use crate::job::SettingError;
+use crate::job::control::Control;
 use crate::protocol::Event;
+use crate::sampling::repetition;
 use crate::terms::{Finish, Generated, Pane, RunRecord, RunSetup, Sampling, first_difference, outcome_digest};
 use crate::tokenizer::{StreamingText, Tokenizer};
 
@@ -82,13 +83,13 @@ fn difference(intact: &Generated, ablated: &Generated) -> Option<usize> {
 
 fn check(sampling: &Sampling) -> Result<(), EngineError> {
     if !(0.0..=5.0).contains(&sampling.temperature) {
-        return Err(EngineError::Setting { key: "temperature", got: sampling.temperature.to_string(), expected: "0 to 5" });
+        return Err(SettingError { key: "temperature", got: sampling.temperature.to_string(), expected: "0 to 5" }.into());
     }
     if !(0.0..=1.0).contains(&sampling.top_p) {
-        return Err(EngineError::Setting { key: "top_p", got: sampling.top_p.to_string(), expected: "0 to 1" });
+        return Err(SettingError { key: "top_p", got: sampling.top_p.to_string(), expected: "0 to 1" }.into());
     }
     if sampling.max_new_tokens == 0 {
-        return Err(EngineError::Setting { key: "max_new_tokens", got: "0".into(), expected: "1 or more" });
+        return Err(SettingError { key: "max_new_tokens", got: "0".into(), expected: "1 or more" }.into());
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Scores channels sequence by sequence, with partial results, and resumes where a scoring was stopped.
 
-use super::control::Control;
 use super::error::EngineError;
 use super::prune::Surroundings;
 use super::{Engine, Loaded};
 use crate::analysis::calibration::Sequences;
 use crate::analysis::concentration;
 use crate::analysis::score::Scores;
+use crate::job::SettingError;
+use crate::job::control::Control;
 use crate::protocol::Event;
 use crate::terms::{
     Ablation, Calibration, CalibrationText, ChannelScores, Concentration, LimitError, MAX_SEQUENCES, RHOS, ScoreProgress, ScoreReport,
@@ -39,8 +40,8 @@ impl Engine {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
         let mut scored = loaded.begin(&asked).await?;
         let outcome = scored.run(loaded, &control).await;
-        // A stop or a sequence that overflows keeps the earlier sums; a failing device does not.
-        if !matches!(outcome, Ok(()) | Err(EngineError::Stopped | EngineError::NonFinite { .. })) {
+        // Neither a stop nor a sequence that overflows takes back what was summed before it; a device that fails does.
+        if outcome.as_ref().is_err_and(|error| !error.is_stop() && !error.is_overflow()) {
             return outcome;
         }
         loaded.check_gpu()?;
@@ -58,7 +59,7 @@ impl Loaded {
     /// Returns the earlier sums if they can be resumed, or else empty ones.
     async fn begin(&mut self, asked: &Asked) -> Result<Scored, EngineError> {
         let Asked { text, sequences: n, length, super_weights, resume } = asked;
-        let setting = |key, got: usize, expected| Err(EngineError::Setting { key, got: got.to_string(), expected });
+        let setting = |key, got: usize, expected| Err(SettingError { key, got: got.to_string(), expected }.into());
         if !(1..=MAX_SEQUENCES).contains(n) {
             return Err(LimitError::Sequences { got: *n }.into());
         }

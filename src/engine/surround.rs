@@ -6,7 +6,7 @@ use super::{Engine, Loaded};
 use crate::analysis::halo::{LayerHalo, around, writes};
 use crate::analysis::plane::plane;
 use crate::analysis::prune::Around;
-use crate::engine::control::Control;
+use crate::job::control::Control;
 use crate::model::Model;
 use crate::protocol::Event;
 use crate::terms::{LayerSurroundings, Pick, Ranking, Selection, SurroundingsReport};

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::control::Control;
 use super::error::EngineError;
 use super::prune::{Removal, check};
 use super::{Engine, Loaded};
-use crate::analysis::eval;
+use crate::analysis::{AnalysisError, eval};
+use crate::job::SettingError;
+use crate::job::control::Control;
 use crate::protocol::Event;
+use crate::tensors::DeviceError;
 use crate::terms::{Ablation, Evaluation, Pane, Pruning, Replacement, SweepPoint, SweepReport};
 
 /// The most prunings of a request, more than anybody waits for.
@@ -47,7 +49,7 @@ impl Loaded {
     /// Checks a request before any work.
     fn check_sweep(&self, prunings: &[Pruning]) -> Result<(), EngineError> {
         if prunings.len() > MAX_PRUNINGS {
-            return Err(EngineError::Setting { key: "prunings", got: prunings.len().to_string(), expected: "10000 or fewer" });
+            return Err(SettingError { key: "prunings", got: prunings.len().to_string(), expected: "10000 or fewer" }.into());
         }
         if self.scored.is_none() {
             return Err(EngineError::NotScored);
@@ -72,8 +74,8 @@ impl Loaded {
             return Ok(evaluation.clone());
         }
         let evaluation = match eval::evaluate(&self.without(removal), &Ablation::default(), &self.held_out, control, |_done| {}).await {
-            // This overflow is the removal's effect; a failed GPU is an error below.
-            Err(EngineError::NonFinite { .. }) => eval::overflowed(&self.held_out),
+            // What the removal does; what a failed GPU does ends it below.
+            Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => eval::overflowed(&self.held_out),
             evaluated => evaluated?,
         };
         self.check_gpu()?;

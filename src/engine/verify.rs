@@ -11,6 +11,7 @@ use crate::model::probe::{Captured, Keep, Kept, Probe};
 use crate::model::{KvCache, Model, ModelError, Positions};
 use crate::platform::Files;
 use crate::protocol::TensorError;
+use crate::tensors::DeviceError;
 use crate::terms::ModelFile;
 use crate::terms::Site;
 use crate::weights::WeightsError;
@@ -222,7 +223,7 @@ async fn greedy(model: &Model, ids: &[u32], expected: &[u32]) -> Result<TensorEr
     while drawn.len() < expected.len() {
         let logits = model.forward(&feed, Some(&mut cache), Positions::Last, &mut Probe::empty());
         let row = logits.into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
-        let id = argmax(&row).and_then(|id| u32::try_from(id).ok()).ok_or(EngineError::NonFinite { what: "the next token's scores" })?;
+        let id = argmax(&row).and_then(|id| u32::try_from(id).ok()).ok_or(DeviceError::NonFinite { what: "the next token's scores" })?;
         drawn.push(id);
         feed = vec![id];
     }

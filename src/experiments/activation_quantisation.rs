@@ -4,10 +4,9 @@
 //! The **share of the gap closed** is `(naive - x) / (naive - full precision)`, of perplexities and of losses: 0 is as
 //! bad as naive, 1 as good as without rounding. If naive rounding does not make the model worse, there is no gap.
 
-use super::{Arm, Bench, Draft, Sheet, apart, has_overflowed, shown};
+use super::{Arm, Bench, Draft, ExperimentError, Sheet, apart, has_overflowed, shown};
 use crate::analysis::calibration::Sequences;
 use crate::analysis::w8a8::{Handling, Maxima, with_rounded_factors};
-use crate::engine::error::EngineError;
 use crate::terms::{Cell, DataPlot, DataTable, Evaluation, Experiment, PlotKind};
 
 const GAP: &str = "gap";
@@ -18,7 +17,7 @@ const PAPER: &str = "In the paper (Llama-7B, WikiText-2) the perplexities are 5.
 /// Distance of PyTorch's own losses in f32 and in f64, nats (tests/golden/README.md).
 const NOISE_MEASURED: f32 = 0.007;
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     let experiment = draft.outcome.experiment.clone();
     let bits = experiment.bits.first().copied().unwrap_or(8);
     let alpha = experiment.alpha.unwrap_or(0.85);
@@ -56,8 +55,8 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Returns the maxima for SmoothQuant, and the words for the sequences that they were measured on.
-async fn maxima(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(Maxima, String), EngineError> {
+/// Also in words, what they were taken over.
+async fn maxima(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(Maxima, String), ExperimentError> {
     let (n, length) = (draft.outcome.experiment.n_calibration.unwrap_or(32), Experiment::CALIBRATION_LENGTH);
     let sequences = Sequences::of(None, n, length, bench.tokenizer, bench.info.max_position_embeddings)?;
     draft.outcome.convention += &sequences.told();

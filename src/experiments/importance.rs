@@ -16,15 +16,15 @@
 //! them. Its input is that of the pruned model. If super weights of earlier layers are removed too, it therefore
 //! differs from the intact model's value by their effect.
 
-use super::{Arm, Bench, Draft, Measured, Sheet, apart, has_overflowed, shown};
+use super::{Arm, Bench, Draft, ExperimentError, Measured, Sheet, apart, has_overflowed, shown};
 use crate::analysis::calibration::Sequences;
 use crate::analysis::controls::{all_but, largest_counts, random_scalar};
 use crate::analysis::residual::floats;
 use crate::analysis::tasks::AVERAGE;
-use crate::engine::error::EngineError;
-use crate::model::edit::Matrix;
+use crate::model::matrix::Matrix;
 use crate::model::probe::{PeakAction, PeakEdit, Probe};
 use crate::model::{Model, Positions};
+use crate::tensors::DeviceError;
 use crate::terms::{Ablation, DataPlot, Experiment, MIN_DELTA_NATS, PlotKind, WeightCoord};
 use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
@@ -53,7 +53,7 @@ enum Change {
     Set(Vec<f32>),
 }
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     let super_weights = draft.outcome.experiment.super_weights.clone();
     let plans = plan(bench, draft, &super_weights).await?;
     let mut sheet = Sheet::new(draft, &["arm", "zeroed (scalars)"]);
@@ -69,8 +69,8 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Plans the arms, and states why some are missing.
-async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightCoord]) -> Result<Vec<Plan>, EngineError> {
+/// The arms, and what has to be said of those that are missing.
+async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightCoord]) -> Result<Vec<Plan>, ExperimentError> {
     let new = |name: &str, change| Plan { name: name.into(), change };
     let mut plans = vec![new(ORIGINAL, Change::Nothing)];
     match super_weights.is_empty() {
@@ -118,8 +118,8 @@ fn places(super_weights: &[WeightCoord]) -> Vec<(usize, usize)> {
     places
 }
 
-/// Builds an arm, and returns it with the number of scalars zeroed in it.
-fn make(model: &Model, super_weights: &[WeightCoord], name: &str, change: &Change) -> Result<(Arm, usize), EngineError> {
+/// The arm, and how many scalars are zero in it.
+fn make(model: &Model, super_weights: &[WeightCoord], name: &str, change: &Change) -> Result<(Arm, usize), ExperimentError> {
     let pruned = || model.with_ablation(&Ablation::zeroing(super_weights.iter().copied()));
     let edits = |of_place: &dyn Fn(usize, (usize, usize)) -> PeakEdit| {
         places(super_weights).into_iter().enumerate().map(|(index, place)| of_place(index, place)).collect()
@@ -148,8 +148,8 @@ fn restore(model: &Model, super_weights: &[WeightCoord], (layer, row): (usize, u
     PeakEdit { layer, row, removed, action: PeakAction::Restore }
 }
 
-/// Returns the mean super activation at each place's peak, over `n` sequences of the bundled calibration text.
-async fn means(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightCoord], n: usize) -> Result<Vec<f32>, EngineError> {
+/// Means of the super activations at their peaks, over `n` sequences of the bundled calibration text.
+async fn means(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightCoord], n: usize) -> Result<Vec<f32>, ExperimentError> {
     let (length, limit) = (Experiment::CALIBRATION_LENGTH, bench.info.max_position_embeddings);
     let sequences = Sequences::of(None, n, length, bench.tokenizer, limit)?;
     let read = |(layer, row)| PeakEdit { layer, row, removed: Vec::new(), action: PeakAction::Read };
@@ -166,7 +166,7 @@ async fn means(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[Weight
     let means = sums.into_iter().map(|sum| (sum / sequences.ids.len().max(1) as f64) as f32).collect::<Vec<_>>();
     bench.check_gpu()?;
     if means.iter().any(|mean| !mean.is_finite()) {
-        return Err(EngineError::NonFinite { what: "the super activation" });
+        return Err(DeviceError::NonFinite { what: "the super activation" }.into());
     }
     let of_place = |((layer, row), mean): ((usize, usize), &f32)| format!("{mean:.2} (layer {layer}, row {row})");
     let told = places(super_weights).into_iter().zip(&means).map(of_place).collect::<Vec<_>>().join(", ");

@@ -1,11 +1,12 @@
 //! Measures loss and accuracy of several models in turn, side by side in tables.
 
-use super::{Bench, Draft};
+use super::{Bench, Draft, ExperimentError};
+use crate::analysis::AnalysisError;
 use crate::analysis::eval;
 use crate::analysis::tasks::{self, AVERAGE, ItemScore, TaskKind, TaskScore, mean_acc};
-use crate::engine::error::EngineError;
 use crate::model::Model;
 use crate::model::probe::{PeakEdit, Probe};
+use crate::tensors::DeviceError;
 use crate::terms::{Cell, DataTable, Evaluation};
 
 /// One model of an experiment. It is built when its turn comes and dropped after it.
@@ -46,8 +47,8 @@ impl Bench<'_> {
     /// # Errors
     ///
     /// A failing device, or a stop.
-    pub async fn measure(&self, arm: &Arm, at: (usize, usize)) -> Result<Measured, EngineError> {
-        let text = self.text.as_ref().ok_or(EngineError::EmptyText)?;
+    pub async fn measure(&self, arm: &Arm, at: (usize, usize)) -> Result<Measured, ExperimentError> {
+        let text = self.text.as_ref().ok_or(AnalysisError::EmptyText)?;
         let doing = format!("{}, {} of {}", arm.name, at.0 + 1, at.1);
         // Computed in f64, since a browser's usize has 32 bits.
         let of_arm = self.tasks.iter().map(|task| task.n_tokens() as f64).sum::<f64>() + text.n_tokens() as f64;
@@ -56,7 +57,7 @@ impl Bench<'_> {
         };
         let probe = || Probe::empty().at_peaks(&arm.at_peaks);
         let evaluation = match eval::measure_with(&arm.model, probe, text, self.control, |done| progress(0.0, done)).await {
-            Err(EngineError::NonFinite { .. }) => eval::overflowed(text),
+            Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => eval::overflowed(text),
             evaluated => evaluated?.evaluation,
         };
         let (mut tasks, mut before) = (Vec::new(), text.n_tokens() as f64);

@@ -5,6 +5,7 @@
 //! it grows, so that a stop loses nothing.
 
 mod activation_quantisation;
+pub mod error;
 mod importance;
 mod measure;
 mod propagation;
@@ -16,15 +17,16 @@ pub mod weights_only;
 
 use crate::analysis::eval::HeldOut;
 use crate::analysis::tasks::EncodedTask;
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use crate::job::control::Control;
 use crate::model::Model;
-use crate::model::edit::Matrix;
+use crate::model::matrix::Matrix;
 use crate::platform::GpuHealth;
 use crate::protocol::Event;
+use crate::tensors::DeviceError;
 use crate::terms::{Experiment, ExperimentKind, Headline, ModelInfo, Outcome};
 use crate::tokenizer::Tokenizer;
 
+pub use error::ExperimentError;
 pub use measure::{Arm, Measured, Sheet};
 use measure::{apart, has_overflowed, shown};
 
@@ -51,12 +53,9 @@ impl Bench<'_> {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Gpu`] once the GPU has reported an error: its later results cannot be trusted.
-    pub fn check_gpu(&self) -> Result<(), EngineError> {
-        match self.health.and_then(GpuHealth::error) {
-            Some(why) => Err(EngineError::Gpu { why }),
-            None => Ok(()),
-        }
+    /// [`DeviceError::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
+    pub fn check_gpu(&self) -> Result<(), DeviceError> {
+        DeviceError::check_health(self.health)
     }
 }
 
@@ -110,8 +109,8 @@ impl<'a> Draft<'a> {
 ///
 /// # Errors
 ///
-/// A failing device, or a stop; the draft's contents then stay valid.
-pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+/// A failing device, or a stop: what the draft holds then stays valid.
+pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     match draft.outcome.experiment.kind {
         ExperimentKind::Importance => importance::run(bench, draft).await,
         ExperimentKind::Scaling => scaling::run(bench, draft).await,

@@ -4,9 +4,8 @@
 //! The **super activation** is the value of the residual channel `row` of the first super weight. It persists as long
 //! as its largest magnitude over all tokens is above half of its peak.
 
-use super::{Bench, Draft};
+use super::{Bench, Draft, ExperimentError};
 use crate::analysis::residual::{self, Level, largest};
-use crate::engine::error::EngineError;
 use crate::model::Model;
 use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind, WeightCoord};
 
@@ -16,9 +15,9 @@ const OTHER: &str = "another large weight removed";
 /// The most tokens that are reported one by one; a picture of more is not readable.
 const MAX_TOKENS: usize = 64;
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     let super_weights = draft.outcome.experiment.super_weights.clone();
-    let Some(first) = super_weights.first().copied() else { return Err(EngineError::NoSuperWeights { experiment: "propagation" }) };
+    let Some(first) = super_weights.first().copied() else { return Err(ExperimentError::NoSuperWeights { experiment: "propagation" }) };
     let ids = bench.tokenizer.encode(&draft.outcome.experiment.prompt)?;
     let tokens = ids.iter().map(|id| bench.tokenizer.token_text(*id)).collect::<Vec<_>>();
     let other = residual::largest_weight(bench.model, first.layer, &super_weights).await?;

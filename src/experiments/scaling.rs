@@ -4,11 +4,10 @@
 //! it. The **collapse threshold** reported here is the largest factor below 1 at which the loss is halfway, in nats,
 //! from the intact model's to that at factor 0, interpolated linearly between the measured factors.
 
-use super::{Arm, Bench, Draft, Measured, Sheet, apart, has_overflowed, shown};
-use crate::engine::error::EngineError;
+use super::{Arm, Bench, Draft, ExperimentError, Measured, Sheet, apart, has_overflowed, shown};
 use crate::terms::{Ablation, DataPlot, MIN_DELTA_NATS, PlotKind, WeightCoord, WeightEdit};
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     let experiment = draft.outcome.experiment.clone();
     let mut sheet = Sheet::new(draft, &["factor"]);
     draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, "Loss over the super weights' scale", "loss", "factor", "loss"));

@@ -1,18 +1,18 @@
 //! Appendix A.5: attention sinks and massive activations, with and without the super weights.
 //! [`analysis::sinks`](crate::analysis::sinks) defines both.
 
-use super::{Bench, Draft};
+use super::{Bench, Draft, ExperimentError};
 use crate::analysis::sinks::{self, MASSIVE, SINK_THRESHOLD, Sinks};
-use crate::engine::error::EngineError;
+use crate::job::SettingError;
 use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind};
 
 const ARMS: [&str; 2] = ["intact", "removed"];
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     let experiment = draft.outcome.experiment.clone();
     let ids = bench.tokenizer.encode(&experiment.prompt)?;
     if ids.len() < 2 {
-        return Err(EngineError::Setting { key: "the number of the prompt's tokens", got: ids.len().to_string(), expected: "2 or more" });
+        return Err(SettingError { key: "the number of the prompt's tokens", got: ids.len().to_string(), expected: "2 or more" }.into());
     }
     begin(draft);
     let n_layers = bench.model.layers.len();

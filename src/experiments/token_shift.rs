@@ -2,11 +2,11 @@
 //!
 //! Stopwords are those of [`stopwords`], a list of our own: the paper publishes none.
 
-use super::{Bench, Draft};
+use super::{Bench, Draft, ExperimentError};
+use crate::analysis::AnalysisError;
 use crate::analysis::next_token::{NextToken, next_token};
 use crate::analysis::tasks::EncodedTask;
 use crate::analysis::{prompts, stopwords};
-use crate::engine::error::EngineError;
 use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind, text_digest};
 
 const ARMS: [&str; 2] = ["intact", "removed"];
@@ -15,7 +15,7 @@ const BEFORE: usize = 50;
 /// Number of reported tokens, ranked by probability without the super weights.
 const AFTER: usize = 20;
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     let experiment = draft.outcome.experiment.clone();
     let (prompts, convention) = prompts_of(bench, experiment.n_prompts.unwrap_or(usize::MAX))?;
     if let Some(asked) = experiment.n_prompts.filter(|asked| *asked > prompts.len()) {
@@ -43,10 +43,10 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Returns at most `n` prompts as token ids, and the name of their text and cut: the contexts of the requested tasks
-/// (LAMBADA's are passages without their last word), or the bundled prompts. A prompt longer than the model's context
-/// keeps its end, as contexts of tasks do.
-fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), EngineError> {
+/// At most `n` prompts as token ids, and the name of their text and cut: the contexts of the tasks that were asked for (LAMBADA's are
+/// passages without their last word), or the bundled ones. Of one that is longer than the model's context the end is kept, as of a
+/// task's.
+fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), ExperimentError> {
     if !bench.tasks.is_empty() {
         return Ok(of_tasks(&bench.tasks, n));
     }
@@ -62,7 +62,7 @@ fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), En
     }
     prompts.retain(|ids| !ids.is_empty());
     if prompts.is_empty() {
-        return Err(EngineError::EmptyText);
+        return Err(AnalysisError::EmptyText.into());
     }
     let cut = if n_cut > 0 { format!(", {n_cut} of them only the last {limit} tokens") } else { String::new() };
     let (name, n) = (prompts::BUNDLED_NAME, prompts.len());

@@ -5,9 +5,8 @@
 //! paper's figure shows accuracies, which are drawn if there are tasks; its z for clipping was tuned for each model,
 //! and here it is given.
 
-use super::{Arm, Bench, Draft, Measured, Sheet, shown};
+use super::{Arm, Bench, Draft, ExperimentError, Measured, Sheet, shown};
 use crate::analysis::quantise::{Method, Rounding, matrix_sizes, with_rounded_weights};
-use crate::engine::error::EngineError;
 use crate::terms::{Cell, DataPlot, DataTable, Experiment, PlotKind};
 
 /// Multiple of the intact model's perplexity above which a method falls apart.
@@ -25,7 +24,7 @@ struct Point {
     measured: Measured,
 }
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     let experiment = draft.outcome.experiment.clone();
     let sizes = matrix_sizes(bench.model);
     let largest = sizes.last().copied().unwrap_or(0);
@@ -96,7 +95,7 @@ async fn measure(
     experiment: &Experiment,
     rounding: Rounding,
     at: (usize, usize),
-) -> Result<(Measured, f64), EngineError> {
+) -> Result<(Measured, f64), ExperimentError> {
     let rounded = with_rounded_weights(bench.model, rounding, &experiment.super_weights, bench.control).await?;
     let name = format!("INT{}, blocks of {}, {}", rounding.bits, block(rounding.block_size), name(rounding.method));
     let measured = bench.measure(&Arm::new(name, rounded.model), at).await?;

@@ -1,13 +1,12 @@
 //! Candidates from the weights alone ([`cold`]), beside named super weights. This outcome is also made whenever a model
 //! is loaded, before its first forward pass.
 
-use super::{Bench, Draft};
+use super::{Bench, Draft, ExperimentError};
 use crate::analysis::cold::{self, Found, Row};
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use crate::job::control::Control;
 use crate::terms::{Cell, DataPlot, DataTable, Experiment, ExperimentKind, ModelInfo, PlotKind, WeightCoord};
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), EngineError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     let found = cold::search(bench.model, bench.control).await?;
     bench.check_gpu()?;
     describe(&found, draft);

@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 
 use super::config::ModelConfig;
 use super::layers::{Layout, Linear};
+use super::matrix::Matrix;
 use super::mlp::Hidden;
 use super::{Model, ModelError};
 use crate::terms::{Ablation, Coordinate, EditTarget, LimitError, Sizes, WeightEdit, check_below};
@@ -18,24 +19,6 @@ pub const PAPER_SHARE: f64 = 7000.0 / 6.7e9;
 pub const TENSOR_SHARE: f64 = 1e-6;
 /// Number of scalars that a harsher control zeroes, in a model of any size.
 pub const N_LARGEST_HARSH: usize = 1000;
-
-/// A matrix of a decoder layer, as the search for the largest weights names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Matrix {
-    /// `q_proj`, or GPT-2's fused `c_attn`.
-    Query,
-    Key,
-    Value,
-    Output,
-    Gate,
-    /// `up_proj`, or GPT-2's `c_fc` and its like.
-    Up,
-    Down,
-}
-
-impl Matrix {
-    pub const ALL: [Self; 7] = [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
-}
 
 impl ModelConfig {
     /// The sizes that edits and selections are checked against.

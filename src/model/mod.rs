@@ -9,11 +9,13 @@ pub mod config;
 pub mod edit;
 pub mod families;
 pub mod layers;
+pub mod matrix;
 pub mod mlp;
 pub mod probe;
 pub mod prune;
 pub mod rotary;
 pub mod rounding;
+pub mod weights;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use thiserror::Error;

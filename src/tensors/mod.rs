@@ -10,6 +10,7 @@
 mod attention;
 mod autodiff;
 mod cube;
+mod error;
 mod kernel;
 mod ops;
 mod product;
@@ -23,6 +24,7 @@ mod weight;
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
+pub use error::DeviceError;
 use ops::ModelOps;
 pub use rounding::{clipped_rows, rounded_rows, row_sums};
 pub use table::{CHUNK_UNIT, Table, chunk_rows};

@@ -1,53 +1,72 @@
 //! Who may import whom: the map at the head of `src/lib.rs`, as a table that is checked.
 
-/// The modules of the library, and those of ours (or the part of one) that each may name.
-const MAY_IMPORT: [(&str, &[&str]); 18] = [
+/// The rooms (the top modules of the library), and those that each may import. Every room imports only rooms above it here.
+const MAY_IMPORT: [(&str, &[&str]); 20] = [
     ("terms", &[]),
     ("protocol", &["terms"]),
-    ("share", &["terms", "protocol"]),
-    ("catalog", &["terms", "protocol", "share"]),
+    ("share", &["terms"]),
+    // `share` in its tests only: an id is one that a link can hold.
+    ("catalog", &["terms", "share"]),
     ("draw", &["terms"]),
-    ("tokenizer", &["terms"]),
-    ("platform", &["terms", "protocol"]),
+    ("tokenizer", &[]),
+    ("weights", &[]),
+    ("platform", &["terms"]),
+    ("job", &["protocol", "platform"]),
+    ("sampling", &["terms"]),
     ("tensors", &["platform"]),
     ("model", &["terms", "weights", "tensors"]),
-    ("weights", &["terms", "catalog", "platform", "protocol", "model", "tensors", CONTROL, ERROR]),
-    ("analysis", &["terms", "protocol", "model", "tensors", "tokenizer", CONTROL, ERROR]),
-    ("generate", &["terms", "protocol", "model", "tokenizer", "analysis", CONTROL, ERROR]),
-    ("experiments", &["terms", "protocol", "platform", "model", "tensors", "tokenizer", "analysis", CONTROL, ERROR]),
-    ("decode", &["terms", "platform", "model", "tensors", "generate"]),
+    ("loading", &["terms", "platform", "job", "weights", "tensors", "model"]),
+    // `sampling` in its tests only: it is what the GPU's choice is compared with.
+    ("decode", &["terms", "platform", "sampling", "tensors", "model"]),
+    ("analysis", &["terms", "tokenizer", "job", "tensors", "model"]),
+    ("experiments", &["terms", "protocol", "platform", "tokenizer", "job", "tensors", "model", "analysis"]),
     (
         "engine",
         &[
             "terms",
             "protocol",
-            "catalog",
-            "share",
             "tokenizer",
-            "platform",
             "weights",
+            "platform",
+            "job",
+            "sampling",
+            "tensors",
             "model",
+            "loading",
+            "decode",
             "analysis",
             "experiments",
-            "generate",
-            "decode",
         ],
     ),
-    ("hub", &["terms", "protocol", "catalog", "weights"]),
-    ("cli", &["terms", "protocol", "catalog", "share", "draw", "engine", "hub"]),
+    ("hub", &["terms", "catalog", "weights"]),
+    ("cli", &["terms", "protocol", "share", "catalog", "draw", "job", "engine", "hub"]),
     ("ui", &["terms", "protocol", "share", "catalog", "draw"]),
 ];
-
-/// How anything that takes long is stopped, and what may go wrong in it.
-const CONTROL: &str = "engine::control";
-const ERROR: &str = "engine::error";
 
 /// Crates of tensors, which these modules do without.
 const TENSOR_CRATES: [&str; 5] = ["burn", "cubecl", "wgpu", "tokenizers", "half"];
 const WITHOUT_TENSORS: [&str; 8] = ["terms", "catalog", "protocol", "share", "draw", "platform", "cli", "ui"];
 
 /// Modules that read no files and open no connections.
-const WITHOUT_IO: [&str; 7] = ["terms", "draw", "tensors", "model", "analysis", "experiments", "generate"];
+const WITHOUT_IO: [&str; 8] = ["terms", "draw", "job", "sampling", "tensors", "model", "analysis", "experiments"];
+
+/// The room that a source file (its path below `src/`) is in; none for the library's head and the binaries.
+fn room(path: &str) -> Option<&str> {
+    let name = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+    // The tests of a module may lie beside it.
+    let name = name.trim_end_matches("_tests");
+    (!matches!(name, "lib" | "bin")).then_some(name)
+}
+
+/// The permissions of the table that no source file (its path below `src/`, and its text) makes use of.
+pub fn unused(sources: &[(String, String)]) -> Vec<String> {
+    let imports = sources.iter().filter_map(|(path, source)| Some((room(path)?, rooms_named(&without_comments(source)))));
+    let imports = imports.collect::<Vec<_>>();
+    let is_used = |room: &str, named: &str| imports.iter().any(|(of, rooms)| *of == room && rooms.iter().any(|name| name == named));
+    let permissions = MAY_IMPORT.iter().flat_map(|(room, allowed)| allowed.iter().map(move |named| (*room, *named)));
+    let unused = permissions.filter(|(room, named)| !is_used(room, named));
+    unused.map(|(room, named)| format!("xtask/src/modules.rs: `{room}` may import `{named}`, and does not")).collect()
+}
 
 /// The table, for the figures: lowest module first.
 pub fn permissions() -> Vec<(&'static str, &'static [&'static str])> {
@@ -56,22 +75,15 @@ pub fn permissions() -> Vec<(&'static str, &'static [&'static str])> {
 
 /// Finds what a source file (its path below `src/`) imports against the table.
 pub fn violations(path: &str, source: &str) -> Vec<String> {
-    let module = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
-    // The tests of a module may lie beside it.
-    let module = module.trim_end_matches("_tests");
-    if matches!(module, "lib" | "bin") {
-        return Vec::new();
-    }
+    let Some(module) = room(path) else { return Vec::new() };
     let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
         return vec![format!("src/{path}: module `{module}` is not in the import table (xtask/src/modules.rs)")];
     };
     let code = without_comments(source);
     let mut found = Vec::new();
-    for named in crate_modules_named(&code) {
-        let whole = named.split(':').next().unwrap_or_default();
-        let known = MAY_IMPORT.iter().any(|(name, _)| *name == whole);
-        let is_allowed = allowed.contains(&whole) || allowed.contains(&named.as_str());
-        if known && whole != module && !is_allowed {
+    for named in rooms_named(&code) {
+        let known = MAY_IMPORT.iter().any(|(name, _)| *name == named);
+        if known && named != module && !allowed.contains(&named.as_str()) {
             found.push(format!("src/{path}: `{module}` may not import `{named}`"));
         }
     }
@@ -98,8 +110,8 @@ fn without_comments(source: &str) -> String {
     source.lines().map(code).collect::<Vec<_>>().join("\n")
 }
 
-/// The modules in `crate::a`, `crate::{a, b::{c}, d}`, each with one step below it: `a`, `b::c`.
-fn crate_modules_named(code: &str) -> Vec<String> {
+/// The rooms in `crate::a`, `crate::{a, b::{c}, d}`: `a`, `b`, `d`.
+fn rooms_named(code: &str) -> Vec<String> {
     let mut named = Vec::new();
     for (at, prefix) in code.match_indices("crate::") {
         // `$crate::` in a macro counts; the name of another crate that ends so does not.
@@ -115,7 +127,7 @@ fn crate_modules_named(code: &str) -> Vec<String> {
     named
 }
 
-/// The first names of each item of a `{...}` group whose opening brace has been taken off.
+/// The first name of each item of a `{...}` group whose opening brace has been taken off.
 fn group_names(group: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut depth = 0;
@@ -136,12 +148,9 @@ fn group_names(group: &str) -> Vec<String> {
     names
 }
 
-/// The one or two names that a path begins with.
+/// The name that a path begins with.
 fn leading_name(path: &str) -> String {
-    let name = |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
-    let first = name(path);
-    let second = path[first.len()..].strip_prefix("::").map(name).unwrap_or_default();
-    if second.is_empty() { first } else { format!("{first}::{second}") }
+    path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 /// Says whether `name::` occurs as the beginning of a path.
@@ -167,9 +176,26 @@ mod tests {
         assert_eq!(n("ui/chart.rs", "let half = crate::ui::half::x(); my_crate::model::y();"), 0);
         assert_eq!(n("model/llama.rs", "use crate::model::mlp::Mlp; use burn::prelude::*;"), 0);
         assert_eq!(n("model/llama.rs", "std::fs::read(path)"), 1);
-        assert_eq!(n("analysis/spikes.rs", "use crate::engine::control::Control;"), 0);
-        assert_eq!(n("analysis/spikes.rs", "use crate::{engine::Engine, engine::error::E};"), 1);
+        assert_eq!(n("analysis/spikes.rs", "use crate::job::control::Control;"), 0);
+        assert_eq!(n("analysis/spikes.rs", "use crate::{engine::Engine, job::Stopped};"), 1);
         assert_eq!(n("share_tests.rs", "use crate::terms;"), 0);
         assert_eq!(n("novelty.rs", ""), 1);
+    }
+    #[test]
+    fn permissions_that_nobody_uses_are_found() {
+        let source = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+        let n_permissions = MAY_IMPORT.iter().map(|(_, allowed)| allowed.len()).sum::<usize>();
+        assert_eq!(unused(&[]).len(), n_permissions);
+        let two = [source("job/control.rs", "use crate::{platform, protocol::Event};"), source("draw/marks.rs", "// crate::terms")];
+        assert_eq!(unused(&two).len(), n_permissions - 2);
+    }
+
+    #[test]
+    fn rooms_import_only_what_is_above_them_in_the_table() {
+        for (index, (room, allowed)) in MAY_IMPORT.iter().enumerate() {
+            for named in *allowed {
+                assert!(MAY_IMPORT[..index].iter().any(|(above, _)| above == named), "{room} imports {named}");
+            }
+        }
     }
 }

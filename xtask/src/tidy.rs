@@ -39,6 +39,9 @@ pub fn check() -> Result<(), String> {
             }
         }
     }
+    let below: Vec<(String, String)> =
+        sources.iter().filter_map(|(path, text)| Some((below_src(path)?.to_owned(), text.clone()))).collect();
+    findings.extend(modules::unused(&below));
     for (path, _) in MAY_BE_LONGER {
         if !root.join(path).is_file() {
             findings.push(format!("{path}: listed as long in xtask/src/tidy.rs, but not there"));
@@ -72,9 +75,14 @@ fn is_written_by_people(path: &str) -> bool {
     written && !DATA_FOLDERS.iter().any(|folder| path.starts_with(folder))
 }
 
+/// The path of a file of Rust below `src/`.
+fn below_src(path: &str) -> Option<&str> {
+    path.strip_prefix("src/").filter(|below| env::has_extension(below, "rs"))
+}
+
 fn look_at(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Some(below_src) = path.strip_prefix("src/").filter(|p| env::has_extension(p, "rs")) {
+    if let Some(below_src) = below_src(path) {
         findings.extend(too_long(path, text));
         findings.extend(modules::violations(below_src, text));
         if !below_src.starts_with("platform/") && !below_src.starts_with("bin/") {

@@ -4,8 +4,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{Choice, Item, Task, TaskKind};
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use crate::analysis::AnalysisError;
+use crate::job::control::Control;
 use crate::tokenizer::Tokenizer;
 
 /// The chosen items of a task, ready to be measured.
@@ -64,7 +64,7 @@ impl EncodedTask {
         tokenizer: &Tokenizer,
         max_position_embeddings: usize,
         control: &Control,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<Self, AnalysisError> {
         let mut items = Vec::new();
         for index in chosen(task.items.len(), limit, seed) {
             let item = &task.items[index];
@@ -102,7 +102,7 @@ fn chosen(n: usize, limit: Option<usize>, seed: Option<u64>) -> Vec<usize> {
     indices
 }
 
-fn encode(kind: TaskKind, item: &Item, tokenizer: &Tokenizer, limit: usize) -> Result<EncodedItem, EngineError> {
+fn encode(kind: TaskKind, item: &Item, tokenizer: &Tokenizer, limit: usize) -> Result<EncodedItem, AnalysisError> {
     let mut choices = Vec::with_capacity(item.choices.len());
     // In most tasks all choices follow one context, so its ids are kept for the next choice.
     let mut last: Option<(&str, Vec<u32>)> = None;
@@ -112,7 +112,7 @@ fn encode(kind: TaskKind, item: &Item, tokenizer: &Tokenizer, limit: usize) -> R
             // Spaces at the end of the context belong to the continuation.
             _ => tokenizer.encode(choice.context.trim_end())?,
         };
-        choices.push(follow(choice, &context, tokenizer, limit)?.map_err(|why| EngineError::TaskLine {
+        choices.push(follow(choice, &context, tokenizer, limit)?.map_err(|why| AnalysisError::TaskLine {
             task: kind.name(),
             line: item.line,
             why,
@@ -122,8 +122,8 @@ fn encode(kind: TaskKind, item: &Item, tokenizer: &Tokenizer, limit: usize) -> R
     Ok(EncodedItem { line: item.line, choices, gold: item.gold })
 }
 
-/// Encodes a choice after the ids of its context. The inner error says what is wrong with the choice.
-fn follow(choice: &Choice, context: &[u32], tokenizer: &Tokenizer, limit: usize) -> Result<Result<EncodedChoice, String>, EngineError> {
+/// A choice after the ids of its context; or else what is wrong with it.
+fn follow(choice: &Choice, context: &[u32], tokenizer: &Tokenizer, limit: usize) -> Result<Result<EncodedChoice, String>, AnalysisError> {
     let whole = tokenizer.encode(&format!("{}{}", choice.context, choice.continuation))?;
     let continuation = whole.get(context.len()..).unwrap_or_default().to_vec();
     if continuation.is_empty() || context.is_empty() {

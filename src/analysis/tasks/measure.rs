@@ -4,12 +4,13 @@ use burn::tensor::{Tensor, Transaction};
 
 use super::encode::{EncodedItem, EncodedTask};
 use super::score::{ChoiceScore, ItemScore, TaskScore};
+use crate::analysis::AnalysisError;
 use crate::analysis::backward::{Limits, tokens_of};
 use crate::analysis::eval::cross_entropies;
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use crate::job::control::Control;
 use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};
+use crate::tensors::DeviceError;
 
 /// Scores a task's items one after the other; `probe` makes the probe of each pass. If `is_whole`, every choice is a
 /// pass of its own over all its tokens, as edits that look at a whole sequence need. Otherwise a context that several
@@ -27,7 +28,7 @@ pub async fn measure<'a>(
     is_whole: bool,
     control: &Control,
     mut progress: impl FnMut(usize),
-) -> Result<TaskScore, EngineError> {
+) -> Result<TaskScore, AnalysisError> {
     let (mut items, mut done) = (Vec::with_capacity(task.items.len()), 0);
     for item in &task.items {
         let hidden = match !is_whole && item.has_one_context() {
@@ -69,8 +70,8 @@ fn after_one_context<'a>(model: &Model, item: &EncodedItem, probe: &impl Fn() ->
     Tensor::cat(hidden, 0)
 }
 
-/// Scores the choices of one item. Logits are computed for the continuations only, a few tokens at a time.
-async fn scores(model: &Model, item: &EncodedItem, hidden: Tensor<2>) -> Result<Vec<ChoiceScore>, EngineError> {
+/// Logits are taken for the continuations only, and for a few tokens at a time.
+async fn scores(model: &Model, item: &EncodedItem, hidden: Tensor<2>) -> Result<Vec<ChoiceScore>, AnalysisError> {
     let targets = item.choices.iter().flat_map(|choice| choice.continuation.iter().copied()).collect::<Vec<_>>();
     let (step, width) = (tokens_of(Limits::default().logits, &model.config), model.config.hidden_size);
     let (mut losses, mut likeliest) = (Vec::new(), Vec::new());
@@ -85,7 +86,7 @@ async fn scores(model: &Model, item: &EncodedItem, hidden: Tensor<2>) -> Result<
     let losses = read.next().and_then(|data| data.convert::<f32>().try_into_vec::<f32>().ok()).unwrap_or_default();
     let likeliest = read.next().and_then(|data| data.convert::<i64>().try_into_vec::<i64>().ok()).unwrap_or_default();
     if losses.len() != targets.len() || likeliest.len() != targets.len() {
-        return Err(EngineError::Execution { why: "a choice's scores are not as many as its tokens".into() });
+        return Err(DeviceError::Execution { why: "a choice's scores are not as many as its tokens".into() }.into());
     }
     let mut first = 0;
     let of_choice = item.choices.iter().map(|choice| {

@@ -41,7 +41,7 @@ mod measure;
 mod rows;
 mod score;
 
-use crate::engine::error::EngineError;
+use crate::analysis::AnalysisError;
 use crate::terms::{TaskFile, text_digest};
 
 pub use encode::{EncodedChoice, EncodedItem, EncodedTask};
@@ -106,12 +106,12 @@ impl TaskKind {
     ///
     /// # Errors
     ///
-    /// [`EngineError::UnknownTask`], with the known names.
-    pub fn of_name(name: &str) -> Result<Self, EngineError> {
+    /// [`AnalysisError::UnknownTask`].
+    pub fn of_name(name: &str) -> Result<Self, AnalysisError> {
         let name = if name == "openbook_qa" { "openbookqa" } else { name };
         Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
             let known = Self::ALL.map(Self::name).join(", ");
-            EngineError::UnknownTask { name: name.into(), known }
+            AnalysisError::UnknownTask { name: name.into(), known }
         })
     }
 
@@ -156,18 +156,18 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// An unknown task name, a file without rows, or the first line that is no row of this task.
-    pub fn of(file: &TaskFile) -> Result<Self, EngineError> {
+    /// A name that is no task's, a file without rows, or the first line that is no row of this task.
+    pub fn of(file: &TaskFile) -> Result<Self, AnalysisError> {
         let kind = TaskKind::of_name(&file.name)?;
         let lines = file.jsonl.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let item = |(index, line): (usize, &str)| {
-            let broken = |why| EngineError::TaskLine { task: kind.name(), line: index + 1, why };
+            let broken = |why| AnalysisError::TaskLine { task: kind.name(), line: index + 1, why };
             let (choices, gold) = rows::read(kind, line).map_err(broken)?;
             Ok(Item { line: index + 1, choices, gold })
         };
-        let items = lines.map(item).collect::<Result<Vec<_>, EngineError>>()?;
+        let items = lines.map(item).collect::<Result<Vec<_>, AnalysisError>>()?;
         if items.is_empty() {
-            return Err(EngineError::EmptyTask { task: kind.name() });
+            return Err(AnalysisError::EmptyTask { task: kind.name() });
         }
         Ok(Self { kind, digest: text_digest(&file.jsonl), items })
     }

@@ -6,8 +6,9 @@ use super::{Family, parts};
 use crate::model::attention::QkNorm;
 use crate::model::config::{Activation, Keys, ModelConfig, Positions, Rope, rope};
 use crate::model::layers::Norm;
+use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "gemma3_text", config, build };
 

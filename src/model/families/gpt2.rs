@@ -4,11 +4,12 @@
 use super::{Family, parts};
 use crate::model::attention::QkvProj;
 use crate::model::config::{Activation, Keys, ModelConfig, Positions, token_ids};
-use crate::model::edit::Matrix;
 use crate::model::layers::{Layout, LmHead};
+use crate::model::matrix::Matrix;
 use crate::model::mlp::{Hidden, Mlp};
+use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "gpt2", config, build };
 

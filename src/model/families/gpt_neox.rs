@@ -4,11 +4,12 @@
 use super::{Family, parts};
 use crate::model::attention::{Attention, QkvProj};
 use crate::model::config::{Activation, Keys, ModelConfig, rope};
-use crate::model::edit::Matrix;
 use crate::model::layers::Layout;
+use crate::model::matrix::Matrix;
 use crate::model::mlp::{Hidden, Mlp};
+use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "gpt_neox", config, build };
 

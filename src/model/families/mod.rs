@@ -17,7 +17,8 @@ mod qwen3;
 
 use super::config::{Keys, ModelConfig};
 use super::{Model, ModelError};
-use crate::weights::{Weights, WeightsError};
+use crate::model::weights::Weights;
+use crate::weights::WeightsError;
 
 /// The parts of a family that are its own.
 struct Family {

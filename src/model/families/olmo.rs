@@ -3,8 +3,9 @@
 
 use super::{Family, parts};
 use crate::model::config::{Keys, ModelConfig};
+use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "olmo", config, build };
 

@@ -4,12 +4,13 @@ use burn::tensor::Tensor;
 
 use crate::model::attention::{Attention, QkNorm, QkvProj};
 use crate::model::config::{ModelConfig, Positions};
-use crate::model::edit::Matrix;
 use crate::model::layers::{Layout, Linear, LmHead, Norm};
+use crate::model::matrix::Matrix;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::rotary::RotaryEmbedding;
+use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::WeightsError;
 
 type Built<T> = Result<T, WeightsError>;
 

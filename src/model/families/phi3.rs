@@ -6,11 +6,12 @@ use serde_json::Value;
 use super::{Family, parts};
 use crate::model::attention::{Attention, QkvProj};
 use crate::model::config::{Keys, ModelConfig, Rope, RopeScaling, rope};
-use crate::model::edit::Matrix;
 use crate::model::layers::Layout;
+use crate::model::matrix::Matrix;
 use crate::model::mlp::{Hidden, Mlp};
+use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "phi3", config, build };
 

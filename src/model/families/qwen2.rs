@@ -4,8 +4,9 @@
 use super::Family;
 use super::llama::{Variant, build_variant};
 use crate::model::config::{Keys, ModelConfig};
+use crate::model::weights::Weights;
 use crate::model::{Model, ModelError};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "qwen2", config, build };
 

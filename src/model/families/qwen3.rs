@@ -3,8 +3,9 @@
 use super::llama::{Variant, build_variant};
 use super::{Family, qwen2};
 use crate::model::config::{Keys, ModelConfig};
+use crate::model::weights::Weights;
 use crate::model::{Model, ModelError};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "qwen3", config, build };
 

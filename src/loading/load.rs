@@ -11,17 +11,19 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::{Checkpoint, Onto, Shard};
+use super::error::LoadingError;
 use super::largest::{Largest, Place};
-use super::safetensors::TensorEntry;
 use super::sink::{Sink, bytes_per_value};
-use super::{Arrived, Weights, WeightsError};
-use crate::engine::control::Control;
-use crate::engine::error::EngineError;
+use crate::job::control::Control;
 use crate::model::config::ModelConfig;
 use crate::model::edit::{N_LARGEST_HARSH, PAPER_SHARE};
+use crate::model::weights::{Arrived, Weights};
 use crate::model::{Model, families};
-use crate::platform::{self, ByteStream, Files, GpuHealth, PlatformError};
+use crate::platform::{self, ByteStream, Files, PlatformError};
+use crate::tensors::DeviceError;
 use crate::terms::{FileProof, hex};
+use crate::weights::WeightsError;
+use crate::weights::safetensors::TensorEntry;
 
 /// Bytes read, hashed and handed on between two looks at the stop flag.
 const PIECE_BYTES: usize = 4 << 20;
@@ -54,8 +56,8 @@ pub struct LoadedWeights {
 ///
 /// # Errors
 ///
-/// The errors of [`Checkpoint::inspect`], [`Checkpoint::check_sizes`] and [`load_checkpoint`].
-pub async fn load_weights(files: &Files, config: &ModelConfig, onto: &Onto, control: &Control) -> Result<LoadedWeights, EngineError> {
+/// Those of [`Checkpoint::inspect`], [`Checkpoint::check_sizes`] and [`load_checkpoint`].
+pub async fn load_weights(files: &Files, config: &ModelConfig, onto: &Onto, control: &Control) -> Result<LoadedWeights, LoadingError> {
     let checkpoint = Checkpoint::inspect(files, config, onto).await?;
     checkpoint.check_sizes()?;
     load_checkpoint(files, config, checkpoint, onto, control).await
@@ -72,7 +74,7 @@ pub async fn load_checkpoint(
     checkpoint: Checkpoint,
     onto: &Onto,
     control: &Control,
-) -> Result<LoadedWeights, EngineError> {
+) -> Result<LoadedWeights, LoadingError> {
     let weight_bytes = checkpoint.weight_bytes();
     let num_parameters = checkpoint.num_parameters();
     let Checkpoint { shards, plan } = checkpoint;
@@ -97,8 +99,8 @@ pub async fn load_checkpoint(
         let missing = || WeightsError::MissingFile { name: shard.name.clone() };
         let mut stream = files.open(&shard.name).await?.ok_or_else(missing)?;
         let sha256 = match reading.read(shard, &mut stream).await {
-            // The second time, what is damaged is fetched, and all of the file is hashed.
-            Err(EngineError::Platform(PlatformError::Damaged { .. })) => {
+            // What is damaged is fetched the second time, and all of the file is hashed.
+            Err(LoadingError::Platform(PlatformError::Damaged { .. })) => {
                 drop(stream);
                 stream = files.open(&shard.name).await?.ok_or_else(missing)?;
                 reading.read(shard, &mut stream).await?
@@ -144,7 +146,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// Reads a file to its end, and returns its SHA-256.
-    async fn read(&mut self, shard: &Shard, stream: &mut ByteStream) -> Result<String, EngineError> {
+    async fn read(&mut self, shard: &Shard, stream: &mut ByteStream) -> Result<String, LoadingError> {
         let known = stream.known_sha256();
         let mut hasher = known.is_none().then(Sha256::new);
         // The bytes before the data were read earlier and decide where the tensors lie, so they must come again.
@@ -173,7 +175,7 @@ impl Reading<'_> {
         entry: &TensorEntry,
         stream: &mut ByteStream,
         hasher: &mut Option<Sha256>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), LoadingError> {
         let gpu = self.onto.gpu.as_ref();
         let is_wanted = self.plan.wanted.contains_key(&entry.name);
         let chunk_rows = self.plan.chunk_rows(&entry.name, bytes_per_value(entry, &self.onto.device));
@@ -206,7 +208,7 @@ impl Reading<'_> {
         left: u64,
         stream: &'s mut ByteStream,
         hasher: &mut Option<Sha256>,
-    ) -> Result<&'s [u8], EngineError> {
+    ) -> Result<&'s [u8], LoadingError> {
         let n = left.min(PIECE_BYTES as u64) as usize;
         loop {
             let is_there = stream.wait(n).await?;
@@ -232,16 +234,13 @@ impl Reading<'_> {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Gpu`] once the GPU has failed: nothing more is fetched for it.
-    async fn settle(&mut self, bytes: u64) -> Result<(), EngineError> {
+    /// [`DeviceError::Gpu`] once it has failed: nothing more is fetched for it.
+    async fn settle(&mut self, bytes: u64) -> Result<(), LoadingError> {
         self.unsettled = self.unsettled.saturating_add(bytes);
         if let (Some(gpu), true) = (&self.onto.gpu, self.unsettled >= UNSETTLED_BYTES) {
             platform::settle(gpu).await;
             self.unsettled = 0;
         }
-        match self.onto.health.as_ref().and_then(GpuHealth::error) {
-            Some(why) => Err(EngineError::Gpu { why }),
-            None => Ok(()),
-        }
+        Ok(DeviceError::check_health(self.onto.health.as_ref())?)
     }
 }

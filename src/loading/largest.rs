@@ -1,7 +1,8 @@
 //! Finds the scalars of largest magnitude while the weights stream by: among all the layers' matrices, and in each
 //! tensor.
 
-use crate::model::edit::{Matrix, TENSOR_SHARE};
+use crate::model::edit::TENSOR_SHARE;
+use crate::model::matrix::Matrix;
 
 /// The place of a scalar: layer, matrix, and index in the checkpoint's flat order.
 pub type Place = (usize, Matrix, usize);

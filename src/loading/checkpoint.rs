@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use burn::tensor::Device;
 
-use super::safetensors::{Dtype, Header, TensorEntry, header_len, parse_header, parse_index};
+use super::error::LoadingError;
 use super::sink::{bytes_of, bytes_per_value};
-use super::{Weights, WeightsError};
-use crate::engine::error::EngineError;
 use crate::model::config::ModelConfig;
 use crate::model::families;
+use crate::model::weights::Weights;
 use crate::platform::{Files, GpuHandles, GpuHealth};
-use crate::tensors::{self, CHUNK_UNIT};
+use crate::tensors::{self, CHUNK_UNIT, DeviceError};
+use crate::weights::WeightsError;
+use crate::weights::safetensors::{Dtype, Header, TensorEntry, header_len, parse_header, parse_index};
 
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -59,8 +60,8 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// The first fault that the headers show; nothing is read after it.
-    pub async fn inspect(files: &Files, config: &ModelConfig, onto: &Onto) -> Result<Self, EngineError> {
+    /// Whatever they tell is wrong, without reading further.
+    pub async fn inspect(files: &Files, config: &ModelConfig, onto: &Onto) -> Result<Self, LoadingError> {
         let found = Found::in_files(files).await?;
         let mut shards = Vec::new();
         for name in &found.files {
@@ -78,10 +79,10 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`EngineError::GpuTooSmall`].
-    pub fn check_sizes(&self) -> Result<(), EngineError> {
+    /// [`DeviceError::GpuTooSmall`].
+    pub fn check_sizes(&self) -> Result<(), DeviceError> {
         let (needed, Some(limit)) = (self.largest_bytes(), self.plan.largest_buffer) else { return Ok(()) };
-        if needed > limit { Err(EngineError::GpuTooSmall { needed, limit }) } else { Ok(()) }
+        if needed > limit { Err(DeviceError::GpuTooSmall { needed, limit }) } else { Ok(()) }
     }
 
     /// Bytes of the largest piece that has to lie in one buffer.
@@ -128,8 +129,8 @@ struct Found {
 }
 
 impl Found {
-    async fn in_files(files: &Files) -> Result<Self, EngineError> {
-        // transformers also takes the single file, where there is one.
+    async fn in_files(files: &Files) -> Result<Self, LoadingError> {
+        // As transformers does: the single file, where there is one.
         let is_sharded = !files.contains(SINGLE_FILE).await?;
         if is_sharded && let Some(index) = files.read(INDEX_FILE).await? {
             let map = parse_index(&index)?;
@@ -141,7 +142,7 @@ impl Found {
 }
 
 impl Shard {
-    async fn read(files: &Files, name: &str) -> Result<Self, EngineError> {
+    async fn read(files: &Files, name: &str) -> Result<Self, LoadingError> {
         let missing = || WeightsError::MissingFile { name: name.into() };
         let prefix = files.peek(name, 8).await?.ok_or_else(missing)?;
         let truncated = |expected: u64| WeightsError::Truncated { file: name.into(), expected, got: prefix.len };

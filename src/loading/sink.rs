@@ -4,11 +4,12 @@ use burn::tensor::Device;
 use half::{bf16, f16};
 
 use super::largest::{BF16_INFINITY, Largest, first_above};
-use super::safetensors::{Dtype, TensorEntry};
-use super::{Arrived, WeightsError};
-use crate::model::edit::Matrix;
+use crate::model::matrix::Matrix;
+use crate::model::weights::Arrived;
 use crate::platform::GpuHandles;
 use crate::tensors::{self, Upload};
+use crate::weights::WeightsError;
+use crate::weights::safetensors::{Dtype, TensorEntry};
 
 /// A tensor that is being filled: whole, or a table in chunks of rows.
 pub struct Sink<'a> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use web_time::Instant;
 
-use super::error::EngineError;
+use super::Stopped;
 use crate::platform;
 use crate::protocol::{Event, Progress};
 
@@ -64,13 +64,13 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`] once a stop was requested.
-    pub async fn checkpoint(&self) -> Result<(), EngineError> {
+    /// [`Stopped`] once a stop was asked for.
+    pub async fn checkpoint(&self) -> Result<(), Stopped> {
         if self.last_turn.get().elapsed() >= TURN {
             platform::yield_now().await;
             self.last_turn.set(Instant::now());
         }
-        if self.stop.load(Ordering::Relaxed) { Err(EngineError::Stopped) } else { Ok(()) }
+        if self.stop.load(Ordering::Relaxed) { Err(Stopped) } else { Ok(()) }
     }
 
     pub fn request_stop(&self) {
@@ -84,18 +84,18 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`], and the errors of the work.
-    pub async fn unless_stopped<T, E: Into<EngineError>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, EngineError> {
+    /// [`Stopped`].
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
         let mut work = pin!(work);
         poll_fn(|context| {
             if self.stop.load(Ordering::Relaxed) {
-                return Poll::Ready(Err(EngineError::Stopped));
+                return Poll::Ready(Err(Stopped));
             }
             let done = work.as_mut().poll(context);
             if done.is_pending() {
                 self.waiting.set(Some(context.waker().clone()));
             }
-            done.map_err(Into::into)
+            done.map(Ok)
         })
         .await
     }

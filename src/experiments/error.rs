@@ -1,0 +1,35 @@
+//! What can end an experiment early.
+
+use burn::tensor::ExecutionError;
+use thiserror::Error;
+
+use crate::analysis::AnalysisError;
+use crate::job::{SettingError, Stopped};
+use crate::model::ModelError;
+use crate::tensors::DeviceError;
+use crate::tokenizer::TokenizerError;
+
+/// An experiment cannot be made, or it was stopped.
+#[derive(Debug, Error)]
+pub enum ExperimentError {
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    #[error("the experiment {experiment} removes super weights, and none are named")]
+    NoSuperWeights { experiment: &'static str },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
+    Analysis(#[from] AnalysisError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+impl From<ExecutionError> for ExperimentError {
+    fn from(error: ExecutionError) -> Self {
+        Self::Device(error.into())
+    }
+}

@@ -1,0 +1,9 @@
+//! Brings the weights of a checkpoint to a device, and builds the model from them.
+
+pub mod checkpoint;
+pub mod error;
+mod largest;
+pub mod load;
+mod sink;
+
+pub use error::LoadingError;

@@ -1,0 +1,287 @@
+//! A checkpoint's tensors: which are wanted, which have arrived, under the names the checkpoint gives them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::tensor::{Device, Int, Tensor};
+
+use super::layers::{Layout, Linear};
+use super::matrix::Matrix;
+use crate::tensors::{self, Flat, Packed, Table, Weight};
+use crate::weights::WeightsError;
+
+/// A tensor that has arrived, flat.
+#[derive(Debug)]
+pub enum Arrived {
+    F32(Tensor<1>),
+    /// bf16, two values in a word.
+    Bf16(Tensor<1, Int>),
+    /// A table in pieces of whole rows, each flat: see [`Table::from_chunks`].
+    Chunks(Vec<Arrived>),
+}
+
+impl From<Flat> for Arrived {
+    fn from(flat: Flat) -> Self {
+        match flat {
+            Flat::F32(values) => Self::F32(values),
+            Flat::Bf16(words) => Self::Bf16(words),
+        }
+    }
+}
+
+impl Arrived {
+    /// Values in it.
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(flat) => flat.dims()[0],
+            Self::Bf16(words) => 2 * words.dims()[0],
+            Self::Chunks(chunks) => chunks.iter().map(Self::len).sum(),
+        }
+    }
+}
+
+/// Hands tensors to a family's builder by name.
+///
+/// The builder runs twice over the same code: first on a plan, which notes the names and shapes it asks for (and
+/// returns empty stand-ins), so that a checkpoint can be checked from its header alone; then on the loaded tensors.
+#[derive(Debug)]
+pub struct Weights {
+    device: Device,
+    known: BTreeSet<String>,
+    loaded: Option<BTreeMap<String, Arrived>>,
+    /// Every tensor asked for, with its shape.
+    pub wanted: BTreeMap<String, Vec<usize>>,
+    /// Which matrix of which layer a tensor is; of several in one the first.
+    pub matrices: BTreeMap<String, (usize, Matrix)>,
+    /// Which tensors are tables: one that [`Self::largest_buffer`] does not hold may arrive in chunks.
+    pub tables: BTreeSet<String>,
+    /// Bytes that a tensor may have; without a limit, any.
+    pub largest_buffer: Option<u64>,
+    /// Matrices that are one tensor in the checkpoint, under the first of them.
+    fused: BTreeMap<(usize, Matrix), Fused>,
+}
+
+/// How several matrices lie in one tensor `[rows, cols]`: so many rows of the first, of the second, and so on, and again.
+#[derive(Debug, Clone)]
+struct Fused {
+    parts: Vec<(Matrix, usize)>,
+    cols: usize,
+}
+
+impl Fused {
+    /// Where a scalar of the tensor lies in its own matrix.
+    fn place(&self, flat: usize) -> (Matrix, usize) {
+        let (row, col) = (flat / self.cols, flat % self.cols);
+        let period = self.parts.iter().map(|(_, rows)| rows).sum::<usize>();
+        let (round, mut row) = (row / period, row % period);
+        for (matrix, rows) in &self.parts {
+            if row < *rows {
+                return (*matrix, (round * rows + row) * self.cols + col);
+            }
+            row -= rows;
+        }
+        unreachable!("a row beyond {period} of as many")
+    }
+}
+
+impl Weights {
+    /// A plan over the names that a checkpoint has. Its tables are as large as the device can hold, unless
+    /// [`Self::largest_buffer`] is set to less.
+    pub fn plan(device: &Device, known: BTreeSet<String>) -> Self {
+        Self {
+            device: device.clone(),
+            known,
+            loaded: None,
+            wanted: BTreeMap::new(),
+            matrices: BTreeMap::new(),
+            fused: BTreeMap::new(),
+            tables: BTreeSet::new(),
+            largest_buffer: tensors::largest_buffer(device),
+        }
+    }
+
+    /// The same plan with its tensors, flat, each checked against [`Self::wanted`] by the loader.
+    #[must_use]
+    pub fn with_tensors(mut self, tensors: BTreeMap<String, Arrived>) -> Self {
+        self.loaded = Some(tensors);
+        self
+    }
+
+    /// Rows of the chunks in which a table arrives whose values take so many bytes on the device; none if it arrives
+    /// whole, as all else does. 0 if there is no room for any: see [`tensors::chunk_rows`].
+    pub fn chunk_rows(&self, name: &str, bytes_per_value: usize) -> Option<usize> {
+        let (limit, shape) = (self.largest_buffer?, self.wanted.get(name)?);
+        let [rows, cols] = <[usize; 2]>::try_from(shape.as_slice()).ok()?;
+        let of_chunk = tensors::chunk_rows(rows, cols, bytes_per_value, limit);
+        (self.tables.contains(name) && of_chunk < rows).then_some(of_chunk)
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Whether the checkpoint has a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.known.contains(name)
+    }
+
+    /// A tensor `[len]`.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::MissingTensor`].
+    pub fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, WeightsError> {
+        match self.take(name, &[len])? {
+            Arrived::F32(vector) => Ok(vector),
+            // The loader packs matrices only, and cuts tables only.
+            Arrived::Bf16(_) | Arrived::Chunks(_) => Err(WeightsError::MissingTensor { name: name.into() }),
+        }
+    }
+
+    /// A tensor `[rows, cols]`.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::MissingTensor`].
+    pub fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, WeightsError> {
+        let arrived = self.take(name, &[rows, cols])?;
+        self.shaped(name, arrived, rows, cols)
+    }
+
+    /// A tensor `[rows, cols]` that is no layer's matrix but a table of rows: embeddings, or the head.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::MissingTensor`].
+    pub fn table(&mut self, name: &str, rows: usize, cols: usize) -> Result<Table, WeightsError> {
+        self.tables.insert(name.into());
+        match self.take(name, &[rows, cols])? {
+            Arrived::Chunks(chunks) => {
+                let shaped = |chunk: Arrived| {
+                    let rows = chunk.len() / cols;
+                    self.shaped(name, chunk, rows, cols)
+                };
+                Ok(Table::from_chunks(chunks.into_iter().map(shaped).collect::<Result<_, _>>()?))
+            }
+            whole => Ok(self.shaped(name, whole, rows, cols)?.into()),
+        }
+    }
+
+    fn shaped(&self, name: &str, arrived: Arrived, rows: usize, cols: usize) -> Result<Weight, WeightsError> {
+        Ok(match arrived {
+            Arrived::F32(flat) if self.loaded.is_none() => Weight::F32(flat.reshape([1, 1])),
+            Arrived::F32(flat) => Weight::F32(flat.reshape([rows, cols])),
+            Arrived::Bf16(words) => Weight::Bf16(Packed { words: words.reshape([rows, cols / 2]) }),
+            Arrived::Chunks(_) => return Err(WeightsError::MissingTensor { name: name.into() }),
+        })
+    }
+
+    /// `{path}.weight`, `[out, in]` or transposed as `layout` says, and `{path}.bias`, `[out]`.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::MissingTensor`].
+    pub fn linear(
+        &mut self,
+        place: (usize, Matrix),
+        path: &str,
+        [out, input]: [usize; 2],
+        layout: Layout,
+        bias: bool,
+    ) -> Result<Linear, WeightsError> {
+        let name = format!("{path}.weight");
+        let (rows, cols) = match layout {
+            Layout::OutIn => (out, input),
+            Layout::InOut => (input, out),
+        };
+        let weight = self.matrix(&name, rows, cols)?;
+        self.matrices.insert(name, place);
+        let bias = if bias { Some(self.vector(&format!("{path}.bias"), out)?) } else { None };
+        Ok(Linear { weight, bias, layout, input_rounding: None })
+    }
+
+    /// Linear maps of one input, `[out, input]` each, that are one tensor `{path}.weight` in the checkpoint, and one
+    /// `{path}.bias`: `parts` says how many rows of each come one after the other, and `rounds` how many times. Each becomes a
+    /// matrix of its own, so that nothing else knows of it.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::MissingTensor`].
+    pub fn fused<const N: usize>(
+        &mut self,
+        layer: usize,
+        parts: [(Matrix, usize); N],
+        rounds: usize,
+        path: &str,
+        input: usize,
+        bias: bool,
+    ) -> Result<[Linear; N], WeightsError> {
+        let period = parts.iter().map(|(_, rows)| rows).sum::<usize>();
+        let name = format!("{path}.weight");
+        let weight = self.matrix(&name, rounds * period, input)?;
+        let bias = if bias { Some(self.vector(&format!("{path}.bias"), rounds * period)?) } else { None };
+        if let Some((first, _)) = parts.first() {
+            self.matrices.insert(name, (layer, *first));
+            self.fused.insert((layer, *first), Fused { parts: parts.to_vec(), cols: input });
+        }
+        let is_plan = self.loaded.is_none();
+        let mut start = 0;
+        Ok(parts.map(|(_, rows)| {
+            let range = start..start + rows;
+            start += rows;
+            let of = |bias: &Tensor<1>| match is_plan {
+                true => bias.clone(),
+                false => bias.clone().reshape([rounds, period]).slice([0..rounds, range.clone()]).reshape([rounds * rows]),
+            };
+            let weight = if is_plan { weight.clone() } else { weight.rows_of_rounds(rounds, range.clone()) };
+            Linear { weight, bias: bias.as_ref().map(of), layout: Layout::OutIn, input_rounding: None }
+        }))
+    }
+
+    /// Where a scalar lies that was found in a tensor of the checkpoint: itself, or in a matrix that was part of the tensor.
+    pub fn place(&self, (layer, matrix, flat): (usize, Matrix, usize)) -> (usize, Matrix, usize) {
+        match self.fused.get(&(layer, matrix)) {
+            Some(fused) => {
+                let (matrix, flat) = fused.place(flat);
+                (layer, matrix, flat)
+            }
+            None => (layer, matrix, flat),
+        }
+    }
+
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arrived, WeightsError> {
+        self.wanted.insert(name.into(), shape.into());
+        let missing = || WeightsError::MissingTensor { name: name.into() };
+        match &mut self.loaded {
+            Some(tensors) => tensors.remove(name).ok_or_else(missing),
+            None if self.known.contains(name) => Ok(Arrived::F32(Tensor::zeros([1], &Device::flex()))),
+            None => Err(missing()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two rounds of one row of queries, two of keys and one of values, three columns wide.
+    #[test]
+    fn a_scalar_of_a_fused_tensor_has_a_place_in_its_own_matrix() {
+        let names = BTreeSet::from(["qkv.weight".to_owned()]);
+        let mut weights = Weights::plan(&Device::flex(), names.clone());
+        let parts = [(Matrix::Query, 1), (Matrix::Key, 2), (Matrix::Value, 1)];
+        weights.fused(4, parts, 2, "qkv", 3, false).unwrap();
+        assert_eq!(weights.wanted["qkv.weight"], [8, 3]);
+        let values = Tensor::<1, Int>::arange(0..24, &Device::flex()).float();
+        let mut weights = weights.with_tensors(BTreeMap::from([("qkv.weight".to_owned(), Arrived::F32(values))]));
+        let linears = weights.fused(4, parts, 2, "qkv", 3, false).unwrap();
+        let matrices = linears.map(|linear| linear.weight.to_f32().into_data().try_into_vec::<f32>().unwrap());
+        assert_eq!(matrices.each_ref().map(Vec::len), [6, 12, 6]);
+        for flat in 0..24 {
+            let (layer, matrix, at) = weights.place((4, Matrix::Query, flat));
+            let index = parts.iter().position(|(of, _)| *of == matrix).unwrap();
+            assert_eq!((layer, matrices[index][at]), (4, flat as f32), "{matrix:?}");
+        }
+        // Another tensor's.
+        assert_eq!(weights.place((3, Matrix::Query, 13)), (3, Matrix::Query, 13));
+    }
+}

@@ -1,0 +1,39 @@
+//! What can go wrong on the device that tensors lie on.
+
+use burn::tensor::ExecutionError;
+use thiserror::Error;
+
+use crate::platform::GpuHealth;
+
+/// The device cannot hold what is asked of it, or it does not compute what it should. Sizes are in bytes.
+#[derive(Debug, Error)]
+pub enum DeviceError {
+    #[error("the GPU's largest buffer is {limit} bytes, and this model needs one of {needed}")]
+    GpuTooSmall { needed: u64, limit: u64 },
+    #[error("the GPU failed: {why}")]
+    Gpu { why: String },
+    #[error("the device failed: {why}")]
+    Execution { why: String },
+    #[error("{what} came out as NaN or infinite")]
+    NonFinite { what: &'static str },
+}
+
+impl DeviceError {
+    /// Checks that the GPU, if the work runs on one, has not reported an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Self::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
+    pub fn check_health(health: Option<&GpuHealth>) -> Result<(), Self> {
+        match health.and_then(GpuHealth::error) {
+            Some(why) => Err(Self::Gpu { why }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<ExecutionError> for DeviceError {
+    fn from(error: ExecutionError) -> Self {
+        Self::Execution { why: error.to_string() }
+    }
+}
