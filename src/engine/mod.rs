@@ -6,6 +6,7 @@
 mod decoder;
 mod deletion;
 mod device;
+mod edit;
 pub mod error;
 mod experiment;
 mod failure;
@@ -16,6 +17,7 @@ mod memory;
 mod prune;
 mod run;
 mod score;
+mod scored;
 mod surround;
 mod sweep;
 pub mod verify;
@@ -74,7 +76,7 @@ struct Loaded {
     held_out: HeldOut,
     /// The intact model's evaluation does not change.
     intact_evaluation: Option<Measured>,
-    scored: Option<score::Scored>,
+    scored: Option<scored::Scored>,
     /// Of every channel, once one was asked for.
     means: Option<Vec<Vec<f32>>>,
     health: Option<GpuHealth>,

@@ -1,7 +1,7 @@
 //! Scoring channels: sequence by sequence, with partial results, and resumed where it was stopped.
 
 use super::error::EngineError;
-use super::prune::Surroundings;
+use super::scored::Scored;
 use super::{Engine, Loaded};
 use crate::analysis::calibration::Sequences;
 use crate::analysis::concentration;
@@ -9,7 +9,7 @@ use crate::analysis::score::Scores;
 use crate::job::SettingError;
 use crate::job::control::Control;
 use crate::protocol::Event;
-use crate::terms::{Ablation, Calibration, CalibrationText, ChannelScores, Concentration, RHOS, ScoreProgress, ScoreReport, WeightCoord};
+use crate::terms::{Ablation, CalibrationText, Concentration, RHOS, ScoreProgress, ScoreReport, WeightCoord};
 
 /// More sequences than anybody waits for.
 const MAX_SEQUENCES: usize = 100_000;
@@ -21,17 +21,6 @@ pub(super) struct Asked {
     pub length: usize,
     pub super_weights: Vec<WeightCoord>,
     pub resume: bool,
-}
-
-/// The last scores of the loaded model, for whatever goes by them later.
-pub(super) struct Scored {
-    pub scores: Scores,
-    /// What they come to; empty while nothing is.
-    pub(super) channels: Vec<ChannelScores>,
-    /// Those that were asked for; the first `scores.n_sequences` are summed.
-    pub(super) sequences: Sequences,
-    /// Of the cores that these scores make.
-    pub(super) surroundings: Option<Surroundings>,
 }
 
 impl Engine {
@@ -97,23 +86,6 @@ impl Scored {
         }
         control.progress("scoring channels", total as f64, total as f64, "sequences");
         Ok(())
-    }
-
-    /// Of every channel of every layer.
-    pub(super) fn means(&self) -> Option<Vec<Vec<f32>>> {
-        Some(self.channels.iter().map(|layer| layer.mean_activation.clone()).collect())
-    }
-
-    pub(super) fn calibration(&self) -> Calibration {
-        Calibration {
-            convention: self.sequences.convention.clone(),
-            text_digest: self.sequences.text_digest.clone(),
-            length: self.sequences.length,
-            n_sequences: self.scores.n_sequences,
-            n_requested: self.sequences.ids.len(),
-            n_tokens: self.scores.n_tokens,
-            loss_nats: self.scores.loss_nats(),
-        }
     }
 
     fn concentration(&self) -> Vec<Concentration> {
