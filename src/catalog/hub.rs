@@ -9,42 +9,12 @@
 //! the Hub is asked when the model is loaded. Shapes and dtypes are those of each repository's `config.json`, and the parameters
 //! that follow equal the Hub's own counts.
 
-use super::Suggestion;
+use super::model::{file, model};
 use super::native;
-use super::published::{self, Fact};
-use super::shape::{Dtype, Family, Place, Shape};
-use crate::terms::EditTarget;
+use super::published;
+use super::shape::{Dtype, Family, Shape};
 
-/// A repository of the Hub.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct HubModel {
-    pub id: &'static str,
-    pub title: &'static str,
-    /// `organisation/name`.
-    pub repo: &'static str,
-    /// A commit, 40 hex digits.
-    pub revision: &'static str,
-    /// `model.safetensors` at that commit, if the weights are one file and somebody has told.
-    pub weights: Option<WeightsFile>,
-    /// Its SPDX identifier, or the model card's name for it.
-    pub license: &'static str,
-    /// Whether the Hub asks for the licence to be accepted first.
-    pub is_gated: bool,
-    pub dtype: Dtype,
-    pub shape: Shape,
-    /// Checkpoints of its training that are branches of the repository: those that somebody names, earliest first.
-    pub checkpoints: &'static [&'static str],
-    pub facts: &'static [Fact],
-}
-
-/// One file, as others have recorded it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WeightsFile {
-    pub bytes: u64,
-    pub sha256: &'static str,
-}
-
-const APACHE: &str = "Apache-2.0";
+pub use super::model::{HubModel, WeightsFile};
 
 /// Openings for a model of ordinary text; the first is the default. The first three are of arXiv:2411.07191: the prompt its
 /// code looks for spikes with, the case study, and Figure 1's.
@@ -54,38 +24,6 @@ pub const PROMPTS: &[&str] = &[
     "My favorite condiment is",
     "The old man opened the door of the lighthouse and",
 ];
-
-impl HubModel {
-    /// Bytes of the weights to download: as recorded, or what the parameters come to (a file may hold a little more).
-    pub fn download_bytes(&self) -> u64 {
-        self.weights.map_or_else(|| self.dtype.bytes() * self.shape.num_parameters(), |file| file.bytes)
-    }
-
-    /// Bytes that the weights take where the model runs.
-    pub fn device_bytes(&self, place: Place) -> u64 {
-        self.shape.device_bytes(self.dtype, place)
-    }
-
-    /// What is worth pulling, after the published findings; none where nothing is known.
-    pub fn suggestions(&self) -> Vec<Suggestion> {
-        let of = |fact: &Fact| fact.at.iter().map(|target| Suggestion { target: *target, because: fact.kind.words() }).collect::<Vec<_>>();
-        let mut suggestions = self.facts.iter().flat_map(of).collect::<Vec<_>>();
-        if let Some(&EditTarget::Scalar { layer, col: channel, .. }) = suggestions.first().map(|suggestion| &suggestion.target) {
-            suggestions.push(Suggestion { target: EditTarget::Channel { layer, channel }, because: "the whole channel of the first" });
-        }
-        suggestions
-    }
-}
-
-/// An entry with nothing said of its files; the others are written over it. `at` is the repository and its revision.
-pub(super) const fn model(id: &'static str, title: &'static str, at: [&'static str; 2], dtype: Dtype, shape: Shape) -> HubModel {
-    let [repo, revision] = at;
-    HubModel { id, title, repo, revision, weights: None, license: APACHE, is_gated: false, dtype, shape, checkpoints: &[], facts: &[] }
-}
-
-const fn file(bytes: u64, sha256: &'static str) -> Option<WeightsFile> {
-    Some(WeightsFile { bytes, sha256 })
-}
 
 /// Small enough for a browser.
 pub const MODELS: &[HubModel] = &[
@@ -262,6 +200,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::terms::EditTarget;
 
     #[test]
     fn ids_are_of_links_and_of_one_model_each() {

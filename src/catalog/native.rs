@@ -1,7 +1,7 @@
 //! Models of the Hub for the command only: no browser has the memory. Nothing of the page names them.
 //! Where the figures come from is said in [`super::hub`].
 
-use super::hub::{HubModel, model};
+use super::model::{HubModel, model};
 use super::published;
 use super::shape::{Dtype, Family, Shape};
 
