@@ -1,5 +1,6 @@
 //! A kernel in WGSL, launched on Burn's own queue between its operations.
 
+use burn::backend::TensorMetadata;
 use burn::backend::wgpu::CubeTensor;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::ir::{ElemType, UIntKind, metadata::Info, settings::Dim3};
@@ -16,6 +17,11 @@ const WORKGROUP: u32 = 256;
 /// Elsewhere than in a browser two tensors may share a buffer, and then both must be bound alike. (`info` lies in a pool
 /// of CubeCL's that is read only.)
 const READ: &str = if IN_BROWSER { "read" } else { "read_write" };
+
+/// WGSL of kernels that work on rows: where an invocation stands.
+pub(super) const ROW: &str = include_str!("wgsl/row.wgsl");
+/// WGSL of kernels that sum over a workgroup.
+pub(super) const REDUCE: &str = include_str!("wgsl/reduce.wgsl");
 
 /// What a kernel is made of: declarations and WGSL bodies.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +90,14 @@ pub(super) fn takes_wgsl(client: &Client) -> bool {
 /// Whether a tensor lies where kernels of our own run.
 pub(super) fn runs_wgsl(tensor: &CubeTensor) -> bool {
     takes_wgsl(&tensor.client)
+}
+
+/// Rows, their width, and the grid that gives each of them a workgroup.
+pub(super) fn rows(x: &CubeTensor) -> (usize, usize, CubeCount) {
+    let shape = x.shape();
+    let width = shape[shape.num_dims() - 1];
+    let rows = x.meta.num_elements() / width.max(1);
+    (rows, width, on_rows(rows))
 }
 
 /// A grid of one workgroup a row.
