@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::draw::points::cell_text;
 use crate::draw::{self, data};
 use crate::protocol::Export;
 use crate::terms::{ConfirmReport, DataTable, ExperimentKind, Outcome};
@@ -91,7 +92,7 @@ fn summary(export: &Export) -> String {
         let link = format!("<a href=\"#{}\">{}</a>", anchor(export, at), heading(outcome.experiment.kind));
         let _ = writeln!(out, "<table class=\"summary\"><caption>{link}</caption>");
         for figure in &outcome.headline {
-            let value = data::cell_text(&figure.value.into());
+            let value = cell_text(&figure.value.into());
             let _ = writeln!(out, "<tr><td>{}</td><td class=\"number\">{}</td></tr>", escaped(&figure.name), escaped(&value));
         }
         out += "</table>\n";
@@ -159,7 +160,7 @@ fn table_html(table: &DataTable) -> String {
     for row in table.rows.iter().take(MAX_ROWS) {
         let cells = row.iter().map(|cell| {
             let class = if cell.number().is_some() { " class=\"number\"" } else { "" };
-            format!("<td{class}>{}</td>", escaped(&data::cell_text(cell)))
+            format!("<td{class}>{}</td>", escaped(&cell_text(cell)))
         });
         let _ = writeln!(out, "<tr>{}</tr>", cells.collect::<String>());
     }

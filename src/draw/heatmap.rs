@@ -1,12 +1,16 @@
 //! A table as a map of fields.
 
-use super::data::{LETTER, Point, distinct, letters, place, value_text};
 use super::marks::{Anchor, Chart, Paint};
 use super::plot::WIDTH;
+use super::points::{Point, distinct, place, value_text};
 use super::scale::Scale;
 use super::words::cut;
 use crate::terms::DataPlot;
 
+/// How wide a letter is, about.
+const LETTER: f32 = 6.4;
+
+/// A map of the points: names across, names down, and their values as shades; none without points.
 pub(super) fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
     const TOP: f32 = 20.0;
     let [across, down] = [distinct(points.iter().map(|point| &point.name)), distinct(points.iter().map(|point| &point.by))];
@@ -41,6 +45,11 @@ pub(super) fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<
     chart.text(Paint::Muted, WIDTH, bottom + 30.0, Anchor::End, plot.x.replace('_', " "));
     range(&mut chart, bottom, label, scale.ends(), has_negative);
     Some(chart).filter(|_| !points.is_empty())
+}
+
+/// Letters of the longest text, but no more than `most`.
+fn letters(texts: &[&String], most: usize) -> usize {
+    texts.iter().map(|text| text.chars().count()).fold(1, usize::max).min(most)
 }
 
 /// What the shades of a map mean, from the palest to the darkest; those below 0 the other way round in front.

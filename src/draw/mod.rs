@@ -6,6 +6,7 @@
 //! | [`marks`] | a chart, and the SVG file of one |
 //! | [`scale`] | from values to places on an axis |
 //! | [`plot`] | the frame with two axes |
+//! | [`points`] | rows of a table as points, and cells as text |
 //! | [`data`] | any [`DataPlot`](crate::terms::DataPlot) of its table |
 //! | [`palette`] | colours of pictures that stand in no page |
 //! | [`words`] | numbers and token texts as people read them |
@@ -15,5 +16,6 @@ mod heatmap;
 pub mod marks;
 pub mod palette;
 pub mod plot;
+pub mod points;
 pub mod scale;
 pub mod words;

@@ -6,8 +6,9 @@
 use super::experiment_state::{Experiments, Scalars, Shared, is_experiment};
 use super::load::progress;
 use super::state::AppState;
-use crate::draw::data::{cell_text, chart};
+use crate::draw::data::chart;
 use crate::draw::marks::escape;
+use crate::draw::points::cell_text;
 use crate::draw::words::visible;
 use crate::protocol::Request;
 use crate::share::{ExperimentLink, SETTINGS};
