@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::args::parse_coord;
-use super::{Session, figure, print};
+use super::edits::parse_coord;
+use super::print::{self, TIME};
+use super::session::{Session, figure};
 use crate::catalog;
 use crate::protocol::{Event, Figure, Request};
 use crate::terms::{Experiment, ExperimentKind, ModelInfo, Outcome, TaskFile, TextRef, WeightCoord, text_digest};
@@ -202,9 +203,6 @@ pub async fn super_weights(session: &mut Session, named: &[String]) -> anyhow::R
     }
     Ok(found)
 }
-
-/// The name of the figure that says how long an experiment took.
-pub const TIME: &str = "experiment";
 
 /// The whole outcome, and how long it took.
 ///

@@ -3,13 +3,15 @@
 
 use std::io::{Write, stderr, stdout};
 
-use super::experiment::TIME;
-use super::sweep;
+use super::selection::pick_fields;
 use crate::protocol::{Event, Export, Figure, Progress};
 use crate::terms::{
     Cell, Checkpoint, Column, ConfirmReport, DataTable, DeletionReport, Evaluation, Generated, Metric, Outcome, Pane, Pick, Pruning,
     Replacement, RunRecord, ScanReport, ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport, median,
 };
+
+/// The name of the figure that says how long an experiment took.
+pub const TIME: &str = "experiment";
 
 /// Progress and arms while they come.
 pub fn live(event: &Event) {
@@ -185,7 +187,7 @@ fn swept(report: &SweepReport) {
 
 /// "lowest random 0.5 seed 2, their means instead"
 fn rule(Pruning { selection, replacement }: &Pruning) -> String {
-    let (pick, method, share) = sweep::pick_fields(selection.pick);
+    let (pick, method, share) = pick_fields(selection.pick);
     let is_near = matches!(selection.pick, Pick::Halo | Pick::Matched);
     let eta = if is_near { format!("eta {}", selection.eta) } else { String::new() };
     let seed = if selection.pick.is_drawn() { format!("seed {}", selection.seed) } else { String::new() };

@@ -119,7 +119,7 @@ fn facts(export: &Export, outcome: &Outcome) -> String {
         facts.push(format!("Task {} ({}){items}", task.name, task.digest));
     }
     let (kind, backend) = (experiment.kind.name(), &outcome.backend);
-    let took = export.measured.iter().find(|figure| figure.name == super::experiment::TIME && figure.of == kind);
+    let took = export.measured.iter().find(|figure| figure.name == super::print::TIME && figure.of == kind);
     let took = took.and_then(|figure| figure.value).map_or_else(String::new, |ms| format!(" in {:.1} s", ms / 1e3));
     facts.push(format!("Made by {} on {} ({}){took}, seed {}", outcome.software, backend.name, backend.kind, experiment.seed));
     let lines = facts.iter().map(|fact| format!("<li>{}</li>", escaped(fact))).collect::<String>();
@@ -215,13 +215,8 @@ mod tests {
             plots: vec![DataPlot::new(PlotKind::Bars, "<title>", "tokens", "token", "p")],
             is_partial: true,
         };
-        let took = Figure {
-            name: super::super::experiment::TIME.into(),
-            value: Some(1500.0),
-            unit: "ms".into(),
-            of: "sinks".into(),
-            missing: None,
-        };
+        let took =
+            Figure { name: super::super::print::TIME.into(), value: Some(1500.0), unit: "ms".into(), of: "sinks".into(), missing: None };
         let export = Export { outcomes: vec![outcome.clone(), outcome.clone()], measured: vec![took], ..Export::new(outcome.model) };
         let html = page(&export, &vec![(ExperimentKind::Scaling, "<none>".into())]);
         for raw in ["</script>", "<b>", "<i>", "<m>", "<gpu>", "<none>", "<number>", "<script", "a < b"] {

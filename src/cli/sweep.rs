@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::Session;
-use super::prune::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs, name};
+use super::selection::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs, name, pick_fields};
+use super::session::Session;
 use super::table::{Table, optional, quoted};
 use crate::protocol::{Event, Request};
 use crate::terms::{Evaluation, ModelInfo, Pane, Pick, Pruning, Ranking, Selection, SweepPoint, SweepReport};
@@ -160,28 +160,11 @@ impl SweepArgs {
     }
 }
 
-/// What is picked, by what, and how much, where there is such a thing.
-pub fn pick_fields(pick: Pick) -> (&'static str, String, String) {
-    let ranked = |by: Ranking, share: f64| {
-        let method = MethodArg::value_variants().iter().find(|method| by == (**method).into());
-        (method.map_or(String::new(), name), share.to_string())
-    };
-    let (pick, (method, share)) = match pick {
-        Pick::Core => ("core", Default::default()),
-        Pick::Halo => ("halo", Default::default()),
-        Pick::Matched => ("matched", Default::default()),
-        Pick::Random => ("random", Default::default()),
-        Pick::Lowest { by, share } => ("lowest", ranked(by, share)),
-        Pick::Highest { by, share } => ("highest", ranked(by, share)),
-    };
-    (pick, method, share)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
-    use super::super::args::{Args, Command};
+    use super::super::command::{Args, Command};
     use super::*;
     use crate::terms::Replacement;
 
