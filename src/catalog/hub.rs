@@ -201,6 +201,7 @@ mod tests {
 
     use super::*;
     use crate::terms::EditTarget;
+    use crate::words::is_lower_hex;
 
     #[test]
     fn ids_are_of_links_and_of_one_model_each() {
@@ -216,10 +217,9 @@ mod tests {
 
     #[test]
     fn pins_are_commits_and_digests() {
-        let is_hex = |text: &str, n| text.len() == n && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         for model in all() {
-            assert!(is_hex(model.revision, 40), "{}", model.id);
-            assert!(model.weights.is_none_or(|file| is_hex(file.sha256, 64)), "{}", model.id);
+            assert!(is_lower_hex(model.revision, 40), "{}", model.id);
+            assert!(model.weights.is_none_or(|file| is_lower_hex(file.sha256, 64)), "{}", model.id);
             assert_eq!(model.repo.split('/').count(), 2, "{}", model.repo);
         }
     }

@@ -9,6 +9,7 @@ use crate::terms::{
     Cell, Checkpoint, Column, ConfirmReport, DataTable, DeletionReport, Evaluation, Generated, Metric, Outcome, Pane, Pick, Pruning,
     Replacement, RunRecord, ScanReport, ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport, median,
 };
+use crate::words::rough_bytes;
 
 /// The name of the figure that says how long an experiment took.
 pub const TIME: &str = "experiment";
@@ -43,17 +44,8 @@ pub fn json(export: &Export) -> anyhow::Result<()> {
 /// How far a file of the Hub is.
 pub fn transfer(doing: &str, name: &str, done: u64, total: u64) {
     let end = if done < total { "" } else { "\r\x1b[K" };
-    eprint!("\r\x1b[K{doing} {name} {:3.0} % of {}{end}", 100.0 * done as f64 / total.max(1) as f64, bytes(total));
+    eprint!("\r\x1b[K{doing} {name} {:3.0} % of {}{end}", 100.0 * done as f64 / total.max(1) as f64, rough_bytes(total));
     let _ = stderr().flush();
-}
-
-/// "269 MB", "13.5 GB"
-pub fn bytes(n: u64) -> String {
-    match n {
-        0..1_000_000 => format!("{n} bytes"),
-        1_000_000..1_000_000_000 => format!("{:.0} MB", n as f64 / 1e6),
-        _ => format!("{:.1} GB", n as f64 / 1e9),
-    }
 }
 
 /// A line beside the results.

@@ -9,8 +9,8 @@ use super::marks::{Anchor, Chart, Paint};
 use super::plot::{Axis, HEIGHT, LEFT, Plot, WIDTH};
 use super::points::{Point, distinct, narrow, place, points, value_text};
 use super::scale::Scale;
-use super::words::{cut, short, visible};
 use crate::terms::{DataPlot, DataTable, PlotKind};
+use crate::words::{cut, short, visible};
 
 /// More would be no picture that anybody can read; all of it is in the table.
 const MAX_LINES: usize = 10;

@@ -4,8 +4,8 @@ use super::marks::{Anchor, Chart, Paint};
 use super::plot::WIDTH;
 use super::points::{Point, distinct, place, value_text};
 use super::scale::Scale;
-use super::words::cut;
 use crate::terms::DataPlot;
+use crate::words::cut;
 
 /// How wide a letter is, about.
 const LETTER: f32 = 6.4;

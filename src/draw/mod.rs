@@ -9,7 +9,6 @@
 //! | [`points`] | rows of a table as points, and cells as text |
 //! | [`data`] | any [`DataPlot`](crate::terms::DataPlot) of its table |
 //! | [`palette`] | colours of pictures that stand in no page |
-//! | [`words`] | numbers and token texts as people read them |
 
 pub mod data;
 mod heatmap;
@@ -18,4 +17,3 @@ pub mod palette;
 pub mod plot;
 pub mod points;
 pub mod scale;
-pub mod words;

@@ -1,7 +1,7 @@
 //! The rows of a table as points of a picture, and its cells as text.
 
-use super::words::{short, visible};
 use crate::terms::{Cell, DataPlot, DataTable};
+use crate::words::{short, visible};
 
 /// More would be no picture that anybody can read; all of it is in the table.
 const MAX_POINTS: usize = 4096;

@@ -7,8 +7,9 @@
 use serde::Serialize;
 
 use super::settings::{MAX_VALUES, SETTINGS};
-use super::{MAX_PROMPT_CHARS, ShareError, check_model, from_json, index, is_hex16, pack, unpack};
+use super::{MAX_PROMPT_CHARS, ShareError, check_model, from_json, index, pack, unpack};
 use crate::terms::{Experiment, Headline, ModelRef, Outcome, TextRef, structures};
+use crate::words::is_lower_hex;
 
 /// What a fragment starts with when it holds an experiment.
 pub const TRY_KEY: &str = "#try=";
@@ -140,7 +141,7 @@ fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink,
 }
 
 fn is_named(text: &TextRef) -> bool {
-    is_name(&text.name) && is_hex16(&text.digest)
+    is_name(&text.name) && is_lower_hex(&text.digest, 16)
 }
 
 fn is_name(name: &str) -> bool {

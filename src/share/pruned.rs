@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::{MAX_INDEX, MAX_SEED, ShareError, index, is_hex16};
+use super::{MAX_INDEX, MAX_SEED, ShareError, index};
 use crate::terms::{Pick, Pruned, Pruning, Ranking, Replacement, Selection, structures};
+use crate::words::is_lower_hex;
 
 /// The most sequences that the engine scores.
 pub const MAX_SEQUENCES: usize = 100_000;
@@ -119,7 +120,7 @@ impl WirePruning {
         if self.s > MAX_SEED {
             return Err(ShareError::Seed);
         }
-        if ![&self.x, &self.d].iter().all(|digest| is_hex16(digest)) {
+        if ![&self.x, &self.d].iter().all(|digest| is_lower_hex(digest, 16)) {
             return Err(ShareError::SelectionDigest);
         }
         let selection = Selection {

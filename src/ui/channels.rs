@@ -7,9 +7,9 @@ use super::context::{App, app};
 use super::prune_state::ScoreSetup;
 use super::prune_words::{pruning_words, ranking_hint, ranking_name};
 use super::state::AppState;
-use crate::draw::words::{fine_percent, grouped, short};
 use crate::share::MAX_SEED;
 use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
+use crate::words::{fine_percent, grouped, short};
 
 /// A dragged slider changes many times a second; the engine hears of where it rests.
 const DEBOUNCE_MS: u32 = 150;

@@ -7,9 +7,9 @@ use super::compare_plan::{Experiment, deletion_chart};
 use super::context::app;
 use super::state::AppState;
 use super::weigh_tables::{FULL, READ, deletions, sweep};
-use crate::draw::words::short;
 use crate::protocol::Request;
 use crate::terms::{DeletionCorrelation, Replacement, median};
+use crate::words::short;
 
 #[component]
 pub fn Compare() -> impl IntoView {

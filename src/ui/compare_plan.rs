@@ -4,8 +4,8 @@ use super::prune_words::ranking_name;
 use crate::draw::marks::{Chart, Paint};
 use crate::draw::plot::{Axis, Plot, Series};
 use crate::draw::scale::Scale;
-use crate::draw::words::{percent, short};
 use crate::terms::{Deletion, Evaluation, Pick, Pruning, Ranking, Replacement, Selection, SweepPoint};
+use crate::words::{percent, short};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

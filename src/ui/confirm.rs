@@ -7,9 +7,9 @@ use super::charts::{arm_name, arms_chart};
 use super::context::app;
 use super::entry::agrees;
 use super::tables::arms_csv;
-use crate::draw::words::{grouped, short, signed};
 use crate::protocol::Request;
 use crate::terms::{ConfirmArm, ConfirmReport, EditTarget, RowVerdict, Verdict};
+use crate::words::{grouped, short, signed};
 
 #[component]
 pub fn Confirm() -> impl IntoView {

@@ -9,10 +9,10 @@ use super::state::AppState;
 use crate::draw::data::chart;
 use crate::draw::marks::escape;
 use crate::draw::points::cell_text;
-use crate::draw::words::visible;
 use crate::protocol::Request;
 use crate::share::{ExperimentLink, SETTINGS};
 use crate::terms::{DataTable, ExperimentKind, Outcome, WeightCoord};
+use crate::words::visible;
 
 /// Larger tables are for programs.
 const MAX_ROWS: usize = 200;

@@ -8,10 +8,10 @@ use super::entry::Entry;
 use super::experiment_state::Shared;
 use super::link_state::{LinkStage, LinkState, OtherChannels, loadable_entry};
 use super::prune_words::pruning_words;
-use crate::draw::words::{short, visible};
 use crate::protocol::Request;
 use crate::share::{Recomputed, ShareError, ShareLink};
 use crate::terms::{CalibrationText, Pane};
+use crate::words::{short, visible};
 
 /// Reads the address. Without a run in it, the default model loads by itself; with one, nothing does.
 pub fn open_address(app: App) {

@@ -11,9 +11,9 @@ use super::rate::duration;
 use super::state::{AppState, EngineStatus, Source};
 use super::stored::Stored;
 use crate::catalog::find;
-use crate::draw::words::{bytes, grouped};
 use crate::protocol::Request;
 use crate::terms::{FileProof, ModelInfo, ModelSource, Provenance};
+use crate::words::{bytes, grouped};
 
 #[component]
 pub fn Load() -> impl IntoView {

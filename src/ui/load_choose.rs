@@ -9,8 +9,8 @@ use super::state::AppState;
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::shape::Place;
 use crate::catalog::{self};
-use crate::draw::words::{bytes, grouped};
 use crate::protocol::BackendChoice;
+use crate::words::{bytes, grouped};
 
 #[component]
 pub fn Choose() -> impl IntoView {

@@ -5,8 +5,8 @@ use leptos::prelude::*;
 use super::context::app;
 use super::load_state::{Fit, enough, that_fit};
 use crate::catalog::hub::HubModel;
-use crate::draw::words::{bytes, grouped};
 use crate::terms::FitCheck;
+use crate::words::{bytes, grouped};
 
 #[component]
 pub fn FitReport() -> impl IntoView {

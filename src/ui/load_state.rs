@@ -6,10 +6,10 @@ use super::state::{AppState, Source};
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::shape::Place;
 use crate::catalog::{self};
-use crate::draw::words::bytes;
 use crate::protocol::{BackendChoice, Progress, Request};
 use crate::share::model_id_from;
 use crate::terms::{EditTarget, FitCheck, FitKind, HUB, HubSource, Inspection, ModelSource, StoredModel};
+use crate::words::bytes;
 
 /// What stands in the section's controls. It is kept for this visit only, and none of it goes into a link or an export.
 #[derive(Debug, Clone, PartialEq)]

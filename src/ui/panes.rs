@@ -5,9 +5,9 @@ use leptos::prelude::*;
 use super::context::app;
 use super::sampling::{Openings, SamplingFields};
 use super::state::AppState;
-use crate::draw::words::{percent, short, visible};
 use crate::protocol::Request;
 use crate::terms::{Evaluation, Finish, Pane};
+use crate::words::{percent, short, visible};
 
 #[component]
 pub fn Panes() -> impl IntoView {

@@ -9,9 +9,9 @@ use super::dom;
 use super::edits::Origin;
 use super::sampling::Openings;
 use super::tables::{candidates_csv, spikes_csv};
-use crate::draw::words::{percent, short, visible};
 use crate::protocol::Request;
 use crate::terms::{Candidate, EditTarget, ScanReport, Spike};
+use crate::words::{percent, short, visible};
 
 #[component]
 pub fn Scan() -> impl IntoView {

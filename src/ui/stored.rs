@@ -4,9 +4,9 @@ use leptos::prelude::*;
 use web_sys::HtmlDetailsElement;
 
 use super::context::{App, app};
-use crate::draw::words::bytes;
 use crate::protocol::Request;
 use crate::terms::StoredModel;
+use crate::words::bytes;
 
 #[component]
 pub fn Stored() -> impl IntoView {

@@ -3,8 +3,8 @@
 use leptos::prelude::*;
 
 use super::dom;
-use crate::draw::words::{grouped, short};
 use crate::terms::{Evaluation, ModelInfo, Pane, RunRecord, structures};
+use crate::words::{grouped, short};
 
 /// What the native command wrote for the default model; parsed here, so that story and live run share one schema.
 const RECORDED: &str = include_str!("../../public/recorded/linchpin-13m.json");

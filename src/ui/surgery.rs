@@ -9,8 +9,8 @@ use super::edits::{EditRow, Origin, parse_target, snap};
 use super::entry::Entry;
 use super::panes::Panes;
 use crate::catalog::Suggestion;
-use crate::draw::words::{grouped, short};
 use crate::terms::EditTarget;
+use crate::words::{grouped, short};
 
 /// A dragged slider changes many times a second; the engine hears of where it rests.
 const DEBOUNCE_MS: u32 = 90;

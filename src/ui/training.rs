@@ -7,7 +7,7 @@ use super::weigh_tables::{FULL, READ, Table};
 use crate::draw::marks::{Chart, Paint};
 use crate::draw::plot::{Axis, Plot, Series};
 use crate::draw::scale::Scale;
-use crate::draw::words::{percent, short};
+use crate::words::{percent, short};
 
 /// A checkpoint, as far as it is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -12,9 +12,9 @@ use super::surroundings::Surroundings;
 use super::training::Training;
 use super::weigh_charts::{agreement_chart, agreements, highest, layer_line, mass_chart, share_chart};
 use super::weigh_tables::{FULL, READ, channels, masses, overlaps, shares};
-use crate::draw::words::{fine_percent, percent, short};
 use crate::protocol::Request;
 use crate::terms::{Calibration, CalibrationText, Concentration, Overlap, RHOS, ScoreReport, ShareSummary, WeightCoord};
+use crate::words::{fine_percent, percent, short};
 
 /// Larger files are cut by the engine anyway.
 const MAX_TEXT_BYTES: f64 = 64e6;

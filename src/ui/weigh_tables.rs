@@ -4,8 +4,8 @@ use super::compare_plan::size_of;
 use super::prune_words::ranking_name;
 use super::tables::csv;
 use super::weigh_charts::metric_name;
-use crate::draw::words::{fine_percent, short};
 use crate::terms::{ChannelScores, Concentration, Deletion, Overlap, Pick, RHOS, Replacement, ScoreReport, SurroundingsReport, SweepPoint};
+use crate::words::{fine_percent, short};
 
 /// A head, and rows as wide as it.
 pub struct Table {
