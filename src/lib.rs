@@ -7,7 +7,7 @@
 //!     bin/app)      share             bin/linchpin: the command,           loading (files to a model)
 //!                   catalog           with cli and hub)                    analysis, decode, sampling, job
 //!                   draw                                                   model (one forward pass)
-//!                   terms                                                  weights (files), tensors (kernels), tokenizer
+//!                   terms, words                                           weights (files), tensors (kernels), tokenizer
 //!                                                                          platform (WebGPU or CPU, files)
 //! ```
 //!
@@ -27,6 +27,7 @@ pub mod catalog;
 pub mod protocol;
 pub mod share;
 pub mod terms;
+pub mod words;
 
 #[cfg(any(feature = "ui", feature = "cli"))]
 pub mod draw;

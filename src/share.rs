@@ -21,6 +21,7 @@ use crate::terms::{
     Ablation, EditTarget, Finish, LimitError, MAX_INDEX, MAX_SEED, ModelRef, Pane, RunRecord, RunSetup, SCALES, Sampling, Sizes,
     WeightEdit, outcome_digest,
 };
+use crate::words::is_lower_hex;
 
 /// The beginning of a fragment that holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
@@ -264,7 +265,7 @@ fn check_model(id: &str, revision: &str) -> Result<(), ShareError> {
     if !is_model_id(id) {
         return Err(ShareError::ModelId { found: id.chars().take(64).collect() });
     }
-    if is_hex16(revision) { Ok(()) } else { Err(ShareError::Revision) }
+    if is_lower_hex(revision, 16) { Ok(()) } else { Err(ShareError::Revision) }
 }
 
 impl From<&WeightEdit> for WireEdit {
@@ -322,10 +323,6 @@ fn clamp(what: &'static str, value: f64, low: f32, high: f32) -> Result<f32, Sha
         return Err(ShareError::NotFinite { what });
     }
     Ok((value as f32).clamp(low, high))
-}
-
-fn is_hex16(text: &str) -> bool {
-    text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The `f64` with the fewest digits that is this `f32`: 0.35 stays `0.35` in the link.

@@ -1,7 +1,7 @@
 //! The backward pass against central differences: an independent witness beside the golden gradients.
 
 use linchpin::analysis::concentration::ranked;
-use linchpin::analysis::eval::mean_loss;
+use linchpin::analysis::loss::mean_loss;
 use linchpin::analysis::score::Scores;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use linchpin::analysis::backward::{LayerSums, Limits, SequenceSums, sequence_sums};
 use linchpin::analysis::calibration::Sequences;
-use linchpin::analysis::eval::mean_loss;
 use linchpin::analysis::halo::LayerHalo;
+use linchpin::analysis::loss::mean_loss;
 use linchpin::analysis::redundancy::products;
 use linchpin::analysis::score::Scores;
 use linchpin::engine::Engine;

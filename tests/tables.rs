@@ -3,7 +3,8 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::bf16;
 use linchpin::analysis::backward::{Limits, sequence_sums};
-use linchpin::analysis::eval::{HeldOut, evaluate, mean_loss};
+use linchpin::analysis::eval::{HeldOut, evaluate};
+use linchpin::analysis::loss::mean_loss;
 use linchpin::engine::verify;
 use linchpin::engine::verify::relative_error;
 use linchpin::job::control::Control;

@@ -23,7 +23,7 @@ use std::ops::Range;
 use burn::tensor::{Gradients, Tensor, Transaction};
 
 use super::error::AnalysisError;
-use super::eval::cross_entropies;
+use super::loss::cross_entropies;
 use crate::model::config::{Activation, ModelConfig};
 use crate::model::mlp::Hidden;
 use crate::model::probe::{Probe, Reader, Summary};

@@ -1,9 +1,10 @@
 //! Loss on held-out text.
 
-use burn::tensor::{Int, Tensor, TensorData, Transaction};
+use burn::tensor::{Tensor, TensorData, Transaction};
 
 use super::backward::{Limits, tokens_of};
 use super::error::AnalysisError;
+use super::loss::cross_entropies;
 use crate::job::control::Control;
 use crate::model::probe::Probe;
 use crate::model::{Model, Positions};
@@ -241,21 +242,7 @@ async fn passage_losses(
     Ok((vectors.next().unwrap_or_default(), vectors.next().unwrap_or_default()))
 }
 
-/// Returns the mean next-token cross-entropy of one sequence, `[1]`, in nats. All ids run through the model, so that
-/// the last has activations too; it predicts nothing, and its gradients are zero.
-pub fn mean_loss(model: &Model, ids: &[u32], probe: &mut Probe) -> Tensor<1> {
-    cross_entropies(model.forward(ids, None, Positions::AllButLast, probe), &ids[1..]).mean()
-}
-
-/// Returns `-log p(target)` of each row of logits, `[targets, 1]`.
-pub fn cross_entropies(logits: Tensor<2>, targets: &[u32]) -> Tensor<2> {
-    let targets = targets.iter().map(|id| id.cast_signed()).collect::<Vec<i32>>();
-    let shape = [targets.len()];
-    let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, shape), &logits.device().without_autodiff());
-    tensors::cross_entropy(logits, targets)
-}
-
-/// Returns a mask of the vocabulary, `[vocab_size]`: 1 for a stopword.
+/// `[vocab_size]`: 1 for a stopword.
 pub fn stopword_mask(model: &Model, stopword_ids: &[u32]) -> Tensor<1> {
     let vocab_size = model.config.vocab_size;
     let mut mask = vec![0.0_f32; vocab_size];

@@ -12,6 +12,7 @@ pub mod deletion;
 pub mod error;
 pub mod eval;
 pub mod halo;
+pub mod loss;
 pub mod means;
 pub mod next_token;
 pub mod plane;

@@ -10,43 +10,12 @@
 //! which no source gives a size and a digest has none (`None`): the Hub is asked when the model is loaded. Shapes and
 //! dtypes are those of each repository's `config.json`, and the parameter counts that follow equal the Hub's own.
 
-use super::Suggestion;
+use super::model::{file, model};
 use super::native;
-use super::published::{self, Fact};
-use super::shape::{Dtype, Family, Place, Shape};
-use crate::terms::EditTarget;
+use super::published;
+use super::shape::{Dtype, Family, Shape};
 
-/// A repository of the Hub.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct HubModel {
-    pub id: &'static str,
-    pub title: &'static str,
-    /// `organisation/name`.
-    pub repo: &'static str,
-    /// A commit, 40 hex digits.
-    pub revision: &'static str,
-    /// Size and digest of `model.safetensors` at that commit; `None` if the weights are several files, or no source
-    /// gives them.
-    pub weights: Option<WeightsFile>,
-    /// The licence's SPDX identifier, or the model card's name for it.
-    pub license: &'static str,
-    /// True if the Hub asks for the licence to be accepted first.
-    pub is_gated: bool,
-    pub dtype: Dtype,
-    pub shape: Shape,
-    /// Training checkpoints that are branches of the repository, earliest first; only those that a source names.
-    pub checkpoints: &'static [&'static str],
-    pub facts: &'static [Fact],
-}
-
-/// Size and digest of a file, as others have published them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WeightsFile {
-    pub bytes: u64,
-    pub sha256: &'static str,
-}
-
-const APACHE: &str = "Apache-2.0";
+pub use super::model::{HubModel, WeightsFile};
 
 /// Prompts for a model of ordinary text; the first is the default. The first three are from arXiv:2411.07191: the
 /// prompt with which its code looks for spikes, the case study, and Figure 1's.
@@ -57,42 +26,7 @@ pub const PROMPTS: &[&str] = &[
     "The old man opened the door of the lighthouse and",
 ];
 
-impl HubModel {
-    /// Bytes of the weights to download: the published file size, or else the size of the parameters (a file may hold a
-    /// little more).
-    pub fn download_bytes(&self) -> u64 {
-        self.weights.map_or_else(|| self.dtype.bytes() * self.shape.num_parameters(), |file| file.bytes)
-    }
-
-    /// Bytes that the weights take on a device.
-    pub fn device_bytes(&self, place: Place) -> u64 {
-        self.shape.device_bytes(self.dtype, place)
-    }
-
-    /// Edits that the published findings suggest; empty if there are none. If the first is a scalar, its whole channel
-    /// is suggested, too.
-    pub fn suggestions(&self) -> Vec<Suggestion> {
-        let of = |fact: &Fact| fact.at.iter().map(|target| Suggestion { target: *target, because: fact.kind.words() }).collect::<Vec<_>>();
-        let mut suggestions = self.facts.iter().flat_map(of).collect::<Vec<_>>();
-        if let Some(&EditTarget::Scalar { layer, col: channel, .. }) = suggestions.first().map(|suggestion| &suggestion.target) {
-            suggestions.push(Suggestion { target: EditTarget::Channel { layer, channel }, because: "the whole channel of the first" });
-        }
-        suggestions
-    }
-}
-
-/// An entry without a weights file, checkpoints or facts, under Apache-2.0; the table's entries override its fields.
-/// `at` is the repository and its revision.
-pub(super) const fn model(id: &'static str, title: &'static str, at: [&'static str; 2], dtype: Dtype, shape: Shape) -> HubModel {
-    let [repo, revision] = at;
-    HubModel { id, title, repo, revision, weights: None, license: APACHE, is_gated: false, dtype, shape, checkpoints: &[], facts: &[] }
-}
-
-const fn file(bytes: u64, sha256: &'static str) -> Option<WeightsFile> {
-    Some(WeightsFile { bytes, sha256 })
-}
-
-/// Models that are small enough for a browser.
+/// Small enough for a browser.
 pub const MODELS: &[HubModel] = &[
     HubModel {
         weights: file(269_060_552, "80521b40281d6ce74e35c9282c22539e75aa0ac8578892b2a59955ef78d55da1"),
@@ -267,6 +201,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::terms::EditTarget;
+    use crate::words::is_lower_hex;
 
     #[test]
     fn ids_are_of_links_and_of_one_model_each() {
@@ -282,10 +218,9 @@ mod tests {
 
     #[test]
     fn pins_are_commits_and_digests() {
-        let is_hex = |text: &str, n| text.len() == n && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         for model in all() {
-            assert!(is_hex(model.revision, 40), "{}", model.id);
-            assert!(model.weights.is_none_or(|file| is_hex(file.sha256, 64)), "{}", model.id);
+            assert!(is_lower_hex(model.revision, 40), "{}", model.id);
+            assert!(model.weights.is_none_or(|file| is_lower_hex(file.sha256, 64)), "{}", model.id);
             assert_eq!(model.repo.split('/').count(), 2, "{}", model.repo);
         }
     }

@@ -5,6 +5,7 @@
 
 mod bundled;
 pub mod hub;
+mod model;
 mod native;
 pub mod published;
 pub mod shape;

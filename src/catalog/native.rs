@@ -1,7 +1,7 @@
 //! Models of the Hub for the command only: no browser has the memory for them, and the page does not name them.
 //! [`super::hub`] says where the figures come from.
 
-use super::hub::{HubModel, model};
+use super::model::{HubModel, model};
 use super::published;
 use super::shape::{Dtype, Family, Shape};
 

@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::args::Args;
 use super::model::Found;
-use super::{Session, collect, models, print};
+use super::options::Options;
+use super::session::{Session, collect};
+use super::{models, print};
 use crate::catalog::HubModel;
 use crate::catalog::hub::find_any;
 use crate::catalog::published::{Fact, Kind};
@@ -33,18 +34,18 @@ struct Checked {
     outcome: Option<Claimed>,
 }
 
-pub async fn run(session: &mut Session, args: &Args, asked: &CheckArgs) -> anyhow::Result<bool> {
-    let entry = published(args.model(), asked.published.as_deref())?;
+pub async fn run(session: &mut Session, options: &Options, asked: &CheckArgs) -> anyhow::Result<bool> {
+    let entry = published(options.model(), asked.published.as_deref())?;
     if entry.facts.iter().all(|fact| fact.at.is_empty()) {
         bail!("no coordinates are published for {}: look yourself, with `linchpin scan --confirm`", entry.title);
     }
-    let found = Found::named(args.model(), session.is_quiet)?;
-    let info = session.load(args, found).await?;
+    let found = Found::named(options.model(), session.is_quiet)?;
+    let info = session.load(options, found, options.given_text()?).await?;
     same_shape(entry, &info)?;
     let mut export = Export::new(info.model.clone());
     let outcomes = measure(session, entry.facts, asked.seed, &mut export).await?;
     export.info = Some(info);
-    if args.json {
+    if options.json {
         let mut document = serde_json::to_value(&export)?;
         document["published"] = outcomes.iter().map(Checked::json).collect();
         print::text(&serde_json::to_string_pretty(&document)?);
@@ -132,8 +133,7 @@ impl Checked {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
+    use super::super::options::DeviceArg;
     use super::*;
 
     /// Findings as if published on the bundled model: two true ones and a false one.
@@ -179,12 +179,12 @@ mod tests {
 
     #[test]
     fn a_finding_agrees_or_does_not() {
-        let args = Args::parse_from(["linchpin", "check", "--device", "cpu"]);
+        let options = Options { model: None, device: DeviceArg::Cpu, text: None, max_tokens: 128, json: false };
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("public/models/linchpin-13m");
         let mut session = Session::new(true);
         let outcomes = pollster::block_on(async {
-            let info = session.load(&args, Found::folder(&dir, "test".into()).unwrap()).await.unwrap();
-            // This text is long enough to tell a collapse from no effect.
+            let info = session.load(&options, Found::folder(&dir, "test".into()).unwrap(), None).await.unwrap();
+            // Enough to tell a collapse from nothing.
             let text = "The old man went home. It was a dark evening, and nobody was there to open the door for him.";
             session.ask(Request::UseText { name: "short".into(), text: text.into(), max_tokens: 32 }).await.unwrap();
             let mut export = Export::new(info.model.clone());

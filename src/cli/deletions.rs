@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::Session;
-use super::prune::{ReplaceArg, ScoringArgs, name};
+use super::selection::{ReplaceArg, ScoringArgs, name};
+use super::session::Session;
 use super::table::{Table, quoted};
 use crate::protocol::{Event, Request};
 use crate::terms::{Deletion, ModelInfo};

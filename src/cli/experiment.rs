@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::args::parse_coord;
-use super::{Session, figure, print};
+use super::edits::parse_coord;
+use super::print::{self, TIME};
+use super::session::{Session, figure};
 use crate::catalog;
 use crate::protocol::{Event, Figure, Request};
 use crate::terms::{Experiment, ExperimentKind, ModelInfo, Outcome, TaskFile, TextRef, WeightCoord, text_digest};
@@ -208,10 +209,7 @@ pub async fn super_weights(session: &mut Session, named: &[String]) -> anyhow::R
     Ok(found)
 }
 
-/// Name of the figure for the duration of an experiment.
-pub const TIME: &str = "experiment";
-
-/// Runs an experiment, and returns its complete outcome and duration.
+/// The whole outcome, and how long it took.
 ///
 /// # Errors
 ///

@@ -5,12 +5,13 @@ use std::fmt::Write;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::print::{self, bytes};
+use super::print;
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::published::{Fact, Kind};
 use crate::catalog::shape::{Dtype, Place};
 use crate::engine;
 use crate::terms::{EditTarget, WeightEdit};
+use crate::words::rough_bytes;
 
 /// Prints the catalogue, or one entry of it.
 ///
@@ -39,7 +40,8 @@ fn table(models: &[&HubModel]) -> String {
         "id", "repository", "parameters", "download", "on GPU", "on CPU", "licence"
     );
     for model in models {
-        let [download, gpu, cpu] = [model.download_bytes(), model.device_bytes(Place::Gpu), model.device_bytes(Place::Cpu)].map(bytes);
+        let [download, gpu, cpu] =
+            [model.download_bytes(), model.device_bytes(Place::Gpu), model.device_bytes(Place::Cpu)].map(rough_bytes);
         let (id, repo, known) = (model.id, model.repo, known(model));
         let _ =
             writeln!(text, "{id:<20} {repo:<37} {:>10} {download:>8} {gpu:>8} {cpu:>8}  {:<23} {known}", parameters(model), license(model));
@@ -88,7 +90,7 @@ fn coordinate(target: &EditTarget) -> String {
 
 fn details(model: &HubModel) -> String {
     let mut text = format!("{} (https://huggingface.co/{})\n", model.title, model.repo);
-    let [download, gpu, cpu] = [model.download_bytes(), model.device_bytes(Place::Gpu), model.device_bytes(Place::Cpu)].map(bytes);
+    let [download, gpu, cpu] = [model.download_bytes(), model.device_bytes(Place::Gpu), model.device_bytes(Place::Cpu)].map(rough_bytes);
     let _ = writeln!(
         text,
         "{} parameters, {} licence: {download} to download, {gpu} on a GPU, {cpu} on the CPU",

@@ -3,13 +3,16 @@
 
 use std::io::{Write, stderr, stdout};
 
-use super::experiment::TIME;
-use super::sweep;
+use super::selection::pick_fields;
 use crate::protocol::{Event, Export, Figure, Progress};
 use crate::terms::{
     Cell, Checkpoint, Column, ConfirmReport, DataTable, DeletionReport, Evaluation, Generated, Metric, Outcome, Pane, Pick, Pruning,
     Replacement, RunRecord, ScanReport, ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport, median,
 };
+use crate::words::rough_bytes;
+
+/// The name of the figure that says how long an experiment took.
+pub const TIME: &str = "experiment";
 
 /// Prints progress and arms as they come.
 pub fn live(event: &Event) {
@@ -41,20 +44,11 @@ pub fn json(export: &Export) -> anyhow::Result<()> {
 /// Prints the progress of a file's download from the Hub.
 pub fn transfer(doing: &str, name: &str, done: u64, total: u64) {
     let end = if done < total { "" } else { "\r\x1b[K" };
-    eprint!("\r\x1b[K{doing} {name} {:3.0} % of {}{end}", 100.0 * done as f64 / total.max(1) as f64, bytes(total));
+    eprint!("\r\x1b[K{doing} {name} {:3.0} % of {}{end}", 100.0 * done as f64 / total.max(1) as f64, rough_bytes(total));
     let _ = stderr().flush();
 }
 
-/// Formats a number of bytes, such as "269 MB" or "13.5 GB".
-pub fn bytes(n: u64) -> String {
-    match n {
-        0..1_000_000 => format!("{n} bytes"),
-        1_000_000..1_000_000_000 => format!("{:.0} MB", n as f64 / 1e6),
-        _ => format!("{:.1} GB", n as f64 / 1e9),
-    }
-}
-
-/// Prints a line beside the results.
+/// A line beside the results.
 pub fn note(text: &str) {
     eprintln!("\r\x1b[K{text}");
 }
@@ -185,7 +179,7 @@ fn swept(report: &SweepReport) {
 
 /// Formats a pruning rule, such as "lowest random 0.5 seed 2, their means instead".
 fn rule(Pruning { selection, replacement }: &Pruning) -> String {
-    let (pick, method, share) = sweep::pick_fields(selection.pick);
+    let (pick, method, share) = pick_fields(selection.pick);
     let is_near = matches!(selection.pick, Pick::Halo | Pick::Matched);
     let eta = if is_near { format!("eta {}", selection.eta) } else { String::new() };
     let seed = if selection.pick.is_drawn() { format!("seed {}", selection.seed) } else { String::new() };

@@ -2,9 +2,10 @@
 
 use clap::ValueEnum;
 
-use super::Session;
+use super::selection::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs};
+use super::session::Session;
 use crate::protocol::{Event, Request};
-use crate::terms::{Ablation, CalibrationText, Pick, Pruning, Ranking, Replacement, Selection};
+use crate::terms::{Ablation, Pick, Pruning};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct PruneArgs {
@@ -27,86 +28,6 @@ pub struct PruneArgs {
     pub around: AroundArgs,
     #[command(flatten)]
     pub scoring: ScoringArgs,
-}
-
-/// Arguments for the core and its surroundings.
-#[derive(Debug, Clone, clap::Args)]
-pub struct AroundArgs {
-    /// Select channels of this layer only.
-    #[arg(long)]
-    pub layer: Option<usize>,
-    /// The core: a share of a layer's channels.
-    #[arg(long, default_value_t = 0.01)]
-    pub rho: f64,
-    /// The halo: a share of the channels outside the core.
-    #[arg(long, default_value_t = 0.1)]
-    pub eta: f64,
-    /// Number of residual channels in the core's write support; by default a sixteenth of all.
-    #[arg(long)]
-    pub support: Option<usize>,
-}
-
-impl AroundArgs {
-    pub fn selection(&self, pick: Pick, seed: u64) -> Selection {
-        let Self { layer, rho, eta, support } = *self;
-        Selection { pick, rho, eta, support, layer, seed }
-    }
-}
-
-/// Arguments for the amount of text that channels are scored over.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ScoringArgs {
-    /// Number of sequences of the calibration text that channels are scored over; fewer if the text is short.
-    #[arg(long, default_value_t = 64)]
-    pub sequences: usize,
-    /// Tokens of each sequence, at most the model's context.
-    #[arg(long, default_value_t = 512)]
-    pub length: usize,
-}
-
-impl ScoringArgs {
-    /// Makes the request to score channels over `text`, or over the bundled text without one.
-    pub fn request(&self, text: Option<CalibrationText>) -> Request {
-        Request::Score { text, sequences: self.sequences, length: self.length, super_weights: Vec::new(), resume: false }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MethodArg {
-    /// Loss proxy; the supernodes are kept.
-    Lp,
-    /// Loss proxy; the supernodes are kept, and redundant channels of the halo are removed first.
-    ScarProt,
-    /// Loss proxy; the supernodes are kept, and a halo channel's redundancy counts by its share of writing where the
-    /// core does.
-    ScarConn,
-    Random,
-    /// Sum of the weight norms.
-    Magnitude,
-    /// Activation power.
-    Activation,
-    /// Magnitudes of weights times the norms of their inputs.
-    Wanda,
-    /// Mean |activation times gradient|.
-    Taylor,
-    /// Variance of the activation times the squared norm of the channel's column of down_proj.
-    Flap,
-}
-
-impl From<MethodArg> for Ranking {
-    fn from(method: MethodArg) -> Self {
-        match method {
-            MethodArg::Lp => Self::LossProxy,
-            MethodArg::ScarProt => Self::Protected,
-            MethodArg::ScarConn => Self::Connected,
-            MethodArg::Random => Self::Random,
-            MethodArg::Magnitude => Self::Magnitude,
-            MethodArg::Activation => Self::ActivationPower,
-            MethodArg::Wanda => Self::Wanda,
-            MethodArg::Taylor => Self::Taylor,
-            MethodArg::Flap => Self::Fluctuation,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -132,28 +53,7 @@ impl From<GroupArg> for Pick {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ReplaceArg {
-    Zero,
-    /// The channel's mean over the calibration text.
-    Mean,
-}
-
-impl From<ReplaceArg> for Replacement {
-    fn from(replace: ReplaceArg) -> Self {
-        match replace {
-            ReplaceArg::Zero => Self::Zero,
-            ReplaceArg::Mean => Self::Mean,
-        }
-    }
-}
-
-/// Returns a value's name on the command line.
-pub fn name(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
-}
-
-/// Removes the selected channels, and returns the events for an export.
+/// Removes what was asked for, and returns what an export is made of.
 pub async fn run(session: &mut Session, args: &PruneArgs) -> anyhow::Result<Vec<Event>> {
     let lowest = || Pick::Lowest { by: args.method.into(), share: args.sparsity };
     let selection = args.around.selection(args.group.map_or_else(lowest, Pick::from), args.seed);

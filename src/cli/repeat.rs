@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::args::{Args, DeviceArg};
 use super::compare::{Compared, compare};
 use super::experiment::{ExperimentArgs, measure};
 use super::model::Found;
-use super::{Session, given_text, print};
+use super::options::{DeviceArg, Options};
+use super::print;
+use super::session::Session;
 use crate::protocol::{Export, Request};
 use crate::terms::{CalibrationText, Outcome, TaskFile, TextRef, text_digest, without_scheme};
 
@@ -28,26 +29,26 @@ pub struct RepeatArgs {
     pub tolerance: f64,
 }
 
-/// Repeats the experiments, and returns the new export and the comparison.
-pub async fn run(session: &mut Session, args: &Args, asked: &RepeatArgs) -> anyhow::Result<(Export, Vec<Compared>)> {
+/// What was measured again, and whether all of it agrees.
+pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -> anyhow::Result<(Export, Vec<Compared>)> {
     if !(asked.tolerance >= 0.0 && asked.tolerance.is_finite()) {
         bail!("--tolerance is {}, expected a number from 0 on", asked.tolerance);
     }
     let before = read(&asked.file)?;
     let tasks = ExperimentArgs { task: asked.task.clone(), ..ExperimentArgs::default() }.task_files()?;
     check_tasks(&before.outcomes, &tasks)?;
-    let text = given_text(args)?;
+    let text = options.given_text()?;
     check_text(&before.outcomes, text.as_ref())?;
-    let device = match (args.device, before.outcomes.first()) {
+    let device = match (options.device, before.outcomes.first()) {
         (DeviceArg::Auto, Some(outcome)) if outcome.backend.kind == "cpu" => DeviceArg::Cpu,
         (DeviceArg::Auto, Some(outcome)) if outcome.backend.kind == "cuda" => DeviceArg::Cuda,
         (device, _) => device,
     };
-    let model = args.model.clone().map_or_else(|| model_of(&before), Ok)?;
+    let model = options.model.clone().map_or_else(|| model_of(&before), Ok)?;
     let found = Found::named(&model, session.is_quiet);
     let found = found
         .with_context(|| format!("the export is of {}, looked for as {model}: --model names a folder that has it", before.model.id))?;
-    let info = session.load(&Args { device, ..args.clone() }, found).await?;
+    let info = session.load(&Options { device, ..options.clone() }, found, text).await?;
     if let Some(theirs) = before.outcomes.iter().map(|outcome| &outcome.model).find(|theirs| theirs.revision != info.model.revision) {
         let ours = &info.model.revision;
         bail!(

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::args::Args;
 use super::experiment::{ExperimentArgs, super_weights, timed, writable, write_tables};
 use super::model::Found;
+use super::options::Options;
 use super::report_page::{Missing, page};
-use super::{Session, print, repeat};
+use super::session::Session;
+use super::{print, repeat};
 use crate::protocol::{Event, Export, Request};
 use crate::terms::ExperimentKind;
 
@@ -27,11 +28,11 @@ pub struct ReportArgs {
     pub settings: ExperimentArgs,
 }
 
-/// Measures the requested experiments and writes the page. Returns true if all of them could be measured.
-pub async fn run(session: &mut Session, args: &Args, asked: &ReportArgs) -> anyhow::Result<(Export, bool)> {
+/// Measures what is asked for, and writes the page. Whether all of it could be measured.
+pub async fn run(session: &mut Session, options: &Options, asked: &ReportArgs) -> anyhow::Result<(Export, bool)> {
     let (export, missing) = match &asked.from {
         Some(path) => (repeat::read(path)?, Vec::new()),
-        None => measured(session, args, asked).await?,
+        None => measured(session, options, asked).await?,
     };
     if let Some(folder) = &asked.settings.tables {
         export.outcomes.iter().try_for_each(|outcome| write_tables(outcome, folder))?;
@@ -51,10 +52,11 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-async fn measured(session: &mut Session, args: &Args, asked: &ReportArgs) -> anyhow::Result<(Export, Missing)> {
+async fn measured(session: &mut Session, options: &Options, asked: &ReportArgs) -> anyhow::Result<(Export, Missing)> {
     let kinds = kinds(&asked.kinds)?;
     let tasks = asked.settings.task_files()?;
-    let info = session.load(args, Found::named(args.model(), session.is_quiet)?).await?;
+    let found = Found::named(options.model(), session.is_quiet)?;
+    let info = session.load(options, found, options.given_text()?).await?;
     if !tasks.is_empty() {
         session.ask(Request::UseTasks { tasks: tasks.clone() }).await?;
     }

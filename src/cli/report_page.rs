@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::draw::points::cell_text;
 use crate::draw::{self, data};
 use crate::protocol::Export;
 use crate::terms::{ConfirmReport, DataTable, ExperimentKind, Outcome};
@@ -91,7 +92,7 @@ fn summary(export: &Export) -> String {
         let link = format!("<a href=\"#{}\">{}</a>", anchor(export, at), heading(outcome.experiment.kind));
         let _ = writeln!(out, "<table class=\"summary\"><caption>{link}</caption>");
         for figure in &outcome.headline {
-            let value = data::cell_text(&figure.value.into());
+            let value = cell_text(&figure.value.into());
             let _ = writeln!(out, "<tr><td>{}</td><td class=\"number\">{}</td></tr>", escaped(&figure.name), escaped(&value));
         }
         out += "</table>\n";
@@ -118,7 +119,7 @@ fn facts(export: &Export, outcome: &Outcome) -> String {
         facts.push(format!("Task {} ({}){items}", task.name, task.digest));
     }
     let (kind, backend) = (experiment.kind.name(), &outcome.backend);
-    let took = export.measured.iter().find(|figure| figure.name == super::experiment::TIME && figure.of == kind);
+    let took = export.measured.iter().find(|figure| figure.name == super::print::TIME && figure.of == kind);
     let took = took.and_then(|figure| figure.value).map_or_else(String::new, |ms| format!(" in {:.1} s", ms / 1e3));
     facts.push(format!("Made by {} on {} ({}){took}, seed {}", outcome.software, backend.name, backend.kind, experiment.seed));
     let lines = facts.iter().map(|fact| format!("<li>{}</li>", escaped(fact))).collect::<String>();
@@ -159,7 +160,7 @@ fn table_html(table: &DataTable) -> String {
     for row in table.rows.iter().take(MAX_ROWS) {
         let cells = row.iter().map(|cell| {
             let class = if cell.number().is_some() { " class=\"number\"" } else { "" };
-            format!("<td{class}>{}</td>", escaped(&data::cell_text(cell)))
+            format!("<td{class}>{}</td>", escaped(&cell_text(cell)))
         });
         let _ = writeln!(out, "<tr>{}</tr>", cells.collect::<String>());
     }
@@ -214,13 +215,8 @@ mod tests {
             plots: vec![DataPlot::new(PlotKind::Bars, "<title>", "tokens", "token", "p")],
             is_partial: true,
         };
-        let took = Figure {
-            name: super::super::experiment::TIME.into(),
-            value: Some(1500.0),
-            unit: "ms".into(),
-            of: "sinks".into(),
-            missing: None,
-        };
+        let took =
+            Figure { name: super::super::print::TIME.into(), value: Some(1500.0), unit: "ms".into(), of: "sinks".into(), missing: None };
         let export = Export { outcomes: vec![outcome.clone(), outcome.clone()], measured: vec![took], ..Export::new(outcome.model) };
         let html = page(&export, &vec![(ExperimentKind::Scaling, "<none>".into())]);
         for raw in ["</script>", "<b>", "<i>", "<m>", "<gpu>", "<none>", "<number>", "<script", "a < b"] {

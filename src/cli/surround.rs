@@ -1,7 +1,7 @@
 //! `linchpin surround`: reports the core of each layer and its surroundings.
 
-use super::Session;
-use super::prune::{AroundArgs, ScoringArgs};
+use super::selection::{AroundArgs, ScoringArgs};
+use super::session::Session;
 use crate::protocol::{Event, Request};
 use crate::terms::CalibrationText;
 

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::Session;
-use super::prune::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs, name};
+use super::selection::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs, name, pick_fields};
+use super::session::Session;
 use super::table::{Table, optional, quoted};
 use crate::protocol::{Event, Request};
-use crate::terms::{Comparison, Evaluation, ModelInfo, Pane, Pick, Plan, Pruning, Ranking, Selection, SweepPoint, SweepReport};
+use crate::terms::{Comparison, Evaluation, ModelInfo, Pane, Pick, Plan, Pruning, Selection, SweepPoint, SweepReport};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct SweepArgs {
@@ -152,29 +152,13 @@ impl SweepArgs {
     }
 }
 
-/// Returns the pick's name, its method and its share; the latter two are empty if the pick has none.
-pub fn pick_fields(pick: Pick) -> (&'static str, String, String) {
-    let ranked = |by: Ranking, share: f64| {
-        let method = MethodArg::value_variants().iter().find(|method| by == (**method).into());
-        (method.map_or(String::new(), name), share.to_string())
-    };
-    let (pick, (method, share)) = match pick {
-        Pick::Core => ("core", Default::default()),
-        Pick::Halo => ("halo", Default::default()),
-        Pick::Matched => ("matched", Default::default()),
-        Pick::Random => ("random", Default::default()),
-        Pick::Lowest { by, share } => ("lowest", ranked(by, share)),
-        Pick::Highest { by, share } => ("highest", ranked(by, share)),
-    };
-    (pick, method, share)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
-    use super::super::args::{Args, Command};
+    use super::super::command::{Args, Command};
     use super::*;
+    use crate::terms::Ranking;
     use crate::terms::Replacement;
 
     fn prunings(args: &[&str]) -> Vec<Pruning> {

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::Session;
-use super::args::{Args, parse_coord};
+use super::edits::parse_coord;
 use super::model::Found;
-use super::prune::ScoringArgs;
+use super::options::Options;
+use super::selection::ScoringArgs;
+use super::session::Session;
 use super::table::{Table, optional, quoted};
 use crate::protocol::{Event, Export, Request};
 use crate::terms::{Ablation, Checkpoint, Evaluation, ModelInfo, Pane, RHOS, WeightCoord, Zeroed};
@@ -30,14 +31,15 @@ pub struct TrainingArgs {
 /// The deepest nesting of folders: a run, its seeds, their steps, and one level to spare.
 const MAX_DEPTH: usize = 4;
 
-/// Loads, scores and measures one checkpoint after the other. The export has the checkpoints that the table lacked.
-pub async fn run(session: &mut Session, args: &Args, asked: &TrainingArgs) -> anyhow::Result<Export> {
+/// Loads, scores and measures one checkpoint after the other. The export has those that the table had not.
+pub async fn run(session: &mut Session, options: &Options, asked: &TrainingArgs) -> anyhow::Result<Export> {
     let scalar = asked.scalar.as_deref().map(parse_coord).transpose()?;
     let folders = folders(&asked.dir)?;
     let mut table = asked.csv.as_ref().map(|path| Table::open(path, &header())).transpose()?;
     let (mut last, mut checkpoints) = (None, Vec::new());
     for Folder { path, name, step } in folders {
-        let info = session.load(args, Found::folder(&path, name.clone())?).await.with_context(|| format!("checkpoint {name}"))?;
+        let found = Found::folder(&path, name.clone())?;
+        let info = session.load(options, found, options.given_text()?).await.with_context(|| format!("checkpoint {name}"))?;
         let evaluation = session.intact().await?;
         let key = key(&name, step, &info, asked, [&evaluation.convention, &session.text_digest]);
         if table.as_ref().is_none_or(|table| !table.knows(&key)) {

@@ -6,7 +6,7 @@ use super::attention;
 use super::buffers::{Bound, PARAMS_STRIDE};
 use super::error::DecodeError;
 use super::gpu::DecodeGpu;
-use super::kernels::MAX_GRID;
+use super::grid::MAX_GRID;
 use super::read::to_bytes;
 use super::shape::{Shape, unsupported};
 use crate::model::KvCache;

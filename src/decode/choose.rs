@@ -15,7 +15,8 @@ use wgpu::BufferUsages as Usage;
 
 use super::batch::MAX_BATCH;
 use super::gpu::{DecodeGpu, Step};
-use super::kernels::{Access, Kernel, WORKGROUP};
+use super::grid::WORKGROUP;
+use super::kernels::{Access, Kernel};
 use super::read::to_bytes;
 use crate::terms::Sampling;
 

@@ -3,7 +3,8 @@
 use super::Scratch;
 use super::buffers::{BoundRows, Weights};
 use super::gpu::{DecodeGpu, Step};
-use super::kernels::{Access, Kernel, WORKGROUP};
+use super::grid::WORKGROUP;
+use super::kernels::{Access, Kernel};
 use super::shape::Shape;
 
 /// The index by which a table's row is found.

@@ -3,7 +3,8 @@
 use burn::tensor::wgpu::wgpu;
 
 use super::gpu::{DecodeGpu, Step};
-use super::kernels::{Access, Kernel, WORKGROUP};
+use super::grid::WORKGROUP;
+use super::kernels::{Access, Kernel};
 use super::read::to_bytes;
 use crate::terms::{Action, Intervention, Site};
 

@@ -17,6 +17,7 @@
 
 use std::fmt::Write;
 
+use super::grid::WORKGROUP;
 use super::shape::Shape;
 use crate::model::config::Activation;
 use crate::model::layers::Layout;
@@ -38,12 +39,8 @@ pub(super) struct Kernel {
 
 /// Most vec4s of normalised input that fit beside the reductions in 16 KiB.
 const MAX_CACHED4: usize = 768;
-/// Invocations in a workgroup.
-pub(super) const WORKGROUP: usize = 256;
 /// Workgroups that share a head's positions (`split.wgsl`).
 pub(super) const SPLITS: usize = 8;
-/// Largest dimension of a grid, in workgroups.
-pub(super) const MAX_GRID: usize = 65_535;
 
 const STATE: &str = "struct State { token: u32, position: u32, n_drawn: u32, unused: u32 }\n";
 /// Offsets into `vectors`: norms in vec4s, the rest in floats. Mirrors `LayerParams::words`.

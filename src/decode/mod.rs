@@ -20,6 +20,7 @@ mod choose;
 mod embed;
 pub mod error;
 mod gpu;
+mod grid;
 mod intervene;
 mod kernels;
 mod read;

@@ -1,7 +1,7 @@
 //! The properties of a model that the kernels are specialised to.
 
 use super::error::DecodeError;
-use super::kernels::WORKGROUP;
+use super::grid::WORKGROUP;
 use crate::model::config::Positions;
 use crate::model::layers::Norm;
 use crate::model::rotary::RotaryEmbedding;

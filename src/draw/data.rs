@@ -7,24 +7,14 @@
 use super::heatmap::heatmap;
 use super::marks::{Anchor, Chart, Paint};
 use super::plot::{Axis, HEIGHT, LEFT, Plot, WIDTH};
+use super::points::{Point, distinct, narrow, place, points, value_text};
 use super::scale::Scale;
-use super::words::{cut, short, visible};
-use crate::terms::{Cell, DataPlot, DataTable, PlotKind};
+use crate::terms::{DataPlot, DataTable, PlotKind};
+use crate::words::{cut, short, visible};
 
-/// The most points of a picture; more could not be read, and the table has all of them.
-const MAX_POINTS: usize = 4096;
+/// More would be no picture that anybody can read; all of it is in the table.
 const MAX_LINES: usize = 10;
 const MAX_BARS: usize = 60;
-/// Approximate width of a letter.
-pub(super) const LETTER: f32 = 6.4;
-
-/// One row of the table.
-pub(super) struct Point {
-    pub name: String,
-    pub x: Option<f32>,
-    pub y: f32,
-    pub by: String,
-}
 
 /// Draws the picture; without its table, the picture is empty.
 pub fn chart(plot: &DataPlot, table: Option<&DataTable>) -> Chart {
@@ -42,74 +32,12 @@ pub fn chart(plot: &DataPlot, table: Option<&DataTable>) -> Chart {
     })
 }
 
-/// Formats a cell for people.
-pub fn cell_text(cell: &Cell) -> String {
-    match cell {
-        Cell::Number(number) => value_text(narrow(*number)),
-        Cell::Text(text) => visible(text),
-        Cell::Nothing => "–".into(),
-    }
-}
-
-pub(super) fn value_text(value: f32) -> String {
-    if value.abs() < f32::MAX { short(value) } else { "overflow".into() }
-}
-
-/// Converts to `f32`; a number that is too large counts as overflowed.
-fn narrow(number: f64) -> f32 {
-    (number as f32).clamp(-f32::MAX, f32::MAX)
-}
-
-fn points(plot: &DataPlot, table: &DataTable) -> Option<Vec<Point>> {
-    let (x, y) = (table.column(&plot.x)?, table.column(&plot.y)?);
-    let by = plot.by.as_ref().and_then(|by| table.column(by));
-    let only = plot.only.as_ref().map(|(column, text)| (table.column(column), text));
-    let text = |row: &[Cell], at: Option<usize>| at.and_then(|at| row.get(at)).map(cell_text).unwrap_or_default();
-    let mut points = Vec::new();
-    for row in &table.rows {
-        let is_other = |(column, only): (Option<usize>, &String)| match column.and_then(|at| row.get(at)) {
-            Some(Cell::Text(text)) => text != only,
-            cell => cell.map(cell_text).as_ref() != Some(only),
-        };
-        if only.is_some_and(is_other) {
-            continue;
-        }
-        let number = |at: usize| row.get(at).and_then(Cell::number).filter(|number| !number.is_nan()).map(narrow);
-        let Some(y) = number(y) else { continue };
-        let x_value = number(x).filter(|x| !plot.log_x || *x > 0.0);
-        points.push(Point { name: text(row, Some(x)), x: x_value, y, by: text(row, by) });
-        if points.len() == MAX_POINTS {
-            break;
-        }
-    }
-    Some(points).filter(|points| !points.is_empty())
-}
-
-/// Returns a column's name and unit.
+/// A column by its name and unit.
 fn label(table: &DataTable, column: &str, log: bool) -> String {
     let unit = table.columns.iter().find(|known| known.name == column).map_or("", |column| &column.unit);
     let name = column.replace('_', " ");
     let unit = if unit.is_empty() || name.contains(unit) { String::new() } else { format!(", {unit}") };
     format!("{name}{unit}{}", if log { ", logarithmic" } else { "" })
-}
-
-/// Returns every text once, in order of first occurrence.
-pub(super) fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
-    let mut found: Vec<&String> = Vec::new();
-    for text in texts {
-        if !found.contains(&text) {
-            found.push(text);
-        }
-    }
-    found
-}
-
-pub(super) fn place(names: &[&String], name: &String) -> usize {
-    names.iter().position(|known| *known == name).unwrap_or(0)
-}
-
-pub(super) fn letters(texts: &[&String], most: usize) -> usize {
-    texts.iter().map(|text| text.chars().count()).fold(1, usize::max).min(most)
 }
 
 fn tick(value: f32) -> String {
@@ -231,6 +159,7 @@ mod tests {
     use super::super::marks::tests::inside;
     use super::super::palette::light;
     use super::*;
+    use crate::terms::Cell;
 
     const KINDS: [PlotKind; 3] = [PlotKind::Lines, PlotKind::Bars, PlotKind::Heatmap];
 

@@ -1,12 +1,16 @@
 //! Draws a table as a heatmap.
 
-use super::data::{LETTER, Point, distinct, letters, place, value_text};
 use super::marks::{Anchor, Chart, Paint};
 use super::plot::WIDTH;
+use super::points::{Point, distinct, place, value_text};
 use super::scale::Scale;
-use super::words::cut;
 use crate::terms::DataPlot;
+use crate::words::cut;
 
+/// How wide a letter is, about.
+const LETTER: f32 = 6.4;
+
+/// A map of the points: names across, names down, and their values as shades; none without points.
 pub(super) fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
     const TOP: f32 = 20.0;
     let [across, down] = [distinct(points.iter().map(|point| &point.name)), distinct(points.iter().map(|point| &point.by))];
@@ -43,7 +47,12 @@ pub(super) fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<
     Some(chart).filter(|_| !points.is_empty())
 }
 
-/// Draws the legend of shades, from the palest to the darkest; shades of values below 0 come first, in reverse order.
+/// Letters of the longest text, but no more than `most`.
+fn letters(texts: &[&String], most: usize) -> usize {
+    texts.iter().map(|text| text.chars().count()).fold(1, usize::max).min(most)
+}
+
+/// What the shades of a map mean, from the palest to the darkest; those below 0 the other way round in front.
 fn range(chart: &mut Chart, bottom: f32, label: &str, (low, high): (f32, f32), has_negative: bool) {
     let low = format!("{label}: {}", value_text(if has_negative { -high } else { low }));
     let mut x = (low.chars().count() as f32 * LETTER + 6.0).min(220.0);

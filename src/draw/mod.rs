@@ -15,5 +15,5 @@ mod heatmap;
 pub mod marks;
 pub mod palette;
 pub mod plot;
+pub mod points;
 pub mod scale;
-pub mod words;

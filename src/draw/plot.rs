@@ -134,7 +134,7 @@ fn apart(heights: &[f32]) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::draw::marks::tests::inside;
-    use crate::draw::words::short;
+    use crate::words::short;
 
     #[test]
     fn names_do_not_meet() {

@@ -6,6 +6,7 @@
 mod decoder;
 mod deletion;
 mod device;
+mod edit;
 pub mod error;
 mod experiment;
 mod failure;
@@ -16,6 +17,7 @@ mod memory;
 mod prune;
 mod run;
 mod score;
+mod scored;
 mod surround;
 mod sweep;
 pub mod verify;
@@ -74,8 +76,8 @@ struct Loaded {
     held_out: HeldOut,
     /// Evaluation of the intact model on `held_out`, once measured.
     intact_evaluation: Option<Measured>,
-    scored: Option<score::Scored>,
-    /// Mean activation of every channel, once needed.
+    scored: Option<scored::Scored>,
+    /// Of every channel, once one was asked for.
     means: Option<Vec<Vec<f32>>>,
     health: Option<GpuHealth>,
     /// The GPU for decode plans, if a plan agreed with Path A at load.

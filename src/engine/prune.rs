@@ -1,28 +1,17 @@
-//! Applies an ablation: resolves a selection by the kept scores, removes its channels, then edits the weights.
+//! Prunings: a selection of channels resolved by the kept scores, and the model without them.
 
 use std::sync::LazyLock;
 
-use web_time::Instant;
-
+use super::Loaded;
 use super::error::EngineError;
-use super::score::Scored;
-use super::{Engine, Loaded};
+use super::scored::{Scored, Surroundings};
 use crate::analysis::halo::{default_support, layer_halo};
 use crate::analysis::prune::{self, Around, Layer};
 use crate::analysis::redundancy;
 use crate::job::SettingError;
 use crate::job::control::Control;
 use crate::model::Model;
-use crate::protocol::Event;
-use crate::terms::{Ablation, EditTarget, Pruned, Pruning, Replacement, Selection};
-
-/// Surroundings of the cores of one size, kept for the next selection.
-pub(super) struct Surroundings {
-    rho: f64,
-    eta: f64,
-    pub(super) n_support: usize,
-    pub(super) layers: Vec<Around>,
-}
+use crate::terms::{Pruned, Pruning, Replacement, Selection};
 
 /// The channels of each layer that a pruning removes.
 pub(super) struct Removal {
@@ -30,37 +19,8 @@ pub(super) struct Removal {
     pub pruned: Pruned,
 }
 
-impl Engine {
-    pub(super) async fn apply(&mut self, ablation: Ablation) -> Result<(), EngineError> {
-        let started = Instant::now();
-        let control = self.control.clone();
-        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
-        let (base, pruned) = match &ablation.pruning {
-            Some(pruning) => {
-                let (model, pruned) = loaded.pruned(pruning, &control).await?;
-                (model, Some(pruned))
-            }
-            None => (loaded.intact.clone(), None),
-        };
-        if ablation.weight_edits.iter().any(|edit| matches!(edit.target, EditTarget::ChannelMean { .. })) {
-            loaded.know_means(&control).await?;
-        }
-        loaded.ablated = base.with_ablation_by(&ablation, loaded.means.as_deref())?;
-        loaded.ablation = ablation.clone();
-        loaded.pruned.clone_from(&pruned);
-        let took_ms = started.elapsed().as_secs_f64() * 1e3;
-        control.emit(Event::Applied { ablation, took_ms, pruned });
-        Ok(())
-    }
-}
-
 impl Loaded {
-    async fn pruned(&mut self, pruning: &Pruning, control: &Control) -> Result<(Model, Pruned), EngineError> {
-        let removal = self.resolved(pruning, control).await?;
-        Ok((self.without(&removal), removal.pruned))
-    }
-
-    /// Resolves a pruning by the kept scores into the channels that it removes.
+    /// What a pruning comes to by the kept scores.
     ///
     /// # Errors
     ///

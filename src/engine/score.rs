@@ -1,7 +1,7 @@
 //! Scores channels sequence by sequence, with partial results, and resumes where a scoring was stopped.
 
 use super::error::EngineError;
-use super::prune::Surroundings;
+use super::scored::Scored;
 use super::{Engine, Loaded};
 use crate::analysis::calibration::Sequences;
 use crate::analysis::concentration;
@@ -9,10 +9,7 @@ use crate::analysis::score::Scores;
 use crate::job::SettingError;
 use crate::job::control::Control;
 use crate::protocol::Event;
-use crate::terms::{
-    Ablation, Calibration, CalibrationText, ChannelScores, Concentration, LimitError, MAX_SEQUENCES, RHOS, ScoreProgress, ScoreReport,
-    WeightCoord,
-};
+use crate::terms::{Ablation, CalibrationText, Concentration, LimitError, MAX_SEQUENCES, RHOS, ScoreProgress, ScoreReport, WeightCoord};
 
 /// Parameters of [`crate::protocol::Request::Score`].
 pub(super) struct Asked {
@@ -21,17 +18,6 @@ pub(super) struct Asked {
     pub length: usize,
     pub super_weights: Vec<WeightCoord>,
     pub resume: bool,
-}
-
-/// The last scores of the loaded model, kept for later requests.
-pub(super) struct Scored {
-    pub scores: Scores,
-    /// Per-channel scores of each layer; empty until computed.
-    pub(super) channels: Vec<ChannelScores>,
-    /// The requested sequences; the first `scores.n_sequences` are summed.
-    pub(super) sequences: Sequences,
-    /// Surroundings of the cores that these scores give.
-    pub(super) surroundings: Option<Surroundings>,
 }
 
 impl Engine {
@@ -97,23 +83,6 @@ impl Scored {
         }
         control.progress("scoring channels", total as f64, total as f64, "sequences");
         Ok(())
-    }
-
-    /// Returns the mean activation of every channel of every layer.
-    pub(super) fn means(&self) -> Option<Vec<Vec<f32>>> {
-        Some(self.channels.iter().map(|layer| layer.mean_activation.clone()).collect())
-    }
-
-    pub(super) fn calibration(&self) -> Calibration {
-        Calibration {
-            convention: self.sequences.convention.clone(),
-            text_digest: self.sequences.text_digest.clone(),
-            length: self.sequences.length,
-            n_sequences: self.scores.n_sequences,
-            n_requested: self.sequences.ids.len(),
-            n_tokens: self.scores.n_tokens,
-            loss_nats: self.scores.loss_nats(),
-        }
     }
 
     fn concentration(&self) -> Vec<Concentration> {

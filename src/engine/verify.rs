@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, Transaction};
 use serde::Deserialize;
 
 use super::error::EngineError;
-use crate::analysis::eval::mean_loss;
+use crate::analysis::loss::mean_loss;
 use crate::model::probe::{Captured, Keep, Kept, Probe};
 use crate::model::{KvCache, Model, ModelError, Positions};
 use crate::platform::Files;

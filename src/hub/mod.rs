@@ -24,6 +24,7 @@ use client::Client;
 use crate::catalog::hub::{HubModel, find_any, find_repo};
 use crate::terms::ModelFile;
 use crate::weights::safetensors::parse_index;
+use crate::words::is_lower_hex;
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
@@ -85,15 +86,11 @@ fn is_revision(revision: &str) -> bool {
 }
 
 fn is_commit(text: &str) -> bool {
-    is_hex(text, 40)
+    is_lower_hex(text, 40)
 }
 
 fn is_sha256(text: &str) -> bool {
-    is_hex(text, 64)
-}
-
-fn is_hex(text: &str, len: usize) -> bool {
-    text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    is_lower_hex(text, 64)
 }
 
 /// A model's files on this machine.

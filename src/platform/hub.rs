@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PlatformError;
 use crate::terms::{HubSource, KnownFile};
+use crate::words::is_hex;
 
 /// Longest listing that is read, bytes. Repositories with thousands of files exist; those of a model have dozens.
 pub const MAX_LISTING_BYTES: u64 = 16 << 20;
@@ -144,10 +145,6 @@ pub fn is_plain_name(name: &str) -> bool {
 
 fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
-}
-
-pub fn is_hex(text: &str, len: usize) -> bool {
-    text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn encoded(revision: &str) -> String {

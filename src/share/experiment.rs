@@ -7,8 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::settings::SETTINGS;
-use super::{MAX_PROMPT_CHARS, ShareError, check_model, is_hex16, pack, unpack};
+use super::{MAX_PROMPT_CHARS, ShareError, check_model, pack, unpack};
 use crate::terms::{Experiment, Headline, MAX_VALUES, ModelRef, Outcome, Sizes, TextRef};
+use crate::words::is_lower_hex;
 
 /// The beginning of a fragment that holds an experiment.
 pub const TRY_KEY: &str = "#try=";
@@ -135,7 +136,7 @@ fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink,
 }
 
 fn is_named(text: &TextRef) -> bool {
-    is_name(&text.name) && is_hex16(&text.digest)
+    is_name(&text.name) && is_lower_hex(&text.digest, 16)
 }
 
 fn is_name(name: &str) -> bool {

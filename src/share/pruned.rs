@@ -3,10 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ShareError, is_hex16, narrow};
+use super::{ShareError, narrow};
 use crate::terms::{
     LimitError, MAX_INDEX, MAX_SEED, MAX_SEQUENCES, Pick, Pruned, Pruning, Ranking, Replacement, Selection, ShareOf, Sizes,
 };
+use crate::words::is_lower_hex;
 
 /// The facts besides the rule of [`Pruning`] that decide and identify the removed channels: enough to score them in the
 /// same way.
@@ -118,7 +119,7 @@ impl WirePruning {
         if self.s > MAX_SEED {
             return Err(ShareError::Seed);
         }
-        if ![&self.x, &self.d].iter().all(|digest| is_hex16(digest)) {
+        if ![&self.x, &self.d].iter().all(|digest| is_lower_hex(digest, 16)) {
             return Err(ShareError::SelectionDigest);
         }
         let selection = Selection {

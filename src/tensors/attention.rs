@@ -5,8 +5,7 @@ use burn::backend::{TensorMetadata, ops::FloatTensorOps};
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 
-use super::cube::{REDUCE, ROW, rows};
-use super::kernel::{Kernel, launch};
+use super::kernel::{Kernel, REDUCE, ROW, launch, rows};
 use super::product::{Place, Problem, multiply};
 
 const WEIGHTS: Kernel = Kernel {

@@ -6,13 +6,11 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::CubeCount;
 use burn_cubecl::kernel::into_contiguous;
 
-use super::kernel::{Kernel, launch, on_rows, runs_wgsl};
+use super::kernel::{Kernel, REDUCE, ROW, launch, on_rows, rows, runs_wgsl};
 use super::ops::ModelOps;
 use super::product::{Weights, product};
 use super::{N_CHANNEL_SUMS, attention, stock};
 
-pub(super) const ROW: &str = include_str!("wgsl/row.wgsl");
-pub(super) const REDUCE: &str = include_str!("wgsl/reduce.wgsl");
 const SIGMOID: &str = include_str!("wgsl/sigmoid.wgsl");
 
 const RMS_NORM: Kernel = Kernel {
@@ -97,14 +95,6 @@ const CHANNEL_SUMS_COLUMNS: usize = 32;
 fn elements(x: &CubeTensor) -> (usize, CubeCount) {
     let len = x.meta.num_elements();
     (len, on_rows(len.div_ceil(256)))
-}
-
-/// Number of rows, their width, and the grid that gives each of them a workgroup.
-pub(super) fn rows(x: &CubeTensor) -> (usize, usize, CubeCount) {
-    let shape = x.shape();
-    let width = shape[shape.num_dims() - 1];
-    let rows = x.meta.num_elements() / width.max(1);
-    (rows, width, on_rows(rows))
 }
 
 impl ModelOps for CubeBackend {

@@ -1,5 +1,6 @@
 //! A kernel in WGSL, launched on Burn's own queue between its operations.
 
+use burn::backend::TensorMetadata;
 use burn::backend::wgpu::CubeTensor;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::ir::{ElemType, UIntKind, metadata::Info, settings::Dim3};
@@ -17,7 +18,12 @@ const WORKGROUP: u32 = 256;
 /// lies in a pool of CubeCL's that is read only.)
 const READ: &str = if IN_BROWSER { "read" } else { "read_write" };
 
-/// The parts of a kernel: declarations and WGSL bodies.
+/// WGSL of kernels that work on rows: where an invocation stands.
+pub(super) const ROW: &str = include_str!("wgsl/row.wgsl");
+/// WGSL of kernels that sum over a workgroup.
+pub(super) const REDUCE: &str = include_str!("wgsl/reduce.wgsl");
+
+/// What a kernel is made of: declarations and WGSL bodies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel {
     pub name: &'static str,
@@ -86,7 +92,15 @@ pub(super) fn runs_wgsl(tensor: &CubeTensor) -> bool {
     takes_wgsl(&tensor.client)
 }
 
-/// A grid of one workgroup for each of `n` rows.
+/// Rows, their width, and the grid that gives each of them a workgroup.
+pub(super) fn rows(x: &CubeTensor) -> (usize, usize, CubeCount) {
+    let shape = x.shape();
+    let width = shape[shape.num_dims() - 1];
+    let rows = x.meta.num_elements() / width.max(1);
+    (rows, width, on_rows(rows))
+}
+
+/// A grid of one workgroup a row.
 pub(super) fn on_rows(n: usize) -> CubeCount {
     CubeCount::Static(n.min(ROWS_ACROSS) as u32, n.div_ceil(ROWS_ACROSS) as u32, 1)
 }

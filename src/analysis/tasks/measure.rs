@@ -6,7 +6,7 @@ use super::encode::{EncodedItem, EncodedTask};
 use super::score::{ChoiceScore, ItemScore, TaskScore};
 use crate::analysis::AnalysisError;
 use crate::analysis::backward::{Limits, tokens_of};
-use crate::analysis::eval::cross_entropies;
+use crate::analysis::loss::cross_entropies;
 use crate::job::control::Control;
 use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};

@@ -11,6 +11,7 @@ use super::stream::{ByteStream, Serving};
 use crate::platform::hub::{self, Listing};
 use crate::platform::{MAX_WHOLE_FILE_BYTES, Peeked, PlatformError};
 use crate::terms::{HubSource, KnownFile, ModelFile, ModelSource, without_scheme};
+use crate::words::is_hex;
 
 /// The files of a model by name.
 #[derive(Clone)]
@@ -80,7 +81,7 @@ impl Files {
         inner.authorization = source.token.as_ref().map(|token| format!("Bearer {token}"));
         (inner.listing, inner.is_listed) = inner.listing_of(source).await?;
         inner.listing.join(&source.known)?;
-        let pinned = hub::is_hex(&source.revision, 40).then(|| source.revision.clone());
+        let pinned = is_hex(&source.revision, 40).then(|| source.revision.clone());
         inner.commit = inner.listing.commit.clone().or(pinned);
         let revision = inner.commit.clone().unwrap_or_else(|| source.revision.clone());
         inner.base = Some(hub::base_url(source, &revision));
@@ -281,7 +282,7 @@ impl Inner {
     /// enough; where the network is down, the stored listing is.
     async fn listing_of(&self, source: &HubSource) -> Result<(Listing, bool), PlatformError> {
         let stored = Store::about_any(&self.origin, &source.revision).await;
-        if let Some(about) = stored.clone().filter(|_| hub::is_hex(&source.revision, 40)) {
+        if let Some(about) = stored.clone().filter(|_| is_hex(&source.revision, 40)) {
             return Ok((about.listing, true));
         }
         let remote = Remote::new(&source.repo, hub::listing_url(source), None, self.authorization.clone()).with_tries(2);

@@ -4,8 +4,8 @@
 use crate::draw::marks::{Anchor, Chart, Hit, Paint};
 use crate::draw::plot::{Axis, Plot, WIDTH};
 use crate::draw::scale::Scale;
-use crate::draw::words::{fine_percent, percent, short};
 use crate::terms::{Concentration, LayerSurroundings, Metric, Overlap, ScoreReport, SurroundingsReport, median};
+use crate::words::{fine_percent, percent, short};
 
 fn shares(label: &'static str) -> Axis<'static> {
     Axis { scale: Scale::between(0.0, 1.0), label, tick: percent }

@@ -3,9 +3,9 @@
 use crate::draw::marks::{Chart, Paint};
 use crate::draw::plot::{Axis, Plot, Series};
 use crate::draw::scale::Scale;
-use crate::draw::words::{percent, short};
 use crate::terms::{Comparison, Deletion, Evaluation, Pick, Plan, Pruning, Ranking, Replacement, SweepLine, SweepPoint};
 use crate::ui::pictures::words::ranking_name;
+use crate::words::{percent, short};
 
 /// The points that are of this comparison.
 pub fn own(of: Comparison, points: &[SweepPoint]) -> Vec<SweepPoint> {

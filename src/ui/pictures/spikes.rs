@@ -2,8 +2,8 @@
 
 use crate::draw::marks::{Anchor, Chart, Hit, Paint};
 use crate::draw::scale::Scale;
-use crate::draw::words::{short, signed, visible};
 use crate::terms::{ArmKind, ConfirmArm, Spike};
+use crate::words::{short, signed, visible};
 
 const WIDTH: f32 = 400.0;
 const LEFT: f32 = 44.0;

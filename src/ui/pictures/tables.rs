@@ -1,11 +1,11 @@
 //! The rows behind the charts of scores and removals: as a table on the page, and as CSV with all digits.
 
-use crate::draw::words::{fine_percent, short};
 use crate::terms::{ChannelScores, Concentration, Deletion, Overlap, Pick, RHOS, Replacement, ScoreReport, SurroundingsReport, SweepPoint};
 use crate::ui::pictures::channels::metric_name;
 use crate::ui::pictures::comparison::size_of;
 use crate::ui::pictures::csv::csv;
 use crate::ui::pictures::words::ranking_name;
+use crate::words::{fine_percent, short};
 
 /// A table: a head, and rows of the same width.
 pub struct Table {

@@ -1,7 +1,7 @@
 //! A removal of channels in words.
 
-use crate::draw::words::fine_percent;
 use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
+use crate::words::fine_percent;
 
 /// A ranking by the paper's name, or that of its measure, to go after "by".
 pub fn ranking_name(ranking: Ranking) -> &'static str {

@@ -2,7 +2,6 @@
 
 use leptos::prelude::*;
 
-use crate::draw::words::short;
 use crate::protocol::Request;
 use crate::terms::{Comparison, DeletionCorrelation, Replacement, median};
 use crate::ui::page::chart::{ChartView, rows};
@@ -10,6 +9,7 @@ use crate::ui::page::context::app;
 use crate::ui::pictures::comparison::{chart as comparison_chart, deletion_chart, own, title};
 use crate::ui::pictures::tables::{FULL, READ, deletions, sweep};
 use crate::ui::state::AppState;
+use crate::words::short;
 
 #[component]
 pub fn Compare() -> impl IntoView {

@@ -2,7 +2,6 @@
 
 use leptos::prelude::*;
 
-use crate::draw::words::{percent, short, visible};
 use crate::protocol::Request;
 use crate::terms::{Candidate, EditTarget, ScanReport, Spike};
 use crate::ui::page::chart::ChartView;
@@ -12,6 +11,7 @@ use crate::ui::page::sampling::Openings;
 use crate::ui::pictures::csv::{candidates_csv, spikes_csv};
 use crate::ui::pictures::spikes::{layer_chart, spike_line};
 use crate::ui::state::edits::Origin;
+use crate::words::{percent, short, visible};
 
 #[component]
 pub fn Scan() -> impl IntoView {

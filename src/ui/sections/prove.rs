@@ -2,7 +2,6 @@
 
 use leptos::prelude::*;
 
-use crate::draw::words::{grouped, short, signed};
 use crate::protocol::Request;
 use crate::terms::{ConfirmArm, ConfirmReport, EditTarget, RowVerdict, Verdict};
 use crate::ui::page::chart::ChartView;
@@ -10,6 +9,7 @@ use crate::ui::page::context::app;
 use crate::ui::pictures::csv::arms_csv;
 use crate::ui::pictures::spikes::{arm_name, arms_chart};
 use crate::ui::state::entry::agrees;
+use crate::words::{grouped, short, signed};
 
 #[component]
 pub fn Confirm() -> impl IntoView {

@@ -2,7 +2,6 @@
 
 use leptos::prelude::*;
 
-use crate::draw::words::{short, visible};
 use crate::protocol::Request;
 use crate::share::{Recomputed, ShareError, ShareLink};
 use crate::terms::{CalibrationText, Pane};
@@ -12,6 +11,7 @@ use crate::ui::pictures::words::pruning_words;
 use crate::ui::state::entry::Entry;
 use crate::ui::state::experiments::Shared;
 use crate::ui::state::link::{LinkStage, LinkState, OtherChannels, loadable_entry};
+use crate::words::{short, visible};
 
 /// Reads the address. If it holds no run, the default model loads by itself; otherwise nothing is loaded.
 pub fn open_address(app: App) {

@@ -3,8 +3,8 @@
 use leptos::prelude::*;
 use serde::Deserialize;
 
-use crate::draw::words::{grouped, short};
 use crate::terms::{Evaluation, ModelInfo, Pane, RunRecord};
+use crate::words::{grouped, short};
 
 /// The recording that the native command wrote for the default model; it is parsed here, so that story and live run
 /// share one schema.

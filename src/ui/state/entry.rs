@@ -3,9 +3,9 @@
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::published::{Fact, Kind};
 use crate::catalog::{self, CatalogModel, Suggestion, find_hub};
-use crate::draw::words::bytes;
 use crate::protocol::{Failure, FailureKind};
 use crate::terms::{ConfirmReport, EditTarget, HUB, HubSource, KnownFile, ModelInfo, ModelSource, without_scheme};
+use crate::words::bytes;
 
 /// An entry of the catalogue, of either kind.
 #[derive(Debug, Clone, Copy)]

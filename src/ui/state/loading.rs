@@ -3,13 +3,13 @@
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::shape::Place;
 use crate::catalog::{self};
-use crate::draw::words::bytes;
 use crate::protocol::{BackendChoice, Progress, Request};
 use crate::share::model_id_from;
 use crate::terms::{EditTarget, FitCheck, FitKind, HUB, HubSource, Inspection, ModelSource, StoredModel};
 use crate::ui::state::entry::{Entry, MAIN, endpoint_of, hub_source, origin};
 use crate::ui::state::rate::Rate;
 use crate::ui::state::{AppState, Source};
+use crate::words::bytes;
 
 /// The values of the section's controls. They are kept for this visit only, and none goes into a link or an export.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,15 +4,16 @@
 //! Elements that can be pressed or changed have `data-act`, and `data-at` where there are several; [`super`] acts on
 //! them.
 
-use crate::draw::data::{cell_text, chart};
+use crate::draw::data::chart;
 use crate::draw::marks::escape;
-use crate::draw::words::visible;
+use crate::draw::points::cell_text;
 use crate::protocol::Request;
 use crate::share::{ExperimentLink, SETTINGS};
 use crate::terms::{DataTable, ExperimentKind, Outcome, WeightCoord};
 use crate::ui::sections::model::progress;
 use crate::ui::state::AppState;
 use crate::ui::state::experiments::{Experiments, Scalars, Shared, is_experiment};
+use crate::words::visible;
 
 /// The most rows of a table that are shown; larger tables are for programs.
 const MAX_ROWS: usize = 200;

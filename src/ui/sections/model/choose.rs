@@ -5,12 +5,12 @@ use leptos::prelude::*;
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::shape::Place;
 use crate::catalog::{self};
-use crate::draw::words::{bytes, grouped};
 use crate::protocol::BackendChoice;
 use crate::ui::page::context::{App, app};
 use crate::ui::state::AppState;
 use crate::ui::state::entry::{Entry, endpoint_of};
 use crate::ui::state::loading::{Choice, FOLDER, REPO};
+use crate::words::{bytes, grouped};
 
 #[component]
 pub fn Choose() -> impl IntoView {

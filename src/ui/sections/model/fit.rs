@@ -3,10 +3,10 @@
 use leptos::prelude::*;
 
 use crate::catalog::hub::HubModel;
-use crate::draw::words::{bytes, grouped};
 use crate::terms::FitCheck;
 use crate::ui::page::context::app;
 use crate::ui::state::loading::{Fit, enough, that_fit};
+use crate::words::{bytes, grouped};
 
 #[component]
 pub fn FitReport() -> impl IntoView {

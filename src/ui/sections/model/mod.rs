@@ -8,7 +8,6 @@ mod stored;
 use leptos::prelude::*;
 
 use crate::catalog::find;
-use crate::draw::words::{bytes, grouped};
 use crate::protocol::Request;
 use crate::terms::{FileProof, ModelInfo, ModelSource, Provenance};
 use crate::ui::page::context::app;
@@ -19,6 +18,7 @@ use crate::ui::sections::model::stored::Stored;
 use crate::ui::state::entry::Entry;
 use crate::ui::state::rate::duration;
 use crate::ui::state::{AppState, EngineStatus, Source};
+use crate::words::{bytes, grouped};
 
 #[component]
 pub fn Load() -> impl IntoView {

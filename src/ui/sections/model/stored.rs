@@ -3,10 +3,10 @@
 use leptos::prelude::*;
 use web_sys::HtmlDetailsElement;
 
-use crate::draw::words::bytes;
 use crate::protocol::Request;
 use crate::terms::StoredModel;
 use crate::ui::page::context::{App, app};
+use crate::words::bytes;
 
 #[component]
 pub fn Stored() -> impl IntoView {

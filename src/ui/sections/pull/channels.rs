@@ -7,8 +7,8 @@ use crate::ui::state::channels::ScoreSetup;
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 
-use crate::draw::words::{fine_percent, grouped, short};
 use crate::terms::{MAX_SEED, Pick, Pruning, Ranking, Replacement, Selection};
+use crate::words::{fine_percent, grouped, short};
 
 /// The delay of a dragged slider, which changes many times a second; the engine gets the value where it rests.
 const DEBOUNCE_MS: u32 = 150;

@@ -7,11 +7,11 @@ use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 
 use crate::catalog::Suggestion;
-use crate::draw::words::{grouped, short};
 use crate::terms::{EditTarget, SCALES};
 use crate::ui::page::context::app;
 use crate::ui::state::edits::{EditRow, Origin, parse_target, snap};
 use crate::ui::state::entry::Entry;
+use crate::words::{grouped, short};
 use channels::Channels;
 use panes::Panes;
 

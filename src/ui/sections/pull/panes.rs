@@ -2,12 +2,12 @@
 
 use leptos::prelude::*;
 
-use crate::draw::words::{percent, short, visible};
 use crate::protocol::Request;
 use crate::terms::{Evaluation, Finish, Pane};
 use crate::ui::page::context::app;
 use crate::ui::page::sampling::{Openings, SamplingFields};
 use crate::ui::state::AppState;
+use crate::words::{percent, short, visible};
 
 #[component]
 pub fn Panes() -> impl IntoView {

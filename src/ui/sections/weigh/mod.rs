@@ -6,7 +6,6 @@ mod training;
 use leptos::prelude::*;
 use web_sys::HtmlInputElement;
 
-use crate::draw::words::{fine_percent, percent, short};
 use crate::protocol::Request;
 use crate::terms::{Calibration, CalibrationText, Concentration, Overlap, RHOS, ScoreReport, ShareSummary, WeightCoord};
 use crate::ui::page::chart::{ChartView, rows};
@@ -18,6 +17,7 @@ use crate::ui::sections::weigh::surroundings::Surroundings;
 use crate::ui::sections::weigh::training::Training;
 use crate::ui::state::AppState;
 use crate::ui::state::channels::ScoreSetup;
+use crate::words::{fine_percent, percent, short};
 
 /// Bytes of the largest file that is read; the engine cuts larger texts anyway.
 const MAX_TEXT_BYTES: f64 = 64e6;

@@ -5,11 +5,11 @@ use leptos::prelude::*;
 use crate::draw::marks::{Chart, Paint};
 use crate::draw::plot::{Axis, Plot, Series};
 use crate::draw::scale::Scale;
-use crate::draw::words::{percent, short};
 use crate::protocol::Export;
 use crate::terms::{Checkpoint, RHOS};
 use crate::ui::page::chart::{ChartView, rows};
 use crate::ui::pictures::tables::{FULL, READ, Table};
+use crate::words::{percent, short};
 
 /// The share of a layer's channels that make its core.
 const RHO: f64 = RHOS[1];

@@ -2,53 +2,30 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use super::check::CheckArgs;
 use super::deletions::DeletionArgs;
+use super::edits::EditArgs;
 use super::experiment::ExperimentArgs;
-use super::prune::{PruneArgs, ScoringArgs};
+use super::options::Options;
+use super::prune::PruneArgs;
 use super::repeat::RepeatArgs;
 use super::report::ReportArgs;
+use super::selection::ScoringArgs;
 use super::surround::SurroundArgs;
 use super::sweep::SweepArgs;
 use super::training::TrainingArgs;
-use crate::protocol::BackendChoice;
-use crate::terms::{Ablation, EditTarget, ExperimentKind, WeightCoord, WeightEdit};
+use crate::terms::ExperimentKind;
 
 /// Find the few numbers that hold a language model up, and pull them.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "linchpin", version, about)]
 pub struct Args {
-    /// The model: a folder with config.json, tokenizer.json and the safetensors files, or a model of the Hugging Face
-    /// Hub, given as a name that `models` lists or as ORGANISATION/NAME, either with @REVISION. It is downloaded into
-    /// the Hub's cache (HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they do there). The default is the
-    /// page's own model, public/models/linchpin-13m.
-    #[arg(long, global = true)]
-    pub model: Option<String>,
-    /// The device to compute on.
-    #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
-    pub device: DeviceArg,
-    /// Use this text instead of the bundled one: `score` and `surround` score channels over its first 1 MiB; all other
-    /// commands measure loss on it, by passages between empty lines.
-    #[arg(long, global = true)]
-    pub text: Option<PathBuf>,
-    /// The most tokens of each passage of --text.
-    #[arg(long, global = true, default_value_t = 128)]
-    pub max_tokens: usize,
-    /// Print one JSON document (docs/export.md) and nothing else.
-    #[arg(long, global = true)]
-    pub json: bool,
+    #[command(flatten)]
+    pub options: Options,
     #[command(subcommand)]
     pub command: Command,
-}
-
-impl Args {
-    /// Returns the model's name or folder, or the default.
-    pub fn model(&self) -> &str {
-        self.model.as_deref().unwrap_or("public/models/linchpin-13m")
-    }
 }
 
 impl Command {
@@ -65,28 +42,6 @@ impl Command {
             Self::Sinks(asked) => (ExperimentKind::Sinks, asked),
             _ => return None,
         })
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DeviceArg {
-    /// Vulkan if there is a GPU that is large enough, else the CPU.
-    Auto,
-    Cpu,
-    #[value(alias = "gpu")]
-    Vulkan,
-    /// CUDA, in a build with the feature `cuda`.
-    Cuda,
-}
-
-impl From<DeviceArg> for BackendChoice {
-    fn from(device: DeviceArg) -> Self {
-        match device {
-            DeviceArg::Auto => Self::Auto,
-            DeviceArg::Cpu => Self::Cpu,
-            DeviceArg::Vulkan => Self::Gpu,
-            DeviceArg::Cuda => Self::Cuda,
-        }
     }
 }
 
@@ -202,79 +157,11 @@ pub struct SamplingArgs {
     pub max_new_tokens: Option<usize>,
 }
 
-/// Edits of the weights, each given as `LAYER,...` or `LAYER,...=SCALE`; without a scale the unit is removed.
-#[derive(Debug, Clone, clap::Args)]
-pub struct EditArgs {
-    /// LAYER,ROW,COL[=SCALE]: one scalar of down_proj.
-    #[arg(long)]
-    pub scalar: Vec<String>,
-    /// LAYER,ROW[=SCALE]: a row of down_proj.
-    #[arg(long)]
-    pub row: Vec<String>,
-    /// LAYER,COL[=SCALE]: a column of down_proj.
-    #[arg(long)]
-    pub column: Vec<String>,
-    /// LAYER,CHANNEL[=SCALE]: a whole feed-forward channel.
-    #[arg(long)]
-    pub channel: Vec<String>,
-    /// LAYER,CHANNEL[=SCALE]: a channel scaled towards its mean over the bundled calibration text; at scale 0 it is the
-    /// mean.
-    #[arg(long)]
-    pub channel_mean: Vec<String>,
-}
-
-impl EditArgs {
-    pub fn ablation(&self) -> anyhow::Result<Ablation> {
-        let mut weight_edits = Vec::new();
-        for text in &self.scalar {
-            let ([layer, row, col], scale) = parse_edit(text)?;
-            weight_edits.push(WeightEdit { target: EditTarget::Scalar { layer, row, col }, scale });
-        }
-        for text in &self.row {
-            let ([layer, row], scale) = parse_edit(text)?;
-            weight_edits.push(WeightEdit { target: EditTarget::Row { layer, row }, scale });
-        }
-        for text in &self.column {
-            let ([layer, col], scale) = parse_edit(text)?;
-            weight_edits.push(WeightEdit { target: EditTarget::Column { layer, col }, scale });
-        }
-        for text in &self.channel {
-            let ([layer, channel], scale) = parse_edit(text)?;
-            weight_edits.push(WeightEdit { target: EditTarget::Channel { layer, channel }, scale });
-        }
-        for text in &self.channel_mean {
-            let ([layer, channel], scale) = parse_edit(text)?;
-            weight_edits.push(WeightEdit { target: EditTarget::ChannelMean { layer, channel }, scale });
-        }
-        Ok(Ablation { weight_edits, ..Ablation::default() })
-    }
-}
-
-/// Parses a coordinate such as `"2,12,86"`.
-pub fn parse_coord(text: &str) -> anyhow::Result<WeightCoord> {
-    let numbers = text.split(',').map(|number| number.trim().parse::<usize>().ok()).collect::<Vec<_>>();
-    match numbers[..] {
-        [Some(layer), Some(row), Some(col)] => Ok(WeightCoord { layer, row, col }),
-        _ => anyhow::bail!("{text:?}: expected LAYER,ROW,COL"),
-    }
-}
-
-/// Parses an edit: `"2,12,86=0.5"` gives `([2, 12, 86], 0.5)`.
-fn parse_edit<const N: usize>(text: &str) -> anyhow::Result<([usize; N], f32)> {
-    let (place, scale) = text.split_once('=').unwrap_or((text, "0"));
-    let scale = scale.trim().parse().with_context(|| format!("{text:?}: {scale:?} is no scale"))?;
-    let numbers = place.split(',').map(|number| number.trim().parse()).collect::<Result<Vec<usize>, _>>();
-    let numbers = numbers.with_context(|| format!("{text:?}: expected whole numbers with commas between"))?;
-    let n = numbers.len();
-    let place = numbers.try_into().map_err(|_wrong| anyhow::anyhow!("{text:?}: expected {N} numbers, got {n}"))?;
-    Ok((place, scale))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
-    use super::super::prune::{AroundArgs, MethodArg};
+    use super::super::selection::{AroundArgs, MethodArg};
     use super::super::sweep::ExperimentArg;
     use super::*;
 

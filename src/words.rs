@@ -1,4 +1,4 @@
-//! Numbers and token texts as people read them.
+//! Words of any page, file or message: numbers, sizes and token texts as people read them, and digits of digests.
 
 /// Formats a number with up to three or four significant digits: `26.5`, `1,240`, `0.32`, `3.1e-5`.
 pub fn short(value: f32) -> String {
@@ -54,7 +54,26 @@ pub fn bytes(n: f64) -> String {
     }
 }
 
-/// Makes a token visible on one line: line breaks and other invisible characters get a sign of their own.
+/// To two or three digits, and all of what is small: `269 MB`, `13.5 GB`, `900 bytes`.
+pub fn rough_bytes(n: u64) -> String {
+    match n {
+        0..1_000_000 => format!("{n} bytes"),
+        1_000_000..1_000_000_000 => format!("{:.0} MB", n as f64 / 1e6),
+        _ => format!("{:.1} GB", n as f64 / 1e9),
+    }
+}
+
+/// Whether a text is so many hexadecimal digits.
+pub fn is_hex(text: &str, len: usize) -> bool {
+    text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether a text is so many hexadecimal digits, with small letters, as commits and digests are written.
+pub fn is_lower_hex(text: &str, len: usize) -> bool {
+    text.len() == len && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// A token on one line: line breaks and other invisible characters get a sign of their own.
 pub fn visible(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -105,7 +124,14 @@ mod tests {
         assert_eq!(signed(0.000_99), "+0.001");
         assert_eq!(grouped(13_180_000), "13,180,000");
         assert_eq!([26_358_272.0, 269_060_552.0, 1_235_814_400.0, 900.0].map(bytes), ["26.4 MB", "269 MB", "1.24 GB", "1 KB"]);
+        assert_eq!([900, 269_060_552, 13_500_000_000].map(rough_bytes), ["900 bytes", "269 MB", "13.5 GB"]);
         assert_eq!([0.005, 0.125, 0.3].map(fine_percent), ["0.5 %", "12.5 %", "30 %"]);
         assert_eq!(visible("a\n\u{1b}"), "a⏎\u{fffd}");
+    }
+
+    #[test]
+    fn digits_of_digests_are_counted_and_checked() {
+        assert!(is_hex("00aF", 4) && !is_hex("00aF", 5) && !is_hex("00ag", 4));
+        assert!(is_lower_hex("00af", 4) && !is_lower_hex("00aF", 4) && !is_lower_hex("", 1));
     }
 }

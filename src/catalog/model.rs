@@ -1,0 +1,70 @@
+//! An entry of the catalogue: a repository of the Hugging Face Hub.
+
+use super::Suggestion;
+use super::published::Fact;
+use super::shape::{Dtype, Place, Shape};
+use crate::terms::EditTarget;
+
+/// A repository of the Hub.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HubModel {
+    pub id: &'static str,
+    pub title: &'static str,
+    /// `organisation/name`.
+    pub repo: &'static str,
+    /// A commit, 40 hex digits.
+    pub revision: &'static str,
+    /// `model.safetensors` at that commit, if the weights are one file and somebody has told.
+    pub weights: Option<WeightsFile>,
+    /// Its SPDX identifier, or the model card's name for it.
+    pub license: &'static str,
+    /// Whether the Hub asks for the licence to be accepted first.
+    pub is_gated: bool,
+    pub dtype: Dtype,
+    pub shape: Shape,
+    /// Checkpoints of its training that are branches of the repository: those that somebody names, earliest first.
+    pub checkpoints: &'static [&'static str],
+    pub facts: &'static [Fact],
+}
+
+/// One file, as others have recorded it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeightsFile {
+    pub bytes: u64,
+    pub sha256: &'static str,
+}
+
+const APACHE: &str = "Apache-2.0";
+
+impl HubModel {
+    /// Bytes of the weights to download: as recorded, or what the parameters come to (a file may hold a little more).
+    pub fn download_bytes(&self) -> u64 {
+        self.weights.map_or_else(|| self.dtype.bytes() * self.shape.num_parameters(), |file| file.bytes)
+    }
+
+    /// Bytes that the weights take where the model runs.
+    pub fn device_bytes(&self, place: Place) -> u64 {
+        self.shape.device_bytes(self.dtype, place)
+    }
+
+    /// What is worth pulling, after the published findings; none where nothing is known.
+    pub fn suggestions(&self) -> Vec<Suggestion> {
+        let of = |fact: &Fact| fact.at.iter().map(|target| Suggestion { target: *target, because: fact.kind.words() }).collect::<Vec<_>>();
+        let mut suggestions = self.facts.iter().flat_map(of).collect::<Vec<_>>();
+        if let Some(&EditTarget::Scalar { layer, col: channel, .. }) = suggestions.first().map(|suggestion| &suggestion.target) {
+            suggestions.push(Suggestion { target: EditTarget::Channel { layer, channel }, because: "the whole channel of the first" });
+        }
+        suggestions
+    }
+}
+
+/// An entry with nothing said of its files; the others are written over it. `at` is the repository and its revision.
+pub(super) const fn model(id: &'static str, title: &'static str, at: [&'static str; 2], dtype: Dtype, shape: Shape) -> HubModel {
+    let [repo, revision] = at;
+    HubModel { id, title, repo, revision, weights: None, license: APACHE, is_gated: false, dtype, shape, checkpoints: &[], facts: &[] }
+}
+
+/// A file of `bytes` bytes with the digest `sha256`.
+pub(super) const fn file(bytes: u64, sha256: &'static str) -> Option<WeightsFile> {
+    Some(WeightsFile { bytes, sha256 })
+}

@@ -1,0 +1,74 @@
+//! The options that every subcommand takes.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use crate::protocol::BackendChoice;
+use crate::terms::CalibrationText;
+
+/// The options that every subcommand takes: which model, on which device, on which text, and how the result is printed.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Folder with config.json, tokenizer.json and the safetensors files, or a model of the Hugging Face Hub: a name that
+    /// `models` lists, or ORGANISATION/NAME, either with @REVISION. It is downloaded into the Hub's cache (HF_HOME,
+    /// HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they do there). Without, the page's own model,
+    /// public/models/linchpin-13m.
+    #[arg(long, global = true)]
+    pub model: Option<String>,
+    /// Where to compute.
+    #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
+    pub device: DeviceArg,
+    /// Use this text instead of the bundled one: `score` and `surround` score channels over its first 1 MiB, all others
+    /// measure loss on it, by passages between empty lines.
+    #[arg(long, global = true)]
+    pub text: Option<PathBuf>,
+    /// Tokens of each passage of --text.
+    #[arg(long, global = true, default_value_t = 128)]
+    pub max_tokens: usize,
+    /// Print one JSON document (docs/export.md) and nothing else.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Options {
+    /// What the model is called where it is looked for.
+    pub fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or("public/models/linchpin-13m")
+    }
+
+    /// Reads the text of `--text`; none where there is no such option.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read as UTF-8.
+    pub fn given_text(&self) -> anyhow::Result<Option<CalibrationText>> {
+        let Some(path) = &self.text else { return Ok(None) };
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the text {}", path.display()))?;
+        let name = path.file_name().map_or_else(|| "text".into(), |name| name.to_string_lossy().into_owned());
+        Ok(Some(CalibrationText { name, text }))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceArg {
+    /// Vulkan where there is a GPU that is large enough, else the CPU.
+    Auto,
+    Cpu,
+    #[value(alias = "gpu")]
+    Vulkan,
+    /// Needs a build with the feature `cuda`.
+    Cuda,
+}
+
+impl From<DeviceArg> for BackendChoice {
+    fn from(device: DeviceArg) -> Self {
+        match device {
+            DeviceArg::Auto => Self::Auto,
+            DeviceArg::Cpu => Self::Cpu,
+            DeviceArg::Vulkan => Self::Gpu,
+            DeviceArg::Cuda => Self::Cuda,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The engine of one run of the command, and what came of its requests.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+use super::model::Found;
+use super::options::Options;
+use super::print;
+use crate::engine::{self, Engine};
+use crate::job::control::Control;
+use crate::protocol::{Event, Export, Figure, Request};
+use crate::terms::{CalibrationText, Evaluation, ModelInfo, ModelSource, Pane, text_digest};
+
+/// Sees events as they come.
+type Watcher = Box<dyn FnMut(&Event)>;
+
+/// The engine with a basket for its events.
+pub struct Session {
+    /// Nothing is printed but the result.
+    pub is_quiet: bool,
+    engine: Engine,
+    control: Control,
+    events: Rc<RefCell<Vec<Event>>>,
+    watcher: Rc<RefCell<Option<Watcher>>>,
+    started: Instant,
+    /// Of the text that loss is measured on.
+    pub text_digest: String,
+}
+
+impl Session {
+    /// A session without a model yet.
+    pub fn new(is_quiet: bool) -> Self {
+        let (events, watcher) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None::<Watcher>)));
+        let (basket, of_sink) = (events.clone(), watcher.clone());
+        let control = Control::new(move |event| {
+            if !is_quiet {
+                print::live(&event);
+            }
+            if let Some(watch) = of_sink.borrow_mut().as_mut() {
+                watch(&event);
+            }
+            basket.borrow_mut().push(event);
+        });
+        Self {
+            is_quiet,
+            engine: Engine::new(control.clone()),
+            control,
+            events,
+            watcher,
+            started: Instant::now(),
+            text_digest: engine::held_out_digest(),
+        }
+    }
+
+    /// What has passed since the engine was made.
+    pub fn since_start(&self, name: &str, of: &str) -> Figure {
+        figure(name, self.started, of)
+    }
+
+    /// Sends a request and returns what came back.
+    ///
+    /// # Errors
+    ///
+    /// The engine's failure, in its words.
+    pub async fn ask(&mut self, request: Request) -> anyhow::Result<Vec<Event>> {
+        self.engine.handle(request).await;
+        let events = self.events.take();
+        match events.last() {
+            Some(Event::Failed(failure)) => bail!("{}: {}\n{}", failure.what, failure.why, failure.next_step),
+            _ => Ok(events),
+        }
+    }
+
+    /// The same, with each event shown to a watcher as it comes; if that fails, the request is stopped.
+    ///
+    /// # Errors
+    ///
+    /// The engine's failure, or the watcher's.
+    pub async fn watch(
+        &mut self,
+        request: Request,
+        mut watcher: impl FnMut(&Event) -> anyhow::Result<()> + 'static,
+    ) -> anyhow::Result<Vec<Event>> {
+        let (control, failed) = (self.control.clone(), Rc::new(RefCell::new(None)));
+        let of_watcher = failed.clone();
+        self.watcher.replace(Some(Box::new(move |event| {
+            if let Err(error) = watcher(event) {
+                of_watcher.borrow_mut().get_or_insert(error);
+                control.request_stop();
+            }
+        })));
+        let answered = self.ask(request).await;
+        self.watcher.take();
+        failed.take().map_or(answered, Err)
+    }
+
+    /// Measures the intact model on the held-out text.
+    ///
+    /// # Errors
+    ///
+    /// The engine's failure.
+    pub async fn intact(&mut self) -> anyhow::Result<Evaluation> {
+        let events = self.ask(Request::Evaluate).await?;
+        let found = events.into_iter().find_map(|event| match event {
+            Event::Evaluated { pane: Pane::Intact, evaluation } => Some(evaluation),
+            _ => None,
+        });
+        found.context("the engine evaluated nothing")
+    }
+
+    /// Loads a model, and has it measured on `text`, or else on the bundled text.
+    ///
+    /// # Errors
+    ///
+    /// The engine's failure.
+    pub async fn load(
+        &mut self,
+        options: &Options,
+        Found { id, files, brought }: Found,
+        text: Option<CalibrationText>,
+    ) -> anyhow::Result<ModelInfo> {
+        let events = self.ask(Request::Load { id, source: ModelSource::Files(files), backend: options.device.into() }).await?;
+        let mut info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
+        if let Some(info) = &mut info {
+            Found::attest(brought, &mut info.provenance);
+        }
+        if let Some(CalibrationText { name, text }) = text {
+            self.text_digest = text_digest(&text);
+            self.ask(Request::UseText { name, text, max_tokens: options.max_tokens }).await?;
+        }
+        info.context("the engine loaded nothing")
+    }
+}
+
+/// The time that has passed since `since`, in milliseconds, as a figure.
+pub fn figure(name: &str, since: Instant, of: &str) -> Figure {
+    let value = Some(since.elapsed().as_secs_f64() * 1e3);
+    Figure { name: name.into(), value, unit: "ms".into(), of: of.into(), missing: None }
+}
+
+/// Puts into the export what events brought. Whether something was confirmed, if that was tried.
+pub fn collect(events: Vec<Event>, export: &mut Export) -> Option<bool> {
+    for event in events {
+        match event {
+            Event::Scanned(scan) => export.scan = Some(scan),
+            Event::Confirmed(confirm) => export.confirm = Some(confirm),
+            Event::Evaluated { pane, evaluation } => export.evaluations.push((pane, evaluation)),
+            Event::Generated(run) => export.run = Some(run),
+            Event::Applied { pruned, .. } => export.pruned = pruned,
+            Event::Scored(scores) => export.scores = Some(scores),
+            Event::Measured { figures } => export.measured.extend(figures),
+            Event::Surrounded(surroundings) => export.surroundings = Some(surroundings),
+            Event::Swept(sweep) => export.sweep = Some(sweep),
+            Event::Deleted(deletions) => export.deletions = Some(deletions),
+            Event::Outcome(outcome) if !outcome.is_partial => export.outcomes.push(outcome),
+            _ => {}
+        }
+    }
+    export.confirm.as_ref().map(|confirm| confirm.verdicts.iter().any(|verdict| verdict.confirmed))
+}

@@ -1,0 +1,6 @@
+//! The sizes that every dispatch keeps to.
+
+/// Invocations in a workgroup.
+pub(super) const WORKGROUP: usize = 256;
+/// The most workgroups along one dimension of a grid.
+pub(super) const MAX_GRID: usize = 65_535;
