@@ -1,10 +1,8 @@
 //! The criterion by which a removal is called critical, and the figures that a confirmation holds for given targets.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use super::{ArmKind, ConfirmReport, EditTarget, WeightCoord};
+use super::{ArmKind, ConfirmReport, EditTarget, RowCoord, WeightCoord};
 
 /// The least rise of the held-out loss, in nats, that a super weight causes alone. (ln 1.28: perplexity up by 28 %.)
 pub const MIN_DELTA_NATS: f32 = 0.25;
@@ -14,26 +12,6 @@ pub const MIN_TIMES_CONTROL: f32 = 10.0;
 /// Returns `true` if a removal that costs `delta_nats`, beside controls that cost at most `control_nats`, is critical.
 pub fn is_critical(delta_nats: f32, control_nats: f32) -> bool {
     delta_nats >= MIN_DELTA_NATS && delta_nats >= MIN_TIMES_CONTROL * control_nats
-}
-
-/// One output row of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, :]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowCoord {
-    pub layer: usize,
-    /// A residual channel, `0..hidden_size`.
-    pub row: usize,
-}
-
-impl From<RowCoord> for EditTarget {
-    fn from(RowCoord { layer, row }: RowCoord) -> Self {
-        Self::Row { layer, row }
-    }
-}
-
-impl fmt::Display for RowCoord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        EditTarget::from(*self).fmt(f)
-    }
 }
 
 /// The decision on whether a whole row is critical.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RowCoord, WeightCoord};
+use super::WeightCoord;
 
 /// The unit of the weights that a [`WeightEdit`] changes. It is always named: zeroing a scalar and zeroing the row that
 /// holds it are different experiments with different results.
@@ -68,6 +68,26 @@ impl fmt::Display for EditTarget {
             Self::Channel { layer, channel } => write!(f, "layer {layer}, channel {channel}"),
             Self::ChannelMean { layer, channel } => write!(f, "layer {layer}, channel {channel} at its mean"),
         }
+    }
+}
+
+/// One output row of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, :]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowCoord {
+    pub layer: usize,
+    /// A residual channel, `0..hidden_size`.
+    pub row: usize,
+}
+
+impl From<RowCoord> for EditTarget {
+    fn from(RowCoord { layer, row }: RowCoord) -> Self {
+        Self::Row { layer, row }
+    }
+}
+
+impl fmt::Display for RowCoord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        EditTarget::from(*self).fmt(f)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::safetensors::Dtype;
+use super::dtype::Dtype;
 
 /// A checkpoint that cannot be loaded, and why. Sizes and positions are in bytes.
 #[derive(Debug, Error)]
