@@ -1,4 +1,5 @@
-//! Runs as links: `#run=1.<base64url of compact JSON>`, or `#run=2.` if channels were removed.
+//! Runs as links: `#run=1.<base64url of compact JSON>`, `#run=2.` if channels were removed, and `#run=3.` if a scale is
+//! below 0.
 //!
 //! A link is written by strangers. It therefore holds numbers and a prompt, never an address or a path; every number is
 //! clamped or refused, sizes are checked before and after decoding, and reading a link starts nothing. Its claim can be

@@ -122,6 +122,9 @@ impl WirePruning {
         if ![&self.x, &self.d].iter().all(|digest| is_lower_hex(digest, 16)) {
             return Err(ShareError::SelectionDigest);
         }
+        if let Some(found) = self.w.filter(|support| *support >= MAX_INDEX as u64) {
+            return Err(ShareError::Support { found });
+        }
         let selection = Selection {
             pick: self.pick()?,
             rho: number(&self.r)?,
@@ -142,7 +145,7 @@ impl WirePruning {
     }
 
     fn pick(&self) -> Result<Pick, ShareError> {
-        let ranked = || -> Result<(Ranking, f64), ShareError> {
+        let ranked = || {
             let (by, q) = self.b.zip(self.q.as_ref()).ok_or(ShareError::Damaged)?;
             Ok::<_, ShareError>((by_letter(&RANKINGS, by)?, number(q)?))
         };

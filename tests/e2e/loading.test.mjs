@@ -246,7 +246,7 @@ test('a stop is heard in the middle of a slab, and the next load goes on from th
   const seen = await engineOn(browsers.cpu, server);
   // Three connections come to 1.5 MiB/s: their slabs are whole after 16 seconds, and half of the file after 8.
   hub.fail({ kind: 'slow', on: 'cdn', path: WEIGHTS, bytesPerSecond: MIB / 2, times: 1000 });
-  const { events, begunMs, stopMs } = await askAndStopAt(seen, request(repository('org/model')), 3 * MIB);
+  const { events, begunMs, stopMs } = await askAndStopAt(seen, request(repository('org/model')), 6 * MIB);
   assert.equal(last(events).type, 'stopped');
   t.diagnostic(`the stop was heard after ${stopMs} ms`);
   const bytes = events.filter(({ type, unit }) => type === 'progress' && unit === 'bytes');
@@ -260,7 +260,7 @@ test('a stop is heard in the middle of a slab, and the next load goes on from th
   hub.clear();
   hub.requests.length = 0;
   expectLoaded(await ask(seen, request(repository('org/model'))));
-  assert.ok(weightsSent() < SIZE - 2 * MIB, `${weightsSent()} bytes were sent again`);
+  assert.ok(weightsSent() < SIZE - 5 * MIB, `${weightsSent()} bytes were sent again`);
   await seen.close();
 });
 
