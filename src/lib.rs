@@ -6,7 +6,7 @@
 //! ui (Leptos,  ──►  protocol  ◄──  engine (bin/engine: a Web Worker;  ──►  experiments (the paper's tables, figures)
 //!     bin/app)      share             bin/linchpin: the command,           loading (files to a model)
 //!                   catalog           with cli and hub)                    analysis, decode, sampling, job
-//!                   draw                                                   model (one forward pass)
+//!                   draw, language (words for codes)                        model (one forward pass)
 //!                   terms, words                                           weights (files), tensors (kernels), tokenizer
 //!                                                                          platform (WebGPU or CPU, files)
 //! ```
@@ -27,6 +27,7 @@
 //! 6. A run on a GPU that reported an error is a failure, and its text is never shown as a finding.
 
 pub mod catalog;
+pub mod language;
 pub mod protocol;
 pub mod share;
 pub mod terms;

@@ -10,17 +10,16 @@ use serde::{Deserialize, Serialize};
 mod experiment;
 mod fragment;
 mod pruned;
-mod settings;
+pub mod version1;
 
 pub use experiment::{ABSOLUTE, Compared, ExperimentLink, RELATIVE};
 use fragment::{pack, pack_ids, unpack, unpack_ids};
 pub use pruned::LinkedSelection;
 use pruned::WirePruning;
-pub use settings::{SETTINGS, Setting};
 
 use crate::terms::{
-    Ablation, EditTarget, Finish, LimitError, MAX_INDEX, MAX_SEED, ModelRef, Pane, RunRecord, RunSetup, SCALES, Sampling, Sizes,
-    WeightEdit, outcome_digest,
+    Ablation, EditTarget, Finish, LimitError, MAX_INDEX, MAX_SEED, ModelRef, Pane, RunRecord, RunSetup, SCALES, Sampling, SettingError,
+    Sizes, WeightEdit, outcome_digest, shortest,
 };
 use crate::words::is_lower_hex;
 
@@ -52,7 +51,7 @@ pub struct ShareLink {
 }
 
 /// The reason why a link was refused, or cannot be made. The text is for the person who opened it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ShareError {
     #[error("the address holds no run")]
     NoRun,
@@ -100,6 +99,8 @@ pub enum ShareError {
     Stopped,
     #[error("{0}")]
     Setting(String),
+    #[error(transparent)]
+    Bounds(#[from] SettingError),
 }
 
 /// The JSON inside a link. Short names, because every byte is in the address bar.
@@ -324,11 +325,6 @@ fn clamp(what: &'static str, value: f64, low: f32, high: f32) -> Result<f32, Sha
         return Err(ShareError::NotFinite { what });
     }
     Ok((value as f32).clamp(low, high))
-}
-
-/// The `f64` with the fewest digits that is this `f32`: 0.35 stays `0.35` in the link.
-fn shortest(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
 }
 
 /// What a recomputation of a link showed.

@@ -8,9 +8,12 @@ use linchpin::analysis::sinks::sinks;
 use linchpin::job::control::Control;
 use linchpin::model::Model;
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
-use linchpin::terms::{Ablation, Cell, Experiment, ExperimentKind, ModelSource, Outcome, WeightCoord};
+use linchpin::terms::{Ablation, Cell, Experiment, ExperimentKind, ModelSource, Outcome, SettingId, WeightCoord};
 
-use crate::support::{Copy, Session, bundled, files_in, fixture, model_in, on_vulkan, stopped_after, with_values};
+use crate::support::{
+    Copy, Session, bundled, files_in, finding, fixture, last_outcome, model_in, on_vulkan, sentences, setting, stopped_after, with,
+    with_prompt, with_values,
+};
 use crate::the_event;
 
 /// Of sums and means of many values in f32.
@@ -210,8 +213,7 @@ fn a_gpu_sees_the_same_stream_sinks_and_next_token() {
 }
 
 fn outcome(session: &mut Session, experiment: Experiment) -> Outcome {
-    let outcome = session.ask(Request::Experiment(experiment)).unwrap().into_iter().rev();
-    let outcome = outcome.into_iter().find_map(|event| if let Event::Outcome(outcome) = event { Some(outcome) } else { None }).unwrap();
+    let outcome = last_outcome(&session.ask(Request::Experiment(experiment)).unwrap());
     assert!(!outcome.is_partial);
     for plot in &outcome.plots {
         let table = outcome.table(&plot.table).unwrap();
@@ -232,12 +234,12 @@ const SUPER_WEIGHT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
 #[test]
 fn experiments_on_the_bundled_model_find_its_super_weight() {
     let mut session = Session::with_model(&bundled("linchpin-13m"));
-    let mut ask = |kind| outcome(&mut session, Experiment { n_prompts: Some(100), ..Experiment::of(kind, vec![SUPER_WEIGHT]) });
+    let mut ask = |kind| outcome(&mut session, with(Experiment::of(kind, vec![SUPER_WEIGHT]), &[(SettingId::NPrompts, &[100.0])]));
 
     let cold = ask(ExperimentKind::WeightsOnly);
     let (candidates, known) = (cold.table("candidates").unwrap(), cold.table("known").unwrap());
     assert_eq!((candidates.rows.len(), cold.table("layers").unwrap().rows.len()), (20, 20));
-    assert_eq!(headline(&cold, "rank of layer 2, [12, 86]"), 1.0);
+    assert_eq!(headline(&cold, "rank/2,12,86"), 1.0);
     assert_eq!(
         ["rank", "rank_in_layer", "rows", "col_found"].map(|column| known.cell(0, column).unwrap().number().unwrap()),
         [1.0, 1.0, 5120.0, 86.0]
@@ -248,43 +250,38 @@ fn experiments_on_the_bundled_model_find_its_super_weight() {
     let residuals = way.table("residuals").unwrap();
     assert_eq!(way.table("maxima").unwrap().rows.len(), 3 * 21);
     assert_eq!(residuals.rows.len() % (3 * 21), 0);
-    assert_eq!(headline(&way, "first layer above half of it"), 2.0);
-    assert!(
-        headline(&way, "largest magnitude in the channel, super weights removed")
-            < 0.5 * headline(&way, "largest magnitude in the channel, intact"),
-        "{:?}",
-        way.headline
-    );
-    assert!(
-        headline(&way, "largest magnitude in the channel, another large weight removed")
-            > 0.5 * headline(&way, "largest magnitude in the channel, intact"),
-        "{:?}",
-        way.headline
-    );
+    assert_eq!(headline(&way, "first_layer_above_half"), 2.0);
+    assert!(headline(&way, "channel_peak/removed") < 0.5 * headline(&way, "channel_peak/intact"), "{:?}", way.headline);
+    assert!(headline(&way, "channel_peak/other_removed") > 0.5 * headline(&way, "channel_peak/intact"), "{:?}", way.headline);
     // The other weight is the largest of the same matrix.
-    assert!(way.findings.iter().any(|finding| finding.contains("layer 2, [") && !finding.contains("[12, 86]")), "{:?}", way.findings);
+    let other = finding(&way, "other_weight");
+    assert!(other.number("layer") == 2.0 && (other.number("row"), other.number("col")) != (12.0, 86.0), "{other:?}");
 
     let sinks = ask(ExperimentKind::Sinks);
-    assert_eq!((headline(&sinks, "sink heads, intact"), headline(&sinks, "sink heads, removed")), (73.0, 62.0));
+    assert_eq!((headline(&sinks, "sink_heads/intact"), headline(&sinks, "sink_heads/removed")), (73.0, 62.0));
     assert_eq!((sinks.table("sinks").unwrap().rows.len(), sinks.table("massive").unwrap().rows.len()), (20 * 4, 2 * 20));
 
     assert!(
-        sinks.findings[0].starts_with("73 of 80 heads") && sinks.findings[0].contains("85 % of their number persist"),
+        sentences(&sinks)[0].starts_with("73 of 80 heads") && sentences(&sinks)[0].contains("85 % of their number persist"),
         "{:?}",
         sinks.findings
     );
 
     let shift = ask(ExperimentKind::TokenShift);
     // Not what the paper shows of Llama-7B.
-    assert!(headline(&shift, "stopword mass, removed") < headline(&shift, "stopword mass, intact"), "{:?}", shift.headline);
-    assert!(shift.findings[0].contains(": down to 0."), "{:?}", shift.findings);
+    assert!(headline(&shift, "stopword_mass/removed") < headline(&shift, "stopword_mass/intact"), "{:?}", shift.headline);
+    assert!(sentences(&shift)[0].contains(": down to 0."), "{:?}", shift.findings);
     let mass = shift.table("mass").unwrap();
     assert_eq!(mass.rows.len(), 2);
     for row in 0..2 {
         let parts = ["stopwords", "other"].map(|column| mass.cell(row, column).unwrap().number().unwrap());
         assert!((parts[0] + parts[1] - 1.0).abs() < 1e-5, "{parts:?}");
     }
-    assert!(shift.experiment.n_prompts == Some(100) && shift.convention.starts_with("first-sentences-1 100 of "), "{}", shift.convention);
+    assert!(
+        setting(&shift.experiment, SettingId::NPrompts) == Some(vec![100.0]) && shift.convention.starts_with("first-sentences-1 100 of "),
+        "{}",
+        shift.convention
+    );
     assert!((50..=70).contains(&shift.table("tokens").unwrap().rows.len()));
 }
 
@@ -294,11 +291,11 @@ fn a_model_without_a_gate_and_one_with_windows_take_part() {
         let mut session = Session::with_model(&fixture(name));
         let at = vec![WeightCoord { layer: 1, row: 3, col: 5 }, WeightCoord { layer: 0, row: 4, col: 6 }];
         for kind in [ExperimentKind::WeightsOnly, ExperimentKind::Propagation, ExperimentKind::Sinks, ExperimentKind::TokenShift] {
-            let outcome = outcome(&mut session, Experiment { n_prompts: Some(20), ..Experiment::of(kind, at.clone()) });
-            let says = |text: &str| outcome.findings.iter().any(|finding| finding.contains(text));
+            let outcome = outcome(&mut session, with(Experiment::of(kind, at.clone()), &[(SettingId::NPrompts, &[20.0])]));
+            let says = |code: &str| outcome.findings.iter().any(|finding| finding.code == code);
             match kind {
-                ExperimentKind::WeightsOnly => assert_eq!(says("no gate"), name == "gpt2"),
-                ExperimentKind::Sinks => assert_eq!(says("a window hides"), name != "gpt2"),
+                ExperimentKind::WeightsOnly => assert_eq!(says("no_gate"), name == "gpt2"),
+                ExperimentKind::Sinks => assert_eq!(says("sinks_hidden"), name != "gpt2"),
                 _ => {}
             }
         }
@@ -314,13 +311,13 @@ fn experiments_but_for_weights_only_need_a_super_weight() {
         assert!(failure.kind == FailureKind::Input && failure.why.contains(kind.name()), "{failure:?}");
     }
     let found = outcome(&mut session, Experiment::of(ExperimentKind::WeightsOnly, Vec::new()));
-    assert!(found.table("known").is_none() && found.findings[0].contains("A candidate is no finding"), "{:?}", found.findings);
+    assert!(found.table("known").is_none() && found.findings[0].code == "first_row", "{:?}", found.findings);
     let at = vec![WeightCoord { layer: 0, row: 0, col: 0 }];
     let refused = |experiment: Experiment, session: &mut Session| session.ask(Request::Experiment(experiment)).unwrap_err().why;
     let sinks = Experiment::of(ExperimentKind::Sinks, at.clone());
-    assert!(refused(Experiment { prompt: " ".into(), ..sinks.clone() }, &mut session).contains("the prompt is empty"));
-    let shift = Experiment { n_prompts: Some(0), ..Experiment::of(ExperimentKind::TokenShift, at) };
-    assert!(refused(shift, &mut session).contains("1 or more"));
+    assert!(refused(with_prompt(sinks, " "), &mut session).contains("the prompt is empty"));
+    let shift = with(Experiment::of(ExperimentKind::TokenShift, at), &[(SettingId::NPrompts, &[0.0])]);
+    assert!(refused(shift, &mut session).contains("n_prompts: 0 is not a whole number from 1"));
 }
 
 #[test]
@@ -329,12 +326,12 @@ fn a_stop_keeps_the_arms_that_were_measured() {
     for (kind, table, rows) in
         [(ExperimentKind::Propagation, "maxima", 4), (ExperimentKind::Sinks, "massive", 3), (ExperimentKind::TokenShift, "mass", 1)]
     {
-        let experiment = Experiment { n_prompts: Some(10), ..Experiment::of(kind, at.clone()) };
+        let experiment = with(Experiment::of(kind, at.clone()), &[(SettingId::NPrompts, &[10.0])]);
         let is_first = |event: &Event| matches!(event, Event::Outcome(outcome) if outcome.is_partial);
         // Of one arm: three layers, and the embeddings.
         let events = stopped_after(is_first, vec![Request::Experiment(experiment)]);
         assert_eq!(events.last(), Some(&Event::Stopped), "{kind:?}");
-        let last = events.iter().rev().find_map(|event| if let Event::Outcome(outcome) = event { Some(outcome) } else { None }).unwrap();
+        let last = last_outcome(&events);
         assert!(last.is_partial);
         assert_eq!(last.table(table).unwrap().rows.len(), rows, "{kind:?}");
     }
@@ -350,11 +347,11 @@ fn candidates_are_told_before_the_model_is_loaded() {
     let (outcome, loaded) = (at(|event| matches!(event, Event::Outcome(_))), at(|event| matches!(event, Event::Loaded(_))));
     assert!(outcome < loaded);
     assert_eq!(events.iter().filter(|event| matches!(event, Event::Outcome(_))).count(), 1);
-    assert!(events.iter().any(|event| matches!(event, Event::Progress(progress) if progress.doing == "searching the weights")));
+    assert!(events.iter().any(|event| matches!(event, Event::Progress(progress) if progress.doing.code == "searching_weights")));
     let found = the_event!(events.clone(), Event::Outcome(outcome) => outcome);
     let info = the_event!(events, Event::Loaded(info) => info);
     assert!(!found.is_partial && found.experiment.super_weights.is_empty());
-    assert_eq!((&found.model, &found.backend, found.experiment.kind), (&info.model, &info.backend, ExperimentKind::WeightsOnly));
+    assert_eq!((&found.model, &found.backend, found.experiment.kind()), (&info.model, &info.backend, ExperimentKind::WeightsOnly));
     assert_eq!(["layer", "row", "col"].map(|column| found.tables[0].cell(0, column).unwrap().number().unwrap()), [2.0, 12.0, 86.0]);
 }
 

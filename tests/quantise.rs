@@ -8,11 +8,11 @@ use linchpin::job::control::Control;
 use linchpin::model::matrix::Matrix;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
-use linchpin::protocol::{Event, Request};
-use linchpin::terms::{Ablation, Cell, Experiment, ExperimentKind, Outcome, Site, WeightCoord};
+use linchpin::protocol::Request;
+use linchpin::terms::{Ablation, Cell, Experiment, ExperimentKind, Outcome, SettingId, Site, WeightCoord};
 use serde_json::Value;
 
-use crate::support::{Copy, Session, bundled, fixtures, model, model_in, on_vulkan};
+use crate::support::{Copy, Session, bundled, finding, fixtures, last_outcome, model, model_in, on_vulkan, with};
 
 /// Nats. The order of f32 sums decides which way a value goes that lies between two levels: a few of a million do.
 const TOLERANCE: f64 = 1e-3;
@@ -251,14 +251,13 @@ fn a_gpu_rounds_as_the_cpu_does_and_leaves_packed_weights_alone() {
 
 fn outcome(experiment: Experiment) -> Outcome {
     let mut session = Session::with_model(&bundled("linchpin-13m"));
-    let events = session.ask(Request::Experiment(experiment)).unwrap();
-    let mut outcomes = events.into_iter().filter_map(|event| if let Event::Outcome(outcome) = event { Some(outcome) } else { None });
-    outcomes.next_back().unwrap()
+    last_outcome(&session.ask(Request::Experiment(experiment)).unwrap())
 }
 
 /// On little text.
 fn short(kind: ExperimentKind, super_weights: &[WeightCoord]) -> Experiment {
-    Experiment { block: Some(64), n_blocks: Some(2), n_calibration: Some(2), ..Experiment::of(kind, super_weights.to_vec()) }
+    let few: [(_, &[f64]); 3] = [(SettingId::Block, &[64.0]), (SettingId::NBlocks, &[2.0]), (SettingId::NCalibration, &[2.0])];
+    with(Experiment::of(kind, super_weights.to_vec()), &few)
 }
 
 fn column<'a>(outcome: &'a Outcome, table: &str, name: &str) -> Vec<&'a Cell> {
@@ -270,15 +269,12 @@ const SUPER_WEIGHT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
 
 #[test]
 fn weights_are_quantised_block_size_by_block_size() {
-    let grid = Experiment {
-        bits: vec![3],
-        block_sizes: vec![64, 262_144, 0],
-        clips: vec![9.0],
-        ..short(ExperimentKind::WeightQuantisation, &[SUPER_WEIGHT])
-    };
+    let few: [(_, &[f64]); 2] = [(SettingId::Bits, &[3.0]), (SettingId::BlockSizes, &[64.0, 262_144.0, 0.0])];
+    let grid = with(short(ExperimentKind::WeightQuantisation, &[SUPER_WEIGHT]), &few);
     let outcome = outcome(grid);
     let methods = column(&outcome, "loss", "method").into_iter().map(|cell| cell.text().unwrap()).collect::<Vec<_>>();
-    let expected = ["intact", "RTN", "RTN", "RTN", "SW held out", "SW held out", "SW held out", "z = 9", "z = 9", "z = 9"];
+    let of_each = |method| [method; 3];
+    let expected = [&["intact"][..], &of_each("nearest"), &of_each("sw_held_out"), &of_each("clipped_9")].concat();
     assert_eq!(methods, expected);
     let losses = column(&outcome, "loss", "loss").into_iter().map(|cell| cell.number().unwrap()).collect::<Vec<_>>();
     // No matrix is as large as the second block: it is the whole, under both names.
@@ -287,12 +283,9 @@ fn weights_are_quantised_block_size_by_block_size() {
     assert_ne!(losses[2], losses[5]);
     assert_eq!(column(&outcome, "loss", "scalars")[2..4], [&Cell::Number(114_688.0); 2]);
     assert_eq!(outcome.table("reconstruction").unwrap().rows.len(), 9);
-    assert!(
-        outcome.findings.iter().any(|finding| finding.starts_with("INT3, RTN: falls apart at blocks of the whole matrix")),
-        "{:?}",
-        outcome.findings
-    );
-    assert!(outcome.findings.iter().any(|finding| finding.contains("holding the super weights out")), "{:?}", outcome.findings);
+    let apart = finding(&outcome, "falls_apart");
+    assert_eq!((apart.number("bits"), apart.text("method"), apart.text("block")), (3.0, "nearest", "matrix"));
+    assert!(outcome.findings.iter().any(|finding| finding.code.starts_with("holding_out_")), "{:?}", outcome.findings);
     assert!(!outcome.is_partial && (2..=8).contains(&outcome.headline.len()), "{:?}", outcome.headline);
     let plot = &outcome.plots[0];
     assert_eq!(plot.only, Some(("precision".into(), "INT3".into())));
@@ -303,12 +296,12 @@ fn weights_are_quantised_block_size_by_block_size() {
 fn activations_are_quantised_arm_by_arm() {
     let outcome = outcome(short(ExperimentKind::ActivationQuantisation, &[SUPER_WEIGHT]));
     let arms = column(&outcome, "loss", "arm").into_iter().map(|cell| cell.text().unwrap()).collect::<Vec<_>>();
-    assert_eq!(arms, ["Full precision", "Naive W8A8", "SA held out", "SmoothQuant"]);
+    assert_eq!(arms, ["full_precision", "naive", "sa_held_out", "smooth_quant"]);
     let losses = column(&outcome, "loss", "loss").into_iter().map(|cell| cell.number().unwrap()).collect::<Vec<_>>();
     assert!(losses[1..].iter().all(|loss| *loss != losses[0] && (loss - losses[0]).abs() < 0.1), "{losses:?}");
     let shares = column(&outcome, "gap", "share_of_loss");
     assert_eq!((shares[0], shares[1].number().is_some()), (&Cell::Nothing, losses[1] > losses[0]));
-    assert!(outcome.findings.iter().any(|finding| finding.contains("down_proj of layer 2 [12, 86]")), "{:?}", outcome.findings);
+    assert_eq!(finding(&outcome, "held_out").text("scalars"), "2,12,86");
     assert_eq!(outcome.plots.len(), 1);
     assert!((4..=8).contains(&outcome.headline.len()), "{:?}", outcome.headline);
 }
@@ -317,5 +310,5 @@ fn activations_are_quantised_arm_by_arm() {
 fn quantisation_without_a_super_weight_holds_nothing_out() {
     let outcome = outcome(short(ExperimentKind::ActivationQuantisation, &[]));
     assert_eq!(column(&outcome, "loss", "arm").len(), 3);
-    assert!(outcome.findings.iter().any(|finding| finding.contains("No super weight was named")), "{:?}", outcome.findings);
+    finding(&outcome, "nothing_held_out");
 }

@@ -1,9 +1,9 @@
 //! Experiments of the command, made again from one JSON document.
 
 use linchpin::protocol::Export;
-use linchpin::terms::{Cell, Outcome};
+use linchpin::terms::{Cell, Outcome, SettingId};
 
-use crate::support::{bundled, code, export, fixture, linchpin_raw};
+use crate::support::{bundled, code, export, fixture, linchpin_raw, setting};
 
 /// The scale sweep of the page's own model, at few factors on one block.
 fn sweep(extra: &[&str]) -> std::process::Output {
@@ -30,7 +30,7 @@ fn the_scale_sweep_finds_where_the_model_collapses() {
     let loss = column("loss");
     assert!(loss[0] > loss[2] + 2.0 && (loss[1] - loss[2]).abs() < 0.5, "{loss:?}");
     assert_eq!(column("tokens"), [511.0; 4]);
-    let threshold = outcome.headline.iter().find(|of| of.name == "collapse threshold").unwrap().value;
+    let threshold = outcome.headline.iter().find(|of| of.name == "collapse_threshold").unwrap().value;
     assert!(threshold > 0.0 && threshold < 0.5, "{threshold}");
     assert!((outcome.plots[0].marks[0].0 - threshold).abs() < 1e-9);
 }
@@ -64,7 +64,7 @@ fn an_export_is_made_again_and_a_changed_figure_is_noticed() {
     let differing = document["repeated"].as_array().unwrap().iter().filter(|of| of["differing"] == 1).collect::<Vec<_>>();
     assert_eq!(differing.len(), 1, "{differing:?}");
     assert_eq!((&differing[0]["table"], &differing[0]["column"]), (&"loss".into(), &"loss".into()));
-    export.outcomes[0].experiment.text.as_mut().unwrap().digest = "0".repeat(16);
+    export.outcomes[0].experiment.settings.parts().text.unwrap().text.as_mut().unwrap().digest = "0".repeat(16);
     let text = folder.join("mine.txt").display().to_string();
     std::fs::write(&text, "The pin fell.\n").unwrap();
     for (given, advice) in [(&[][..], "name its file with --text"), (&["--text", &text][..], "or leave it out for the bundled one")] {
@@ -105,10 +105,10 @@ fn every_kind_is_made_again_and_a_report_shows_them_all() {
     for args in KINDS {
         let told = export(&on_gpt2(&[args, &["--super-weight", "1,5,17", "--json"]].concat()));
         let [figure] = &told.measured[..] else { panic!("{:?}", told.measured) };
-        assert_eq!((figure.name.as_str(), figure.of.as_str()), ("experiment", outcome(&told).experiment.kind.name()));
+        assert_eq!((figure.name.as_str(), figure.of.as_str()), ("experiment", outcome(&told).experiment.kind().name()));
         assert!(!outcome(&told).tables.is_empty() && !outcome(&told).plots.is_empty() && !outcome(&told).headline.is_empty());
         // What is calibrated names the text of that, too.
-        let is_calibrated = outcome(&told).experiment.n_calibration.is_some();
+        let is_calibrated = setting(&outcome(&told).experiment, SettingId::NCalibration).is_some();
         assert_eq!(outcome(&told).convention.contains("; calibrated on calibration excerpts 1"), is_calibrated);
         match &mut all {
             None => all = Some(told),
@@ -125,12 +125,12 @@ fn every_kind_is_made_again_and_a_report_shows_them_all() {
     assert_eq!(code(&linchpin_raw(&["report", "--from", &file, "--out", &page])), Some(0));
     let html = std::fs::read_to_string(&page).unwrap();
     for outcome in &all.outcomes {
-        let name = outcome.experiment.kind.name();
+        let name = outcome.experiment.kind().name();
         assert!(html.contains(&format!("id=\"{name}\"")) && html.contains(&format!("href=\"#{name}\"")), "{name}");
     }
     assert!(!html.contains("<script") && html.matches("<svg").count() == all.outcomes.iter().map(|of| of.plots.len()).sum::<usize>());
     // One that was stopped is compared by what it has, and one whose table is gone is not the same.
-    all.outcomes.retain(|outcome| ["sinks", "propagation"].contains(&outcome.experiment.kind.name()));
+    all.outcomes.retain(|outcome| ["sinks", "propagation"].contains(&outcome.experiment.kind().name()));
     all.outcomes[0].is_partial = true;
     all.outcomes[0].tables[0].rows.truncate(5);
     all.outcomes[0].headline.clear();
@@ -156,8 +156,8 @@ fn impossible_requests_are_refused_before_anything_is_measured() {
     let cases: [(&[&str], &str); 15] = [
         (&["scaling", "--super-weight", "99,0,0"], "layer is 99, but the model has 3"),
         (&["scaling", "--super-weight", "1,5"], "expected LAYER,ROW,COL"),
-        (&["scaling", sw[0], sw[1], "--blocks", "0"], "the number of blocks is 0, expected 1 or more"),
-        (&["scaling", sw[0], sw[1], "--block", "1"], "the tokens of a block is 1, expected 2 or more"),
+        (&["scaling", sw[0], sw[1], "--blocks", "0"], "n_blocks: 0 is not a whole number from 1 to 100000"),
+        (&["scaling", sw[0], sw[1], "--block", "1"], "block: 1 is not a whole number from 2 to 1048576"),
         (&["scaling", sw[0], sw[1], "--limit", "3"], "--limit is about items of tasks"),
         (&["scaling", sw[0], sw[1], "--task", &broken], "line 1 of the task arc_easy is no JSON"),
         (&["scaling", sw[0], sw[1], "--task", "nowhere.jsonl"], "cannot read the task nowhere.jsonl"),

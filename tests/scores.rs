@@ -231,7 +231,7 @@ fn a_stop_keeps_what_was_scored() {
     let control = Control::new(move |event| {
         let n_scored = match &event {
             Event::ScoreProgress(progress) => Some(progress.calibration.n_sequences),
-            Event::Progress(progress) if progress.doing == "scoring channels" => Some(progress.done as usize),
+            Event::Progress(progress) if progress.doing.code == "scoring" => Some(progress.done as usize),
             _ => None,
         };
         if let Some(control) = of_sink.borrow().as_ref()

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use half::{bf16, f16};
 use linchpin::engine::Engine;
 use linchpin::job::control::Control;
+use linchpin::language;
 use linchpin::loading::LoadingError;
 use linchpin::loading::checkpoint::Onto;
 use linchpin::loading::load::{LoadedWeights, load_weights};
@@ -16,9 +17,9 @@ use linchpin::model::Model;
 use linchpin::model::config::ModelConfig;
 use linchpin::model::matrix::Matrix;
 use linchpin::platform::{Files, Gpu, open_gpu};
-use linchpin::protocol::{BackendChoice, Event, Export, Failure, Request};
+use linchpin::protocol::{BackendChoice, Event, Export, Failure, Request, outcome_of};
 use linchpin::tensors::{CHUNK_UNIT, DeviceError, Packed, Table, Weight};
-use linchpin::terms::{ModelFile, ModelSource};
+use linchpin::terms::{Experiment, Message, ModelFile, ModelSource, Outcome, SettingId, TextRef};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Every fixture with golden values, at least one of each family: a new one is tested by being there.
@@ -338,4 +339,56 @@ macro_rules! the_event {
     ($events:expr, $pattern:pat => $value:expr) => {
         $events.into_iter().find_map(|event| if let $pattern = event { Some($value) } else { None }).expect("the event")
     };
+}
+
+/// The experiment with these settings changed, as far as its kind reads them.
+pub fn with(mut experiment: Experiment, values: &[(SettingId, &[f64])]) -> Experiment {
+    for (id, values) in values {
+        if let Some(value) = experiment.settings.number(*id) {
+            value.set(values);
+        }
+    }
+    experiment
+}
+
+/// The experiment on these tasks, if its kind reads tasks.
+pub fn with_tasks(mut experiment: Experiment, tasks: Vec<TextRef>) -> Experiment {
+    if let Some(of) = experiment.settings.parts().tasks {
+        of.tasks = tasks;
+    }
+    experiment
+}
+
+/// The experiment on this prompt, if its kind reads one.
+pub fn with_prompt(mut experiment: Experiment, prompt: &str) -> Experiment {
+    if let Some(of) = experiment.settings.parts().prompt {
+        *of = prompt.into();
+    }
+    experiment
+}
+
+/// The values of a setting; `None` if the kind has none of this name.
+pub fn setting(experiment: &Experiment, id: SettingId) -> Option<Vec<f64>> {
+    experiment.settings.clone().number(id).map(|value| value.get())
+}
+
+/// The last outcome of these events, with a sentence for every finding.
+#[track_caller]
+pub fn last_outcome(events: &[Event]) -> Outcome {
+    let outcome = outcome_of(events).unwrap_or_else(|| panic!("no outcome: {events:?}"));
+    if let Some(finding) = outcome.findings.iter().find(|finding| !language::knows(finding)) {
+        panic!("no sentence: {finding:?}");
+    }
+    outcome
+}
+
+/// The findings of an outcome as sentences.
+pub fn sentences(outcome: &Outcome) -> Vec<String> {
+    outcome.findings.iter().map(language::finding).collect()
+}
+
+/// The finding of this code.
+#[track_caller]
+pub fn finding<'a>(outcome: &'a Outcome, code: &str) -> &'a Message {
+    outcome.findings.iter().find(|finding| finding.code == code).unwrap_or_else(|| panic!("no {code}: {:?}", outcome.findings))
 }

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
-use linchpin::terms::{Cell, Experiment, ExperimentKind, Outcome, TaskFile, TextRef, WeightCoord, text_digest};
+use linchpin::share::version1;
+use linchpin::terms::{
+    Cell, Experiment, Importance, OnTasks, Outcome, Scaling, SettingId, Settings, TaskFile, TextRef, WeightCoord, text_digest,
+};
 use serde_json::Value;
 
-use crate::support::{Copy, Session, bundled, fixture, on_gpu, stopped_after};
+use crate::support::{Copy, Session, bundled, finding, fixture, last_outcome, on_gpu, setting, stopped_after, with};
 
 const SUPER_WEIGHT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
 
@@ -33,12 +36,8 @@ fn refs(files: &[TaskFile]) -> Vec<TextRef> {
 }
 
 fn importance(super_weights: Vec<WeightCoord>, tasks: Vec<TextRef>) -> Experiment {
-    Experiment { tasks, log_samples: true, ..Experiment::of(ExperimentKind::Importance, super_weights) }
-}
-
-fn last_outcome(events: &[Event]) -> Outcome {
-    let outcome = events.iter().rev().find_map(|event| if let Event::Outcome(outcome) = event { Some(outcome) } else { None });
-    outcome.expect("an outcome").clone()
+    let tasks = OnTasks { tasks, log_samples: true, ..OnTasks::default() };
+    Experiment::new(Settings::Importance(Importance { tasks, ..Importance::default() }), super_weights)
 }
 
 fn ran(session: &mut Session, experiment: Experiment) -> Outcome {
@@ -75,7 +74,7 @@ fn every_choice_is_what_pytorch_makes_of_it() {
     let mut session = Session::with_model(&bundled("linchpin-13m"));
     session.ask(Request::UseTasks { tasks: files() }).unwrap();
     // Of each task as many items as have all forms among them.
-    let experiment = Experiment { limit: Some(4), ..importance(vec![SUPER_WEIGHT], refs(&files())) };
+    let experiment = with(importance(vec![SUPER_WEIGHT], refs(&files())), &[(SettingId::Limit, &[4.0])]);
     let outcome = ran(&mut session, experiment);
     assert!(!outcome.is_partial);
     let samples = by_key(&outcome, "samples", &["arm", "task", "line", "choice"]);
@@ -83,7 +82,9 @@ fn every_choice_is_what_pytorch_makes_of_it() {
     let tasks = by_key(&outcome, "tasks", &["arm", "task"]);
     let of_tasks = |row: &[Cell], name: &str| row[outcome.table("tasks").unwrap().column(name).unwrap()].number();
     let (mut n, mut furthest) = (0, 0.0_f64);
+    // The golden values have the names of version 1.
     for (arm, of_arm) in expected["arms"].as_object().unwrap() {
+        let arm = &version1::arm(arm);
         for (task, of_task) in of_arm.as_object().unwrap() {
             for item in of_task["items"].as_array().unwrap() {
                 for (index, choice) in item["choices"].as_array().unwrap().iter().enumerate() {
@@ -147,17 +148,19 @@ fn table_1_is_pytorchs(outcome: &Outcome, expected: &Value) {
     assert_eq!((arms.len(), losses.len()), (N_ARMS, N_ARMS - 1), "{arms:?}");
     let column = |name: &str| outcome.table("loss").unwrap().column(name).unwrap();
     for (arm, theirs) in losses {
+        let arm = version1::arm(arm);
         let row = arms[[arm.clone()].as_slice()];
         let (ours, theirs) = (row[column("loss")].number().unwrap(), theirs.as_f64().unwrap());
         assert!(is_near(ours, theirs), "{arm}: {ours}, not {theirs}");
-        let headline = outcome.headline.iter().find(|figure| figure.name == format!("perplexity, {arm}")).unwrap();
+        let headline = outcome.headline.iter().find(|figure| figure.name == format!("perplexity/{arm}")).unwrap();
         assert!(is_near(headline.value, ours.exp()));
     }
-    let mean = format!("{:.2} (layer 2, row 12)", expected["means"][0].as_f64().unwrap());
-    assert!(outcome.findings.iter().any(|finding| finding.contains(&mean)), "{mean}: {:?}", outcome.findings);
-    let restored = outcome.findings.iter().filter(|finding| finding.contains("give") && finding.contains("back")).count();
-    assert_eq!(restored, 2, "{:?}", outcome.findings);
-    assert!(outcome.findings.iter().any(|finding| finding.contains("no weight tensor has a million scalars")));
+    let mean = finding(outcome, "super_activation_mean");
+    assert_eq!((mean.number("layer"), mean.number("row")), (2.0, 12.0));
+    assert!((mean.number("mean") - expected["means"][0].as_f64().unwrap()).abs() < 0.005, "{mean:?}");
+    for code in ["restored_loss", "restored_accuracy", "per_tensor_too_small"] {
+        finding(outcome, code);
+    }
     assert_eq!(outcome.plots.len(), 2);
     for plot in &outcome.plots {
         let table = outcome.table(&plot.table).unwrap();
@@ -176,13 +179,13 @@ fn restored_activations_differ_from_intact_and_pruned_ones() {
         let at = |layer, row, col| WeightCoord { layer, row, col };
         let super_weights = vec![at(0, 3, 5), at(0, 3, 6), at(1, 4, 5)];
         let mut session = Session::with_model(&fixture(name));
-        let outcome = ran(&mut session, Experiment { n_calibration: Some(2), ..importance(super_weights, Vec::new()) });
+        let outcome = ran(&mut session, with(importance(super_weights, Vec::new()), &[(SettingId::NCalibration, &[2.0])]));
         assert!(outcome.table("tasks").is_none() && outcome.table("samples").is_none() && outcome.plots.len() == 1, "{name}");
         let arms = by_key(&outcome, "loss", &["arm"]);
         let loss = |arm: &str| arms[[arm.to_owned()].as_slice()][2].number().unwrap();
-        let (intact, pruned, restored) = (loss("Original"), loss("Prune SW"), loss("Prune SW, +SA"));
+        let (intact, pruned, restored) = (loss("original"), loss("prune_sw"), loss("prune_sw_restored"));
         assert!(pruned != intact && restored != pruned && restored != intact, "{name}: {intact} {pruned} {restored}");
-        assert!(loss("SA set to 0") != intact && loss("SA set to its mean") != intact, "{name}");
+        assert!(loss("sa_zero") != intact && loss("sa_mean") != intact, "{name}");
     }
 }
 
@@ -195,12 +198,8 @@ fn a_gpu_with_packed_weights_comes_to_the_same() {
             let mut session = Session::with_model_on(copy.dir(), backend);
             let files = files().into_iter().filter(|file| ["piqa", "winogrande"].contains(&file.name.as_str())).collect::<Vec<_>>();
             session.ask(Request::UseTasks { tasks: files.clone() }).unwrap();
-            let few = Experiment {
-                n_calibration: Some(1),
-                n_blocks: Some(1),
-                limit: Some(1),
-                ..importance(super_weights.to_vec(), refs(&files))
-            };
+            let few = importance(super_weights.to_vec(), refs(&files));
+            let few = with(few, &[(SettingId::NCalibration, &[1.0]), (SettingId::NBlocks, &[1.0]), (SettingId::Limit, &[1.0])]);
             ran(&mut session, few)
         });
         for (table, keys, figure) in [("loss", 1, "loss"), ("samples", 5, "loglikelihood")] {
@@ -222,7 +221,7 @@ fn importance_without_a_super_weight_measures_the_other_arms() {
     let outcome = ran(&mut session, importance(Vec::new(), Vec::new()));
     let arms = by_key(&outcome, "loss", &["arm"]);
     assert_eq!(arms.len(), 3, "{arms:?}");
-    assert!(outcome.findings[0].starts_with("No super weight was named"), "{:?}", outcome.findings);
+    assert_eq!(outcome.findings[0].code, "no_super_weight_arms");
 }
 
 #[test]
@@ -231,8 +230,10 @@ fn an_experiment_names_the_tasks_that_it_was_made_on() {
     let file = |name: &str| files().into_iter().find(|file| file.name == name).unwrap();
     let named = |name: &str, digest: &str| TextRef { name: name.into(), digest: digest.into() };
     let at = WeightCoord { layer: 0, row: 3, col: 5 };
-    let scaling =
-        |tasks| Experiment { factors: vec![1.0, 0.0], ..Experiment { kind: ExperimentKind::Scaling, ..importance(vec![at], tasks) } };
+    let scaling = |tasks| {
+        let tasks = OnTasks { tasks, log_samples: true, ..OnTasks::default() };
+        Experiment::new(Settings::Scaling(Scaling { tasks, factors: vec![1.0, 0.0], ..Scaling::default() }), vec![at])
+    };
     let failure = session.ask(Request::Experiment(scaling(vec![named("piqa", "")]))).unwrap_err();
     assert_eq!((failure.kind, failure.what.as_str()), (FailureKind::Input, "A task's file is missing"));
     let failure = session.ask(Request::Experiment(scaling(vec![named("mmlu", "")]))).unwrap_err();
@@ -241,18 +242,20 @@ fn an_experiment_names_the_tasks_that_it_was_made_on() {
     let failure = session.ask(Request::Experiment(scaling(vec![named("piqa", "0123456789abcdef")]))).unwrap_err();
     assert!(failure.why.contains("0123456789abcdef"), "{failure:?}");
     let asked = vec![named("piqa", &text_digest(&file("piqa").jsonl)), named("openbook_qa", ""), named("openbookqa", "")];
-    let outcome = ran(&mut session, Experiment { limit: Some(2), log_samples: false, ..scaling(asked) });
+    let mut two = with(scaling(asked), &[(SettingId::Limit, &[2.0])]);
+    two.settings.parts().tasks.unwrap().log_samples = false;
+    let outcome = ran(&mut session, two);
     let expected = [named("piqa", &text_digest(&file("piqa").jsonl)), named("openbookqa", &text_digest(&file("openbookqa").jsonl))];
-    assert_eq!(outcome.experiment.tasks, expected);
+    assert_eq!(outcome.experiment.tasks().unwrap().tasks, expected);
     let tasks = by_key(&outcome, "tasks", &["factor", "task"]);
     assert_eq!(tasks.len(), 6);
     assert!(tasks.iter().all(|(key, row)| shown(&row[2]) == if key[1] == "AVG" { "4" } else { "2" }), "{tasks:?}");
     assert!(outcome.table("samples").is_none());
     assert_eq!(outcome.plots.iter().map(|plot| plot.table.as_str()).collect::<Vec<_>>(), ["loss", "tasks"]);
     // The same, drawn.
-    let drawn = ran(&mut session, Experiment { limit: Some(2), item_seed: Some(3), ..outcome.experiment.clone() });
+    let drawn = ran(&mut session, with(outcome.experiment.clone(), &[(SettingId::ItemSeed, &[3.0])]));
     assert_ne!(drawn.table("tasks"), None);
-    assert_eq!(drawn.experiment.item_seed, Some(3));
+    assert_eq!(setting(&drawn.experiment, SettingId::ItemSeed), Some(vec![3.0]));
     // Not named, not measured.
     let outcome = ran(&mut session, scaling(Vec::new()));
     assert!(outcome.table("tasks").is_none() && outcome.plots.len() == 1);
@@ -274,9 +277,9 @@ fn a_broken_file_is_refused_by_its_line_and_what_was_there_stays() {
         assert!(failure.why.starts_with(expected) && failure.kind == FailureKind::Input, "{failure:?}");
     }
     let outcome = ran(&mut session, importance(vec![], vec![TextRef { name: "openbookqa".into(), digest: String::new() }]));
-    assert_eq!(outcome.experiment.tasks[0].digest, text_digest(good));
-    let failure = session.ask(Request::Experiment(Experiment { limit: Some(0), ..outcome.experiment })).unwrap_err();
-    assert!(failure.why.contains("number of items"), "{failure:?}");
+    assert_eq!(outcome.experiment.texts()[1].digest, text_digest(good));
+    let failure = session.ask(Request::Experiment(with(outcome.experiment, &[(SettingId::Limit, &[0.0])]))).unwrap_err();
+    assert!(failure.why.contains("limit: 0 is not a whole number from 1"), "{failure:?}");
 }
 
 #[test]

@@ -83,7 +83,7 @@ pub async fn search(model: &Model, control: &Control) -> Result<Found, AnalysisE
     let block = if model.largest_buffer().is_some() { BLOCK } else { BLOCK_ON_CPU };
     let mut rows = Vec::new();
     for (index, layer) in model.layers.iter().enumerate() {
-        control.progress("searching the weights", index as f64, model.layers.len() as f64, "steps");
+        control.progress("searching_weights", index as f64, model.layers.len() as f64, "steps");
         control.checkpoint().await?;
         rows.extend(layer_rows(index, layer, block).await?);
     }
@@ -91,7 +91,7 @@ pub async fn search(model: &Model, control: &Control) -> Result<Found, AnalysisE
     let scalars = rows.iter().take(N_CANDIDATES).map(|row| model.down_proj_scalar(row.at.layer, row.at.row, row.at.col));
     let read = scalars.fold(Transaction::default(), Transaction::register).execute_async().await?;
     let weights = read.into_iter().map(|data| floats(data).first().copied().unwrap_or(0.0)).collect();
-    control.progress("searching the weights", 1.0, 1.0, "steps");
+    control.progress("searching_weights", 1.0, 1.0, "steps");
     let is_gated = model.layers.iter().any(|layer| matches!(layer.mlp.hidden, Hidden::Gated { .. }));
     Ok(Found { rows, weights, is_gated })
 }

@@ -22,7 +22,7 @@ use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::matrix::Matrix;
 use crate::terms::{
-    Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit, is_critical,
+    Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, Message, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit, is_critical,
 };
 
 /// Number of random scalars drawn for each candidate.
@@ -84,9 +84,9 @@ pub async fn confirm(
     let total = (n_arms * experiment.text.n_tokens()) as f64;
     let mut arms = Vec::<ConfirmArm>::new();
     for (index, arm) in planned.into_iter().enumerate() {
-        let doing = format!("held-out text, arm {} of {n_arms}", index + 1);
+        let doing = Message::new("confirming").with("index", index + 1).with("of", n_arms);
         let before = index * experiment.text.n_tokens();
-        let progress = |done| control.progress(&doing, (before + done) as f64, total, "tokens");
+        let progress = |done| control.progress(doing.clone(), (before + done) as f64, total, "tokens");
         let changed = experiment.changed(&arm.change)?;
         let loss_nats = eval::evaluate(&changed, &Ablation::default(), experiment.text, control, progress).await?.loss_nats;
         let intact = arms.first().map_or(loss_nats, |arm| arm.loss_nats);

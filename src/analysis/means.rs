@@ -32,7 +32,7 @@ pub async fn channel_means(
     let mut sums = Vec::<Tensor<2>>::new();
     let mut n_tokens = 0;
     for (index, ids) in sequences.ids.iter().enumerate() {
-        control.progress("means of channels", index as f64, sequences.ids.len() as f64, "sequences");
+        control.progress("channel_means", index as f64, sequences.ids.len() as f64, "sequences");
         control.checkpoint().await?;
         let mut probe = Probe::empty().capturing(&[Site::DownProjInput], Keep::Sums);
         model.forward(ids, None, Positions::Last, &mut probe);

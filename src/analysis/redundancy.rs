@@ -59,7 +59,7 @@ pub async fn redundancies(
     let mut moments = halos.iter().map(|halo| halo.map(moments)).collect::<Vec<_>>();
     let total = sequences.len().min(N_SEQUENCES);
     for (done, ids) in sequences.iter().take(total).enumerate() {
-        control.progress("redundancy of halos", done as f64, total as f64, "sequences");
+        control.progress("halo_redundancy", done as f64, total as f64, "sequences");
         control.checkpoint().await?;
         let products = products(model, halos, &ids[..ids.len().min(MAX_LENGTH)], Limits::of(&model.config)).await?;
         if products.iter().flatten().any(|product| !product.is_finite()) {

@@ -48,7 +48,7 @@ pub async fn find_spikes(model: &Model, ids: &[u32], tokenizer: &Tokenizer, cont
     let mut peaks = intact.clone();
     let mut candidates = Vec::<Candidate>::new();
     let stopped = loop {
-        control.progress("looking for spikes", candidates.len() as f64, MAX_ITERATIONS as f64, "steps");
+        control.progress("looking_for_spikes", candidates.len() as f64, MAX_ITERATIONS as f64, "steps");
         control.checkpoint().await?;
         if candidates.len() == MAX_ITERATIONS {
             break format!("{MAX_ITERATIONS} candidates were found, as many as the search looks for");

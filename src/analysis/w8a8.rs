@@ -62,7 +62,7 @@ impl Maxima {
     pub async fn of(model: &Model, sequences: &[Vec<u32>], control: &Control) -> Result<Self, AnalysisError> {
         let mut maxima = vec![[Vec::new(), Vec::new()]; model.layers.len()];
         for (done, ids) in sequences.iter().enumerate() {
-            control.progress("largest activations", done as f64, sequences.len() as f64, "sequences");
+            control.progress("largest_activations", done as f64, sequences.len() as f64, "sequences");
             control.checkpoint().await?;
             let mut probe = Probe::empty().summarising(&READERS, Summary::Magnitude);
             let _ = model.without_head(ids, None, Positions::Last, &mut probe);

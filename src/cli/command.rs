@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::check::CheckArgs;
 use super::deletions::DeletionArgs;
 use super::edits::EditArgs;
-use super::experiment::ExperimentArgs;
+use super::experiment::ExperimentCommand;
 use super::options::Options;
 use super::prune::PruneArgs;
 use super::repeat::RepeatArgs;
@@ -16,7 +16,6 @@ use super::selection::ScoringArgs;
 use super::surround::SurroundArgs;
 use super::sweep::SweepArgs;
 use super::training::TrainingArgs;
-use crate::terms::ExperimentKind;
 
 /// Find the few numbers that hold a language model up, and pull them.
 #[derive(Debug, Clone, Parser)]
@@ -26,23 +25,6 @@ pub struct Args {
     pub options: Options,
     #[command(subcommand)]
     pub command: Command,
-}
-
-impl Command {
-    /// Returns the experiment and its arguments, if the command is one.
-    pub fn experiment(&self) -> Option<(ExperimentKind, &ExperimentArgs)> {
-        Some(match self {
-            Self::Importance(asked) => (ExperimentKind::Importance, asked),
-            Self::Propagation(asked) => (ExperimentKind::Propagation, asked),
-            Self::Scaling(asked) => (ExperimentKind::Scaling, asked),
-            Self::TokenShift(asked) => (ExperimentKind::TokenShift, asked),
-            Self::ActivationQuantisation(asked) => (ExperimentKind::ActivationQuantisation, asked),
-            Self::WeightQuantisation(asked) => (ExperimentKind::WeightQuantisation, asked),
-            Self::WeightsOnly(asked) => (ExperimentKind::WeightsOnly, asked),
-            Self::Sinks(asked) => (ExperimentKind::Sinks, asked),
-            _ => return None,
-        })
-    }
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -100,23 +82,8 @@ pub enum Command {
     Surround(SurroundArgs),
     /// Score the checkpoints of one model, to see how its loss proxy concentrated while it was trained.
     Training(TrainingArgs),
-    /// Measure the cost of removing the super weights, compared with removing the largest other weights, and with
-    /// restoring the super activation (Table 1 of the super-weight paper).
-    Importance(ExperimentArgs),
-    /// Trace the super activation through every layer's residual stream, token by token (Figure 4).
-    Propagation(ExperimentArgs),
-    /// Measure loss and accuracy over the super weights' scale, and find where the model collapses (Figures 6 and 8).
-    Scaling(ExperimentArgs),
-    /// Measure how the next token's probabilities shift over many prompts (Figures 5 and 11).
-    TokenShift(ExperimentArgs),
-    /// Round weights and activations to 8 bits: naive, with the super activation held out, SmoothQuant (Table 3).
-    ActivationQuantisation(ExperimentArgs),
-    /// Round weights to 8, 4 and 3 bits in blocks, with and without the super weights held out (Figure 7).
-    WeightQuantisation(ExperimentArgs),
-    /// Find candidates from the weights alone, beside those of a scan.
-    WeightsOnly(ExperimentArgs),
-    /// Measure massive activations and attention sinks, with and without the super weights.
-    Sinks(ExperimentArgs),
+    #[command(flatten)]
+    Experiment(ExperimentCommand),
     /// Repeat the experiments of an export and compare every figure; the exit code is 1 if one differs.
     Repeat(RepeatArgs),
     /// Write every experiment on the model as a static page with its plots, and the data beside it; the exit code is 1
@@ -175,10 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn every_experiment_is_a_subcommand_of_its_name() {
-        for kind in ExperimentKind::ALL {
+    fn experiments_are_subcommands_of_their_names() {
+        for kind in crate::terms::ExperimentKind::ALL {
             let parsed = parse(&[&kind.name().replace('_', "-"), "--super-weight", "2,12,86"]).unwrap();
-            assert_eq!(parsed.experiment().map(|(of, asked)| (of, asked.super_weight.len())), Some((kind, 1)));
+            let Command::Experiment(ExperimentCommand { kind: of, args }) = parsed else { panic!("{parsed:?}") };
+            assert_eq!((of, args.super_weight.len()), (*kind, 1));
         }
     }
 

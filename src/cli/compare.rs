@@ -25,7 +25,7 @@ pub struct Compared {
 }
 
 pub fn compare(before: &Outcome, again: &Outcome, tolerance: f64) -> Vec<Compared> {
-    let kind = before.experiment.kind.name();
+    let kind = before.experiment.kind().name();
     let [theirs, ours] = [before, again].map(all_tables);
     let names = |tables: &[DataTable], other: &[DataTable]| {
         let is_new = |table: &&DataTable| other.iter().all(|known| known.name != table.name);

@@ -1,5 +1,6 @@
 //! The super-weight paper's experiments as subcommands, with one set of arguments.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,9 +10,11 @@ use anyhow::{Context, bail};
 use super::edits::parse_coord;
 use super::print::{self, TIME};
 use super::session::{Session, figure};
-use crate::catalog;
-use crate::protocol::{Event, Figure, Request};
-use crate::terms::{Experiment, ExperimentKind, ModelInfo, Outcome, TaskFile, TextRef, WeightCoord, text_digest};
+use crate::protocol::{Event, Figure, Request, outcome_of};
+use crate::terms::{
+    Experiment, ExperimentKind, ModelInfo, OnTasks, Outcome, SettingId, Settings, TaskFile, TextRef, WeightCoord, text_digest,
+};
+use crate::{catalog, language};
 
 /// The arguments of all experiments. Each experiment reads some of these, and refuses those that it would ignore.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args)]
@@ -19,60 +22,18 @@ pub struct ExperimentArgs {
     /// LAYER,ROW,COL: a super weight for the experiment; without any, the candidates of a scan are used.
     #[arg(long)]
     pub super_weight: Vec<String>,
-    /// Tokens of each block that the text (the bundled passages, or --text) is cut into; by default 2048, or the
-    /// model's context.
-    #[arg(long)]
-    pub block: Option<usize>,
-    /// true or false: put the tokenizer's special tokens (BOS) before each block. In the paper's protocol only the
-    /// whole text has them in front; that is the default, except for the page's own models, which never saw a text
-    /// without a BOS.
-    #[arg(long)]
-    pub bos: Option<bool>,
-    /// Measure only this many blocks, from the first on.
-    #[arg(long)]
-    pub blocks: Option<usize>,
     /// NAME=FILE or FILE: a zero-shot task, as lines of JSON; without NAME, it is the file's name without its
     /// extension.
     #[arg(long)]
     pub task: Vec<String>,
-    /// Measure only this many items of each task: the first ones, or a draw by --item-seed.
-    #[arg(long)]
-    pub limit: Option<usize>,
-    /// Seed that draws the items of --limit; without it, the first items are taken.
-    #[arg(long)]
-    pub item_seed: Option<u64>,
     /// Keep every choice of every item in a separate table.
     #[arg(long)]
     pub log_samples: bool,
-    /// The prompt of propagation and sinks.
+    /// The prompt to read.
     #[arg(long)]
     pub prompt: Option<String>,
-    /// Number of prompts for token-shift, 500 by default.
-    #[arg(long)]
-    pub prompts: Option<usize>,
-    /// Factors that scaling multiplies the super weights by: numbers from -3 to 3, separated by commas.
-    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
-    pub factors: Option<Vec<f32>>,
-    /// Bits of quantisation, 2 to 16: for weight-quantisation separated by commas, for activation-quantisation one
-    /// number.
-    #[arg(long, value_delimiter = ',')]
-    pub bits: Option<Vec<u32>>,
-    /// Block sizes of weight-quantisation, separated by commas: consecutive scalars that share a scale; 0 is the whole
-    /// matrix.
-    #[arg(long, value_delimiter = ',')]
-    pub block_sizes: Option<Vec<usize>>,
-    /// Clipping thresholds z of weight-quantisation, in standard deviations above the weights' mean magnitude.
-    #[arg(long, value_delimiter = ',')]
-    pub clips: Option<Vec<f32>>,
-    /// SmoothQuant's exponent in activation-quantisation, 0 to 1.
-    #[arg(long)]
-    pub alpha: Option<f32>,
-    /// Number of sequences of the bundled calibration text for importance and activation-quantisation.
-    #[arg(long)]
-    pub calibration: Option<usize>,
-    /// Seed of the random control of importance and, in a report, of the candidates' controls.
-    #[arg(long)]
-    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub settings: SettingArgs,
     /// Folder for every table as a CSV file, EXPERIMENT-TABLE.csv.
     #[arg(long)]
     pub tables: Option<PathBuf>,
@@ -83,32 +44,29 @@ impl ExperimentArgs {
     ///
     /// # Errors
     ///
-    /// An option that all kinds would ignore, a coordinate that cannot be parsed, a task's file that cannot be read, or
-    /// a folder that cannot be created.
+    /// An option that all kinds would ignore, a setting outside its bounds, a coordinate that cannot be parsed, a task's
+    /// file that cannot be read, or a folder that cannot be created.
     pub fn check(&self, kinds: &[ExperimentKind]) -> anyhow::Result<()> {
         let has_tasks = !self.task.is_empty();
-        let of = |reads: fn(&Experiment) -> bool| kinds.iter().any(|kind| reads(&Experiment::of(*kind, Vec::new())));
-        let options = [
-            (self.block.is_some(), "--block", of(|of| of.kind.reads_text())),
-            (self.bos.is_some(), "--bos", of(|of| of.kind.reads_bos())),
-            (self.blocks.is_some(), "--blocks", of(|of| of.kind.reads_text())),
-            (has_tasks, "--task", of(|of| of.kind.reads_tasks())),
-            (self.prompt.is_some(), "--prompt", of(|of| of.kind.reads_prompt())),
-            (self.prompts.is_some(), "--prompts", of(|of| of.n_prompts.is_some())),
-            (self.factors.is_some(), "--factors", of(|of| !of.factors.is_empty())),
-            (self.bits.is_some(), "--bits", of(|of| !of.bits.is_empty())),
-            (self.block_sizes.is_some(), "--block-sizes", of(|of| !of.block_sizes.is_empty())),
-            (self.clips.is_some(), "--clips", of(|of| !of.clips.is_empty())),
-            (self.alpha.is_some(), "--alpha", of(|of| of.alpha.is_some())),
-            (self.calibration.is_some(), "--calibration", of(|of| of.n_calibration.is_some())),
+        let read_by = |reads: &dyn Fn(ExperimentKind) -> bool| kinds.iter().any(|kind| reads(*kind));
+        let settings = self.settings.0.keys().map(|id| (id.option(), read_by(&|kind| kind.reads(*id))));
+        let others = [
+            (has_tasks, "task", read_by(&ExperimentKind::reads_tasks)),
+            (self.prompt.is_some(), "prompt", read_by(&ExperimentKind::reads_prompt)),
         ];
-        if let Some((_, option, _)) = options.into_iter().find(|(is_given, _, is_read)| *is_given && !is_read) {
-            let names = kinds.iter().map(|kind| kind.name().replace('_', "-")).collect::<Vec<_>>().join(", ");
-            bail!("{names} does not read {option}: leave it out");
+        let others = others.into_iter().filter(|(is_given, ..)| *is_given).map(|(_, option, is_read)| (option.to_owned(), is_read));
+        if let Some((option, _)) = settings.chain(others).find(|(_, is_read)| !is_read) {
+            let names = kinds.iter().map(|kind| subcommand(*kind)).collect::<Vec<_>>().join(", ");
+            bail!("{names} does not read --{option}: leave it out");
         }
-        let of_tasks = [(self.limit.is_some(), "--limit"), (self.item_seed.is_some(), "--item-seed"), (self.log_samples, "--log-samples")];
-        if let Some((_, option)) = of_tasks.into_iter().find(|(is_given, _)| *is_given && !has_tasks) {
-            bail!("{option} is about items of tasks, and there is none: name one with --task NAME=FILE");
+        let of_tasks = [SettingId::Limit, SettingId::ItemSeed].into_iter().find(|id| self.settings.0.contains_key(id));
+        let of_tasks = of_tasks.map(SettingId::option).or_else(|| self.log_samples.then(|| "log-samples".into()));
+        if let Some(option) = of_tasks.filter(|_| !has_tasks) {
+            bail!("--{option} is about items of tasks, and there is none: name one with --task NAME=FILE");
+        }
+        for kind in kinds {
+            let mut settings = kind.default_settings();
+            self.settings.over(&mut settings)?;
         }
         self.super_weight.iter().try_for_each(|text| parse_coord(text).map(drop))?;
         self.task_files()?;
@@ -118,39 +76,43 @@ impl ExperimentArgs {
     }
 
     /// Fills in these arguments for an experiment of any kind, as far as the kind reads them.
-    pub fn over(&self, of: Experiment, tasks: &[TaskFile]) -> Experiment {
-        let kind = of.kind;
-        let tasks = tasks.iter().filter(|_| kind.reads_tasks());
-        let tasks = tasks.map(|task| TextRef { name: task.name.clone(), digest: text_digest(&task.jsonl) }).collect::<Vec<_>>();
-        let has_tasks = !tasks.is_empty();
-        let (limit, item_seed) = if has_tasks { (self.limit, self.item_seed) } else { (None, None) };
-        let list = |given: &Option<Vec<f32>>, default: Vec<f32>| given.clone().filter(|_| !default.is_empty()).unwrap_or(default);
-        Experiment {
-            block: of.block.map(|block| self.block.unwrap_or(block)),
-            bos: kind.reads_bos() && self.bos.unwrap_or(of.bos),
-            n_blocks: self.blocks.filter(|_| kind.reads_text()),
-            tasks,
-            limit,
-            item_seed,
-            log_samples: has_tasks && self.log_samples,
-            prompt: self.prompt.clone().filter(|_| kind.reads_prompt()).unwrap_or(of.prompt),
-            n_prompts: of.n_prompts.map(|n| self.prompts.unwrap_or(n)),
-            factors: list(&self.factors, of.factors),
-            bits: self.bits.clone().filter(|_| !of.bits.is_empty()).unwrap_or(of.bits),
-            block_sizes: self.block_sizes.clone().filter(|_| !of.block_sizes.is_empty()).unwrap_or(of.block_sizes),
-            clips: list(&self.clips, of.clips),
-            alpha: of.alpha.map(|alpha| self.alpha.unwrap_or(alpha)),
-            n_calibration: of.n_calibration.map(|n| self.calibration.unwrap_or(n)),
-            seed: self.seed.unwrap_or(of.seed),
-            ..of
+    ///
+    /// # Errors
+    ///
+    /// A setting outside its bounds.
+    pub fn over(&self, mut of: Experiment, tasks: &[TaskFile]) -> anyhow::Result<Experiment> {
+        self.settings.over(&mut of.settings)?;
+        let parts = of.settings.parts();
+        if let Some(of) = parts.tasks {
+            of.tasks = tasks.iter().map(|task| TextRef { name: task.name.clone(), digest: text_digest(&task.jsonl) }).collect();
+            of.log_samples = self.log_samples && !tasks.is_empty();
+            if tasks.is_empty() {
+                *of = OnTasks::default();
+            }
         }
+        if let (Some(of), Some(prompt)) = (parts.prompt, &self.prompt) {
+            of.clone_from(prompt);
+        }
+        Ok(of)
     }
 
     /// Makes an experiment on this model. The page's own models get a BOS, since they never saw a text without one.
-    pub fn on(&self, info: &ModelInfo, kind: ExperimentKind, super_weights: Vec<WeightCoord>, tasks: &[TaskFile]) -> Experiment {
-        let mut experiment = self.over(Experiment::of(kind, super_weights), tasks);
-        experiment.bos |= self.bos.is_none() && kind.reads_bos() && catalog::find(&info.model.id).is_some();
-        experiment
+    ///
+    /// # Errors
+    ///
+    /// A setting outside its bounds.
+    pub fn on(
+        &self,
+        info: &ModelInfo,
+        kind: ExperimentKind,
+        super_weights: Vec<WeightCoord>,
+        tasks: &[TaskFile],
+    ) -> anyhow::Result<Experiment> {
+        let mut experiment = Experiment::of(kind, super_weights);
+        if let Some(text) = experiment.settings.parts().text {
+            text.bos = catalog::find(&info.model.id).is_some();
+        }
+        self.over(experiment, tasks)
     }
 
     /// Reads the files of `--task`.
@@ -160,6 +122,109 @@ impl ExperimentArgs {
     /// A file that cannot be read.
     pub fn task_files(&self) -> anyhow::Result<Vec<TaskFile>> {
         self.task.iter().map(|text| task_file(text)).collect()
+    }
+}
+
+/// The options of the settings, which the table of settings lists: those that were given, with their values.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SettingArgs(pub BTreeMap<SettingId, Vec<f64>>);
+
+impl SettingArgs {
+    /// Sets the settings that the kind has.
+    fn over(&self, settings: &mut Settings) -> anyhow::Result<()> {
+        for (id, values) in &self.0 {
+            if let Some(value) = settings.number(*id) {
+                id.check(value, values)?;
+                value.set(values);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl clap::Args for SettingArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        SettingId::ALL.iter().fold(command, |command, id| {
+            let (low, high) = id.bounds();
+            let help = format!("{}: {low} to {high}", language::option_help(*id));
+            let option = clap::Arg::new(id.name()).long(id.option()).help(help).value_delimiter(',').num_args(1);
+            command.arg(option.allow_hyphen_values(true).action(clap::ArgAction::Append).value_parser(number))
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for SettingArgs {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let given = |id: &SettingId| Some((*id, matches.get_many::<f64>(id.name())?.copied().collect()));
+        Ok(Self(SettingId::ALL.iter().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        self.0.extend(Self::from_arg_matches(matches)?.0);
+        Ok(())
+    }
+}
+
+/// A number of a setting; `true` and `false` stand for 1 and 0.
+fn number(text: &str) -> Result<f64, String> {
+    match text {
+        "true" => Ok(1.0),
+        "false" => Ok(0.0),
+        _ => text.parse().map_err(|_| format!("“{text}” is not a number")),
+    }
+}
+
+/// An experiment as a subcommand of its name. Its help lists the options that the kind reads.
+#[derive(Debug, Clone)]
+pub struct ExperimentCommand {
+    pub kind: ExperimentKind,
+    pub args: ExperimentArgs,
+}
+
+/// The kind's name as a subcommand.
+pub fn subcommand(kind: ExperimentKind) -> String {
+    kind.name().replace('_', "-")
+}
+
+impl clap::Subcommand for ExperimentCommand {
+    fn augment_subcommands(command: clap::Command) -> clap::Command {
+        use clap::Args as _;
+        ExperimentKind::ALL.iter().fold(command, |command, kind| {
+            let of_kind = ExperimentArgs::augment_args(clap::Command::new(subcommand(*kind)).about(language::summary(*kind)));
+            let is_read = |id: &str| match id {
+                "prompt" => kind.reads_prompt(),
+                "task" | "log_samples" => kind.reads_tasks(),
+                id => SettingId::ALL.iter().find(|setting| setting.name() == id).is_none_or(|setting| kind.reads(*setting)),
+            };
+            // Options that the kind would ignore are refused with a message of our own.
+            command.subcommand(of_kind.mut_args(|arg| if is_read(arg.get_id().as_str()) { arg } else { arg.hide(true) }))
+        })
+    }
+
+    fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        ExperimentKind::ALL.iter().any(|kind| subcommand(*kind) == name)
+    }
+}
+
+impl clap::FromArgMatches for ExperimentCommand {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let chosen =
+            matches.subcommand().and_then(|(name, of)| Some((ExperimentKind::ALL.iter().find(|kind| subcommand(**kind) == name)?, of)));
+        let (kind, matches) = chosen.ok_or_else(|| clap::Error::new(clap::error::ErrorKind::MissingSubcommand))?;
+        Ok(Self { kind: *kind, args: ExperimentArgs::from_arg_matches(matches)? })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }
 
@@ -176,7 +241,7 @@ fn task_file(text: &str) -> anyhow::Result<TaskFile> {
 pub async fn run(session: &mut Session, kind: ExperimentKind, args: &ExperimentArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let tasks = args.task_files()?;
     let super_weights = super_weights(session, &args.super_weight).await?;
-    let experiment = args.on(info, kind, super_weights, &tasks);
+    let experiment = args.on(info, kind, super_weights, &tasks)?;
     if !tasks.is_empty() {
         session.ask(Request::UseTasks { tasks }).await?;
     }
@@ -217,7 +282,7 @@ pub async fn super_weights(session: &mut Session, named: &[String]) -> anyhow::R
 pub async fn timed(session: &mut Session, experiment: Experiment) -> anyhow::Result<(Outcome, Figure)> {
     let started = Instant::now();
     let outcome = measure(session, experiment).await?;
-    let took = figure(TIME, started, outcome.experiment.kind.name());
+    let took = figure(TIME, started, outcome.experiment.kind().name());
     Ok((outcome, took))
 }
 
@@ -227,12 +292,9 @@ pub async fn timed(session: &mut Session, experiment: Experiment) -> anyhow::Res
 ///
 /// Any error of the engine.
 pub async fn measure(session: &mut Session, experiment: Experiment) -> anyhow::Result<Outcome> {
-    let kind = experiment.kind;
+    let kind = experiment.kind();
     let events = session.ask(Request::Experiment(experiment)).await?;
-    let whole = events.into_iter().rev().find_map(|event| match event {
-        Event::Outcome(outcome) if !outcome.is_partial => Some(outcome),
-        _ => None,
-    });
+    let whole = outcome_of(&events).filter(|outcome| !outcome.is_partial);
     whole.with_context(|| format!("the engine told no outcome of {}", kind.name()))
 }
 
@@ -244,7 +306,7 @@ pub async fn measure(session: &mut Session, experiment: Experiment) -> anyhow::R
 pub fn write_tables(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     for table in &outcome.tables {
-        let path = folder.join(format!("{}-{}.csv", outcome.experiment.kind.name(), table.name));
+        let path = folder.join(format!("{}-{}.csv", outcome.experiment.kind().name(), table.name));
         std::fs::write(&path, table.to_csv()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if outcome.tables.is_empty() {
@@ -270,42 +332,65 @@ pub fn writable(path: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Args as _, FromArgMatches as _, Subcommand as _};
+
     use super::*;
+
+    fn parse(args: &[&str]) -> ExperimentArgs {
+        let command = ExperimentArgs::augment_args(clap::Command::new("experiment"));
+        ExperimentArgs::from_arg_matches(&command.try_get_matches_from([&["experiment"], args].concat()).unwrap()).unwrap()
+    }
 
     fn tasks() -> Vec<TaskFile> {
         vec![TaskFile { name: "sciq".into(), jsonl: "{}".into() }]
     }
 
     #[test]
-    fn what_would_be_ignored_is_refused() {
-        let args = ExperimentArgs { alpha: Some(0.5), ..ExperimentArgs::default() };
+    fn options_that_would_be_ignored_are_refused() {
+        let args = parse(&["--alpha", "0.5"]);
         let error = args.check(&[ExperimentKind::WeightQuantisation]).unwrap_err();
         assert_eq!(error.to_string(), "weight-quantisation does not read --alpha: leave it out");
-        assert!(args.check(&ExperimentKind::ALL).is_ok());
-        let args = ExperimentArgs { limit: Some(3), ..ExperimentArgs::default() };
-        assert!(args.check(&[ExperimentKind::Importance]).unwrap_err().to_string().contains("name one with --task"));
-        let args = ExperimentArgs { task: vec!["none.jsonl".into()], ..ExperimentArgs::default() };
+        assert!(args.check(ExperimentKind::ALL).is_ok());
+        let error = parse(&["--limit", "3"]).check(&[ExperimentKind::Importance]).unwrap_err();
+        assert!(error.to_string().contains("name one with --task"), "{error}");
+        let args = parse(&["--task", "none.jsonl"]);
         assert!(args.check(&[ExperimentKind::Importance]).unwrap_err().to_string().contains("cannot read the task none.jsonl"));
         assert!(args.check(&[ExperimentKind::Sinks]).unwrap_err().to_string().contains("--task"));
     }
 
     #[test]
-    fn each_kind_keeps_what_it_reads() {
-        let args = ExperimentArgs {
-            block: Some(128),
-            prompt: Some("a b".into()),
-            factors: Some(vec![0.5]),
-            bits: Some(vec![4]),
-            limit: Some(2),
-            ..ExperimentArgs::default()
-        };
-        for kind in ExperimentKind::ALL {
-            let of = Experiment::of(kind, Vec::new());
-            let ours = args.over(of.clone(), &tasks());
-            assert_eq!(ours.block.is_some(), of.block.is_some(), "{kind:?}");
-            assert_eq!(ours.prompt.is_empty(), of.prompt.is_empty(), "{kind:?}");
-            assert_eq!((ours.factors.len(), ours.bits.len()), (of.factors.len().min(1), of.bits.len().min(1)), "{kind:?}");
-            assert_eq!(ours.limit.is_some(), kind.reads_tasks(), "{kind:?}");
+    fn settings_outside_their_bounds_are_refused() {
+        for (option, value, why) in [
+            ("--factors", "0,4", "factors: 4 is not a number from -3 to 3"),
+            ("--bits", "1", "bits: 1 is not a whole number from 2 to 16"),
+            ("--block", "2.5", "block: 2.5 is not a whole number from 2 to 1048576"),
+        ] {
+            assert_eq!(parse(&[option, value]).check(ExperimentKind::ALL).unwrap_err().to_string(), why);
         }
+    }
+
+    #[test]
+    fn kinds_keep_what_they_read() {
+        let args = parse(&["--block", "128", "--prompt", "a b", "--factors", "-0.5", "--bits", "4", "--bos", "true", "--limit", "2"]);
+        for kind in ExperimentKind::ALL {
+            let ours = args.over(Experiment::of(*kind, Vec::new()), &tasks()).unwrap();
+            let mut settings = ours.settings.clone();
+            let mut given = |id| settings.number(id).map(|value| value.get());
+            assert_eq!(given(SettingId::Block), kind.reads_text().then(|| vec![128.0]), "{kind:?}");
+            assert_eq!(given(SettingId::Bos), kind.reads_text().then(|| vec![1.0]), "{kind:?}");
+            assert_eq!(given(SettingId::Factors), kind.reads(SettingId::Factors).then(|| vec![-0.5]), "{kind:?}");
+            assert_eq!(given(SettingId::Bits), kind.reads(SettingId::Bits).then(|| vec![4.0]), "{kind:?}");
+            assert_eq!(given(SettingId::Limit), kind.reads_tasks().then(|| vec![2.0]), "{kind:?}");
+            assert_eq!(ours.prompt(), kind.reads_prompt().then(|| "a b".into()), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn subcommands_show_the_options_that_their_kind_reads() {
+        let command = ExperimentCommand::augment_subcommands(clap::Command::new("linchpin"));
+        let help = |name: &str| command.find_subcommand(name).unwrap().clone().render_long_help().to_string();
+        let (scaling, sinks) = (help("scaling"), help("sinks"));
+        assert!(scaling.contains("--factors") && scaling.contains("-3 to 3") && !scaling.contains("--alpha"), "{scaling}");
+        assert!(sinks.contains("--prompt") && !sinks.contains("--factors") && !sinks.contains("--task"), "{sinks}");
     }
 }

@@ -24,13 +24,14 @@ mod training;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Parser;
 
 use crate::protocol::{Event, Export, Request};
 use crate::terms::{ModelFile, ModelInfo, Sampling};
 use command::{Args, Command, SamplingArgs};
 use edits::parse_coord;
+use experiment::ExperimentCommand;
 use model::Found;
 use options::Options;
 use repeat::RepeatArgs;
@@ -90,8 +91,8 @@ async fn again(session: &mut Session, options: &Options, asked: &RepeatArgs) -> 
 }
 
 async fn of_one_model(session: &mut Session, args: &Args) -> anyhow::Result<(Export, bool)> {
-    if let Some((kind, asked)) = args.command.experiment() {
-        asked.check(&[kind])?;
+    if let Command::Experiment(ExperimentCommand { kind, args }) = &args.command {
+        args.check(&[*kind])?;
     }
     let found = Found::named(args.options.model(), session.is_quiet)?;
     // Channels are scored on the text, everything else is measured on it.
@@ -137,17 +138,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         Command::Training(_) | Command::Check(_) | Command::Models { .. } | Command::Repeat(_) | Command::Report(_) => {
             bail!("this command has a run of its own")
         }
-        Command::Importance(_)
-        | Command::Propagation(_)
-        | Command::Scaling(_)
-        | Command::TokenShift(_)
-        | Command::ActivationQuantisation(_)
-        | Command::WeightQuantisation(_)
-        | Command::WeightsOnly(_)
-        | Command::Sinks(_) => {
-            let (kind, asked) = args.command.experiment().context("one of the experiments")?;
-            events.extend(experiment::run(session, kind, asked, info).await?);
-        }
+        Command::Experiment(ExperimentCommand { kind, args }) => events.extend(experiment::run(session, *kind, args, info).await?),
         Command::Measure => events.extend(measure(session, info, export).await?),
         Command::Verify { golden, tolerance } => {
             let golden = ModelFile { name: "golden.safetensors".into(), url: golden.display().to_string() };

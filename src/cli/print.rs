@@ -4,6 +4,7 @@
 use std::io::{Write, stderr, stdout};
 
 use super::selection::pick_fields;
+use crate::language;
 use crate::protocol::{Event, Export, Figure, Progress};
 use crate::terms::{
     Cell, Checkpoint, Column, ConfirmReport, DataTable, DeletionReport, Evaluation, Generated, Metric, Outcome, Pane, Pick, Pruning,
@@ -18,7 +19,7 @@ pub const TIME: &str = "experiment";
 pub fn live(event: &Event) {
     match event {
         Event::Progress(Progress { doing, done, total, .. }) => {
-            eprint!("\r\x1b[K{doing} {:3.0} %", 100.0 * done / total.max(1.0));
+            eprint!("\r\x1b[K{} {:3.0} %", language::doing(doing), 100.0 * done / total.max(1.0));
             // A failure is ignored: a closed terminal needs no progress bar.
             let _ = stderr().flush();
         }
@@ -103,13 +104,13 @@ fn outcome(outcome: &Outcome, measured: &[Figure]) {
     let Outcome { experiment, findings, tables, convention, .. } = outcome;
     let about = experiment.super_weights.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let about = if about.is_empty() { about } else { format!(": {about}") };
-    println!("{} ({}){about}", experiment.kind.name().replace('_', " "), experiment.kind.source());
+    println!("{} ({}){about}", experiment.kind().name().replace('_', " "), language::source(experiment.kind()));
     if !convention.is_empty() {
         println!("measured on {convention}");
     }
     tables.iter().for_each(table);
-    findings.iter().for_each(|finding| println!("{finding}"));
-    let took = measured.iter().find(|figure| figure.name == TIME && figure.of == experiment.kind.name());
+    findings.iter().for_each(|finding| println!("{}", language::finding(finding)));
+    let took = measured.iter().find(|figure| figure.name == TIME && figure.of == experiment.kind().name());
     if let Some(ms) = took.and_then(|figure| figure.value) {
         println!("It took {:.1} s.", ms / 1e3);
     }
@@ -118,16 +119,18 @@ fn outcome(outcome: &Outcome, measured: &[Figure]) {
 fn table(table: &DataTable) {
     println!("\n{}", table.title);
     let unit = |column: &Column| if column.unit.is_empty() { column.name.clone() } else { format!("{} ({})", column.name, column.unit) };
-    let text = |cell: &Cell| match cell {
+    let text = |column: &Column, cell: &Cell| match cell {
         Cell::Number(number) if *number >= f64::from(Evaluation::OVERFLOW) => "overflow".into(),
         Cell::Number(number) if number.fract() == 0.0 && number.abs() < 1e9 => format!("{number}"),
         Cell::Number(number) if (1e-3..1e6).contains(&number.abs()) => format!("{number:.4}"),
         Cell::Number(number) => format!("{number:.3e}"),
-        Cell::Text(text) => text.escape_debug().to_string(),
+        Cell::Text(text) => language::label(&column.name, text).escape_debug().to_string(),
         Cell::Nothing => "-".into(),
     };
     let mut lines = vec![table.columns.iter().map(unit).collect::<Vec<_>>()];
-    lines.extend(table.rows.iter().take(MAX_ROWS).map(|row| row.iter().map(text).collect()));
+    lines.extend(
+        table.rows.iter().take(MAX_ROWS).map(|row| table.columns.iter().zip(row).map(|(column, cell)| text(column, cell)).collect()),
+    );
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     let is_text = |column: usize| table.rows.iter().all(|row| row[column].number().is_none());
     let columns = (0..table.columns.len()).map(|column| (width(column), is_text(column))).collect::<Vec<_>>();

@@ -11,6 +11,7 @@ use super::options::{DeviceArg, Options};
 use super::print;
 use super::session::Session;
 use crate::protocol::{Export, Request};
+use crate::share::version1;
 use crate::terms::{CalibrationText, Outcome, TaskFile, TextRef, text_digest, without_scheme};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -75,7 +76,7 @@ pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -
 
 /// Prints the software and device of both outcomes, which a difference may come from.
 fn beside(before: &Outcome, again: &Outcome) {
-    let name = before.experiment.kind.name();
+    let name = before.experiment.kind().name();
     let of = |outcome: &Outcome| format!("{} on {} ({})", outcome.software, outcome.backend.name, outcome.backend.kind);
     match of(before) == of(again) {
         true => print::note(&format!("{name}: made by {}, as before", of(again))),
@@ -93,9 +94,13 @@ fn beside(before: &Outcome, again: &Outcome) {
 /// A file that is no export, or has no experiments.
 pub fn read(path: &Path) -> anyhow::Result<Export> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let export: Export = serde_json::from_str(&text).with_context(|| format!("{} is no export of Linchpin", path.display()))?;
-    if export.format != Export::FORMAT || export.version != Export::VERSION {
-        bail!("{} is {} {}, and this reads {} {}", path.display(), export.format, export.version, Export::FORMAT, Export::VERSION);
+    let mut export: Export = serde_json::from_str(&text).with_context(|| format!("{} is no export of Linchpin", path.display()))?;
+    if export.format != Export::FORMAT || !(1..=Export::VERSION).contains(&export.version) {
+        let (format, newest) = (Export::FORMAT, Export::VERSION);
+        bail!("{} is {} {}, and this reads {format} 1 to {newest}", path.display(), export.format, export.version);
+    }
+    if export.version == 1 {
+        export.outcomes.iter_mut().for_each(version1::convert);
     }
     if export.outcomes.is_empty() {
         bail!("{} has no experiment in it", path.display());
@@ -106,9 +111,9 @@ pub fn read(path: &Path) -> anyhow::Result<Export> {
 /// Checks the tasks before a model is loaded. A file is identified by its digest, since tasks have several names.
 fn check_tasks(outcomes: &[Outcome], given: &[TaskFile]) -> anyhow::Result<()> {
     let digests = given.iter().map(|file| text_digest(&file.jsonl)).collect::<Vec<_>>();
-    let tasks = || outcomes.iter().flat_map(|outcome| &outcome.experiment.tasks);
+    let tasks = || outcomes.iter().filter_map(|outcome| outcome.experiment.tasks()).flat_map(|of| of.tasks);
     if let Some(TextRef { name, digest }) = tasks().find(|task| !digests.contains(&task.digest)) {
-        match given.iter().zip(&digests).find(|(file, _)| file.name == *name) {
+        match given.iter().zip(&digests).find(|(file, _)| file.name == name) {
             None => bail!("the export has the task {name} (digest {digest}): name its file with --task {name}=FILE"),
             Some((_, ours)) => bail!("the export's task {name} has the digest {digest}, and the file {ours}: name the same file"),
         }
@@ -122,7 +127,7 @@ fn check_tasks(outcomes: &[Outcome], given: &[TaskFile]) -> anyhow::Result<()> {
 /// Checks the text before a model is loaded.
 fn check_text(outcomes: &[Outcome], given: Option<&CalibrationText>) -> anyhow::Result<()> {
     let ours = given.map_or_else(crate::engine::held_out_digest, |text| text_digest(&text.text));
-    let mut texts = outcomes.iter().filter_map(|outcome| outcome.experiment.text.as_ref());
+    let mut texts = outcomes.iter().filter_map(|outcome| outcome.experiment.text()?.text);
     if let Some(TextRef { name, digest }) = texts.find(|text| !text.digest.is_empty() && text.digest != ours) {
         match given {
             None => {

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::experiment::{ExperimentArgs, super_weights, timed, writable, write_tables};
+use super::experiment::{ExperimentArgs, subcommand, super_weights, timed, writable, write_tables};
 use super::model::Found;
 use super::options::Options;
 use super::report_page::{Missing, page};
 use super::session::Session;
 use super::{print, repeat};
 use crate::protocol::{Event, Export, Request};
-use crate::terms::ExperimentKind;
+use crate::terms::{ExperimentKind, SettingId};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReportArgs {
@@ -63,13 +63,13 @@ async fn measured(session: &mut Session, options: &Options, asked: &ReportArgs) 
     let candidates = super_weights(session, &asked.settings.super_weight).await?;
     let mut export = Export::new(info.model.clone());
     if !candidates.is_empty() {
-        let seed = asked.settings.seed.unwrap_or(1);
+        let seed = asked.settings.settings.0.get(&SettingId::Seed).and_then(|values| values.first()).map_or(1, |seed| *seed as u64);
         let confirmed = session.ask(Request::Confirm { candidates: candidates.clone(), rows: Vec::new(), seed }).await?;
         export.confirm = confirmed.into_iter().find_map(|event| if let Event::Confirmed(report) = event { Some(report) } else { None });
     }
     let mut missing = Vec::new();
     for kind in kinds {
-        let experiment = asked.settings.on(&info, kind, candidates.clone(), &tasks);
+        let experiment = asked.settings.on(&info, kind, candidates.clone(), &tasks)?;
         match timed(session, experiment).await {
             Ok((outcome, took)) => {
                 export.outcomes.push(outcome);
@@ -91,12 +91,12 @@ fn kinds(named: &[String]) -> anyhow::Result<Vec<ExperimentKind>> {
     if named.is_empty() {
         return Ok(ExperimentKind::ALL.to_vec());
     }
-    let known = |name: &String| ExperimentKind::ALL.into_iter().find(|kind| kind.name().replace('_', "-") == name.replace('_', "-"));
+    let known = |name: &String| ExperimentKind::ALL.iter().copied().find(|kind| subcommand(*kind) == name.replace('_', "-"));
     named.iter().map(|name| known(name).with_context(|| format!("{name} is none of {}", all_names()))).collect()
 }
 
 fn all_names() -> String {
-    ExperimentKind::ALL.map(|kind| kind.name().replace('_', "-")).join(", ")
+    ExperimentKind::ALL.iter().map(|kind| subcommand(*kind)).collect::<Vec<_>>().join(", ")
 }
 
 /// Checks the arguments before anything is measured.

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use crate::draw::points::cell_text;
+use crate::draw::points::{cell_in, cell_text};
 use crate::draw::{self, data};
+use crate::language;
 use crate::protocol::Export;
 use crate::terms::{ConfirmReport, DataTable, ExperimentKind, Outcome};
 
@@ -70,13 +71,13 @@ fn heading(kind: ExperimentKind) -> String {
     let name = kind.name().replace('_', " ");
     let mut letters = name.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase()).into_iter();
-    format!("{} <small>{}</small>", first.chain(letters).collect::<String>(), kind.source())
+    format!("{} <small>{}</small>", first.chain(letters).collect::<String>(), language::source(kind))
 }
 
 /// Returns the anchor of an experiment on the page: its kind, with a number if the kind occurs several times.
 fn anchor(export: &Export, at: usize) -> String {
-    let kind = export.outcomes[at].experiment.kind;
-    match export.outcomes[..at].iter().filter(|before| before.experiment.kind == kind).count() {
+    let kind = export.outcomes[at].experiment.kind();
+    match export.outcomes[..at].iter().filter(|before| before.experiment.kind() == kind).count() {
         0 => kind.name().into(),
         before => format!("{}-{}", kind.name(), before + 1),
     }
@@ -89,11 +90,16 @@ fn summary(export: &Export) -> String {
     }
     let mut out = String::from("<section><h2>Summary</h2>\n<div class=\"plots\">\n");
     for (at, outcome) in export.outcomes.iter().enumerate() {
-        let link = format!("<a href=\"#{}\">{}</a>", anchor(export, at), heading(outcome.experiment.kind));
+        let link = format!("<a href=\"#{}\">{}</a>", anchor(export, at), heading(outcome.experiment.kind()));
         let _ = writeln!(out, "<table class=\"summary\"><caption>{link}</caption>");
         for figure in &outcome.headline {
             let value = cell_text(&figure.value.into());
-            let _ = writeln!(out, "<tr><td>{}</td><td class=\"number\">{}</td></tr>", escaped(&figure.name), escaped(&value));
+            let _ = writeln!(
+                out,
+                "<tr><td>{}</td><td class=\"number\">{}</td></tr>",
+                escaped(&language::figure(&figure.name)),
+                escaped(&value)
+            );
         }
         out += "</table>\n";
     }
@@ -108,20 +114,21 @@ fn facts(export: &Export, outcome: &Outcome) -> String {
         let scalars = experiment.super_weights.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         facts.push(format!("Of {scalars}"));
     }
-    if !experiment.prompt.is_empty() {
-        facts.push(format!("Prompt: {:?}", experiment.prompt));
+    if let Some(prompt) = experiment.prompt() {
+        facts.push(format!("Prompt: {prompt:?}"));
     }
     if !outcome.convention.is_empty() {
         facts.push(format!("Measured on {}", outcome.convention));
     }
-    for task in &experiment.tasks {
-        let items = experiment.limit.map_or_else(String::new, |limit| format!(", {limit} items at most"));
+    let of_tasks = experiment.tasks().unwrap_or_default();
+    for task in &of_tasks.tasks {
+        let items = of_tasks.limit.map_or_else(String::new, |limit| format!(", {limit} items at most"));
         facts.push(format!("Task {} ({}){items}", task.name, task.digest));
     }
-    let (kind, backend) = (experiment.kind.name(), &outcome.backend);
+    let (kind, backend) = (experiment.kind().name(), &outcome.backend);
     let took = export.measured.iter().find(|figure| figure.name == super::print::TIME && figure.of == kind);
     let took = took.and_then(|figure| figure.value).map_or_else(String::new, |ms| format!(" in {:.1} s", ms / 1e3));
-    facts.push(format!("Made by {} on {} ({}){took}, seed {}", outcome.software, backend.name, backend.kind, experiment.seed));
+    facts.push(format!("Made by {} on {} ({}){took}", outcome.software, backend.name, backend.kind));
     let lines = facts.iter().map(|fact| format!("<li>{}</li>", escaped(fact))).collect::<String>();
     format!("<ul class=\"note\">{lines}</ul>\n")
 }
@@ -129,18 +136,18 @@ fn facts(export: &Export, outcome: &Outcome) -> String {
 fn section(export: &Export, at: usize) -> String {
     let outcome = &export.outcomes[at];
     let experiment = &outcome.experiment;
-    let mut out = format!("<section id=\"{}\">\n<h2>{}</h2>\n{}", anchor(export, at), heading(experiment.kind), facts(export, outcome));
+    let mut out = format!("<section id=\"{}\">\n<h2>{}</h2>\n{}", anchor(export, at), heading(experiment.kind()), facts(export, outcome));
     if outcome.is_partial {
         out += "<p><strong>It was stopped before its end: not all of it is here.</strong></p>\n";
     }
     for finding in &outcome.findings {
-        let _ = writeln!(out, "<p>{}</p>", escaped(finding));
+        let _ = writeln!(out, "<p>{}</p>", escaped(&language::finding(finding)));
     }
     out += "<div class=\"plots\">\n";
     for plot in &outcome.plots {
         let chart = data::chart(plot, outcome.table(&plot.table));
         let svg = chart.to_svg(|name| format!("var(--{name})"));
-        let _ = writeln!(out, "<figure>{svg}<figcaption>{}</figcaption></figure>", escaped(&plot.title));
+        let _ = writeln!(out, "<figure>{svg}<figcaption>{}</figcaption></figure>", escaped(&language::plot_title(plot)));
     }
     out += "</div>\n";
     outcome.tables.iter().for_each(|table| out += &table_html(table));
@@ -158,9 +165,9 @@ fn table_html(table: &DataTable) -> String {
     }
     out += "</tr>\n";
     for row in table.rows.iter().take(MAX_ROWS) {
-        let cells = row.iter().map(|cell| {
+        let cells = row.iter().zip(&table.columns).map(|(cell, column)| {
             let class = if cell.number().is_some() { " class=\"number\"" } else { "" };
-            format!("<td{class}>{}</td>", escaped(&cell_text(cell)))
+            format!("<td{class}>{}</td>", escaped(&cell_in(&column.name, cell)))
         });
         let _ = writeln!(out, "<tr>{}</tr>", cells.collect::<String>());
     }
@@ -197,19 +204,19 @@ const STYLE: &str = "body{background:var(--paper);color:var(--ink);font:16px/1.5
 mod tests {
     use super::*;
     use crate::protocol::Figure;
-    use crate::terms::{BackendInfo, Cell, DataPlot, Experiment, Headline, ModelRef, PlotKind};
+    use crate::terms::{BackendInfo, Cell, DataPlot, Experiment, Headline, Message, ModelRef, PlotKind, Settings, Sinks};
 
     #[test]
     fn whatever_a_model_writes_stays_text() {
         let mut table = DataTable::new("tokens", "Tokens", &["token", "p (probability)"]);
         (0..MAX_ROWS + 1).for_each(|_| table.push([Cell::from("</script><b>"), 0.5_f64.into()]));
         let outcome = Outcome {
-            experiment: Experiment { prompt: "<i>".into(), ..Experiment::of(ExperimentKind::Sinks, Vec::new()) },
+            experiment: Experiment::new(Settings::Sinks(Sinks { prompt: "<i>".into() }), Vec::new()),
             model: ModelRef { id: "<m>".into(), revision: "r".into() },
             backend: BackendInfo { kind: "cpu".into(), name: "<gpu>".into(), reason: String::new() },
             software: "linchpin".into(),
             convention: String::new(),
-            findings: vec!["a < b & c".into()],
+            findings: vec![Message::new(Message::SAID).with("text", "a < b & c")],
             headline: vec![Headline { name: "<number>".into(), value: 0.25 }],
             tables: vec![table],
             plots: vec![DataPlot::new(PlotKind::Bars, "<title>", "tokens", "token", "p")],
@@ -225,7 +232,7 @@ mod tests {
         for part in ["a &lt; b &amp; c", "<svg", "The first 200 rows", "Sinks <small>appendix A.5", "Not measured: &lt;none&gt;"] {
             assert!(html.contains(part), "{part}");
         }
-        for part in ["href=\"#sinks\"", "id=\"sinks-2\"", "<td class=\"number\">0.25</td>", "(cpu) in 1.5 s, seed 1", "stopped before"] {
+        for part in ["href=\"#sinks\"", "id=\"sinks-2\"", "<td class=\"number\">0.25</td>", "(cpu) in 1.5 s", "stopped before"] {
             assert!(html.contains(part), "{part}");
         }
         // The page uses only colours that its style sheet names, in light and dark mode.

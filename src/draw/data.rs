@@ -9,6 +9,7 @@ use super::marks::{Anchor, Chart, Paint};
 use super::plot::{Axis, HEIGHT, LEFT, Plot, WIDTH};
 use super::points::{Point, distinct, narrow, place, points, value_text};
 use super::scale::Scale;
+use crate::language::{mark, plot_title};
 use crate::terms::{DataPlot, DataTable, PlotKind};
 use crate::words::{cut, short, visible};
 
@@ -26,7 +27,7 @@ pub fn chart(plot: &DataPlot, table: Option<&DataTable>) -> Chart {
         PlotKind::Heatmap => heatmap(plot, &points, &label),
     };
     drawn.unwrap_or_else(|| {
-        let mut chart = Chart::new(plot.title.clone(), WIDTH, 30.0);
+        let mut chart = Chart::new(plot_title(plot), WIDTH, 30.0);
         chart.text(Paint::Muted, 0.0, 18.0, Anchor::Start, "There is nothing to draw yet.");
         chart
     })
@@ -58,7 +59,7 @@ fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Opt
     let ys = points.iter().map(|point| point.y);
     let y_scale = if plot.log_y { Scale::new(ys, true) } else { Scale::close(ys.chain(plot.levels.iter().map(|(y, _)| narrow(*y)))) };
     let x = Axis { scale: x_scale, label: x_label, tick: if is_named { |_| String::new() } else { tick } };
-    let mut frame = Plot::new(&plot.title, x, Axis { scale: y_scale, label: y_label, tick }, 12.0);
+    let mut frame = Plot::new(&plot_title(plot), x, Axis { scale: y_scale, label: y_label, tick }, 12.0);
     if is_named {
         let every = names.len().div_ceil(6).max(1);
         for (at, name) in names.iter().enumerate().step_by(every) {
@@ -66,7 +67,7 @@ fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Opt
         }
     }
     plot.levels.iter().for_each(|(y, name)| frame.level(narrow(*y), &cut(&visible(name), 50)));
-    plot.marks.iter().for_each(|(x, name)| frame.mark(narrow(*x), &cut(&visible(name), 30)));
+    plot.marks.iter().for_each(|(x, name)| frame.mark(narrow(*x), &cut(&visible(&mark(name, *x)), 30)));
     let groups = distinct(points.iter().map(|point| &point.by));
     let mut before: Vec<Vec<(f32, f32)>> = Vec::new();
     for (at, group) in groups.iter().enumerate().take(MAX_LINES) {
@@ -110,7 +111,7 @@ fn bars(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
     const ROW: f32 = 34.0;
     let shown = &points[..points.len().min(MAX_BARS)];
     let bottom = ROW * shown.len() as f32 + 4.0;
-    let mut chart = Chart::new(plot.title.clone(), WIDTH, bottom + 34.0);
+    let mut chart = Chart::new(plot_title(plot), WIDTH, bottom + 34.0);
     let values = shown.iter().map(|point| point.y).chain(plot.levels.iter().map(|(value, _)| narrow(*value)));
     let scale = if plot.log_y { Scale::new(values, true) } else { Scale::around(values) };
     let at = |value: f32| WIDTH * scale.position(value);

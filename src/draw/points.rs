@@ -1,5 +1,6 @@
 //! The rows of a table as points of a picture, and its cells as text.
 
+use crate::language;
 use crate::terms::{Cell, DataPlot, DataTable};
 use crate::words::{short, visible};
 
@@ -22,6 +23,14 @@ pub fn cell_text(cell: &Cell) -> String {
     }
 }
 
+/// A cell of this column as people read it: codes have labels.
+pub fn cell_in(column: &str, cell: &Cell) -> String {
+    match cell {
+        Cell::Text(text) => visible(&language::label(column, text)),
+        cell => cell_text(cell),
+    }
+}
+
 /// A number as people read it, and what is too large for one.
 pub(super) fn value_text(value: f32) -> String {
     if value.abs() < f32::MAX { short(value) } else { "overflow".into() }
@@ -37,7 +46,8 @@ pub(super) fn points(plot: &DataPlot, table: &DataTable) -> Option<Vec<Point>> {
     let (x, y) = (table.column(&plot.x)?, table.column(&plot.y)?);
     let by = plot.by.as_ref().and_then(|by| table.column(by));
     let only = plot.only.as_ref().map(|(column, text)| (table.column(column), text));
-    let text = |row: &[Cell], at: Option<usize>| at.and_then(|at| row.get(at)).map(cell_text).unwrap_or_default();
+    let cell = |row: &[Cell], at: usize| Some(cell_in(&table.columns.get(at)?.name, row.get(at)?));
+    let text = |row: &[Cell], at: Option<usize>| at.and_then(|at| cell(row, at)).unwrap_or_default();
     let mut points = Vec::new();
     for row in &table.rows {
         let is_other = |(column, only): (Option<usize>, &String)| match column.and_then(|at| row.get(at)) {

@@ -10,7 +10,7 @@ use crate::tensors::DeviceError;
 use crate::terms::{Ablation, Coordinate, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit, check_below};
 
 /// Name of the work in progress reports.
-const DOING: &str = "removing channels one at a time";
+const DOING: &str = "deleting";
 
 /// Parameters of [`crate::protocol::Request::Delete`].
 pub(super) struct Asked {

@@ -6,12 +6,8 @@ use super::{Engine, Loaded, fit};
 use crate::analysis::eval::{Cut, HeldOut, Source};
 use crate::analysis::tasks::{EncodedTask, Task, TaskKind};
 use crate::experiments::{self, Bench, Draft, ExperimentError};
-use crate::job::SettingError;
 use crate::job::control::Control;
-use crate::terms::{Ablation, Experiment, ExperimentKind, LimitError, MAX_VALUES, TaskFile, TextRef, check_scale};
-
-/// Models of one experiment.
-const MAX_ROUNDINGS: usize = 1000;
+use crate::terms::{Ablation, Experiment, OnTasks, OnText, SettingId, Settings, TaskFile, TextRef};
 
 impl Engine {
     /// Answers [`crate::protocol::Request::UseText`].
@@ -46,10 +42,8 @@ impl Engine {
     pub(super) async fn experiment(&mut self, experiment: Experiment) -> Result<(), EngineError> {
         let loaded = self.model()?;
         let experiment = loaded.complete(experiment)?;
-        let text = experiment
-            .block
-            .map(|block| loaded.in_blocks(Cut { block, n_blocks: experiment.n_blocks, bos: experiment.bos }))
-            .transpose()?;
+        let cut = experiment.text().map(|OnText { block, n_blocks, bos, .. }| Cut { block, n_blocks, bos });
+        let text = cut.map(|cut| loaded.in_blocks(cut)).transpose()?;
         let convention = text.as_ref().map(|text| text.convention.clone()).unwrap_or_default();
         let tasks = loaded.encoded_tasks(&experiment, &self.control).await?;
         let bench = Bench {
@@ -82,49 +76,47 @@ impl Loaded {
     }
 
     /// Checks an experiment's settings against the model, and fills in the text and tasks that it is measured on.
-    fn complete(&self, experiment: Experiment) -> Result<Experiment, EngineError> {
-        check_settings(&experiment)?;
-        let mut experiment = filled(experiment);
+    fn complete(&self, mut experiment: Experiment) -> Result<Experiment, EngineError> {
+        fill_in(&mut experiment);
+        experiment.check().map_err(ExperimentError::Bounds)?;
         self.intact.check_ablation(&Ablation::zeroing(experiment.super_weights.iter().copied()))?;
-        if experiment.super_weights.is_empty() && experiment.kind.needs_super_weights() {
-            return Err(ExperimentError::NoSuperWeights { experiment: experiment.kind.name() }.into());
+        let kind = experiment.kind();
+        let parts = experiment.settings.parts();
+        if experiment.super_weights.is_empty() && parts.needs_super_weights {
+            return Err(ExperimentError::NoSuperWeights { experiment: kind.name() }.into());
         }
-        if experiment.kind.reads_prompt() {
-            self.prompt_ids(&experiment.prompt)?;
+        if let Some(prompt) = parts.prompt {
+            self.prompt_ids(prompt)?;
         }
-        self.name_tasks(&mut experiment)?;
-        if matches!(experiment.kind, ExperimentKind::ActivationQuantisation | ExperimentKind::WeightQuantisation) {
+        if let Some(of) = parts.tasks {
+            self.name_tasks(of)?;
+        }
+        if let Some(of) = parts.text {
+            self.name_text(of)?;
+        }
+        if matches!(experiment.settings, Settings::ActivationQuantisation(_) | Settings::WeightQuantisation(_)) {
             fit::check_second(self.info.weight_bytes, self.health.is_none())?;
-        }
-        if experiment.kind.reads_text() {
-            self.name_text(&mut experiment)?;
-        } else {
-            (experiment.text, experiment.block, experiment.n_blocks) = (None, None, None);
         }
         Ok(experiment)
     }
 
     /// Fills in the text in use, if it is the requested one.
-    fn name_text(&self, experiment: &mut Experiment) -> Result<(), EngineError> {
+    fn name_text(&self, of: &mut OnText) -> Result<(), EngineError> {
         let used = TextRef { name: self.text.name.clone(), digest: self.text.digest.clone() };
-        match experiment.text.replace(used) {
+        match of.text.replace(used) {
             Some(asked) if !asked.digest.is_empty() && asked.digest != self.text.digest => {
                 let (asked, used) = (format!("{} ({})", asked.name, asked.digest), format!("{} ({})", self.text.name, self.text.digest));
                 Err(EngineError::OtherText { asked, used })
             }
-            _ => {
-                experiment.block.get_or_insert(Experiment::BLOCK);
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 
     /// Fills in the requested tasks, each once, with the names and digests of the files in use.
-    fn name_tasks(&self, experiment: &mut Experiment) -> Result<(), EngineError> {
-        let asked = std::mem::take(&mut experiment.tasks);
-        if asked.is_empty() || !experiment.kind.reads_tasks() {
-            (experiment.limit, experiment.item_seed, experiment.log_samples) = (None, None, false);
-            return Ok(());
+    fn name_tasks(&self, of: &mut OnTasks) -> Result<(), EngineError> {
+        let asked = std::mem::take(&mut of.tasks);
+        if asked.is_empty() {
+            *of = OnTasks::default();
         }
         for TextRef { name, digest } in asked {
             let task = self.task(&name)?;
@@ -133,8 +125,8 @@ impl Loaded {
                 return Err(EngineError::OtherText { asked, used });
             }
             let used = TextRef { name: task.kind.name().into(), digest: task.digest.clone() };
-            if !experiment.tasks.contains(&used) {
-                experiment.tasks.push(used);
+            if !of.tasks.contains(&used) {
+                of.tasks.push(used);
             }
         }
         Ok(())
@@ -149,14 +141,18 @@ impl Loaded {
     }
 
     async fn encoded_tasks(&self, experiment: &Experiment, control: &Control) -> Result<Vec<EncodedTask>, EngineError> {
+        let Some(of) = experiment.tasks() else { return Ok(Vec::new()) };
         let mut tasks = Vec::new();
         let limit = self.info.max_position_embeddings;
-        // A token-shift experiment takes `n_prompts` items, however many a task has.
-        let n_prompts = experiment.n_prompts.filter(|_| experiment.kind == ExperimentKind::TokenShift);
-        let n_items = experiment.limit.into_iter().chain(n_prompts).min();
-        for TextRef { name, .. } in &experiment.tasks {
+        // An experiment on a number of prompts takes as many items, however many a task has.
+        let n_prompts = match &experiment.settings {
+            Settings::TokenShift(settings) => settings.n_prompts,
+            _ => None,
+        };
+        let n_items = of.limit.into_iter().chain(n_prompts).min();
+        for TextRef { name, .. } in &of.tasks {
             let task = self.task(name)?;
-            let encoded = EncodedTask::of(task, n_items, experiment.item_seed, &self.tokenizer, limit, control).await?;
+            let encoded = EncodedTask::of(task, n_items, of.item_seed, &self.tokenizer, limit, control).await?;
             self.check_length(encoded.longest())?;
             tasks.push(encoded);
         }
@@ -170,72 +166,22 @@ impl Loaded {
     }
 }
 
-/// Drops repeated values and fills in defaults, so that the outcome says what ran.
-fn filled(mut experiment: Experiment) -> Experiment {
-    let default = Experiment::of(experiment.kind, Vec::new());
-    once(&mut experiment.super_weights);
-    once(&mut experiment.factors);
-    once(&mut experiment.bits);
-    once(&mut experiment.block_sizes);
-    once(&mut experiment.clips);
-    if experiment.factors.is_empty() {
-        experiment.factors = default.factors;
+/// Drops repeated values and fills in defaults, so that the outcome says what ran. Without clipping thresholds nothing is
+/// clipped; any other setting needs a value.
+fn fill_in(experiment: &mut Experiment) {
+    let mut once = Vec::with_capacity(experiment.super_weights.len());
+    for at in experiment.super_weights.drain(..) {
+        if !once.contains(&at) {
+            once.push(at);
+        }
     }
-    if experiment.bits.is_empty() {
-        experiment.bits = default.bits;
-    }
-    if experiment.block_sizes.is_empty() {
-        experiment.block_sizes = default.block_sizes;
-    }
-    if experiment.kind == ExperimentKind::ActivationQuantisation {
-        experiment.bits.truncate(1);
-    }
-    experiment.alpha = experiment.alpha.or(default.alpha);
-    experiment.n_calibration = experiment.n_calibration.or(default.n_calibration);
-    experiment
-}
-
-/// Drops values that occurred before.
-fn once<T: PartialEq + Copy>(values: &mut Vec<T>) {
-    let mut seen = Vec::with_capacity(values.len());
-    values.retain(|value| {
-        let is_new = !seen.contains(value);
-        seen.push(*value);
-        is_new
-    });
-}
-
-fn check_settings(experiment: &Experiment) -> Result<(), EngineError> {
-    let setting = |key, got: String, expected| Err(SettingError { key, got, expected }.into());
-    experiment.factors.iter().copied().try_for_each(check_scale)?;
-    if let Some(bits) = experiment.bits.iter().find(|bits| !(2..=16).contains(*bits)) {
-        return setting("bits", bits.to_string(), "2 to 16");
-    }
-    if let Some(clip) = experiment.clips.iter().find(|clip| !(**clip > 0.0 && clip.is_finite())) {
-        return setting("z", clip.to_string(), "a number above 0");
-    }
-    let most = [experiment.factors.len(), experiment.bits.len(), experiment.block_sizes.len(), experiment.clips.len()];
-    if let Some(got) = most.into_iter().find(|n| *n > MAX_VALUES) {
-        return Err(LimitError::Values { got }.into());
-    }
-    let n = experiment.bits.len() * experiment.block_sizes.len() * (2 + experiment.clips.len());
-    if n > MAX_ROUNDINGS {
-        return setting("the number of roundings", n.to_string(), "1000 or fewer: take fewer bits, block sizes or z");
-    }
-    if let Some(alpha) = experiment.alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
-        return setting("alpha", alpha.to_string(), "0 to 1");
-    }
-    if let Some(block) = experiment.block.filter(|block| *block < 2) {
-        return setting("the tokens of a block", block.to_string(), "2 or more");
-    }
-    let counts = [
-        ("the number of blocks", experiment.n_blocks),
-        ("the number of prompts", experiment.n_prompts),
-        ("the number of items", experiment.limit),
-        ("the number of calibration sequences", experiment.n_calibration),
-    ];
-    match counts.into_iter().find(|(_, n)| *n == Some(0)) {
-        Some((key, _)) => setting(key, "0".into(), "1 or more"),
-        None => Ok(()),
+    experiment.super_weights = once;
+    let mut default = experiment.kind().default_settings();
+    for (id, value) in experiment.settings.numbers() {
+        value.drop_repeated();
+        if value.get().is_empty() && value.least() > 0 && id != SettingId::Clips {
+            let default = default.number(id).map(|default| default.get());
+            value.set(&default.unwrap_or_default());
+        }
     }
 }

@@ -88,7 +88,7 @@ fn of_experiment(error: &ExperimentError) -> Words {
         ExperimentError::NoSuperWeights { .. } => {
             (FailureKind::Input, "There is no super weight to remove", "Scan a prompt for candidates, or name a scalar yourself.")
         }
-        ExperimentError::Setting(_) => OUT_OF_RANGE,
+        ExperimentError::Setting(_) | ExperimentError::Bounds(_) => OUT_OF_RANGE,
         ExperimentError::Analysis(error) => of_analysis(error),
         ExperimentError::Model(error) => of_model(error),
         ExperimentError::Tokenizer(error) => of_tokenizer(error),

@@ -32,7 +32,7 @@ pub(super) async fn load(
     devices: &mut Devices,
     control: &Control,
 ) -> Result<Loaded, EngineError> {
-    control.progress("looking into the model", 0.0, 0.0, "steps");
+    control.progress("looking_into_model", 0.0, 0.0, "steps");
     let files = control.unless_stopped(Files::find(source)).await??;
     let prepared = Prepared::of(&files, backend, devices, control).await?;
     let inspection = prepared.inspection(id).await;

@@ -18,7 +18,7 @@ use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};
 use crate::protocol::Figure;
 use crate::tensors::DeviceError;
-use crate::terms::{Ablation, Sampling, WeightCoord, median};
+use crate::terms::{Ablation, Message, Sampling, WeightCoord, median};
 
 /// Timed rounds of each figure, after one warm-up round.
 const ROUNDS: usize = 3;
@@ -153,7 +153,12 @@ impl Measuring<'_> {
         let mut values = Vec::new();
         let mut outcome = Ok(());
         for n in 0..=ROUNDS {
-            self.control.progress(&format!("measuring {name}"), self.figures.len() as f64, self.n_figures as f64, "steps");
+            self.control.progress(
+                Message::new("measuring_speed").with("figure", name),
+                self.figures.len() as f64,
+                self.n_figures as f64,
+                "steps",
+            );
             self.control.checkpoint().await?;
             match round().await {
                 // The first round is the warm-up, in which kernels are compiled and buffers made.

@@ -233,7 +233,7 @@ impl Engine {
         let n_tokens = loaded.held_out.n_tokens();
         let progress = |pane: usize| {
             let control = control.clone();
-            move |done: usize| control.progress("held-out text", (pane * n_tokens + done) as f64, 2.0 * n_tokens as f64, "tokens")
+            move |done: usize| control.progress("evaluating", (pane * n_tokens + done) as f64, 2.0 * n_tokens as f64, "tokens")
         };
         let intact = loaded.measured_intact(&control, progress(0)).await?.evaluation;
         control.emit(Event::Evaluated { pane: Pane::Intact, evaluation: intact.clone() });

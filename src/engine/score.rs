@@ -75,13 +75,13 @@ impl Scored {
     async fn run(&mut self, loaded: &Loaded, control: &Control) -> Result<(), EngineError> {
         let total = self.sequences.ids.len();
         while self.scores.n_sequences < total {
-            control.progress("scoring channels", self.scores.n_sequences as f64, total as f64, "sequences");
+            control.progress("scoring", self.scores.n_sequences as f64, total as f64, "sequences");
             control.checkpoint().await?;
             self.scores.add(&loaded.intact, &self.sequences.ids[self.scores.n_sequences]).await?;
             loaded.check_gpu()?;
             control.emit(Event::ScoreProgress(ScoreProgress { calibration: self.calibration(), concentration: self.concentration() }));
         }
-        control.progress("scoring channels", total as f64, total as f64, "sequences");
+        control.progress("scoring", total as f64, total as f64, "sequences");
         Ok(())
     }
 

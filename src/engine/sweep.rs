@@ -15,7 +15,7 @@ use crate::terms::{Ablation, Evaluation, Pane, Pruning, Replacement, SweepPoint,
 /// The most prunings of a request, more than anybody waits for.
 const MAX_PRUNINGS: usize = 10_000;
 /// Name of the work in progress reports.
-const DOING: &str = "measuring removals";
+const DOING: &str = "measuring_removals";
 
 /// Evaluations of one request: rules that pick the same channels are measured once.
 type Known = HashMap<(String, Replacement), Evaluation>;

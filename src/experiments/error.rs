@@ -19,6 +19,8 @@ pub enum ExperimentError {
     #[error(transparent)]
     Setting(#[from] SettingError),
     #[error(transparent)]
+    Bounds(#[from] crate::terms::SettingError),
+    #[error(transparent)]
     Analysis(#[from] AnalysisError),
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -3,20 +3,20 @@
 //!
 //! | arm | model | at the super activation |
 //! |---|---|---|
-//! | Original | intact | |
-//! | Prune SW | the super weights zero, all together | |
-//! | Prune Non-SW, per tensor | the largest millionth of each weight tensor zero, the super weights kept: the paper's code | |
-//! | Prune Non-SW, N largest | the N largest of all zero, the super weights kept: the paper's 7,000 of 6.7 billion, scaled; and a harsher N | |
-//! | Prune random | as many scalars of the same matrices zero, drawn by the experiment's `seed`: a control that is not in the paper | |
-//! | Prune SW, +SA | as Prune SW | its original value is put back |
-//! | SA set to 0, to its mean | intact | it is 0, or its mean over calibration sequences |
+//! | `original` | intact | |
+//! | `prune_sw` | the super weights zero, all together | |
+//! | `prune_non_sw_per_tensor` | the largest millionth of each weight tensor zero, the super weights kept: the paper's code | |
+//! | `prune_non_sw_N_largest` | the N largest of all zero, the super weights kept: the paper's 7,000 of 6.7 billion, scaled; and a harsher N | |
+//! | `prune_random` | as many scalars of the same matrices zero, drawn by the experiment's `seed`: a control that is not in the paper | |
+//! | `prune_sw_restored` | as `prune_sw` | its original value is put back |
+//! | `sa_zero`, `sa_mean` | intact | it is 0, or its mean over calibration sequences |
 //!
 //! The super activation is the output of `down_proj` on a super weight's row, at the one token of a sequence where it
 //! is largest ([`PeakEdit`]). Where a row has several super weights, the restored value contains the products of all of
 //! them. Its input is that of the pruned model. If super weights of earlier layers are removed too, it therefore
 //! differs from the intact model's value by their effect.
 
-use super::{Arm, Bench, Draft, ExperimentError, Measured, Sheet, apart, has_overflowed, shown};
+use super::{Arm, Bench, Draft, ExperimentError, Measured, Sheet, has_overflowed};
 use crate::analysis::calibration::Sequences;
 use crate::analysis::controls::{all_but, largest_counts, random_scalar};
 use crate::analysis::residual::floats;
@@ -25,7 +25,7 @@ use crate::model::matrix::Matrix;
 use crate::model::probe::{PeakAction, PeakEdit, Probe};
 use crate::model::{Model, Positions};
 use crate::tensors::DeviceError;
-use crate::terms::{Ablation, DataPlot, Experiment, MIN_DELTA_NATS, PlotKind, WeightCoord};
+use crate::terms::{Ablation, DataPlot, Experiment, Importance, MIN_DELTA_NATS, Message, PlotKind, WeightCoord};
 use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -33,9 +33,9 @@ use rand_chacha::rand_core::SeedableRng;
 /// Share of the lost mean accuracy that the paper's +SA restores (Llama-7B).
 const PAPER_RESTORED: f64 = 0.42;
 
-const ORIGINAL: &str = "Original";
-const PRUNED: &str = "Prune SW";
-const RESTORED: &str = "Prune SW, +SA";
+const ORIGINAL: &str = "original";
+const PRUNED: &str = "prune_sw";
+const RESTORED: &str = "prune_sw_restored";
 
 /// An arm that is not built yet.
 struct Plan {
@@ -53,9 +53,9 @@ enum Change {
     Set(Vec<f32>),
 }
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Importance) -> Result<(), ExperimentError> {
     let super_weights = draft.outcome.experiment.super_weights.clone();
-    let plans = plan(bench, draft, &super_weights).await?;
+    let plans = plan(bench, draft, settings, &super_weights).await?;
     let mut sheet = Sheet::new(draft, &["arm", "zeroed (scalars)"]);
     add_plots(bench, draft);
     let mut measured = Vec::new();
@@ -70,36 +70,39 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
 }
 
 /// The arms, and what has to be said of those that are missing.
-async fn plan(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[WeightCoord]) -> Result<Vec<Plan>, ExperimentError> {
+async fn plan(
+    bench: &Bench<'_>,
+    draft: &mut Draft<'_>,
+    settings: &Importance,
+    super_weights: &[WeightCoord],
+) -> Result<Vec<Plan>, ExperimentError> {
     let new = |name: &str, change| Plan { name: name.into(), change };
     let mut plans = vec![new(ORIGINAL, Change::Nothing)];
     match super_weights.is_empty() {
-        true => draft.find("No super weight was named, so only the arms without one were measured."),
+        true => draft.find("no_super_weight_arms".into()),
         false => {
             plans.push(new(PRUNED, Change::Prune));
-            let drawn = random_scalars(bench.model, super_weights, draft.outcome.experiment.seed);
-            plans.push(Plan { name: format!("Prune random, {}", drawn.len()), change: Change::PruneRandom(drawn) });
+            let drawn = random_scalars(bench.model, super_weights, settings.seed);
+            plans.push(new("prune_random", Change::PruneRandom(drawn)));
         }
     }
     let by_tensor = all_but(bench.model, super_weights, bench.largest_by_tensor).collect::<Vec<_>>();
     if by_tensor.is_empty() {
-        let why = match bench.largest_by_tensor.is_empty() {
-            true => "no weight tensor has a million scalars, and it takes a millionth of each",
-            false => "the largest millionth of each weight tensor is the super weights themselves",
-        };
-        draft.find(format!("Prune Non-SW per tensor, as the paper's code has it, removes nothing here: {why}."));
+        draft.find(match bench.largest_by_tensor.is_empty() {
+            true => "per_tensor_too_small".into(),
+            false => "per_tensor_is_super_weights".into(),
+        });
     } else {
-        plans.push(Plan { name: format!("Prune Non-SW, per tensor ({})", by_tensor.len()), change: Change::Zero(by_tensor) });
+        plans.push(new("prune_non_sw_per_tensor", Change::Zero(by_tensor)));
     }
     for n in largest_counts(bench.info.num_parameters) {
         let scalars = all_but(bench.model, super_weights, bench.largest).take(n).collect::<Vec<_>>();
-        plans.push(Plan { name: format!("Prune Non-SW, {} largest", scalars.len()), change: Change::Zero(scalars) });
+        plans.push(new(&format!("prune_non_sw_{}_largest", scalars.len()), Change::Zero(scalars)));
     }
     if !super_weights.is_empty() {
         plans.push(new(RESTORED, Change::Restore));
-        plans.push(new("SA set to 0", Change::Set(vec![0.0; places(super_weights).len()])));
-        let n = draft.outcome.experiment.n_calibration.unwrap_or(32);
-        plans.push(new("SA set to its mean", Change::Set(means(bench, draft, super_weights, n).await?)));
+        plans.push(new("sa_zero", Change::Set(vec![0.0; places(super_weights).len()])));
+        plans.push(new("sa_mean", Change::Set(means(bench, draft, super_weights, settings.n_calibration).await?)));
     }
     Ok(plans)
 }
@@ -160,7 +163,7 @@ async fn means(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[Weight
         let _ = bench.model.without_head(ids, None, Positions::Last, &mut probe);
         let peaks = floats(Tensor::cat(probe.peaks, 0).into_data_async().await?);
         sums.iter_mut().zip(&peaks).for_each(|(sum, peak)| *sum += f64::from(*peak));
-        bench.control.progress("mean of the super activation", (index + 1) as f64, sequences.ids.len() as f64, "sequences");
+        bench.control.progress("super_activation_means", (index + 1) as f64, sequences.ids.len() as f64, "sequences");
         bench.control.checkpoint().await?;
     }
     let means = sums.into_iter().map(|sum| (sum / sequences.ids.len().max(1) as f64) as f32).collect::<Vec<_>>();
@@ -168,14 +171,11 @@ async fn means(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[Weight
     if means.iter().any(|mean| !mean.is_finite()) {
         return Err(DeviceError::NonFinite { what: "the super activation" }.into());
     }
-    let of_place = |((layer, row), mean): ((usize, usize), &f32)| format!("{mean:.2} (layer {layer}, row {row})");
-    let told = places(super_weights).into_iter().zip(&means).map(of_place).collect::<Vec<_>>().join(", ");
     draft.outcome.convention += &sequences.told();
-    draft.find(format!(
-        "The super activation's mean at its peak: {told}, over {} sequences of {}.",
-        sequences.ids.len(),
-        sequences.convention
-    ));
+    for ((layer, row), mean) in places(super_weights).into_iter().zip(&means) {
+        let finding = Message::new("super_activation_mean").with("layer", layer).with("row", row).with("mean", *mean);
+        draft.find(finding.with("sequences", sequences.ids.len()).with("convention", sequences.convention.as_str()));
+    }
     Ok(means)
 }
 
@@ -198,21 +198,20 @@ fn conclude(draft: &mut Draft<'_>, measured: &[(&str, Measured)]) {
     let Some((_, intact)) = measured.first() else { return };
     for (name, of_arm) in measured {
         let (loss, perplexity) = (of_arm.evaluation.loss_nats, of_arm.evaluation.perplexity);
-        draft.headline(format!("perplexity, {name}"), f64::from(perplexity));
+        draft.headline(format!("perplexity/{name}"), f64::from(perplexity));
         if *name == ORIGINAL {
             continue;
         }
-        let acc = match (intact.mean_acc(), of_arm.mean_acc()) {
-            (Some(before), Some(after)) => format!("; mean accuracy goes from {:.2} to {:.2} %", 100.0 * before, 100.0 * after),
-            _ => String::new(),
-        };
-        let (change, before) = (apart(intact.evaluation.loss_nats, loss, 4), shown(intact.evaluation.perplexity, 2));
-        draft.find(format!("{name}: {change} nats, perplexity {before} to {}{acc}.", shown(perplexity, 2)));
+        let arm = Message::new("arm_loss").with("arm", *name).with("before_nats", intact.evaluation.loss_nats).with("after_nats", loss);
+        draft.find(arm.with("before", intact.evaluation.perplexity).with("after", perplexity));
+        if let (Some(before), Some(after)) = (intact.mean_acc(), of_arm.mean_acc()) {
+            draft.find(Message::new("arm_accuracy").with("arm", *name).with("before", before).with("after", after));
+        }
     }
     let of = |name: &str| measured.iter().find(|(of, _)| *of == name).map(|(_, measured)| measured);
     for name in [ORIGINAL, PRUNED, RESTORED] {
         if let Some(acc) = of(name).and_then(Measured::mean_acc) {
-            draft.headline(format!("mean accuracy, {name}"), acc);
+            draft.headline(format!("mean_accuracy/{name}"), acc);
         }
     }
     if let (Some(pruned), Some(restored)) = (of(PRUNED), of(RESTORED)) {
@@ -224,24 +223,22 @@ fn conclude(draft: &mut Draft<'_>, measured: &[(&str, Measured)]) {
 fn say_restored(draft: &mut Draft<'_>, intact: &Measured, pruned: &Measured, restored: &Measured) {
     let [intact_nats, pruned_nats, restored_nats] = [intact, pruned, restored].map(|of| f64::from(of.evaluation.loss_nats));
     let overflowed = [intact, pruned, restored].iter().any(|of| has_overflowed(of.evaluation.loss_nats));
-    match pruned_nats - intact_nats >= f64::from(MIN_DELTA_NATS) {
-        _ if overflowed => draft.find("A loss is beyond all bounds, so no share of it can be told."),
+    draft.find(match pruned_nats - intact_nats >= f64::from(MIN_DELTA_NATS) {
+        _ if overflowed => "restored_overflow".into(),
         true => {
-            let share = 100.0 * (pruned_nats - restored_nats) / (pruned_nats - intact_nats);
-            draft.find(format!("Putting the super activation back gives back {share:.0} % of the loss that pruning adds."));
+            let share = (pruned_nats - restored_nats) / (pruned_nats - intact_nats);
+            Message::new("restored_loss").with("share", share)
         }
-        false => draft.find("Pruning adds too little to the loss for a share of it to mean anything."),
-    }
+        false => "restored_too_little".into(),
+    });
     let [Some(intact), Some(pruned), Some(restored)] = [intact, pruned, restored].map(Measured::mean_acc) else { return };
-    match intact > pruned {
+    draft.find(match intact > pruned {
         true => {
-            let (share, paper) = (100.0 * (restored - pruned) / (intact - pruned), 100.0 * PAPER_RESTORED);
-            draft.find(format!(
-                "It gives back {share:.0} % of the mean accuracy that pruning takes; the paper has about {paper:.0} % for Llama-7B."
-            ));
+            let share = (restored - pruned) / (intact - pruned);
+            Message::new("restored_accuracy").with("share", share).with("paper", PAPER_RESTORED)
         }
-        false => draft.find("Pruning takes nothing from the mean accuracy here, so nothing of it can be given back."),
-    }
+        false => "restored_no_accuracy".into(),
+    });
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use crate::analysis::tasks::{self, AVERAGE, ItemScore, TaskKind, TaskScore, mean
 use crate::model::Model;
 use crate::model::probe::{PeakEdit, Probe};
 use crate::tensors::DeviceError;
-use crate::terms::{Cell, DataTable, Evaluation};
+use crate::terms::{Cell, DataTable, Evaluation, Experiment, Message};
 
 /// One model of an experiment. It is built when its turn comes and dropped after it.
 pub struct Arm {
-    /// The arm's name, such as "Prune SW".
+    /// The arm's code, such as `prune_sw`.
     pub name: String,
     pub model: Model,
     /// Edits at activation peaks while the model runs.
@@ -49,11 +49,11 @@ impl Bench<'_> {
     /// A failing device, or a stop.
     pub async fn measure(&self, arm: &Arm, at: (usize, usize)) -> Result<Measured, ExperimentError> {
         let text = self.text.as_ref().ok_or(AnalysisError::EmptyText)?;
-        let doing = format!("{}, {} of {}", arm.name, at.0 + 1, at.1);
+        let doing = Message::new("arm").with("arm", arm.name.as_str()).with("index", at.0 + 1).with("of", at.1);
         // Computed in f64, since a browser's usize has 32 bits.
         let of_arm = self.tasks.iter().map(|task| task.n_tokens() as f64).sum::<f64>() + text.n_tokens() as f64;
         let progress = |before: f64, done: usize| {
-            self.control.progress(&doing, at.0 as f64 * of_arm + before + done as f64, at.1 as f64 * of_arm, "tokens");
+            self.control.progress(doing.clone(), at.0 as f64 * of_arm + before + done as f64, at.1 as f64 * of_arm, "tokens");
         };
         let probe = || Probe::empty().at_peaks(&arm.at_peaks);
         let evaluation = match eval::measure_with(&arm.model, probe, text, self.control, |done| progress(0.0, done)).await {
@@ -83,11 +83,11 @@ impl Sheet {
     pub fn new(draft: &mut Draft<'_>, keys: &[&str]) -> Self {
         let of_loss = ["loss (nats)", "perplexity", "change (nats)", "stopword_mass (probability)", "tokens"];
         let mut tables = vec![DataTable::new("loss", "Loss on the text", &[keys, &of_loss].concat())];
-        if !draft.outcome.experiment.tasks.is_empty() {
+        if has_tasks(&draft.outcome.experiment) {
             let of_task =
                 ["task", "items", "acc (share)", "acc_stderr (share)", "acc_norm (share)", "acc_norm_stderr (share)", "perplexity"];
             tables.push(DataTable::new("tasks", "Zero-shot accuracy", &[keys, &of_task].concat()));
-            if draft.outcome.experiment.log_samples {
+            if logs_samples(&draft.outcome.experiment) {
                 let of_choice =
                     ["task", "line", "choice", "loglikelihood (nats)", "greedy", "tokens", "characters", "gold", "chosen", "chosen_norm"];
                 tables.push(DataTable::new("samples", "Every choice of every item", &[keys, &of_choice].concat()));
@@ -118,7 +118,7 @@ impl Sheet {
         for row in measured.tasks.iter().map(task_row).chain(average_row(&measured.tasks)) {
             push("tasks", &row);
         }
-        if draft.outcome.experiment.log_samples {
+        if logs_samples(&draft.outcome.experiment) {
             for task in &measured.tasks {
                 task.items.iter().flat_map(|item| sample_rows(task.kind, item)).for_each(|row| push("samples", &row));
             }
@@ -126,15 +126,12 @@ impl Sheet {
     }
 }
 
-/// Formats a perplexity or a loss; an overflowed one has no figure.
-pub fn shown(value: f32, decimals: usize) -> String {
-    if has_overflowed(value) { "beyond all bounds".into() } else { format!("{value:.decimals$}") }
+fn has_tasks(experiment: &Experiment) -> bool {
+    experiment.tasks().is_some_and(|of| !of.tasks.is_empty())
 }
 
-/// Formats the signed difference of two losses or perplexities.
-pub fn apart(from: f32, to: f32, decimals: usize) -> String {
-    let change = to - from;
-    if has_overflowed(from) || has_overflowed(to) { "beyond all bounds".into() } else { format!("{change:+.decimals$}") }
+fn logs_samples(experiment: &Experiment) -> bool {
+    experiment.tasks().is_some_and(|of| of.log_samples)
 }
 
 /// True if a value is not finite or stands for infinity ([`Evaluation::OVERFLOW`]).

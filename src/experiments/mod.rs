@@ -23,12 +23,12 @@ use crate::model::matrix::Matrix;
 use crate::platform::GpuHealth;
 use crate::protocol::Event;
 use crate::tensors::DeviceError;
-use crate::terms::{Experiment, ExperimentKind, Headline, ModelInfo, Outcome};
+use crate::terms::{Experiment, Headline, Message, ModelInfo, Outcome, Settings};
 use crate::tokenizer::Tokenizer;
 
 pub use error::ExperimentError;
+use measure::has_overflowed;
 pub use measure::{Arm, Measured, Sheet};
-use measure::{apart, has_overflowed, shown};
 
 /// The model, data and device that an experiment runs on.
 pub struct Bench<'a> {
@@ -65,6 +65,8 @@ const SOFTWARE: &str = concat!("linchpin ", env!("CARGO_PKG_VERSION"), ", burn 0
 /// An outcome in progress.
 pub struct Draft<'a> {
     pub outcome: Outcome,
+    /// The outcome as it was told last; what is told next is the difference.
+    told: Option<Outcome>,
     control: &'a Control,
 }
 
@@ -82,20 +84,31 @@ impl<'a> Draft<'a> {
             plots: Vec::new(),
             is_partial: true,
         };
-        Self { outcome, control }
+        Self { outcome, told: None, control }
     }
 
+    /// Adds a figure; its name is a code ([`Headline`]).
     pub fn headline(&mut self, name: impl Into<String>, value: f64) {
         self.outcome.headline.push(Headline { name: name.into(), value });
     }
 
-    pub fn find(&mut self, finding: impl Into<String>) {
-        self.outcome.findings.push(finding.into());
+    pub fn find(&mut self, finding: Message) {
+        self.outcome.findings.push(finding);
     }
 
-    /// Reports the outcome so far.
-    pub fn tell(&self) {
-        self.control.emit(Event::Outcome(self.outcome.clone()));
+    /// Reports the outcome so far: at first as a whole, then what is new.
+    pub fn tell(&mut self) {
+        match &mut self.told {
+            Some(told) => {
+                let delta = told.delta_to(&self.outcome);
+                told.apply(delta.clone());
+                self.control.emit(Event::OutcomeDelta(delta));
+            }
+            None => {
+                self.told = Some(self.outcome.clone());
+                self.control.emit(Event::Outcome(self.outcome.clone()));
+            }
+        }
     }
 
     /// Reports the complete outcome.
@@ -111,15 +124,15 @@ impl<'a> Draft<'a> {
 ///
 /// A failing device, or a stop: what the draft holds then stays valid.
 pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
-    match draft.outcome.experiment.kind {
-        ExperimentKind::Importance => importance::run(bench, draft).await,
-        ExperimentKind::Scaling => scaling::run(bench, draft).await,
-        ExperimentKind::Propagation => propagation::run(bench, draft).await,
-        ExperimentKind::Sinks => sinks::run(bench, draft).await,
-        ExperimentKind::TokenShift => token_shift::run(bench, draft).await,
-        ExperimentKind::WeightsOnly => weights_only::run(bench, draft).await,
-        ExperimentKind::ActivationQuantisation => activation_quantisation::run(bench, draft).await,
-        ExperimentKind::WeightQuantisation => weight_quantisation::run(bench, draft).await,
+    match draft.outcome.experiment.settings.clone() {
+        Settings::Importance(settings) => importance::run(bench, draft, &settings).await,
+        Settings::Scaling(settings) => scaling::run(bench, draft, &settings).await,
+        Settings::Propagation(settings) => propagation::run(bench, draft, &settings).await,
+        Settings::Sinks(settings) => sinks::run(bench, draft, &settings).await,
+        Settings::TokenShift(settings) => token_shift::run(bench, draft, &settings).await,
+        Settings::WeightsOnly(_) => weights_only::run(bench, draft).await,
+        Settings::ActivationQuantisation(settings) => activation_quantisation::run(bench, draft, &settings).await,
+        Settings::WeightQuantisation(settings) => weight_quantisation::run(bench, draft, &settings).await,
     }
 }
 

@@ -7,25 +7,25 @@
 use super::{Bench, Draft, ExperimentError};
 use crate::analysis::residual::{self, Level, largest};
 use crate::model::Model;
-use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind, WeightCoord};
+use crate::terms::{Ablation, Cell, DataPlot, DataTable, Message, PlotKind, Propagation, WeightCoord};
 
 const INTACT: &str = "intact";
-const REMOVED: &str = "super weights removed";
-const OTHER: &str = "another large weight removed";
+const REMOVED: &str = "removed";
+const OTHER: &str = "other_removed";
 /// The most tokens that are reported one by one; a picture of more is not readable.
 const MAX_TOKENS: usize = 64;
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Propagation) -> Result<(), ExperimentError> {
     let super_weights = draft.outcome.experiment.super_weights.clone();
     let Some(first) = super_weights.first().copied() else { return Err(ExperimentError::NoSuperWeights { experiment: "propagation" }) };
-    let ids = bench.tokenizer.encode(&draft.outcome.experiment.prompt)?;
+    let ids = bench.tokenizer.encode(&settings.prompt)?;
     let tokens = ids.iter().map(|id| bench.tokenizer.token_text(*id)).collect::<Vec<_>>();
     let other = residual::largest_weight(bench.model, first.layer, &super_weights).await?;
     begin(draft);
     let arms = [(INTACT, Some(Vec::new())), (REMOVED, Some(super_weights)), (OTHER, other.map(|(at, _)| vec![at]))];
     let mut measured = Vec::new();
     for (index, (name, zeroed)) in arms.into_iter().enumerate() {
-        bench.control.progress(name, index as f64, 3.0, "steps");
+        bench.control.progress(Message::new("propagation").with("arm", name), index as f64, 3.0, "steps");
         let Some(zeroed) = zeroed else { continue };
         let model: Model = bench.model.with_ablation(&Ablation::zeroing(zeroed))?;
         let levels = residual::levels(&model, &ids, first.row, bench.control).await?;
@@ -36,15 +36,13 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     }
     conclude(draft, first, &tokens, &measured);
     if let Some((at, weight)) = other {
-        draft.find(format!("The other weight is {at}: {weight}, the largest magnitude of that matrix but for the super weights."));
+        draft.find(Message::new("other_weight").at(at).with("weight", weight));
     }
     if draft.outcome.experiment.super_weights.iter().any(|at| at.row != first.row) {
-        draft.find(format!(
-            "Traced is the channel of the first super weight, {first}; others write to other channels, and are removed with it."
-        ));
+        draft.find(Message::new("traced_first").at(first));
     }
     if tokens.len() > MAX_TOKENS {
-        draft.find(format!("The table of tokens has the first {MAX_TOKENS} of {}; the maxima are of all.", tokens.len()));
+        draft.find(Message::new("tokens_cut").with("shown", MAX_TOKENS).with("of", tokens.len()));
     }
     Ok(())
 }
@@ -74,8 +72,7 @@ fn push(draft: &mut Draft<'_>, arm: &str, levels: &[Level], tokens: &[String]) {
         let output = level.layer.map(|_| level.down_proj_output);
         draft.outcome.tables[1].push([arm.into(), layer(), level.peak().into(), largest(&level.largest).into(), output.into()]);
     }
-    let mut map =
-        DataPlot::new(PlotKind::Heatmap, &format!("The channel at every token: {arm}"), "residuals", "token", "value").by("layer");
+    let mut map = DataPlot::new(PlotKind::Heatmap, "The channel at every token", "residuals", "token", "value").by("layer");
     map.only = Some(("arm".into(), arm.into()));
     draft.outcome.plots.push(map);
 }
@@ -85,33 +82,21 @@ fn conclude(draft: &mut Draft<'_>, first: WeightCoord, tokens: &[String], measur
     let Some(intact) = of(INTACT) else { return };
     let Some((layer, token, value)) = peak(intact) else { return };
     let (from, to) = persists(intact);
-    let place = |layer: Option<usize>| layer.map_or("in the embeddings".into(), |layer| format!("behind layer {layer}"));
-    draft.find(format!(
-        "Channel {} is largest {}: {value:.2} at token {token}, {:?}. It is above half of that from {} on to {}, of {} layers.",
-        first.row,
-        place(layer),
-        tokens.get(token).map_or("", String::as_str),
-        place(from),
-        place(to),
-        intact.len() - 1
-    ));
-    draft.headline("largest magnitude in the channel, intact", f64::from(value.abs()));
-    for (from_or_to, layer) in [("first layer above half of it", from), ("last layer above half of it", to)] {
-        draft.headline(from_or_to, layer.map_or(-1.0, |layer| layer as f64));
-    }
-    for (name, verb) in [(REMOVED, "Without the super weights"), (OTHER, "Without the other weight")] {
+    // Layer -1 stands for the embeddings, as in the tables.
+    let behind = |layer: Option<usize>| layer.map_or(-1.0, |layer| layer as f64);
+    let found = Message::new("channel_peak").with("row", first.row).with("behind", behind(layer)).with("value", value);
+    let found = found.with("token", token).with("token_text", tokens.get(token).map_or("", String::as_str));
+    draft.find(found.with("from", behind(from)).with("to", behind(to)).with("layers", intact.len() - 1));
+    draft.headline("channel_peak/intact", f64::from(value.abs()));
+    draft.headline("first_layer_above_half", behind(from));
+    draft.headline("last_layer_above_half", behind(to));
+    for name in [REMOVED, OTHER] {
         let Some((_, _, left)) = of(name).and_then(peak) else { continue };
         let all = |levels: &[Level]| levels.iter().map(|level| largest(&level.largest)).fold(0.0, f32::max);
         let (before, after) = (all(intact), of(name).map_or(0.0, all));
-        draft.find(format!(
-            "{verb} the largest magnitude in that channel is {:.2} ({:+.0} %), and that of any channel {after:.2} after {before:.2} ({:+.0} %). \
-             (Llama-7B in the paper, of any channel: {}.)",
-            left.abs(),
-            change(value.abs(), left.abs()),
-            change(before, after),
-            if name == REMOVED { "about -75 %" } else { "976 after 1320, -26 %" }
-        ));
-        draft.headline(format!("largest magnitude in the channel, {name}"), f64::from(left.abs()));
+        let found = Message::new("channel_left").with("arm", name).with("before", value.abs()).with("left", left.abs());
+        draft.find(found.with("all_before", before).with("all_after", after));
+        draft.headline(format!("channel_peak/{name}"), f64::from(left.abs()));
     }
 }
 
@@ -128,11 +113,6 @@ fn persists(levels: &[Level]) -> (Option<usize>, Option<usize>) {
     let mut above = levels.iter().filter(|level| level.peak() > half).map(|level| level.layer);
     let first = above.next().flatten();
     (first, above.next_back().unwrap_or(first))
-}
-
-/// Returns the change in percent.
-fn change(before: f32, after: f32) -> f32 {
-    if before > 0.0 { 100.0 * (after / before - 1.0) } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -153,6 +133,5 @@ mod tests {
         assert_eq!(persists(&levels), (Some(0), Some(2)));
         assert_eq!(persists(&levels[..1]), (None, None));
         assert_eq!(persists(&levels[..2]), (Some(0), Some(0)));
-        assert_eq!((change(4.0, 1.0), change(0.0, 1.0)), (-75.0, 0.0));
     }
 }

@@ -4,11 +4,11 @@
 //! it. The **collapse threshold** reported here is the largest factor below 1 at which the loss is halfway, in nats,
 //! from the intact model's to that at factor 0, interpolated linearly between the measured factors.
 
-use super::{Arm, Bench, Draft, ExperimentError, Measured, Sheet, apart, has_overflowed, shown};
-use crate::terms::{Ablation, DataPlot, MIN_DELTA_NATS, PlotKind, WeightCoord, WeightEdit};
+use super::{Arm, Bench, Draft, ExperimentError, Measured, Sheet, has_overflowed};
+use crate::terms::{Ablation, DataPlot, MIN_DELTA_NATS, Message, PlotKind, Scaling, WeightCoord, WeightEdit};
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
-    let experiment = draft.outcome.experiment.clone();
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Scaling) -> Result<(), ExperimentError> {
+    let super_weights = draft.outcome.experiment.super_weights.clone();
     let mut sheet = Sheet::new(draft, &["factor"]);
     draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, "Loss over the super weights' scale", "loss", "factor", "loss"));
     if !bench.tasks.is_empty() {
@@ -17,12 +17,12 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
     }
     // The intact model comes first, since changes are relative to it.
     let mut factors = vec![1.0];
-    factors.extend(experiment.factors.iter().copied().filter(|factor| *factor != 1.0));
+    factors.extend(settings.factors.iter().copied().filter(|factor| *factor != 1.0));
     let mut points = Vec::new();
     for (index, factor) in factors.iter().copied().enumerate() {
         let edit = |at: &WeightCoord| WeightEdit { target: (*at).into(), scale: factor };
-        let ablation = Ablation { weight_edits: experiment.super_weights.iter().map(edit).collect(), ..Ablation::default() };
-        let arm = Arm::new(format!("factor {factor}"), bench.model.with_ablation(&ablation)?);
+        let ablation = Ablation { weight_edits: super_weights.iter().map(edit).collect(), ..Ablation::default() };
+        let arm = Arm::new(format!("factor_{factor}"), bench.model.with_ablation(&ablation)?);
         let measured = bench.measure(&arm, (index, factors.len())).await?;
         sheet.add(draft, vec![factor.into()], &measured);
         // Lines are drawn through rows in order, and a stop may come after any of them.
@@ -42,34 +42,34 @@ fn conclude(draft: &mut Draft<'_>, points: &[(f32, Measured)]) {
     let losses = points.iter().map(|(factor, measured)| (*factor, measured.evaluation.loss_nats)).collect::<Vec<_>>();
     let at = |factor: f32| losses.iter().find(|(of, _)| *of == factor).map(|(_, loss)| *loss);
     let Some(intact) = at(1.0) else { return };
-    draft.headline("loss at factor 1", f64::from(intact));
+    draft.headline("loss/factor_1", f64::from(intact));
     match at(0.0) {
         Some(removed) => say_collapse(draft, &losses, intact, removed),
-        None => draft.find("Factor 0 was not asked for, so where the model collapses is not told."),
+        None => draft.find("no_factor_0".into()),
     }
     if let Some((factor, loss)) = losses.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)) {
-        draft.find(format!("The loss is least at factor {factor}: {} nats from the intact model.", apart(intact, loss, 4)));
-        draft.headline("factor of the least loss", f64::from(factor));
+        draft.find(Message::new("least_loss").with("factor", factor).with("intact_nats", intact).with("loss_nats", loss));
+        draft.headline("least_loss_factor", f64::from(factor));
     }
     say_accuracy(draft, points);
 }
 
 fn say_collapse(draft: &mut Draft<'_>, losses: &[(f32, f32)], intact: f32, removed: f32) {
-    draft.headline("loss at factor 0", f64::from(removed));
-    let cost = apart(intact, removed, 3);
+    draft.headline("loss/factor_0", f64::from(removed));
+    let cost = |code: &str| Message::new(code).with("intact_nats", intact).with("removed_nats", removed);
     if has_overflowed(removed) {
-        draft.find(format!("At factor 0 the loss is {}, so there is no half of what removing costs.", shown(removed, 3)));
+        draft.find(cost("collapse_overflow"));
         return;
     }
     match collapse_threshold(losses, intact, removed) {
         Some(threshold) => {
-            draft.find(format!("The model collapses below {threshold:.2} times the super weight: there half of the {cost} nats that removing it costs are reached."));
-            draft.headline("collapse threshold", f64::from(threshold));
+            draft.find(cost("collapse").with("threshold", threshold));
+            draft.headline("collapse_threshold", f64::from(threshold));
             for plot in &mut draft.outcome.plots {
-                plot.marks.push((f64::from(threshold), format!("collapse at {threshold:.2}")));
+                plot.marks.push((f64::from(threshold), "collapse".into()));
             }
         }
-        None => draft.find(format!("It does not collapse: removing what was scaled costs {cost} nats.")),
+        None => draft.find(cost("no_collapse")),
     }
 }
 
@@ -80,15 +80,13 @@ fn say_accuracy(draft: &mut Draft<'_>, points: &[(f32, Measured)]) {
     let best = accs.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1).then(distance(b.0).total_cmp(&distance(a.0))));
     let at = |factor: f32| accs.iter().find(|(of, _)| *of == factor).map(|(_, acc)| *acc);
     let (Some((factor, best)), Some(intact)) = (best, at(1.0)) else { return };
-    let removed = at(0.0).map_or(String::new(), |acc| format!(", {:.2} % at factor 0", 100.0 * acc));
-    let (intact, best) = (100.0 * intact, 100.0 * best);
-    draft.find(format!("The mean accuracy is {intact:.2} % at factor 1{removed}, and highest at factor {factor}: {best:.2} %."));
-    for (name, acc) in [("mean accuracy at factor 1", at(1.0)), ("mean accuracy at factor 0", at(0.0))] {
-        if let Some(acc) = acc {
-            draft.headline(name, acc);
-        }
+    let accuracy = Message::new("scaling_accuracy").with("intact", intact).with("removed", at(0.0));
+    draft.find(accuracy.with("factor", factor).with("best", best));
+    draft.headline("mean_accuracy/factor_1", intact);
+    if let Some(removed) = at(0.0) {
+        draft.headline("mean_accuracy/factor_0", removed);
     }
-    draft.headline("factor of the highest mean accuracy", f64::from(factor));
+    draft.headline("highest_accuracy_factor", f64::from(factor));
 }
 
 /// Returns the collapse threshold of the module's documentation; `None` if removal costs less than [`MIN_DELTA_NATS`].

@@ -7,7 +7,7 @@ use crate::analysis::AnalysisError;
 use crate::analysis::next_token::{NextToken, next_token};
 use crate::analysis::tasks::EncodedTask;
 use crate::analysis::{prompts, stopwords};
-use crate::terms::{Ablation, Cell, DataPlot, DataTable, PlotKind, text_digest};
+use crate::terms::{Ablation, Cell, DataPlot, DataTable, Message, PlotKind, Settings, TokenShift, text_digest};
 
 const ARMS: [&str; 2] = ["intact", "removed"];
 /// Number of reported tokens, ranked by probability in the intact model.
@@ -15,24 +15,26 @@ const BEFORE: usize = 50;
 /// Number of reported tokens, ranked by probability without the super weights.
 const AFTER: usize = 20;
 
-pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
-    let experiment = draft.outcome.experiment.clone();
-    let (prompts, convention) = prompts_of(bench, experiment.n_prompts.unwrap_or(usize::MAX))?;
-    if let Some(asked) = experiment.n_prompts.filter(|asked| *asked > prompts.len()) {
-        draft.find(format!("{asked} prompts were asked for, and there are {}.", prompts.len()));
+pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &TokenShift) -> Result<(), ExperimentError> {
+    let (prompts, convention) = prompts_of(bench, settings.n_prompts.unwrap_or(usize::MAX))?;
+    if let Some(asked) = settings.n_prompts.filter(|asked| *asked > prompts.len()) {
+        draft.find(Message::new("fewer_prompts").with("asked", asked).with("found", prompts.len()));
     }
-    (draft.outcome.convention, draft.outcome.experiment.n_prompts) = (convention, Some(prompts.len()));
+    let n_prompts = Some(prompts.len());
+    draft.outcome.convention = convention;
+    draft.outcome.experiment.settings = Settings::TokenShift(TokenShift { n_prompts, ..settings.clone() });
+    let super_weights = draft.outcome.experiment.super_weights.clone();
     begin(draft);
     let stopwords = stopwords::token_ids(bench.tokenizer);
     let mut measured = Vec::new();
     for (index, arm) in ARMS.into_iter().enumerate() {
-        let zeroed = if index == 0 { Vec::new() } else { experiment.super_weights.clone() };
+        let zeroed = if index == 0 { Vec::new() } else { super_weights.clone() };
         let model = bench.model.with_ablation(&Ablation::zeroing(zeroed))?;
-        let (doing, n) = (format!("next tokens, {arm}"), prompts.len());
-        let progress = |done: usize| bench.control.progress(&doing, (index * n + done) as f64, (2 * n) as f64, "sequences");
+        let (doing, n) = (Message::new("next_tokens").with("arm", arm), prompts.len());
+        let progress = |done: usize| bench.control.progress(doing.clone(), (index * n + done) as f64, (2 * n) as f64, "sequences");
         let found = next_token(&model, &prompts, bench.control, progress).await?;
         bench.check_gpu()?;
-        push(bench, draft, arm, &found, &stopwords);
+        push(bench, draft, (arm, prompts.len()), &found, &stopwords);
         draft.tell();
         measured.push(found);
     }
@@ -104,16 +106,15 @@ fn begin(draft: &mut Draft<'_>) {
     draft.outcome.tables.extend([mass, likeliest, tokens]);
 }
 
-fn push(bench: &Bench<'_>, draft: &mut Draft<'_>, arm: &str, found: &NextToken, stopwords: &[u32]) {
+fn push(bench: &Bench<'_>, draft: &mut Draft<'_>, (arm, n): (&str, usize), found: &NextToken, stopwords: &[u32]) {
     let mass = mass_on(found, stopwords);
     let rest = (1.0 - mass).max(0.0);
-    let n = draft.outcome.experiment.n_prompts;
     draft.outcome.tables[0].push([arm.into(), mass.into(), rest.into(), found.entropy.into(), found.largest.into(), n.into()]);
     for (rank, id) in found.ranked().into_iter().take(AFTER).enumerate() {
         let text = bench.tokenizer.token_text(id as u32);
         draft.outcome.tables[1].push([arm.into(), (rank + 1).into(), text.into(), id.into(), found.probabilities[id].into()]);
     }
-    let mut bars = DataPlot::new(PlotKind::Bars, &format!("The likeliest next tokens: {arm}"), "likeliest", "token", "probability");
+    let mut bars = DataPlot::new(PlotKind::Bars, "The likeliest next tokens", "likeliest", "token", "probability");
     bars.only = Some(("arm".into(), arm.into()));
     draft.outcome.plots.push(bars);
 }
@@ -134,47 +135,25 @@ fn push_tokens(bench: &Bench<'_>, draft: &mut Draft<'_>, [intact, removed]: [&Ne
 
 fn conclude(bench: &Bench<'_>, draft: &mut Draft<'_>, [intact, removed]: [&NextToken; 2], stopwords: &[u32]) {
     let (before, after) = (mass_on(intact, stopwords), mass_on(removed, stopwords));
-    draft.find(format!(
-        "Stopwords and punctuation of our own list (the paper publishes none) get {:.1} % of the next token's probability, and {:.1} % with the \
-         super weights removed: {}. (Of the 100 likeliest tokens in the paper's own data, those that are stopwords by a list of ours go from 16.8 to 32.9 % in Llama-7B, and \
-         from 15.9 to 5.4 % in Mistral-7B.)",
-        100.0 * before,
-        100.0 * after,
-        times(before, after)
-    ));
+    draft.find(Message::new("stopwords").with("before", before).with("after", after));
     let top = intact.ranked();
     let likely = top.iter().take(BEFORE).filter(|id| stopwords.binary_search(&(**id as u32)).is_ok()).collect::<Vec<_>>();
     let risen = likely.iter().filter(|id| removed.probabilities[***id] > intact.probabilities[***id]).count();
-    draft.find(format!(
-        "Of the {} stopwords among the {BEFORE} likeliest tokens of the intact model {risen} become likelier.",
-        likely.len()
-    ));
+    draft.find(Message::new("stopwords_risen").with("stopwords", likely.len()).with("of", BEFORE).with("risen", risen));
     let last = removed.ranked();
     if let (Some(first), Some(then)) = (top.first(), last.first()) {
         let text = |id: &usize| bench.tokenizer.token_text(*id as u32);
-        draft.find(format!(
-            "The likeliest token is {:?} ({:.1} %), and {:?} ({:.1} %) with the super weights removed.",
-            text(first),
-            100.0 * intact.probabilities[*first],
-            text(then),
-            100.0 * removed.probabilities[*then]
-        ));
-        draft.headline("likeliest token's probability, intact", intact.probabilities[*first]);
-        draft.headline("likeliest token's probability, removed", removed.probabilities[*then]);
+        let (before, after) = (intact.probabilities[*first], removed.probabilities[*then]);
+        let found = Message::new("likeliest_token").with("before", text(first)).with("p_before", before);
+        draft.find(found.with("after", text(then)).with("p_after", after));
+        draft.headline("likeliest_probability/intact", before);
+        draft.headline("likeliest_probability/removed", after);
     }
-    draft.find(format!("The mean entropy of the next token is {:.2} nats, and {:.2} without.", intact.entropy, removed.entropy));
-    draft.headline("stopword mass, intact", before);
-    draft.headline("stopword mass, removed", after);
-    draft.headline("entropy, intact", intact.entropy);
-    draft.headline("entropy, removed", removed.entropy);
-}
-
-fn times(before: f64, after: f64) -> String {
-    match after / before {
-        _ if before <= 0.0 => "there were none before".into(),
-        ratio if ratio > 1.0 => format!("{ratio:.2} times as much"),
-        ratio => format!("down to {ratio:.2} times as much"),
-    }
+    draft.find(Message::new("entropy").with("before", intact.entropy).with("after", removed.entropy));
+    draft.headline("stopword_mass/intact", before);
+    draft.headline("stopword_mass/removed", after);
+    draft.headline("entropy/intact", intact.entropy);
+    draft.headline("entropy/removed", removed.entropy);
 }
 
 fn mass_on(found: &NextToken, stopwords: &[u32]) -> f64 {

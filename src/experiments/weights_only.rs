@@ -4,7 +4,7 @@
 use super::{Bench, Draft, ExperimentError};
 use crate::analysis::cold::{self, Found, Row};
 use crate::job::control::Control;
-use crate::terms::{Cell, DataPlot, DataTable, Experiment, ExperimentKind, ModelInfo, PlotKind, WeightCoord};
+use crate::terms::{Cell, DataPlot, DataTable, Experiment, ExperimentKind, Message, ModelInfo, PlotKind, WeightCoord};
 
 pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     let found = cold::search(bench.model, bench.control).await?;
@@ -40,11 +40,11 @@ fn describe(found: &Found, draft: &mut Draft<'_>) {
     draft.outcome.tables.extend([candidates, layers]);
     draft.find(found_first(found, &known));
     if !found.is_gated {
-        draft.find("This model's feed-forward blocks have no gate: scores are of c_fc and down_proj alone.");
+        draft.find("no_gate".into());
     }
     if let Some(first) = found.rows.first() {
-        draft.headline("score over the layer's median, rank 1", f64::from(first.ratio));
-        draft.headline("share of one scalar in its row, rank 1", f64::from(first.top1_share));
+        draft.headline("score_ratio", f64::from(first.ratio));
+        draft.headline("top1_share", f64::from(first.top1_share));
     }
     if !known.is_empty() {
         compare(found, &known, draft);
@@ -68,34 +68,22 @@ fn compare(found: &Found, known: &[WeightCoord], draft: &mut Draft<'_>) {
         cells.extend([(rank + 1).into(), (in_layer + 1).into(), found.rows.len().into(), row.at.col.into()]);
         cells.extend([row.score.into(), row.ratio.into(), row.top1_share.into()]);
         table.push(cells);
-        let points = if row.at.col == at.col { "and points at it".into() } else { format!("and points at column {} instead", row.at.col) };
-        draft.find(format!(
-            "{at}: its row is number {} of {} by the weights alone, {} in its layer, {points}.",
-            rank + 1,
-            found.rows.len(),
-            in_layer + 1
-        ));
+        let found = Message::new("row_rank").at(*at).with("rank", rank + 1).with("rows", found.rows.len());
+        draft.find(found.with("rank_in_layer", in_layer + 1).with("col_found", row.at.col));
         if draft.outcome.headline.len() < 8 {
-            draft.headline(format!("rank of {at}"), (rank + 1) as f64);
+            draft.headline(format!("rank/{},{},{}", at.layer, at.row, at.col), (rank + 1) as f64);
         }
     }
     draft.outcome.tables.push(table);
 }
 
 /// States how far the first row stands out.
-fn found_first(found: &Found, known: &[WeightCoord]) -> String {
-    let Some(first) = found.rows.first() else { return "There are no rows.".into() };
+fn found_first(found: &Found, known: &[WeightCoord]) -> Message {
+    let Some(first) = found.rows.first() else { return "no_rows".into() };
     let next = found.rows.get(1).map_or(0.0, Row::prominence);
-    let lead = if next > 0.0 { format!(", {:.1} times as prominent as the next", first.prominence() / next) } else { String::new() };
-    let proof = if known.is_empty() { " A candidate is no finding: only removing it tells what it is worth." } else { "" };
-    format!(
-        "The weights alone point at {} of {} rows first: it reaches {:.1} times the median row of its layer, {:.1} % of its square by one \
-         scalar{lead}.{proof}",
-        first.at,
-        found.rows.len(),
-        first.ratio,
-        100.0 * first.top1_share
-    )
+    let code = if known.is_empty() { "first_row" } else { "first_row_known" };
+    let message = Message::new(code).at(first.at).with("rows", found.rows.len()).with("ratio", first.ratio);
+    message.with("top1_share", first.top1_share).with("lead", (next > 0.0).then(|| first.prominence() / next))
 }
 
 fn best_of_layers(found: &Found) -> Vec<&Row> {

@@ -14,6 +14,7 @@ use web_time::Instant;
 use super::Stopped;
 use crate::platform;
 use crate::protocol::{Event, Progress};
+use crate::terms::Message;
 
 /// The longest time without a turn: a worker that computes longer does not receive "stop".
 const TURN: Duration = Duration::from_millis(15);
@@ -52,7 +53,7 @@ impl Control {
     }
 
     /// Reports progress at most ten times a second; the end is always reported.
-    pub fn progress(&self, doing: &str, done: f64, total: f64, unit: &str) {
+    pub fn progress(&self, doing: impl Into<Message>, done: f64, total: f64, unit: &str) {
         let is_due = self.last_progress.get().is_none_or(|last| last.elapsed() >= PROGRESS);
         if is_due || done >= total {
             self.last_progress.set(Some(Instant::now()));

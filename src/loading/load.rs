@@ -21,7 +21,7 @@ use crate::model::weights::{Arrived, Weights};
 use crate::model::{Model, families};
 use crate::platform::{self, ByteStream, Files, PlatformError};
 use crate::tensors::DeviceError;
-use crate::terms::{FileProof, hex};
+use crate::terms::{FileProof, Message, hex};
 use crate::weights::WeightsError;
 use crate::weights::safetensors::TensorEntry;
 
@@ -88,13 +88,13 @@ pub async fn load_checkpoint(
         unsettled: 0,
         before: 0,
         total,
-        doing: "loading weights".into(),
+        doing: "loading_weights".into(),
         control,
     };
     let (mut proofs, mut stored) = (Vec::new(), true);
     for (index, shard) in shards.iter().enumerate() {
         if shards.len() > 1 {
-            reading.doing = format!("loading weights, file {} of {}", index + 1, shards.len());
+            reading.doing = Message::new("loading_file").with("index", index + 1).with("of", shards.len());
         }
         let missing = || WeightsError::MissingFile { name: shard.name.clone() };
         let mut stream = files.open(&shard.name).await?.ok_or_else(missing)?;
@@ -140,7 +140,7 @@ struct Reading<'a> {
     /// Bytes of the files before the one that is being read; `total` counts all files.
     before: u64,
     total: u64,
-    doing: String,
+    doing: Message,
     control: &'a Control,
 }
 
@@ -212,8 +212,11 @@ impl Reading<'_> {
         let n = left.min(PIECE_BYTES as u64) as usize;
         loop {
             let is_there = stream.wait(n).await?;
-            let doing = stream.waiting_for().map_or_else(|| self.doing.clone(), |why| format!("{}: {why}", shard.name));
-            self.control.progress(&doing, (self.before + stream.arrived()) as f64, self.total as f64, "bytes");
+            let doing = match stream.waiting_for() {
+                Some(why) => Message::new("waiting_for_file").with("file", shard.name.as_str()).with("why", why),
+                None => self.doing.clone(),
+            };
+            self.control.progress(doing, (self.before + stream.arrived()) as f64, self.total as f64, "bytes");
             self.control.checkpoint().await?;
             if is_there {
                 break;

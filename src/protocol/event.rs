@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Evaluation, Generated, Inspection, ModelInfo, Outcome, Pane, Pruned,
-    RunRecord, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport,
+    Ablation, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Delta, Evaluation, Generated, Inspection, Message, ModelInfo, Outcome,
+    Pane, Pruned, RunRecord, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport,
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,8 +17,8 @@ pub struct EventEnvelope {
 /// The state of a progress bar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The current step: "downloading weights", "held-out text, arm 3 of 7".
-    pub doing: String,
+    /// The current step: `downloading_weights`, or `arm` with its index.
+    pub doing: Message,
     pub done: f64,
     /// Total, in the unit of `done`.
     pub total: f64,
@@ -83,12 +83,28 @@ pub enum Event {
     Swept(SweepReport),
     Deletion(Deletion),
     Deleted(DeletionReport),
+    /// The first state of an outcome, or a whole one.
     Outcome(Outcome),
+    /// What has been added to the outcome of the running experiment since it was told last.
+    OutcomeDelta(Delta),
     /// The request is complete.
     Done,
     /// The request ended because of [`Request::Stop`](super::Request::Stop); what it had sent stays valid.
     Stopped,
     Failed(Failure),
+}
+
+/// The last outcome that these events tell, whole or partial; `None` if they tell none.
+pub fn outcome_of(events: &[Event]) -> Option<Outcome> {
+    let mut told = None;
+    for event in events {
+        match (event, &mut told) {
+            (Event::Outcome(outcome), _) => told = Some(outcome.clone()),
+            (Event::OutcomeDelta(delta), Some(outcome)) => outcome.apply(delta.clone()),
+            _ => {}
+        }
+    }
+    told
 }
 
 /// The distance of a tensor from its golden value.

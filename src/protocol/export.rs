@@ -50,7 +50,8 @@ pub struct Export {
 
 impl Export {
     pub const FORMAT: &str = "linchpin-export";
-    pub const VERSION: u32 = 1;
+    /// Version 1 had English sentences and names in its outcomes, where there are codes now.
+    pub const VERSION: u32 = 2;
 
     pub fn new(model: ModelRef) -> Self {
         Self {

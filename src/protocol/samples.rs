@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use super::{Event, Failure, FailureKind, Figure, Progress, Request, TensorError};
 use crate::terms::{
     Ablation, Action, BackendInfo, Calibration, Candidate, Cell, ConfirmArm, ConfirmReport, DataPlot, DataTable, Deletion, DeletionReport,
-    EditTarget, Evaluation, Experiment, ExperimentKind, Generated, Headline, HubSource, Inspection, Intervention, KnownFile, ModelFile,
-    ModelInfo, ModelRef, ModelSource, Outcome, Pane, Pick, PlotKind, Provenance, Pruned, Pruning, Ranking, Replacement, RowCoord,
-    RunRecord, RunSetup, Sampling, ScanReport, ScoreProgress, ScoreReport, Selection, Site, Spike, StoredModel, SurroundingsReport,
-    SweepPoint, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit,
+    EditTarget, Evaluation, Experiment, Generated, Headline, HubSource, Inspection, Intervention, KnownFile, Message, ModelFile, ModelInfo,
+    ModelRef, ModelSource, OnTasks, OnText, Outcome, Pane, Pick, PlotKind, Provenance, Pruned, Pruning, Ranking, Replacement, RowCoord,
+    RunRecord, RunSetup, Sampling, ScanReport, ScoreProgress, ScoreReport, Selection, Settings, Site, Spike, StoredModel,
+    SurroundingsReport, SweepPoint, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit, WeightQuantisation,
 };
 
 /// Every kind of request, and some of them again with another source of the model.
@@ -72,9 +72,12 @@ fn request_after(last: Option<&Request>) -> Option<Request> {
 fn event_after(last: Option<&Event>) -> Option<Event> {
     Some(match last {
         None => Event::Ready { protocol_version: super::PROTOCOL_VERSION },
-        Some(Event::Ready { .. }) => {
-            Event::Progress(Progress { doing: "held-out text".into(), done: 0.5, total: 5e12, unit: "bytes".into() })
-        }
+        Some(Event::Ready { .. }) => Event::Progress(Progress {
+            doing: Message::new("confirming").with("index", 3_usize).with("of", 7_usize),
+            done: 0.5,
+            total: 5e12,
+            unit: "bytes".into(),
+        }),
         Some(Event::Progress(_)) => Event::Inspected(inspection()),
         Some(Event::Inspected(_)) => Event::Loaded(info()),
         Some(Event::Loaded(_)) => Event::Stored { models: vec![stored()] },
@@ -98,7 +101,8 @@ fn event_after(last: Option<&Event>) -> Option<Event> {
         Some(Event::Swept(_)) => Event::Deletion(deletion()),
         Some(Event::Deletion(_)) => Event::Deleted(deletions()),
         Some(Event::Deleted(_)) => Event::Outcome(outcome()),
-        Some(Event::Outcome(_)) => Event::Done,
+        Some(Event::Outcome(_)) => Event::OutcomeDelta(outcome().delta_to(&later_outcome())),
+        Some(Event::OutcomeDelta(_)) => Event::Done,
         Some(Event::Done) => Event::Stopped,
         Some(Event::Stopped) => Event::Failed(failure()),
         Some(Event::Failed(_)) => return None,
@@ -311,19 +315,24 @@ fn deletions() -> DeletionReport {
 
 fn experiment() -> Experiment {
     let text = |name: &str| TextRef { name: name.into(), digest: "0123456789abcdef".into() };
-    Experiment {
-        text: Some(text("mine.txt")),
-        tasks: vec![text("arc_easy")],
-        bos: true,
-        log_samples: true,
-        n_blocks: Some(3),
-        limit: Some(50),
-        item_seed: Some(MAX_SEED),
-        prompt: "p".into(),
-        n_prompts: Some(5),
-        factors: vec![0.1, -2.5],
-        ..Experiment::of(ExperimentKind::WeightQuantisation, vec![AT])
-    }
+    let settings = WeightQuantisation {
+        text: OnText { text: Some(text("mine.txt")), block: 512, bos: true, n_blocks: Some(3) },
+        tasks: OnTasks { tasks: vec![text("arc_easy")], limit: Some(50), item_seed: Some(MAX_SEED), log_samples: true },
+        bits: vec![8, 4],
+        block_sizes: vec![64, 0],
+        clips: vec![9.5],
+    };
+    Experiment::new(Settings::WeightQuantisation(settings), vec![AT])
+}
+
+/// A later state of [`outcome`]: rows and findings that are new, and a head that changed.
+fn later_outcome() -> Outcome {
+    let mut later = outcome();
+    later.tables[0].push(["prune_sw".into(), 4.75_f64.into()]);
+    later.tables.push(DataTable::new("tasks", "Tasks", &["task"]));
+    later.findings.push("no_collapse".into());
+    later.convention = "concat-512".into();
+    Outcome { is_partial: false, ..later }
 }
 
 fn outcome() -> Outcome {
@@ -339,7 +348,7 @@ fn outcome() -> Outcome {
         backend: backend(),
         software: "s".into(),
         convention: "concat-2048".into(),
-        findings: vec!["f".into()],
+        findings: vec![Message::new("collapse").with("threshold", 0.25_f64).with("arm", "prune_sw").with("none", Cell::Nothing)],
         headline: vec![Headline { name: "h".into(), value: 0.1 }, Headline { name: "not a number".into(), value: f64::NAN }],
         tables: vec![table],
         plots: vec![plot],

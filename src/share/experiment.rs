@@ -1,19 +1,18 @@
-//! Experiments as links: `#try=1.<base64url of compact JSON>`, with the model's name and revision, every setting, and
+//! Experiments as links: `#try=2.<base64url of compact JSON>`, with the model's name and revision, every setting, and
 //! the few figures that were measured.
 //!
 //! Like the link of a run, this link is written by strangers and starts nothing. It holds a visitor's own texts and
-//! tasks by name and digest only.
+//! tasks by name and digest only. Links of version 1, whose figures have English names, are read too ([`version1`]).
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::SETTINGS;
-use super::{MAX_PROMPT_CHARS, ShareError, check_model, pack, unpack};
+use super::{MAX_PROMPT_CHARS, ShareError, check_model, pack, unpack, version1};
 use crate::terms::{Experiment, Headline, MAX_VALUES, ModelRef, Outcome, Sizes, TextRef};
 use crate::words::is_lower_hex;
 
 /// The beginning of a fragment that holds an experiment.
 pub const TRY_KEY: &str = "#try=";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 pub const MAX_FIGURES: usize = 16;
 const MAX_NAME_CHARS: usize = 120;
 
@@ -75,7 +74,10 @@ impl ExperimentLink {
     /// The fragment, with its `#`. [`ExperimentLink::decode`] reads it back.
     pub fn encode(&self) -> Result<String, ShareError> {
         let (ModelRef { id, revision }, h) = (self.model.clone(), self.headline.clone());
-        let e = Experiment { log_samples: false, ..self.experiment.clone() };
+        let mut e = self.experiment.clone();
+        if let Some(tasks) = e.settings.parts().tasks {
+            tasks.log_samples = false;
+        }
         let wire = WireExperiment { m: id, r: revision, e, h };
         let fragment = pack(TRY_KEY, VERSION, &serde_json::to_string(&wire).map_err(|_| ShareError::Damaged)?)?;
         read(wire)?;
@@ -84,14 +86,28 @@ impl ExperimentLink {
 
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
-        let (_, json) = unpack(TRY_KEY, VERSION, fragment)?;
-        read(serde_json::from_str(&json).map_err(|_| ShareError::Damaged)?)
+        let (version, json) = unpack(TRY_KEY, VERSION, fragment)?;
+        let mut wire: WireExperiment = serde_json::from_str(&json).map_err(|_| ShareError::Damaged)?;
+        if version == 1 {
+            wire.h.iter_mut().for_each(|figure| figure.name = version1::figure(&figure.name));
+        }
+        read(wire)
     }
 
     /// Returns `true` if an outcome has the same settings. Texts and tasks are not compared: the reader is told of
     /// these separately.
     pub fn is_of(&self, outcome: &Outcome) -> bool {
-        let settings = |of: &Experiment| Experiment { text: None, tasks: Vec::new(), log_samples: false, ..of.clone() };
+        let settings = |of: &Experiment| {
+            let mut of = of.clone();
+            let parts = of.settings.parts();
+            if let Some(text) = parts.text {
+                text.text = None;
+            }
+            if let Some(tasks) = parts.tasks {
+                (tasks.tasks, tasks.log_samples) = (Vec::new(), false);
+            }
+            of
+        };
         !outcome.is_partial && settings(&self.experiment) == settings(&outcome.experiment)
     }
 
@@ -116,21 +132,20 @@ fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink,
     for at in &e.super_weights {
         Sizes::LARGEST.check_target(&(*at).into())?;
     }
-    let found = e.prompt.chars().count();
+    let found = e.prompt().map_or(0, |prompt| prompt.chars().count());
     if found > MAX_PROMPT_CHARS {
         return Err(ShareError::PromptTooLong { found });
     }
-    for setting in &SETTINGS {
-        setting.check(&(setting.get)(&e)).map_err(ShareError::Setting)?;
-    }
-    if e.log_samples {
+    e.check()?;
+    if e.tasks().is_some_and(|of| of.log_samples) {
         return refuse("it asks for every sample, which is for the command".into());
     }
-    if e.tasks.len() > MAX_VALUES || !e.text.iter().chain(&e.tasks).all(is_named) {
-        return refuse("the name or the digest of a text or of a task in it is none".into());
+    let texts = e.texts();
+    if texts.len() > MAX_VALUES + 1 || !texts.iter().all(is_named) {
+        return refuse("a text or a task in it has no name, or no digest".into());
     }
     if h.len() > MAX_FIGURES || !h.iter().all(|figure| figure.value.is_finite() && is_name(&figure.name)) {
-        return refuse(format!("its figures are not {MAX_FIGURES} numbers or fewer, each with a name"));
+        return refuse(format!("it may hold {MAX_FIGURES} figures at most, each a number with a name"));
     }
     Ok(ExperimentLink { model: ModelRef { id: m, revision: r }, experiment: e, headline: h })
 }

@@ -4,20 +4,24 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::share::{MAX_ENCODED_BYTES, ShareLink};
-use crate::terms::{BackendInfo, ExperimentKind, MAX_INDEX, MAX_SEED, WeightCoord};
+use crate::terms::{BackendInfo, ExperimentKind, MAX_INDEX, OnTasks, OnText, Scaling, SettingId, Settings, WeightCoord};
 
 fn text(name: &str) -> TextRef {
     TextRef { name: name.into(), digest: "0123456789abcdef".into() }
 }
 
 fn link() -> ExperimentLink {
-    let mut experiment = Experiment::of(ExperimentKind::Scaling, vec![WeightCoord { layer: 2, row: 12, col: 86 }]);
-    (experiment.text, experiment.tasks, experiment.limit) = (Some(text("held-out 1")), vec![text("arc_easy")], Some(50));
+    let settings = Scaling {
+        text: OnText { text: Some(text("held-out 1")), ..OnText::default() },
+        tasks: OnTasks { tasks: vec![text("arc_easy")], limit: Some(50), ..OnTasks::default() },
+        ..Scaling::default()
+    };
+    let experiment = Experiment::new(Settings::Scaling(settings), vec![WeightCoord { layer: 2, row: 12, col: 86 }]);
     let figure = |name: &str, value| Headline { name: name.into(), value };
     ExperimentLink {
         model: ModelRef { id: "linchpin-13m".into(), revision: "fedcba9876543210".into() },
         experiment,
-        headline: vec![figure("loss at factor 1", 3.5), figure("collapse threshold", 0.25)],
+        headline: vec![figure("loss/factor_1", 3.5), figure("collapse_threshold", 0.25)],
     }
 }
 
@@ -38,13 +42,13 @@ fn outcome() -> Outcome {
 }
 
 fn fragment(json: &str) -> String {
-    format!("#try=1.{}", URL_SAFE_NO_PAD.encode(json))
+    format!("#try=2.{}", URL_SAFE_NO_PAD.encode(json))
 }
 
 /// A valid link with one field of its JSON replaced; a path of two names is a field of the experiment.
 fn with(path: &str, value: &str) -> Result<ExperimentLink, ShareError> {
     let encoded = link().encode().unwrap();
-    let json = URL_SAFE_NO_PAD.decode(encoded.strip_prefix("#try=1.").unwrap()).unwrap();
+    let json = URL_SAFE_NO_PAD.decode(encoded.strip_prefix("#try=2.").unwrap()).unwrap();
     let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let value = serde_json::from_str(value).unwrap();
     match path.split_once('.') {
@@ -69,8 +73,8 @@ fn the_two_kinds_of_links_are_told_apart() {
     assert_eq!(ExperimentLink::decode("#run=1.e30"), Err(ShareError::NoRun));
     assert_eq!(ShareLink::decode(&link().encode().unwrap()), Err(ShareError::NoRun));
     assert_eq!(ExperimentLink::decode("#experiments"), Err(ShareError::NoRun));
-    for version in ["2", "0", "", "99999999999999999999", "-1"] {
-        assert!(matches!(ExperimentLink::decode(&format!("#try={version}.e30")), Err(ShareError::Version { newest: 1, .. })), "{version}");
+    for version in ["3", "0", "", "99999999999999999999", "-1"] {
+        assert!(matches!(ExperimentLink::decode(&format!("#try={version}.e30")), Err(ShareError::Version { newest: 2, .. })), "{version}");
     }
 }
 
@@ -84,7 +88,7 @@ fn a_cut_or_changed_link_is_damaged() {
         assert_eq!(ExperimentLink::decode(&fragment(json)), Err(ShareError::Damaged), "{json}");
     }
     for (path, value) in
-        [("e.kind", "\"everything\""), ("e.factors", "\"0\""), ("e.bits", "[0.5]"), ("e.seed", "-1"), ("h", "{}"), ("e", "[]")]
+        [("e.kind", "\"everything\""), ("e.factors", "\"0\""), ("e.n_blocks", "0.5"), ("e.item_seed", "-1"), ("h", "{}"), ("e", "[]")]
     {
         assert_eq!(with(path, value), Err(ShareError::Damaged), "{path} {value}");
     }
@@ -94,28 +98,38 @@ fn a_cut_or_changed_link_is_damaged() {
 fn sizes_and_ranges_are_bounded() {
     let long = format!("#try=1.{}", "A".repeat(MAX_ENCODED_BYTES));
     assert!(matches!(ExperimentLink::decode(&long), Err(ShareError::TooLong { .. })));
-    assert_eq!(with("e.prompt", &format!("\"{}\"", "é".repeat(2001))), Err(ShareError::PromptTooLong { found: 2001 }));
+    let sinks =
+        |prompt: &str| fragment(&format!(r#"{{"m":"a","r":"fedcba9876543210","e":{{"kind":"sinks","prompt":"{prompt}"}},"h":[]}}"#));
+    assert_eq!(ExperimentLink::decode(&sinks(&"é".repeat(2001))), Err(ShareError::PromptTooLong { found: 2001 }));
+    assert!(ExperimentLink::decode(&sinks(&"é".repeat(2000))).is_ok());
     assert_eq!(with("e.super_weights", r#"[{"layer":1048576,"row":0,"col":0}]"#), Err(ShareError::Index { what: "layer", found: 1 << 20 }));
-    let refused = |path: &str, value: &str| assert!(matches!(with(path, value), Err(ShareError::Setting(_))), "{path} {value}");
+    let refused = |path: &str, value: &str| {
+        let read = with(path, value);
+        assert!(matches!(read, Err(ShareError::Setting(_) | ShareError::Bounds(_))), "{path} {value}: {read:?}");
+    };
     refused("e.super_weights", &format!("[{}]", vec![r#"{"layer":0,"row":0,"col":0}"#; 65].join(",")));
     for (path, value) in [
         ("e.factors", "[4]"),
         ("e.factors", "[1e300]"),
-        ("e.bits", "[1]"),
-        ("e.bits", "[17]"),
-        ("e.clips", "[0]"),
-        ("e.alpha", "1.5"),
         ("e.block", "1"),
         ("e.block", "2000000"),
         ("e.n_blocks", "0"),
         ("e.limit", "100001"),
-        ("e.n_prompts", "0"),
-        ("e.block_sizes", "[4294967295]"),
         ("h", r#"[{"name":"","value":1}]"#),
         ("h", r#"[{"name":"a","value":null}]"#),
         ("h", "[{\"name\":\"a\\n\",\"value\":1}]"),
     ] {
         refused(path, value);
+    }
+    for (kind, settings) in [
+        ("weight_quantisation", r#""bits":[1]"#),
+        ("weight_quantisation", r#""bits":[17]"#),
+        ("weight_quantisation", r#""clips":[0]"#),
+        ("weight_quantisation", r#""block_sizes":[4294967295]"#),
+        ("activation_quantisation", r#""alpha":1.5"#),
+        ("token_shift", r#""n_prompts":0"#),
+    ] {
+        refused("e", &format!(r#"{{"kind":"{kind}",{settings}}}"#));
     }
     refused("e.factors", &format!("[{}]", vec!["1"; 65].join(",")));
     refused("h", &format!("[{}]", vec![r#"{"name":"a","value":1}"#; 17].join(",")));
@@ -147,7 +161,7 @@ fn what_cannot_be_read_is_not_written() {
     many.headline[0].value = f64::INFINITY;
     many.headline.extend((0..30).map(|n| Headline { name: n.to_string(), value: 1.0 }));
     let link = ExperimentLink::from_outcome(&many).unwrap();
-    assert_eq!((link.headline.len(), link.headline[0].name.as_str()), (MAX_FIGURES, "collapse threshold"));
+    assert_eq!((link.headline.len(), link.headline[0].name.as_str()), (MAX_FIGURES, "collapse_threshold"));
     assert_eq!(ExperimentLink::decode(&link.encode().unwrap()), Ok(link));
 }
 
@@ -164,25 +178,46 @@ fn figures_agree_within_the_tolerance() {
     assert_eq!(link().compare(Some(&other)).iter().map(Compared::agrees).collect::<Vec<_>>(), [Some(false), Some(true)]);
     assert_eq!(link().compare(None).iter().map(Compared::agrees).collect::<Vec<_>>(), [None, None]);
     // Another text is another measurement of the same settings.
-    other.experiment.text = Some(text("mine"));
+    let on_text = |outcome: &mut Outcome, change: &dyn Fn(&mut OnText)| change(outcome.experiment.settings.parts().text.unwrap());
+    on_text(&mut other, &|of| of.text = Some(text("mine")));
     assert!(link().is_of(&other));
-    other.experiment.n_blocks = Some(1);
+    on_text(&mut other, &|of| of.n_blocks = Some(1));
     assert!(!link().is_of(&other));
+}
+
+/// A link that version 1 of the page made, on the model that it bundled.
+const OF_VERSION_1: &str = r#"{"m":"linchpin-13m","r":"fedcba9876543210","e":{"kind":"scaling","super_weights":[{"layer":2,"row":12,"col":86}],"text":{"name":"held-out 1","digest":"0123456789abcdef"},"block":2048,"tasks":[{"name":"arc_easy","digest":"0123456789abcdef"}],"limit":50,"factors":[0.0,0.1,0.2,0.3,0.4,0.5,0.6,0.8,1.0,1.2,1.5,1.8,2.0,2.5,3.0],"seed":1},"h":[{"name":"loss at factor 1","value":3.5},{"name":"collapse threshold","value":0.25}]}"#;
+
+#[test]
+fn links_of_version_1_are_opened_and_compared() {
+    let old = format!("#try=1.{}", URL_SAFE_NO_PAD.encode(OF_VERSION_1));
+    assert_eq!(ExperimentLink::decode(&old), Ok(link()));
+    let compared = ExperimentLink::decode(&old).unwrap().compare(Some(&outcome()));
+    assert_eq!(compared.iter().map(Compared::agrees).collect::<Vec<_>>(), [Some(true), Some(true)]);
 }
 
 proptest! {
     #[test]
     fn every_valid_link_comes_back(
-        kind in prop::sample::select(&ExperimentKind::ALL[..]),
+        kind in prop::sample::select(ExperimentKind::ALL),
         scalars in prop::collection::vec((0..MAX_INDEX, 0..MAX_INDEX, 0..MAX_INDEX), 0..8),
         prompt in ".{0,200}",
-        factors in prop::collection::vec(-3.0f32..=3.0, 0..8),
-        (bits, block_sizes) in (prop::collection::vec(2..=16u32, 0..4), prop::collection::vec(0..2_000_000usize, 0..4)),
-        (alpha, seed, item_seed) in (prop::option::of(0.0f32..=1.0), 0..=MAX_SEED, prop::option::of(0..=MAX_SEED)),
+        settings in prop::collection::vec((0..SettingId::ALL.len(), 0.0..=1.0_f64), 0..20),
         figures in prop::collection::vec(("[a-z ,]{1,40}", -8_000_000..8_000_000_i32), 0..MAX_FIGURES),
     ) {
         let super_weights = scalars.into_iter().map(|(layer, row, col)| WeightCoord { layer, row, col }).collect();
-        let experiment = Experiment { prompt, factors, bits, block_sizes, alpha, seed, item_seed, ..Experiment::of(kind, super_weights) };
+        let mut experiment = Experiment::of(kind, super_weights);
+        if let Some(of) = experiment.settings.parts().prompt {
+            *of = prompt;
+        }
+        for (id, share) in settings {
+            let id = SettingId::ALL[id];
+            if let Some(value) = experiment.settings.number(id) {
+                let (low, high) = id.bounds();
+                let number = low + share * (high - low);
+                value.set(&[if value.is_whole() { number.floor() } else { f64::from(number as f32) }]);
+            }
+        }
         let headline = figures.into_iter().map(|(name, eighths)| Headline { name, value: f64::from(eighths) / 8.0 }).collect();
         let link = ExperimentLink { experiment, headline, ..link() };
         match link.encode() {
@@ -202,7 +237,7 @@ proptest! {
     #[test]
     fn no_change_of_a_byte_makes_it_panic(at in 0..600usize, byte in any::<u8>()) {
         let encoded = link().encode().unwrap();
-        let mut json = URL_SAFE_NO_PAD.decode(encoded.strip_prefix("#try=1.").unwrap()).unwrap();
+        let mut json = URL_SAFE_NO_PAD.decode(encoded.strip_prefix("#try=2.").unwrap()).unwrap();
         let at = at % json.len();
         json[at] = byte;
         let _ = ExperimentLink::decode(&format!("#try=1.{}", URL_SAFE_NO_PAD.encode(json)));

@@ -130,7 +130,7 @@ test('the paper\'s experiments come to the same figures on WebGPU and on the CPU
     const found = {};
     for (const [kind, settings] of Object.entries(kinds)) {
       const events = await ask({ type: 'experiment', kind, super_weights, ...settings });
-      const outcome = events.findLast(({ type }) => type === 'outcome');
+      const outcome = outcomeOf(events);
       assert.ok(!outcome.is_partial && outcome.findings.length > 0, kind);
       found[kind] = outcome.tables;
     }

@@ -49,7 +49,7 @@ async function downloaded(seen, id) {
 const linkOf = (json) => `${server.url}#try=1.${Buffer.from(json).toString('base64url')}`;
 
 /** The JSON of a link. */
-const contentsOf = (link) => JSON.parse(Buffer.from(link.split('#try=1.')[1], 'base64url').toString());
+const contentsOf = (link) => JSON.parse(Buffer.from(link.split('#try=2.')[1], 'base64url').toString());
 
 test('scaling: settings, stop, result, files, link, recomputation', async () => {
   const seen = await scanned(browsers.cpu, server.url);
@@ -167,7 +167,7 @@ test('a text of one\'s own is used, and is needed by who opens its link', async 
   assert.match(await text(seen, 'experiment-status'), /mine\.txt/);
   await part(seen, 'experiment-link').click();
   const link = await part(seen, 'experiment-made').inputValue();
-  assert.ok(!Buffer.from(link.split('#try=1.')[1], 'base64url').toString().includes(words.slice(0, 40)));
+  assert.ok(!Buffer.from(link.split('#try=2.')[1], 'base64url').toString().includes(words.slice(0, 40)));
   assert.deepEqual(seen.problems, []);
   await seen.close();
 

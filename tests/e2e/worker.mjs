@@ -48,3 +48,17 @@ export function fixtureFiles(name) {
 }
 
 export const last = (events) => events[events.length - 1];
+
+/** The outcome that these events tell: a first state, and what was added to it. */
+export function outcomeOf(events) {
+  let outcome;
+  const grow = (list, { kept, added }) => [...list.slice(0, kept), ...added];
+  for (const event of events) {
+    if (event.type === 'outcome') outcome = event;
+    if (event.type !== 'outcome_delta') continue;
+    const tables = event.tables.map(({ table, rows }, at) => table ?? { ...outcome.tables[at], rows: grow(outcome.tables[at].rows, rows) });
+    const [findings, headline, plots] = ['findings', 'headline', 'plots'].map((name) => grow(outcome[name], event[name]));
+    outcome = { ...outcome, findings, headline, plots, tables, is_partial: event.is_partial };
+  }
+  return outcome;
+}

@@ -2,9 +2,10 @@
 
 use crate::catalog;
 use crate::protocol::Request;
-use crate::share::{Compared, ExperimentLink, SETTINGS};
+use crate::share::{Compared, ExperimentLink};
 use crate::terms::{
-    CalibrationText, EditTarget, Experiment, ExperimentKind, MAX_VALUES, ModelRef, Outcome, TaskFile, TextRef, WeightCoord, text_digest,
+    CalibrationText, Delta, EditTarget, Experiment, ExperimentKind, MAX_VALUES, ModelRef, OnTasks, Outcome, SettingError, SettingId,
+    Settings, TaskFile, TextRef, WeightCoord, text_digest,
 };
 use crate::ui::state::AppState;
 use crate::ui::state::entry::Entry;
@@ -31,11 +32,26 @@ pub enum Shared {
     Held(Box<ExperimentLink>),
 }
 
+/// What is wrong with the visitor's last input.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wrong {
+    Setting(SettingError),
+    /// The reason why a file could not be read.
+    File(String),
+}
+
+impl Wrong {
+    /// The setting, if it is one.
+    pub fn setting(&self) -> Option<SettingId> {
+        if let Self::Setting(error) = self { Some(error.id) } else { None }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experiments {
     pub kind: ExperimentKind,
-    /// Settings of each kind, in the order of [`ExperimentKind::ALL`], without scalars.
-    pub settings: Vec<Experiment>,
+    /// Settings of each kind, in the order of [`ExperimentKind::ALL`].
+    pub settings: Vec<Settings>,
     pub scalars: Scalars,
     /// Name and content of the text that was opened.
     pub text: Option<(String, String)>,
@@ -43,8 +59,8 @@ pub struct Experiments {
     /// The latest outcome of each kind, including one measured while the model loads.
     outcomes: Vec<Outcome>,
     pub shared: Shared,
-    /// The error of a typed setting, with the setting's index, or of an opened file, without one.
-    pub error: Option<(Option<usize>, String)>,
+    /// The setting that was typed wrong, or the file that could not be opened.
+    pub error: Option<Wrong>,
     /// A link to the outcome that is shared, or the reason why there is none.
     pub made: Option<Result<String, String>>,
     /// Number of changes to outcomes and links; `filled` counts how often settings were filled in.
@@ -58,13 +74,18 @@ pub struct Experiments {
 
 impl Default for Experiments {
     fn default() -> Self {
-        let setting = |kind: ExperimentKind| {
-            let limit = (kind.reads_tasks() && kind != ExperimentKind::TokenShift).then_some(TASK_ITEMS);
-            Experiment { limit, ..Experiment::of(kind, Vec::new()) }
+        let settings = |kind: &ExperimentKind| {
+            let mut settings = kind.default_settings();
+            match (&settings, settings.clone().number(SettingId::Limit)) {
+                // Prompts have a limit of their own.
+                (Settings::TokenShift(_), _) | (_, None) => {}
+                _ => settings.parts().tasks.into_iter().for_each(|of| of.limit = Some(TASK_ITEMS)),
+            }
+            settings
         };
         Self {
             kind: ExperimentKind::Importance,
-            settings: ExperimentKind::ALL.map(setting).into(),
+            settings: ExperimentKind::ALL.iter().map(settings).collect(),
             scalars: Scalars::Scan,
             text: None,
             tasks: Vec::new(),
@@ -82,11 +103,11 @@ impl Default for Experiments {
 
 impl Experiments {
     /// The settings that are shown.
-    pub fn setting(&self) -> &Experiment {
+    pub fn setting(&self) -> &Settings {
         &self.settings[self.kind as usize]
     }
 
-    pub fn setting_mut(&mut self) -> &mut Experiment {
+    pub fn setting_mut(&mut self) -> &mut Settings {
         &mut self.settings[self.kind as usize]
     }
 
@@ -95,16 +116,22 @@ impl Experiments {
         match read {
             Ok(CalibrationText { name, text }) if is_text => self.text = Some((name, text)),
             Ok(CalibrationText { name, text }) => self.add_task(&name, text),
-            Err(why) => return self.error = Some((None, why)),
+            Err(why) => return self.error = Some(Wrong::File(why)),
         }
         self.error = None;
     }
 
+    /// The settings of the chosen kind, with their values as text.
+    pub fn fields(&self) -> Vec<(SettingId, String)> {
+        self.setting().clone().numbers().into_iter().map(|(id, value)| (id, value.text())).collect()
+    }
+
     /// Takes the text typed into a setting. The error of another setting is kept.
-    pub fn take_setting(&mut self, at: usize, typed: &str) {
-        match SETTINGS[at].take(self.setting_mut(), typed) {
-            Err(why) => self.error = Some((Some(at), why)),
-            Ok(()) => self.error = self.error.take().filter(|(of, _)| *of != Some(at)),
+    pub fn take_setting(&mut self, id: SettingId, typed: &str) {
+        let Some(value) = self.setting_mut().number(id) else { return };
+        match id.take(value, typed) {
+            Err(why) => self.error = Some(Wrong::Setting(why)),
+            Ok(()) => self.error = self.error.take().filter(|wrong| wrong.setting() != Some(id)),
         }
     }
 
@@ -114,7 +141,7 @@ impl Experiments {
 
     /// Drops the partial outcome that a faulty device had computed: it is no finding.
     pub(crate) fn disown(&mut self, of: &Experiment) {
-        self.outcomes.retain(|outcome| !(outcome.is_partial && outcome.experiment.kind == of.kind));
+        self.outcomes.retain(|outcome| !(outcome.is_partial && outcome.experiment.kind() == of.kind()));
         self.changed();
     }
 
@@ -127,9 +154,18 @@ impl Experiments {
     }
 
     pub(crate) fn take(&mut self, outcome: Outcome) {
-        let key = |outcome: &Outcome| (outcome.experiment.kind, outcome.model.clone());
+        let key = |outcome: &Outcome| (outcome.experiment.kind(), outcome.model.clone());
         self.outcomes.retain(|known| key(known) != key(&outcome));
         self.outcomes.push(outcome);
+        self.changed();
+    }
+
+    /// Takes what was added to the outcome that is being measured.
+    pub(crate) fn grow(&mut self, delta: Delta) {
+        let growing = self.outcomes.iter_mut().rfind(|outcome| outcome.is_partial && outcome.experiment.kind() == delta.kind);
+        if let Some(outcome) = growing {
+            outcome.apply(delta);
+        }
         self.changed();
     }
 
@@ -138,9 +174,11 @@ impl Experiments {
         self.outcomes.retain(|outcome| outcome.model == *model);
         self.engine_forgot();
         // The page's own models never saw a text without a BOS; the settings of a link are kept.
-        let of_link = if let Shared::Held(link) = &self.shared { Some(link.experiment.kind) } else { None };
-        for setting in self.settings.iter_mut().filter(|setting| setting.kind.reads_bos() && Some(setting.kind) != of_link) {
-            setting.bos = catalog::find(&model.id).is_some();
+        let of_link = if let Shared::Held(link) = &self.shared { Some(link.experiment.kind()) } else { None };
+        for settings in self.settings.iter_mut().filter(|settings| Some(ExperimentKind::from(&**settings)) != of_link) {
+            if let Some(text) = settings.parts().text {
+                text.bos = catalog::find(&model.id).is_some();
+            }
         }
         self.filled += 1;
         self.error = None;
@@ -199,7 +237,7 @@ impl AppState {
     }
 
     pub fn outcome(&self, kind: ExperimentKind) -> Option<&Outcome> {
-        self.outcomes().find(|outcome| outcome.experiment.kind == kind)
+        self.outcomes().find(|outcome| outcome.experiment.kind() == kind)
     }
 
     /// The scalars of one source.
@@ -222,19 +260,19 @@ impl AppState {
     /// The chosen experiment as it would run now, or a message on what is missing.
     pub fn experiment(&self) -> Result<Experiment, &'static str> {
         let of = &self.experiments;
-        let mut experiment = Experiment { super_weights: self.scalars(of.scalars), ..of.setting().clone() };
-        let kind = experiment.kind;
-        if experiment.super_weights.is_empty() && kind.needs_super_weights() {
+        let mut experiment = Experiment::new(of.setting().clone(), self.scalars(of.scalars));
+        let parts = experiment.settings.parts();
+        if experiment.super_weights.is_empty() && parts.needs_super_weights {
             return Err("There is no scalar to measure yet: scan, or pull one.");
         }
-        if kind.reads_prompt() && experiment.prompt.trim().is_empty() {
+        if parts.prompt.is_some_and(|prompt| prompt.trim().is_empty()) {
             return Err("The text to read is empty.");
         }
-        if kind.reads_tasks() {
-            experiment.tasks = of.tasks.iter().map(|task| TextRef { name: task.name.clone(), digest: String::new() }).collect();
-        }
-        if experiment.tasks.is_empty() {
-            experiment.limit = None;
+        if let Some(tasks) = parts.tasks {
+            tasks.tasks = of.tasks.iter().map(|task| TextRef { name: task.name.clone(), digest: String::new() }).collect();
+            if tasks.tasks.is_empty() {
+                *tasks = OnTasks::default();
+            }
         }
         Ok(experiment)
     }
@@ -248,9 +286,9 @@ impl AppState {
     /// Requests an experiment, after the text and tasks that it is measured on.
     fn ask_for(&mut self, experiment: Experiment) {
         self.failure = None;
-        if experiment.kind.reads_text() {
+        if let Some(of) = experiment.text() {
             // A link may be about the bundled text, whatever was opened here.
-            let wants_bundled = experiment.text.as_ref().is_some_and(|text| text.name.starts_with(BUNDLED_TEXT));
+            let wants_bundled = of.text.as_ref().is_some_and(|text| text.name.starts_with(BUNDLED_TEXT));
             match self.experiments.text.clone().filter(|_| !wants_bundled) {
                 Some((name, text)) if self.experiments.engine_text != Some(text_digest(&text)) => {
                     self.queue.push(Request::UseText { name, text, max_tokens: MAX_TOKENS });
@@ -259,7 +297,10 @@ impl AppState {
                 _ => {}
             }
         }
-        if !experiment.tasks.is_empty() && !self.experiments.engine_has_tasks && !self.experiments.tasks.is_empty() {
+        if experiment.tasks().is_some_and(|of| !of.tasks.is_empty())
+            && !self.experiments.engine_has_tasks
+            && !self.experiments.tasks.is_empty()
+        {
             self.queue.push(Request::UseTasks { tasks: self.experiments.tasks.clone() });
         }
         self.queue.push(Request::Experiment(experiment));
@@ -277,10 +318,17 @@ impl AppState {
                 self.choose(entry.id());
             }
             let Experiments { kind, scalars, .. } = &mut self.experiments;
-            (*kind, *scalars) = (link.experiment.kind, Scalars::Link);
-            let (super_weights, text, tasks) = Default::default();
+            (*kind, *scalars) = (link.experiment.kind(), Scalars::Link);
+            let mut settings = link.experiment.settings.clone();
+            let parts = settings.parts();
+            if let Some(text) = parts.text {
+                text.text = None;
+            }
+            if let Some(tasks) = parts.tasks {
+                tasks.tasks = Vec::new();
+            }
             self.experiments.filled += 1;
-            *self.experiments.setting_mut() = Experiment { super_weights, text, tasks, ..link.experiment.clone() };
+            *self.experiments.setting_mut() = settings;
         }
         self.experiments.shared = shared;
     }
@@ -306,7 +354,7 @@ impl AppState {
     /// The link's figures beside those measured here, and the differences between the two measurements.
     pub fn shared_verdict(&self) -> (Vec<Compared>, Vec<String>) {
         let Some(link) = self.link_held() else { return Default::default() };
-        let outcome = self.outcome(link.experiment.kind).filter(|outcome| link.is_of(outcome));
+        let outcome = self.outcome(link.experiment.kind()).filter(|outcome| link.is_of(outcome));
         let mut other = Vec::new();
         if let Some(info) = &self.info
             && info.model.revision != link.model.revision
@@ -318,7 +366,7 @@ impl AppState {
             ));
         }
         if let Some(outcome) = outcome {
-            let [there, here] = [&link.experiment, &outcome.experiment].map(|of| of.text.iter().chain(&of.tasks).collect::<Vec<_>>());
+            let [there, here] = [&link.experiment, &outcome.experiment].map(Experiment::texts);
             if there.len() != here.len() || !there.iter().all(|there| here.iter().any(|here| there.digest == here.digest)) {
                 other.push("It was measured on another text or on other tasks here.".into());
             }
@@ -336,8 +384,9 @@ impl AppState {
     /// The texts and tasks that the visitor has to open before the link can be recomputed.
     pub fn shared_needs(&self) -> Vec<String> {
         let Some(link) = self.link_held() else { return Vec::new() };
-        let own = |text: &&TextRef| !text.name.starts_with(BUNDLED_TEXT);
-        let texts = link.experiment.text.iter().filter(own).chain(&link.experiment.tasks);
+        // A task's file is never bundled, whatever it is named.
+        let own = link.experiment.text().and_then(|of| of.text).filter(|text| !text.name.starts_with(BUNDLED_TEXT));
+        let texts = own.into_iter().chain(link.experiment.tasks().unwrap_or_default().tasks);
         texts.map(|text| format!("{} (digest {})", text.name, text.digest)).collect()
     }
 

@@ -1,21 +1,29 @@
 use super::*;
 use crate::protocol::{Event, EventEnvelope, FailureKind};
-use crate::share::SETTINGS;
-use crate::terms::{BackendInfo, DataTable, Headline, ScanReport};
+use crate::terms::{BackendInfo, DataTable, Headline, ScanReport, SettingProblem};
 use crate::ui::state::tests::{answer, candidate, failure, info, loaded, pull};
 
 pub(crate) fn outcome(kind: ExperimentKind, is_partial: bool) -> Outcome {
+    let mut experiment = Experiment::of(kind, vec![candidate(2, 12, 86).at]);
+    on_text(&mut experiment, "held-out passages 1");
     Outcome {
-        experiment: Experiment { text: Some(of_text("held-out passages 1")), ..Experiment::of(kind, vec![candidate(2, 12, 86).at]) },
+        experiment,
         model: info().model,
         backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "r".into() },
         software: String::new(),
         convention: String::new(),
         findings: vec!["f".into()],
-        headline: vec![Headline { name: "loss at factor 1".into(), value: 3.5 }],
+        headline: vec![Headline { name: "loss/factor_1".into(), value: 3.5 }],
         tables: Vec::new(),
         plots: Vec::new(),
         is_partial,
+    }
+}
+
+/// Names the text, if the kind reads one.
+fn on_text(experiment: &mut Experiment, name: &str) {
+    if let Some(of) = experiment.settings.parts().text {
+        of.text = Some(of_text(name));
     }
 }
 
@@ -58,10 +66,10 @@ fn the_pages_own_models_get_a_bos_before_each_block() {
     let bos = |id: &str, shared: Shared| {
         let mut experiments = Experiments { shared, ..Experiments::default() };
         experiments.loaded(&ModelRef { id: id.into(), revision: "r".into() });
-        ExperimentKind::ALL.map(|kind| experiments.settings[kind as usize].bos)
+        experiments.settings.iter_mut().map(|settings| settings.parts().text.is_some_and(|text| text.bos)).collect::<Vec<_>>()
     };
-    let reads = ExperimentKind::ALL.map(ExperimentKind::reads_bos);
-    assert_eq!((bos("linchpin-13m", Shared::None), bos("gpt2", Shared::None)), (reads, [false; 8]));
+    let reads = ExperimentKind::ALL.iter().map(|kind| kind.reads_text()).collect::<Vec<_>>();
+    assert_eq!((bos("linchpin-13m", Shared::None), bos("gpt2", Shared::None)), (reads, vec![false; 8]));
     // The settings of a link are kept.
     let link = ExperimentLink::from_outcome(&outcome(ExperimentKind::Scaling, false)).unwrap();
     assert!(!bos("linchpin-13m", Shared::Held(Box::new(link)))[ExperimentKind::Scaling as usize]);
@@ -85,20 +93,26 @@ fn it_is_about_the_scans_candidates_or_the_edits() {
     state.experiments.kind = ExperimentKind::WeightsOnly;
     assert_eq!(state.experiment().unwrap().super_weights, []);
     state.experiments.kind = ExperimentKind::Sinks;
-    state.experiments.setting_mut().prompt = " ".into();
+    *state.experiments.setting_mut().parts().prompt.unwrap() = " ".into();
     assert!(state.experiment().is_err());
 }
 
 #[test]
 fn settings_of_a_kind_stay_its_own() {
     let mut state = scanned();
-    SETTINGS[0].take(state.experiments.setting_mut(), "0, 1").unwrap();
+    state.experiments.take_setting(SettingId::Factors, "0, 1");
+    assert_eq!(state.experiments.error, None);
     state.experiments.kind = ExperimentKind::WeightQuantisation;
-    assert!(state.experiment().unwrap().factors.is_empty());
+    assert!(state.experiment().unwrap().settings.number(SettingId::Factors).is_none());
     state.experiments.kind = ExperimentKind::Scaling;
-    let experiment = state.experiment().unwrap();
-    assert_eq!((experiment.factors, experiment.limit), (vec![0.0, 1.0], None), "there are no tasks to limit");
-    let kinds: Vec<_> = state.experiments.settings.iter().map(|setting| setting.kind).collect();
+    let mut experiment = state.experiment().unwrap();
+    let limit = experiment.tasks().unwrap().limit;
+    assert_eq!(
+        (experiment.settings.number(SettingId::Factors).unwrap().text().as_str(), limit),
+        ("0, 1", None),
+        "there are no tasks to limit"
+    );
+    let kinds: Vec<_> = state.experiments.settings.iter().map(ExperimentKind::from).collect();
     assert_eq!(kinds, ExperimentKind::ALL);
 }
 
@@ -114,18 +128,19 @@ fn texts_and_tasks_of_ones_own_come_first_and_once() {
         matches!(&requests[..], [Request::UseText { max_tokens: 128, .. }, Request::UseTasks { tasks }, Request::Experiment(_)] if tasks.len() == 1)
     );
     let Request::Experiment(experiment) = &requests[2] else { panic!() };
-    assert_eq!((experiment.tasks[0].name.as_str(), experiment.limit), ("arc_easy", Some(50)));
+    let of_tasks = experiment.tasks().unwrap();
+    assert_eq!((of_tasks.tasks[0].name.as_str(), of_tasks.limit), ("arc_easy", Some(50)));
     state.run_experiment();
     assert!(matches!(&asked(&mut state)[..], [Request::Experiment(_)]), "the engine has them");
     // Task files that were opened while others waited are handed over, too.
     state.experiments.handed(&Request::UseTasks { tasks: Vec::new() });
     assert!(!state.experiments.engine_has_tasks);
     // The error of one setting is kept when another one is changed.
-    let at = |name: &str| SETTINGS.iter().position(|setting| setting.name == name).unwrap();
-    state.experiments.take_setting(at("factors"), "much");
-    state.experiments.take_setting(at("block"), "64");
-    assert_eq!(state.experiments.error.as_ref().map(|(of, _)| *of), Some(Some(at("factors"))));
-    state.experiments.take_setting(at("factors"), "0, 1");
+    state.experiments.take_setting(SettingId::Factors, "much");
+    state.experiments.take_setting(SettingId::Block, "64");
+    let no_number = SettingError { id: SettingId::Factors, problem: SettingProblem::NoNumber { got: "much".into() } };
+    assert_eq!(state.experiments.error, Some(Wrong::Setting(no_number)));
+    state.experiments.take_setting(SettingId::Factors, "0, 1");
     assert_eq!(state.experiments.error, None);
     state.experiments.engine_has_tasks = true;
     // After the engine refused a text it still has an earlier one, which the page does not know.
@@ -214,7 +229,7 @@ fn a_link_starts_nothing_and_is_measured_exactly() {
     state.apply(EventEnvelope { id: None, event: Event::Outcome(here.clone()) });
     assert_eq!(state.shared_verdict().0[0].agrees(), Some(false));
     here.headline[0].value = 3.501;
-    here.experiment.text = Some(of_text("mine"));
+    on_text(&mut here.experiment, "mine");
     state.apply(EventEnvelope { id: None, event: Event::Outcome(here) });
     let (figures, other) = state.shared_verdict();
     assert_eq!(figures[0].agrees(), Some(true));
@@ -228,7 +243,7 @@ fn another_model_and_a_file_that_is_needed_are_told() {
     let mut state = loaded();
     let mut link = shared();
     link.model.revision = "ffffffffffffffff".into();
-    link.experiment.text = Some(of_text("mine.txt"));
+    on_text(&mut link.experiment, "mine.txt");
     state.open_experiment(Shared::Held(Box::new(link)));
     assert!(state.shared_verdict().1[0].contains("another model"));
     assert!(state.shared_needs()[0].starts_with("mine.txt (digest "));

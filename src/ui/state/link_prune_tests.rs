@@ -59,7 +59,7 @@ fn work(state: &mut AppState, calibration: &Calibration, channels: &[&[usize]]) 
             Request::Generate { .. } => ("generate", Event::Generated(its(state.engine_calibration.clone().unwrap(), channels))),
             Request::Evaluate => (
                 "evaluate",
-                Event::Progress(crate::protocol::Progress { doing: String::new(), done: 0.0, total: 1.0, unit: "tokens".into() }),
+                Event::Progress(crate::protocol::Progress { doing: "evaluating".into(), done: 0.0, total: 1.0, unit: "tokens".into() }),
             ),
             other => panic!("{other:?}"),
         };

@@ -284,6 +284,7 @@ impl AppState {
                 self.run = Some(run);
             }
             Event::Outcome(outcome) => self.experiments.take(outcome),
+            Event::OutcomeDelta(delta) => self.experiments.grow(delta),
             Event::Done | Event::Stopped => self.finished(id),
             Event::Failed(failure) => self.failed(id, failure),
             // The rest are answers to requests that only tests and the command make.

@@ -6,13 +6,14 @@
 
 use crate::draw::data::chart;
 use crate::draw::marks::escape;
-use crate::draw::points::cell_text;
+use crate::draw::points::{cell_in, cell_text};
+use crate::language;
 use crate::protocol::Request;
-use crate::share::{ExperimentLink, SETTINGS};
+use crate::share::ExperimentLink;
 use crate::terms::{DataTable, ExperimentKind, Outcome, WeightCoord};
 use crate::ui::sections::model::progress;
 use crate::ui::state::AppState;
-use crate::ui::state::experiments::{Experiments, Scalars, Shared, is_experiment};
+use crate::ui::state::experiments::{Experiments, Scalars, Shared, Wrong, is_experiment};
 use crate::words::visible;
 
 /// The most rows of a table that are shown; larger tables are for programs.
@@ -55,36 +56,6 @@ impl Html {
     }
 }
 
-/// Title of a kind, and its question with its duration: here and on a model of a billion weights.
-fn described(kind: ExperimentKind) -> (&'static str, &'static str) {
-    match kind {
-        ExperimentKind::Importance => (
-            "Importance",
-            "What does removing the super weights cost, beside the largest other weights, and does putting the super activation back help? A minute; some minutes.",
-        ),
-        ExperimentKind::Propagation => ("Propagation", "How far does the super activation travel through the layers? A second; seconds."),
-        ExperimentKind::Scaling => {
-            ("Scaling", "With less of the super weights, where does it collapse, and does more of them help? A minute; some minutes.")
-        }
-        ExperimentKind::TokenShift => {
-            ("Token shift", "How do the next token's probabilities change: do stopwords take over? A minute; some minutes.")
-        }
-        ExperimentKind::ActivationQuantisation => (
-            "8-bit activations",
-            "What does rounding activations cost, with the super activation held out, and with SmoothQuant? Half a minute; some minutes.",
-        ),
-        ExperimentKind::WeightQuantisation => {
-            ("Rounded weights", "How large may the blocks be that share a scale, with the super weights held out? Minutes; half an hour.")
-        }
-        ExperimentKind::WeightsOnly => {
-            ("Weights alone", "Which scalars do the weights point at before any forward pass? At once; a second.")
-        }
-        ExperimentKind::Sinks => {
-            ("Attention sinks", "Do massive activations and attention sinks go with the super weights? A second; seconds.")
-        }
-    }
-}
-
 fn coordinates(places: &[WeightCoord]) -> String {
     places.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -100,7 +71,7 @@ pub fn setup_key(state: &AppState) -> String {
         key.raw(&task.name);
     }
     for outcome in state.outcomes() {
-        key.raw(outcome.experiment.kind.name());
+        key.raw(outcome.experiment.kind().name());
     }
     key.0
 }
@@ -110,12 +81,12 @@ pub fn setup(state: &AppState) -> String {
     let of = &state.experiments;
     let mut html = Html::default();
     html.raw("<div class=kinds role=radiogroup aria-label=Experiment>");
-    for (at, kind) in ExperimentKind::ALL.into_iter().enumerate() {
-        let (title, asks) = described(kind);
+    for (at, kind) in ExperimentKind::ALL.iter().copied().enumerate() {
+        let (title, asks) = (language::title(kind), language::asks(kind));
         html.raw("<label class=kind><input type=radio name=experiment data-act=kind data-at=").number(at);
         html.raw(" data-testid=experiment-").raw(kind.name()).raw(if kind == of.kind { " checked><span>" } else { "><span>" });
         html.element("strong", title).raw(if state.outcome(kind).is_some() { " ✓ (" } else { " (" });
-        html.raw(kind.source()).raw(") ").raw(asks).raw("</span></label>");
+        html.raw(language::source(kind)).raw(") ").raw(asks).raw("</span></label>");
     }
     html.raw("</div><div class=row><label class=field>Super weights <select data-act=scalars data-testid=experiment-scalars>");
     let sources =
@@ -129,18 +100,22 @@ pub fn setup(state: &AppState) -> String {
         html.button("scan", "small", "Scan first", !state.is_live());
     }
     html.raw("</div>");
-    if of.kind.reads_prompt() {
+    if let Some(prompt) = of.setting().clone().parts().prompt {
         html.raw("<label class=field>Text to read <textarea rows=2 maxlength=2000 data-act=prompt data-testid=setting-prompt>");
         // Line breaks are kept; the parser would swallow the first one.
-        for line in of.setting().prompt.split('\n') {
+        for line in prompt.split('\n') {
             html.raw("\n").text(line);
         }
         html.raw("</textarea></label>");
     }
     html.raw("<div class=sampling>");
-    for (at, setting) in SETTINGS.iter().enumerate().filter(|(_, setting)| setting.is_of(of.kind)) {
-        html.raw("<label class=field>").text(setting.label).raw(" <input type=text inputmode=decimal data-act=setting data-at=").number(at);
-        html.raw(" data-testid=setting-").raw(setting.name).raw(" value='").text(&setting.text(of.setting())).raw("'></label>");
+    for (id, value) in of.fields() {
+        let label = language::setting_label(id);
+        html.raw("<label class=field>")
+            .text(label)
+            .raw(" <input type=text inputmode=decimal data-act=setting data-at=")
+            .number(id as usize);
+        html.raw(" data-testid=setting-").raw(id.name()).raw(" value='").text(&value).raw("'></label>");
     }
     html.raw("</div>");
     if of.kind.reads_text() {
@@ -177,9 +152,9 @@ pub fn run(state: &AppState) -> String {
     let (asked, running) = (state.queue.any(is_experiment), state.queue.runs(is_experiment));
     let lacks = state.experiment().err();
     let error = state.experiments.error.as_ref();
-    let is_disabled = !state.is_live() || asked || lacks.is_some() || error.is_some_and(|(setting, _)| setting.is_some());
+    let is_disabled = !state.is_live() || asked || lacks.is_some() || error.is_some_and(|wrong| wrong.setting().is_some());
     let mut html = Html::default();
-    html.element("p class=error role=alert data-testid=experiment-error", error.map_or("", |(_, why)| why));
+    html.element("p class=error role=alert data-testid=experiment-error", &error.map(wrong).unwrap_or_default());
     html.raw("<div class=row>").button(
         "run",
         "primary",
@@ -197,6 +172,13 @@ pub fn run(state: &AppState) -> String {
     }
     html.raw("</div>");
     html.0
+}
+
+fn wrong(wrong: &Wrong) -> String {
+    match wrong {
+        Wrong::Setting(error) => language::setting_error(error),
+        Wrong::File(why) => why.clone(),
+    }
 }
 
 /// The progress line, or the missing input. Separate from the buttons because it is redrawn ten times a second.
@@ -221,14 +203,14 @@ pub fn result_key(state: &AppState) -> String {
 pub fn result(state: &AppState) -> String {
     let mut html = Html::default();
     let Some(outcome) = state.outcome(state.experiments.kind) else { return html.0 };
-    html.raw("<div class=outcome data-testid=experiment-result>").element("h3", described(outcome.experiment.kind).0);
-    html.list("class=verdicts data-testid=experiment-findings", outcome.findings.iter().cloned());
-    let figures = outcome.headline.iter().map(|figure| format!("{}: {}", figure.name, cell_text(&figure.value.into())));
+    html.raw("<div class=outcome data-testid=experiment-result>").element("h3", language::title(outcome.experiment.kind()));
+    html.list("class=verdicts data-testid=experiment-findings", outcome.findings.iter().map(language::finding));
+    let figures = outcome.headline.iter().map(|figure| format!("{}: {}", language::figure(&figure.name), cell_text(&figure.value.into())));
     html.list("class=legend data-testid=experiment-figures", figures);
     html.raw("<div class=pair>");
     for (at, plot) in outcome.plots.iter().enumerate() {
         let colour = |name: &str| if name == "paper" { "none".into() } else { format!("var(--{name})") };
-        html.raw("<figure class=chart data-testid=experiment-plot-").number(at).raw(">").element("figcaption", &plot.title);
+        html.raw("<figure class=chart data-testid=experiment-plot-").number(at).raw(">").element("figcaption", &language::plot_title(plot));
         html.raw(&chart(plot, outcome.table(&plot.table)).to_svg(colour));
         html.raw("<div class=saves><button type=button class=link data-act=svg data-at=")
             .number(at)
@@ -283,8 +265,8 @@ fn table(html: &mut Html, at: usize, table: &DataTable) {
     html.raw("</tr></thead><tbody>");
     for row in table.rows.iter().take(MAX_ROWS) {
         html.raw("<tr>");
-        for cell in row {
-            html.element("td class=number", &cell_text(cell));
+        for (cell, column) in row.iter().zip(&table.columns) {
+            html.element("td class=number", &cell_in(&column.name, cell));
         }
         html.raw("</tr>");
     }
@@ -319,14 +301,14 @@ fn held(state: &AppState, link: &ExperimentLink, html: &mut Html) {
     let experiment = &link.experiment;
     html.raw(PANEL)
         .raw("<p data-testid=try-contents>")
-        .text(described(experiment.kind).0)
+        .text(language::title(experiment.kind()))
         .raw(" on ")
         .text(&link.model.id)
         .raw(" (revision ");
     html.text(&link.model.revision).raw("). Super weights: ").text(&coordinates(&experiment.super_weights)).raw(". ");
-    html.text(&visible(&experiment.prompt));
-    for setting in SETTINGS.iter().filter(|setting| setting.is_of(experiment.kind)) {
-        html.raw(" ").text(setting.label).raw(": ").text(&setting.text(experiment)).raw(".");
+    html.text(&visible(&experiment.prompt().unwrap_or_default()));
+    for (id, value) in experiment.settings.clone().numbers() {
+        html.raw(" ").text(language::setting_label(id)).raw(": ").text(&value.text()).raw(".");
     }
     html.raw("</p>");
     let needs = state.shared_needs();
@@ -342,7 +324,10 @@ fn held(state: &AppState, link: &ExperimentLink, html: &mut Html) {
             Some(false) => "differs",
             None => "–",
         };
-        html.raw("<tr data-testid=try-figure data-agrees=").raw(word).raw(">").element("th scope=row", &visible(&figure.name));
+        html.raw("<tr data-testid=try-figure data-agrees=")
+            .raw(word)
+            .raw(">")
+            .element("th scope=row", &visible(&language::figure(&figure.name)));
         html.element("td class=number", &cell_text(&figure.there.into()))
             .element("td class=number", &cell_text(&figure.here.into()))
             .element("td", word)

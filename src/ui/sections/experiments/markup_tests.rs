@@ -1,6 +1,6 @@
 use super::*;
 use crate::protocol::{Event, EventEnvelope};
-use crate::terms::{Cell, DataPlot, PlotKind};
+use crate::terms::{Cell, DataPlot, Message, PlotKind};
 use crate::ui::state::experiments::tests::{outcome, scanned, shared as link};
 
 const HOSTILE: &str = "<img src=x onerror='alert(1)'>\"&";
@@ -14,7 +14,7 @@ fn with(outcome: Outcome) -> AppState {
 #[test]
 fn nothing_but_ours_is_markup() {
     let mut hostile = outcome(ExperimentKind::Scaling, false);
-    hostile.findings = vec![HOSTILE.into()];
+    hostile.findings = vec![HOSTILE.into(), Message::new(Message::SAID).with("text", HOSTILE)];
     hostile.headline[0].name = HOSTILE.into();
     hostile.convention = HOSTILE.into();
     let mut table = DataTable::new("t", HOSTILE, &[HOSTILE, "y"]);
@@ -25,10 +25,9 @@ fn nothing_but_ours_is_markup() {
     state.experiments.text = Some((HOSTILE.into(), "a".into()));
     state.experiments.add_task(HOSTILE, "{}".into());
     state.experiments.made = Some(Err(HOSTILE.into()));
-    state.experiments.error = Some((None, HOSTILE.into()));
+    state.experiments.error = Some(Wrong::File(HOSTILE.into()));
     let mut shared = link();
     shared.headline[0].name = HOSTILE.into();
-    shared.experiment.prompt = HOSTILE.into();
     state.open_experiment(Shared::Held(Box::new(shared)));
     state.experiments.kind = ExperimentKind::Sinks;
     let prompt = setup(&state);

@@ -10,7 +10,7 @@ use web_sys::{Element, HtmlInputElement};
 
 use crate::draw::data::chart;
 use crate::share::{ExperimentLink, ShareError};
-use crate::terms::{ExperimentKind, Outcome};
+use crate::terms::{ExperimentKind, Outcome, SettingId};
 use crate::ui::page::context::{App, app};
 use crate::ui::page::dom;
 use crate::ui::sections::weigh::read_text;
@@ -118,8 +118,12 @@ fn changed(app: App, event: &web_sys::Event) {
                 state.experiments.scalars = [Scalars::Scan, Scalars::Edits, Scalars::Link][(chosen as usize).min(2)];
             });
         }
-        "prompt" => app.state.update(|state| state.experiments.setting_mut().prompt = value),
-        "setting" => app.state.update(|state| state.experiments.take_setting(at, &value)),
+        "prompt" => app.state.update(|state| {
+            if let Some(prompt) = state.experiments.setting_mut().parts().prompt {
+                *prompt = value;
+            }
+        }),
+        "setting" => app.state.update(|state| state.experiments.take_setting(SettingId::ALL[at], &value)),
         "text" | "tasks" => {
             let input: HtmlInputElement = element.unchecked_into();
             read_text(&input, move |read| {
@@ -139,7 +143,7 @@ fn with_outcome<T>(app: App, get: impl FnOnce(&Outcome) -> Option<T>) -> Option<
 /// Saves a picture or a table as a file.
 fn save(app: App, what: &str, at: usize) {
     let made = with_outcome(app, |outcome| {
-        let name = format!("linchpin-{}-{at}.{what}", outcome.experiment.kind.name());
+        let name = format!("linchpin-{}-{at}.{what}", outcome.experiment.kind().name());
         if what == "svg" {
             let plot = outcome.plots.get(at)?;
             return Some((name, chart(plot, outcome.table(&plot.table)).to_svg(dom::css_colour)));

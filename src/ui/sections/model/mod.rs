@@ -8,6 +8,7 @@ mod stored;
 use leptos::prelude::*;
 
 use crate::catalog::find;
+use crate::language;
 use crate::protocol::Request;
 use crate::terms::{FileProof, ModelInfo, ModelSource, Provenance};
 use crate::ui::page::context::app;
@@ -166,7 +167,7 @@ fn Working() -> impl IntoView {
     let text = app.part(progress);
     let loads = app.part(|state| state.queue.runs(|request| matches!(request, Request::Load { .. } | Request::Inspect { .. })));
     // The step is announced when it changes; the figures beside it are not.
-    let doing = app.part(move |state| state.progress.as_ref().filter(|p| p.unit == "bytes").map(|p| p.doing.clone()));
+    let doing = app.part(move |state| state.progress.as_ref().filter(|p| p.unit == "bytes").map(|p| language::doing(&p.doing)));
     view! {
         <div class="progress">
             // Without a value the bar says "at work, end unknown".
@@ -182,10 +183,11 @@ fn Working() -> impl IntoView {
 
 pub(crate) fn progress(state: &AppState) -> String {
     let Some(p) = &state.progress else { return "Working".into() };
+    let doing = language::doing(&p.doing);
     let text = match p.unit.as_str() {
-        "bytes" => format!("{}: {} of {}", p.doing, bytes(p.done), bytes(p.total)),
-        unit if p.total > 0.0 => format!("{}: {} of {} {unit}", p.doing, p.done, p.total),
-        _ => return p.doing.clone(),
+        "bytes" => format!("{doing}: {} of {}", bytes(p.done), bytes(p.total)),
+        unit if p.total > 0.0 => format!("{doing}: {} of {} {unit}", p.done, p.total),
+        _ => return doing,
     };
     match (state.rate.bytes_per_sec(), state.rate.remaining_secs(p.total)) {
         (Some(rate), Some(secs)) => format!("{text}, {}/s, {} left", bytes(rate), duration(secs)),
@@ -218,7 +220,7 @@ mod tests {
         state.load(source("large"));
         state.next_message();
         assert_eq!(progress(&state), "Working");
-        let at = |done| Event::Progress(Progress { doing: "loading weights".into(), done, total: 90e6, unit: "bytes".into() });
+        let at = |done| Event::Progress(Progress { doing: "loading_weights".into(), done, total: 90e6, unit: "bytes".into() });
         answer(&mut state, at(10e6));
         assert_eq!(progress(&state), "loading weights: 10.0 MB of 90.0 MB");
         state.now_ms = 2000.0;

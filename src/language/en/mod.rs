@@ -1,0 +1,28 @@
+//! English.
+
+pub mod arms;
+pub mod experiments;
+pub mod figures;
+pub mod findings;
+pub mod progress;
+
+use crate::terms::Evaluation;
+
+/// A perplexity or a loss; an overflowed one has no figure.
+fn shown(value: f64, decimals: usize) -> String {
+    if has_overflowed(value) { "beyond all bounds".into() } else { format!("{value:.decimals$}") }
+}
+
+/// The signed difference of two losses or perplexities, taken in f32, as they were measured.
+fn apart(from: f64, to: f64, decimals: usize) -> String {
+    let change = to as f32 - from as f32;
+    if has_overflowed(from) || has_overflowed(to) { "beyond all bounds".into() } else { format!("{change:+.decimals$}") }
+}
+
+fn has_overflowed(value: f64) -> bool {
+    !value.is_finite() || value as f32 >= Evaluation::OVERFLOW
+}
+
+fn percent(share: f64) -> f64 {
+    100.0 * share
+}

@@ -1,0 +1,53 @@
+//! The result of an experiment.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Experiment;
+use crate::terms::{BackendInfo, DataPlot, DataTable, Message, ModelRef};
+
+/// The result of an experiment, complete with all that it takes to repeat it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The experiment as it ran: with the text, the tasks and their digests.
+    pub experiment: Experiment,
+    pub model: ModelRef,
+    pub backend: BackendInfo,
+    /// Versions of Linchpin and Burn: "linchpin 0.1.0, burn 0.22.1".
+    #[serde(default)]
+    pub software: String,
+    /// Name of the text and of how it was cut, where a loss was measured. The first word is the convention's id.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub convention: String,
+    #[serde(default)]
+    pub findings: Vec<Message>,
+    /// The few figures that a link carries, and that a recomputation is compared by.
+    #[serde(default)]
+    pub headline: Vec<Headline>,
+    #[serde(default)]
+    pub tables: Vec<DataTable>,
+    #[serde(default)]
+    pub plots: Vec<DataPlot>,
+    /// Some arms are missing: the experiment is still running, or was stopped.
+    #[serde(default)]
+    pub is_partial: bool,
+}
+
+/// One figure with its name: `perplexity.prune_sw`. The name is a code, whose parts after the first are an arm's code or
+/// what else tells the figure from others of its kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Headline {
+    pub name: String,
+    #[serde(deserialize_with = "number_or_nan")]
+    pub value: f64,
+}
+
+impl Outcome {
+    pub fn table(&self, name: &str) -> Option<&DataTable> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+}
+
+/// Reads `null` as NaN: JSON has no NaN, so a figure that is not a number is written as `null`.
+fn number_or_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}

@@ -1,0 +1,293 @@
+//! The table of settings: every number of an experiment that a person may change, with its name, the command's option, its
+//! bounds and its default. Page, links, command and engine all read this table; `language` has the label and the help of
+//! each. The kinds that read a setting, and its default, are in `kinds.rs`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
+
+use crate::terms::{MAX_INDEX, MAX_SEED, MAX_VALUES, SCALES};
+
+/// A setting. The order is that of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, VariantArray, IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum SettingId {
+    Factors,
+    Bits,
+    BlockSizes,
+    Clips,
+    Alpha,
+    NCalibration,
+    NPrompts,
+    Block,
+    NBlocks,
+    Bos,
+    Limit,
+    ItemSeed,
+    Seed,
+}
+
+/// Items, blocks, prompts: more than anybody waits for.
+const MANY: f64 = 100_000.0;
+
+impl SettingId {
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The name of the field in JSON.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// The command's option, without its hyphens.
+    pub fn option(self) -> String {
+        self.name().trim_start_matches("n_").replace('_', "-")
+    }
+
+    /// The smallest and the largest value that is accepted.
+    pub fn bounds(self) -> (f64, f64) {
+        match self {
+            Self::Factors => (f64::from(*SCALES.start()), f64::from(*SCALES.end())),
+            Self::Bits => (2.0, 16.0),
+            Self::BlockSizes => (0.0, 2_147_483_647.0),
+            Self::Clips => (0.01, 1000.0),
+            Self::Alpha | Self::Bos => (0.0, 1.0),
+            Self::Block => (2.0, MAX_INDEX as f64),
+            Self::ItemSeed | Self::Seed => (0.0, MAX_SEED as f64),
+            Self::NCalibration | Self::NPrompts | Self::NBlocks | Self::Limit => (1.0, MANY),
+        }
+    }
+
+    /// Checks values that `value` is to take.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingError`] for too many values, or for the first one outside its bounds.
+    pub fn check(self, value: &dyn Value, values: &[f64]) -> Result<(), SettingError> {
+        let refuse = |problem| Err(SettingError { id: self, problem });
+        let ((low, high), is_whole) = (self.bounds(), value.is_whole());
+        if values.len() > value.most() {
+            return refuse(SettingProblem::TooMany { got: values.len(), most: value.most() });
+        }
+        // Values other than whole numbers are compared in f32, as they are kept: a bound like 0.01 then meets itself.
+        let is_within = |value: f64| match is_whole {
+            true => (low..=high).contains(&value) && value.fract() == 0.0,
+            false => (low as f32..=high as f32).contains(&(value as f32)),
+        };
+        match values.iter().find(|value| !is_within(**value)) {
+            Some(got) => refuse(SettingProblem::Outside { got: *got, low, high, is_whole }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the values that somebody typed, separated by commas or spaces.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingError`], also for nothing where a number is needed; the value then stays what it was.
+    pub fn take(self, value: &mut dyn Value, typed: &str) -> Result<(), SettingError> {
+        let mut values = Vec::new();
+        for part in typed.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty()) {
+            let got = || part.chars().take(20).collect();
+            values.push(f64::from_str(part).map_err(|_| SettingError { id: self, problem: SettingProblem::NoNumber { got: got() } })?);
+        }
+        if values.is_empty() && value.least() > 0 {
+            return Err(SettingError { id: self, problem: SettingProblem::Missing });
+        }
+        self.check(value, &values)?;
+        value.set(&values);
+        Ok(())
+    }
+}
+
+/// A setting that cannot be what was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettingError {
+    pub id: SettingId,
+    pub problem: SettingProblem,
+}
+
+/// What is wrong with the values of a setting.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SettingProblem {
+    /// A text that was typed.
+    NoNumber {
+        got: String,
+    },
+    /// No value where one is needed.
+    Missing,
+    TooMany {
+        got: usize,
+        most: usize,
+    },
+    Outside {
+        got: f64,
+        low: f64,
+        high: f64,
+        is_whole: bool,
+    },
+    /// The number of models that bits, block sizes and clipping thresholds come to together.
+    Roundings {
+        got: usize,
+        most: usize,
+    },
+}
+
+impl std::error::Error for SettingError {}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.id.name();
+        match &self.problem {
+            SettingProblem::NoNumber { got } => write!(f, "{name}: “{got}” is not a number"),
+            SettingProblem::Missing => write!(f, "{name}: a number is needed"),
+            SettingProblem::TooMany { got, most } => write!(f, "{name}: {got} values are too many, {most} at most"),
+            SettingProblem::Outside { got, low, high, is_whole } => {
+                let number = if *is_whole { "a whole number" } else { "a number" };
+                write!(f, "{name}: {got} is not {number} from {low} to {high}")
+            }
+            SettingProblem::Roundings { got, most } => {
+                write!(f, "bits, block_sizes and clips come to {got} models, {most} at most: name fewer of them")
+            }
+        }
+    }
+}
+
+/// The value of a setting: one number, several, or none.
+pub trait Value {
+    fn get(&self) -> Vec<f64>;
+    /// Sets values that [`SettingId::check`] accepted.
+    fn set(&mut self, values: &[f64]);
+    fn is_whole(&self) -> bool;
+    /// The fewest values.
+    fn least(&self) -> usize {
+        1
+    }
+    /// The most values.
+    fn most(&self) -> usize {
+        1
+    }
+}
+
+impl dyn Value + '_ {
+    /// The values, separated by commas.
+    pub fn text(&self) -> String {
+        self.get().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Drops values that occurred before.
+    pub fn drop_repeated(&mut self) {
+        let mut once = Vec::new();
+        for value in self.get() {
+            if !once.contains(&value) {
+                once.push(value);
+            }
+        }
+        self.set(&once);
+    }
+}
+
+/// A number that settings are made of.
+trait Number: Copy {
+    const IS_WHOLE: bool;
+    fn to_f64(self) -> f64;
+    fn from_f64(value: f64) -> Self;
+}
+
+macro_rules! whole_number {
+    ($($number:ty),*) => {$(
+        impl Number for $number {
+            const IS_WHOLE: bool = true;
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+            fn from_f64(value: f64) -> Self {
+                value as Self
+            }
+        }
+    )*};
+}
+whole_number!(u32, u64, usize);
+
+impl Number for f32 {
+    const IS_WHOLE: bool = false;
+
+    fn to_f64(self) -> f64 {
+        shortest(self)
+    }
+
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+}
+
+impl Number for bool {
+    const IS_WHOLE: bool = true;
+
+    fn to_f64(self) -> f64 {
+        f64::from(u8::from(self))
+    }
+
+    fn from_f64(value: f64) -> Self {
+        value == 1.0
+    }
+}
+
+impl<T: Number> Value for T {
+    fn get(&self) -> Vec<f64> {
+        vec![self.to_f64()]
+    }
+
+    fn set(&mut self, values: &[f64]) {
+        if let Some(value) = values.first() {
+            *self = T::from_f64(*value);
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        T::IS_WHOLE
+    }
+}
+
+impl<T: Number> Value for Option<T> {
+    fn get(&self) -> Vec<f64> {
+        self.iter().map(|value| value.to_f64()).collect()
+    }
+
+    fn set(&mut self, values: &[f64]) {
+        *self = values.first().map(|value| T::from_f64(*value));
+    }
+
+    fn is_whole(&self) -> bool {
+        T::IS_WHOLE
+    }
+
+    fn least(&self) -> usize {
+        0
+    }
+}
+
+impl<T: Number> Value for Vec<T> {
+    fn get(&self) -> Vec<f64> {
+        self.iter().map(|value| value.to_f64()).collect()
+    }
+
+    fn set(&mut self, values: &[f64]) {
+        *self = values.iter().map(|value| T::from_f64(*value)).collect();
+    }
+
+    fn is_whole(&self) -> bool {
+        T::IS_WHOLE
+    }
+
+    fn most(&self) -> usize {
+        MAX_VALUES
+    }
+}
+
+/// The number with the fewest digits that names this `f32`: 0.1 stays 0.1.
+pub fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
