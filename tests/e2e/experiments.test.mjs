@@ -51,7 +51,7 @@ const linkOf = (json) => `${server.url}#try=1.${Buffer.from(json).toString('base
 /** The JSON of a link. */
 const contentsOf = (link) => JSON.parse(Buffer.from(link.split('#try=1.')[1], 'base64url').toString());
 
-test('scaling: settings, stop, result, files, link, recomputation', async () => {
+test('scaling is set, stopped, measured, saved, shared and recomputed', async () => {
   const seen = await scanned(browsers.cpu, server.url);
   await part(seen, 'experiment-scaling').check();
   assert.match(await text(seen, 'experiment-named'), /layer 2, \[12, 86\]/);
@@ -136,7 +136,7 @@ test('scaling: settings, stop, result, files, link, recomputation', async () => 
   await doubter.close();
 });
 
-test('weights alone and attention sinks, on a phone', async () => {
+test('weights-only search and attention sinks fit on a phone', async () => {
   const seen = await scanned(browsers.cpu, server.url, { width: 360, height: 780 });
   assert.match(await text(seen, 'cold-candidates'), /layer 2, \[12, 86\].*one of them/s);
   await measure(seen, 'weights_only');
@@ -155,7 +155,7 @@ test('weights alone and attention sinks, on a phone', async () => {
   await seen.close();
 });
 
-test('a text of one\'s own is used, and is needed by who opens its link', async () => {
+test('visitor\'s own text is used, and whoever opens its link needs it', async () => {
   const seen = await scanned(browsers.cpu, server.url);
   await part(seen, 'experiment-scaling').check();
   await part(seen, 'experiment-text-fold').locator('summary').click();
