@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { close, open, part, text, visit } from './lib.mjs';
+import { close, open, part, text, unfold, visit } from './lib.mjs';
 
 let server;
 let browsers;
@@ -78,7 +78,7 @@ test('scaling is set, stopped, measured, saved, shared and recomputed', async ()
   assert.match(await text(seen, 'experiment-status'), /concat-/);
   assert.equal(await part(seen, 'experiment-plot-0').locator('svg').count(), 1);
   const details = part(seen, 'experiment-table-0');
-  await details.locator('summary').click();
+  await unfold(details);
   assert.equal(await details.locator('tbody tr').count(), 3);
   const csv = await downloaded(seen, 'experiment-table-0-csv');
   assert.match(csv, /^factor,loss,perplexity,/);
@@ -158,7 +158,7 @@ test('weights-only search and attention sinks fit on a phone', async () => {
 test('visitor\'s own text is used, and whoever opens its link needs it', async () => {
   const seen = await scanned(browsers.cpu, server.url);
   await part(seen, 'experiment-scaling').check();
-  await part(seen, 'experiment-text-fold').locator('summary').click();
+  await unfold(part(seen, 'experiment-text-fold'));
   const words = Array.from({ length: 900 }, (_, i) => ['the', 'old', 'man', 'and', 'sea'][(i * i) % 5]).join(' ');
   const file = { name: 'mine.txt', mimeType: 'text/plain', buffer: Buffer.from(words) };
   await part(seen, 'experiment-text').setInputFiles(file);
@@ -179,7 +179,7 @@ test('visitor\'s own text is used, and whoever opens its link needs it', async (
   await part(reader, 'experiment-recompute').click();
   await part(reader, 'failure').filter({ hasText: 'mine.txt' }).waitFor();
   await part(reader, 'failure-dismiss').click();
-  await part(reader, 'experiment-text-fold').locator('summary').click();
+  await unfold(part(reader, 'experiment-text-fold'));
   await part(reader, 'experiment-text').setInputFiles(file);
   await reader.page.getByText('Text: mine.txt').waitFor();
   await part(reader, 'experiment-recompute').click();

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { OUTSIDER, TOKEN, startHub } from './hub.mjs';
-import { close, open, part, root, screenshots, text, visit } from './lib.mjs';
+import { close, open, part, root, screenshots, text, unfold, visit } from './lib.mjs';
 import { writeGpt2, writeHuge } from './synthetic.mjs';
 
 const WEIGHTS = 'model.safetensors';
@@ -178,7 +178,7 @@ test('download says how far it is, can be left and taken up, and is there withou
 
 test('stored models are listed with their sizes, and deleted one by one or all at once', async () => {
   const seen = await arrive();
-  await part(seen, 'stored').locator('summary').click();
+  await unfold(part(seen, 'stored'));
   await part(seen, 'stored-none').waitFor();
   await choose(seen, UNCHECKED.id);
   await part(seen, 'model-load').click();
@@ -386,7 +386,7 @@ test('model is read from a folder of a server, and from dropped or picked files 
   await says(seen, 'model-status', 'dropped-llama is ready');
   await three();
 
-  await part(seen, 'open-own').locator('summary').click();
+  await unfold(part(seen, 'open-own'));
   await part(seen, 'open-files').setInputFiles(ownFiles().map((name) => path.join(small, name)));
   await says(seen, 'model-status', 'Your model is ready');
   await part(seen, 'open-folder').setInputFiles(ownFolder('picked-llama'));

@@ -180,7 +180,7 @@ test('visitor\'s own model is scanned, confirmed, pulled, run, shared and recomp
 
 /** Opens a fixture once the model before it is there. */
 async function openFixtureWhenIdle(seen, name, change) {
-  await seen.page.locator('details.own summary').click();
+  await unfold(seen.page.locator('details.own'));
   await part(seen, 'model-status').filter({ hasText: /ready|No model|Nothing is loaded/ }).waitFor();
   await openFixture(seen, name, change);
 }
