@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_nucleus_is_greedy() {
+    fn small_nucleus_is_greedy() {
         for seed in 0..50 {
             assert_eq!(sampler(1.0, 0, 0.3, seed).sample(&[0.0, 0.0, 1.5, 0.0]), Some(2));
         }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_draws_the_same_tokens_on_every_platform() {
+    fn same_seed_draws_the_same_tokens_on_every_platform() {
         let mut sampler = sampler(1.0, 0, 1.0, 42);
         let logits = (0..16).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>();
         let drawn = (0..12).map(|_| sampler.sample(&logits).unwrap()).collect::<Vec<_>>();

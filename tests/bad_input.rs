@@ -22,21 +22,21 @@ fn expect(failure: &Failure, kind: FailureKind, words: &str) {
 }
 
 #[test]
-fn a_truncated_weights_file() {
+fn truncated_weights_file_is_refused() {
     let copy = Copy::of("llama", "truncated");
     copy.edit("model.safetensors", |bytes| bytes.truncate(bytes.len() - 100));
     expect(&failure(&copy), FailureKind::Model, "bytes");
 }
 
 #[test]
-fn an_empty_weights_file() {
+fn empty_weights_file_is_refused() {
     let copy = Copy::of("llama", "empty");
     copy.edit("model.safetensors", Vec::clear);
     expect(&failure(&copy), FailureKind::Model, "bytes");
 }
 
 #[test]
-fn a_header_that_lies_about_its_length() {
+fn header_that_lies_about_its_length_is_refused() {
     let copy = Copy::of("llama", "lying");
     copy.edit("model.safetensors", |bytes| bytes[..8].copy_from_slice(&(1_u64 << 40).to_le_bytes()));
     expect(&failure(&copy), FailureKind::Model, "header");
@@ -57,14 +57,14 @@ fn more_layers_than_there_are() {
 }
 
 #[test]
-fn an_unknown_architecture() {
+fn unknown_architecture_is_refused() {
     let copy = Copy::of("llama", "architecture");
     copy.edit_config(|config| config["model_type"] = "mamba".into());
     expect(&failure(&copy), FailureKind::Model, "mamba");
 }
 
 #[test]
-fn a_rope_that_nobody_knows() {
+fn unknown_rope_is_refused() {
     let copy = Copy::of("llama", "rope");
     copy.edit_config(|config| config["rope_parameters"] = serde_json::json!({"rope_type": "yarn", "rope_theta": 1e4}));
     expect(&failure(&copy), FailureKind::Model, "yarn");
@@ -118,7 +118,7 @@ fn features_that_a_family_lacks_are_refused_by_name() {
 }
 
 #[test]
-fn a_type_that_cannot_be_read() {
+fn unreadable_dtype_is_refused() {
     let copy = Copy::of("llama", "dtype");
     copy.edit("model.safetensors", |bytes| {
         // The same length, so that only the type is wrong.
@@ -139,7 +139,7 @@ fn weights_that_are_nan() {
 }
 
 #[test]
-fn a_tokenizer_of_another_vocabulary() {
+fn tokenizer_of_another_vocabulary_is_refused() {
     let copy = Copy::of("llama", "tokenizer");
     let foreign = fixture("llama3").join("tokenizer.json");
     std::fs::copy(foreign, copy.dir().join("tokenizer.json")).unwrap();
@@ -160,14 +160,14 @@ fn files_that_are_missing_or_no_json() {
 }
 
 #[test]
-fn a_shard_that_is_missing() {
+fn missing_shard_is_refused() {
     let copy = Copy::of("mistral", "shard");
     std::fs::remove_file(copy.dir().join("model-00002-of-00002.safetensors")).unwrap();
     expect(&failure(&copy), FailureKind::Model, "model-00002-of-00002.safetensors");
 }
 
 #[test]
-fn a_reference_that_the_model_does_not_meet() {
+fn reference_that_the_model_does_not_meet_is_refused() {
     let copy = Copy::of("llama", "reference");
     let reference = serde_json::json!({"input_ids": [1, 2, 3], "top1": [0, 0, 0], "margins": [9.0, 9.0, 9.0], "last_logits": [[5, 1e6]]});
     std::fs::write(copy.dir().join("reference.json"), reference.to_string()).unwrap();
@@ -176,7 +176,7 @@ fn a_reference_that_the_model_does_not_meet() {
 
 /// Gemma 3's tokenizer has one token more than its models.
 #[test]
-fn a_token_that_the_model_does_not_know() {
+fn token_outside_the_vocabulary_is_refused() {
     let mut session = Session::with_model(&fixture("gemma3"));
     let failure =
         session.ask(Request::Scan { prompt: "the old <image_soft_token> man".into() }).expect_err("a token beyond the vocabulary");
@@ -225,7 +225,7 @@ fn coordinates_out_of_range() {
 }
 
 #[test]
-fn an_edit_that_overflows_is_no_finding() {
+fn edit_that_overflows_is_no_finding() {
     let mut session = Session::with_model(&fixture("llama"));
     let interventions = vec![linchpin::terms::Intervention {
         site: linchpin::terms::Site::ResidPost,

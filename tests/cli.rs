@@ -41,7 +41,7 @@ fn scores_are_a_report_or_a_table() {
 }
 
 #[test]
-fn a_negative_finding_is_1_and_an_error_is_2() {
+fn exit_code_is_1_for_a_negative_finding_and_2_for_an_error() {
     // The planted spike of a random model moves its loss by less than a super weight must.
     assert_eq!(code(&linchpin(&["scan", "--confirm", "--prompt", "the old man"])), Some(1));
     let golden = fixture("llama").join("golden.safetensors");

@@ -155,7 +155,7 @@ fn every_build(vulkan: &Vulkan, test: &str) -> Vec<(&'static str, Model)> {
 }
 
 #[test]
-fn the_gpu_draws_the_golden_tokens_twice() {
+fn gpu_draws_the_golden_tokens_twice() {
     on_gpu(|vulkan| {
         for name in &fixtures() {
             let model = model_on(name, &vulkan.device);
@@ -211,7 +211,7 @@ fn tables_in_chunks_draw_the_golden_tokens() {
 
 /// A buffer cannot be bound anywhere.
 #[test]
-fn a_head_cut_where_no_buffer_begins_is_left_to_path_a() {
+fn head_cut_where_no_buffer_begins_is_left_to_path_a() {
     on_gpu(|vulkan| {
         let mut model = model_on("llama", &vulkan.device);
         model.lm_head.weight = in_chunks_of(&model.lm_head.weight, 80);
@@ -284,7 +284,7 @@ fn two_plans_in_one_submission_do_not_disturb_each_other() {
 
 /// As many positions as the model has: the cache grows, heads are split, and a window leaves the first positions behind.
 #[test]
-fn the_cache_grows_without_a_seam() {
+fn cache_grows_without_a_seam() {
     on_gpu(|vulkan| {
         for name in ["llama", "mistral", "gpt-neox", "olmo2", "gemma3"] {
             let model = model_on(name, &vulkan.device);
@@ -295,7 +295,7 @@ fn the_cache_grows_without_a_seam() {
 
 /// Past 8 splits of 256 positions each takes more than one tile.
 #[test]
-fn a_long_context_takes_several_tiles() {
+fn long_context_takes_several_tiles() {
     on_gpu(|vulkan| {
         let mut model = model_on("llama", &vulkan.device);
         model.config.max_position_embeddings = 4096;
@@ -305,7 +305,7 @@ fn a_long_context_takes_several_tiles() {
 
 /// What a token costs in a browser is mostly its dispatches (docs/benchmarks.md).
 #[test]
-fn a_token_takes_five_dispatches_a_layer_one_a_norm_behind_a_block_and_four_more() {
+fn token_takes_five_dispatches_a_layer_one_a_norm_behind_a_block_and_four_more() {
     on_gpu(|vulkan| {
         for name in &fixtures() {
             let model = model_on(name, &vulkan.device);
@@ -361,7 +361,7 @@ fn interventions_on_new_tokens_are_path_as() {
 
 /// A spike's size, so that a sum with it would lose what a block writes.
 #[test]
-fn a_huge_activation_does_not_blur_the_others() {
+fn huge_activation_does_not_blur_the_others() {
     on_gpu(|vulkan| {
         let model = model_on("llama", &vulkan.device);
         let at = |site, action| Intervention { site, layer: 0, token: 5, channel: 5, action };
@@ -382,7 +382,7 @@ fn only_places_with_interventions_take_dispatches() {
 }
 
 #[test]
-fn an_engine_on_the_gpu_writes_what_one_on_the_cpu_writes() {
+fn gpu_engine_writes_the_text_of_the_cpu_engine() {
     on_gpu(|_vulkan| {
         let at = |token| Intervention { site: Site::ResidPost, layer: 0, token, channel: 5, action: Action::Set(4.0) };
         // One in the prompt, others while text is written.

@@ -87,7 +87,7 @@ fn every_kind_runs_in_a_context_of_eight_tokens() {
 }
 
 #[test]
-fn a_text_shorter_than_a_block_is_one_block() {
+fn text_shorter_than_a_block_is_one_block() {
     let mut session = Session::with_model(&fixture("llama"));
     session.ask(Request::UseText { name: "mine".into(), text: "It was a dark evening.".into(), max_tokens: 128 }).unwrap();
     let outcome = ran(&mut session, with(short(ExperimentKind::Scaling), &[(SettingId::Block, &[64.0]), (SettingId::NBlocks, &[9.0])]));
@@ -130,7 +130,7 @@ fn super_weights_and_settings_named_twice_count_once() {
 }
 
 #[test]
-fn a_setting_that_leaves_nothing_to_measure_is_refused() {
+fn setting_that_leaves_nothing_to_measure_is_refused() {
     let mut session = Session::with_model(&fixture("llama"));
     let of = short(ExperimentKind::Scaling);
     let many = (0..65).map(|n| f64::from(n) / 65.0).collect::<Vec<_>>();

@@ -37,7 +37,7 @@ fn some_of_each() -> Ablation {
 
 /// At 0 as if the activation were set to its mean at every token, at 1 as if nothing were done, and straight between.
 #[test]
-fn a_channel_at_its_mean_is_a_constant() {
+fn channel_at_its_mean_is_a_constant() {
     for name in ["llama", "gpt2", "gemma3"] {
         let intact = model(name);
         let (layer, channel) = (1, 9);
@@ -67,7 +67,7 @@ fn a_channel_at_its_mean_is_a_constant() {
 
 /// Wherever a checkpoint keeps them: also those of a tensor that is several matrices.
 #[test]
-fn the_largest_weights_are_named_by_their_place_in_their_own_matrix() {
+fn largest_weights_are_named_by_their_place_in_their_own_matrix() {
     for name in &fixtures() {
         let loaded = load_in(&fixture(name), &Device::flex()).unwrap();
         let mut layers = loaded.model.layers.clone();
@@ -127,7 +127,7 @@ fn edits_that_change_nothing_leave_the_bits_alone() {
 
 /// A scalar, a row and a column in coordinates `[out, in]`, also where the checkpoint stores `[in, out]`.
 #[test]
-fn an_edit_changes_exactly_the_weights_it_names() {
+fn edit_changes_exactly_the_weights_it_names() {
     for name in ["llama", "gpt2"] {
         let intact = model(name);
         let [rows, cols] = intact.layers[1].mlp.down_proj.shape();
@@ -174,7 +174,7 @@ fn removing_a_channel_is_zeroing_its_activation() {
 }
 
 #[test]
-fn a_capture_shows_what_an_intervention_left() {
+fn capture_shows_what_an_intervention_left() {
     let model = model("llama");
     let set = [Intervention { site: Site::DownProjOutput, layer: 1, token: 2, channel: 5, action: Action::Set(123.0) }];
     let mut probe = Probe::with_interventions(&set).capturing(&[Site::DownProjOutput], Keep::Peaks);
@@ -185,7 +185,7 @@ fn a_capture_shows_what_an_intervention_left() {
 }
 
 #[test]
-fn an_intervention_names_a_place_in_the_whole_sequence() {
+fn intervention_names_a_place_in_the_whole_sequence() {
     let model = model("qwen3");
     let at = Ablation {
         interventions: vec![Intervention { site: Site::ResidPost, layer: 0, token: 4, channel: 3, action: Action::Scale(-2.0) }],

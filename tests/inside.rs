@@ -88,7 +88,7 @@ fn rows_are_scored_and_ranked_by_their_weights_as_in_pytorch() {
 }
 
 #[test]
-fn the_stream_its_sinks_and_the_largest_values_are_those_of_transformers() {
+fn stream_sinks_and_largest_values_are_those_of_transformers() {
     for name in MODELS {
         let (golden, model, control) = (golden(name), on_cpu(name), Control::silent());
         let (ids, row) = (read::<Vec<u32>>(&golden["ids"]), place(&golden).row);
@@ -127,7 +127,7 @@ fn the_stream_its_sinks_and_the_largest_values_are_those_of_transformers() {
 }
 
 #[test]
-fn the_next_token_is_that_of_transformers() {
+fn next_token_is_that_of_transformers() {
     for name in MODELS {
         let (golden, model) = (golden(name), on_cpu(name));
         let prompts = read::<Vec<Vec<u32>>>(&golden["prompts"]);
@@ -148,7 +148,7 @@ fn the_next_token_is_that_of_transformers() {
 
 /// Packed matrices are looked through as those in f32 are, and so is the largest weight beside the super weights.
 #[test]
-fn a_gpu_finds_the_same_candidates_in_packed_weights() {
+fn gpu_finds_the_same_candidates_in_packed_weights() {
     let copy = Copy::in_bf16("gpt2", "cold");
     for dir in [bundled("linchpin-13m"), bundled("linchpin-11m-twin"), copy.dir().to_path_buf()] {
         let expected = search(&model_in(&dir, &burn::tensor::Device::flex()));
@@ -175,7 +175,7 @@ fn a_gpu_finds_the_same_candidates_in_packed_weights() {
 
 /// One pass of each kind on a GPU, where attention and peaks are kernels of our own.
 #[test]
-fn a_gpu_sees_the_same_stream_sinks_and_next_token() {
+fn gpu_sees_the_same_stream_sinks_and_next_token() {
     on_vulkan(|device| {
         for name in ["linchpin-13m", "mistral"] {
             let golden = golden(name);
@@ -286,7 +286,7 @@ fn experiments_on_the_bundled_model_find_its_super_weight() {
 }
 
 #[test]
-fn a_model_without_a_gate_and_one_with_windows_take_part() {
+fn models_without_a_gate_and_with_windows_take_part() {
     for name in ["gpt2", "mistral", "gemma3"] {
         let mut session = Session::with_model(&fixture(name));
         let at = vec![WeightCoord { layer: 1, row: 3, col: 5 }, WeightCoord { layer: 0, row: 4, col: 6 }];
@@ -321,7 +321,7 @@ fn experiments_but_for_weights_only_need_a_super_weight() {
 }
 
 #[test]
-fn a_stop_keeps_the_arms_that_were_measured() {
+fn stop_keeps_the_arms_that_were_measured() {
     let at = vec![WeightCoord { layer: 1, row: 3, col: 5 }];
     for (kind, table, rows) in
         [(ExperimentKind::Propagation, "maxima", 4), (ExperimentKind::Sinks, "massive", 3), (ExperimentKind::TokenShift, "mass", 1)]
@@ -357,7 +357,7 @@ fn candidates_are_told_before_the_model_is_loaded() {
 
 /// Norms that f32 does not hold are no reason to refuse a model.
 #[test]
-fn a_search_that_overflows_fails_no_load() {
+fn search_that_overflows_fails_no_load() {
     let copy = Copy::of("llama", "loud");
     copy.edit("model.safetensors", |bytes| {
         with_values(bytes, |name, _, values| {

@@ -44,7 +44,7 @@ fn measuring_leaves_the_model_alone() {
 }
 
 #[test]
-fn a_stop_ends_measuring() {
+fn stop_ends_measuring() {
     let own = Rc::new(RefCell::new(None::<Control>));
     let last = Rc::new(Cell::new(None));
     let (of_sink, ended) = (own.clone(), last.clone());

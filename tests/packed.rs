@@ -146,7 +146,7 @@ fn narrower(name: &str) -> (Copy, Vec<(usize, Matrix)>) {
 }
 
 #[test]
-fn a_matrix_of_an_odd_width_is_in_f32_among_packed_ones() {
+fn matrix_of_an_odd_width_is_in_f32_among_packed_ones() {
     on_gpu(|gpu| {
         for name in ["llama3", "gpt2"] {
             let (copy, in_f32) = narrower(name);

@@ -77,7 +77,7 @@ fn packed_matrices_stay_packed() {
 
 /// Against activations that are set token by token.
 #[test]
-fn a_mean_stands_in_place_of_a_channel() {
+fn mean_stands_in_place_of_a_channel() {
     for name in &fixtures() {
         let intact = model(name);
         let channels = some(&intact);
@@ -143,7 +143,7 @@ fn pruning_a_share_removes_that_share_and_none_changes_nothing() {
 }
 
 #[test]
-fn a_selection_is_the_same_whenever_it_is_made() {
+fn selection_is_the_same_whenever_it_is_made() {
     let picks = [
         Pick::Core,
         Pick::Halo,
@@ -191,7 +191,7 @@ fn supernodes_hold_the_model_up_and_random_channels_do_not() {
 
 /// What a reader does with a link: scores as it says, and looks whether the same channels go.
 #[test]
-fn a_link_scores_and_picks_as_its_sender_did() {
+fn link_scores_and_picks_as_its_sender_did() {
     let prompt = Request::Generate { prompt: "Once upon".into(), sampling: Sampling { max_new_tokens: 4, ..Sampling::default() } };
     let run = |session: &mut Session, pruning| {
         let applied = session.ask(Request::Apply { ablation: Ablation::pruning(pruning) });

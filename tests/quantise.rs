@@ -217,7 +217,7 @@ fn assert_close(what: &str, ours: &[f32], expected: &[f32]) {
 }
 
 #[test]
-fn a_gpu_rounds_as_the_cpu_does_and_leaves_packed_weights_alone() {
+fn gpu_rounds_as_the_cpu_does_and_leaves_packed_weights_alone() {
     let copy = Copy::in_bf16("llama", "quantise");
     let at = [WeightCoord { layer: 1, row: 5, col: 17 }];
     let passage = (0..40).map(|i| (i * i * 31 + i * 7 + 3) % 250).collect::<Vec<u32>>();

@@ -6,7 +6,7 @@ use crate::support::{Session, bundled};
 use crate::the_event;
 
 #[test]
-fn the_recorded_story_is_what_the_engine_writes() {
+fn recorded_story_is_what_the_engine_writes() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/public/recorded/linchpin-13m.json");
     let recorded: Export = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let run = recorded.run.expect("a run");

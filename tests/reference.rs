@@ -42,7 +42,7 @@ fn old_and_new_keys_of_a_configuration_mean_the_same() {
 }
 
 #[test]
-fn a_window_of_null_is_none_and_one_left_out_is_mistrals_own() {
+fn null_window_is_none_and_a_missing_one_is_mistrals_own() {
     let json = std::fs::read(fixture("mistral").join("config.json")).unwrap();
     let with = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
         let mut config: serde_json::Value = serde_json::from_slice(&json).unwrap();
@@ -99,7 +99,7 @@ fn golden(id: &str) -> serde_json::Value {
 }
 
 #[test]
-fn the_bundled_models_write_what_transformers_writes() {
+fn bundled_models_write_what_transformers_writes() {
     for id in ["linchpin-13m", "linchpin-11m-twin"] {
         let golden = golden(id);
         let mut session = Session::with_model(&bundled(id));
@@ -148,7 +148,7 @@ fn removing_the_scalar_or_its_channel_costs_what_transformers_says() {
 }
 
 #[test]
-fn the_bundled_models_have_the_spikes_that_transformers_sees() {
+fn bundled_models_have_the_spikes_that_transformers_sees() {
     for id in ["linchpin-13m", "linchpin-11m-twin"] {
         let golden = golden(id);
         let mut session = Session::with_model(&bundled(id));

@@ -18,7 +18,7 @@ fn outcome(export: &Export) -> &Outcome {
 }
 
 #[test]
-fn the_scale_sweep_finds_where_the_model_collapses() {
+fn scale_sweep_finds_where_the_model_collapses() {
     let told = export(&sweep(&["--json"]));
     let outcome = outcome(&told);
     assert!(!outcome.is_partial);
@@ -36,7 +36,7 @@ fn the_scale_sweep_finds_where_the_model_collapses() {
 }
 
 #[test]
-fn an_export_is_made_again_and_a_changed_figure_is_noticed() {
+fn repeat_makes_an_export_again_and_notices_a_changed_figure() {
     let folder = std::env::temp_dir().join(format!("linchpin-repeat-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let [file, tables] = ["export.json", "tables"].map(|name| folder.join(name).display().to_string());

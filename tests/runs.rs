@@ -17,7 +17,7 @@ fn run(session: &mut Session, sampling: Sampling) -> (Vec<Event>, RunRecord) {
 }
 
 #[test]
-fn a_run_repeats_itself_and_its_events_add_up_to_its_record() {
+fn run_repeats_itself_and_its_events_add_up_to_its_record() {
     let mut session = Session::with_model(&fixture("llama"));
     session.ask(Request::Apply { ablation: Ablation::zeroing([WeightCoord { layer: 1, row: 5, col: 17 }]) }).unwrap();
     let (events, first) = run(&mut session, sampling(1.0, 24));
@@ -47,7 +47,7 @@ fn another_seed_writes_another_text() {
 
 /// The context has 48 tokens, and no token of this copy ends a text before that.
 #[test]
-fn the_end_of_the_context_ends_a_run() {
+fn end_of_the_context_ends_a_run() {
     let copy = Copy::of("gpt2-hub", "context");
     for name in ["config.json", "generation_config.json"] {
         copy.edit(name, |bytes| {
@@ -63,7 +63,7 @@ fn the_end_of_the_context_ends_a_run() {
 }
 
 #[test]
-fn a_stop_ends_the_next_checkpoint_until_it_is_cleared() {
+fn stop_ends_the_next_checkpoint_until_it_is_cleared() {
     let control = linchpin::job::control::Control::silent();
     control.request_stop();
     assert!(pollster::block_on(control.checkpoint()).is_err());
@@ -72,7 +72,7 @@ fn a_stop_ends_the_next_checkpoint_until_it_is_cleared() {
 }
 
 #[test]
-fn an_applied_ablation_is_told_back() {
+fn applied_ablation_is_told_back() {
     let mut session = Session::with_model(&crate::support::bundled("linchpin-13m"));
     let ablation = Ablation::zeroing([WeightCoord { layer: 2, row: 12, col: 86 }]);
     let events = session.ask(Request::Apply { ablation: ablation.clone() }).unwrap();

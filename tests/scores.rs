@@ -142,7 +142,7 @@ fn layers_on_their_own_and_logits_in_parts_sum_to_the_same() {
 
 /// Twenty layers in groups of three, of which the first is smaller.
 #[test]
-fn a_long_sequence_in_groups_of_layers_sums_to_the_same() {
+fn long_sequence_in_groups_of_layers_sums_to_the_same() {
     let model = model_in(&bundled("linchpin-13m"), &burn::tensor::Device::flex());
     let ids = synthetic(&model, 300);
     let limits = Limits { kept_bytes: 4 * 300 * (2 * 256 + 2 * 8 * 64 + 4 * 300 + 3 * 448) * 3, logits: 100 * 4096 };
@@ -180,7 +180,7 @@ fn report(session: &mut Session, request: Request) -> (Vec<ScoreProgress>, Score
 }
 
 #[test]
-fn a_report_adds_up_and_its_last_progress_says_the_same() {
+fn report_adds_up_and_its_last_progress_says_the_same() {
     let mut session = Session::with_model(&fixture("llama"));
     let (progress, report) = report(&mut session, ask(24, 3));
     assert_eq!(progress.iter().map(|progress| progress.calibration.n_sequences).collect::<Vec<_>>(), [1, 2, 3]);
@@ -221,7 +221,7 @@ fn scoring_goes_on_where_it_ended() {
 }
 
 #[test]
-fn a_stop_keeps_what_was_scored() {
+fn stop_keeps_what_was_scored() {
     let own = Rc::new(RefCell::new(None::<Control>));
     let (of_sink, seen) = (own.clone(), Rc::new(RefCell::new(Vec::new())));
     let events = seen.clone();
@@ -270,7 +270,7 @@ fn a_stop_keeps_what_was_scored() {
 
 /// A token that is in the third sequence and in none before overflows there.
 #[test]
-fn a_sequence_that_overflows_takes_nothing_back() {
+fn sequence_that_overflows_takes_nothing_back() {
     let copy = Copy::of("llama", "overflow");
     let tokenizer = Tokenizer::from_json(&std::fs::read(copy.dir().join("tokenizer.json")).unwrap(), 272).unwrap();
     let mut ids = Sequences::of(None, 3, 16, &tokenizer, 128).unwrap().ids;
@@ -374,7 +374,7 @@ fn bad_requests_are_refused() {
 }
 
 #[test]
-fn a_text_that_is_cut_says_so() {
+fn report_says_that_its_text_was_cut() {
     let mut session = Session::with_model(&fixture("llama"));
     let mut convention_of = |bytes: usize| {
         let text = CalibrationText { name: "mine".into(), text: "The pin fell.\n\n".repeat(bytes / 15 + 1)[..bytes].into() };
@@ -386,7 +386,7 @@ fn a_text_that_is_cut_says_so() {
 }
 
 #[test]
-fn the_super_weights_channel_leads_its_layer() {
+fn super_weights_channel_leads_its_layer() {
     let mut session = Session::with_model(&bundled("linchpin-13m"));
     let at = WeightCoord { layer: 2, row: 12, col: 86 };
     let request = Request::Score { text: None, sequences: 2, length: 64, super_weights: vec![at], resume: false };

@@ -9,7 +9,7 @@ use crate::the_event;
 const PROMPT: &str = "It was a dark evening, and the old man";
 
 #[test]
-fn the_planted_super_weight_is_found_and_nothing_else() {
+fn planted_super_weight_is_found_and_nothing_else() {
     let planted: serde_json::Value = serde_json::from_slice(&std::fs::read(fixture("llama").join("planted.json")).unwrap()).unwrap();
     let number = |key: &str| planted[key].as_f64().unwrap();
     let mut session = Session::with_model(&fixture("llama"));
@@ -25,7 +25,7 @@ fn the_planted_super_weight_is_found_and_nothing_else() {
 }
 
 #[test]
-fn the_super_weight_of_linchpin_13m_is_found_and_confirmed() {
+fn super_weight_of_linchpin_13m_is_found_and_confirmed() {
     let at = WeightCoord { layer: 2, row: 12, col: 86 };
     let (candidates, confirm) = scan_and_confirm("linchpin-13m");
     assert_eq!(candidates[0], at);
@@ -38,7 +38,7 @@ fn the_super_weight_of_linchpin_13m_is_found_and_confirmed() {
 }
 
 #[test]
-fn the_twins_candidates_are_refused_alone_though_together_they_are_critical() {
+fn twins_candidates_are_refused_alone_though_together_they_are_critical() {
     let at = WeightCoord { layer: 0, row: 162, col: 150 };
     let (candidates, confirm) = scan_and_confirm("linchpin-11m-twin");
     assert_eq!(candidates[0], at);

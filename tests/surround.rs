@@ -25,7 +25,7 @@ fn digest_of(session: &mut Session, pick: Pick) -> String {
 }
 
 #[test]
-fn the_report_shows_what_a_selection_removes() {
+fn report_shows_what_a_selection_removes() {
     let mut session = scored(&bundled("linchpin-13m"));
     let report = surround(&mut session, None, false);
     assert_eq!((report.layers.len(), report.n_support), (20, 16));
@@ -65,7 +65,7 @@ fn surroundings_of_one_layer_are_those_among_all_layers() {
 }
 
 #[test]
-fn a_given_text_is_what_channels_are_scored_over() {
+fn channels_are_scored_over_the_given_text() {
     let path = std::env::temp_dir().join(format!("linchpin-{}-surround.txt", std::process::id()));
     std::fs::write(&path, "The pin fell, and nobody heard it. ".repeat(9)).unwrap();
     let surround = |args: &[&str]| {
@@ -82,7 +82,7 @@ fn a_given_text_is_what_channels_are_scored_over() {
 }
 
 #[test]
-fn a_stopped_scoring_is_as_one_of_as_many_sequences() {
+fn stopped_scoring_equals_one_of_as_many_sequences() {
     let score = |sequences| Request::Score { text: None, sequences, length: 48, super_weights: Vec::new(), resume: false };
     let pick = Pick::Lowest { by: Ranking::Protected, share: 0.5 };
     let pruning = Pruning { selection: Selection { eta: 0.9, ..Selection::new(pick) }, replacement: Replacement::Zero };

@@ -69,7 +69,7 @@ fn applied(session: &mut Session, ablation: Ablation) -> (Option<Pruned>, Evalua
 }
 
 #[test]
-fn a_point_is_what_applying_it_gives() {
+fn sweep_point_is_what_applying_it_gives() {
     for name in ["llama", "gpt2"] {
         let mut session = scored(name);
         let found = swept(&mut session, some_prunings());
@@ -89,7 +89,7 @@ fn a_point_is_what_applying_it_gives() {
 }
 
 #[test]
-fn the_applied_ablation_stays_what_it_is() {
+fn applied_ablation_stays_after_a_sweep() {
     let mut session = scored("llama");
     let (_, intact, after) = applied(&mut session, Ablation::zeroing([WeightCoord { layer: 1, row: 5, col: 17 }]));
     assert_ne!(intact, after);
@@ -99,7 +99,7 @@ fn the_applied_ablation_stays_what_it_is() {
 }
 
 #[test]
-fn a_stop_keeps_what_was_measured() {
+fn stop_keeps_what_was_measured() {
     let events = stopped_after(|event| matches!(event, Event::SweepPoint(_)), vec![score(), Request::Sweep { prunings: some_prunings() }]);
     assert_eq!(events.last(), Some(&Event::Stopped));
     let points = events.iter().filter_map(is_point).collect::<Vec<_>>();
@@ -156,7 +156,7 @@ fn deleted(session: &mut Session, per_layer: usize, layer: Option<usize>) -> Del
 }
 
 #[test]
-fn a_deletion_is_what_removing_the_channel_gives() {
+fn deletion_is_what_removing_the_channel_gives() {
     for name in ["llama", "gpt2"] {
         let mut session = scored(name);
         let report = deleted(&mut session, 6, None);
@@ -194,7 +194,7 @@ fn deletions_of_more_channels_than_a_layer_has_take_each_once() {
 
 /// Two channels of layer 0 that cancel each other; without one of them, a channel of layer 1 overflows.
 #[test]
-fn a_removal_that_overflows_is_a_finding() {
+fn removal_that_overflows_is_a_finding() {
     let copy = Copy::of("llama", "overflowing-removal");
     copy.edit("model.safetensors", |file| {
         with_values(file, |name, width, values| {
@@ -278,7 +278,7 @@ const BOTH: [&str; 12] = [
 ];
 
 #[test]
-fn an_interrupted_sweep_ends_as_one_that_was_not() {
+fn interrupted_sweep_ends_as_one_that_was_not() {
     let (csv, whole) = (Csv::new("sweep"), Csv::new("whole-sweep"));
     let points = export(&whole.after(&BOTH)).sweep.unwrap().points;
     // Both experiments with lp, scar-conn and two draws at two shares; core, halo and two that are matched; twice.
@@ -326,7 +326,7 @@ fn deletions_are_a_report_and_a_table() {
 
 /// A text of the same name is another if it says something else.
 #[test]
-fn a_table_knows_a_text_by_what_it_says() {
+fn table_knows_a_text_by_what_it_says() {
     let text = Csv::new("text");
     let path = text.0.to_str().unwrap();
     let sweep = ["sweep", "--experiment", "removal", "--methods", "lp", "--shares", "0.1", "--etas", "0.1", "--seeds", "1"];
@@ -397,7 +397,7 @@ fn single_channels_may_stand_at_their_means() {
 
 /// The edit has the engine find means, the bundled calibration text's.
 #[test]
-fn an_edit_may_draw_a_channel_to_its_mean() {
+fn edit_may_draw_a_channel_to_its_mean() {
     let mut session = Session::with_model(&fixture("llama"));
     let mut loss = |target| {
         let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };

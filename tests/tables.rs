@@ -161,7 +161,7 @@ fn learned_positions_may_be_in_chunks() {
 
 /// A chunk has some rows at least, and a layer's matrix is never cut.
 #[test]
-fn a_limit_that_leaves_no_room_is_refused_with_what_is_needed() {
+fn limit_that_leaves_no_room_is_refused_with_what_is_needed() {
     let cpu = Device::flex();
     for (name, needed) in [("llama3", 4 * 48 * 80), ("gpt2-hub", 4 * 16 * CHUNK_UNIT as u64)] {
         let (_, limit) = whole_and_in_chunks(&fixture(name), &cpu);
@@ -177,7 +177,7 @@ fn a_limit_that_leaves_no_room_is_refused_with_what_is_needed() {
 
 /// More than WebGPU promises to bind, and than many GPUs do: how many chunks it takes here is the device's business.
 #[test]
-fn a_table_larger_than_a_buffer_is_loaded_onto_the_gpu() {
+fn table_larger_than_a_buffer_is_loaded_onto_the_gpu() {
     const VOCAB: usize = 1_500_000;
     const COLS: usize = 48;
     let table = "model.embed_tokens.weight";

@@ -190,7 +190,7 @@ fn restored_activations_differ_from_intact_and_pruned_ones() {
 }
 
 #[test]
-fn a_gpu_with_packed_weights_comes_to_the_same() {
+fn gpu_with_packed_weights_comes_to_the_same_accuracy() {
     on_gpu(|_| {
         let copy = Copy::in_bf16("llama3", "tasks");
         let super_weights = [(0, 3, 5), (1, 4, 5)].map(|(layer, row, col)| WeightCoord { layer, row, col });
@@ -225,7 +225,7 @@ fn importance_without_a_super_weight_measures_the_other_arms() {
 }
 
 #[test]
-fn an_experiment_names_the_tasks_that_it_was_made_on() {
+fn experiment_names_the_tasks_that_it_was_made_on() {
     let mut session = Session::with_model(&fixture("llama"));
     let file = |name: &str| files().into_iter().find(|file| file.name == name).unwrap();
     let named = |name: &str, digest: &str| TextRef { name: name.into(), digest: digest.into() };
@@ -262,7 +262,7 @@ fn an_experiment_names_the_tasks_that_it_was_made_on() {
 }
 
 #[test]
-fn a_broken_file_is_refused_by_its_line_and_what_was_there_stays() {
+fn broken_task_file_is_refused_by_its_line_and_the_earlier_tasks_stay() {
     let mut session = Session::with_model(&fixture("llama"));
     let use_tasks = |name: &str, jsonl: &str| Request::UseTasks { tasks: vec![TaskFile { name: name.into(), jsonl: jsonl.into() }] };
     let good = r#"{"query":"It was","choices":["a man","the old"],"gold":1}"#;
@@ -283,7 +283,7 @@ fn a_broken_file_is_refused_by_its_line_and_what_was_there_stays() {
 }
 
 #[test]
-fn a_choice_that_is_too_long_is_cut_or_refused() {
+fn choice_that_is_too_long_is_cut_or_refused() {
     let mut session = Session::with_model(&fixture("llama"));
     let words = |n: usize| vec!["dark"; n].join(" ");
     let row = |context: &str, answers: [&str; 2]| serde_json::json!({"query": context, "choices": answers, "gold": 0}).to_string();
@@ -302,7 +302,7 @@ fn a_choice_that_is_too_long_is_cut_or_refused() {
 }
 
 #[test]
-fn a_stop_keeps_the_arms_that_were_measured() {
+fn stop_keeps_the_arms_that_were_measured() {
     let file = files().into_iter().find(|file| file.name == "piqa").unwrap();
     let tasks = refs(std::slice::from_ref(&file));
     let requests = vec![Request::UseTasks { tasks: vec![file] }, Request::Experiment(importance(vec![], tasks))];

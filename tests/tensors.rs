@@ -214,7 +214,7 @@ fn channel_sums_are_those_of_the_cpu_and_of_the_formulas() {
 }
 
 #[test]
-fn a_tap_changes_nothing_and_leaves_the_channel_sums_behind() {
+fn tap_changes_nothing_and_leaves_the_channel_sums_behind() {
     on_vulkan(|gpu| {
         for device in [gpu, &Device::flex()] {
             let (x, factor) = (tensor([5, 40], 1, device), tensor([5, 40], 2, device));
@@ -255,7 +255,7 @@ fn peaks_are_the_largest_magnitudes_and_of_equals_the_first() {
 }
 
 #[test]
-fn a_peak_that_is_nan_is_seen_on_the_gpu() {
+fn nan_peak_is_seen_on_the_gpu() {
     on_vulkan(|gpu| {
         let mut values = numbers(2 * 700, 1);
         (values[300], values[301], values[700 + 699]) = (f32::INFINITY, f32::NAN, f32::NEG_INFINITY);

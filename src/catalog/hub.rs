@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_is_suggested() {
+    fn published_coordinates_are_suggested() {
         let suggested = |id| find_hub(id).unwrap().suggestions().iter().map(|suggestion| suggestion.target).collect::<Vec<_>>();
         assert_eq!(suggested("smollm2-135m"), [EditTarget::Row { layer: 11, row: 507 }]);
         let olmo = suggested("olmo-1b-0724");

@@ -267,7 +267,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_papers_directory_is_whole() {
+    fn directory_of_the_paper_is_whole() {
         let of_paper = hub::all().flat_map(|model| model.facts.iter().map(|fact| (model.id, fact)));
         let of_paper = of_paper.filter(|(_, fact)| fact.source.contains("2411.07191"));
         let coordinates = of_paper.flat_map(|(id, fact)| {
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_says_what_and_where() {
+    fn findings_say_what_and_where() {
         for fact in hub::all().flat_map(|model| model.facts) {
             assert!(fact.known.ends_with(['.', '"']) && !fact.source.is_empty(), "{fact:?}");
             assert_eq!(fact.at.is_empty(), fact.kind == Kind::Absent, "{fact:?}");

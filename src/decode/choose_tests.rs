@@ -97,7 +97,7 @@ fn all_settings() -> Vec<Sampling> {
 }
 
 #[test]
-fn the_gpu_chooses_what_the_sampler_chooses() {
+fn gpu_chooses_the_tokens_of_the_sampler() {
     on_gpu(|gpu| {
         let mut scattered = vec![f32::NEG_INFINITY; 900];
         (0..40).for_each(|i| scattered[i * 21 + 7] = (i % 11) as f32 * 0.5);
@@ -127,7 +127,7 @@ fn the_gpu_chooses_what_the_sampler_chooses() {
 
 /// A vocabulary that many workgroups share.
 #[test]
-fn a_large_vocabulary_is_no_different() {
+fn large_vocabulary_gives_the_same_choices() {
     on_gpu(|gpu| {
         let mut logits = plausible(50_000);
         let third = logits[3];
@@ -151,7 +151,7 @@ fn broken_scores_are_reported() {
 }
 
 #[test]
-fn a_draw_takes_three_dispatches_a_search_and_three_more() {
+fn draw_takes_six_dispatches_and_three_for_each_search() {
     on_gpu(|gpu| {
         let choices = Choices::new(gpu, &[0.0; 300]);
         for (settings, expected) in

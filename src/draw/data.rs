@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_drawn_is_inside() {
+    fn charts_of_any_table_lie_inside_their_picture() {
         let cells = || {
             let numbers = [0.0, -3.5, 1e-30, 7.0, 512.0, 1e38, f64::from(f32::MAX), 1e300, -1e300];
             let mut cells: Vec<Cell> = numbers.into_iter().map(Cell::Number).collect();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn charts_without_data_say_so() {
         let full = table(vec![[1.0_f64.into(), 2.0_f64.into(), "a".into()]]);
         for kind in KINDS {
             let nothing = |plot: DataPlot, table: Option<&DataTable>| {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_over_another_lets_it_through() {
+    fn line_over_another_is_dashed() {
         let rows = (0..4_usize).flat_map(|x| ["a", "b", "c"].map(|by| [x.into(), (if by == "b" { 9 - x } else { x }).into(), by.into()]));
         let chart = chart(&DataPlot::new(PlotKind::Lines, "t", "loss", "factor", "loss").by("arm"), Some(&table(rows.collect())));
         let path = |(_, shape): &(Paint, Shape)| {

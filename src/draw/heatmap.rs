@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_is_as_dark_below_0_and_in_another_colour() {
+    fn negative_cells_are_as_dark_and_of_another_colour() {
         let rows = [(0_usize, -32.0_f64), (1, 16.0), (2, 0.0)].map(|(x, y)| [x.into(), y.into(), "a".into()]);
         let chart = map(rows.into_iter().collect());
         let fields = fields(&chart);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_is_darkest_where_it_is_largest() {
+    fn largest_cell_is_the_darkest() {
         let rows = (0..3_usize).flat_map(|x| (0..2_usize).map(move |y| [x.into(), (x + 10 * y).into(), y.into()]));
         let chart = map(rows.collect());
         let fields = fields(&chart);

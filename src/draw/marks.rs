@@ -267,7 +267,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_exported_picture_stands_alone_and_holds_text_as_text() {
+    fn exported_picture_stands_alone_and_holds_text_as_text() {
         let mut chart = Chart::new("a < b".into(), 10.0, 5.0);
         chart.text(Paint::Ablated, 1.0, 2.0, Anchor::End, "<script>\u{7}&");
         let svg = chart.to_svg(|name| format!("#{name}"));

@@ -42,7 +42,7 @@ mod tests {
     use super::light;
 
     #[test]
-    fn the_colours_are_those_of_the_style_sheet() {
+    fn palette_has_the_colours_of_the_style_sheet() {
         let css = include_str!("../../style/main.css");
         let by_day = css.split("@media").next().unwrap();
         let series = (0..5).map(Paint::Series);

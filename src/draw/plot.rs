@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_drawn_is_inside() {
+    fn plots_lie_inside_their_picture() {
         let axis = |scale| Axis { scale, label: "l", tick: short };
         let mut plot = Plot::new("t", axis(Scale::between(0.0, 1.0)), axis(Scale::new([1e-9, 3.0].into_iter(), true)), 90.0);
         let line = |y: f32| Series {

@@ -152,14 +152,14 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn what_fits_is_not_cut() {
+    fn table_that_fits_is_not_cut() {
         assert_eq!(chunk_rows(49_152, 576, 2, 128 * MIB), 49_152);
         assert_eq!(chunk_rows(10, 3, 4, 120), 10);
         assert_eq!(chunk_rows(usize::MAX, 1, 1, u64::MAX), usize::MAX);
     }
 
     #[test]
-    fn what_does_not_fit_is_cut_into_as_few_chunks_as_there_can_be() {
+    fn table_that_does_not_fit_is_cut_into_the_fewest_chunks() {
         // gemma-3-270m and Llama-3.2-1B in bf16 where 128 MiB can be bound. In f32 the first would be five chunks but for
         // the unit.
         for (rows, cols, bytes, n_chunks) in [(262_144, 640, 2, 3), (128_256, 2048, 2, 4), (262_144, 640, 4, 6)] {

@@ -51,7 +51,7 @@ async function saved(seen) {
   return JSON.parse(Buffer.concat(chunks).toString());
 }
 
-test('weigh, look around a core, remove it, write, share, reopen, recompute', async () => {
+test('channels are weighed, looked around, removed, shared and recomputed', async () => {
   const seen = await ready(browsers.cpu, server.url);
   await part(seen, 'scan-run').click();
   await part(seen, 'scan-results').waitFor();
@@ -121,7 +121,7 @@ test('weigh, look around a core, remove it, write, share, reopen, recompute', as
   await reader.close();
 });
 
-test('a stopped scoring keeps what it has and goes on; a text of one\'s own is scored', async () => {
+test('stopped scoring keeps its sequences and goes on; a visitor\'s own text is scored', async () => {
   const seen = await ready(browsers.cpu, server.url);
   await put(seen, 'score-sequences', 200);
   await put(seen, 'score-length', LENGTH);
@@ -149,7 +149,7 @@ test('a stopped scoring keeps what it has and goes on; a text of one\'s own is s
   await seen.close();
 });
 
-test('rules beside each other: as far as wanted, and on from there', async () => {
+test('comparison of rules can be stopped and goes on from there', async () => {
   const seen = await ready(browsers.cpu, server.url, { width: 390, height: 800 });
   await score(seen, 2);
   await part(seen, 'compare-removal').click();
@@ -178,7 +178,7 @@ test('rules beside each other: as far as wanted, and on from there', async () =>
   await seen.close();
 });
 
-test('the same on WebGPU: weigh and remove', async () => {
+test('channels are weighed and removed on WebGPU as the command does it', async () => {
   const seen = await ready(browsers.gpu, server.url);
   await part(seen, 'backend-choice').selectOption('gpu');
   await part(seen, 'model-load').click();

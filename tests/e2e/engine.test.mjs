@@ -73,7 +73,7 @@ async function onBoth(name, work) {
   return found;
 }
 
-test('the same seed writes the same texts on WebGPU and on the CPU, with weights and activations changed', async () => {
+test('same seed writes the same texts on WebGPU and on the CPU, with weights and activations changed', async () => {
   // qwen3's matrices are bf16: the first edit leaves one packed, the second turns one into f32.
   const weight_edits = [
     { unit: 'channel', layer: 0, channel: 3, scale: 0 },
@@ -110,7 +110,7 @@ test('channels score the same on WebGPU and on the CPU', async () => {
   });
 });
 
-test('the paper\'s experiments come to the same figures on WebGPU and on the CPU', async () => {
+test('experiments of the paper come to the same figures on WebGPU and on the CPU', async () => {
   const super_weights = [{ layer: 1, row: 5, col: 17 }];
   const text = { block: 32, n_blocks: 2 };
   const kinds = {
@@ -161,7 +161,7 @@ function checkTable(kind, cpu, gpu, tolerance) {
   });
 }
 
-test('without WebGPU the engine takes the CPU and says why', async () => {
+test('engine without WebGPU takes the CPU and says why', async () => {
   const seen = await engineOn('cpu');
   const events = await load(seen, 'llama', 'auto');
   const info = events.find((event) => event.type === 'loaded');
@@ -176,7 +176,7 @@ test('without WebGPU the engine takes the CPU and says why', async () => {
   await seen.close();
 });
 
-test('a stop is heard in the middle of a run', async () => {
+test('stop is heard in the middle of a run', async () => {
   const seen = await engineOn('cpu');
   await load(seen, 'gpt2', 'cpu');
   const events = await seen.page.evaluate(async () => {
@@ -230,7 +230,7 @@ const LONG_WORK = {
 
 for (const [work, request] of Object.entries(LONG_WORK)) {
   for (const fault of ['lose the device', 'run out of memory']) {
-    test(`a GPU failure in the middle of ${work} is never a finding: ${fault}`, async () => {
+    test(`GPU failure in the middle of ${work} is never a finding: ${fault}`, async () => {
       const seen = await engineWithReachableGpu();
       assert.equal(last(await load(seen, 'llama', 'gpu')).type, 'done');
       const events = await seen.page.evaluate(async ([request, fault]) => {
@@ -247,7 +247,7 @@ for (const [work, request] of Object.entries(LONG_WORK)) {
   }
 }
 
-test('a download that breaks off is said so, and leaves the engine usable', async () => {
+test('weights that break off fail the load, and leave the engine usable', async () => {
   const seen = await engineOn('cpu');
   const cut = fixtureFiles('llama').map((file) => {
     if (file.name !== 'model.safetensors') return file;
@@ -264,7 +264,7 @@ test('a download that breaks off is said so, and leaves the engine usable', asyn
   await seen.close();
 });
 
-test('the static constructors run once, however often the engine is called', async () => {
+test('static constructors run once, however often the engine is called', async () => {
   const seen = await bareOn(browsers.cpu, server);
   const runs = await seen.page.evaluate(async (base) => {
     const engine = await import(`${base}engine.js`);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { close, open, part, text, visit } from './lib.mjs';
+import { close, open, part, text, unfold, visit } from './lib.mjs';
 
 let server;
 let browsers;
@@ -51,7 +51,7 @@ const linkOf = (json) => `${server.url}#try=1.${Buffer.from(json).toString('base
 /** The JSON of a link. */
 const contentsOf = (link) => JSON.parse(Buffer.from(link.split('#try=2.')[1], 'base64url').toString());
 
-test('scaling: settings, stop, result, files, link, recomputation', async () => {
+test('scaling is set, stopped, measured, saved, shared and recomputed', async () => {
   const seen = await scanned(browsers.cpu, server.url);
   await part(seen, 'experiment-scaling').check();
   assert.match(await text(seen, 'experiment-named'), /layer 2, \[12, 86\]/);
@@ -78,7 +78,7 @@ test('scaling: settings, stop, result, files, link, recomputation', async () => 
   assert.match(await text(seen, 'experiment-status'), /concat-/);
   assert.equal(await part(seen, 'experiment-plot-0').locator('svg').count(), 1);
   const details = part(seen, 'experiment-table-0');
-  await details.locator('summary').click();
+  await unfold(details);
   assert.equal(await details.locator('tbody tr').count(), 3);
   const csv = await downloaded(seen, 'experiment-table-0-csv');
   assert.match(csv, /^factor,loss,perplexity,/);
@@ -136,7 +136,7 @@ test('scaling: settings, stop, result, files, link, recomputation', async () => 
   await doubter.close();
 });
 
-test('weights alone and attention sinks, on a phone', async () => {
+test('weights-only search and attention sinks fit on a phone', async () => {
   const seen = await scanned(browsers.cpu, server.url, { width: 360, height: 780 });
   assert.match(await text(seen, 'cold-candidates'), /layer 2, \[12, 86\].*one of them/s);
   await measure(seen, 'weights_only');
@@ -155,10 +155,10 @@ test('weights alone and attention sinks, on a phone', async () => {
   await seen.close();
 });
 
-test('a text of one\'s own is used, and is needed by who opens its link', async () => {
+test('visitor\'s own text is used, and whoever opens its link needs it', async () => {
   const seen = await scanned(browsers.cpu, server.url);
   await part(seen, 'experiment-scaling').check();
-  await part(seen, 'experiment-text-fold').locator('summary').click();
+  await unfold(part(seen, 'experiment-text-fold'));
   const words = Array.from({ length: 900 }, (_, i) => ['the', 'old', 'man', 'and', 'sea'][(i * i) % 5]).join(' ');
   const file = { name: 'mine.txt', mimeType: 'text/plain', buffer: Buffer.from(words) };
   await part(seen, 'experiment-text').setInputFiles(file);
@@ -179,7 +179,7 @@ test('a text of one\'s own is used, and is needed by who opens its link', async 
   await part(reader, 'experiment-recompute').click();
   await part(reader, 'failure').filter({ hasText: 'mine.txt' }).waitFor();
   await part(reader, 'failure-dismiss').click();
-  await part(reader, 'experiment-text-fold').locator('summary').click();
+  await unfold(part(reader, 'experiment-text-fold'));
   await part(reader, 'experiment-text').setInputFiles(file);
   await reader.page.getByText('Text: mine.txt').waitFor();
   await part(reader, 'experiment-recompute').click();

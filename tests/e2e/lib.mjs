@@ -109,22 +109,12 @@ export async function visit(browser, url, { theme = 'light', width = 1280, heigh
   page.on('response', (response) => {
     if (response.status() >= 400) problems.push(`status ${response.status()}: ${response.url()}`);
   });
-  await page.addInitScript(recordLongTasks);
   await page.goto(url);
   return seen;
 }
 
 /** The browser asks for a page's icon whenever it likes. */
 const isIcon = (url) => /\/(fav)?icon[^/]*\.(svg|ico)$/.test(new URL(url).pathname);
-
-/** Runs in the page, before anything else does. */
-function recordLongTasks() {
-  window.longTasks = [];
-  const observer = new PerformanceObserver((list) => {
-    for (const task of list.getEntries()) window.longTasks.push({ startMs: task.startTime, ms: task.duration });
-  });
-  observer.observe({ type: 'longtask', buffered: true });
-}
 
 export class Visit {
   #lastRequestMs = 0;
@@ -166,17 +156,6 @@ export class Visit {
     await this.quiet();
     const own = new URL(this.page.url()).origin;
     return this.requests.filter((url) => new URL(url).origin !== own || /engine|models\//.test(new URL(url).pathname));
-  }
-
-  /** Tasks of the main thread of 50 ms and more, as the browser reports them, since `sinceMs` (of the page's `performance.now()`). */
-  async longTasks(sinceMs = 0) {
-    const tasks = await this.page.evaluate(() => window.longTasks);
-    return tasks.filter((task) => task.startMs >= sinceMs);
-  }
-
-  /** The page's clock, to mark the beginning of something. */
-  now() {
-    return this.page.evaluate(() => performance.now());
   }
 
   /** Keeps a picture of the whole page; returns its path. */

@@ -28,7 +28,7 @@ async function look(options, check, url = server.url) {
   }
 }
 
-test('opens, with its name, and complains about nothing', async () => {
+test('page opens with its name and complains about nothing', async () => {
   await look({}, async (seen) => {
     assert.match(await seen.page.title(), /Linchpin/);
     await seen.quiet();
@@ -38,7 +38,7 @@ test('opens, with its name, and complains about nothing', async () => {
 
 for (const theme of ['light', 'dark']) {
   for (const width of [1280, 360]) {
-    test(`keeps nobody out: ${theme}, ${width} pixels wide`, async () => {
+    test(`page keeps nobody out: ${theme}, ${width} pixels wide`, async () => {
       await look({ theme, width }, async (seen) => {
         await seen.screenshot(`page-${theme}-${width}`);
         assert.deepEqual(await seen.barriers(), []);
@@ -48,7 +48,7 @@ for (const theme of ['light', 'dark']) {
   }
 }
 
-test('works below any path, as on GitHub Pages', async () => {
+test('page works below any path, as on GitHub Pages', async () => {
   const below = await serve({ base: '/sub/path/' });
   try {
     await look({}, async (seen) => {

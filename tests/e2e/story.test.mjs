@@ -43,9 +43,8 @@ function assertSameNumbers(page, native) {
   page.confirm.arms.forEach((arm, index) => near(arm.loss_nats, native.confirm.arms[index].loss_nats, arm.label));
 }
 
-test('the story: load, scan, confirm, pull, generate, share, reopen, recompute', async (t) => {
+test('bundled model is scanned, confirmed, pulled, run, shared, reopened and recomputed', async () => {
   const seen = await visit(browsers.cpu, server.url);
-  const started = await seen.now();
 
   // Before anything runs, the page has told its story, marked as recorded.
   assert.match(await text(seen, 'recorded'), /recorded/i);
@@ -70,9 +69,7 @@ test('the story: load, scan, confirm, pull, generate, share, reopen, recompute',
   // Pull.
   await part(seen, 'candidate-pull').first().click();
   await part(seen, 'applied').filter({ hasText: 'in place' }).waitFor();
-  const applied = /in ([\d.]+) ms/.exec(await text(seen, 'applied'));
-  assert.ok(applied, 'the page says how long it took');
-  t.diagnostic(`the edit was applied in ${applied[1]} ms`);
+  assert.match(await text(seen, 'applied'), /in [\d.]+ ms/);
   await generate(seen, 40);
   await part(seen, 'evaluate').click();
   await part(seen, 'perplexity-ablated').filter({ hasText: '×' }).waitFor();
@@ -82,8 +79,6 @@ test('the story: load, scan, confirm, pull, generate, share, reopen, recompute',
   const ablated = await text(seen, 'pane-ablated');
   assert.notEqual(ablated, await text(seen, 'pane-intact'));
 
-  // What the page itself took while the engine worked; docs/benchmarks.md has what a quiet machine shows.
-  t.diagnostic(`tasks of the page above 50 ms: ${JSON.stringify(await seen.longTasks(started))}`);
   await seen.screenshot('story-desktop-light');
   assert.deepEqual(await seen.barriers(), []);
 
@@ -116,7 +111,7 @@ test('the story: load, scan, confirm, pull, generate, share, reopen, recompute',
   await reader.close();
 });
 
-test('the twin: the same spike, no super weight, a critical channel', async () => {
+test('twin has the same spike, no super weight and a critical channel', async () => {
   const seen = await visit(browsers.cpu, server.url, { width: 360, height: 780 });
   await modelIsReady(seen);
   await part(seen, 'model-select').selectOption('linchpin-11m-twin');
@@ -142,7 +137,7 @@ async function openFixture(seen, name, change = (file) => file) {
   await part(seen, 'open-files').setInputFiles(files);
 }
 
-test('a model of one\'s own, on WebGPU: scan, confirm, pull, generate, share, reopen, recompute', async () => {
+test('visitor\'s own model is scanned, confirmed, pulled, run, shared and recomputed on WebGPU', async () => {
   const seen = await visit(browsers.gpu, server.url, { theme: 'dark' });
   // The bundled model takes the CPU by itself: this browser's only GPU is made of software.
   await modelIsReady(seen);
@@ -185,12 +180,12 @@ test('a model of one\'s own, on WebGPU: scan, confirm, pull, generate, share, re
 
 /** Opens a fixture once the model before it is there. */
 async function openFixtureWhenIdle(seen, name, change) {
-  await seen.page.locator('details.own summary').click();
+  await unfold(seen.page.locator('details.own'));
   await part(seen, 'model-status').filter({ hasText: /ready|No model|Nothing is loaded/ }).waitFor();
   await openFixture(seen, name, change);
 }
 
-test('a broken file says what happened and what to do, and the page goes on', async () => {
+test('broken file is explained, and the page goes on', async () => {
   const seen = await visit(browsers.cpu, server.url);
   await modelIsReady(seen);
   await openFixtureWhenIdle(seen, 'llama', (file) =>
@@ -207,7 +202,7 @@ test('a broken file says what happened and what to do, and the page goes on', as
   await seen.close();
 });
 
-test('a killed engine can be restarted, and what was computed stays', async () => {
+test('killed engine can be restarted, and its results stay', async () => {
   const seen = await visit(browsers.cpu, server.url);
   await modelIsReady(seen);
   await part(seen, 'scan-run').click();

@@ -24,7 +24,7 @@ export const SHAPES = {
 /**
  * Writes a model; the same arguments write the same bytes.
  * @param {string} folder made if need be; a model that is there makes way
- * @param {{shape: string, dtype?: 'bf16' | 'f16' | 'f32', seed?: number, shards?: number}} options
+ * @param {{shape: string, dtype?: 'bf16' | 'f32', seed?: number, shards?: number}} options
  * @returns {Promise<Object<string, {size: number, sha256: string}>>} its files by name
  */
 export async function writeSynthetic(folder, { shape, dtype = 'bf16', seed = 1, shards = 1 }) {
@@ -124,7 +124,7 @@ async function sha256(file) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const text = { type: 'string' };
   const { positionals, values } = parseArgs({ allowPositionals: true, options: { shape: text, dtype: text, seed: text, shards: text } });
-  if (positionals.length !== 1) throw new Error('node tests/e2e/synthetic.mjs OUT --shape NAME [--dtype bf16|f16|f32] [--seed N] [--shards N]');
+  if (positionals.length !== 1) throw new Error('node tests/e2e/synthetic.mjs OUT --shape NAME [--dtype bf16|f32] [--seed N] [--shards N]');
   const files = await writeSynthetic(positionals[0], { shape: SHAPES.SMOLLM2_360M, ...values });
   for (const [name, { size, sha256: digest }] of Object.entries(files)) console.log(`${digest}  ${String(size).padStart(11)}  ${name}`);
 }

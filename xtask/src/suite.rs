@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::web::BuildOptions;
-use crate::{boundary, deps, env, process, setup, size, tidy, wasm, web};
+use crate::{boundary, deps, env, process, setup, size, tidy, web};
 
 /// The features that are checked together: everything but CUDA, which wants a toolkit of its own.
 const LINTED_FEATURES: &str = "ui,worker,boundary,cli";
@@ -40,8 +40,8 @@ pub fn run(quick: bool) -> Result<(), String> {
     suite.check("page dependencies", deps::check_page);
     suite.check("engine dependencies", deps::check_engine);
     suite.check("lint", || lint(&["--features", LINTED_FEATURES]));
-    suite.check("lint xtask", || lint(&["--package", "xtask"]));
-    suite.step("xtask tests", || cargo_test(&["--package", "xtask"]));
+    suite.check("lint tools", || lint(&["--package", "xtask", "--package", "local-server"]));
+    suite.step("tests of tools", || cargo_test(&["--profile", "xtask", "--package", "xtask", "--package", "local-server"]));
     suite.step("page's own tests", || cargo_test(&["--lib", "--no-default-features", "--features", "ui"]));
     suite.check("Vulkan", setup::vulkan);
     suite.step("native tests", || cargo_test(&[]));
@@ -64,7 +64,6 @@ impl Suite {
         });
         let dist = dist.map_err(|_| "the page was not built".to_owned());
         self.check("size", || check_size(&dist.clone()?));
-        self.check("constructors", || check_constructors(&dist.clone()?));
         let mut samples = Err("the samples of messages were not built".to_owned());
         self.check("samples of messages", || {
             samples = boundary::build();
@@ -213,21 +212,6 @@ fn check_size(dist: &Path) -> Result<(), String> {
     let files = size::measure(dist)?;
     println!("{}", size::table(&files));
     size::check(&files)
-}
-
-fn check_constructors(dist: &Path) -> Result<(), String> {
-    for name in size::wasm_files(dist)? {
-        let contents = std::fs::read(dist.join(&name)).map_err(|why| format!("cannot read {name}: {why}"))?;
-        let n = wasm::exports_that_run_constructors(&contents).map_err(|why| format!("{name}: {why}"))?;
-        if n > 0 {
-            return Err(format!(
-                "{n} exports of {name} run every static constructor on each call, which makes every call some 50 \
-                 times slower: does its `main` still call `__wasm_call_ctors`, once?"
-            ));
-        }
-        println!("    {name}: calls do not run constructors");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use local_server::Serving;
 use serde_json::Value;
 
 /// Nothing that a browser does on its own; and something to listen to, without which a headless one may end at once.
@@ -26,7 +27,8 @@ pub struct Browser {
     pub flags: Vec<String>,
     /// Where its profiles and its log go.
     pub folder: PathBuf,
-    pub port: u16,
+    /// The server that pages come from and post their figures to.
+    pub serving: Serving,
     pub results: Receiver<String>,
     pub timeout: Duration,
 }
@@ -45,7 +47,7 @@ impl Browser {
         println!("[bench] {page}");
         let mut command = leashed(&self.program);
         command.args(FLAGS).arg("--enable-unsafe-webgpu").arg(format!("--user-data-dir={}", profile.display()));
-        command.args(&self.flags).arg(format!("http://127.0.0.1:{}/{page}", self.port));
+        command.args(&self.flags).arg(format!("{}{page}", self.serving.url()));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         let mut child = command.spawn().map_err(|why| format!("cannot start {}: {why}", self.program.display()))?;
         let leash = child.stdin.take();

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use local_server::Site;
 use serde_json::{Value, json};
 
-use crate::{env, process, server, setup, web};
+use crate::{env, process, setup, web};
 use browser::Browser;
 use report::{Place, Run};
 use shapes::Shape;
@@ -67,7 +68,7 @@ pub struct ModelOptions {
     /// One of bench's, smollm2-360m, or smollm2-360m-21-layers (507 MB)
     #[arg(long, value_name = "NAME", value_parser = shapes::named)]
     shape: &'static Shape,
-    /// How weights are stored: bf16, f16 or f32
+    /// How weights are stored: bf16 or f32
     #[arg(long, default_value = "bf16", value_parser = models::dtype_named)]
     dtype: safetensors::Dtype,
     /// Other weights for each
@@ -188,12 +189,11 @@ fn open_browser(options: &Options, folder: &Path, dist: PathBuf) -> Result<Brows
         Some(program) => program.clone(),
         None => setup::chromium()?,
     };
-    let (listener, port) = server::listen(0)?;
     let (sender, results) = std::sync::mpsc::channel();
-    let site = server::Site { folders: vec![dist, benches, folder.to_owned()], base: "/".into(), results: Some(sender) };
-    std::thread::spawn(move || server::accept(&listener, site));
+    let site = Site { folders: vec![dist, benches, folder.to_owned()], base: "/".into(), results: Some(sender) };
+    let serving = site.serve(0).map_err(|why| format!("cannot serve the page: {why}"))?;
     let flags = options.browser_flags.clone();
-    Ok(Browser { program, flags, folder: folder.to_owned(), port, results, timeout: Duration::from_secs(options.timeout) })
+    Ok(Browser { program, flags, folder: folder.to_owned(), serving, results, timeout: Duration::from_secs(options.timeout) })
 }
 
 fn measure_in_browser(browser: &Browser, shape: &Shape, runs: &mut Vec<Run>) -> Result<(), String> {

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, json};
@@ -20,9 +19,8 @@ const SCALE: f32 = 0.02;
 pub fn dtype_named(name: &str) -> Result<Dtype, String> {
     match name {
         "bf16" => Ok(Dtype::BF16),
-        "f16" => Ok(Dtype::F16),
         "f32" => Ok(Dtype::F32),
-        other => Err(format!("there is no type `{other}`; there are bf16, f16, f32")),
+        other => Err(format!("there is no type `{other}`; there are bf16 and f32")),
     }
 }
 
@@ -32,12 +30,12 @@ fn n_bytes(dtype: Dtype) -> usize {
 
 /// The bytes of one value; those after [`n_bytes`] mean nothing.
 fn bytes(dtype: Dtype, value: f32) -> [u8; 4] {
-    let bits = match dtype {
-        Dtype::BF16 => bf16::from_f32(value).to_bits().into(),
-        Dtype::F16 => f16::from_f32(value).to_bits().into(),
-        _ => value.to_bits(),
-    };
-    bits.to_le_bytes()
+    let [a, b, c, d] = value.to_bits().to_le_bytes();
+    match dtype {
+        // The upper half of an f32. A random value need not be rounded to the nearest one.
+        Dtype::BF16 => [c, d, 0, 0],
+        _ => [a, b, c, d],
+    }
 }
 
 /// How a model's weights are written.
@@ -201,6 +199,8 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use safetensors::SafeTensors;
     use serde_json::Value;
 
@@ -208,9 +208,8 @@ mod tests {
     use crate::bench::shapes;
 
     fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
-        let value = |bytes: &[u8]| match dtype {
-            Dtype::BF16 => bf16::from_le_bytes(bytes.try_into().unwrap()).to_f32(),
-            Dtype::F16 => f16::from_le_bytes(bytes.try_into().unwrap()).to_f32(),
+        let value = |bytes: &[u8]| match *bytes {
+            [c, d] => f32::from_le_bytes([0, 0, c, d]),
             _ => f32::from_le_bytes(bytes.try_into().unwrap()),
         };
         bytes.chunks_exact(n_bytes(dtype)).map(value).collect()
@@ -219,7 +218,7 @@ mod tests {
     #[test]
     fn written_files_are_as_their_headers_say() {
         let sizes = shapes::ALL[0].random.as_ref().unwrap();
-        for dtype in ["bf16", "f16", "f32"].map(|name| dtype_named(name).unwrap()) {
+        for dtype in ["bf16", "f32"].map(|name| dtype_named(name).unwrap()) {
             let (mut file, mut random) = (Vec::new(), Random(1));
             let table = Table::draw(&mut random, dtype);
             write_shard(&mut file, &sizes.tensors(), &table, &mut random).unwrap();
@@ -237,7 +236,7 @@ mod tests {
             assert!((mean_square.sqrt() / SCALE - 1.0).abs() < 0.1, "{dtype:?}: {mean_square}");
             assert_ne!(weights, values("model.layers.0.mlp.down_proj.weight"));
         }
-        assert!(dtype_named("f64").is_err());
+        assert!(dtype_named("f16").is_err());
     }
 
     #[test]
@@ -248,6 +247,44 @@ mod tests {
             assert_eq!((shards.len(), shards.concat()), (n, tensors()));
         }
         assert_eq!(split(tensors(), 1000).concat(), tensors());
+    }
+
+    #[test]
+    fn folders_hold_one_model_of_a_seed() {
+        let folder = std::env::temp_dir().join(format!("linchpin-model-{}", std::process::id()));
+        let sizes = shapes::ALL[0].random.as_ref().unwrap();
+        let written = |spelling: Spelling| {
+            write_folder(&folder, "note", sizes, spelling).unwrap();
+            let entries = std::fs::read_dir(&folder).unwrap().flatten();
+            entries
+                .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
+        let seven = written(Spelling { seed: 7, ..Spelling::default() });
+        let names = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"];
+        assert_eq!(seven.keys().collect::<Vec<_>>(), names);
+        assert_eq!(seven, written(Spelling { seed: 7, ..Spelling::default() }));
+        assert_ne!(seven, written(Spelling { seed: 8, ..Spelling::default() }));
+        let tokenizer = read(&seven["tokenizer.json"]);
+        let largest = tokenizer["model"]["vocab"].as_object().unwrap().values().filter_map(Value::as_u64).max().unwrap();
+        assert!(largest < read(&seven["config.json"])["vocab_size"].as_u64().unwrap(), "the vocabulary has room for the tokenizer");
+
+        // The single file of before is gone, and the index names every tensor's file.
+        let shards = written(Spelling { dtype: Dtype::F32, shards: 2, ..Spelling::default() });
+        assert!(!shards.contains_key("model.safetensors"));
+        let index = read(&shards["model.safetensors.index.json"]);
+        let (mut n_tensors, mut n_bytes) = (0, 0);
+        for shard in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
+            for (name, tensor) in SafeTensors::deserialize(&shards[shard]).unwrap().tensors() {
+                assert_eq!((index["weight_map"][&name].as_str(), tensor.dtype()), (Some(shard), Dtype::F32));
+                n_tensors += 1;
+                n_bytes += tensor.data().len();
+            }
+        }
+        assert_eq!(index["weight_map"].as_object().unwrap().len(), n_tensors);
+        assert_eq!(index["metadata"]["total_size"], n_bytes);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub struct Use<'a> {
 pub struct Written<'a> {
     /// The module at the top that names it.
     pub room: &'a str,
+    pub file: &'a str,
     pub path: Vec<&'a str>,
     pub in_test: bool,
 }
@@ -59,7 +60,7 @@ impl Tree {
             for named in &module.names {
                 let path = self.absolute(module, &named.path);
                 if path.first().is_some_and(|other| other != room && self.modules[0].children.contains_key(*other)) {
-                    written.insert(Written { room, path, in_test: named.in_test });
+                    written.insert(Written { room, file: &module.file, path, in_test: named.in_test });
                 }
             }
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 
+use super::names::Written;
 use super::tree::Tree;
 
 type Arrow<'a> = (&'a str, &'a str);
@@ -22,6 +23,8 @@ pub struct Structure {
     pub n_arrows: usize,
     /// Arrows to take away until no rooms name each other in a circle.
     pub upwards: Vec<String>,
+    /// Imports that the table does not permit, and rooms that it lacks.
+    pub forbidden: Vec<String>,
     /// Files that need each other in a circle, by groups.
     pub circles: Vec<Vec<String>>,
     /// Permissions that no code needs.
@@ -43,6 +46,7 @@ impl Structure {
             rooms: rooms.iter().map(ToString::to_string).collect(),
             n_arrows: arrows.len(),
             upwards: upwards.iter().map(shown).collect(),
+            forbidden: forbidden(&rooms, &written, permissions),
             circles: circles(tree),
             ..Self::default()
         };
@@ -64,6 +68,18 @@ impl Structure {
 
 fn shown((from, to): &Arrow<'_>) -> String {
     format!("{from} -> {to}")
+}
+
+/// What the table does not permit, in code and in tests.
+fn forbidden(rooms: &[&str], written: &BTreeSet<Written<'_>>, permissions: &Permissions<'_>) -> Vec<String> {
+    let allowed = |room: &str| permissions.iter().find(|(name, _)| *name == room).map(|(_, allowed)| *allowed);
+    let lacking = rooms.iter().filter(|room| allowed(room).is_none()).map(|room| format!("room `{room}` is not in the import table"));
+    let is_allowed = |w: &Written<'_>| {
+        let mut names = allowed(w.room).unwrap_or_default().iter();
+        names.any(|name| w.path.starts_with(&name.split("::").collect::<Vec<_>>()))
+    };
+    let imports = written.iter().filter(|w| !is_allowed(w)).map(|w| format!("src/{}: `{}` may not import `{}`", w.file, w.room, w.path[0]));
+    lacking.chain(imports).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The arrows against the order of the table, among rooms that name each other in a circle.

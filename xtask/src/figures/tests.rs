@@ -56,7 +56,23 @@ fn rooms_floors_and_imports_upwards() {
     assert_eq!(found.upwards, ["low -> high"]);
     assert_eq!(found.unused, ["low -> high::X", "alone -> low"]);
     assert_eq!(found.used_by_tests, ["high -> alone"]);
+    assert_eq!(found.forbidden, [""; 0]);
     assert_eq!(found.circles, [["high.rs", "low.rs", "middle.rs"]]);
+}
+
+#[test]
+fn imports_that_the_table_does_not_permit_are_found() {
+    let forbidden = |high: &str| {
+        let files = [("lib.rs", "mod low; mod high;"), ("low.rs", "pub struct L;"), ("high.rs", high)];
+        structure(&files, &[("low", &[]), ("high", &[])]).forbidden
+    };
+    for import in ["use crate::low::L;", "use crate::{low::L};", "use super::low;", "fn f() { view! { crate::low::L } }"] {
+        assert_eq!(forbidden(import), ["src/high.rs: `high` may not import `low`"], "{import}");
+    }
+    assert_eq!(forbidden("#[cfg(test)] use crate::low::L;").len(), 1);
+    assert_eq!(forbidden("// use crate::low::L;\nuse my_crate::low::L;"), [""; 0]);
+    let novelty = structure(&[("lib.rs", "mod novelty;"), ("novelty.rs", "")], &[]);
+    assert_eq!(novelty.forbidden, ["room `novelty` is not in the import table"]);
 }
 
 #[test]
