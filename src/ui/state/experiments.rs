@@ -187,14 +187,14 @@ impl AppState {
     pub(crate) fn handed_text(&mut self, request: &Request) {
         if matches!(request, Request::UseText { .. } | Request::UseBundledText) {
             // The evaluations are of the text before it.
-            (self.intact_evaluation, self.ablated_evaluation) = (None, None);
+            (self.panes.intact_evaluation, self.panes.ablated_evaluation) = (None, None);
         }
         self.experiments.handed(request);
     }
 
     /// The outcomes of the loaded model.
     pub fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
-        let model = self.info.as_ref().map(|info| &info.model);
+        let model = self.model.info.as_ref().map(|info| &info.model);
         self.experiments.outcomes.iter().filter(move |outcome| Some(&outcome.model) == model)
     }
 
@@ -205,7 +205,7 @@ impl AppState {
     /// The scalars of one source.
     pub fn scalars(&self, from: Scalars) -> Vec<WeightCoord> {
         let mut found: Vec<WeightCoord> = match from {
-            Scalars::Scan => self.scan.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect(),
+            Scalars::Scan => self.scan.report.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect(),
             Scalars::Edits => {
                 let scalar = |target: EditTarget| match target {
                     EditTarget::Scalar { layer, row, col } => Some(WeightCoord { layer, row, col }),
@@ -308,7 +308,7 @@ impl AppState {
         let Some(link) = self.link_held() else { return Default::default() };
         let outcome = self.outcome(link.experiment.kind).filter(|outcome| link.is_of(outcome));
         let mut other = Vec::new();
-        if let Some(info) = &self.info
+        if let Some(info) = &self.model.info
             && info.model.revision != link.model.revision
         {
             let ModelRef { id, revision } = &info.model;
@@ -329,7 +329,7 @@ impl AppState {
     /// The catalogue's model that the link is about, unless it is loaded.
     pub fn shared_entry(&self) -> Option<Entry> {
         let link = self.link_held()?;
-        let is_here = self.info.as_ref().is_some_and(|info| info.model.revision == link.model.revision);
+        let is_here = self.model.info.as_ref().is_some_and(|info| info.model.revision == link.model.revision);
         Entry::find(&link.model.id).filter(|_| !is_here)
     }
 
@@ -347,7 +347,7 @@ impl AppState {
         let number = |row, column| Some(table.cell(row, column)?.number()? as usize);
         let at = |row| Some(WeightCoord { layer: number(row, "layer")?, row: number(row, "row")?, col: number(row, "col")? });
         let first: Vec<_> = (0..3).map_while(at).collect();
-        let scanned = self.scan.as_ref().and_then(|scan| scan.candidates.first());
+        let scanned = self.scan.report.as_ref().and_then(|scan| scan.candidates.first());
         let is_same = scanned.map(|candidate| first.contains(&candidate.at));
         Some((first, is_same)).filter(|(first, _)| !first.is_empty())
     }

@@ -1,10 +1,11 @@
 use super::*;
-use crate::protocol::BackendChoice;
-use crate::terms::ModelSource;
+use crate::protocol::{BackendChoice, Envelope, FailureKind, PROTOCOL_VERSION, Request};
 use crate::terms::{
-    BackendInfo, Candidate, EditTarget, Finish, Generated, ModelFile, ModelRef, Provenance, RunSetup, WeightCoord, outcome_digest,
+    Ablation, BackendInfo, Candidate, EditTarget, Evaluation, Finish, Generated, ModelFile, ModelInfo, ModelRef, ModelSource, Pane,
+    Provenance, RunRecord, RunSetup, Sampling, WeightCoord, outcome_digest,
 };
 use crate::ui::state::edits::Origin;
+use crate::ui::state::panes::PaneText;
 
 pub(crate) fn info() -> ModelInfo {
     ModelInfo {
@@ -78,11 +79,28 @@ pub(crate) fn answer(state: &mut AppState, event: Event) {
     state.apply(EventEnvelope { id, event });
 }
 
+/// Hands the state an event that answers no request.
+pub(crate) fn tell(state: &mut AppState, event: Event) {
+    state.apply(EventEnvelope { id: None, event });
+}
+
+/// Reports that a fresh engine is ready.
+pub(crate) fn starts(state: &mut AppState) {
+    tell(state, Event::Ready { protocol_version: PROTOCOL_VERSION });
+}
+
+/// A model of the same name as that of [`info`], with other weights.
+pub(crate) fn other_info() -> ModelInfo {
+    let mut other = info();
+    other.model.revision = "ffffffffffffffff".into();
+    other
+}
+
 pub(crate) fn loaded() -> AppState {
     let mut state = AppState::default();
     state.load(source("linchpin-13m"));
     assert_eq!(state.next_message(), None, "the worker is not ready");
-    state.apply(EventEnvelope { id: None, event: Event::Ready { protocol_version: PROTOCOL_VERSION } });
+    starts(&mut state);
     assert!(matches!(state.next_message().unwrap().request, Request::Load { .. }));
     answer(&mut state, Event::Loaded(info()));
     answer(&mut state, Event::Done);
@@ -106,7 +124,7 @@ fn edits_are_in_place_before_text_is_made() {
 }
 
 #[test]
-fn an_edit_stops_the_text_made_without_it() {
+fn edit_stops_the_text_made_without_it() {
     let mut state = loaded();
     state.generate();
     state.next_message();
@@ -129,7 +147,7 @@ fn perplexity_is_measured_after_text_and_forgotten_with_the_edits() {
     assert!(state.current_ablated_evaluation().is_some());
     pull(&mut state);
     assert!(state.current_ablated_evaluation().is_none(), "it was of other edits");
-    assert!(state.intact_evaluation.is_some());
+    assert!(state.panes.intact_evaluation.is_some());
 }
 
 #[test]
@@ -140,15 +158,15 @@ fn tokens_go_to_their_panes_and_the_first_difference_is_seen_while_they_come() {
     token(&mut state, Pane::Intact, 0, 5);
     token(&mut state, Pane::Ablated, 0, 5);
     token(&mut state, Pane::Intact, 1, 6);
-    assert_eq!(state.first_difference(), None, "one pane being ahead is no difference");
+    assert_eq!(state.panes.first_difference(), None, "one pane being ahead is no difference");
     token(&mut state, Pane::Ablated, 1, 7);
     token(&mut state, Pane::Ablated, 9, 7);
-    assert_eq!((state.first_difference(), state.ablated.ids.len()), (Some(1), 2));
-    assert_eq!(state.intact.pieces.concat(), " 5 6");
+    assert_eq!((state.panes.first_difference(), state.panes.ablated.ids.len()), (Some(1), 2));
+    assert_eq!(state.panes.intact.pieces.concat(), " 5 6");
 }
 
 #[test]
-fn a_crash_keeps_every_result_and_a_restart_loads_the_model_again() {
+fn crash_keeps_every_result_and_a_restart_loads_the_model_again() {
     let mut state = loaded();
     pull(&mut state);
     let Request::Apply { ablation } = state.next_message().unwrap().request else { panic!() };
@@ -156,14 +174,14 @@ fn a_crash_keeps_every_result_and_a_restart_loads_the_model_again() {
     answer(&mut state, Event::Done);
     answer(&mut state, Event::Generated(run(&[1], &[2])));
     state.engine_died("The engine stopped", "it was killed");
-    assert!(state.run.is_some() && state.failure.is_some());
+    assert!(state.panes.run.is_some() && state.failure.is_some());
     assert_eq!(state.next_message(), None);
     state.engine_restarts();
-    state.apply(EventEnvelope { id: None, event: Event::Ready { protocol_version: PROTOCOL_VERSION } });
+    starts(&mut state);
     assert!(matches!(state.next_message().unwrap().request, Request::Load { .. }));
     answer(&mut state, Event::Loaded(info()));
     answer(&mut state, Event::Done);
-    assert!(state.run.is_some() && state.edits.rows.len() == 1);
+    assert!(state.panes.run.is_some() && state.edits.rows.len() == 1);
     assert!(matches!(state.next_message().unwrap().request, Request::Apply { .. }), "the edits are put back");
 }
 
@@ -171,23 +189,21 @@ fn a_crash_keeps_every_result_and_a_restart_loads_the_model_again() {
 fn another_model_brings_no_old_results() {
     let mut state = loaded();
     pull(&mut state);
-    state.apply(EventEnvelope { id: None, event: Event::Generated(run(&[1], &[2])) });
-    let mut other = info();
-    other.model.revision = "ffffffffffffffff".into();
-    answer(&mut state, Event::Loaded(other));
-    assert!(state.run.is_none() && state.edits.rows.is_empty());
+    tell(&mut state, Event::Generated(run(&[1], &[2])));
+    answer(&mut state, Event::Loaded(other_info()));
+    assert!(state.panes.run.is_none() && state.edits.rows.is_empty());
 }
 
 #[test]
-fn an_engine_of_another_version_is_refused() {
+fn engine_of_another_version_is_refused() {
     let mut state = AppState::default();
-    state.apply(EventEnvelope { id: None, event: Event::Ready { protocol_version: PROTOCOL_VERSION + 1 } });
+    tell(&mut state, Event::Ready { protocol_version: PROTOCOL_VERSION + 1 });
     assert_eq!(state.engine, EngineStatus::Dead);
     assert!(state.failure.unwrap().next_step.starts_with("Reload the page"));
 }
 
 #[test]
-fn a_failed_request_leaves_the_page_usable() {
+fn failed_request_leaves_the_page_usable() {
     let mut state = loaded();
     state.scan();
     state.next_message();
@@ -198,19 +214,19 @@ fn a_failed_request_leaves_the_page_usable() {
 }
 
 #[test]
-fn what_a_faulty_device_wrote_is_not_shown() {
+fn text_of_a_faulty_device_is_not_shown() {
     let mut state = loaded();
     state.generate();
     state.next_message();
     answer(&mut state, Event::Token { pane: Pane::Intact, index: 0, token_id: 5, text: " garbage".into() });
     answer(&mut state, Event::Failed(failure(FailureKind::Device)));
-    assert_eq!((&state.intact, state.shown_prompt.as_str()), (&PaneText::default(), ""));
+    assert_eq!((&state.panes.intact, state.panes.shown_prompt.as_str()), (&PaneText::default(), ""));
 }
 
 /// A state whose engine is generating, with one token in each pane.
 pub(crate) fn writing() -> AppState {
     let mut state = loaded();
-    state.prompt = "Once".into();
+    state.panes.prompt = "Once".into();
     state.generate();
     state.next_message();
     token(&mut state, Pane::Intact, 0, 5);
@@ -236,7 +252,7 @@ pub(crate) fn stopped(mut run: RunRecord) -> RunRecord {
 }
 
 #[test]
-fn a_stopped_text_starts_no_measurement() {
+fn stopped_text_starts_no_measurement() {
     let mut state = writing();
     assert_eq!(state.stop().unwrap().request, Request::Stop);
     ends(&mut state, stopped(run(&[5], &[5])));
@@ -244,44 +260,50 @@ fn a_stopped_text_starts_no_measurement() {
 }
 
 #[test]
-fn a_pane_that_was_stopped_a_token_earlier_is_no_difference() {
+fn pane_that_was_stopped_a_token_earlier_is_no_difference() {
     let mut state = writing();
     token(&mut state, Pane::Intact, 1, 6);
     state.stop();
     ends(&mut state, stopped(run(&[5, 6], &[5])));
-    assert_eq!((state.first_difference(), state.is_whole()), (None, false));
+    assert_eq!((state.panes.first_difference(), state.panes.is_whole()), (None, false));
     let mut state = writing();
     token(&mut state, Pane::Intact, 1, 6);
     ends(&mut state, run(&[5, 6], &[5]));
-    assert_eq!(state.first_difference(), Some(1), "one that ended by itself is");
+    assert_eq!(state.panes.first_difference(), Some(1), "one that ended by itself is");
 }
 
 #[test]
-fn a_refused_request_leaves_the_text_before_it() {
+fn refused_request_leaves_the_text_before_it() {
     let mut state = writing();
     ends(&mut state, run(&[5], &[5]));
-    let before = (state.intact.clone(), state.ablated.clone(), state.run.clone(), state.shown_prompt.clone());
+    let before = (state.panes.intact.clone(), state.panes.ablated.clone(), state.panes.run.clone(), state.panes.shown_prompt.clone());
     assert_eq!((before.0.ids.len(), before.3.as_str()), (1, "Once"));
     answer(&mut state, Event::Done);
     state.queue.clear_waiting();
     for kind in [FailureKind::Input, FailureKind::Device] {
-        state.prompt = "Twice".into();
+        state.panes.prompt = "Twice".into();
         state.generate();
         assert!(matches!(state.next_message().unwrap().request, Request::Generate { .. }));
         answer(&mut state, Event::Failed(failure(kind)));
-        assert_eq!((&state.intact, &state.ablated, &state.run, &state.shown_prompt), (&before.0, &before.1, &before.2, &before.3));
+        assert_eq!(
+            (&state.panes.intact, &state.panes.ablated, &state.panes.run, &state.panes.shown_prompt),
+            (&before.0, &before.1, &before.2, &before.3)
+        );
     }
     state.generate();
     state.next_message();
     token(&mut state, Pane::Ablated, 0, 9);
-    assert_eq!((state.shown_prompt.as_str(), state.intact.ids.len(), &state.ablated.ids[..], &state.run), ("Twice", 0, &[9][..], &None));
+    assert_eq!(
+        (state.panes.shown_prompt.as_str(), state.panes.intact.ids.len(), &state.panes.ablated.ids[..], &state.panes.run),
+        ("Twice", 0, &[9][..], &None)
+    );
 }
 
 #[test]
-fn an_edit_before_the_first_token_does_not_lose_the_text() {
+fn edit_before_the_first_token_does_not_lose_the_text() {
     let mut state = loaded();
-    state.live = true;
-    state.prompt = "Once".into();
+    state.panes.live = true;
+    state.panes.prompt = "Once".into();
     state.generate();
     state.next_message();
     assert_eq!(pull(&mut state).unwrap().request, Request::Stop);
@@ -297,45 +319,45 @@ fn asked_for(state: &mut AppState) -> String {
 }
 
 #[test]
-fn a_model_that_fails_to_load_does_not_take_the_place_of_the_one_that_works() {
+fn model_that_fails_to_load_does_not_take_the_place_of_the_one_that_works() {
     let mut state = loaded();
-    assert_eq!(state.source, Some(source("linchpin-13m")));
+    assert_eq!(state.model.source, Some(source("linchpin-13m")));
     state.load(source("broken"));
     assert_eq!(asked_for(&mut state), "broken");
     answer(&mut state, Event::Failed(failure(FailureKind::Model)));
-    assert_eq!(state.source, Some(source("linchpin-13m")));
+    assert_eq!(state.model.source, Some(source("linchpin-13m")));
     state.engine_restarts();
-    state.apply(EventEnvelope { id: None, event: Event::Ready { protocol_version: PROTOCOL_VERSION } });
+    starts(&mut state);
     assert_eq!(asked_for(&mut state), "linchpin-13m");
 }
 
 #[test]
-fn without_a_model_that_works_a_restart_asks_again_for_the_one_that_was_wanted() {
+fn restart_without_a_model_that_works_asks_again_for_the_one_that_was_wanted() {
     let mut state = AppState::default();
     state.load(source("first"));
     state.engine_died("The engine stopped", "why");
     state.engine_restarts();
-    state.apply(EventEnvelope { id: None, event: Event::Ready { protocol_version: PROTOCOL_VERSION } });
+    starts(&mut state);
     assert_eq!(asked_for(&mut state), "first");
 }
 
 #[test]
-fn a_model_that_came_although_another_was_chosen_since_has_its_own_name() {
+fn model_that_came_although_another_was_chosen_since_has_its_own_name() {
     let mut state = loaded();
     state.load(source("linchpin-11m-twin"));
     state.next_message();
     state.load(source("third"));
     answer(&mut state, Event::Loaded(info()));
-    assert_eq!(state.source.as_ref().map(|source| source.id.as_str()), Some("linchpin-11m-twin"));
+    assert_eq!(state.model.source.as_ref().map(|source| source.id.as_str()), Some("linchpin-11m-twin"));
     answer(&mut state, Event::Done);
     assert_eq!(asked_for(&mut state), "third");
 }
 
 #[test]
-fn the_reason_of_a_panic_outlives_the_trap_behind_it() {
+fn reason_of_a_panic_outlives_the_trap_behind_it() {
     let mut state = writing();
     let panic = Failure { why: "index out of bounds".into(), ..failure(FailureKind::Internal) };
-    state.apply(EventEnvelope { id: None, event: Event::Failed(panic) });
+    tell(&mut state, Event::Failed(panic));
     state.engine_died("The engine stopped", "RuntimeError: unreachable");
     let shown = state.failure.clone().unwrap();
     assert_eq!((shown.what.as_str(), shown.why.as_str()), ("w", "index out of bounds"));
@@ -346,7 +368,7 @@ fn the_reason_of_a_panic_outlives_the_trap_behind_it() {
 }
 
 #[test]
-fn a_failure_or_a_stop_leaves_the_model_that_was_just_chosen() {
+fn failure_or_stop_leaves_the_model_that_was_just_chosen() {
     let mut state = writing();
     state.load(source("next"));
     state.queue.push(Request::Evaluate);
@@ -363,13 +385,13 @@ fn a_failure_or_a_stop_leaves_the_model_that_was_just_chosen() {
 }
 
 #[test]
-fn a_dead_engine_is_started_for_a_model_that_is_asked_for() {
+fn dead_engine_is_started_for_a_model_that_is_asked_for() {
     let mut state = loaded();
     state.engine_died("The engine stopped", "why");
     assert!(state.engine.needs_start() && EngineStatus::Off.needs_start());
     assert!(!EngineStatus::Starting.needs_start() && !EngineStatus::Ready.needs_start());
     state.engine = EngineStatus::Starting;
     state.load(source("linchpin-13m"));
-    state.apply(EventEnvelope { id: None, event: Event::Ready { protocol_version: PROTOCOL_VERSION } });
+    starts(&mut state);
     assert_eq!((asked_for(&mut state).as_str(), &state.failure), ("linchpin-13m", &None));
 }
