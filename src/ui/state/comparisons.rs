@@ -8,6 +8,7 @@ use crate::ui::state::queue::Running;
 /// Quantiles of a layer's loss proxies that single deletions are drawn from, as the authors do.
 pub(super) const N_QUANTILES: usize = 8;
 
+/// The part of the state behind the section "Compare", and the halo of a core in the section "Weigh".
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ComparisonState {
     /// Surroundings of the core of one layer or several.
@@ -118,8 +119,8 @@ pub(crate) fn is_same(a: &Calibration, b: &Calibration) -> bool {
 mod tests {
     use super::*;
     use crate::terms::{Comparison, Pruned};
+    use crate::ui::state::samples::{answer, failure, loaded, tell};
     use crate::ui::state::scores::tests::{calibration, report};
-    use crate::ui::state::tests::{answer, failure, loaded, tell};
 
     fn point(pruning: Pruning) -> SweepPoint {
         let evaluation = Evaluation { loss_nats: 3.0, perplexity: 20.0, stopword_mass: 0.1, n_tokens: 9, convention: "h".into() };

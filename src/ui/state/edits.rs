@@ -27,6 +27,7 @@ pub enum Origin {
     Link,
 }
 
+/// The part of the state behind the section "Pull", without its texts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EditState {
     pub rows: Vec<EditRow>,
@@ -175,7 +176,7 @@ pub fn snap(scale: f32, dragged: bool) -> f32 {
 mod tests {
     use super::*;
     use crate::terms::edits_at_the_limits;
-    use crate::ui::state::tests::{candidate, info};
+    use crate::ui::state::samples::{candidate, info};
 
     #[test]
     fn coordinates_are_checked_against_the_model() {

@@ -4,8 +4,8 @@ use super::*;
 use crate::protocol::FailureKind;
 use crate::terms::{CalibrationText, Pruned};
 use crate::ui::state::AppState;
+use crate::ui::state::samples::{answer, failure, loaded, run};
 use crate::ui::state::scores::tests::{applied, calibration, pruning, report};
-use crate::ui::state::tests::{answer, failure, loaded, run};
 
 const CHANNELS: &[&[usize]] = &[&[1, 2], &[7]];
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::terms::{EditTarget, Pane, WeightCoord};
 use crate::ui::state::edits::Origin;
-use crate::ui::state::tests::{answer, info, loaded, run, source, stopped};
+use crate::ui::state::samples::{answer, info, loaded, run, source, stopped};
 use crate::ui::state::{AppState, Source};
 
 const REVISION: &str = "0123456789abcdef";

@@ -20,6 +20,8 @@ pub mod panes;
 mod part;
 pub mod queue;
 pub mod rate;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod scan;
 pub mod scores;
 pub mod work;
@@ -39,6 +41,7 @@ use crate::ui::state::scan::ScanState;
 use crate::ui::state::scores::ScoreState;
 use crate::ui::state::work::Work;
 
+/// The whole state: the engine and its work, and the parts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AppState {
     pub engine: EngineStatus,
@@ -65,16 +68,9 @@ impl AppState {
 
     /// Every part, each of which takes every event.
     fn parts(&mut self) -> [&mut dyn Part; 8] {
-        [
-            &mut self.model,
-            &mut self.edits,
-            &mut self.scan,
-            &mut self.scores,
-            &mut self.comparisons,
-            &mut self.experiments,
-            &mut self.panes,
-            &mut self.link,
-        ]
+        // Every field is named, so that a part that is not listed does not compile.
+        let Self { engine: _, queue: _, work: _, failure: _, model, edits, scan, scores, comparisons, experiments, panes, link } = self;
+        [model, edits, scan, scores, comparisons, experiments, panes, link]
     }
 
     /// The reducer: every message of the engine ends here.

@@ -16,6 +16,7 @@ use crate::words::bytes;
 /// of its weights, which is less.
 const BEGUN_BYTES: u64 = 1 << 20;
 
+/// The part of the state behind the section "The model".
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModelState {
     /// The loaded model.

@@ -10,7 +10,7 @@ use crate::ui::sections::keep::export;
 use crate::ui::state::choice::REPO;
 use crate::ui::state::entry::agrees;
 use crate::ui::state::link::{LinkStage, LinkState};
-use crate::ui::state::tests::{answer, failure, info, loaded, run};
+use crate::ui::state::samples::{answer, failure, info, loaded, run};
 use crate::ui::state::{AppState, EngineStatus};
 
 pub(crate) const SMOL: &str = "smollm2-135m";
@@ -147,7 +147,7 @@ pub(crate) fn inspection_is_of_the_model_that_was_asked_about() {
 fn bundled_model_that_fits_is_no_news() {
     let mut state = loaded();
     let load = |state: &mut AppState, fits| {
-        state.load(crate::ui::state::tests::source("linchpin-13m"));
+        state.load(crate::ui::state::samples::source("linchpin-13m"));
         state.next_message();
         answer(state, Event::Inspected(inspection("linchpin-13m", fits, Vec::new())));
         let fit = state.model.fit.is_some();
@@ -301,7 +301,7 @@ fn link_on_other_weights_names_the_button_that_downloads_its_own() {
     let link = Box::new(ShareLink::from_run(&record).unwrap());
     let mut state = loaded();
     state.link = LinkState::Held { link, stage: LinkStage::Loading };
-    state.load(crate::ui::state::tests::source("linchpin-13m"));
+    state.load(crate::ui::state::samples::source("linchpin-13m"));
     state.next_message();
     answer(&mut state, Event::Loaded(info()));
     let LinkState::Held { stage: LinkStage::Mismatch(why), .. } = &state.link else { panic!("{:?}", state.link) };

@@ -23,6 +23,7 @@ pub struct Measured {
     pub evaluation: Evaluation,
 }
 
+/// The part of the state behind the two texts of the section "Pull".
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PaneState {
     pub prompt: String,

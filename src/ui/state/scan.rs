@@ -5,6 +5,7 @@ use crate::terms::{ConfirmArm, ConfirmReport, ScanReport};
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Running;
 
+/// The part of the state behind the sections "Find" and "Prove".
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScanState {
     /// The text to read.

@@ -21,6 +21,7 @@ impl Default for ScoreSetup {
     }
 }
 
+/// The part of the state behind the section "Weigh".
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScoreState {
     /// The values of the controls in the scoring section.

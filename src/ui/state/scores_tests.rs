@@ -2,7 +2,7 @@ use super::*;
 use crate::terms::{Ablation, Pick, Pruned, Pruning, Ranking, ScanReport, Selection};
 use crate::ui::state::AppState;
 use crate::ui::state::edits::check_pruning;
-use crate::ui::state::tests::{answer, candidate, failure, info, loaded, other_info, pull, run, source, starts};
+use crate::ui::state::samples::{answer, candidate, failure, info, loaded, other_info, pull, run, source, starts};
 
 pub(crate) fn pruning() -> Pruning {
     let pick = Pick::Lowest { by: Ranking::Protected, share: 0.2 };

@@ -3,6 +3,7 @@
 use crate::protocol::Progress;
 use crate::ui::state::rate::Rate;
 
+/// The progress, and the time by which its rate is measured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Work {
     pub progress: Option<Progress>,

@@ -86,7 +86,7 @@ mod tests {
     use crate::catalog::find_hub;
     use crate::terms::{ModelFile, Provenance};
     use crate::ui::state::entry::hub_source;
-    use crate::ui::state::tests::{info, loaded, source};
+    use crate::ui::state::samples::{info, loaded, source};
 
     #[test]
     fn a_typed_address_is_in_no_export() {

@@ -199,7 +199,7 @@ mod tests {
     use super::{kept, progress, proof, status};
     use crate::protocol::{Event, FailureKind, Progress};
     use crate::terms::FileProof;
-    use crate::ui::state::tests::{answer, failure, loaded, source};
+    use crate::ui::state::samples::{answer, failure, loaded, source};
 
     #[test]
     fn only_a_model_that_loaded_is_called_ready() {
