@@ -10,8 +10,8 @@ mod worker {
 
     use linchpin::engine::Engine;
     use linchpin::job::control::Control;
-    use linchpin::protocol::boundary::{from_js, to_js};
-    use linchpin::protocol::{Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Request};
+    use linchpin::protocol::boundary::{event_to_js, from_js};
+    use linchpin::protocol::{Envelope, Event, Failure, FailureKind, PROTOCOL_VERSION, Request};
     use wasm_bindgen::prelude::*;
     use wasm_bindgen_futures::spawn_local;
     use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
@@ -57,10 +57,8 @@ mod worker {
     }
 
     fn post(id: Option<u32>, event: Event) {
-        if let Ok(message) = to_js(&EventEnvelope { id, event }) {
-            // Posting fails only if the page is gone.
-            let _ = scope().post_message(&message);
-        }
+        // Posting fails only if the page is gone.
+        let _ = scope().post_message(&event_to_js(id, event));
     }
 
     /// Reports a panic to the page before it ends the worker.
@@ -75,7 +73,7 @@ mod worker {
             post(None, Event::Failed(failure));
         }));
     }
-    /// Receiver of requests, which run in their order; "Stop" does not wait in line.
+
     /// The queue of requests, in their order. "Stop" does not wait in line.
     struct Listener {
         control: Control,

@@ -1,12 +1,14 @@
 //! Messages as the values that `postMessage` copies: plain objects, arrays, strings, numbers and `null`, as in JSON.
 //!
-//! Page and worker both use these two functions, and `tests/e2e/boundary.test.mjs` sends every message through a real
+//! Page and worker both use these functions, and `tests/e2e/boundary.test.mjs` sends every message through a real
 //! worker with them.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_wasm_bindgen::{Error, Serializer};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsValue, UnwrapThrowExt};
+
+use super::{Event, EventEnvelope, Failure, FailureKind};
 
 /// Writes a message as a JavaScript value. An absent value is `null`, and a map is a plain object, so that a script in
 /// JavaScript (a test, a benchmark) reads and writes what JSON would hold.
@@ -16,6 +18,23 @@ use wasm_bindgen::JsValue;
 /// A whole number beyond 2^53, which JavaScript cannot hold exactly.
 pub fn to_js<T: Serialize>(message: &T) -> Result<JsValue, Error> {
     message.serialize(&Serializer::json_compatible())
+}
+
+/// Writes an event as a JavaScript value. An event that JavaScript cannot hold becomes the failure of its request, so
+/// that the page, which waits for the answer, is told.
+pub fn event_to_js(id: Option<u32>, event: Event) -> JsValue {
+    to_js(&EventEnvelope { id, event })
+        .or_else(|why| to_js(&EventEnvelope { id, event: Event::Failed(unwritable(&why)) }))
+        .expect_throw("a failure holds text only, which JavaScript can hold")
+}
+
+fn unwritable(why: &Error) -> Failure {
+    Failure {
+        kind: FailureKind::Internal,
+        what: "The engine could not hand over a result".into(),
+        why: why.to_string(),
+        next_step: "What was computed before stays on the page. Try again with other values, or restart the engine.".into(),
+    }
 }
 
 /// Reads a message from a JavaScript value.

@@ -177,7 +177,7 @@ impl Client {
         }
         self.quiet.set(false);
         self.act(|state| {
-            state.now_ms = dom::now_ms();
+            state.work.now_ms = dom::now_ms();
             events.into_iter().for_each(|event| state.apply(event));
         });
         if self.state.with_untracked(|state| state.engine == EngineStatus::Dead) {

@@ -21,7 +21,7 @@ pub struct App {
 impl App {
     pub fn new() -> Self {
         let opening = catalog::default_model().prompts[0];
-        let state = RwSignal::new(AppState { scan_prompt: opening.into(), prompt: opening.into(), live: true, ..AppState::default() });
+        let state = RwSignal::new(AppState::new(opening));
         Self { state, client: Client::new(state), backend: RwSignal::new(BackendChoice::Auto) }
     }
 
@@ -47,7 +47,7 @@ impl App {
 
     /// Loads a model of the catalogue, from the server that the visitor has named.
     pub fn load_entry(self, entry: Entry) {
-        self.load(self.state.with_untracked(|state| state.choice.source_of(entry, self.backend.get_untracked())));
+        self.load(self.state.with_untracked(|state| state.model.choice.source_of(entry, self.backend.get_untracked())));
     }
 
     pub fn load_default(self) {
@@ -90,7 +90,7 @@ impl App {
 
     /// The catalogue's entry of the model that is loaded, or else of the one asked for.
     pub fn entry(self) -> Memo<Option<Entry>> {
-        self.part(AppState::entry)
+        self.part(|state| state.model.entry())
     }
 }
 

@@ -45,10 +45,10 @@ fn Number(
     set: fn(&mut Sampling, f64),
 ) -> impl IntoView {
     let app = app();
-    let value = app.part(move |state| get(&state.sampling));
+    let value = app.part(move |state| get(&state.panes.sampling));
     let change = move |event: leptos::ev::Event| {
         if let Some(number) = event_target_value(&event).trim().parse::<f64>().ok().filter(|number| number.is_finite()) {
-            app.state.update(|state| set(&mut state.sampling, number));
+            app.state.update(|state| set(&mut state.panes.sampling, number));
         }
         // A value that was clamped or rejected is shown as it is now, even if that did not change.
         event_target::<web_sys::HtmlInputElement>(&event).set_value(&value.get_untracked());

@@ -219,7 +219,7 @@ pub fn layer_line(layer: &Concentration, rho_index: usize, report: Option<&Score
 mod tests {
     use super::*;
     use crate::draw::marks::tests::inside;
-    use crate::ui::state::channels::tests::calibration;
+    use crate::ui::state::scores::tests::calibration;
 
     fn concentration(layer: usize, share: f32) -> Concentration {
         Concentration { layer, shares: vec![share; 4], curve: vec![[0.0, 0.0], [0.01, share], [0.5, 0.9], [1.0, 1.0]] }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_the_most_concentrated_layer() {
+    fn peak_is_the_most_concentrated_layer() {
         assert_eq!(highest(&[concentration(0, 0.2), concentration(1, 0.9), concentration(2, 0.9)], 0), 1);
     }
 

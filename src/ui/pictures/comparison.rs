@@ -121,7 +121,7 @@ mod tests {
     use crate::draw::marks::Shape;
     use crate::draw::marks::tests::inside;
     use crate::terms::{Pruned, Selection};
-    use crate::ui::state::channels::tests::calibration;
+    use crate::ui::state::scores::tests::calibration;
 
     fn point(pruning: Pruning, n: usize, loss_nats: f32) -> SweepPoint {
         let mut pruned = Pruned::of(pruning, calibration(1), &[vec![0; n]]);

@@ -142,7 +142,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_loss_that_is_no_number_fills_its_row() {
+    fn loss_that_is_no_number_fills_its_row() {
         let arm = |kind, loss_nats| ConfirmArm { kind, label: "l".into(), at: None, n_zeroed: 1, loss_nats, delta_nats: loss_nats };
         inside(&arms_chart(&[arm(ArmKind::Intact, 3.3), arm(ArmKind::Candidate, f32::NAN)]));
         inside(&arms_chart(&[]));

@@ -133,7 +133,7 @@ pub fn deletions(deletions: &[Deletion], digits: Digits) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ui::state::channels::tests::{calibration, report};
+    use crate::ui::state::scores::tests::{calibration, report};
 
     #[test]
     fn rows_are_as_wide_as_their_heads() {

@@ -62,12 +62,13 @@ fn comparison(name: &'static str, of: Comparison, mean: RwSignal<bool>, label: &
     let live = app.is_live();
     let busy = app.part(|state| state.queue.any(is_comparison));
     let running = app.part(|state| state.queue.runs(is_comparison));
-    let n_points = app.part(|state| (state.sweep.len(), state.intact_evaluation.as_ref().map(|evaluation| evaluation.loss_nats)));
-    let n_sweep = app.part(|state| state.sweep.len());
+    let n_points =
+        app.part(|state| (state.comparisons.sweep.len(), state.panes.intact_evaluation.as_ref().map(|evaluation| evaluation.loss_nats)));
+    let n_sweep = app.part(|state| state.comparisons.sweep.len());
     let counts = app.drawn(n_sweep, move |state| {
         let known = |replacement| {
             let all = of.prunings(replacement);
-            let known = all.iter().filter(|pruning| state.sweep.iter().any(|point| point.pruned.pruning == **pruning)).count();
+            let known = all.iter().filter(|pruning| state.comparisons.sweep.iter().any(|point| point.pruned.pruning == **pruning)).count();
             (known, all.len())
         };
         (known(Replacement::Zero), known(Replacement::Mean))
@@ -77,14 +78,14 @@ fn comparison(name: &'static str, of: Comparison, mean: RwSignal<bool>, label: &
         n_points.with(|_| ());
         let replacement = replacement(mean.get());
         app.state.with_untracked(|state| {
-            let n_channels = state.info.as_ref().map_or(0, |info| info.num_hidden_layers * info.intermediate_size);
-            comparison_chart(of, &state.sweep, replacement, state.intact_evaluation.as_ref(), n_channels)
+            let n_channels = state.model.info.as_ref().map_or(0, |info| info.num_hidden_layers * info.intermediate_size);
+            comparison_chart(of, &state.comparisons.sweep, replacement, state.panes.intact_evaluation.as_ref(), n_channels)
         })
     });
-    let csv = Callback::new(move |()| app.state.with_untracked(|state| sweep(&own(of, &state.sweep), FULL).csv()));
+    let csv = Callback::new(move |()| app.state.with_untracked(|state| sweep(&own(of, &state.comparisons.sweep), FULL).csv()));
     let table = move || {
         n_points.with(|_| ());
-        app.state.with_untracked(|state| rows(&sweep(&own(of, &state.sweep), READ)))
+        app.state.with_untracked(|state| rows(&sweep(&own(of, &state.comparisons.sweep), READ)))
     };
     let has_points = Memo::new(move |_| count().0 > 0);
     let button = move || match count() {
@@ -118,13 +119,13 @@ fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
     let live = app.is_live();
     let busy = app.part(|state| state.queue.any(is_comparison));
     let per_layer = RwSignal::new(8_usize);
-    let n_known = app.part(|state| state.deletions.len());
-    let chart = app.drawn(n_known, |state| deletion_chart(&state.deletions));
+    let n_known = app.part(|state| state.comparisons.deletions.len());
+    let chart = app.drawn(n_known, |state| deletion_chart(&state.comparisons.deletions));
     let said = app.part(deletion_line);
-    let csv = Callback::new(move |()| app.state.with_untracked(|state| deletions(&state.deletions, FULL).csv()));
+    let csv = Callback::new(move |()| app.state.with_untracked(|state| deletions(&state.comparisons.deletions, FULL).csv()));
     let table = move || {
         n_known.with(|_| ());
-        app.state.with_untracked(|state| rows(&deletions(&state.deletions, READ)))
+        app.state.with_untracked(|state| rows(&deletions(&state.comparisons.deletions, READ)))
     };
     let has_any = Memo::new(move |_| n_known.get() > 0);
     view! {
@@ -154,7 +155,7 @@ fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
 
 /// The correlation of the loss proxy with the measured changes of loss, in a line.
 fn deletion_line(state: &AppState) -> Option<String> {
-    let report = state.deletion_report.as_ref()?;
+    let report = state.comparisons.deletion_report.as_ref()?;
     let DeletionCorrelation { n, spearman, n_positive, spearman_positive, .. } = report.correlations.first()?;
     let number = |value: &Option<f32>| value.map_or("undefined".into(), short);
     let within = median(report.correlations.iter().skip(1).filter_map(|layer| layer.spearman));

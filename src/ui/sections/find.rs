@@ -17,9 +17,9 @@ use crate::words::{percent, short, visible};
 pub fn Scan() -> impl IntoView {
     let app = app();
     let live = app.is_live();
-    let prompt = app.part(|state| state.scan_prompt.clone());
+    let prompt = app.part(|state| state.scan.prompt.clone());
     let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Scan { .. })));
-    let scan = app.part(|state| state.scan.clone());
+    let scan = app.part(|state| state.scan.report.clone());
     view! {
         <section id="scan" aria-labelledby="scan-title">
             <p class="step" aria-hidden="true">"1"</p>
@@ -32,10 +32,10 @@ pub fn Scan() -> impl IntoView {
                 "Text to read"
                 <textarea
                     data-testid="scan-prompt" rows="2" maxlength="2000" prop:value=move || prompt.get()
-                    on:input=move |event| app.state.update(|state| state.scan_prompt = event_target_value(&event))
+                    on:input=move |event| app.state.update(|state| state.scan.prompt = event_target_value(&event))
                 ></textarea>
             </label>
-            <Openings name="scan-prompt" pick=Callback::new(move |text: &'static str| app.state.update(|state| state.scan_prompt = text.into())) />
+            <Openings name="scan-prompt" pick=Callback::new(move |text: &'static str| app.state.update(|state| state.scan.prompt = text.into())) />
             <button
                 type="button" class="primary" data-testid="scan-run" on:click=move |_| app.client.act(|state| state.scan())
                 disabled=move || !live.get() || running.get() || prompt.with(|text| text.trim().is_empty())
@@ -142,13 +142,13 @@ fn candidate_row(candidate: Candidate) -> impl IntoView {
     let at = candidate.at;
     let pulled = app.part(move |state| state.edits.rows.iter().any(|row| row.target == EditTarget::from(at) && row.on));
     let verdict = app.part(move |state| {
-        let report = state.confirm.as_ref()?;
+        let report = state.scan.confirm.as_ref()?;
         report.verdicts.iter().find(|verdict| verdict.at == at).map(|verdict| verdict.confirmed)
     });
     let toggle = move |_| {
         let pulls = !pulled.get_untracked();
         app.client.edit(move |state| {
-            let Some(info) = &state.info else { return };
+            let Some(info) = &state.model.info else { return };
             let _ = state.edits.add(at.into(), 0.0, true, Origin::Scan, info);
             if let Some(row) = state.edits.rows.iter_mut().find(|row| row.target == EditTarget::from(at)) {
                 row.on = pulls;

@@ -15,12 +15,13 @@ use crate::words::{grouped, short, signed};
 pub fn Confirm() -> impl IntoView {
     let app = app();
     let live = app.is_live();
-    let n_candidates = app.part(|state| state.scan.as_ref().map_or(0, |scan| scan.candidates.len()));
+    let n_candidates = app.part(|state| state.scan.report.as_ref().map_or(0, |scan| scan.candidates.len()));
     let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Confirm { .. })));
-    let published = app.part(|state| state.info.is_some() && state.entry().is_some_and(|entry| entry.published().next().is_some()));
+    let published =
+        app.part(|state| state.model.info.is_some() && state.model.entry().is_some_and(|entry| entry.published().next().is_some()));
     // Before anything is loaded, the page's own model is assumed.
-    let is_bundled = app.part(|state| state.entry().map_or(state.info.is_none(), |entry| entry.hub().is_none()));
-    let has_arms = app.part(|state| !state.arms.is_empty());
+    let is_bundled = app.part(|state| state.model.entry().map_or(state.model.info.is_none(), |entry| entry.hub().is_none()));
+    let has_arms = app.part(|state| !state.scan.arms.is_empty());
     view! {
         <section id="confirm" aria-labelledby="confirm-title">
             <p class="step" aria-hidden="true">"2"</p>
@@ -56,7 +57,7 @@ pub fn Confirm() -> impl IntoView {
 
 fn arms() -> impl IntoView {
     let app = app();
-    let arms = app.part(|state| state.arms.clone());
+    let arms = app.part(|state| state.scan.arms.clone());
     let chart = Signal::derive(move || arms.with(|arms| arms_chart(arms)));
     let csv = Callback::new(move |()| arms.with_untracked(|arms| arms_csv(arms)));
     let row = |arm: ConfirmArm| {
@@ -84,7 +85,7 @@ fn arms() -> impl IntoView {
 #[component]
 fn Verdicts() -> impl IntoView {
     let app = app();
-    let report = app.part(|state| state.confirm.clone());
+    let report = app.part(|state| state.scan.confirm.clone());
     let entry = app.entry();
     let claim = move |at: EditTarget, report: &ConfirmReport| {
         let fact = entry.get_untracked()?.fact_on(at)?;

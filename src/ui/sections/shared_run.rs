@@ -44,7 +44,7 @@ pub fn Panel() -> impl IntoView {
     let dismiss = move |_| {
         dom::clear_fragment();
         app.state.update(|state| state.link = LinkState::None);
-        if app.state.with_untracked(|state| state.requested.is_none()) {
+        if app.state.with_untracked(|state| state.model.requested.is_none()) {
             app.load_default();
         }
     };
@@ -82,7 +82,7 @@ fn held(link: ShareLink) -> impl IntoView {
     let is_here = app.part(|state| state.is_live() && state.holds_model_of_link());
     // If the model of this name is loaded and its weights differ, loading it again would not help.
     let wanted = id.clone();
-    let other = app.part(move |state| state.info.as_ref().is_some_and(|info| info.model.id != wanted));
+    let other = app.part(move |state| state.model.info.as_ref().is_some_and(|info| info.model.id != wanted));
     let loadable = move || model.is_some() && (waiting() || other.get() && matches!(stage.get(), Some(LinkStage::Mismatch(_))));
     let loading = app.part(|state| state.queue.any(|request| matches!(request, Request::Load { .. })));
     let restored = move || {

@@ -1,7 +1,11 @@
-//! The list of edits that the visitor sees, and the ablation that it stands for.
+//! What is to be changed in the model, the list of edits and the removal of channels, and what the engine has changed.
 
+use crate::protocol::Event;
 use crate::share::MAX_EDITS;
-use crate::terms::{Ablation, Candidate, EditTarget, LimitError, ModelInfo, SCALES, ShareOf, Sizes, WeightEdit};
+use crate::terms::{
+    Ablation, Candidate, EditTarget, LimitError, ModelInfo, Pruned, Pruning, RunRecord, SCALES, ShareOf, Sizes, WeightEdit,
+};
+use crate::ui::state::part::Part;
 
 /// One line of the list: a switch, a name and a scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,13 +27,22 @@ pub enum Origin {
     Link,
 }
 
+/// The part of the state behind the section "Pull", without its texts.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct EditList {
+pub struct EditState {
     pub rows: Vec<EditRow>,
+    /// Key of the newest row. It only grows: a view that is kept by its key would show a later row under an earlier
+    /// row's name.
     last_key: u32,
+    /// The removal of channels that is switched on, next to the edits: see [`EditState::ablation`].
+    pub pruning: Option<Pruning>,
+    /// The ablation that the engine reports as in place, and its time to apply it in milliseconds.
+    pub applied: Option<(Ablation, f64)>,
+    /// Outcome of the pruning that is in place.
+    pub pruned: Option<Pruned>,
 }
 
-impl EditList {
+impl EditState {
     /// Adds a line after checking it against the model.
     pub fn add(&mut self, target: EditTarget, scale: f32, on: bool, origin: Origin, info: &ModelInfo) -> Result<(), String> {
         Sizes::from(info).check_edit(&WeightEdit { target, scale }).map_err(in_words)?;
@@ -69,11 +82,49 @@ impl EditList {
         }
     }
 
-    /// The edits that the engine is asked to apply.
+    /// The ablation that the engine is asked to apply: the edits in the list, and the pruning.
     pub fn ablation(&self) -> Ablation {
         let active = self.rows.iter().filter(|row| row.on && row.scale != 1.0);
-        Ablation { weight_edits: active.map(|row| WeightEdit { target: row.target, scale: row.scale }).collect(), ..Ablation::default() }
+        let weight_edits = active.map(|row| WeightEdit { target: row.target, scale: row.scale }).collect();
+        Ablation { weight_edits, pruning: self.pruning, ..Ablation::default() }
     }
+
+    /// The ablation that the engine has.
+    pub(crate) fn in_place(&self) -> Ablation {
+        self.applied.as_ref().map(|(ablation, _)| ablation.clone()).unwrap_or_default()
+    }
+
+    /// Returns `true` if a run was made with the present edits and channels.
+    pub fn is_current(&self, run: &RunRecord) -> bool {
+        run.setup.ablation == self.ablation() && self.picks(run.pruned.as_ref().map(|pruned| pruned.digest.as_str()))
+    }
+
+    /// Returns `true` if an earlier selection equals the present one, or the present one is unknown.
+    pub(crate) fn picks(&self, digest: Option<&str>) -> bool {
+        self.pruned.as_ref().zip(digest).is_none_or(|(now, then)| now.digest == then)
+    }
+}
+
+impl Part for EditState {
+    fn reduce(&mut self, event: &Event) {
+        if let Event::Applied { ablation, took_ms, pruned } = event {
+            (self.applied, self.pruned) = (Some((ablation.clone(), *took_ms)), pruned.clone());
+        }
+    }
+
+    fn forget_model(&mut self) {
+        self.rows.clear();
+        self.pruning = None;
+    }
+
+    fn forget_engine(&mut self) {
+        (self.applied, self.pruned) = (None, None);
+    }
+}
+
+/// Explains why a pruning is not valid for this model.
+pub fn check_pruning(pruning: &Pruning, info: &ModelInfo) -> Result<(), String> {
+    Sizes::from(info).check_selection(&pruning.selection).map_err(in_words)
 }
 
 /// The page's words for a number outside its limits.
@@ -125,11 +176,11 @@ pub fn snap(scale: f32, dragged: bool) -> f32 {
 mod tests {
     use super::*;
     use crate::terms::edits_at_the_limits;
-    use crate::ui::state::tests::{candidate, info};
+    use crate::ui::state::samples::{candidate, info};
 
     #[test]
     fn coordinates_are_checked_against_the_model() {
-        let add = |target, scale| EditList::default().add(target, scale, true, Origin::Hand, &info());
+        let add = |target, scale| EditState::default().add(target, scale, true, Origin::Hand, &info());
         assert_eq!(add(EditTarget::Scalar { layer: 19, row: 255, col: 447 }, 0.0), Ok(()));
         let message = add(EditTarget::Scalar { layer: 20, row: 0, col: 0 }, 0.0).unwrap_err();
         assert_eq!(message, "This model's layers run from 0 to 19; 20 is not one of them.");
@@ -139,10 +190,10 @@ mod tests {
 
     /// The table that a link and the engine are tried with, too.
     #[test]
-    fn the_list_takes_every_edit_within_the_limits_and_no_other() {
+    fn list_takes_every_edit_within_the_limits_and_no_other() {
         let info = info();
         for (edit, can) in edits_at_the_limits(Sizes::from(&info)) {
-            let mut list = EditList::default();
+            let mut list = EditState::default();
             let added = list.add(edit.target, edit.scale, true, Origin::Link, &info);
             assert_eq!(added.is_ok(), can, "{edit:?}: {added:?}");
             let asked = if can && edit.scale != 1.0 { vec![edit] } else { Vec::new() };
@@ -162,7 +213,7 @@ mod tests {
 
     #[test]
     fn only_switched_on_lines_change_the_model() {
-        let (info, mut list) = (info(), EditList::default());
+        let (info, mut list) = (info(), EditState::default());
         list.offer(&[candidate(2, 12, 86)], &info);
         assert!(list.ablation().is_empty());
         let key = list.rows[0].key;
@@ -173,8 +224,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_scan_keeps_what_is_pulled() {
-        let (info, mut list) = (info(), EditList::default());
+    fn new_scan_keeps_the_edits_that_are_pulled() {
+        let (info, mut list) = (info(), EditState::default());
         list.offer(&[candidate(2, 12, 86), candidate(3, 1, 1)], &info);
         list.set(1, |row| row.on = true);
         list.offer(&[candidate(4, 1, 1)], &info);
@@ -183,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drag_catches_at_one() {
+    fn drag_catches_at_one() {
         assert_eq!((snap(0.95, true), snap(0.95, false), snap(1.1, true), snap(7.0, true)), (1.0, 0.95, 1.0, 3.0));
     }
 }

@@ -166,7 +166,7 @@ mod tests {
     const PAGE: &str = "https://somebody.github.io/linchpin/";
 
     #[test]
-    fn a_page_over_https_reads_http_of_this_computer_only() {
+    fn page_over_https_reads_http_of_this_computer_only() {
         let folder = |url: &str| ModelSource::Folder { url: url.into() };
         for elsewhere in [
             "http://class.local:8080/gpt2",

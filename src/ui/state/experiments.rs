@@ -1,7 +1,7 @@
 //! The super-weight paper's experiments on the page: the chosen kind, its settings, texts and tasks, and the outcomes.
 
 use crate::catalog;
-use crate::protocol::Request;
+use crate::protocol::{Event, FailureKind, Request};
 use crate::share::{Compared, ExperimentLink};
 use crate::terms::{
     CalibrationText, Delta, EditTarget, Experiment, ExperimentKind, MAX_VALUES, ModelRef, OnTasks, Outcome, SettingError, SettingId,
@@ -9,6 +9,8 @@ use crate::terms::{
 };
 use crate::ui::state::AppState;
 use crate::ui::state::entry::Entry;
+use crate::ui::state::part::Part;
+use crate::ui::state::queue::Running;
 
 /// Tokens of a passage, as the engine cuts the bundled text.
 const MAX_TOKENS: usize = 128;
@@ -217,6 +219,27 @@ impl Experiments {
     }
 }
 
+impl Part for Experiments {
+    fn reduce(&mut self, event: &Event) {
+        match event {
+            Event::Outcome(outcome) => self.take(outcome.clone()),
+            Event::OutcomeDelta(delta) => self.grow(delta.clone()),
+            _ => {}
+        }
+    }
+
+    fn fails(&mut self, over: &Running, kind: FailureKind) {
+        if let (Request::Experiment(of), FailureKind::Device) = (&over.request, kind) {
+            self.disown(of);
+        }
+        self.refused(&over.request);
+    }
+
+    fn forget_engine(&mut self) {
+        self.engine_forgot();
+    }
+}
+
 pub fn is_experiment(request: &Request) -> bool {
     matches!(request, Request::Experiment(_))
 }
@@ -225,14 +248,14 @@ impl AppState {
     pub(crate) fn handed_text(&mut self, request: &Request) {
         if matches!(request, Request::UseText { .. } | Request::UseBundledText) {
             // The evaluations are of the text before it.
-            (self.intact_evaluation, self.ablated_evaluation) = (None, None);
+            (self.panes.intact_evaluation, self.panes.ablated_evaluation) = (None, None);
         }
         self.experiments.handed(request);
     }
 
     /// The outcomes of the loaded model.
     pub fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
-        let model = self.info.as_ref().map(|info| &info.model);
+        let model = self.model.info.as_ref().map(|info| &info.model);
         self.experiments.outcomes.iter().filter(move |outcome| Some(&outcome.model) == model)
     }
 
@@ -243,7 +266,7 @@ impl AppState {
     /// The scalars of one source.
     pub fn scalars(&self, from: Scalars) -> Vec<WeightCoord> {
         let mut found: Vec<WeightCoord> = match from {
-            Scalars::Scan => self.scan.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect(),
+            Scalars::Scan => self.scan.report.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect(),
             Scalars::Edits => {
                 let scalar = |target: EditTarget| match target {
                     EditTarget::Scalar { layer, row, col } => Some(WeightCoord { layer, row, col }),
@@ -356,7 +379,7 @@ impl AppState {
         let Some(link) = self.link_held() else { return Default::default() };
         let outcome = self.outcome(link.experiment.kind()).filter(|outcome| link.is_of(outcome));
         let mut other = Vec::new();
-        if let Some(info) = &self.info
+        if let Some(info) = &self.model.info
             && info.model.revision != link.model.revision
         {
             let ModelRef { id, revision } = &info.model;
@@ -377,7 +400,7 @@ impl AppState {
     /// The catalogue's model that the link is about, unless it is loaded.
     pub fn shared_entry(&self) -> Option<Entry> {
         let link = self.link_held()?;
-        let is_here = self.info.as_ref().is_some_and(|info| info.model.revision == link.model.revision);
+        let is_here = self.model.info.as_ref().is_some_and(|info| info.model.revision == link.model.revision);
         Entry::find(&link.model.id).filter(|_| !is_here)
     }
 
@@ -396,7 +419,7 @@ impl AppState {
         let number = |row, column| Some(table.cell(row, column)?.number()? as usize);
         let at = |row| Some(WeightCoord { layer: number(row, "layer")?, row: number(row, "row")?, col: number(row, "col")? });
         let first: Vec<_> = (0..3).map_while(at).collect();
-        let scanned = self.scan.as_ref().and_then(|scan| scan.candidates.first());
+        let scanned = self.scan.report.as_ref().and_then(|scan| scan.candidates.first());
         let is_same = scanned.map(|candidate| first.contains(&candidate.at));
         Some((first, is_same)).filter(|(first, _)| !first.is_empty())
     }

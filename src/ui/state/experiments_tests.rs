@@ -203,7 +203,7 @@ fn candidates_of_the_weights_come_before_their_model() {
     state.apply(EventEnvelope { id: None, event: Event::Loaded(other) });
     let (first, is_same) = state.cold_candidates().unwrap();
     assert_eq!((first.len(), is_same), (3, None));
-    state.scan = scanned().scan;
+    state.scan.report = scanned().scan.report;
     assert_eq!(state.cold_candidates().unwrap().1, Some(true));
 }
 

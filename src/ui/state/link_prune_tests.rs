@@ -1,10 +1,11 @@
 //! Links whose channels were removed.
 
 use super::*;
-use crate::protocol::{Event, FailureKind};
-use crate::terms::Pruned;
-use crate::ui::state::channels::tests::{applied, calibration, pruning, report};
-use crate::ui::state::tests::{answer, failure, loaded, run};
+use crate::protocol::FailureKind;
+use crate::terms::{CalibrationText, Pruned};
+use crate::ui::state::AppState;
+use crate::ui::state::samples::{answer, failure, loaded, run};
+use crate::ui::state::scores::tests::{applied, calibration, pruning, report};
 
 const CHANNELS: &[&[usize]] = &[&[1, 2], &[7]];
 
@@ -55,8 +56,8 @@ fn work(state: &mut AppState, calibration: &Calibration, channels: &[&[usize]]) 
                 assert_eq!((sequences, length), (16, 256));
                 ("score", Event::Scored(report(calibration.clone())))
             }
-            Request::Apply { ablation } => ("apply", applied(ablation, state.engine_calibration.clone().unwrap(), &of)),
-            Request::Generate { .. } => ("generate", Event::Generated(its(state.engine_calibration.clone().unwrap(), channels))),
+            Request::Apply { ablation } => ("apply", applied(ablation, state.scores.engine_calibration.clone().unwrap(), &of)),
+            Request::Generate { .. } => ("generate", Event::Generated(its(state.scores.engine_calibration.clone().unwrap(), channels))),
             Request::Evaluate => (
                 "evaluate",
                 Event::Progress(crate::protocol::Progress { doing: "evaluating".into(), done: 0.0, total: 1.0, unit: "tokens".into() }),
@@ -71,10 +72,10 @@ fn work(state: &mut AppState, calibration: &Calibration, channels: &[&[usize]]) 
 }
 
 #[test]
-fn a_pruning_is_restored_with_its_scoring_and_recomputed_by_the_same_scores() {
+fn pruning_is_restored_with_its_scoring_and_recomputed_by_the_same_scores() {
     let mut state = bundled();
     let calibration = scored(CalibrationText::BUNDLED_DIGEST);
-    assert_eq!((stage(&state), state.pruning), (&LinkStage::Restored, Some(pruning())));
+    assert_eq!((stage(&state), state.edits.pruning), (&LinkStage::Restored, Some(pruning())));
     assert_eq!(work(&mut state, &calibration, CHANNELS), ["score", "apply"]);
     state.recompute();
     assert_eq!(work(&mut state, &calibration, CHANNELS), ["generate", "evaluate"]);
@@ -82,23 +83,23 @@ fn a_pruning_is_restored_with_its_scoring_and_recomputed_by_the_same_scores() {
 }
 
 #[test]
-fn a_recomputation_scores_again_when_the_engine_was_scored_otherwise() {
+fn recomputation_scores_again_when_the_engine_was_scored_otherwise() {
     let mut state = bundled();
     let its = scored(CalibrationText::BUNDLED_DIGEST);
     work(&mut state, &its, CHANNELS);
-    state.engine_calibration = Some(calibration(64));
-    state.score_setup.sequences = 64;
+    state.scores.engine_calibration = Some(calibration(64));
+    state.scores.setup.sequences = 64;
     state.recompute();
     assert_eq!(work(&mut state, &its, CHANNELS), ["score", "apply", "generate", "evaluate"]);
     assert_eq!(*stage(&state), LinkStage::Verdict { text: Recomputed::Same, picked: None });
 }
 
 #[test]
-fn a_recomputation_during_another_scoring_goes_by_its_own() {
+fn recomputation_during_another_scoring_goes_by_its_own() {
     let mut state = bundled();
     let its = scored(CalibrationText::BUNDLED_DIGEST);
     work(&mut state, &its, CHANNELS);
-    state.score_setup.sequences = 64;
+    state.scores.setup.sequences = 64;
     state.score(false);
     assert!(matches!(state.next_message().unwrap().request, Request::Score { sequences: 64, .. }));
     state.recompute();
@@ -128,16 +129,16 @@ fn scores_over_other_tokens_give_no_verdict() {
 }
 
 #[test]
-fn a_text_of_the_senders_own_has_to_be_chosen_first() {
+fn text_of_the_senders_own_has_to_be_chosen_first() {
     let text = CalibrationText { name: "mine".into(), text: "Once\r\nupon a time".into() };
     let mut state = opened(link(&text.digest()));
     assert!(matches!(stage(&state), LinkStage::Unjudged(why) if why.contains(&text.digest())));
-    assert_eq!(state.pruning, Some(pruning()));
+    assert_eq!(state.edits.pruning, Some(pruning()));
     assert_eq!(state.next_message(), None, "nothing is scored over another text");
     state.recompute();
     assert!(matches!(stage(&state), LinkStage::Unjudged(_)));
     assert_eq!(state.next_message(), None);
-    state.score_setup.text = Some(text.clone());
+    state.scores.setup.text = Some(text.clone());
     state.recompute();
     assert!(state.queue.any(|request| matches!(request, Request::Score { text: Some(over), .. } if *over == text)));
     assert_eq!(work(&mut state, &scored(&text.digest()), CHANNELS), ["score", "apply", "generate", "evaluate"]);
@@ -145,16 +146,16 @@ fn a_text_of_the_senders_own_has_to_be_chosen_first() {
 }
 
 #[test]
-fn the_bundled_text_takes_the_place_of_one_that_was_chosen() {
+fn bundled_text_takes_the_place_of_one_that_was_chosen() {
     let mut state = loaded();
-    state.score_setup.text = Some(CalibrationText { name: "mine".into(), text: "Once upon a time".into() });
+    state.scores.setup.text = Some(CalibrationText { name: "mine".into(), text: "Once upon a time".into() });
     state.link = LinkState::Held { link: link(CalibrationText::BUNDLED_DIGEST), stage: LinkStage::Waiting };
     state.restore_link();
-    assert_eq!(state.score_setup.text, None);
+    assert_eq!(state.scores.setup.text, None);
 }
 
 #[test]
-fn a_recomputation_whose_scoring_fails_or_is_stopped_can_be_asked_for_again() {
+fn recomputation_whose_scoring_fails_or_is_stopped_can_be_asked_for_again() {
     let mut state = bundled();
     state.recompute();
     state.next_message();
@@ -169,11 +170,11 @@ fn a_recomputation_whose_scoring_fails_or_is_stopped_can_be_asked_for_again() {
 }
 
 #[test]
-fn a_pruning_that_is_switched_off_during_a_recomputation_ends_it_without_a_verdict() {
+fn pruning_that_is_switched_off_during_a_recomputation_ends_it_without_a_verdict() {
     let mut state = bundled();
     state.recompute();
     state.next_message();
-    state.pruning = None;
+    state.edits.pruning = None;
     state.edits_changed();
     answer(&mut state, Event::Scored(report(scored(CalibrationText::BUNDLED_DIGEST))));
     answer(&mut state, Event::Done);
@@ -181,20 +182,20 @@ fn a_pruning_that_is_switched_off_during_a_recomputation_ends_it_without_a_verdi
 }
 
 #[test]
-fn a_pruning_of_another_models_layers_restores_nothing() {
+fn pruning_of_another_models_layers_restores_nothing() {
     let mut hostile = link(CalibrationText::BUNDLED_DIGEST);
     hostile.setup.ablation.pruning.as_mut().unwrap().selection.layer = Some(900);
     let state = opened(hostile);
     assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("900 is not one of them")));
-    assert_eq!((state.pruning, state.score_setup.sequences), (None, 64));
+    assert_eq!((state.edits.pruning, state.scores.setup.sequences), (None, 64));
 }
 
 #[test]
-fn a_link_without_a_pruning_switches_one_off() {
+fn link_without_a_pruning_switches_one_off() {
     let mut state = loaded();
-    state.pruning = Some(pruning());
+    state.edits.pruning = Some(pruning());
     let plain = ShareLink::from_run(&run(&[1], &[2])).unwrap();
     state.link = LinkState::Held { link: Box::new(plain), stage: LinkStage::Waiting };
     state.restore_link();
-    assert_eq!((stage(&state), state.pruning), (&LinkStage::Restored, None));
+    assert_eq!((stage(&state), state.edits.pruning), (&LinkStage::Restored, None));
 }

@@ -1,8 +1,8 @@
 use super::*;
-use crate::protocol::Event;
-use crate::terms::{EditTarget, ModelInfo, Pane, WeightCoord};
-use crate::ui::state::Source;
-use crate::ui::state::tests::{answer, info, loaded, run, source, stopped};
+use crate::terms::{EditTarget, Pane, WeightCoord};
+use crate::ui::state::edits::Origin;
+use crate::ui::state::samples::{answer, info, loaded, run, source, stopped};
+use crate::ui::state::{AppState, Source};
 
 const REVISION: &str = "0123456789abcdef";
 
@@ -29,7 +29,7 @@ fn stage(state: &AppState) -> &LinkStage {
 }
 
 #[test]
-fn a_link_is_restored_and_recomputed_only_when_asked() {
+fn link_is_restored_and_recomputed_only_when_asked() {
     let mut state = opened(link(&[1, 2], "0123456789abcdef"));
     assert_eq!(*stage(&state), LinkStage::Restored);
     assert_eq!(state.edits.rows.len(), 1);
@@ -41,14 +41,28 @@ fn a_link_is_restored_and_recomputed_only_when_asked() {
 }
 
 #[test]
-fn a_link_of_other_weights_restores_nothing() {
+fn link_of_other_weights_restores_nothing() {
     let state = opened(link(&[1, 2], "ffffffffffffffff"));
     assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("other weights")));
     assert!(state.edits.rows.is_empty());
 }
 
 #[test]
-fn a_link_with_impossible_coordinates_restores_no_edit() {
+fn row_of_a_link_never_has_the_key_of_an_earlier_row() {
+    let mut state = loaded();
+    state.edits.add(EditTarget::Row { layer: 1, row: 1 }, 0.5, true, Origin::Hand, &info()).unwrap();
+    let earlier = state.edits.rows[0].key;
+    state.link = LinkState::Held { link: link(&[1], REVISION), stage: LinkStage::Waiting };
+    assert!(state.restore_link());
+    let restored = state.edits.rows[0].key;
+    assert_ne!(restored, earlier, "the page would show the link's row with the name of the row before it");
+    load(&mut state, own("another-folder", "aaaaaaaaaaaaaaaa"));
+    state.edits.add(EditTarget::Row { layer: 1, row: 1 }, 0.5, true, Origin::Hand, &info()).unwrap();
+    assert!(![earlier, restored].contains(&state.edits.rows[0].key), "the same after another model");
+}
+
+#[test]
+fn link_with_impossible_coordinates_restores_no_edit() {
     let mut hostile = link(&[1], "0123456789abcdef");
     hostile.setup.ablation = Ablation::zeroing([WeightCoord { layer: 900, row: 0, col: 0 }]);
     let state = opened(hostile);
@@ -103,7 +117,7 @@ fn load(state: &mut AppState, info: ModelInfo) {
 }
 
 #[test]
-fn a_run_of_ones_own_model_is_restored_when_its_files_are_opened() {
+fn run_of_ones_own_model_is_restored_when_its_files_are_opened() {
     let mut shared = link(&[1, 2], "aaaaaaaaaaaaaaaa");
     shared.setup.model.id = "my-folder".into();
     let mut state = loaded();
@@ -118,7 +132,7 @@ fn a_run_of_ones_own_model_is_restored_when_its_files_are_opened() {
 }
 
 #[test]
-fn a_link_to_a_bundled_model_waits_for_its_reader() {
+fn link_to_a_bundled_model_waits_for_its_reader() {
     let mut state = loaded();
     state.link = LinkState::Held { link: link(&[1], REVISION), stage: LinkStage::Waiting };
     load(&mut state, info());
@@ -128,7 +142,7 @@ fn a_link_to_a_bundled_model_waits_for_its_reader() {
 }
 
 #[test]
-fn a_recomputation_that_is_stopped_has_no_verdict() {
+fn recomputation_that_is_stopped_has_no_verdict() {
     let mut state = opened(link(&[1, 2], REVISION));
     state.recompute();
     writes(&mut state);
@@ -142,9 +156,9 @@ fn a_recomputation_that_is_stopped_has_no_verdict() {
 }
 
 #[test]
-fn an_edit_during_a_recomputation_ends_it_without_a_verdict() {
+fn edit_during_a_recomputation_ends_it_without_a_verdict() {
     let mut state = opened(link(&[1, 2], REVISION));
-    state.live = true;
+    state.panes.live = true;
     state.recompute();
     writes(&mut state);
     state.edits.add(EditTarget::Row { layer: 1, row: 1 }, 0.5, true, Origin::Hand, &info()).unwrap();
@@ -153,15 +167,15 @@ fn an_edit_during_a_recomputation_ends_it_without_a_verdict() {
     answer(&mut state, Event::Done);
     assert_eq!(*stage(&state), LinkStage::Restored);
     let mut other = its(&[1, 2], &[9, 9]);
-    other.setup.ablation = state.ablation();
+    other.setup.ablation = state.edits.ablation();
     recomputed(&mut state, other);
     assert_eq!(*stage(&state), LinkStage::Restored, "text with other edits is not the link's");
 }
 
 #[test]
-fn a_run_that_was_under_way_is_not_taken_for_the_links() {
+fn run_that_was_under_way_is_not_taken_for_the_links() {
     let mut state = opened(link(&[1, 2], REVISION));
-    state.prompt = "something else".into();
+    state.panes.prompt = "something else".into();
     state.generate();
     writes(&mut state);
     state.recompute();
@@ -175,7 +189,7 @@ fn a_run_that_was_under_way_is_not_taken_for_the_links() {
 }
 
 #[test]
-fn a_link_is_not_recomputed_on_another_model() {
+fn link_is_not_recomputed_on_another_model() {
     let mut state = opened(link(&[1, 2], REVISION));
     load(&mut state, own("linchpin-11m-twin", "bbbbbbbbbbbbbbbb"));
     state.recompute();
@@ -190,7 +204,7 @@ fn a_link_is_not_recomputed_on_another_model() {
 }
 
 #[test]
-fn a_link_that_cannot_be_put_into_the_list_restores_nothing() {
+fn link_that_cannot_be_put_into_the_list_restores_nothing() {
     let mut twice = link(&[1], REVISION);
     let edit = twice.setup.ablation.weight_edits[0];
     twice.setup.ablation.weight_edits.push(edit);
@@ -203,7 +217,7 @@ fn a_link_that_cannot_be_put_into_the_list_restores_nothing() {
 }
 
 #[test]
-fn a_scale_of_one_in_a_link_does_not_stand_in_the_way_of_a_verdict() {
+fn scale_of_one_in_a_link_does_not_stand_in_the_way_of_a_verdict() {
     let mut with_one = link(&[1], REVISION);
     with_one.setup.ablation.weight_edits.push(WeightEdit { target: EditTarget::Row { layer: 0, row: 1 }, scale: 1.0 });
     let mut state = opened(with_one);
@@ -213,7 +227,7 @@ fn a_scale_of_one_in_a_link_does_not_stand_in_the_way_of_a_verdict() {
 }
 
 #[test]
-fn a_link_of_other_weights_than_those_that_are_known_is_not_offered_for_download() {
+fn link_of_other_weights_than_those_that_are_known_is_not_offered_for_download() {
     let known = Entry::find("smollm2-135m").and_then(Entry::hub).and_then(|model| model.weights).unwrap().sha256;
     let of = |revision: &str| {
         let mut shared = link(&[1], revision);

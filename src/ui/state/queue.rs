@@ -131,7 +131,7 @@ mod tests {
     use crate::terms::Ablation;
 
     #[test]
-    fn one_request_at_a_time() {
+    fn requests_run_one_at_a_time() {
         let mut queue = Queue::default();
         queue.push(Request::Scan { prompt: "a".into() });
         queue.push(Request::Evaluate);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_deleted_is_deleted_whatever_else_is_dropped() {
+    fn deletions_from_the_storage_stay_whatever_else_is_dropped() {
         let forget = || Request::Forget { key: Some("a".into()) };
         let mut queue = Queue::default();
         for request in [Request::Stored, forget(), Request::Evaluate, Request::Stored] {

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_the_last_seconds() {
+    fn rate_is_that_of_the_last_seconds() {
         // Ten seconds at 1 MB/s, then ten at 3 MB/s.
         let slow = (0..100).map(|i| (f64::from(i) * 100.0, f64::from(i) * 1e5));
         let fast = (0..=100).map(|i| (1e4 + f64::from(i) * 100.0, 1e7 + f64::from(i) * 3e5));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_from_a_store_counts_only_what_is_new() {
+    fn resumed_download_counts_only_the_new_bytes() {
         let rate = after([(0.0, 1e9), (1000.0, 1.002e9)]);
         assert_eq!(rate.bytes_per_sec(), Some(2e6));
         assert_eq!(rate.remaining_secs(1.004e9), Some(1.0));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_connection_has_a_rate() {
+    fn slow_connection_has_a_rate() {
         assert_eq!(after([(0.0, 0.0), (8000.0, 8e3), (16_000.0, 16e3)]).bytes_per_sec(), Some(1e3));
     }
 

@@ -195,7 +195,7 @@ pub fn result_key(state: &AppState) -> String {
     let of = &state.experiments;
     let mut key = Html::default();
     key.raw(of.kind.name()).number(of.version as usize).raw(if state.queue.runs(is_experiment) { "+" } else { "" });
-    key.raw(state.info.as_ref().map_or("", |info| &info.model.revision));
+    key.raw(state.model.info.as_ref().map_or("", |info| &info.model.revision));
     key.0
 }
 

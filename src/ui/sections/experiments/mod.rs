@@ -99,7 +99,7 @@ fn pressed(app: App, event: &web_sys::Event) {
         "close" => {
             dom::clear_fragment();
             app.state.update(AppState::close_experiment);
-            if app.state.with_untracked(|state| state.requested.is_none()) {
+            if app.state.with_untracked(|state| state.model.requested.is_none()) {
                 app.load_default();
             }
         }

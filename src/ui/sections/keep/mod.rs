@@ -29,7 +29,7 @@ pub fn Keep() -> impl IntoView {
 #[component]
 fn Json() -> impl IntoView {
     let app = app();
-    let loaded = app.part(|state| state.info.is_some());
+    let loaded = app.part(|state| state.model.info.is_some());
     let save = move |_| {
         let Some(export) = app.state.with_untracked(export) else { return };
         if let Ok(json) = serde_json::to_string(&export) {
@@ -47,18 +47,18 @@ fn Json() -> impl IntoView {
 
 /// The page's results for the loaded model as an export.
 pub fn export(state: &AppState) -> Option<Export> {
-    let info = state.info.clone()?;
+    let info = state.model.info.clone()?;
     let mut export = Export::new(info.model.clone());
-    export.info = Some(without_address(info, state.source.as_ref().map(|source| &source.from)));
-    export.scan.clone_from(&state.scan);
-    export.confirm.clone_from(&state.confirm);
-    export.run.clone_from(&state.run);
-    export.scores.clone_from(&state.scores);
-    export.pruned.clone_from(&state.pruned);
-    export.surroundings.clone_from(&state.surroundings);
+    export.info = Some(without_address(info, state.model.source.as_ref().map(|source| &source.from)));
+    export.scan.clone_from(&state.scan.report);
+    export.confirm.clone_from(&state.scan.confirm);
+    export.run.clone_from(&state.panes.run);
+    export.scores.clone_from(&state.scores.report);
+    export.pruned.clone_from(&state.edits.pruned);
+    export.surroundings.clone_from(&state.comparisons.surroundings);
     export.outcomes = state.outcomes().cloned().collect();
-    (export.sweep, export.deletions) = state.comparisons();
-    export.evaluations.extend(state.intact_evaluation.clone().map(|evaluation| (Pane::Intact, evaluation)));
+    (export.sweep, export.deletions) = state.comparison_reports();
+    export.evaluations.extend(state.panes.intact_evaluation.clone().map(|evaluation| (Pane::Intact, evaluation)));
     export.evaluations.extend(state.current_ablated_evaluation().cloned().map(|evaluation| (Pane::Ablated, evaluation)));
     Some(export)
 }
@@ -86,15 +86,16 @@ mod tests {
     use crate::catalog::find_hub;
     use crate::terms::{ModelFile, Provenance};
     use crate::ui::state::entry::hub_source;
-    use crate::ui::state::tests::{info, loaded, source};
+    use crate::ui::state::samples::{info, loaded, source};
 
     #[test]
     fn a_typed_address_is_in_no_export() {
         let saved = |from: ModelSource, origin: &str| {
             let notes = vec![format!("The server could not be asked ({origin}: no answer).")];
             let provenance = Provenance { origin: origin.into(), commit: Some("c".repeat(40)), notes, ..Provenance::default() };
-            let mut state = AppState { info: Some(ModelInfo { provenance, ..info() }), ..loaded() };
-            state.source = Some(crate::ui::state::Source { from, ..source("a") });
+            let mut state = loaded();
+            state.model.info = Some(ModelInfo { provenance, ..info() });
+            state.model.source = Some(crate::ui::state::Source { from, ..source("a") });
             let json = serde_json::to_string(&export(&state).unwrap()).unwrap();
             (json.contains(origin), json.contains("a server of the visitor's"), json.contains(&"c".repeat(40)))
         };

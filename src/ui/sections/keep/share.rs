@@ -10,7 +10,7 @@ use crate::ui::page::dom;
 #[component]
 pub fn Share() -> impl IntoView {
     let app = app();
-    let run = app.part(|state| state.run.clone());
+    let run = app.part(|state| state.panes.run.clone());
     let link = RwSignal::new(None::<Result<String, String>>);
     let status = RwSignal::new("");
     // A link of an earlier run would mislead beside a newer text.

@@ -7,17 +7,16 @@ use crate::catalog::shape::Place;
 use crate::catalog::{self};
 use crate::protocol::BackendChoice;
 use crate::ui::page::context::{App, app};
-use crate::ui::state::AppState;
+use crate::ui::state::choice::{Choice, FOLDER, REPO};
 use crate::ui::state::entry::{Entry, endpoint_of};
-use crate::ui::state::loading::{Choice, FOLDER, REPO};
 use crate::words::{bytes, grouped};
 
 #[component]
 pub fn Choose() -> impl IntoView {
     let app = app();
-    let picked = app.part(|state| state.choice.picked.clone());
-    let label = app.part(AppState::load_label);
-    let is_typed = app.part(|state| state.choice.source(BackendChoice::Auto).is_some());
+    let picked = app.part(|state| state.model.choice.picked.clone());
+    let label = app.part(|state| state.model.load_label());
+    let is_typed = app.part(|state| state.model.choice.source(BackendChoice::Auto).is_some());
     let bundled = catalog::MODELS.iter().map(|model| option(model.id, model.title.into())).collect_view();
     let hub = hub::MODELS.iter().map(|model| option(model.id, format!("{}, {}", model.title, download(model)))).collect_view();
     view! {
@@ -55,7 +54,7 @@ fn option(value: &'static str, text: String) -> AnyView {
 
 /// Loads the chosen model, or only inspects it.
 fn press(app: App, only_looks: bool) {
-    let source = app.state.with_untracked(|state| state.choice.source(app.backend.get_untracked()));
+    let source = app.state.with_untracked(|state| state.model.choice.source(app.backend.get_untracked()));
     match source {
         Some(source) if only_looks => app.inspect(source),
         Some(source) => app.load(source),
@@ -79,11 +78,11 @@ fn download(model: &HubModel) -> String {
 #[component]
 fn Fields() -> impl IntoView {
     let app = app();
-    let typed = app.part(|state| Some(state.choice.picked.clone()).filter(|picked| picked == REPO || picked == FOLDER));
-    let is_of_hub = app.part(|state| state.choice.is_of_hub());
-    let is_gated = app.part(|state| state.choice.entry().and_then(Entry::hub).is_some_and(|model| model.is_gated));
-    let server = app.part(|state| endpoint_of(&state.choice.endpoint).to_string());
-    let pinned = app.part(|state| state.choice.known_repo().map(|model| model.revision));
+    let typed = app.part(|state| Some(state.model.choice.picked.clone()).filter(|picked| picked == REPO || picked == FOLDER));
+    let is_of_hub = app.part(|state| state.model.choice.is_of_hub());
+    let is_gated = app.part(|state| state.model.choice.entry().and_then(Entry::hub).is_some_and(|model| model.is_gated));
+    let server = app.part(|state| endpoint_of(&state.model.choice.endpoint).to_string());
+    let pinned = app.part(|state| state.model.choice.known_repo().map(|model| model.revision));
     let named = move |picked: String| {
         let fields = if picked == REPO {
             let name = field("hub-repo", "Repository, as owner/name", "text", |choice| &choice.repo, |choice, text| choice.repo = text);
@@ -122,9 +121,9 @@ fn field(
     set: fn(&mut Choice, String),
 ) -> AnyView {
     let app = app();
-    let value = app.part(move |state| get(&state.choice).clone());
+    let value = app.part(move |state| get(&state.model.choice).clone());
     let input =
-        move |event: leptos::ev::Event| app.state.update(|state| state.edit_choice(|choice| set(choice, event_target_value(&event))));
+        move |event: leptos::ev::Event| app.state.update(|state| state.model.edit_choice(|choice| set(choice, event_target_value(&event))));
     view! {
         <label class="field long">
             {label}
@@ -138,8 +137,8 @@ fn field(
 #[component]
 fn Card() -> impl IntoView {
     let app = app();
-    let entry = app.part(|state| state.choice.entry());
-    let server = app.part(|state| endpoint_of(&state.choice.endpoint).to_string());
+    let entry = app.part(|state| state.model.choice.entry());
+    let server = app.part(|state| endpoint_of(&state.model.choice.endpoint).to_string());
     move || entry.get().and_then(Entry::hub).map(|model| card(model, server))
 }
 

@@ -5,13 +5,13 @@ use leptos::prelude::*;
 use crate::catalog::hub::HubModel;
 use crate::terms::FitCheck;
 use crate::ui::page::context::app;
-use crate::ui::state::loading::{Fit, enough, that_fit};
+use crate::ui::state::fit::{Fit, enough, that_fit};
 use crate::words::{bytes, grouped};
 
 #[component]
 pub fn FitReport() -> impl IntoView {
     let app = app();
-    let fit = app.part(|state| state.fit.clone());
+    let fit = app.part(|state| state.model.fit.clone());
     view! {
         <div class="fit">
             // The verdict is announced; the table is there to be read.

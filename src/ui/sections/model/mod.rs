@@ -49,7 +49,8 @@ pub fn Load() -> impl IntoView {
 #[component]
 fn Status() -> impl IntoView {
     let app = app();
-    let info = app.part(|state| state.info.clone().map(|info| ModelInfo { provenance: told(state, info.provenance.clone()), ..info }));
+    let info =
+        app.part(|state| state.model.info.clone().map(|info| ModelInfo { provenance: told(state, info.provenance.clone()), ..info }));
     let status = app.part(status);
     let kept = app.part(kept);
     let busy = app.part(|state| {
@@ -86,8 +87,8 @@ fn status(state: &AppState) -> String {
         (EngineStatus::Off, _) => "Nothing is loaded yet.".into(),
         (EngineStatus::Starting, _) => "The engine is starting.".into(),
         (EngineStatus::Dead, _) => "The engine is not running.".into(),
-        (_, Some(Request::Load { .. })) => format!("Loading {}.", title(&state.requested)),
-        (_, Some(Request::Inspect { id, source, .. })) => format!("Looking whether {} fits.", state.title_of(id, source)),
+        (_, Some(Request::Load { .. })) => format!("Loading {}.", title(&state.model.requested)),
+        (_, Some(Request::Inspect { id, source, .. })) => format!("Looking whether {} fits.", state.model.title_of(id, source)),
         (_, Some(Request::Forget { .. })) => "Deleting what was stored.".into(),
         (_, Some(Request::Scan { .. })) => "Scanning.".into(),
         (_, Some(Request::Confirm { .. })) => "Confirming: pulling candidates and controls.".into(),
@@ -96,7 +97,7 @@ fn status(state: &AppState) -> String {
         (_, Some(Request::Sweep { .. } | Request::Delete { .. })) => "Removing channels and measuring.".into(),
         (_, Some(Request::Evaluate)) => "Measuring on held-out text.".into(),
         (_, Some(Request::Generate { .. })) => "Writing.".into(),
-        _ if state.info.is_some() => format!("{} is ready.", title(&state.source)),
+        _ if state.model.info.is_some() => format!("{} is ready.", title(&state.model.source)),
         _ => "No model is loaded.".into(),
     }
 }
@@ -104,8 +105,8 @@ fn status(state: &AppState) -> String {
 /// A heading for the loaded model's figures while another model is loading.
 fn kept(state: &AppState) -> Option<String> {
     let is_loading = state.queue.runs(|request| matches!(request, Request::Load { .. }));
-    let (_, source) = (state.info.as_ref()?, state.source.as_ref()?);
-    (is_loading && state.requested.as_ref() != Some(source)).then(|| format!("Until then it is {}:", source.title))
+    let (_, source) = (state.model.info.as_ref()?, state.model.source.as_ref()?);
+    (is_loading && state.model.requested.as_ref() != Some(source)).then(|| format!("Until then it is {}:", source.title))
 }
 
 fn facts(info: &ModelInfo) -> String {
@@ -123,7 +124,7 @@ fn facts(info: &ModelInfo) -> String {
 /// The provenance to show: none for the page's own models, which to the engine are files like any others.
 fn told(state: &AppState, provenance: Provenance) -> Provenance {
     let is_bundled = |source: &Source| find(&source.id).is_some_and(|model| source.from == ModelSource::Files(model.files()));
-    if state.source.as_ref().is_some_and(is_bundled) {
+    if state.model.source.as_ref().is_some_and(is_bundled) {
         return Provenance::default();
     }
     provenance
@@ -163,11 +164,11 @@ fn proof(FileProof { name, size, sha256, verified }: &FileProof) -> String {
 #[component]
 fn Working() -> impl IntoView {
     let app = app();
-    let part = app.part(|state| state.progress.as_ref().filter(|p| p.total > 0.0).map(|p| (p.done / p.total).clamp(0.0, 1.0)));
+    let part = app.part(|state| state.work.progress.as_ref().filter(|p| p.total > 0.0).map(|p| (p.done / p.total).clamp(0.0, 1.0)));
     let text = app.part(progress);
     let loads = app.part(|state| state.queue.runs(|request| matches!(request, Request::Load { .. } | Request::Inspect { .. })));
     // The step is announced when it changes; the figures beside it are not.
-    let doing = app.part(move |state| state.progress.as_ref().filter(|p| p.unit == "bytes").map(|p| language::doing(&p.doing)));
+    let doing = app.part(move |state| state.work.progress.as_ref().filter(|p| p.unit == "bytes").map(|p| language::doing(&p.doing)));
     view! {
         <div class="progress">
             // Without a value the bar says "at work, end unknown".
@@ -182,14 +183,14 @@ fn Working() -> impl IntoView {
 }
 
 pub(crate) fn progress(state: &AppState) -> String {
-    let Some(p) = &state.progress else { return "Working".into() };
+    let Some(p) = &state.work.progress else { return "Working".into() };
     let doing = language::doing(&p.doing);
     let text = match p.unit.as_str() {
         "bytes" => format!("{doing}: {} of {}", bytes(p.done), bytes(p.total)),
         unit if p.total > 0.0 => format!("{doing}: {} of {} {unit}", p.done, p.total),
         _ => return doing,
     };
-    match (state.rate.bytes_per_sec(), state.rate.remaining_secs(p.total)) {
+    match (state.work.rate.bytes_per_sec(), state.work.rate.remaining_secs(p.total)) {
         (Some(rate), Some(secs)) => format!("{text}, {}/s, {} left", bytes(rate), duration(secs)),
         _ => text,
     }
@@ -200,7 +201,7 @@ mod tests {
     use super::{kept, progress, proof, status};
     use crate::protocol::{Event, FailureKind, Progress};
     use crate::terms::FileProof;
-    use crate::ui::state::tests::{answer, failure, loaded, source};
+    use crate::ui::state::samples::{answer, failure, loaded, source};
 
     #[test]
     fn only_a_model_that_loaded_is_called_ready() {
@@ -223,7 +224,7 @@ mod tests {
         let at = |done| Event::Progress(Progress { doing: "loading_weights".into(), done, total: 90e6, unit: "bytes".into() });
         answer(&mut state, at(10e6));
         assert_eq!(progress(&state), "loading weights: 10.0 MB of 90.0 MB");
-        state.now_ms = 2000.0;
+        state.work.now_ms = 2000.0;
         answer(&mut state, at(20e6));
         assert_eq!(progress(&state), "loading weights: 20.0 MB of 90.0 MB, 5.0 MB/s, 14 s left");
         answer(&mut state, Event::Progress(Progress { doing: "checking".into(), done: 1.0, total: 4.0, unit: "steps".into() }));
@@ -231,7 +232,7 @@ mod tests {
         answer(&mut state, Event::Stopped);
         state.load(source("large"));
         state.next_message();
-        state.now_ms = 9000.0;
+        state.work.now_ms = 9000.0;
         answer(&mut state, at(25e6));
         assert_eq!(progress(&state), "loading weights: 25.0 MB of 90.0 MB", "an interval between two loads is no rate");
     }

@@ -11,7 +11,7 @@ use crate::words::bytes;
 #[component]
 pub fn Stored() -> impl IntoView {
     let app = app();
-    let stored = app.part(|state| state.stored.clone());
+    let stored = app.part(|state| state.model.stored.clone());
     let look = move |event: leptos::ev::Event| {
         if event_target::<HtmlDetailsElement>(&event).open() {
             app.client.ask(|state| state.queue.push(Request::Stored));

@@ -3,7 +3,7 @@
 use crate::ui::page::context::{App, app};
 use crate::ui::pictures::words::{pruning_words, ranking_hint, ranking_name};
 use crate::ui::state::AppState;
-use crate::ui::state::channels::ScoreSetup;
+use crate::ui::state::scores::ScoreSetup;
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 
@@ -90,10 +90,11 @@ pub fn Channels() -> impl IntoView {
     let app = app();
     let live = app.is_live();
     let choice = RwSignal::new(Choice::default());
-    let on = app.part(|state| state.pruning.is_some());
+    let on = app.part(|state| state.edits.pruning.is_some());
     follow(app, choice);
     let timer = StoredValue::new_local(None::<Timeout>);
-    let apply = move || app.client.edit(|state| state.pruning = state.pruning.map(|_| choice.with_untracked(|choice| choice.rule)));
+    let apply =
+        move || app.client.edit(|state| state.edits.pruning = state.edits.pruning.map(|_| choice.with_untracked(|choice| choice.rule)));
     let change = move |Change(set): Change| {
         choice.update(|choice| set(choice));
         if on.get_untracked() {
@@ -103,7 +104,7 @@ pub fn Channels() -> impl IntoView {
     let switch = move |event: leptos::ev::Event| {
         timer.set_value(None);
         let rule = event_target_checked(&event).then(|| choice.with_untracked(|choice| choice.rule));
-        app.client.edit(|state| state.pruning = rule);
+        app.client.edit(|state| state.edits.pruning = rule);
     };
     let status = app.part(|state| pruned_line(state).or_else(|| scores_ahead(state)));
     let words = move || choice.with(|choice| pruning_words(&choice.rule));
@@ -123,7 +124,7 @@ pub fn Channels() -> impl IntoView {
 
 /// Moves the controls to a rule from a link, and drops a layer that a smaller model does not have.
 fn follow(app: App, choice: RwSignal<Choice>) {
-    let given = app.part(|state| state.pruning);
+    let given = app.part(|state| state.edits.pruning);
     Effect::new(move |_| {
         if let Some(rule) = given.get().filter(|given| choice.with_untracked(|choice| choice.rule != *given)) {
             choice.set(Choice::of(rule));
@@ -139,7 +140,7 @@ fn follow(app: App, choice: RwSignal<Choice>) {
 }
 
 fn n_layers(state: &AppState) -> usize {
-    state.info.as_ref().map_or(0, |info| info.num_hidden_layers)
+    state.model.info.as_ref().map_or(0, |info| info.num_hidden_layers)
 }
 
 /// One change of the choice.
@@ -249,10 +250,10 @@ fn Sizes(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
 
 /// The outcome of the removal that is in place, in a line.
 fn pruned_line(state: &AppState) -> Option<String> {
-    let pruned = state.pruned.as_ref().filter(|pruned| state.pruning == Some(pruned.pruning))?;
-    let info = state.info.as_ref()?;
+    let pruned = state.edits.pruned.as_ref().filter(|pruned| state.edits.pruning == Some(pruned.pruning))?;
+    let info = state.model.info.as_ref()?;
     let all = info.num_hidden_layers * info.intermediate_size;
-    let took = state.applied.as_ref().map(|(_, took_ms)| format!(" in {} ms", short(*took_ms as f32))).unwrap_or_default();
+    let took = state.edits.applied.as_ref().map(|(_, took_ms)| format!(" in {} ms", short(*took_ms as f32))).unwrap_or_default();
     Some(format!(
         "{} channels are removed{took}: {} of all. Selection {}, by scores over {} sequences.",
         grouped(pruned.n_channels as i64),
@@ -264,8 +265,8 @@ fn pruned_line(state: &AppState) -> Option<String> {
 
 /// A note on the scoring that precedes a removal, if the engine has no scores yet.
 fn scores_ahead(state: &AppState) -> Option<String> {
-    let info = state.info.as_ref().filter(|_| state.engine_calibration.is_none())?;
-    let ScoreSetup { sequences, length, .. } = &state.score_setup;
+    let info = state.model.info.as_ref().filter(|_| state.scores.engine_calibration.is_none())?;
+    let ScoreSetup { sequences, length, .. } = &state.scores.setup;
     Some(format!("The channels are scored first, over {sequences} sequences of {} tokens.", (*length).min(info.max_position_embeddings)))
 }
 

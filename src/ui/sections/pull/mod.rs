@@ -49,7 +49,7 @@ fn Suggestions() -> impl IntoView {
         let target = suggestion.target;
         let add = move |_| {
             app.client.edit(|state| {
-                let Some(info) = &state.info else { return };
+                let Some(info) = &state.model.info else { return };
                 let _ = state.edits.add(target, 0.0, true, Origin::Hand, info);
             });
         };
@@ -78,9 +78,9 @@ fn Edits() -> impl IntoView {
     let app = app();
     let keys = app.part(|state| state.edits.rows.iter().map(|row| row.key).collect::<Vec<_>>());
     let applied = app.part(|state| {
-        let (ablation, took_ms) = state.applied.as_ref()?;
+        let (ablation, took_ms) = state.edits.applied.as_ref()?;
         let counted = |n: usize, what: &str| (n > 0).then(|| format!("{} {what}{}", grouped(n as i64), if n == 1 { "" } else { "s" }));
-        let removed = state.pruned.as_ref().and_then(|pruned| Some(format!("{} removed", counted(pruned.n_channels, "channel")?)));
+        let removed = state.edits.pruned.as_ref().and_then(|pruned| Some(format!("{} removed", counted(pruned.n_channels, "channel")?)));
         let edits = counted(ablation.weight_edits.len(), "edit").map(|edits| format!("{edits} in place"));
         let what = removed.into_iter().chain(edits).collect::<Vec<_>>().join(" and ");
         let what = if what.is_empty() { "The model is intact again" } else { &what };
@@ -166,7 +166,7 @@ fn AddEdit() -> impl IntoView {
         error.set(result.err());
     };
     let limits = app.part(|state| {
-        let info = state.info.as_ref()?;
+        let info = state.model.info.as_ref()?;
         Some(format!(
             "layers 0–{}, rows 0–{}, columns and channels 0–{}",
             info.num_hidden_layers - 1,
@@ -212,6 +212,6 @@ fn AddEdit() -> impl IntoView {
 }
 
 fn add_checked(state: &mut crate::ui::state::AppState, target: EditTarget) -> Result<(), String> {
-    let Some(info) = &state.info else { return Err("Load a model first.".into()) };
+    let Some(info) = &state.model.info else { return Err("Load a model first.".into()) };
     state.edits.add(target, 0.0, true, Origin::Hand, info)
 }

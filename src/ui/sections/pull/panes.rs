@@ -29,20 +29,20 @@ pub fn Panes() -> impl IntoView {
 fn Controls() -> impl IntoView {
     let app = app();
     let live = app.is_live();
-    let prompt = app.part(|state| state.prompt.clone());
+    let prompt = app.part(|state| state.panes.prompt.clone());
     let writes = app.part(|state| state.queue.any(|request| matches!(request, Request::Generate { .. })));
     let waits = app.part(|state| !state.queue.runs(|request| matches!(request, Request::Generate { .. })));
     let measures = app.part(|state| state.queue.any(|request| matches!(request, Request::Evaluate)));
-    let regenerates = app.part(|state| state.live);
+    let regenerates = app.part(|state| state.panes.live);
     view! {
         <label class="field">
             "Opening"
             <textarea
                 class="prose" data-testid="prompt" rows="2" maxlength="2000" prop:value=move || prompt.get()
-                on:input=move |event| app.state.update(|state| state.prompt = event_target_value(&event))
+                on:input=move |event| app.state.update(|state| state.panes.prompt = event_target_value(&event))
             ></textarea>
         </label>
-        <Openings name="prompt" pick=Callback::new(move |text: &'static str| app.state.update(|state| state.prompt = text.into())) />
+        <Openings name="prompt" pick=Callback::new(move |text: &'static str| app.state.update(|state| state.panes.prompt = text.into())) />
         <details class="more">
             <summary>"How the next token is drawn"</summary>
             <SamplingFields />
@@ -62,7 +62,7 @@ fn Controls() -> impl IntoView {
                 {move || if measures.get() { "Measuring…" } else { "Measure perplexity" }}
             </button>
             <label class="check">
-                <input type="checkbox" data-testid="live" prop:checked=move || regenerates.get() on:change=move |event| app.state.update(|state| state.live = event_target_checked(&event)) />
+                <input type="checkbox" data-testid="live" prop:checked=move || regenerates.get() on:change=move |event| app.state.update(|state| state.panes.live = event_target_checked(&event)) />
                 "write again when an edit changes"
             </label>
         </div>
@@ -77,9 +77,9 @@ fn Text(pane: Pane) -> impl IntoView {
         Pane::Intact => ("intact", "Intact", "pane-intact"),
         Pane::Ablated => ("ablated", "With the edits", "pane-ablated"),
     };
-    let prompt = app.part(|state| state.shown_prompt.clone());
+    let prompt = app.part(|state| state.panes.shown_prompt.clone());
     let parts = app.part(move |state| split(state, pane));
-    let stale = app.part(move |state| pane == Pane::Ablated && state.run.as_ref().is_some_and(|run| !state.is_current(run)));
+    let stale = app.part(move |state| pane == Pane::Ablated && state.panes.run.as_ref().is_some_and(|run| !state.edits.is_current(run)));
     let empty = move || prompt.with(String::is_empty);
     view! {
         <div class="pane" class:pulled=pane == Pane::Ablated>
@@ -98,20 +98,21 @@ fn Text(pane: Pane) -> impl IntoView {
 
 /// The text before, at and after the first token that differs.
 fn split(state: &AppState, pane: Pane) -> (String, String, String) {
-    let pieces = &state.pane(pane).pieces;
-    match state.first_difference().filter(|at| *at < pieces.len()) {
+    let pieces = &state.panes.pane(pane).pieces;
+    match state.panes.first_difference().filter(|at| *at < pieces.len()) {
         None => (pieces.concat(), String::new(), String::new()),
         Some(at) => (pieces[..at].concat(), pieces[at].clone(), pieces[at + 1..].concat()),
     }
 }
 
 fn difference(state: &AppState) -> String {
-    let finished = state.intact.done.is_some() && state.ablated.done.is_some();
-    let n_same = state.intact.ids.len().min(state.ablated.ids.len());
-    match state.first_difference() {
+    let finished = state.panes.intact.done.is_some() && state.panes.ablated.done.is_some();
+    let n_same = state.panes.intact.ids.len().min(state.panes.ablated.ids.len());
+    match state.panes.first_difference() {
         Some(at) => {
             let token = |pane: Pane| {
                 state
+                    .panes
                     .pane(pane)
                     .pieces
                     .get(at)
@@ -120,7 +121,7 @@ fn difference(state: &AppState) -> String {
             };
             format!("The texts part at new token {}: {} intact, {} with the edits.", at + 1, token(Pane::Intact), token(Pane::Ablated))
         }
-        None if state.is_whole() => "The texts are the same, token for token.".into(),
+        None if state.panes.is_whole() => "The texts are the same, token for token.".into(),
         None if finished && n_same > 0 => "The texts are the same as far as both were written.".into(),
         None => String::new(),
     }
@@ -131,7 +132,7 @@ fn announcement(state: &AppState) -> String {
     if state.queue.runs(|request| matches!(request, Request::Generate { .. })) {
         return "Writing both texts.".into();
     }
-    let finish = |pane: Pane| state.pane(pane).done.as_ref().map(|done| done.finish);
+    let finish = |pane: Pane| state.panes.pane(pane).done.as_ref().map(|done| done.finish);
     match (finish(Pane::Intact), finish(Pane::Ablated)) {
         (Some(Finish::Stopped), _) | (_, Some(Finish::Stopped)) => "Stopped.".into(),
         (Some(_), Some(_)) => format!("Both texts are written. {}", difference(state)),
@@ -142,7 +143,7 @@ fn announcement(state: &AppState) -> String {
 #[component]
 fn Metrics(pane: Pane, name: &'static str) -> impl IntoView {
     let app = app();
-    let generated = move |get: fn(&crate::terms::Generated) -> String| app.part(move |state| state.pane(pane).done.as_ref().map(get));
+    let generated = move |get: fn(&crate::terms::Generated) -> String| app.part(move |state| state.panes.pane(pane).done.as_ref().map(get));
     let perplexity = app.part(move |state| perplexity(state, pane));
     let metric = move |key: &'static str, label: &'static str, hint: &'static str, value: Memo<Option<String>>| {
         view! {
@@ -163,7 +164,7 @@ fn Metrics(pane: Pane, name: &'static str) -> impl IntoView {
 }
 
 fn perplexity(state: &AppState, pane: Pane) -> Option<String> {
-    let intact = state.intact_evaluation.as_ref();
+    let intact = state.panes.intact_evaluation.as_ref();
     let evaluation: &Evaluation = match pane {
         Pane::Intact => intact?,
         Pane::Ablated => state.current_ablated_evaluation()?,

@@ -16,7 +16,7 @@ use crate::ui::pictures::tables::{FULL, READ, channels, masses, overlaps, shares
 use crate::ui::sections::weigh::surroundings::Surroundings;
 use crate::ui::sections::weigh::training::Training;
 use crate::ui::state::AppState;
-use crate::ui::state::channels::ScoreSetup;
+use crate::ui::state::scores::ScoreSetup;
 use crate::words::{fine_percent, percent, short};
 
 /// Bytes of the largest file that is read; the engine cuts larger texts anyway.
@@ -44,7 +44,7 @@ pub fn Weigh() -> impl IntoView {
 
 /// The spread of the scores known so far: partial while channels are scored.
 fn spread(state: &AppState) -> Option<(&Calibration, &[Concentration])> {
-    match (&state.score_progress, &state.scores) {
+    match (&state.scores.progress, &state.scores.report) {
         (Some(progress), _) => Some((&progress.calibration, &progress.concentration)),
         (None, Some(scores)) => Some((&scores.calibration, &scores.concentration)),
         (None, None) => None,
@@ -57,18 +57,18 @@ fn Setup() -> impl IntoView {
     let live = app.is_live();
     let asked = app.part(|state| state.queue.any(is_score));
     let running = app.part(|state| state.queue.runs(is_score));
-    let is_part =
-        app.part(|state| state.scores.as_ref().is_some_and(|scores| scores.calibration.n_sequences < scores.calibration.n_requested));
+    let is_part = app
+        .part(|state| state.scores.report.as_ref().is_some_and(|scores| scores.calibration.n_sequences < scores.calibration.n_requested));
     let resumable = move || is_part.get() && !asked.get();
     let status = app.part(calibration_line);
-    let text_name = app.part(|state| state.score_setup.text.as_ref().map(|text| text.name.clone()));
+    let text_name = app.part(|state| state.scores.setup.text.as_ref().map(|text| text.name.clone()));
     let error = RwSignal::new(None::<String>);
     let open = move |event: leptos::ev::Event| {
         let input: HtmlInputElement = event_target(&event);
         read_text(&input, move |read| {
             error.set(read.as_ref().err().cloned());
             if let Ok(text) = read {
-                app.state.update(|state| state.score_setup.text = Some(text));
+                app.state.update(|state| state.scores.setup.text = Some(text));
             }
         });
         input.set_value("");
@@ -92,7 +92,7 @@ fn Setup() -> impl IntoView {
             <summary>{move || text_name.get().map_or_else(|| "Text: bundled excerpts of novels".to_string(), |name| format!("Text: {name}"))}</summary>
             <div class="row">
                 <label class="field">"A text file of your own" <input type="file" accept=".txt,.md,text/plain" data-testid="score-text" on:change=open /></label>
-                <button type="button" class="small" data-testid="score-text-bundled" class:gone=move || text_name.with(Option::is_none) on:click=move |_| app.state.update(|state| state.score_setup.text = None)>
+                <button type="button" class="small" data-testid="score-text-bundled" class:gone=move || text_name.with(Option::is_none) on:click=move |_| app.state.update(|state| state.scores.setup.text = None)>
                     "Use the bundled text"
                 </button>
             </div>
@@ -139,10 +139,10 @@ pub(crate) fn read_text(input: &HtmlInputElement, done: impl Fn(Result<Calibrati
 #[component]
 fn Count(name: &'static str, label: &'static str, get: fn(&ScoreSetup) -> usize, set: fn(&mut ScoreSetup, usize)) -> impl IntoView {
     let app = app();
-    let value = app.part(move |state| get(&state.score_setup));
+    let value = app.part(move |state| get(&state.scores.setup));
     let change = move |event: leptos::ev::Event| {
         if let Ok(n) = event_target_value(&event).trim().parse() {
-            app.state.update(|state| set(&mut state.score_setup, n));
+            app.state.update(|state| set(&mut state.scores.setup, n));
         }
         event_target::<HtmlInputElement>(&event).set_value(&value.get_untracked().to_string());
     };
@@ -163,7 +163,7 @@ fn Spread() -> impl IntoView {
     let picked = RwSignal::new(None::<usize>);
     let lorenz = RwSignal::new(false);
     // The last progress and the final report have one calibration, and only the report names channels.
-    let key = app.part(|state| spread(state).map(|(calibration, _)| (calibration.clone(), state.score_progress.is_some())));
+    let key = app.part(|state| spread(state).map(|(calibration, _)| (calibration.clone(), state.scores.progress.is_some())));
     let spread = app.drawn(key, |state| spread(state).map(|(_, layers)| layers.to_vec()).unwrap_or_default());
     let named = Memo::new(move |_| key.with(|key| key.as_ref().is_some_and(|(_, is_progress)| !is_progress)));
     let n_layers = Memo::new(move |_| spread.with(Vec::len));
@@ -206,7 +206,7 @@ fn charts(
     let lines = Signal::derive(move || {
         // Both signals are read in any state, so that each of their changes is noticed.
         let (rho, named) = (rho.get(), named.get());
-        let line = |state: &AppState, layer: &Concentration| layer_line(layer, rho, state.scores.as_ref().filter(|_| named));
+        let line = |state: &AppState, layer: &Concentration| layer_line(layer, rho, state.scores.report.as_ref().filter(|_| named));
         spread.with(|layers| app.state.with_untracked(|state| layers.iter().map(|layer| line(state, layer)).collect::<Vec<_>>()))
     });
     let chosen = move |layers: &[Concentration]| layers.get(layer.get()).cloned().into_iter().collect::<Vec<_>>();
@@ -228,14 +228,15 @@ fn charts(
 fn Report(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     let app = app();
     // The report is hidden while charts of another scoring are shown.
-    let key = app.part(|state| state.scores.as_ref().filter(|_| state.score_progress.is_none()).map(|scores| scores.calibration.clone()));
-    let known = app.drawn(key, |state| state.scores.as_ref().map(|scores| scores.overlaps.clone()).unwrap_or_default());
+    let key =
+        app.part(|state| state.scores.report.as_ref().filter(|_| state.scores.progress.is_none()).map(|scores| scores.calibration.clone()));
+    let known = app.drawn(key, |state| state.scores.report.as_ref().map(|scores| scores.overlaps.clone()).unwrap_or_default());
     let candidates =
-        app.part(|state| state.scan.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect::<Vec<_>>());
+        app.part(|state| state.scan.report.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect::<Vec<_>>());
     let findings = move || {
         key.with(|_| ());
         candidates.with(|candidates| {
-            app.state.with_untracked(|state| state.scores.as_ref().map(|scores| findings(scores, rho.get(), candidates)))
+            app.state.with_untracked(|state| state.scores.report.as_ref().map(|scores| findings(scores, rho.get(), candidates)))
         })
     };
     let finding = |text: String| view! { <li>{text}</li> };
@@ -255,7 +256,7 @@ fn agreement(known: Memo<Vec<Overlap>>, rho: RwSignal<usize>) -> AnyView {
     let app = app();
     let chart = Signal::derive(move || known.with(|known| agreement_chart(&agreements(known, rho.get()))));
     let save = move |_| {
-        let table = app.state.with_untracked(|state| state.scores.as_ref().map(|scores| channels(scores).csv()));
+        let table = app.state.with_untracked(|state| state.scores.report.as_ref().map(|scores| channels(scores).csv()));
         dom::download("linchpin-channels.csv", "text/csv", &table.unwrap_or_default());
     };
     view! {
@@ -320,7 +321,7 @@ fn rank_of(scores: &ScoreReport, at: WeightCoord) -> Option<(usize, f32)> {
 mod tests {
     use super::*;
     use crate::terms::ChannelScores;
-    use crate::ui::state::channels::tests::{calibration, report};
+    use crate::ui::state::scores::tests::{calibration, report};
 
     #[test]
     fn a_candidate_is_ranked_among_its_layer() {

@@ -19,7 +19,7 @@ pub fn Surroundings(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     let redundancy = RwSignal::new(false);
     let error = RwSignal::new(None::<String>);
     let look = move |_| {
-        let hidden_size = app.state.with_untracked(|state| state.info.as_ref().map_or(1, |info| info.hidden_size));
+        let hidden_size = app.state.with_untracked(|state| state.model.info.as_ref().map_or(1, |info| info.hidden_size));
         let sizes = support.with_untracked(|support| eta.with_untracked(|eta| sizes(support, eta, hidden_size)));
         error.set(sizes.as_ref().err().cloned());
         if let Ok((support, eta)) = sizes {
@@ -36,7 +36,7 @@ pub fn Surroundings(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
             </label>
         }
     };
-    let has_report = app.part(|state| state.surroundings.is_some());
+    let has_report = app.part(|state| state.comparisons.surroundings.is_some());
     view! {
         <h3>"The halo of a core"</h3>
         <p class="note">
@@ -78,7 +78,7 @@ fn sizes(support: &str, eta: &str, hidden_size: usize) -> Result<(Option<usize>,
 }
 
 fn one(state: &AppState) -> Option<(&SurroundingsReport, &LayerSurroundings)> {
-    let report = state.surroundings.as_ref()?;
+    let report = state.comparisons.surroundings.as_ref()?;
     Some((report, report.layers.first()?))
 }
 
@@ -93,16 +93,16 @@ fn drawn() -> impl IntoView {
     let plane = app.drawn(key, |state| one(state).map(|(_, layer)| plane_chart(layer)));
     let connection = app.drawn(key, |state| {
         let (report, layer) = one(state)?;
-        let proxies = state.scores.as_ref().and_then(|scores| scores.channels.iter().find(|scores| scores.layer == layer.layer));
+        let proxies = state.scores.report.as_ref().and_then(|scores| scores.channels.iter().find(|scores| scores.layer == layer.layer));
         let proxies = proxies.map_or(&[][..], |scores| &scores.loss_proxy);
-        Some(connection_chart(report, layer, proxies, state.info.as_ref()?.hidden_size))
+        Some(connection_chart(report, layer, proxies, state.model.info.as_ref()?.hidden_size))
     });
     let line = app.drawn(key, |state| {
         let (report, layer) = one(state)?;
-        Some(surroundings_line(report, layer, state.info.as_ref()?.hidden_size))
+        Some(surroundings_line(report, layer, state.model.info.as_ref()?.hidden_size))
     });
     let table = move |all: bool, digits: fn(f32) -> String| {
-        app.state.with_untracked(|state| state.surroundings.as_ref().map(|report| surroundings(report, all, digits)))
+        app.state.with_untracked(|state| state.comparisons.surroundings.as_ref().map(|report| surroundings(report, all, digits)))
     };
     let csv = Callback::new(move |()| table(true, FULL).map(|table| table.csv()).unwrap_or_default());
     let body = move || {

@@ -1,7 +1,8 @@
 use super::*;
-use crate::protocol::{Event, EventEnvelope, FailureKind, PROTOCOL_VERSION};
-use crate::terms::{Calibration, Pick, Pruned, Ranking, ScanReport, ScoreProgress, Selection};
-use crate::ui::state::tests::{answer, candidate, failure, info, loaded, pull, run, source};
+use crate::terms::{Ablation, Pick, Pruned, Pruning, Ranking, ScanReport, Selection};
+use crate::ui::state::AppState;
+use crate::ui::state::edits::check_pruning;
+use crate::ui::state::samples::{answer, candidate, failure, info, loaded, other_info, pull, run, source, starts};
 
 pub(crate) fn pruning() -> Pruning {
     let pick = Pick::Lowest { by: Ranking::Protected, share: 0.2 };
@@ -51,7 +52,7 @@ fn is_score(request: &Request) -> bool {
 
 /// The visitor switches a pruning on, or off.
 fn switch(state: &mut AppState, pruning: Option<Pruning>) {
-    state.pruning = pruning;
+    state.edits.pruning = pruning;
     state.edits_changed();
 }
 
@@ -69,24 +70,24 @@ fn pruned() -> AppState {
 /// Runs the pruning that is next, and has it pick these channels.
 fn apply(state: &mut AppState, channels: &[Vec<usize>]) {
     let Request::Apply { ablation } = next(state) else { panic!("{:?}", state.queue) };
-    let calibration = state.engine_calibration.clone().unwrap();
+    let calibration = state.scores.engine_calibration.clone().unwrap();
     answer(state, applied(ablation, calibration, channels));
     answer(state, Event::Done);
 }
 
 #[test]
-fn a_pruning_waits_for_scores_and_text_for_both() {
+fn pruning_waits_for_scores_and_text_for_both() {
     let mut state = loaded();
-    state.pruning = Some(pruning());
+    state.edits.pruning = Some(pruning());
     state.generate();
     let Request::Score { text: None, sequences: 64, length: 512, resume: true, .. } = next(&mut state) else { panic!() };
     answer(&mut state, Event::ScoreProgress(ScoreProgress { calibration: calibration(1), concentration: Vec::new() }));
-    assert!(state.score_progress.is_some());
+    assert!(state.scores.progress.is_some());
     answer(&mut state, Event::Scored(report(calibration(64))));
-    assert_eq!((state.score_progress.is_some(), &state.engine_calibration), (false, &Some(calibration(64))));
+    assert_eq!((state.scores.progress.is_some(), &state.scores.engine_calibration), (false, &Some(calibration(64))));
     answer(&mut state, Event::Done);
     apply(&mut state, &[vec![5]]);
-    assert_eq!(state.pruned.as_ref().map(|pruned| pruned.n_channels), Some(1));
+    assert_eq!(state.edits.pruned.as_ref().map(|pruned| pruned.n_channels), Some(1));
     assert!(matches!(next(&mut state), Request::Generate { .. }));
 }
 
@@ -98,7 +99,7 @@ fn edits_alone_need_no_scores() {
 }
 
 #[test]
-fn what_is_in_place_is_not_asked_for_again_until_the_scores_change() {
+fn edits_in_place_are_not_asked_for_again_until_the_scores_change() {
     let mut state = pruned();
     state.apply_edits();
     assert_eq!(state.next_message(), None);
@@ -111,9 +112,9 @@ fn what_is_in_place_is_not_asked_for_again_until_the_scores_change() {
 }
 
 #[test]
-fn a_scoring_that_is_stopped_leaves_nothing_that_fails_behind_it() {
+fn stopped_scoring_leaves_nothing_that_fails_behind_it() {
     let mut state = loaded();
-    state.pruning = Some(pruning());
+    state.edits.pruning = Some(pruning());
     state.generate();
     assert!(is_score(&next(&mut state)));
     state.stop();
@@ -125,13 +126,13 @@ fn a_scoring_that_is_stopped_leaves_nothing_that_fails_behind_it() {
     answer(&mut state, Event::Scored(report(calibration(3))));
     answer(&mut state, Event::Stopped);
     assert_eq!(state.next_message(), None);
-    assert_eq!(state.engine_calibration, Some(calibration(3)));
+    assert_eq!(state.scores.engine_calibration, Some(calibration(3)));
     state.generate();
     apply(&mut state, &[vec![5]]);
 }
 
 #[test]
-fn a_pruning_that_is_asked_for_while_a_scoring_ends_still_gets_scores() {
+fn pruning_asked_for_while_a_scoring_ends_still_gets_scores() {
     let mut state = loaded();
     state.score(false);
     next(&mut state);
@@ -142,14 +143,14 @@ fn a_pruning_that_is_asked_for_while_a_scoring_ends_still_gets_scores() {
 }
 
 #[test]
-fn a_scoring_that_fails_takes_the_pruning_with_it() {
+fn failed_scoring_takes_the_pruning_with_it() {
     let mut state = loaded();
-    state.pruning = Some(pruning());
+    state.edits.pruning = Some(pruning());
     state.generate();
     next(&mut state);
     answer(&mut state, Event::ScoreProgress(ScoreProgress { calibration: calibration(1), concentration: Vec::new() }));
     answer(&mut state, Event::Failed(failure(FailureKind::Input)));
-    assert_eq!((state.next_message(), &state.score_progress), (None, &None));
+    assert_eq!((state.next_message(), &state.scores.progress), (None, &None));
     assert_eq!(state.failure, Some(failure(FailureKind::Input)));
 }
 
@@ -160,22 +161,22 @@ fn scores_that_a_failure_may_have_taken_are_not_counted_on() {
         state.score(true);
         next(&mut state);
         answer(&mut state, Event::Failed(failure(kind)));
-        assert_eq!((state.engine_calibration.is_some(), state.scores.is_some()), (kept, true));
+        assert_eq!((state.scores.engine_calibration.is_some(), state.scores.report.is_some()), (kept, true));
     }
 }
 
 #[test]
-fn a_restart_keeps_the_scores_on_the_page_and_makes_them_again_for_the_engine() {
+fn restart_keeps_the_scores_on_the_page_and_makes_them_again_for_the_engine() {
     let mut state = pruned();
     state.engine_died("The engine stopped", "it was killed");
-    assert!(state.scores.is_some() && state.pruned.is_none() && state.engine_calibration.is_none());
+    assert!(state.scores.report.is_some() && state.edits.pruned.is_none() && state.scores.engine_calibration.is_none());
     state.engine_restarts();
-    state.apply(EventEnvelope { id: None, event: Event::Ready { protocol_version: PROTOCOL_VERSION } });
+    starts(&mut state);
     assert!(matches!(next(&mut state), Request::Load { .. }));
     answer(&mut state, Event::Loaded(info()));
     answer(&mut state, Event::Done);
     assert!(is_score(&next(&mut state)));
-    assert_eq!(state.pruning, Some(pruning()));
+    assert_eq!(state.edits.pruning, Some(pruning()));
 }
 
 #[test]
@@ -183,11 +184,9 @@ fn another_model_has_neither_scores_nor_pruning() {
     let mut state = pruned();
     state.load(source("other"));
     next(&mut state);
-    let mut other = info();
-    other.model.revision = "ffffffffffffffff".into();
-    answer(&mut state, Event::Loaded(other));
+    answer(&mut state, Event::Loaded(other_info()));
     answer(&mut state, Event::Done);
-    assert!(state.scores.is_none() && state.pruning.is_none() && state.engine_calibration.is_none());
+    assert!(state.scores.report.is_none() && state.edits.pruning.is_none() && state.scores.engine_calibration.is_none());
     assert_eq!(state.next_message(), None);
 }
 
@@ -205,13 +204,13 @@ fn text_and_figures_of_other_channels_are_of_before() {
     let evaluation = crate::terms::Evaluation { loss_nats: 3.0, perplexity: 20.0, stopword_mass: 0.4, n_tokens: 9, convention: "c".into() };
     answer(&mut state, Event::Evaluated { pane: crate::terms::Pane::Ablated, evaluation });
     answer(&mut state, Event::Done);
-    assert!(state.is_current(&of_now()) && state.current_ablated_evaluation().is_some());
+    assert!(state.edits.is_current(&of_now()) && state.current_ablated_evaluation().is_some());
     switch(&mut state, None);
-    assert!(!state.is_current(&of_now()) && state.current_ablated_evaluation().is_none());
+    assert!(!state.edits.is_current(&of_now()) && state.current_ablated_evaluation().is_none());
     apply_none(&mut state);
     switch(&mut state, Some(pruning()));
     apply(&mut state, &[vec![1, 3]]);
-    assert!(!state.is_current(&of_now()) && state.current_ablated_evaluation().is_none(), "the same rule, other channels");
+    assert!(!state.edits.is_current(&of_now()) && state.current_ablated_evaluation().is_none(), "the same rule, other channels");
 }
 
 fn apply_none(state: &mut AppState) {
@@ -223,7 +222,7 @@ fn apply_none(state: &mut AppState) {
 #[test]
 fn candidates_of_the_scan_are_looked_up_in_the_scores() {
     let mut state = loaded();
-    state.scan = Some(ScanReport {
+    state.scan.report = Some(ScanReport {
         model: info().model,
         prompt: "p".into(),
         tokens: Vec::new(),
@@ -239,7 +238,7 @@ fn candidates_of_the_scan_are_looked_up_in_the_scores() {
 }
 
 #[test]
-fn a_pruning_is_checked_against_the_model() {
+fn pruning_is_checked_against_the_model() {
     let with = |change: fn(&mut Selection)| {
         let mut pruning = pruning();
         change(&mut pruning.selection);

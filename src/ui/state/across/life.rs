@@ -1,0 +1,71 @@
+//! The life of the engine and of its model: ready, loaded, lost, restarted.
+
+use crate::protocol::{Failure, FailureKind, PROTOCOL_VERSION, Request};
+use crate::terms::ModelInfo;
+use crate::ui::state::{AppState, EngineStatus};
+
+impl AppState {
+    /// Returns `true` if a model is loaded, and an engine is ready to work with it.
+    pub fn is_live(&self) -> bool {
+        let loads = || self.queue.any(|request| matches!(request, Request::Load { .. }));
+        self.model.info.is_some() && self.engine == EngineStatus::Ready && !loads()
+    }
+
+    pub(in crate::ui::state) fn ready(&mut self, version: u32) {
+        if version == PROTOCOL_VERSION {
+            self.engine = EngineStatus::Ready;
+            return;
+        }
+        self.engine_died(
+            "The page and its engine are of different versions",
+            &format!("The page speaks version {PROTOCOL_VERSION}, the engine version {version}: your browser kept an old file."),
+        );
+        if let Some(failure) = &mut self.failure {
+            failure.next_step = "Reload the page. If this stays, empty the browser's cache for it.".into();
+        }
+    }
+
+    pub(in crate::ui::state) fn loaded(&mut self, info: ModelInfo) {
+        let same = self.model.info.as_ref().is_some_and(|before| before.model == info.model);
+        if !same {
+            self.parts().into_iter().for_each(|part| part.forget_model());
+            self.panes.sampling = info.sampling;
+        }
+        self.parts().into_iter().for_each(|part| part.forget_engine());
+        self.experiments.loaded(&info.model);
+        self.model.loaded(info, self.queue.running.as_ref());
+        self.restore_loading_link();
+        self.put_back();
+    }
+
+    /// Notes that the worker is gone: its requests are dropped, its results kept.
+    pub fn engine_died(&mut self, what: &str, why: &str) {
+        self.engine = EngineStatus::Dead;
+        self.queue.clear();
+        self.forget_engine();
+        self.leave_link_stage();
+        // After a panic, the earlier failure holds its message; the trap that follows only says "unreachable".
+        let said = self.failure.take().filter(|failure| failure.kind == FailureKind::Internal);
+        let (what, why) = said.map_or_else(|| (what.into(), why.into()), |failure| (failure.what, failure.why));
+        let next_step =
+            "Everything computed so far is still on the page. Press “Restart engine” to start a new one and load the model again.";
+        self.failure = Some(Failure { kind: FailureKind::Internal, what, why, next_step: next_step.into() });
+    }
+
+    /// Drops the state that only the lost engine had.
+    fn forget_engine(&mut self) {
+        self.work.progress = None;
+        self.parts().into_iter().for_each(|part| part.forget_engine());
+    }
+
+    /// Notes that a fresh worker is starting, and requests the loaded model again, or else the one that was to be
+    /// loaded.
+    pub fn engine_restarts(&mut self) {
+        self.engine = EngineStatus::Starting;
+        self.queue.clear();
+        self.forget_engine();
+        if let Some(source) = self.model.source.clone().or_else(|| self.model.requested.clone()) {
+            self.load(source);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! States, models, runs and failures for tests, and the engine's answers that lead to them.
+
+use crate::protocol::{BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Request};
+use crate::terms::{
+    Ablation, BackendInfo, Candidate, EditTarget, Finish, Generated, ModelFile, ModelInfo, ModelRef, ModelSource, Pane, Provenance,
+    RunRecord, RunSetup, Sampling, WeightCoord, outcome_digest,
+};
+use crate::ui::state::edits::Origin;
+use crate::ui::state::{AppState, Source};
+
+pub(crate) fn info() -> ModelInfo {
+    ModelInfo {
+        model: ModelRef { id: "linchpin-13m".into(), revision: "0123456789abcdef".into() },
+        architecture: "LlamaForCausalLM".into(),
+        num_parameters: 13_180_000,
+        num_hidden_layers: 20,
+        hidden_size: 256,
+        intermediate_size: 448,
+        vocab_size: 4096,
+        max_position_embeddings: 512,
+        weight_bytes: 26_000_000,
+        backend: BackendInfo { kind: "cpu".into(), name: "flex".into(), reason: "no adapter".into() },
+        sampling: Sampling::default(),
+        provenance: Provenance::default(),
+    }
+}
+
+pub(crate) fn candidate(layer: usize, row: usize, col: usize) -> Candidate {
+    Candidate {
+        at: WeightCoord { layer, row, col },
+        weight: 0.3,
+        input: 80.0,
+        output: 24.0,
+        token: 0,
+        ratio: 50.0,
+        share: 1.0,
+        iteration: 0,
+    }
+}
+
+pub(crate) fn generated(ids: &[u32]) -> Generated {
+    Generated {
+        token_ids: ids.to_vec(),
+        text: String::new(),
+        repetition: 0.0,
+        stopword_mass: 0.3,
+        tokens_per_sec: 9.0,
+        finish: Finish::Length,
+    }
+}
+
+pub(crate) fn run(intact: &[u32], ablated: &[u32]) -> RunRecord {
+    RunRecord {
+        setup: RunSetup { model: info().model, prompt: "p".into(), sampling: Sampling::default(), ablation: Ablation::default() },
+        backend: info().backend,
+        intact: generated(intact),
+        ablated: generated(ablated),
+        first_difference: None,
+        pruned: None,
+        digest: outcome_digest(intact, ablated),
+    }
+}
+
+pub(crate) fn source(id: &str) -> Source {
+    let files = vec![ModelFile { name: "config.json".into(), url: format!("models/{id}/config.json") }];
+    Source { id: id.into(), title: format!("The {id}"), from: ModelSource::Files(files), backend: BackendChoice::Auto }
+}
+
+pub(crate) fn failure(kind: FailureKind) -> Failure {
+    Failure { kind, what: "w".into(), why: "y".into(), next_step: "n".into() }
+}
+
+/// Hands the engine's answer to the running request.
+pub(crate) fn answer(state: &mut AppState, event: Event) {
+    let id = state.queue.running.as_ref().map(|running| running.id);
+    state.apply(EventEnvelope { id, event });
+}
+
+/// Hands the state an event that answers no request.
+pub(crate) fn tell(state: &mut AppState, event: Event) {
+    state.apply(EventEnvelope { id: None, event });
+}
+
+/// Reports that a fresh engine is ready.
+pub(crate) fn starts(state: &mut AppState) {
+    tell(state, Event::Ready { protocol_version: PROTOCOL_VERSION });
+}
+
+/// A model of the same name as that of [`info`], with other weights.
+pub(crate) fn other_info() -> ModelInfo {
+    let mut other = info();
+    other.model.revision = "ffffffffffffffff".into();
+    other
+}
+
+/// A state whose engine has loaded the model of [`info`].
+pub(crate) fn loaded() -> AppState {
+    let mut state = AppState::default();
+    state.load(source("linchpin-13m"));
+    assert_eq!(state.next_message(), None, "the worker is not ready");
+    starts(&mut state);
+    assert!(matches!(state.next_message().unwrap().request, Request::Load { .. }));
+    answer(&mut state, Event::Loaded(info()));
+    answer(&mut state, Event::Done);
+    state
+}
+
+/// The visitor pulls a scalar.
+pub(crate) fn pull(state: &mut AppState) -> Option<Envelope> {
+    state.edits.add(EditTarget::Scalar { layer: 2, row: 12, col: 86 }, 0.0, true, Origin::Hand, &info()).unwrap();
+    state.edits_changed()
+}
+
+/// A state whose engine is generating, with one token in each pane.
+pub(crate) fn writing() -> AppState {
+    let mut state = loaded();
+    state.panes.prompt = "Once".into();
+    state.generate();
+    state.next_message();
+    token(&mut state, Pane::Intact, 0, 5);
+    token(&mut state, Pane::Ablated, 0, 5);
+    state
+}
+
+pub(crate) fn token(state: &mut AppState, pane: Pane, index: usize, token_id: u32) {
+    answer(state, Event::Token { pane, index, token_id, text: format!(" {token_id}") });
+}
+
+/// The run, as it is when the visitor stops it.
+pub(crate) fn stopped(mut run: RunRecord) -> RunRecord {
+    (run.intact.finish, run.ablated.finish) = (Finish::Stopped, Finish::Stopped);
+    run
+}

@@ -1,0 +1,74 @@
+//! Scores of channels: the last ones, those on their way, and those that the engine still holds.
+
+use crate::protocol::{Event, FailureKind, Request};
+use crate::terms::{Calibration, CalibrationText, ScoreProgress, ScoreReport};
+use crate::ui::state::part::Part;
+use crate::ui::state::queue::Running;
+
+/// The text on which channels are to be scored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreSetup {
+    pub sequences: usize,
+    /// Tokens of a sequence; the engine takes no more than the model's context.
+    pub length: usize,
+    /// Text to score on; the bundled text if `None`.
+    pub text: Option<CalibrationText>,
+}
+
+impl Default for ScoreSetup {
+    fn default() -> Self {
+        Self { sequences: 64, length: 512, text: None }
+    }
+}
+
+/// The part of the state behind the section "Weigh".
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ScoreState {
+    /// The values of the controls in the scoring section.
+    pub setup: ScoreSetup,
+    /// The last scores of this model; they outlive the engine that made them.
+    pub report: Option<ScoreReport>,
+    /// Partial scores while channels are scored. Empty from the beginning of a scoring to its first sequence, and after
+    /// its report.
+    pub progress: Option<ScoreProgress>,
+    /// Calibration of the scores that the engine holds. If `None`, a pruning waits for scores: a fresh engine has none.
+    pub engine_calibration: Option<Calibration>,
+}
+
+impl Part for ScoreState {
+    fn reduce(&mut self, event: &Event) {
+        match event {
+            Event::ScoreProgress(progress) => self.progress = Some(progress.clone()),
+            Event::Scored(report) => {
+                self.progress = None;
+                self.engine_calibration = Some(report.calibration.clone());
+                self.report = Some(report.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn begins(&mut self, request: &Request) {
+        self.progress.take_if(|_| matches!(request, Request::Score { .. }));
+    }
+
+    fn fails(&mut self, over: &Running, kind: FailureKind) {
+        if let Request::Score { .. } = over.request {
+            self.progress = None;
+            // The scores that a resumed scoring started from are lost, unless it was refused before it began.
+            self.engine_calibration.take_if(|_| kind != FailureKind::Input);
+        }
+    }
+
+    fn forget_model(&mut self) {
+        (self.report, self.progress) = (None, None);
+    }
+
+    fn forget_engine(&mut self) {
+        self.engine_calibration = None;
+    }
+}
+
+#[cfg(test)]
+#[path = "scores_tests.rs"]
+pub(crate) mod tests;
