@@ -23,14 +23,14 @@ mod edit;
 mod experiment;
 mod halo;
 mod limits;
+mod matrix;
+mod place;
 mod plan;
 mod scores;
 mod selection;
 mod source;
 mod sweep;
 mod training;
-
-use std::fmt;
 
 pub use confirm::*;
 pub use data::*;
@@ -39,6 +39,8 @@ pub use edit::*;
 pub use experiment::*;
 pub use halo::*;
 pub use limits::*;
+pub use matrix::*;
+pub use place::*;
 pub use plan::*;
 pub use scores::*;
 pub use selection::*;
@@ -46,22 +48,6 @@ use serde::{Deserialize, Serialize};
 pub use source::*;
 pub use sweep::*;
 pub use training::*;
-
-/// One scalar of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, col]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct WeightCoord {
-    pub layer: usize,
-    /// Output: a residual channel, `0..hidden_size`.
-    pub row: usize,
-    /// Input: a feed-forward channel, `0..intermediate_size`.
-    pub col: usize,
-}
-
-impl fmt::Display for WeightCoord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "layer {}, [{}, {}]", self.layer, self.row, self.col)
-    }
-}
 
 /// Everything that is changed about a model for one run. Empty means intact.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

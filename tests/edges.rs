@@ -6,7 +6,7 @@ use linchpin::terms::{Cell, Experiment, ExperimentKind, Outcome, TaskFile, TextR
 use crate::support::{Copy, Session, fixture, on_gpu, stopped_after};
 
 fn at(layer: usize, row: usize, col: usize) -> WeightCoord {
-    WeightCoord { layer, row, col }
+    WeightCoord::new(layer, row, col)
 }
 
 /// Of several layers, rows and columns.

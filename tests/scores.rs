@@ -361,7 +361,7 @@ fn products_of_halos_are_the_same_by_layer() {
 fn bad_requests_are_refused() {
     let mut session = Session::with_model(&fixture("llama"));
     let text = |text: &str| Some(CalibrationText { name: "mine".into(), text: text.into() });
-    let at = WeightCoord { layer: 9, row: 0, col: 0 };
+    let at = WeightCoord::new(9, 0, 0);
     let with = |text, sequences, length, super_weights| Request::Score { text, sequences, length, super_weights, resume: false };
     let empty = Vec::new;
     for request in [with(None, 0, 16, empty()), with(None, 1, 1, empty()), with(text(" \n"), 1, 16, empty()), with(None, 1, 16, vec![at])] {
@@ -388,7 +388,7 @@ fn a_text_that_is_cut_says_so() {
 #[test]
 fn the_super_weights_channel_leads_its_layer() {
     let mut session = Session::with_model(&bundled("linchpin-13m"));
-    let at = WeightCoord { layer: 2, row: 12, col: 86 };
+    let at = WeightCoord::new(2, 12, 86);
     let request = Request::Score { text: None, sequences: 2, length: 64, super_weights: vec![at], resume: false };
     let (_, report) = report(&mut session, request);
     let [found] = report.super_weights[..] else { panic!("{:?}", report.super_weights) };

@@ -108,7 +108,7 @@ async fn layer_rows(index: usize, layer: &DecoderLayer, block: usize) -> Result<
     let (squares, fourths, behind) = (floats(next()), floats(next()), floats(next()));
     let mut rows = Vec::with_capacity(peaks.len());
     for (row, (peak, col)) in peaks.into_iter().zip(columns).enumerate() {
-        let at = WeightCoord { layer: index, row, col: usize::try_from(col).unwrap_or(0) };
+        let at = WeightCoord::new(index, row, usize::try_from(col).unwrap_or(0));
         let (squares, fourths) = (squares[row], fourths[row]);
         let score = peak.abs() * squares.sqrt() * behind.get(row).map_or(1.0, |gain| gain.abs());
         if !score.is_finite() {

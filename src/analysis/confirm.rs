@@ -20,9 +20,8 @@ use super::error::AnalysisError;
 use super::eval::{self, HeldOut};
 use crate::job::control::Control;
 use crate::model::Model;
-use crate::model::matrix::Matrix;
 use crate::terms::{
-    Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit, is_critical,
+    Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, Matrix, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit, is_critical,
 };
 
 /// Number of random scalars drawn for each candidate.
@@ -134,9 +133,8 @@ impl Experiment<'_> {
             if arms.iter().any(|arm| arm.at.is_some_and(|known| same_channel(known, *at))) {
                 continue;
             }
-            let (layer, channel) = (at.layer, at.col);
-            let removed = (ArmKind::Channel, EditTarget::Channel { layer, channel }, self.model.layers[layer].mlp.channel_size());
-            for (kind, target, n_zeroed) in [removed, (ArmKind::ChannelMean, EditTarget::ChannelMean { layer, channel }, 0)] {
+            let removed = (ArmKind::Channel, EditTarget::Channel(at.channel()), self.model.layers[at.layer].mlp.channel_size());
+            for (kind, target, n_zeroed) in [removed, (ArmKind::ChannelMean, EditTarget::ChannelMean(at.channel()), 0)] {
                 let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
                 arms.push(Arm { kind, label: target.to_string(), at: Some(*at), n_zeroed, change: Change::Edit(ablation) });
             }
@@ -198,7 +196,7 @@ fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
 }
 
 fn same_channel(a: WeightCoord, b: WeightCoord) -> bool {
-    (a.layer, a.col) == (b.layer, b.col)
+    a.channel() == b.channel()
 }
 
 /// True if no candidate is critical alone; otherwise the joint effect says nothing about the others.

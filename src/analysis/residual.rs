@@ -103,7 +103,7 @@ pub async fn largest_weight(model: &Model, layer: usize, but: &[WeightCoord]) ->
     }
     Ok(most.map(|([a, b], value)| {
         let (row, col) = if down_proj.layout == Layout::OutIn { (a, b) } else { (b, a) };
-        (WeightCoord { layer, row, col }, value)
+        (WeightCoord::new(layer, row, col), value)
     }))
 }
 

@@ -88,7 +88,7 @@ async fn first_candidate(
         let spike = output.largest();
         let ratio = (spike.value.abs() / output_median).min(f32::MAX);
         let Some(source) = input.peaks.get(spike.token) else { continue };
-        let at = WeightCoord { layer: output.layer, row: spike.channel, col: source.channel };
+        let at = WeightCoord::new(output.layer, spike.channel, source.channel);
         if ratio < MIN_RATIO || known.iter().any(|candidate| candidate.at == at) {
             continue;
         }

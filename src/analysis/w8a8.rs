@@ -15,12 +15,11 @@ use super::error::AnalysisError;
 use super::quantise::{Method, Rounding, check_fits, rounded_matrix};
 use crate::job::control::Control;
 use crate::model::layers::{Layout, Linear};
-use crate::model::matrix::Matrix;
 use crate::model::probe::{Probe, Reader, Summary};
 use crate::model::rounding::InputRounding;
 use crate::model::{Model, Positions};
 use crate::tensors::{DeviceError, Weight};
-use crate::terms::WeightCoord;
+use crate::terms::{Matrix, WeightCoord};
 
 /// The handling of outliers.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +48,7 @@ pub struct Maxima(pub Vec<[Vec<f32>; 2]>);
 
 const READERS: [Reader; 2] = [Reader::Attention, Reader::Mlp];
 /// The matrices that read the inputs of [`READERS`].
-const OF_READERS: [&[Matrix]; 2] = [&[Matrix::Query, Matrix::Key, Matrix::Value], &[Matrix::Gate, Matrix::Up]];
+const OF_READERS: [&[Matrix]; 2] = [&[Matrix::QProj, Matrix::KProj, Matrix::VProj], &[Matrix::GateProj, Matrix::UpProj]];
 /// Lower bound of `max|W_j|` and `s_j` in SmoothQuant's code.
 const LEAST: f32 = 1e-5;
 

@@ -139,21 +139,15 @@ mod tests {
     /// Findings as if published on the bundled model: two true ones and a false one.
     const FACTS: &[Fact] = &[
         Fact {
-            at: &[EditTarget::Scalar { layer: 2, row: 12, col: 86 }],
+            at: &[EditTarget::scalar(2, 12, 86)],
             kind: Kind::Alone,
             known: "It breaks the model.",
             source: "a test",
             is_disputed: false,
         },
+        Fact { at: &[EditTarget::row(2, 12)], kind: Kind::Row, known: "So does its row.", source: "a test", is_disputed: false },
         Fact {
-            at: &[EditTarget::Row { layer: 2, row: 12 }],
-            kind: Kind::Row,
-            known: "So does its row.",
-            source: "a test",
-            is_disputed: false,
-        },
-        Fact {
-            at: &[EditTarget::Scalar { layer: 2, row: 13, col: 86 }],
+            at: &[EditTarget::scalar(2, 13, 86)],
             kind: Kind::Alone,
             known: "Its neighbour breaks it, too.",
             source: "a test",

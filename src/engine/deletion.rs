@@ -81,8 +81,8 @@ impl Loaded {
     async fn loss_without(&self, deletion: &Deletion, means: Option<&[Vec<f32>]>, control: &Control) -> Result<Option<f64>, EngineError> {
         let (layer, channel) = (deletion.layer, deletion.channel);
         let target = match means {
-            Some(_) => EditTarget::ChannelMean { layer, channel },
-            None => EditTarget::Channel { layer, channel },
+            Some(_) => EditTarget::channel_mean(layer, channel),
+            None => EditTarget::channel(layer, channel),
         };
         let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
         let model = self.intact.with_ablation_by(&ablation, means)?;

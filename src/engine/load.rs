@@ -137,7 +137,7 @@ async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<P
     };
     // The GPU compiles an edit's kernels now, so that the first edit takes no longer than the next.
     if chosen.health.is_some() {
-        let first = WeightCoord { layer: 0, row: 0, col: 0 };
+        let first = WeightCoord::new(0, 0, 0);
         weights.model.with_ablation(&Ablation::zeroing([first]))?;
     }
     DeviceError::check_health(chosen.health.as_ref())?;

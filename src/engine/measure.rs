@@ -28,7 +28,7 @@ const PASS: usize = 512;
 const N_COMPARED: usize = 32;
 const COMPARED_AFTER: usize = 64;
 /// The edit that the figures apply.
-const EDIT: WeightCoord = WeightCoord { layer: 0, row: 0, col: 0 };
+const EDIT: WeightCoord = WeightCoord::new(0, 0, 0);
 
 /// Amount of work that the figures take, by kind of device.
 struct Effort {

@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(methods(&bare), [Method::Nearest, Method::Clipped(9.0)]);
         let sizes = roundings(&bare, &methods(&bare)).iter().take(3).map(|rounding| rounding.block_size).collect::<Vec<_>>();
         assert_eq!(sizes, [16, 64, 0]);
-        let named = Experiment { super_weights: vec![WeightCoord { layer: 0, row: 0, col: 0 }], ..bare };
+        let named = Experiment { super_weights: vec![WeightCoord::new(0, 0, 0)], ..bare };
         assert_eq!(methods(&named)[1], Method::HeldOut);
     }
 }

@@ -9,7 +9,6 @@ pub mod config;
 pub mod edit;
 pub mod families;
 pub mod layers;
-pub mod matrix;
 pub mod mlp;
 pub mod probe;
 pub mod prune;

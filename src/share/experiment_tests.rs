@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::share::{MAX_ENCODED_BYTES, ShareLink};
-use crate::terms::{BackendInfo, ExperimentKind, MAX_INDEX, MAX_SEED, WeightCoord};
+use crate::terms::{BackendInfo, ExperimentKind, LimitError, MAX_INDEX, MAX_SEED, WeightCoord};
 
 fn text(name: &str) -> TextRef {
     TextRef { name: name.into(), digest: "0123456789abcdef".into() }
 }
 
 fn link() -> ExperimentLink {
-    let mut experiment = Experiment::of(ExperimentKind::Scaling, vec![WeightCoord { layer: 2, row: 12, col: 86 }]);
+    let mut experiment = Experiment::of(ExperimentKind::Scaling, vec![WeightCoord::new(2, 12, 86)]);
     (experiment.text, experiment.tasks, experiment.limit) = (Some(text("held-out 1")), vec![text("arc_easy")], Some(50));
     let figure = |name: &str, value| Headline { name: name.into(), value };
     ExperimentLink {
@@ -96,6 +96,8 @@ fn sizes_and_ranges_are_bounded() {
     assert!(matches!(ExperimentLink::decode(&long), Err(ShareError::TooLong { .. })));
     assert_eq!(with("e.prompt", &format!("\"{}\"", "é".repeat(2001))), Err(ShareError::PromptTooLong { found: 2001 }));
     assert_eq!(with("e.super_weights", r#"[{"layer":1048576,"row":0,"col":0}]"#), Err(ShareError::Index { what: "layer", found: 1 << 20 }));
+    let in_expert = r#"[{"layer":2,"expert":5,"row":0,"col":0}]"#;
+    assert_eq!(with("e.super_weights", in_expert), Err(LimitError::NoExperts { got: 5 }.into()));
     let refused = |path: &str, value: &str| assert!(matches!(with(path, value), Err(ShareError::Setting(_))), "{path} {value}");
     refused("e.super_weights", &format!("[{}]", vec![r#"{"layer":0,"row":0,"col":0}"#; 65].join(",")));
     for (path, value) in [
@@ -181,7 +183,7 @@ proptest! {
         (alpha, seed, item_seed) in (prop::option::of(0.0f32..=1.0), 0..=MAX_SEED, prop::option::of(0..=MAX_SEED)),
         figures in prop::collection::vec(("[a-z ,]{1,40}", -8_000_000..8_000_000_i32), 0..MAX_FIGURES),
     ) {
-        let super_weights = scalars.into_iter().map(|(layer, row, col)| WeightCoord { layer, row, col }).collect();
+        let super_weights = scalars.into_iter().map(|(layer, row, col)| WeightCoord::new(layer, row, col)).collect();
         let experiment = Experiment { prompt, factors, bits, block_sizes, alpha, seed, item_seed, ..Experiment::of(kind, super_weights) };
         let headline = figures.into_iter().map(|(name, eighths)| Headline { name, value: f64::from(eighths) / 8.0 }).collect();
         let link = ExperimentLink { experiment, headline, ..link() };

@@ -14,7 +14,7 @@ fn full() -> Outcome {
         bos: true,
         log_samples: true,
         kind: ExperimentKind::WeightQuantisation,
-        super_weights: vec![WeightCoord { layer: 2, row: 12, col: 86 }],
+        super_weights: vec![WeightCoord::new(2, 12, 86)],
         text: Some(text("mine.txt")),
         block: Some(512),
         n_blocks: Some(3),
@@ -65,7 +65,7 @@ fn everything_that_is_written_is_read() {
 
 #[test]
 fn what_is_not_read_is_not_written() {
-    let experiment = Experiment::of(ExperimentKind::Propagation, vec![WeightCoord { layer: 2, row: 12, col: 86 }]);
+    let experiment = Experiment::of(ExperimentKind::Propagation, vec![WeightCoord::new(2, 12, 86)]);
     let json = serde_json::to_string(&experiment).unwrap();
     let expected = r#"{"kind":"propagation","super_weights":[{"layer":2,"row":12,"col":86}],"prompt":"It was a dark evening, and the old man","seed":1}"#;
     assert_eq!(json, expected);

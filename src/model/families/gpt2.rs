@@ -5,10 +5,10 @@ use super::{Family, parts};
 use crate::model::attention::QkvProj;
 use crate::model::config::{Activation, Keys, ModelConfig, Positions, token_ids};
 use crate::model::layers::{Layout, LmHead};
-use crate::model::matrix::Matrix;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
+use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "gpt2", config, build };
@@ -75,10 +75,10 @@ fn block(config: &ModelConfig, weights: &mut Weights, root: &str, layer: usize) 
     let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
     let mut conv1d =
         |matrix, name: &str, out, input| weights.linear((layer, matrix), &format!("{path}.{name}"), [out, input], Layout::InOut, true);
-    let c_attn = conv1d(Matrix::Query, "attn.c_attn", 3 * hidden, hidden)?;
-    let attn_c_proj = conv1d(Matrix::Output, "attn.c_proj", hidden, hidden)?;
-    let c_fc = conv1d(Matrix::Up, "mlp.c_fc", intermediate, hidden)?;
-    let mlp_c_proj = conv1d(Matrix::Down, "mlp.c_proj", hidden, intermediate)?;
+    let c_attn = conv1d(Matrix::QProj, "attn.c_attn", 3 * hidden, hidden)?;
+    let attn_c_proj = conv1d(Matrix::OProj, "attn.c_proj", hidden, hidden)?;
+    let c_fc = conv1d(Matrix::UpProj, "mlp.c_fc", intermediate, hidden)?;
+    let mlp_c_proj = conv1d(Matrix::DownProj, "mlp.c_proj", hidden, intermediate)?;
     Ok(DecoderLayer {
         input_layernorm: Some(parts::layer_norm(config, weights, &format!("{path}.ln_1"))?),
         self_attn: parts::attention(config, QkvProj::Fused(c_attn), attn_c_proj),

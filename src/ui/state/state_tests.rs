@@ -25,7 +25,7 @@ pub(crate) fn info() -> ModelInfo {
 
 pub(crate) fn candidate(layer: usize, row: usize, col: usize) -> Candidate {
     Candidate {
-        at: WeightCoord { layer, row, col },
+        at: WeightCoord::new(layer, row, col),
         weight: 0.3,
         input: 80.0,
         output: 24.0,
@@ -90,7 +90,7 @@ pub(crate) fn loaded() -> AppState {
 }
 
 pub(crate) fn pull(state: &mut AppState) -> Option<Envelope> {
-    state.edits.add(EditTarget::Scalar { layer: 2, row: 12, col: 86 }, 0.0, true, Origin::Hand, &info()).unwrap();
+    state.edits.add(EditTarget::scalar(2, 12, 86), 0.0, true, Origin::Hand, &info()).unwrap();
     state.edits_changed()
 }
 

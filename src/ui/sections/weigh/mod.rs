@@ -326,7 +326,7 @@ mod tests {
     fn a_candidate_is_ranked_among_its_layer() {
         let scores = ChannelScores { layer: 2, loss_proxy: vec![1.0, 5.0, 1.0, 3.0], ..ChannelScores::default() };
         let report = ScoreReport { channels: vec![scores], ..report(calibration(1)) };
-        let at = |layer, col| WeightCoord { layer, row: 0, col };
+        let at = |layer, col| WeightCoord::new(layer, 0, col);
         assert_eq!(
             [at(2, 1), at(2, 0), at(2, 2), at(2, 4), at(1, 0)].map(|at| rank_of(&report, at)),
             [Some((0, 0.5)), Some((2, 0.1)), Some((3, 0.1)), None, None]
