@@ -24,6 +24,7 @@ mod experiment;
 mod halo;
 mod limits;
 mod matrix;
+mod per_layer;
 mod place;
 mod plan;
 mod scores;
@@ -40,6 +41,7 @@ pub use experiment::*;
 pub use halo::*;
 pub use limits::*;
 pub use matrix::*;
+pub use per_layer::*;
 pub use place::*;
 pub use plan::*;
 pub use scores::*;
@@ -168,7 +170,8 @@ pub struct ModelInfo {
     pub num_parameters: u64,
     pub num_hidden_layers: usize,
     pub hidden_size: usize,
-    pub intermediate_size: usize,
+    /// Feed-forward channels of a layer.
+    pub intermediate_size: PerLayer,
     pub vocab_size: usize,
     pub max_position_embeddings: usize,
     /// Bytes that the weights take on the device.

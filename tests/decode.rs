@@ -1,7 +1,10 @@
 //! Path B against Path A, on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`).
 
+use burn::tensor::Tensor;
 use linchpin::decode::error::DecodeError;
 use linchpin::decode::{DecodeGpu, DecodePlan, MAX_BATCH, submit};
+use linchpin::model::config::Activation;
+use linchpin::model::layers::{Linear, Norm};
 use linchpin::model::probe::Probe;
 use linchpin::model::{DecoderLayer, KvCache, Model, Positions};
 use linchpin::protocol::{BackendChoice, Event, Request};
@@ -100,6 +103,10 @@ fn greedy(vulkan: &Vulkan, model: &Model, prompt: &[u32], n: usize, batch: usize
     drawn
 }
 
+fn add_bias(linear: &mut Linear) {
+    linear.bias = Some(Tensor::zeros([linear.shape()[0]], &linear.weight.device()));
+}
+
 /// The kernels are made for one layer and serve all.
 #[test]
 fn layers_that_are_not_built_alike_have_no_plan() {
@@ -110,18 +117,31 @@ fn layers_that_are_not_built_alike_have_no_plan() {
         };
         let model = model_on("gemma3", &vulkan.device);
         assert!(!is_refused(&model));
-        let changes: [fn(&mut DecoderLayer); 5] = [
+        let changes: [fn(&mut DecoderLayer); 9] = [
             |layer| layer.is_parallel = true,
             |layer| layer.input_layernorm = None,
             |layer| layer.post_feedforward_layernorm = None,
             |layer| layer.self_attn.scale *= 2.0,
             |layer| layer.self_attn.clip_qkv = Some(1.0),
+            |layer| layer.self_attn.num_kv_heads *= 2,
+            |layer| layer.mlp.activation = Activation::Silu,
+            |layer| add_bias(&mut layer.mlp.down_proj),
+            |layer| match &mut layer.input_layernorm {
+                Some(Norm::Rms { eps, .. }) => *eps *= 2.0,
+                _ => panic!("another norm"),
+            },
         ];
-        for change in changes {
+        for (index, change) in changes.into_iter().enumerate() {
             let mut other = model.clone();
             change(&mut other.layers[1]);
-            assert!(is_refused(&other));
+            assert!(is_refused(&other), "change {index}");
         }
+        // Queries have a bias, keys and values have none, in every layer.
+        let mut other = model.clone();
+        for layer in &mut other.layers {
+            add_bias(layer.matrix_mut(Matrix::QProj).unwrap());
+        }
+        assert!(is_refused(&other));
     });
 }
 
@@ -231,14 +251,14 @@ fn ablated_models_decode_what_path_a_computes() {
                 let ablated = intact.with_ablation(&Ablation { weight_edits, ..Ablation::default() }).unwrap();
                 check_forced(name, vulkan, &ablated, ids, 3);
             }
-            let means = vec![vec![0.3; intact.config.intermediate_size]; intact.layers.len()];
+            let means = vec![vec![0.3; intact.config.intermediate_size.of(0)]; intact.layers.len()];
             let edit = WeightEdit { target: EditTarget::channel_mean(1, 9), scale: 0.0 };
             let at_mean = intact.with_ablation_by(&Ablation { weight_edits: vec![edit], ..Ablation::default() }, Some(&means)).unwrap();
             check_forced(name, vulkan, &at_mean, ids, 3);
             let scalars = Matrix::ALL.map(|matrix| (1, matrix, 13));
             check_forced(name, vulkan, &intact.with_zeroed(&scalars), ids, 3);
             // Constants in one layer only, where the others had no bias.
-            let means = vec![vec![2.0; intact.config.intermediate_size]; intact.layers.len()];
+            let means = vec![vec![2.0; intact.config.intermediate_size.of(0)]; intact.layers.len()];
             check_forced(name, vulkan, &intact.without_channels(&[vec![], vec![8, 9, 30]], Some(&means)), ids, 3);
             check_forced(name, vulkan, intact, ids, 3);
         }

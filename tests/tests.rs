@@ -26,3 +26,4 @@ mod sweep;
 mod tables;
 mod tasks;
 mod tensors;
+mod widths;

@@ -144,8 +144,9 @@ impl Experiment<'_> {
 
     /// Plans an arm for each row, followed by those of the rows after it.
     fn rows(&self, rows: &[RowCoord]) -> impl Iterator<Item = Arm> {
-        let [hidden_size, n_zeroed] = [self.model.config.hidden_size, self.model.config.intermediate_size];
+        let config = &self.model.config;
         rows.iter().flat_map(move |&at| {
+            let (hidden_size, n_zeroed) = (config.hidden_size, config.intermediate_size.of(at.layer));
             (0..=N_NEXT_ROWS).map(move |n| {
                 let row = RowCoord { row: (at.row + n) % hidden_size, ..at };
                 let kind = if n == 0 { ArmKind::Row } else { ArmKind::NextRow };

@@ -100,7 +100,7 @@ fn facts(id: &str, files: &Files, weights: &LoadedWeights, chosen: &Chosen, gene
         num_parameters: weights.num_parameters,
         num_hidden_layers: config.num_hidden_layers,
         hidden_size: config.hidden_size,
-        intermediate_size: config.intermediate_size,
+        intermediate_size: config.intermediate_size.clone(),
         vocab_size: config.vocab_size,
         max_position_embeddings: config.max_position_embeddings,
         weight_bytes: weights.weight_bytes,

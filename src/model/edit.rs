@@ -25,7 +25,7 @@ impl ModelConfig {
         Sizes {
             num_hidden_layers: self.num_hidden_layers,
             hidden_size: self.hidden_size,
-            intermediate_size: self.intermediate_size,
+            intermediate_size: self.intermediate_size.clone(),
             num_experts: None,
         }
     }
@@ -36,7 +36,7 @@ impl ModelConfig {
         for intervention in &ablation.interventions {
             sizes.check_layer(intervention.layer)?;
             check_below(Coordinate::Token, intervention.token, self.max_position_embeddings)?;
-            check_below(Coordinate::Channel, intervention.channel, self.hidden_size.max(self.intermediate_size))?;
+            check_below(Coordinate::Channel, intervention.channel, self.hidden_size.max(self.intermediate_size.of(intervention.layer)))?;
         }
         Ok(())
     }

@@ -193,7 +193,7 @@ fn info() -> ModelInfo {
         num_parameters: 13_000_000,
         num_hidden_layers: 20,
         hidden_size: 255,
-        intermediate_size: 1024,
+        intermediate_size: 1024.into(),
         vocab_size: 49_152,
         max_position_embeddings: 512,
         weight_bytes: 26_000_000,

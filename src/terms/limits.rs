@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Coordinate, EditTarget, ModelInfo, Pick, Selection, WeightEdit};
+use super::{Coordinate, EditTarget, ModelInfo, PerLayer, Pick, Selection, WeightEdit};
 
 /// Scales of an edit, and factors of the super weights; the papers' sweeps stop at 3.
 pub const SCALES: RangeInclusive<f32> = -3.0..=3.0;
@@ -81,11 +81,12 @@ pub enum LimitError {
 }
 
 /// The sizes of a model that edits and selections are checked against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sizes {
     pub num_hidden_layers: usize,
     pub hidden_size: usize,
-    pub intermediate_size: usize,
+    /// Feed-forward channels of a layer.
+    pub intermediate_size: PerLayer,
     /// Experts of a layer; `None` for a model without any, in which no coordinate may name one.
     pub num_experts: Option<usize>,
 }
@@ -95,7 +96,7 @@ impl From<&ModelInfo> for Sizes {
         Self {
             num_hidden_layers: info.num_hidden_layers,
             hidden_size: info.hidden_size,
-            intermediate_size: info.intermediate_size,
+            intermediate_size: info.intermediate_size.clone(),
             num_experts: None,
         }
     }
@@ -103,8 +104,12 @@ impl From<&ModelInfo> for Sizes {
 
 impl Sizes {
     /// The sizes that a link is checked against before its model is there.
-    pub const LARGEST: Self =
-        Self { num_hidden_layers: MAX_INDEX, hidden_size: MAX_INDEX, intermediate_size: MAX_INDEX, num_experts: Some(MAX_INDEX) };
+    pub const LARGEST: Self = Self {
+        num_hidden_layers: MAX_INDEX,
+        hidden_size: MAX_INDEX,
+        intermediate_size: PerLayer::Same(MAX_INDEX),
+        num_experts: Some(MAX_INDEX),
+    };
 
     /// Checks the unit and the scale of an edit: the one check of the page, of a link and of the engine.
     ///
@@ -128,7 +133,7 @@ impl Sizes {
             check_below(Coordinate::Expert, got.into(), self.num_experts.ok_or(LimitError::NoExperts { got })?)?;
         }
         place.coordinates().try_for_each(|(what, got)| {
-            let limit = if what == Coordinate::Row { self.hidden_size } else { self.intermediate_size };
+            let limit = if what == Coordinate::Row { self.hidden_size } else { self.intermediate_size.of(place.layer) };
             check_below(what, got, limit)
         })
     }
@@ -193,14 +198,14 @@ pub(crate) fn edits_at_the_limits(sizes: Sizes) -> Vec<(WeightEdit, bool)> {
         ]
     };
     let first = units(0, None, 0, 0);
-    let last = units(num_hidden_layers - 1, None, hidden_size - 1, intermediate_size - 1);
+    let last = units(num_hidden_layers - 1, None, hidden_size - 1, intermediate_size.of(num_hidden_layers - 1) - 1);
     let has = |expert: u16| num_experts.is_some_and(|n| usize::from(expert) < n);
     let places = [
         (first, [true; 5]),
         (last, [true; 5]),
         (units(num_hidden_layers, None, 0, 0), [false; 5]),
         (units(0, None, hidden_size, 0), [false, false, true, true, true]),
-        (units(0, None, 0, intermediate_size), [false, true, false, false, false]),
+        (units(0, None, 0, intermediate_size.of(0)), [false, true, false, false, false]),
         (units(0, Some(0), 0, 0), [has(0); 5]),
         (units(0, Some(u16::MAX), 0, 0), [has(u16::MAX); 5]),
     ];
@@ -219,7 +224,7 @@ mod tests {
     use super::*;
     use crate::terms::{Ranking, WeightCoord};
 
-    const SIZES: Sizes = Sizes { num_hidden_layers: 20, hidden_size: 256, intermediate_size: 448, num_experts: None };
+    const SIZES: Sizes = Sizes { num_hidden_layers: 20, hidden_size: 256, intermediate_size: PerLayer::Same(448), num_experts: None };
 
     #[test]
     fn a_refused_edit_is_told_with_its_numbers() {
@@ -238,6 +243,18 @@ mod tests {
         assert_eq!(beyond.to_string(), "expert is 8, but the model has 8 (0 to 7)");
         let scale = refused(EditTarget::row(0, 0), 3.5);
         assert_eq!(scale.to_string(), "scale 3.5 is not between -3 and 3");
+    }
+
+    #[test]
+    fn channels_are_checked_against_the_width_of_their_layer() {
+        let sizes = Sizes { num_hidden_layers: 2, intermediate_size: PerLayer::Each(vec![8, 12]), ..SIZES };
+        for (edit, can) in edits_at_the_limits(sizes.clone()) {
+            assert_eq!(sizes.check_edit(&edit).is_ok(), can, "{edit:?}");
+        }
+        let refused = |layer| sizes.check_target(&EditTarget::channel(layer, 12));
+        assert_eq!(refused(0), Err(LimitError::Outside { what: Coordinate::Channel, got: 12, limit: 8 }));
+        assert_eq!(refused(1), Err(LimitError::Outside { what: Coordinate::Channel, got: 12, limit: 12 }));
+        assert_eq!(refused(2), Err(LimitError::Outside { what: Coordinate::Layer, got: 2, limit: 2 }));
     }
 
     #[test]

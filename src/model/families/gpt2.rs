@@ -23,7 +23,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
         model_type: FAMILY.model_type,
         vocab_size: keys.required("vocab_size")?,
         hidden_size,
-        intermediate_size: keys.get("n_inner")?.unwrap_or(4 * hidden_size),
+        intermediate_size: keys.get("n_inner")?.unwrap_or(4 * hidden_size).into(),
         num_hidden_layers,
         num_attention_heads,
         num_key_value_heads: num_attention_heads,
@@ -72,7 +72,7 @@ fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsEr
 
 fn block(config: &ModelConfig, weights: &mut Weights, root: &str, layer: usize) -> Result<DecoderLayer, WeightsError> {
     let path = format!("{root}h.{layer}");
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.of(layer));
     let mut conv1d =
         |matrix, name: &str, out, input| weights.linear((layer, matrix), &format!("{path}.{name}"), [out, input], Layout::InOut, true);
     let c_attn = conv1d(Matrix::QProj, "attn.c_attn", 3 * hidden, hidden)?;

@@ -35,7 +35,7 @@ fn info_of(id: &str) -> ModelInfo {
         model: ModelRef { id: id.into(), revision: revision.into() },
         num_hidden_layers: shape.num_hidden_layers as usize,
         hidden_size: shape.hidden_size as usize,
-        intermediate_size: shape.intermediate_size as usize,
+        intermediate_size: (shape.intermediate_size as usize).into(),
         provenance: Provenance { origin: "huggingface.co/a/b".into(), ..Provenance::default() },
         ..info()
     }

@@ -13,7 +13,7 @@ pub(crate) fn info() -> ModelInfo {
         num_parameters: 13_180_000,
         num_hidden_layers: 20,
         hidden_size: 256,
-        intermediate_size: 448,
+        intermediate_size: 448.into(),
         vocab_size: 4096,
         max_position_embeddings: 512,
         weight_bytes: 26_000_000,

@@ -293,10 +293,10 @@ fn findings(scores: &ScoreReport, rho_index: usize, candidates: &[WeightCoord]) 
             if rho_index == 1 { " The paper, for Llama-3.1-8B: 58.7 %, 33.0 to 86.1 %." } else { "" }
         ));
     }
-    let size = scores.core_sizes.get(rho_index).copied().unwrap_or(0);
     for at in candidates {
         let Some((rank, share)) = rank_of(scores, *at) else { continue };
-        let is_in = if rank < size { "a supernode" } else { "not a supernode" };
+        let is_in =
+            if rank < scores.core_sizes.get(rho_index).map_or(0, |sizes| sizes.of(at.layer)) { "a supernode" } else { "not a supernode" };
         said.push(format!(
             "The scan's candidate {at} lies in channel {}, number {} of its layer by loss proxy with {} of it: {is_in}.",
             at.col,
