@@ -4,6 +4,7 @@
 mod bad_input;
 mod cli;
 mod decode;
+mod devices;
 mod edges;
 mod edits;
 mod gradient;

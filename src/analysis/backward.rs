@@ -20,7 +20,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Gradients, Tensor, Transaction};
+use burn::tensor::{Gradients, Tensor};
 
 use super::error::AnalysisError;
 use super::loss::cross_entropies;
@@ -28,7 +28,7 @@ use crate::model::config::{Activation, ModelConfig};
 use crate::model::mlp::Hidden;
 use crate::model::probe::{Probe, Reader, Summary};
 use crate::model::{Model, Pass};
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 use crate::terms::Site;
 
 /// The memory that one pass may keep.
@@ -144,7 +144,7 @@ pub(super) fn backward(
         visit(probe, &mut grads);
         gradient = x.grad_remove(&mut grads);
     }
-    loss.unwrap_or_else(|| Tensor::full([1], f32::NAN, &model.device))
+    loss.unwrap_or_else(|| Tensor::full([1], f32::NAN, &model.device()))
 }
 
 /// Runs some layers of a pass.

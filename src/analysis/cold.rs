@@ -29,7 +29,7 @@
 //! Neither concentration nor size is proof: a row of one scalar may do nothing to the model. The search finds
 //! candidates.
 
-use burn::tensor::{Int, Tensor, TensorData, Transaction};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::channel_weights::{BLOCK, Side, reading, sums};
 use super::error::AnalysisError;
@@ -37,7 +37,7 @@ use crate::job::control::Control;
 use crate::model::layers::{Layout, Linear, Norm};
 use crate::model::mlp::Hidden;
 use crate::model::{DecoderLayer, Model};
-use crate::tensors::{self, DeviceError};
+use crate::tensors::{self, DeviceError, Transaction};
 use crate::terms::{WeightCoord, median};
 
 /// One output row of a `down_proj` and the scalar that contributes most to it.

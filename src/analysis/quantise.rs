@@ -69,7 +69,7 @@ pub async fn with_rounded_weights(
             let new = rounded_matrix(exact.clone(), rounding, &held);
             let [rows, cols] = exact.dims();
             let apart = (new.clone() - exact).reshape([1, rows * cols]);
-            errors.push(tensors::row_sums(apart.clone() * apart));
+            errors.push(tensors::moved_to(tensors::row_sums(apart.clone() * apart), &model.device()));
             n_scalars += rows as f64 * cols as f64;
             linear.weight = Weight::F32(new);
         }

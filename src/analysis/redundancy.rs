@@ -15,7 +15,7 @@
 //! and the memory of a backward pass ([`super::backward`]; here a layer keeps up to four more of `intermediate_size`
 //! scalars a token).
 
-use burn::tensor::{Int, Tensor, TensorData, Transaction};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::backward::{Limits, backward};
 use super::concentration::{average_ranks, core_size};
@@ -24,7 +24,7 @@ use super::halo::{LayerHalo, halo_size};
 use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::probe::{Keep, Kept, Probe};
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 use crate::terms::Site;
 
 /// The authors' estimate uses 8 texts of up to 256 tokens.

@@ -9,13 +9,11 @@
 //!
 //! This search finds candidates. Only [`super::confirm`] makes one a super weight.
 
-use burn::tensor::Transaction;
-
 use super::error::AnalysisError;
 use crate::job::control::Control;
 use crate::model::probe::{Keep, Kept, Probe};
 use crate::model::{Model, Positions};
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 use crate::terms::{Ablation, Candidate, Site, Spike, WeightCoord, median};
 use crate::tokenizer::Tokenizer;
 

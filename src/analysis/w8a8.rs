@@ -9,7 +9,7 @@
 //!
 //! The paper's code for W8A8 is not released; [`Handling::HeldOut`] states what is held out here.
 
-use burn::tensor::{Tensor, TensorData, Transaction};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::error::AnalysisError;
 use super::quantise::{Method, Rounding, check_fits, rounded_matrix};
@@ -18,7 +18,7 @@ use crate::model::layers::{Layout, Linear};
 use crate::model::probe::{Probe, Reader, Summary};
 use crate::model::rounding::InputRounding;
 use crate::model::{Model, Positions};
-use crate::tensors::{DeviceError, Weight};
+use crate::tensors::{DeviceError, Transaction, Weight};
 use crate::terms::{Matrix, WeightCoord};
 
 /// The handling of outliers.
@@ -149,12 +149,13 @@ async fn scales(model: &Model, maxima: &Maxima, alpha: f32) -> Result<Vec<[Tenso
         }
     }
     let mut of_weights = read(of_weights.into_iter()).await?.into_iter();
-    let mut scale = |of_input: &[f32]| {
+    let mut scale = |of_input: &[f32], device: &Device| {
         let of_weight = of_weights.next().unwrap_or_default();
         let of_channel = |(x, w): (&f32, f32)| (x.powf(alpha) / w.max(LEAST).powf(1.0 - alpha)).max(LEAST);
         let scales = of_input.iter().zip(of_weight).map(of_channel).collect::<Vec<_>>();
         let shape = [1, scales.len()];
-        Tensor::from_data(TensorData::new(scales, shape), &model.device)
+        Tensor::from_data(TensorData::new(scales, shape), device)
     };
-    Ok(maxima.0.iter().map(|[attention, mlp]| [scale(attention), scale(mlp)]).collect())
+    let layers = maxima.0.iter().zip(&model.layers);
+    Ok(layers.map(|([attention, mlp], layer)| [attention, mlp].map(|of_input| scale(of_input, &layer.device()))).collect())
 }

@@ -73,6 +73,9 @@ impl Shape {
             }
         }
         let is_alike = |other: &DecoderLayer| Build::of(other) == Build::of(layer);
+        if model.layers.iter().map(DecoderLayer::device).chain([model.lm_head.device()]).any(|device| device != model.device()) {
+            return Err(unsupported("a model on several devices"));
+        }
         if !are_norms_alike(model) {
             return Err(unsupported("norms that are not alike"));
         }

@@ -59,7 +59,6 @@ fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsEr
     };
     Ok(Model {
         config: config.clone(),
-        device: weights.device().clone(),
         embed_tokens,
         embed_scale: None,
         embed_positions: Some(embed_positions),

@@ -34,7 +34,6 @@ pub(super) fn model(
     };
     Ok(Model {
         config: config.clone(),
-        device: weights.device().clone(),
         embed_tokens,
         embed_scale: None,
         embed_positions: None,
