@@ -1,5 +1,5 @@
-//! Runs as links: `#run=1.<base64url of compact JSON>`, `#run=2.` if channels were removed, and `#run=3.` if a scale is
-//! below 0.
+//! Runs as links: `#run=1.<base64url of compact JSON>`, `#run=2.` if channels were removed, `#run=3.` if a scale is
+//! below 0, and `#run=4.` if an edit names an expert.
 //!
 //! A link is written by strangers. It therefore holds numbers and a prompt, never an address or a path; every number is
 //! clamped or refused, sizes are checked before and after decoding, and reading a link starts nothing. Its claim can be
@@ -15,19 +15,21 @@ pub mod version1;
 pub use experiment::{ABSOLUTE, Compared, ExperimentLink, RELATIVE};
 use fragment::{pack, pack_ids, unpack, unpack_ids};
 pub use pruned::LinkedSelection;
-use pruned::WirePruning;
+use pruned::{WirePruning, by_letter, letter};
 
 use crate::terms::{
-    Ablation, EditTarget, Finish, LimitError, MAX_INDEX, MAX_SEED, ModelRef, Pane, RunRecord, RunSetup, SCALES, Sampling, SettingError,
-    Sizes, WeightEdit, outcome_digest, shortest,
+    Ablation, Coordinate, Finish, LimitError, MAX_INDEX, MAX_SEED, ModelRef, Pane, Place, RunRecord, RunSetup, SCALES, Sampling,
+    SettingError, Sizes, Unit, WeightEdit, outcome_digest, shortest,
 };
 use crate::words::is_lower_hex;
 
 /// The beginning of a fragment that holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
-/// The newest version of the JSON inside; an older page refuses a newer link instead of guessing. It is for links with a
-/// scale below 0: a page that does not know of those would recompute them with a scale of 0.
-pub const LINK_VERSION: u32 = 3;
+/// The newest version of the JSON inside; an older page refuses a newer link instead of guessing. It is for links with an
+/// edit in an expert: a page that does not know of those would edit another matrix.
+pub const LINK_VERSION: u32 = 4;
+/// The version of other links with a scale below 0: an older page would recompute them with a scale of 0.
+const SIGNED_VERSION: u32 = 3;
 /// The version of other links that remove channels: an older page would recompute them with all channels in place.
 const PRUNED_VERSION: u32 = 2;
 /// The version of every other link.
@@ -130,11 +132,13 @@ struct Wire {
     d: String,
 }
 
-/// An edit: its unit (scalar, row, column, channel, "h", or its mean, "m"), layer, row, column or channel, scale.
+/// An edit: its unit (scalar, row, column, channel, "h", or its mean, "m"), layer, expert ("o"), row, column or channel, scale.
 #[derive(Serialize, Deserialize)]
 struct WireEdit {
     u: char,
     l: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    o: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     r: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,7 +178,8 @@ impl ShareLink {
         };
         let RunSetup { model, prompt, sampling, ablation } = &self.setup;
         let version = match pruning {
-            _ if ablation.weight_edits.iter().any(|edit| edit.scale < 0.0) => LINK_VERSION,
+            _ if ablation.weight_edits.iter().any(|edit| edit.target.place().expert.is_some()) => LINK_VERSION,
+            _ if ablation.weight_edits.iter().any(|edit| edit.scale < 0.0) => SIGNED_VERSION,
             Some(_) => PRUNED_VERSION,
             None => PLAIN_VERSION,
         };
@@ -204,8 +209,11 @@ impl ShareLink {
         let (version, json) = unpack(FRAGMENT_KEY, LINK_VERSION, fragment)?;
         let wire: Wire = serde_json::from_str(&json).map_err(|_| ShareError::Damaged)?;
         let removes = wire.c.is_some();
-        if version != LINK_VERSION && removes != (version == PRUNED_VERSION) {
+        if version < SIGNED_VERSION && removes != (version == PRUNED_VERSION) {
             return Err(ShareError::Misfit { removes });
+        }
+        if version < LINK_VERSION && wire.e.iter().any(|edit| edit.o.is_some()) {
+            return Err(ShareError::Damaged);
         }
         read_wire(wire)
     }
@@ -270,34 +278,26 @@ fn check_model(id: &str, revision: &str) -> Result<(), ShareError> {
     if is_lower_hex(revision, 16) { Ok(()) } else { Err(ShareError::Revision) }
 }
 
+/// The letters of the units.
+const UNITS: [(char, Unit); 5] =
+    [('s', Unit::Scalar), ('r', Unit::Row), ('c', Unit::Column), ('h', Unit::Channel), ('m', Unit::ChannelMean)];
+
 impl From<&WeightEdit> for WireEdit {
     fn from(edit: &WeightEdit) -> Self {
-        let (u, r, c) = match edit.target {
-            EditTarget::Scalar { row, col, .. } => ('s', Some(row), Some(col)),
-            EditTarget::Row { row, .. } => ('r', Some(row), None),
-            EditTarget::Column { col, .. } => ('c', None, Some(col)),
-            EditTarget::Channel { channel, .. } => ('h', None, Some(channel)),
-            EditTarget::ChannelMean { channel, .. } => ('m', None, Some(channel)),
-        };
+        let Place { unit, layer, expert, row, col, .. } = edit.target.place();
         let wide = |n: Option<usize>| n.map(|n| n as u64);
-        Self { u, l: edit.target.layer() as u64, r: wide(r), c: wide(c), x: shortest(edit.scale) }
+        Self { u: letter(&UNITS, unit), l: layer as u64, o: expert, r: wide(row), c: wide(col), x: shortest(edit.scale) }
     }
 }
 
 impl TryFrom<WireEdit> for WeightEdit {
     type Error = ShareError;
 
-    fn try_from(WireEdit { u, l, r, c, x }: WireEdit) -> Result<Self, ShareError> {
-        let layer = narrow(l);
-        let place = |n: Option<u64>| n.map(narrow).ok_or(ShareError::Damaged);
-        let target = match u {
-            's' => EditTarget::Scalar { layer, row: place(r)?, col: place(c)? },
-            'r' => EditTarget::Row { layer, row: place(r)? },
-            'c' => EditTarget::Column { layer, col: place(c)? },
-            'h' => EditTarget::Channel { layer, channel: place(c)? },
-            'm' => EditTarget::ChannelMean { layer, channel: place(c)? },
-            _ => return Err(ShareError::Damaged),
-        };
+    fn try_from(WireEdit { u, l, o, r, c, x }: WireEdit) -> Result<Self, ShareError> {
+        let unit = by_letter(&UNITS, u)?;
+        let numbers = unit.coordinates().iter().filter_map(|what| if *what == Coordinate::Row { r } else { c });
+        let numbers = numbers.map(narrow).collect::<Vec<_>>();
+        let target = unit.target(narrow(l), o, &numbers).ok_or(ShareError::Damaged)?;
         let edit = Self { target, scale: x as f32 };
         Sizes::LARGEST.check_edit(&edit)?;
         Ok(edit)

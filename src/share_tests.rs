@@ -3,7 +3,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 
 use super::*;
-use crate::terms::edits_at_the_limits;
+use crate::terms::{ChannelCoord, ColumnCoord, EditTarget, RowCoord, WeightCoord, edits_at_the_limits};
 
 pub(super) fn link() -> ShareLink {
     let (intact, ablated) = (vec![17, 4000, 3], vec![17, 128_255, u32::MAX]);
@@ -14,10 +14,10 @@ pub(super) fn link() -> ShareLink {
             sampling: Sampling { temperature: 0.7, top_k: 40, top_p: 0.95, seed: 7, max_new_tokens: 80 },
             ablation: Ablation {
                 weight_edits: vec![
-                    WeightEdit { target: EditTarget::Scalar { layer: 2, row: 12, col: 86 }, scale: 0.0 },
-                    WeightEdit { target: EditTarget::Channel { layer: 0, channel: 150 }, scale: 0.35 },
-                    WeightEdit { target: EditTarget::Row { layer: 0, row: 1 }, scale: 3.0 },
-                    WeightEdit { target: EditTarget::Column { layer: 19, col: 447 }, scale: 1.05 },
+                    WeightEdit { target: EditTarget::scalar(2, 12, 86), scale: 0.0 },
+                    WeightEdit { target: EditTarget::channel(0, 150), scale: 0.35 },
+                    WeightEdit { target: EditTarget::row(0, 1), scale: 3.0 },
+                    WeightEdit { target: EditTarget::column(19, 447), scale: 1.05 },
                 ],
                 ..Ablation::default()
             },
@@ -43,6 +43,14 @@ fn with(field: &str, value: &str) -> Result<ShareLink, ShareError> {
     ShareLink::decode(&fragment(&json.to_string()))
 }
 
+/// A valid link with other edits, of the newest version.
+fn with_edits(edits: &[WireEdit]) -> Result<ShareLink, ShareError> {
+    let json = URL_SAFE_NO_PAD.decode(link().encode().unwrap().strip_prefix("#run=1.").unwrap()).unwrap();
+    let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    json["e"] = serde_json::to_value(edits).unwrap();
+    ShareLink::decode(&format!("#run=4.{}", URL_SAFE_NO_PAD.encode(json.to_string())))
+}
+
 #[test]
 fn a_link_comes_back_as_it_was() {
     let text = link().encode().unwrap();
@@ -66,7 +74,7 @@ fn other_fragments_are_no_runs() {
 
 #[test]
 fn other_versions_are_refused() {
-    for version in ["4", "0", "", "99999999999999999999", "-1"] {
+    for version in ["5", "0", "", "99999999999999999999", "-1"] {
         assert!(matches!(ShareLink::decode(&format!("#run={version}.e30")), Err(ShareError::Version { .. })), "{version}");
     }
 }
@@ -141,15 +149,36 @@ fn a_link_takes_every_edit_within_the_limits_and_no_other() {
     for (edit, can) in edits_at_the_limits(Sizes::LARGEST) {
         let mut link = link();
         link.setup.ablation.weight_edits = vec![edit];
-        let read = with("e", &serde_json::to_string(&[WireEdit::from(&edit)]).unwrap());
+        let read = with_edits(&[WireEdit::from(&edit)]);
         assert_eq!(read.is_ok(), can, "{edit:?}: {read:?}");
         let written = link.encode();
         assert_eq!(written.is_ok(), can, "{edit:?}: {written:?}");
         if let Ok(text) = written {
-            assert_eq!(text.starts_with("#run=3."), edit.scale < 0.0, "{edit:?}");
+            let version = match edit.scale < 0.0 {
+                _ if edit.target.place().expert.is_some() => "#run=4.",
+                true => "#run=3.",
+                false => "#run=1.",
+            };
+            assert!(text.starts_with(version), "{edit:?}: {text}");
             assert_eq!((ShareLink::decode(&text), read), (Ok(link.clone()), Ok(link)));
         }
     }
+}
+
+#[test]
+fn experts_are_of_the_newest_version_only() {
+    let mut link = link();
+    let at = WeightCoord { expert: Some(5), ..WeightCoord::new(2, 12, 86) };
+    link.setup.ablation.weight_edits = vec![WeightEdit { target: at.into(), scale: -1.0 }];
+    let text = link.encode().unwrap();
+    let json = URL_SAFE_NO_PAD.decode(text.strip_prefix("#run=4.").unwrap()).unwrap();
+    assert!(String::from_utf8(json.clone()).unwrap().contains(r#"[{"u":"s","l":2,"o":5,"r":12,"c":86,"x":-1.0}]"#));
+    assert_eq!(ShareLink::decode(&text), Ok(link));
+    for version in 1..4 {
+        let older = format!("#run={version}.{}", URL_SAFE_NO_PAD.encode(&json));
+        assert!(ShareLink::decode(&older).is_err(), "version {version} knows of no experts");
+    }
+    assert_eq!(with("e", r#"[{"u":"s","l":2,"o":65536,"r":12,"c":86,"x":0}]"#), Err(ShareError::Damaged));
 }
 
 #[test]
@@ -233,14 +262,14 @@ fn a_folder_name_becomes_a_model_id() {
 }
 
 fn any_target() -> impl Strategy<Value = EditTarget> {
-    let at = 0..MAX_INDEX;
-    prop_oneof![
-        (at.clone(), at.clone(), at.clone()).prop_map(|(layer, row, col)| EditTarget::Scalar { layer, row, col }),
-        (at.clone(), at.clone()).prop_map(|(layer, row)| EditTarget::Row { layer, row }),
-        (at.clone(), at.clone()).prop_map(|(layer, col)| EditTarget::Column { layer, col }),
-        (at.clone(), at.clone()).prop_map(|(layer, channel)| EditTarget::Channel { layer, channel }),
-        (at.clone(), at).prop_map(|(layer, channel)| EditTarget::ChannelMean { layer, channel }),
-    ]
+    let at = (0..MAX_INDEX, prop::option::of(any::<u16>()), 0..MAX_INDEX, 0..MAX_INDEX);
+    (at, 0..5).prop_map(|((layer, expert, row, col), unit)| match unit {
+        0 => EditTarget::Scalar(WeightCoord { layer, expert, row, col }),
+        1 => EditTarget::Row(RowCoord { layer, expert, row }),
+        2 => EditTarget::Column(ColumnCoord { layer, expert, col }),
+        3 => EditTarget::Channel(ChannelCoord { layer, expert, channel: col }),
+        _ => EditTarget::ChannelMean(ChannelCoord { layer, expert, channel: col }),
+    })
 }
 
 proptest! {

@@ -23,15 +23,16 @@ mod edit;
 mod experiment;
 mod halo;
 mod limits;
+mod matrix;
 mod message;
+mod per_layer;
+mod place;
 mod plan;
 mod scores;
 mod selection;
 mod source;
 mod sweep;
 mod training;
-
-use std::fmt;
 
 pub use confirm::*;
 pub use data::*;
@@ -40,7 +41,10 @@ pub use edit::*;
 pub use experiment::*;
 pub use halo::*;
 pub use limits::*;
+pub use matrix::*;
 pub use message::*;
+pub use per_layer::*;
+pub use place::*;
 pub use plan::*;
 pub use scores::*;
 pub use selection::*;
@@ -48,22 +52,6 @@ use serde::{Deserialize, Serialize};
 pub use source::*;
 pub use sweep::*;
 pub use training::*;
-
-/// One scalar of a `down_proj` matrix: `model.layers[layer].mlp.down_proj.weight[row, col]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct WeightCoord {
-    pub layer: usize,
-    /// Output: a residual channel, `0..hidden_size`.
-    pub row: usize,
-    /// Input: a feed-forward channel, `0..intermediate_size`.
-    pub col: usize,
-}
-
-impl fmt::Display for WeightCoord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "layer {}, [{}, {}]", self.layer, self.row, self.col)
-    }
-}
 
 /// Everything that is changed about a model for one run. Empty means intact.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -184,7 +172,8 @@ pub struct ModelInfo {
     pub num_parameters: u64,
     pub num_hidden_layers: usize,
     pub hidden_size: usize,
-    pub intermediate_size: usize,
+    /// Feed-forward channels of a layer.
+    pub intermediate_size: PerLayer,
     pub vocab_size: usize,
     pub max_position_embeddings: usize,
     /// Bytes that the weights take on the device.

@@ -217,10 +217,7 @@ fn settings_out_of_range() {
 
 #[test]
 fn coordinates_out_of_range() {
-    let ablation = Ablation {
-        weight_edits: vec![WeightEdit { target: EditTarget::Scalar { layer: 99, row: 0, col: 0 }, scale: 0.0 }],
-        ..Ablation::default()
-    };
+    let ablation = Ablation { weight_edits: vec![WeightEdit { target: EditTarget::scalar(99, 0, 0), scale: 0.0 }], ..Ablation::default() };
     expect(&refusal(Request::Apply { ablation }), FailureKind::Input, "layer is 99");
 }
 

@@ -1,12 +1,14 @@
 //! Path B against Path A, on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`).
 
+use burn::tensor::Tensor;
 use linchpin::decode::error::DecodeError;
 use linchpin::decode::{DecodeGpu, DecodePlan, MAX_BATCH, submit};
-use linchpin::model::matrix::Matrix;
+use linchpin::model::config::Activation;
+use linchpin::model::layers::{Linear, Norm};
 use linchpin::model::probe::Probe;
 use linchpin::model::{DecoderLayer, KvCache, Model, Positions};
 use linchpin::protocol::{BackendChoice, Event, Request};
-use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Sampling, Site, WeightEdit};
+use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Matrix, Sampling, Site, WeightEdit};
 
 use crate::support::{self, Copy, Session, fixture, fixtures, in_chunks_of, model_in, model_on, whole_and_in_chunks};
 use crate::the_event;
@@ -101,6 +103,10 @@ fn greedy(vulkan: &Vulkan, model: &Model, prompt: &[u32], n: usize, batch: usize
     drawn
 }
 
+fn add_bias(linear: &mut Linear) {
+    linear.bias = Some(Tensor::zeros([linear.shape()[0]], &linear.weight.device()));
+}
+
 /// The kernels are made for one layer and serve all.
 #[test]
 fn layers_that_are_not_built_alike_have_no_plan() {
@@ -111,18 +117,31 @@ fn layers_that_are_not_built_alike_have_no_plan() {
         };
         let model = model_on("gemma3", &vulkan.device);
         assert!(!is_refused(&model));
-        let changes: [fn(&mut DecoderLayer); 5] = [
+        let changes: [fn(&mut DecoderLayer); 9] = [
             |layer| layer.is_parallel = true,
             |layer| layer.input_layernorm = None,
             |layer| layer.post_feedforward_layernorm = None,
             |layer| layer.self_attn.scale *= 2.0,
             |layer| layer.self_attn.clip_qkv = Some(1.0),
+            |layer| layer.self_attn.num_kv_heads *= 2,
+            |layer| layer.mlp.activation = Activation::Silu,
+            |layer| add_bias(&mut layer.mlp.down_proj),
+            |layer| match &mut layer.input_layernorm {
+                Some(Norm::Rms { eps, .. }) => *eps *= 2.0,
+                _ => panic!("another norm"),
+            },
         ];
-        for change in changes {
+        for (index, change) in changes.into_iter().enumerate() {
             let mut other = model.clone();
             change(&mut other.layers[1]);
-            assert!(is_refused(&other));
+            assert!(is_refused(&other), "change {index}");
         }
+        // Queries have a bias, keys and values have none, in every layer.
+        let mut other = model.clone();
+        for layer in &mut other.layers {
+            add_bias(layer.matrix_mut(Matrix::QProj).unwrap());
+        }
+        assert!(is_refused(&other));
     });
 }
 
@@ -202,7 +221,7 @@ fn tables_in_chunks_draw_the_golden_tokens() {
             let (prompt, expected) = (golden_ids(name, "input_ids"), golden_ids(name, "greedy_ids"));
             assert_eq!(greedy(vulkan, &cut, &prompt[..8], expected.len(), MAX_BATCH), expected, "{name}");
             // The other pane has the same tables.
-            let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };
+            let edit = WeightEdit { target: EditTarget::row(0, 3), scale: -3.0 };
             let ablated = cut.with_ablation(&Ablation { weight_edits: vec![edit], ..Ablation::default() }).unwrap();
             check_intervened(name, vulkan, &ablated, &interventions_at(5), &prompt[..12], 3);
         }
@@ -221,17 +240,9 @@ fn head_cut_where_no_buffer_begins_is_left_to_path_a() {
 
 #[test]
 fn ablated_models_decode_what_path_a_computes() {
-    let scaled = [
-        (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, -3.0),
-        (EditTarget::Row { layer: 0, row: 3 }, 0.5),
-        (EditTarget::Channel { layer: 1, channel: 9 }, 0.0),
-    ];
+    let scaled = [(EditTarget::scalar(1, 5, 17), -3.0), (EditTarget::row(0, 3), 0.5), (EditTarget::channel(1, 9), 0.0)];
     // What is packed stays so.
-    let zeroed = [
-        (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, 0.0),
-        (EditTarget::Row { layer: 0, row: 3 }, 0.0),
-        (EditTarget::Channel { layer: 2, channel: 8 }, 0.0),
-    ];
+    let zeroed = [(EditTarget::scalar(1, 5, 17), 0.0), (EditTarget::row(0, 3), 0.0), (EditTarget::channel(2, 8), 0.0)];
     on_gpu(|vulkan| {
         for (name, intact) in &every_build(vulkan, "decode-ablated") {
             let ids = &golden_ids(name, "input_ids")[..16];
@@ -240,14 +251,14 @@ fn ablated_models_decode_what_path_a_computes() {
                 let ablated = intact.with_ablation(&Ablation { weight_edits, ..Ablation::default() }).unwrap();
                 check_forced(name, vulkan, &ablated, ids, 3);
             }
-            let means = vec![vec![0.3; intact.config.intermediate_size]; intact.layers.len()];
-            let edit = WeightEdit { target: EditTarget::ChannelMean { layer: 1, channel: 9 }, scale: 0.0 };
+            let means = vec![vec![0.3; intact.config.intermediate_size.of(0)]; intact.layers.len()];
+            let edit = WeightEdit { target: EditTarget::channel_mean(1, 9), scale: 0.0 };
             let at_mean = intact.with_ablation_by(&Ablation { weight_edits: vec![edit], ..Ablation::default() }, Some(&means)).unwrap();
             check_forced(name, vulkan, &at_mean, ids, 3);
             let scalars = Matrix::ALL.map(|matrix| (1, matrix, 13));
             check_forced(name, vulkan, &intact.with_zeroed(&scalars), ids, 3);
             // Constants in one layer only, where the others had no bias.
-            let means = vec![vec![2.0; intact.config.intermediate_size]; intact.layers.len()];
+            let means = vec![vec![2.0; intact.config.intermediate_size.of(0)]; intact.layers.len()];
             check_forced(name, vulkan, &intact.without_channels(&[vec![], vec![8, 9, 30]], Some(&means)), ids, 3);
             check_forced(name, vulkan, intact, ids, 3);
         }
@@ -258,7 +269,7 @@ fn ablated_models_decode_what_path_a_computes() {
 fn two_plans_in_one_submission_do_not_disturb_each_other() {
     on_gpu(|vulkan| {
         let intact = model_on("llama", &vulkan.device);
-        let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };
+        let edit = WeightEdit { target: EditTarget::row(0, 3), scale: -3.0 };
         let ablated = intact.with_ablation(&Ablation { weight_edits: vec![edit], ..Ablation::default() }).unwrap();
         let prompt = &golden_ids("llama", "input_ids")[..8];
         let alone = [&intact, &ablated].map(|model| greedy(vulkan, model, prompt, 16, MAX_BATCH));
@@ -391,7 +402,7 @@ fn gpu_engine_writes_the_text_of_the_cpu_engine() {
             let sampling = Sampling { temperature, top_k, top_p, seed: 7, max_new_tokens: 40 };
             let [cpu, gpu] = [BackendChoice::Cpu, BackendChoice::Gpu].map(|backend| {
                 let mut session = Session::with_model_on(&fixture("llama"), backend);
-                let edit = WeightEdit { target: EditTarget::Row { layer: 0, row: 3 }, scale: -3.0 };
+                let edit = WeightEdit { target: EditTarget::row(0, 3), scale: -3.0 };
                 session
                     .ask(Request::Apply {
                         ablation: Ablation { weight_edits: vec![edit], interventions: interventions.to_vec(), pruning: None },

@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 fn at(layer: usize, row: usize, col: usize) -> WeightCoord {
-    WeightCoord { layer, row, col }
+    WeightCoord::new(layer, row, col)
 }
 
 /// Of several layers, rows and columns.

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor};
-use linchpin::model::matrix::Matrix;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
-use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Site, WeightEdit};
+use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Matrix, Site, WeightEdit};
 
 use crate::support::{fixture, fixtures, load_in, model};
 
@@ -27,11 +26,11 @@ fn edits(targets: &[(EditTarget, f32)]) -> Ablation {
 
 fn some_of_each() -> Ablation {
     edits(&[
-        (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, 0.0),
-        (EditTarget::Scalar { layer: 0, row: 2, col: 3 }, -1.5),
-        (EditTarget::Row { layer: 0, row: 4 }, 0.25),
-        (EditTarget::Column { layer: 1, col: 30 }, 2.0),
-        (EditTarget::Channel { layer: 0, channel: 7 }, 0.0),
+        (EditTarget::scalar(1, 5, 17), 0.0),
+        (EditTarget::scalar(0, 2, 3), -1.5),
+        (EditTarget::row(0, 4), 0.25),
+        (EditTarget::column(1, 30), 2.0),
+        (EditTarget::channel(0, 7), 0.0),
     ])
 }
 
@@ -48,7 +47,7 @@ fn channel_at_its_mean_is_a_constant() {
         let u = values(u.clone());
         let means = (0..intact.layers.len()).map(|layer| vec![0.25 * (layer as f32 + 1.0); width]).collect::<Vec<_>>();
         for scale in [0.0, 0.5, 1.0] {
-            let ablation = edits(&[(EditTarget::ChannelMean { layer, channel }, scale)]);
+            let ablation = edits(&[(EditTarget::channel_mean(layer, channel), scale)]);
             assert!(intact.with_ablation(&ablation).is_err(), "its mean is not known");
             let edited = intact.with_ablation_by(&ablation, Some(&means)).unwrap();
             let at = |token: usize| means[layer][channel] + scale * (u[token * width + channel] - means[layer][channel]);
@@ -117,8 +116,7 @@ fn edits_that_change_nothing_leave_the_bits_alone() {
     for name in &fixtures() {
         let intact = model(name);
         let before = logits(&intact, &Ablation::default());
-        let same = intact
-            .with_ablation(&edits(&[(EditTarget::Row { layer: 0, row: 1 }, 1.0), (EditTarget::Channel { layer: 1, channel: 2 }, 1.0)]));
+        let same = intact.with_ablation(&edits(&[(EditTarget::row(0, 1), 1.0), (EditTarget::channel(1, 2), 1.0)]));
         assert_eq!(logits(&same.unwrap(), &Ablation::default()), before, "{name}");
         let mut probe = Probe::empty().capturing(&[Site::DownProjInput], Keep::Everything);
         assert_eq!(values(intact.forward(&IDS, None, Positions::All, &mut probe)), before, "{name}: a capture only reads");
@@ -138,9 +136,9 @@ fn edit_changes_exactly_the_weights_it_names() {
         let before = matrix(&intact);
         type Hits = fn(usize, usize) -> bool;
         let cases: [(EditTarget, Hits); 3] = [
-            (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, |row, col| (row, col) == (5, 17)),
-            (EditTarget::Row { layer: 1, row: 5 }, |row, _| row == 5),
-            (EditTarget::Column { layer: 1, col: 17 }, |_, col| col == 17),
+            (EditTarget::scalar(1, 5, 17), |row, col| (row, col) == (5, 17)),
+            (EditTarget::row(1, 5), |row, _| row == 5),
+            (EditTarget::column(1, 17), |_, col| col == 17),
         ];
         for (target, hits) in cases {
             let after = matrix(&intact.with_ablation(&edits(&[(target, 0.5)])).unwrap());
@@ -158,7 +156,7 @@ fn removing_a_channel_is_zeroing_its_activation() {
     for name in &fixtures() {
         let intact = model(name);
         let channel = 11;
-        let removed = intact.with_ablation(&edits(&[(EditTarget::Channel { layer: 1, channel }, 0.0)])).unwrap();
+        let removed = intact.with_ablation(&edits(&[(EditTarget::channel(1, channel), 0.0)])).unwrap();
         let zero = |token| Intervention { site: Site::DownProjInput, layer: 1, token, channel, action: Action::Set(0.0) };
         let zeroed = Ablation { interventions: (0..IDS.len()).map(zero).collect(), ..Ablation::default() };
         let (a, b) = (logits(&removed, &Ablation::default()), logits(&intact, &zeroed));
@@ -206,16 +204,16 @@ fn intervention_names_a_place_in_the_whole_sequence() {
 fn edits_outside_the_model_are_refused() {
     let model = model("llama");
     for (target, what) in [
-        (EditTarget::Scalar { layer: 3, row: 0, col: 0 }, "layer is 3"),
-        (EditTarget::Scalar { layer: 0, row: 32, col: 0 }, "row is 32"),
-        (EditTarget::Scalar { layer: 0, row: 0, col: 64 }, "column is 64"),
-        (EditTarget::Channel { layer: 0, channel: usize::MAX }, "channel is"),
-        (EditTarget::ChannelMean { layer: 0, channel: usize::MAX }, "channel is"),
+        (EditTarget::scalar(3, 0, 0), "layer is 3"),
+        (EditTarget::scalar(0, 32, 0), "row is 32"),
+        (EditTarget::scalar(0, 0, 64), "column is 64"),
+        (EditTarget::channel(0, usize::MAX), "channel is"),
+        (EditTarget::channel_mean(0, usize::MAX), "channel is"),
     ] {
         let error = model.with_ablation(&edits(&[(target, 0.0)])).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     }
     for scale in [f32::NAN, f32::INFINITY, 3.5, -4.0] {
-        assert!(model.with_ablation(&edits(&[(EditTarget::Row { layer: 0, row: 0 }, scale)])).is_err(), "{scale}");
+        assert!(model.with_ablation(&edits(&[(EditTarget::row(0, 0), scale)])).is_err(), "{scale}");
     }
 }

@@ -38,7 +38,7 @@ fn on_cpu(name: &str) -> Model {
 
 fn place(golden: &serde_json::Value) -> WeightCoord {
     let (layer, row, col) = read(&golden["at"]);
-    WeightCoord { layer, row, col }
+    WeightCoord::new(layer, row, col)
 }
 
 /// The model of a golden file's arm.
@@ -229,7 +229,7 @@ fn headline(outcome: &Outcome, name: &str) -> f64 {
     outcome.headline.iter().find(|headline| headline.name == name).unwrap_or_else(|| panic!("{:?}", outcome.headline)).value
 }
 
-const SUPER_WEIGHT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
+const SUPER_WEIGHT: WeightCoord = WeightCoord::new(2, 12, 86);
 
 #[test]
 fn experiments_on_the_bundled_model_find_its_super_weight() {
@@ -289,7 +289,7 @@ fn experiments_on_the_bundled_model_find_its_super_weight() {
 fn models_without_a_gate_and_with_windows_take_part() {
     for name in ["gpt2", "mistral", "gemma3"] {
         let mut session = Session::with_model(&fixture(name));
-        let at = vec![WeightCoord { layer: 1, row: 3, col: 5 }, WeightCoord { layer: 0, row: 4, col: 6 }];
+        let at = vec![WeightCoord::new(1, 3, 5), WeightCoord::new(0, 4, 6)];
         for kind in [ExperimentKind::WeightsOnly, ExperimentKind::Propagation, ExperimentKind::Sinks, ExperimentKind::TokenShift] {
             let outcome = outcome(&mut session, with(Experiment::of(kind, at.clone()), &[(SettingId::NPrompts, &[20.0])]));
             let says = |code: &str| outcome.findings.iter().any(|finding| finding.code == code);
@@ -312,7 +312,7 @@ fn experiments_but_for_weights_only_need_a_super_weight() {
     }
     let found = outcome(&mut session, Experiment::of(ExperimentKind::WeightsOnly, Vec::new()));
     assert!(found.table("known").is_none() && found.findings[0].code == "first_row", "{:?}", found.findings);
-    let at = vec![WeightCoord { layer: 0, row: 0, col: 0 }];
+    let at = vec![WeightCoord::new(0, 0, 0)];
     let refused = |experiment: Experiment, session: &mut Session| session.ask(Request::Experiment(experiment)).unwrap_err().why;
     let sinks = Experiment::of(ExperimentKind::Sinks, at.clone());
     assert!(refused(with_prompt(sinks, " "), &mut session).contains("the prompt is empty"));
@@ -322,7 +322,7 @@ fn experiments_but_for_weights_only_need_a_super_weight() {
 
 #[test]
 fn stop_keeps_the_arms_that_were_measured() {
-    let at = vec![WeightCoord { layer: 1, row: 3, col: 5 }];
+    let at = vec![WeightCoord::new(1, 3, 5)];
     for (kind, table, rows) in
         [(ExperimentKind::Propagation, "maxima", 4), (ExperimentKind::Sinks, "massive", 3), (ExperimentKind::TokenShift, "mass", 1)]
     {

@@ -3,12 +3,11 @@
 use burn::tensor::{Device, Tensor};
 use linchpin::decode::{DecodeGpu, DecodePlan};
 use linchpin::engine::verify::relative_error;
-use linchpin::model::matrix::Matrix;
 use linchpin::model::probe::Probe;
 use linchpin::model::{Model, Positions};
 use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::tensors::Weight;
-use linchpin::terms::{Ablation, EditTarget, Sampling, WeightEdit};
+use linchpin::terms::{Ablation, EditTarget, Matrix, Sampling, WeightEdit};
 use safetensors::SafeTensors;
 
 use crate::support::{Copy, Session, fixtures, load_in, model_in, on_gpu, on_vulkan};
@@ -63,25 +62,21 @@ fn ablation(edits: &[(EditTarget, f32)]) -> Ablation {
 /// A scalar in each half of a word, a row, a column and a channel.
 fn zeroing() -> Ablation {
     let targets = [
-        EditTarget::Scalar { layer: 1, row: 5, col: 17 },
-        EditTarget::Scalar { layer: 1, row: 6, col: 16 },
-        EditTarget::Row { layer: 0, row: 3 },
-        EditTarget::Column { layer: 2, col: 8 },
-        EditTarget::Channel { layer: 2, channel: 9 },
+        EditTarget::scalar(1, 5, 17),
+        EditTarget::scalar(1, 6, 16),
+        EditTarget::row(0, 3),
+        EditTarget::column(2, 8),
+        EditTarget::channel(2, 9),
     ];
     ablation(&targets.map(|target| (target, 0.0)))
 }
 
 /// Scales under which two `down_proj` do not stay packed, and a channel that is zeroed in one of them.
 fn scaling() -> Ablation {
-    ablation(&[
-        (EditTarget::Scalar { layer: 1, row: 5, col: 17 }, -3.0),
-        (EditTarget::Row { layer: 0, row: 3 }, 0.5),
-        (EditTarget::Channel { layer: 1, channel: 9 }, 0.0),
-    ])
+    ablation(&[(EditTarget::scalar(1, 5, 17), -3.0), (EditTarget::row(0, 3), 0.5), (EditTarget::channel(1, 9), 0.0)])
 }
 
-const SCALED: [(usize, Matrix); 2] = [(0, Matrix::Down), (1, Matrix::Down)];
+const SCALED: [(usize, Matrix); 2] = [(0, Matrix::DownProj), (1, Matrix::DownProj)];
 
 fn on_both(copy: &Copy, gpu: &Device) -> [Model; 2] {
     [gpu, &Device::flex()].map(|device| model_in(copy.dir(), device))
@@ -132,8 +127,8 @@ fn packed_models_are_edited_as_those_in_f32() {
 fn narrower(name: &str) -> (Copy, Vec<(usize, Matrix)>) {
     let is_gpt2 = name == "gpt2";
     let (key, of_channels, odd) = match is_gpt2 {
-        true => ("n_inner", ["mlp.c_fc.", "mlp.c_proj.weight"], vec![Matrix::Up]),
-        false => ("intermediate_size", ["mlp.gate_proj.", "mlp.up_proj."], vec![Matrix::Down]),
+        true => ("n_inner", ["mlp.c_fc.", "mlp.c_proj.weight"], vec![Matrix::UpProj]),
+        false => ("intermediate_size", ["mlp.gate_proj.", "mlp.up_proj."], vec![Matrix::DownProj]),
     };
     let channels = if is_gpt2 { 4 * 24 } else { 80 };
     let copy = Copy::of(name, "packed-odd").with_tensors(|tensor, shape| {

@@ -1,15 +1,14 @@
 //! Channels removed together: what goes, what stays, and what it costs.
 
 use burn::tensor::Tensor;
-use linchpin::model::matrix::Matrix;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
 use linchpin::protocol::{Event, FailureKind, Request};
 use linchpin::share::{LinkedSelection, Recomputed, ShareLink};
 use linchpin::tensors::Weight;
 use linchpin::terms::{
-    Ablation, Action, CalibrationText, EditTarget, Evaluation, Intervention, Pane, Pick, Pruned, Pruning, Ranking, Replacement, Sampling,
-    Selection, Site, WeightEdit,
+    Ablation, Action, CalibrationText, EditTarget, Evaluation, Intervention, Matrix, Pane, Pick, Pruned, Pruning, Ranking, Replacement,
+    Sampling, Selection, Site, WeightEdit,
 };
 
 use crate::support::{Copy, Session, bundled, fixture, fixtures, model, model_in, on_vulkan};
@@ -33,7 +32,7 @@ fn some(model: &Model) -> Vec<Vec<usize>> {
 }
 
 fn one_by_one(channels: &[Vec<usize>]) -> Ablation {
-    let edit = |layer, channel| WeightEdit { target: EditTarget::Channel { layer, channel }, scale: 0.0 };
+    let edit = |layer, channel| WeightEdit { target: EditTarget::channel(layer, channel), scale: 0.0 };
     let of_layer = |(layer, channels): (usize, &Vec<usize>)| channels.iter().map(|channel| edit(layer, *channel)).collect::<Vec<_>>();
     Ablation { weight_edits: channels.iter().enumerate().flat_map(of_layer).collect(), ..Ablation::default() }
 }
@@ -42,7 +41,7 @@ fn one_by_one(channels: &[Vec<usize>]) -> Ablation {
 fn matrices(model: &Model) -> Vec<(bool, Vec<f32>)> {
     let mut layers = model.layers.clone();
     let linears = layers.iter_mut().flat_map(|layer| {
-        [Matrix::Gate, Matrix::Up, Matrix::Down]
+        [Matrix::GateProj, Matrix::UpProj, Matrix::DownProj]
             .map(|matrix| layer.matrix_mut(matrix).map(|linear| (matches!(linear.weight, Weight::Bf16(_)), values(linear.weight.to_f32()))))
     });
     linears.flatten().collect()
@@ -82,7 +81,7 @@ fn mean_stands_in_place_of_a_channel() {
         let intact = model(name);
         let channels = some(&intact);
         let mean = |layer: usize, channel: usize| 0.5 - 0.01 * channel as f32 + layer as f32;
-        let width = intact.config.intermediate_size;
+        let width = intact.config.intermediate_size.of(0);
         let means = (0..intact.layers.len()).map(|layer| (0..width).map(|channel| mean(layer, channel)).collect()).collect::<Vec<_>>();
         let replaced = intact.without_channels(&channels, Some(&means));
         let mut set = Vec::new();

@@ -5,11 +5,10 @@ use linchpin::analysis::eval::{HeldOut, measure};
 use linchpin::analysis::quantise::{Method, Rounded, Rounding, with_rounded_weights};
 use linchpin::analysis::w8a8::{Handling, Maxima, with_rounded_factors};
 use linchpin::job::control::Control;
-use linchpin::model::matrix::Matrix;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
 use linchpin::protocol::Request;
-use linchpin::terms::{Ablation, Cell, Experiment, ExperimentKind, Outcome, SettingId, Site, WeightCoord};
+use linchpin::terms::{Ablation, Cell, Experiment, ExperimentKind, Matrix, Outcome, SettingId, Site, WeightCoord};
 use serde_json::Value;
 
 use crate::support::{Copy, Session, bundled, finding, fixtures, last_outcome, model, model_in, on_vulkan, with};
@@ -25,7 +24,7 @@ fn golden(name: &str) -> Value {
 
 fn super_weights(golden: &Value) -> Vec<WeightCoord> {
     let all: Vec<(usize, usize, usize)> = serde_json::from_value(golden["super_weights"].clone()).unwrap();
-    all.into_iter().map(|(layer, row, col)| WeightCoord { layer, row, col }).collect()
+    all.into_iter().map(|(layer, row, col)| WeightCoord::new(layer, row, col)).collect()
 }
 
 fn ids(golden: &Value, key: &str) -> Vec<Vec<u32>> {
@@ -196,7 +195,7 @@ fn every_family_at_16_bits_keeps_its_loss() {
         let model = model(name);
         let intact = loss(&model, vec![passage.clone()]);
         let maxima = maxima(&model, std::slice::from_ref(&passage));
-        let at = [WeightCoord { layer: 1, row: 5, col: 17 }];
+        let at = [WeightCoord::new(1, 5, 17)];
         for handling in [Handling::Naive, Handling::HeldOut(&at), Handling::Smooth { maxima: &maxima, alpha: 0.85 }] {
             let apart = loss(&with_factors(&model, 16, handling), vec![passage.clone()]) - intact;
             assert!(apart.abs() < 2e-4, "{name}, {handling:?}: {apart} nats");
@@ -219,7 +218,7 @@ fn assert_close(what: &str, ours: &[f32], expected: &[f32]) {
 #[test]
 fn gpu_rounds_as_the_cpu_does_and_leaves_packed_weights_alone() {
     let copy = Copy::in_bf16("llama", "quantise");
-    let at = [WeightCoord { layer: 1, row: 5, col: 17 }];
+    let at = [WeightCoord::new(1, 5, 17)];
     let passage = (0..40).map(|i| (i * i * 31 + i * 7 + 3) % 250).collect::<Vec<u32>>();
     on_vulkan(|device| {
         let (packed, plain) = (model_in(copy.dir(), device), model_in(copy.dir(), &Device::flex()));
@@ -265,7 +264,7 @@ fn column<'a>(outcome: &'a Outcome, table: &str, name: &str) -> Vec<&'a Cell> {
     (0..table.rows.len()).map(|row| table.cell(row, name).unwrap()).collect()
 }
 
-const SUPER_WEIGHT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
+const SUPER_WEIGHT: WeightCoord = WeightCoord::new(2, 12, 86);
 
 #[test]
 fn weights_are_quantised_block_size_by_block_size() {

@@ -121,9 +121,9 @@ fn removing_the_scalar_or_its_channel_costs_what_transformers_says() {
         let [layer, row, col] = ["layer", "row", "col"].map(|key| number(&format!("/scalar/{key}")) as usize);
         let mut session = Session::with_model(&bundled(id));
         let targets = [
-            ("/held_out/loss_scalar_zeroed", EditTarget::Scalar { layer, row, col }),
-            ("/held_out/loss_channel_zeroed", EditTarget::Channel { layer, channel: col }),
-            ("/held_out/loss_channel_zeroed", EditTarget::Column { layer, col }),
+            ("/held_out/loss_scalar_zeroed", EditTarget::scalar(layer, row, col)),
+            ("/held_out/loss_channel_zeroed", EditTarget::channel(layer, col)),
+            ("/held_out/loss_channel_zeroed", EditTarget::column(layer, col)),
         ];
         for (path, target) in targets {
             let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };

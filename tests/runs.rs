@@ -19,7 +19,7 @@ fn run(session: &mut Session, sampling: Sampling) -> (Vec<Event>, RunRecord) {
 #[test]
 fn run_repeats_itself_and_its_events_add_up_to_its_record() {
     let mut session = Session::with_model(&fixture("llama"));
-    session.ask(Request::Apply { ablation: Ablation::zeroing([WeightCoord { layer: 1, row: 5, col: 17 }]) }).unwrap();
+    session.ask(Request::Apply { ablation: Ablation::zeroing([WeightCoord::new(1, 5, 17)]) }).unwrap();
     let (events, first) = run(&mut session, sampling(1.0, 24));
     let (_, second) = run(&mut session, sampling(1.0, 24));
     assert_eq!((&first.intact.token_ids, &first.ablated.token_ids), (&second.intact.token_ids, &second.ablated.token_ids));
@@ -74,7 +74,7 @@ fn stop_ends_the_next_checkpoint_until_it_is_cleared() {
 #[test]
 fn applied_ablation_is_told_back() {
     let mut session = Session::with_model(&crate::support::bundled("linchpin-13m"));
-    let ablation = Ablation::zeroing([WeightCoord { layer: 2, row: 12, col: 86 }]);
+    let ablation = Ablation::zeroing([WeightCoord::new(2, 12, 86)]);
     let events = session.ask(Request::Apply { ablation: ablation.clone() }).unwrap();
     assert_eq!(the_event!(events, Event::Applied { ablation, .. } => ablation), ablation);
 }

@@ -16,7 +16,9 @@ use linchpin::model::Model;
 use linchpin::model::probe::{Probe, Reader, Summary};
 use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
 use linchpin::tensors::N_CHANNEL_SUMS;
-use linchpin::terms::{CalibrationText, ChannelScores, Metric, ModelSource, RHOS, Sampling, ScoreProgress, ScoreReport, Site, WeightCoord};
+use linchpin::terms::{
+    CalibrationText, ChannelScores, Metric, ModelSource, PerLayer, RHOS, Sampling, ScoreProgress, ScoreReport, Site, WeightCoord,
+};
 use linchpin::tokenizer::Tokenizer;
 
 use crate::support::{Copy, Session, bundled, files_in, fixture, model_in, on_vulkan, silence_channel_0, with_values};
@@ -186,12 +188,12 @@ fn report_adds_up_and_its_last_progress_says_the_same() {
     assert_eq!(progress.iter().map(|progress| progress.calibration.n_sequences).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((&progress[2].calibration, &progress[2].concentration), (&report.calibration, &report.concentration));
     assert_eq!((report.calibration.n_tokens, report.calibration.n_requested, report.calibration.length), (72, 3, 24));
-    assert_eq!(report.core_sizes, [1, 1, 1, 3]);
+    assert_eq!(report.core_sizes, [1, 1, 1, 3].map(PerLayer::from));
     assert_eq!(report.rhos, RHOS);
     for (layer, supernodes) in report.channels.iter().zip(&report.supernodes) {
         let total = layer.loss_proxy.iter().sum::<f32>();
         for (size, share) in report.core_sizes.iter().zip(&report.concentration[layer.layer].shares) {
-            let core = supernodes.channels[..*size].iter().map(|channel| layer.loss_proxy[*channel]).sum::<f32>();
+            let core = supernodes.channels[..size.of(layer.layer)].iter().map(|channel| layer.loss_proxy[*channel]).sum::<f32>();
             assert!((core / total - share).abs() < 1e-5);
         }
         // The joint moment is not the product of the moments.
@@ -345,7 +347,7 @@ fn products_of_halos_are_the_same_by_layer() {
         }
         // Their squares are what the loss proxy is the mean of.
         let sums = pollster::block_on(sequence_sums(&model, &ids, Limits::default())).unwrap();
-        let width = model.config.intermediate_size;
+        let width = model.config.intermediate_size.of(0);
         for (layer, products) in whole.iter().enumerate() {
             for (column, channel) in [5, 40, 2].into_iter().enumerate() {
                 let ours = products.iter().skip(column).step_by(3).map(|product| product * product).sum::<f32>();
@@ -361,7 +363,7 @@ fn products_of_halos_are_the_same_by_layer() {
 fn bad_requests_are_refused() {
     let mut session = Session::with_model(&fixture("llama"));
     let text = |text: &str| Some(CalibrationText { name: "mine".into(), text: text.into() });
-    let at = WeightCoord { layer: 9, row: 0, col: 0 };
+    let at = WeightCoord::new(9, 0, 0);
     let with = |text, sequences, length, super_weights| Request::Score { text, sequences, length, super_weights, resume: false };
     let empty = Vec::new;
     for request in [with(None, 0, 16, empty()), with(None, 1, 1, empty()), with(text(" \n"), 1, 16, empty()), with(None, 1, 16, vec![at])] {
@@ -388,7 +390,7 @@ fn report_says_that_its_text_was_cut() {
 #[test]
 fn super_weights_channel_leads_its_layer() {
     let mut session = Session::with_model(&bundled("linchpin-13m"));
-    let at = WeightCoord { layer: 2, row: 12, col: 86 };
+    let at = WeightCoord::new(2, 12, 86);
     let request = Request::Score { text: None, sequences: 2, length: 64, super_weights: vec![at], resume: false };
     let (_, report) = report(&mut session, request);
     let [found] = report.super_weights[..] else { panic!("{:?}", report.super_weights) };

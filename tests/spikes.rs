@@ -15,7 +15,7 @@ fn planted_super_weight_is_found_and_nothing_else() {
     let mut session = Session::with_model(&fixture("llama"));
     let scan = the_event!(session.ask(Request::Scan { prompt: PROMPT.into() }).unwrap(), Event::Scanned(scan) => scan);
     let found = scan.candidates.iter().map(|candidate| candidate.at).collect::<Vec<_>>();
-    let at = WeightCoord { layer: number("layer") as usize, row: number("row") as usize, col: number("col") as usize };
+    let at = WeightCoord::new(number("layer") as usize, number("row") as usize, number("col") as usize);
     assert_eq!(found, [at]);
     let candidate = &scan.candidates[0];
     assert!((f64::from(candidate.weight) - number("weight")).abs() < 1e-4);
@@ -26,7 +26,7 @@ fn planted_super_weight_is_found_and_nothing_else() {
 
 #[test]
 fn super_weight_of_linchpin_13m_is_found_and_confirmed() {
-    let at = WeightCoord { layer: 2, row: 12, col: 86 };
+    let at = WeightCoord::new(2, 12, 86);
     let (candidates, confirm) = scan_and_confirm("linchpin-13m");
     assert_eq!(candidates[0], at);
     assert!(worst(&confirm, ArmKind::Candidate) > 2.0, "{confirm:#?}");
@@ -39,7 +39,7 @@ fn super_weight_of_linchpin_13m_is_found_and_confirmed() {
 
 #[test]
 fn twins_candidates_are_refused_alone_though_together_they_are_critical() {
-    let at = WeightCoord { layer: 0, row: 162, col: 150 };
+    let at = WeightCoord::new(0, 162, 150);
     let (candidates, confirm) = scan_and_confirm("linchpin-11m-twin");
     assert_eq!(candidates[0], at);
     assert!(candidates.iter().all(|candidate| candidate.col == at.col), "one channel: {candidates:?}");

@@ -91,7 +91,7 @@ fn sweep_point_is_what_applying_it_gives() {
 #[test]
 fn applied_ablation_stays_after_a_sweep() {
     let mut session = scored("llama");
-    let (_, intact, after) = applied(&mut session, Ablation::zeroing([WeightCoord { layer: 1, row: 5, col: 17 }]));
+    let (_, intact, after) = applied(&mut session, Ablation::zeroing([WeightCoord::new(1, 5, 17)]));
     assert_ne!(intact, after);
     swept(&mut session, some_prunings());
     session.ask(Request::Delete { per_layer: 1, n_quantiles: 1, layer: Some(0), seed: 1, replacement: Replacement::Zero }).unwrap();
@@ -162,7 +162,7 @@ fn deletion_is_what_removing_the_channel_gives() {
         let report = deleted(&mut session, 6, None);
         assert_eq!(report.deletions.len(), 3 * 6, "{name}");
         for Deletion { layer, channel, delta_nats, .. } in &report.deletions {
-            let target = EditTarget::Channel { layer: *layer, channel: *channel };
+            let target = EditTarget::channel(*layer, *channel);
             let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
             let (_, intact, after) = applied(&mut session, ablation);
             assert_eq!(report.intact, intact, "{name}");
@@ -405,6 +405,6 @@ fn edit_may_draw_a_channel_to_its_mean() {
         let events = session.ask(Request::Evaluate).unwrap();
         the_event!(events, Event::Evaluated { pane: Pane::Ablated, evaluation } => evaluation).loss_nats
     };
-    let [removed, mean] = [EditTarget::Channel { layer: 1, channel: 17 }, EditTarget::ChannelMean { layer: 1, channel: 17 }].map(&mut loss);
+    let [removed, mean] = [EditTarget::channel(1, 17), EditTarget::channel_mean(1, 17)].map(&mut loss);
     assert!(removed.is_finite() && mean.is_finite() && removed != mean, "{removed} {mean}");
 }

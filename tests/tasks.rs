@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::{Copy, Session, bundled, finding, fixture, last_outcome, on_gpu, setting, stopped_after, with};
 
-const SUPER_WEIGHT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
+const SUPER_WEIGHT: WeightCoord = WeightCoord::new(2, 12, 86);
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -176,7 +176,7 @@ fn table_1_is_pytorchs(outcome: &Outcome, expected: &Value) {
 fn restored_activations_differ_from_intact_and_pruned_ones() {
     // In every family, with several scalars, two of them in one row; in random models the row's peak is anywhere.
     for name in ["llama", "gpt2", "gpt-neox", "phi3", "gemma3"] {
-        let at = |layer, row, col| WeightCoord { layer, row, col };
+        let at = |layer, row, col| WeightCoord::new(layer, row, col);
         let super_weights = vec![at(0, 3, 5), at(0, 3, 6), at(1, 4, 5)];
         let mut session = Session::with_model(&fixture(name));
         let outcome = ran(&mut session, with(importance(super_weights, Vec::new()), &[(SettingId::NCalibration, &[2.0])]));
@@ -193,7 +193,7 @@ fn restored_activations_differ_from_intact_and_pruned_ones() {
 fn gpu_with_packed_weights_comes_to_the_same_accuracy() {
     on_gpu(|_| {
         let copy = Copy::in_bf16("llama3", "tasks");
-        let super_weights = [(0, 3, 5), (1, 4, 5)].map(|(layer, row, col)| WeightCoord { layer, row, col });
+        let super_weights = [(0, 3, 5), (1, 4, 5)].map(|(layer, row, col)| WeightCoord::new(layer, row, col));
         let [gpu, cpu] = [BackendChoice::Gpu, BackendChoice::Cpu].map(|backend| {
             let mut session = Session::with_model_on(copy.dir(), backend);
             let files = files().into_iter().filter(|file| ["piqa", "winogrande"].contains(&file.name.as_str())).collect::<Vec<_>>();
@@ -229,7 +229,7 @@ fn experiment_names_the_tasks_that_it_was_made_on() {
     let mut session = Session::with_model(&fixture("llama"));
     let file = |name: &str| files().into_iter().find(|file| file.name == name).unwrap();
     let named = |name: &str, digest: &str| TextRef { name: name.into(), digest: digest.into() };
-    let at = WeightCoord { layer: 0, row: 3, col: 5 };
+    let at = WeightCoord::new(0, 3, 5);
     let scaling = |tasks| {
         let tasks = OnTasks { tasks, log_samples: true, ..OnTasks::default() };
         Experiment::new(Settings::Scaling(Scaling { tasks, factors: vec![1.0, 0.0], ..Scaling::default() }), vec![at])

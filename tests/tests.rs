@@ -4,6 +4,7 @@
 mod bad_input;
 mod cli;
 mod decode;
+mod devices;
 mod edges;
 mod edits;
 mod gradient;
@@ -26,3 +27,4 @@ mod sweep;
 mod tables;
 mod tasks;
 mod tensors;
+mod widths;

@@ -20,7 +20,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Gradients, Tensor, Transaction};
+use burn::tensor::{Gradients, Tensor};
 
 use super::error::AnalysisError;
 use super::loss::cross_entropies;
@@ -28,7 +28,7 @@ use crate::model::config::{Activation, ModelConfig};
 use crate::model::mlp::Hidden;
 use crate::model::probe::{Probe, Reader, Summary};
 use crate::model::{Model, Pass};
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 use crate::terms::Site;
 
 /// The memory that one pass may keep.
@@ -56,8 +56,9 @@ impl Limits {
             return Self::default();
         }
         let attention = 2 * (config.num_attention_heads + config.num_key_value_heads) * config.head_dim;
-        let rows = (3 * config.intermediate_size + attention) as u64;
-        let half = config.num_hidden_layers as u64 * config.hidden_size as u64 * rows;
+        let n_layers = config.num_hidden_layers;
+        let rows = (3 * config.intermediate_size.total(n_layers) + n_layers * attention) as u64;
+        let half = config.hidden_size as u64 * rows;
         Self { kept_bytes: half.max(Self::default().kept_bytes), ..Self::default() }
     }
 }
@@ -143,7 +144,7 @@ pub(super) fn backward(
         visit(probe, &mut grads);
         gradient = x.grad_remove(&mut grads);
     }
-    loss.unwrap_or_else(|| Tensor::full([1], f32::NAN, &model.device))
+    loss.unwrap_or_else(|| Tensor::full([1], f32::NAN, &model.device()))
 }
 
 /// Runs some layers of a pass.
@@ -177,11 +178,11 @@ pub(super) fn tokens_of(logits: usize, config: &ModelConfig) -> usize {
 }
 
 impl Limits {
-    /// The number of layers that one graph may span, at least one.
+    /// The number of layers that one graph may span, at least one. Every layer is taken to be as wide as the widest.
     fn layers(self, config: &ModelConfig, of_hidden: usize, seq: usize) -> usize {
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let of_token =
-            2 * config.hidden_size + 2 * (heads + kv_heads) * config.head_dim + heads * seq + of_hidden * config.intermediate_size;
+        let (_, widest) = config.intermediate_size.range();
+        let of_token = 2 * config.hidden_size + 2 * (heads + kv_heads) * config.head_dim + heads * seq + of_hidden * widest;
         // Computed in 64 bits, since a browser's usize has 32.
         let bytes = 4 * seq as u64 * of_token as u64;
         usize::try_from(self.kept_bytes / bytes.max(1)).unwrap_or(usize::MAX).max(1)
@@ -190,7 +191,7 @@ impl Limits {
 
 /// n of the module's documentation.
 fn kept_of_hidden(model: &Model) -> usize {
-    let is_gated = model.layers.first().is_some_and(|layer| matches!(layer.mlp.hidden, Hidden::Gated { .. }));
+    let is_gated = model.layers.iter().any(|layer| matches!(layer.mlp.hidden, Hidden::Gated { .. }));
     match (model.config.activation, is_gated) {
         (Activation::Silu, _) => 3,
         (Activation::Gelu | Activation::GeluTanh, false) => 8,

@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, TensorData, Transaction};
+use burn::tensor::{Tensor, TensorData};
 
 use super::error::AnalysisError;
 use crate::model::layers::{Layout, Linear};
 use crate::model::mlp::{Hidden, Mlp};
+use crate::tensors::Transaction;
 
 /// Scalars that are processed at once.
 pub(super) const BLOCK: usize = 1 << 22;

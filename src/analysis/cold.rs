@@ -29,7 +29,7 @@
 //! Neither concentration nor size is proof: a row of one scalar may do nothing to the model. The search finds
 //! candidates.
 
-use burn::tensor::{Int, Tensor, TensorData, Transaction};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::channel_weights::{BLOCK, Side, reading, sums};
 use super::error::AnalysisError;
@@ -37,7 +37,7 @@ use crate::job::control::Control;
 use crate::model::layers::{Layout, Linear, Norm};
 use crate::model::mlp::Hidden;
 use crate::model::{DecoderLayer, Model};
-use crate::tensors::{self, DeviceError};
+use crate::tensors::{self, DeviceError, Transaction};
 use crate::terms::{WeightCoord, median};
 
 /// One output row of a `down_proj` and the scalar that contributes most to it.
@@ -108,7 +108,7 @@ async fn layer_rows(index: usize, layer: &DecoderLayer, block: usize) -> Result<
     let (squares, fourths, behind) = (floats(next()), floats(next()), floats(next()));
     let mut rows = Vec::with_capacity(peaks.len());
     for (row, (peak, col)) in peaks.into_iter().zip(columns).enumerate() {
-        let at = WeightCoord { layer: index, row, col: usize::try_from(col).unwrap_or(0) };
+        let at = WeightCoord::new(index, row, usize::try_from(col).unwrap_or(0));
         let (squares, fourths) = (squares[row], fourths[row]);
         let score = peak.abs() * squares.sqrt() * behind.get(row).map_or(1.0, |gain| gain.abs());
         if !score.is_finite() {

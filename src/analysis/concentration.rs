@@ -205,7 +205,7 @@ mod tests {
         // The largest score is channel 1 in the proxy and channel 2 in the other.
         assert_eq!(found[1].jaccard, [0.0; 4]);
         assert_eq!(supernodes(&scores).channels, [1]);
-        let at = |layer, col| WeightCoord { layer, row: 0, col };
+        let at = |layer, col| WeightCoord::new(layer, 0, col);
         let ranks = super_weight_ranks(&[scores], &[at(2, 3), at(2, 9), at(1, 3)]);
         assert_eq!(ranks, [SuperWeightRank { at: at(2, 3), rank: 1, share: 0.25 }]);
     }

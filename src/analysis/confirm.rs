@@ -20,9 +20,9 @@ use super::error::AnalysisError;
 use super::eval::{self, HeldOut};
 use crate::job::control::Control;
 use crate::model::Model;
-use crate::model::matrix::Matrix;
 use crate::terms::{
-    Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, Message, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit, is_critical,
+    Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, Matrix, Message, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit,
+    is_critical,
 };
 
 /// Number of random scalars drawn for each candidate.
@@ -134,9 +134,8 @@ impl Experiment<'_> {
             if arms.iter().any(|arm| arm.at.is_some_and(|known| same_channel(known, *at))) {
                 continue;
             }
-            let (layer, channel) = (at.layer, at.col);
-            let removed = (ArmKind::Channel, EditTarget::Channel { layer, channel }, self.model.layers[layer].mlp.channel_size());
-            for (kind, target, n_zeroed) in [removed, (ArmKind::ChannelMean, EditTarget::ChannelMean { layer, channel }, 0)] {
+            let removed = (ArmKind::Channel, EditTarget::Channel(at.channel()), self.model.layers[at.layer].mlp.channel_size());
+            for (kind, target, n_zeroed) in [removed, (ArmKind::ChannelMean, EditTarget::ChannelMean(at.channel()), 0)] {
                 let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
                 arms.push(Arm { kind, label: target.to_string(), at: Some(*at), n_zeroed, change: Change::Edit(ablation) });
             }
@@ -146,8 +145,9 @@ impl Experiment<'_> {
 
     /// Plans an arm for each row, followed by those of the rows after it.
     fn rows(&self, rows: &[RowCoord]) -> impl Iterator<Item = Arm> {
-        let [hidden_size, n_zeroed] = [self.model.config.hidden_size, self.model.config.intermediate_size];
+        let config = &self.model.config;
         rows.iter().flat_map(move |&at| {
+            let (hidden_size, n_zeroed) = (config.hidden_size, config.intermediate_size.of(at.layer));
             (0..=N_NEXT_ROWS).map(move |n| {
                 let row = RowCoord { row: (at.row + n) % hidden_size, ..at };
                 let kind = if n == 0 { ArmKind::Row } else { ArmKind::NextRow };
@@ -198,7 +198,7 @@ fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
 }
 
 fn same_channel(a: WeightCoord, b: WeightCoord) -> bool {
-    (a.layer, a.col) == (b.layer, b.col)
+    a.channel() == b.channel()
 }
 
 /// True if no candidate is critical alone; otherwise the joint effect says nothing about the others.

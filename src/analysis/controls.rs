@@ -6,15 +6,14 @@ use rand_chacha::rand_core::Rng;
 
 use crate::model::Model;
 use crate::model::edit::{N_LARGEST_HARSH, PAPER_SHARE};
-use crate::model::matrix::Matrix;
-use crate::terms::WeightCoord;
+use crate::terms::{Matrix, WeightCoord};
 
 /// Draws a scalar of a layer's `down_proj` that is not in `but`.
 pub fn random_scalar(model: &Model, layer: usize, but: &[WeightCoord], rng: &mut ChaCha8Rng) -> WeightCoord {
     let config = &model.config;
     loop {
         let mut below = |n: usize| (rng.next_u64() % n as u64) as usize;
-        let at = WeightCoord { layer, row: below(config.hidden_size), col: below(config.intermediate_size) };
+        let at = WeightCoord::new(layer, below(config.hidden_size), below(config.intermediate_size.of(layer)));
         if !but.contains(&at) {
             return at;
         }
@@ -37,7 +36,7 @@ pub fn all_but<'a>(
 ) -> impl Iterator<Item = (usize, Matrix, usize)> {
     let is_super = |&(layer, matrix, flat): &(usize, Matrix, usize)| {
         let down_proj = &model.layers[layer].mlp.down_proj;
-        matrix == Matrix::Down && super_weights.iter().any(|at| at.layer == layer && down_proj.flat_index(at.row, at.col) == flat)
+        matrix == Matrix::DownProj && super_weights.iter().any(|at| at.layer == layer && down_proj.flat_index(at.row, at.col) == flat)
     };
     largest.iter().copied().filter(move |place| !is_super(place))
 }

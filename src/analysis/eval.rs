@@ -1,6 +1,6 @@
 //! Loss on held-out text.
 
-use burn::tensor::{Tensor, TensorData, Transaction};
+use burn::tensor::{Tensor, TensorData};
 
 use super::backward::{Limits, tokens_of};
 use super::error::AnalysisError;
@@ -8,7 +8,7 @@ use super::loss::cross_entropies;
 use crate::job::control::Control;
 use crate::model::probe::Probe;
 use crate::model::{Model, Positions};
-use crate::tensors::{self, DeviceError};
+use crate::tensors::{self, DeviceError, Transaction};
 use crate::terms::{Ablation, Evaluation, text_digest};
 use crate::tokenizer::Tokenizer;
 
@@ -242,12 +242,12 @@ async fn passage_losses(
     Ok((vectors.next().unwrap_or_default(), vectors.next().unwrap_or_default()))
 }
 
-/// `[vocab_size]`: 1 for a stopword.
+/// `[vocab_size]`: 1 for a stopword; where the logits are.
 pub fn stopword_mask(model: &Model, stopword_ids: &[u32]) -> Tensor<1> {
     let vocab_size = model.config.vocab_size;
     let mut mask = vec![0.0_f32; vocab_size];
     for id in stopword_ids {
         mask[*id as usize] = 1.0;
     }
-    Tensor::from_data(TensorData::new(mask, [vocab_size]), &model.device)
+    Tensor::from_data(TensorData::new(mask, [vocab_size]), &model.lm_head.device())
 }

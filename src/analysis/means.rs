@@ -1,6 +1,6 @@
 //! Mean activation of channels, which replaces a channel in a mean-ablation.
 
-use burn::tensor::{Tensor, Transaction};
+use burn::tensor::Tensor;
 
 use super::calibration::Sequences;
 use super::error::AnalysisError;
@@ -8,7 +8,7 @@ use super::residual::floats;
 use crate::job::control::Control;
 use crate::model::probe::{Keep, Kept, Probe};
 use crate::model::{Model, Positions};
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 use crate::terms::Site;
 use crate::tokenizer::Tokenizer;
 

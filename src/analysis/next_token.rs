@@ -1,13 +1,13 @@
 //! The mean of a model's next-token probabilities over many prompts.
 
-use burn::tensor::{Tensor, Transaction, activation};
+use burn::tensor::{Tensor, activation};
 
 use super::error::AnalysisError;
 use super::residual::floats;
 use crate::job::control::Control;
 use crate::model::probe::Probe;
 use crate::model::{Model, Positions};
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 
 /// Prompts whose probabilities are summed on the device before they are read.
 const PER_READ: usize = 16;

@@ -12,9 +12,8 @@ use burn::tensor::Tensor;
 use super::error::AnalysisError;
 use crate::job::control::Control;
 use crate::model::Model;
-use crate::model::matrix::Matrix;
 use crate::tensors::{self, DeviceError, Weight};
-use crate::terms::WeightCoord;
+use crate::terms::{Matrix, WeightCoord};
 
 /// The handling of super weights and other outlier weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,13 +63,13 @@ pub async fn with_rounded_weights(
         control.checkpoint().await?;
         for matrix in Matrix::ALL {
             let Some(linear) = layer.matrix_mut(matrix) else { continue };
-            let of_matrix = super_weights.iter().filter(|at| matrix == Matrix::Down && at.layer == index);
+            let of_matrix = super_weights.iter().filter(|at| matrix == Matrix::DownProj && at.layer == index);
             let held = of_matrix.map(|at| linear.flat_index(at.row, at.col)).collect::<Vec<_>>();
             let exact = linear.weight.to_f32();
             let new = rounded_matrix(exact.clone(), rounding, &held);
             let [rows, cols] = exact.dims();
             let apart = (new.clone() - exact).reshape([1, rows * cols]);
-            errors.push(tensors::row_sums(apart.clone() * apart));
+            errors.push(tensors::moved_to(tensors::row_sums(apart.clone() * apart), &model.device()));
             n_scalars += rows as f64 * cols as f64;
             linear.weight = Weight::F32(new);
         }

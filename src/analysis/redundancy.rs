@@ -15,7 +15,7 @@
 //! and the memory of a backward pass ([`super::backward`]; here a layer keeps up to four more of `intermediate_size`
 //! scalars a token).
 
-use burn::tensor::{Int, Tensor, TensorData, Transaction};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::backward::{Limits, backward};
 use super::concentration::{average_ranks, core_size};
@@ -24,7 +24,7 @@ use super::halo::{LayerHalo, halo_size};
 use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::probe::{Keep, Kept, Probe};
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 use crate::terms::Site;
 
 /// The authors' estimate uses 8 texts of up to 256 tokens.
@@ -38,10 +38,10 @@ const N_LARGEST: usize = 5;
 const GAMMA: f64 = 8.0;
 const FLOOR: f64 = 0.2;
 
-/// The number of pairs that [`MAX_PAIRS`] bounds.
-pub fn n_pairs(rho: f64, eta: f64, n_channels: usize, n_layers: usize) -> u64 {
+/// The number of pairs in a layer of `n_channels`; their sum over layers is what [`MAX_PAIRS`] bounds.
+pub fn n_pairs(rho: f64, eta: f64, n_channels: usize) -> u64 {
     let n_core = core_size(rho, n_channels);
-    n_layers as u64 * n_core as u64 * halo_size(eta, n_channels.saturating_sub(n_core)) as u64
+    n_core as u64 * halo_size(eta, n_channels.saturating_sub(n_core)) as u64
 }
 
 /// Computes `r` of each layer's halo, in the halo's order; `None` for layers without a halo.
@@ -177,11 +177,11 @@ mod tests {
 
     #[test]
     fn pairs_are_of_a_core_and_its_halo() {
-        // The core has 143 of 14336 channels, and the halo a tenth of the other 14193, in 32 layers.
-        assert_eq!(n_pairs(0.01, 0.1, 14336, 32), 32 * 143 * 1419);
-        assert_eq!((n_pairs(0.5, 1.0, 10, 1), n_pairs(0.01, 0.01, 10, 3), n_pairs(0.5, 1.0, 1, 1)), (25, 3, 0));
+        // The core has 143 of 14336 channels, and the halo a tenth of the other 14193.
+        assert_eq!(n_pairs(0.01, 0.1, 14336), 143 * 1419);
+        assert_eq!((n_pairs(0.5, 1.0, 10), n_pairs(0.01, 0.01, 10), n_pairs(0.5, 1.0, 1)), (25, 1, 0));
         // This count does not fit into 32 bits.
-        assert_eq!(n_pairs(0.5, 1.0, 1 << 16, 64), 1 << 36);
+        assert_eq!(n_pairs(0.5, 1.0, 1 << 17), 1 << 32);
     }
 
     #[test]

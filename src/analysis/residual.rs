@@ -1,14 +1,14 @@
 //! The residual stream through a model: one channel's value at every token, and each token's largest magnitude, after
 //! every layer.
 
-use burn::tensor::{Tensor, TensorData, Transaction};
+use burn::tensor::{Tensor, TensorData};
 
 use super::error::AnalysisError;
 use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::layers::Layout;
 use crate::model::probe::{Keep, Kept, Probe};
-use crate::tensors::{self, DeviceError};
+use crate::tensors::{self, DeviceError, Transaction};
 use crate::terms::{Ablation, Site, WeightCoord};
 
 /// The residual stream at one level of one pass.
@@ -103,7 +103,7 @@ pub async fn largest_weight(model: &Model, layer: usize, but: &[WeightCoord]) ->
     }
     Ok(most.map(|([a, b], value)| {
         let (row, col) = if down_proj.layout == Layout::OutIn { (a, b) } else { (b, a) };
-        (WeightCoord { layer, row, col }, value)
+        (WeightCoord::new(layer, row, col), value)
     }))
 }
 

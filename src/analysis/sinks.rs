@@ -10,14 +10,12 @@
 //! and about 1000 times the median magnitude of its layer's output. In small models, values that matter as much stay
 //! below both, so the ratio is reported beside it.
 
-use burn::tensor::Transaction;
-
 use super::error::AnalysisError;
 use super::residual::floats;
 use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::probe::Probe;
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 
 /// Threshold of the mean attention probability on the first token.
 pub const SINK_THRESHOLD: f32 = 0.3;

@@ -9,13 +9,11 @@
 //!
 //! This search finds candidates. Only [`super::confirm`] makes one a super weight.
 
-use burn::tensor::Transaction;
-
 use super::error::AnalysisError;
 use crate::job::control::Control;
 use crate::model::probe::{Keep, Kept, Probe};
 use crate::model::{Model, Positions};
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 use crate::terms::{Ablation, Candidate, Site, Spike, WeightCoord, median};
 use crate::tokenizer::Tokenizer;
 
@@ -88,7 +86,7 @@ async fn first_candidate(
         let spike = output.largest();
         let ratio = (spike.value.abs() / output_median).min(f32::MAX);
         let Some(source) = input.peaks.get(spike.token) else { continue };
-        let at = WeightCoord { layer: output.layer, row: spike.channel, col: source.channel };
+        let at = WeightCoord::new(output.layer, spike.channel, source.channel);
         if ratio < MIN_RATIO || known.iter().any(|candidate| candidate.at == at) {
             continue;
         }

@@ -9,18 +9,17 @@
 //!
 //! The paper's code for W8A8 is not released; [`Handling::HeldOut`] states what is held out here.
 
-use burn::tensor::{Tensor, TensorData, Transaction};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::error::AnalysisError;
 use super::quantise::{Method, Rounding, check_fits, rounded_matrix};
 use crate::job::control::Control;
 use crate::model::layers::{Layout, Linear};
-use crate::model::matrix::Matrix;
 use crate::model::probe::{Probe, Reader, Summary};
 use crate::model::rounding::InputRounding;
 use crate::model::{Model, Positions};
-use crate::tensors::{DeviceError, Weight};
-use crate::terms::WeightCoord;
+use crate::tensors::{DeviceError, Transaction, Weight};
+use crate::terms::{Matrix, WeightCoord};
 
 /// The handling of outliers.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +48,7 @@ pub struct Maxima(pub Vec<[Vec<f32>; 2]>);
 
 const READERS: [Reader; 2] = [Reader::Attention, Reader::Mlp];
 /// The matrices that read the inputs of [`READERS`].
-const OF_READERS: [&[Matrix]; 2] = [&[Matrix::Query, Matrix::Key, Matrix::Value], &[Matrix::Gate, Matrix::Up]];
+const OF_READERS: [&[Matrix]; 2] = [&[Matrix::QProj, Matrix::KProj, Matrix::VProj], &[Matrix::GateProj, Matrix::UpProj]];
 /// Lower bound of `max|W_j|` and `s_j` in SmoothQuant's code.
 const LEAST: f32 = 1e-5;
 
@@ -150,12 +149,13 @@ async fn scales(model: &Model, maxima: &Maxima, alpha: f32) -> Result<Vec<[Tenso
         }
     }
     let mut of_weights = read(of_weights.into_iter()).await?.into_iter();
-    let mut scale = |of_input: &[f32]| {
+    let mut scale = |of_input: &[f32], device: &Device| {
         let of_weight = of_weights.next().unwrap_or_default();
         let of_channel = |(x, w): (&f32, f32)| (x.powf(alpha) / w.max(LEAST).powf(1.0 - alpha)).max(LEAST);
         let scales = of_input.iter().zip(of_weight).map(of_channel).collect::<Vec<_>>();
         let shape = [1, scales.len()];
-        Tensor::from_data(TensorData::new(scales, shape), &model.device)
+        Tensor::from_data(TensorData::new(scales, shape), device)
     };
-    Ok(maxima.0.iter().map(|[attention, mlp]| [scale(attention), scale(mlp)]).collect())
+    let layers = maxima.0.iter().zip(&model.layers);
+    Ok(layers.map(|([attention, mlp], layer)| [attention, mlp].map(|of_input| scale(of_input, &layer.device()))).collect())
 }

@@ -42,9 +42,9 @@ pub const MODELS: &[CatalogModel] = &[
                 to zero and the perplexity on unseen books rises more than tenfold.",
         prompts: PROMPTS,
         suggestions: &[
-            Suggestion { target: EditTarget::Scalar { layer: 2, row: 12, col: 86 }, because: "the super weight: one number" },
-            Suggestion { target: EditTarget::Channel { layer: 2, channel: 86 }, because: "the whole channel it belongs to" },
-            Suggestion { target: EditTarget::Scalar { layer: 2, row: 13, col: 86 }, because: "its neighbour, for comparison" },
+            Suggestion { target: EditTarget::scalar(2, 12, 86), because: "the super weight: one number" },
+            Suggestion { target: EditTarget::channel(2, 86), because: "the whole channel it belongs to" },
+            Suggestion { target: EditTarget::scalar(2, 13, 86), because: "its neighbour, for comparison" },
         ],
     },
     CatalogModel {
@@ -56,12 +56,9 @@ pub const MODELS: &[CatalogModel] = &[
                 to be pulled before it may be called one.",
         prompts: PROMPTS,
         suggestions: &[
-            Suggestion { target: EditTarget::Scalar { layer: 0, row: 162, col: 150 }, because: "the suspect: same spike, no effect" },
-            Suggestion {
-                target: EditTarget::Scalar { layer: 0, row: 148, col: 150 },
-                because: "its stand-in: no effect alone, collapse with the first",
-            },
-            Suggestion { target: EditTarget::Channel { layer: 0, channel: 150 }, because: "its whole channel: collapse" },
+            Suggestion { target: EditTarget::scalar(0, 162, 150), because: "the suspect: same spike, no effect" },
+            Suggestion { target: EditTarget::scalar(0, 148, 150), because: "its stand-in: no effect alone, collapse with the first" },
+            Suggestion { target: EditTarget::channel(0, 150), because: "its whole channel: collapse" },
         ],
     },
 ];

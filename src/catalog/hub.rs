@@ -238,10 +238,10 @@ mod tests {
     #[test]
     fn published_coordinates_are_suggested() {
         let suggested = |id| find_hub(id).unwrap().suggestions().iter().map(|suggestion| suggestion.target).collect::<Vec<_>>();
-        assert_eq!(suggested("smollm2-135m"), [EditTarget::Row { layer: 11, row: 507 }]);
+        assert_eq!(suggested("smollm2-135m"), [EditTarget::row(11, 507)]);
         let olmo = suggested("olmo-1b-0724");
-        assert_eq!(olmo[0], EditTarget::Scalar { layer: 1, row: 1764, col: 1710 });
-        assert_eq!(olmo[3..], [EditTarget::Channel { layer: 1, channel: 1710 }]);
+        assert_eq!(olmo[0], EditTarget::scalar(1, 1764, 1710));
+        assert_eq!(olmo[3..], [EditTarget::channel(1, 1710)]);
         assert_eq!(suggested("pythia-410m"), []);
         assert!(PROMPTS.iter().all(|prompt| prompt.is_ascii()));
     }

@@ -51,8 +51,8 @@ impl HubModel {
     pub fn suggestions(&self) -> Vec<Suggestion> {
         let of = |fact: &Fact| fact.at.iter().map(|target| Suggestion { target: *target, because: fact.kind.words() }).collect::<Vec<_>>();
         let mut suggestions = self.facts.iter().flat_map(of).collect::<Vec<_>>();
-        if let Some(&EditTarget::Scalar { layer, col: channel, .. }) = suggestions.first().map(|suggestion| &suggestion.target) {
-            suggestions.push(Suggestion { target: EditTarget::Channel { layer, channel }, because: "the whole channel of the first" });
+        if let Some(at) = suggestions.first().and_then(|suggestion| suggestion.target.as_scalar()) {
+            suggestions.push(Suggestion { target: EditTarget::Channel(at.channel()), because: "the whole channel of the first" });
         }
         suggestions
     }

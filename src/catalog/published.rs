@@ -54,11 +54,11 @@ const CENSUS: &str = "github.com/Georgakopoulos-Soares-lab/superweights, audit/c
 const ARCTOS: &str = "github.com/lea19019/arctos, unreviewed notes";
 
 const fn scalar(layer: usize, row: usize, col: usize) -> EditTarget {
-    EditTarget::Scalar { layer, row, col }
+    EditTarget::scalar(layer, row, col)
 }
 
 const fn row(layer: usize, row: usize) -> EditTarget {
-    EditTarget::Row { layer, row }
+    EditTarget::row(layer, row)
 }
 
 const fn fact(at: &'static [EditTarget], kind: Kind, known: &'static str, source: &'static str) -> Fact {
@@ -221,20 +221,17 @@ mod tests {
 
     use super::*;
     use crate::catalog::hub;
+    use crate::terms::{Sizes, WeightCoord};
 
     #[test]
     fn every_target_lies_inside_its_model() {
         for model in hub::all() {
             let shape = &model.shape;
-            let [rows, cols, layers] = [shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers].map(|n| n as usize);
+            let [hidden_size, intermediate_size, num_hidden_layers] =
+                [shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers].map(|n| n as usize);
+            let sizes = Sizes { num_hidden_layers, hidden_size, intermediate_size: intermediate_size.into(), num_experts: None };
             for target in model.facts.iter().flat_map(|fact| fact.at) {
-                let is_inside = match *target {
-                    EditTarget::Scalar { row, col, .. } => row < rows && col < cols,
-                    EditTarget::Row { row, .. } => row < rows,
-                    EditTarget::Column { col, .. } => col < cols,
-                    EditTarget::Channel { channel, .. } | EditTarget::ChannelMean { channel, .. } => channel < cols,
-                };
-                assert!(is_inside && target.layer() < layers, "{}: {target}", model.id);
+                assert_eq!(sizes.check_target(target), Ok(()), "{}: {target}", model.id);
             }
         }
     }
@@ -271,9 +268,9 @@ mod tests {
         let of_paper = hub::all().flat_map(|model| model.facts.iter().map(|fact| (model.id, fact)));
         let of_paper = of_paper.filter(|(_, fact)| fact.source.contains("2411.07191"));
         let coordinates = of_paper.flat_map(|(id, fact)| {
-            fact.at.iter().map(move |target| match *target {
-                EditTarget::Scalar { layer, row, col } => (id, layer, row, col),
-                _ => panic!("{id}: the table has scalars only"),
+            fact.at.iter().map(move |target| {
+                let WeightCoord { layer, row, col, .. } = target.as_scalar().expect("the table has scalars only");
+                (id, layer, row, col)
             })
         });
         let coordinates = coordinates.collect::<Vec<_>>();
@@ -286,8 +283,7 @@ mod tests {
         for fact in hub::all().flat_map(|model| model.facts) {
             assert!(fact.known.ends_with(['.', '"']) && !fact.source.is_empty(), "{fact:?}");
             assert_eq!(fact.at.is_empty(), fact.kind == Kind::Absent, "{fact:?}");
-            let is_of = |target: &EditTarget| matches!(target, EditTarget::Row { .. });
-            assert!(fact.kind != Kind::Row || fact.at.iter().all(is_of), "{fact:?}");
+            assert!(fact.kind != Kind::Row || fact.at.iter().all(|target| target.as_row().is_some()), "{fact:?}");
         }
     }
 }

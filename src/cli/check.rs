@@ -14,7 +14,7 @@ use crate::catalog::hub::find_any;
 use crate::catalog::published::{Fact, Kind};
 use crate::hub::HubRepo;
 use crate::protocol::{Export, Request};
-use crate::terms::{Claimed, EditTarget, ModelInfo};
+use crate::terms::{Claimed, EditTarget, ModelInfo, PerLayer};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckArgs {
@@ -74,10 +74,12 @@ fn published(model: &str, asked: Option<&str>) -> anyhow::Result<&'static HubMod
 /// Checks that the model has the entry's shape, since coordinates are only valid in their own model.
 fn same_shape(entry: &HubModel, info: &ModelInfo) -> anyhow::Result<()> {
     let shape = &entry.shape;
-    let of_entry = [shape.num_hidden_layers, shape.hidden_size, shape.intermediate_size].map(|n| n as usize);
-    let of_model = [info.num_hidden_layers, info.hidden_size, info.intermediate_size];
+    let of_entry = [shape.num_hidden_layers, shape.hidden_size, shape.intermediate_size].map(|n| PerLayer::from(n as usize));
+    let of_model = [info.num_hidden_layers.into(), info.hidden_size.into(), info.intermediate_size.clone()];
     if of_entry != of_model {
-        bail!("this is not {}: its layers, hidden_size and intermediate_size are {of_model:?}, not {of_entry:?}", entry.title);
+        let said = |[layers, hidden, intermediate]: [PerLayer; 3]| format!("[{layers}, {hidden}, {intermediate}]");
+        let (is, expected) = (said(of_model), said(of_entry));
+        bail!("this is not {}: its layers, hidden_size and intermediate_size are {is}, not {expected}", entry.title);
     }
     Ok(())
 }
@@ -139,21 +141,15 @@ mod tests {
     /// Findings as if published on the bundled model: two true ones and a false one.
     const FACTS: &[Fact] = &[
         Fact {
-            at: &[EditTarget::Scalar { layer: 2, row: 12, col: 86 }],
+            at: &[EditTarget::scalar(2, 12, 86)],
             kind: Kind::Alone,
             known: "It breaks the model.",
             source: "a test",
             is_disputed: false,
         },
+        Fact { at: &[EditTarget::row(2, 12)], kind: Kind::Row, known: "So does its row.", source: "a test", is_disputed: false },
         Fact {
-            at: &[EditTarget::Row { layer: 2, row: 12 }],
-            kind: Kind::Row,
-            known: "So does its row.",
-            source: "a test",
-            is_disputed: false,
-        },
-        Fact {
-            at: &[EditTarget::Scalar { layer: 2, row: 13, col: 86 }],
+            at: &[EditTarget::scalar(2, 13, 86)],
             kind: Kind::Alone,
             known: "Its neighbour breaks it, too.",
             source: "a test",

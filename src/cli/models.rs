@@ -10,7 +10,7 @@ use crate::catalog::hub::{self, HubModel};
 use crate::catalog::published::{Fact, Kind};
 use crate::catalog::shape::{Dtype, Place};
 use crate::engine;
-use crate::terms::{EditTarget, WeightEdit};
+use crate::terms::{EditTarget, Unit, WeightEdit};
 use crate::words::rough_bytes;
 
 /// Prints the catalogue, or one entry of it.
@@ -78,14 +78,14 @@ fn doubt(fact: &Fact) -> &'static str {
     if fact.is_disputed || fact.kind == Kind::Listed { "?" } else { "" }
 }
 
+/// The unit as it is typed, behind its name where it is not a scalar.
 fn coordinate(target: &EditTarget) -> String {
-    match target {
-        EditTarget::Scalar { layer, row, col } => format!("{layer},{row},{col}"),
-        EditTarget::Row { layer, row } => format!("row {layer},{row}"),
-        EditTarget::Column { layer, col } => format!("column {layer},{col}"),
-        EditTarget::Channel { layer, channel } => format!("channel {layer},{channel}"),
-        EditTarget::ChannelMean { layer, channel } => format!("channel {layer},{channel} at its mean"),
-    }
+    let place = target.place();
+    let name = match place.unit.coordinates() {
+        [only] => format!("{} ", only.name()),
+        _ => String::new(),
+    };
+    format!("{name}{}{}", place.typed(), if place.unit == Unit::ChannelMean { " at its mean" } else { "" })
 }
 
 fn details(model: &HubModel) -> String {

@@ -306,6 +306,9 @@ impl Products {
                 return Err(unsupported("several matrices stored [in, out], or one whose width 4 does not divide"));
             }
             let has_bias = linears[0].bias.is_some();
+            if linears.iter().any(|linear| (linear.layout, linear.shape()[1], linear.bias.is_some()) != (layout, in_width, has_bias)) {
+                return Err(unsupported("matrices of one input, some with a bias and some without"));
+            }
             let rows = linears.iter().map(|linear| linear.shape()[0]).collect();
             Ok(Product { label, input, output, layout, in_width, rows, gated, bias: has_bias.then_some(bias) })
         };

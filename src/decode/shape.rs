@@ -2,8 +2,10 @@
 
 use super::error::DecodeError;
 use super::grid::WORKGROUP;
-use crate::model::config::Positions;
-use crate::model::layers::Norm;
+use crate::model::attention::QkvProj;
+use crate::model::config::{Activation, Positions};
+use crate::model::layers::{Layout, Linear, Norm};
+use crate::model::mlp::Hidden;
 use crate::model::rotary::RotaryEmbedding;
 use crate::model::{DecoderLayer, Model};
 
@@ -43,11 +45,13 @@ impl Shape {
     /// activations, or layers that are not built alike.
     pub fn of(model: &Model) -> Result<Self, DecodeError> {
         let config = &model.config;
+        // The one place that asks for a single width: every kernel is made for it.
+        let intermediate_size = config.intermediate_size.uniform().ok_or_else(|| unsupported("layers of several widths"))?;
         let layer = model.layers.first().ok_or_else(|| unsupported("a model without layers"))?;
         let attention = &layer.self_attn;
         let query_width = attention.num_heads * attention.head_dim;
         for (what, width) in
-            [("hidden_size", config.hidden_size), ("intermediate_size", config.intermediate_size), ("the heads' width", query_width)]
+            [("hidden_size", config.hidden_size), ("intermediate_size", intermediate_size), ("the heads' width", query_width)]
         {
             if !width.is_multiple_of(4) {
                 return Err(unsupported(&format!("{what} {width}, which 4 does not divide")));
@@ -69,6 +73,12 @@ impl Shape {
             }
         }
         let is_alike = |other: &DecoderLayer| Build::of(other) == Build::of(layer);
+        if model.layers.iter().map(DecoderLayer::device).chain([model.lm_head.device()]).any(|device| device != model.device()) {
+            return Err(unsupported("a model on several devices"));
+        }
+        if !are_norms_alike(model) {
+            return Err(unsupported("norms that are not alike"));
+        }
         if !model.layers.iter().all(is_alike) || ropes.iter().any(|rope| rope.dim() != ropes[0].dim()) {
             return Err(unsupported("layers that are not built alike"));
         }
@@ -114,29 +124,78 @@ fn qk_norm(layer: &DecoderLayer) -> QkNorm {
     }
 }
 
-/// The properties of a layer that its kernels are made for, beside its widths.
+/// Norms in front of attention and feed-forward block, and behind them.
+fn norms_of(layer: &DecoderLayer) -> [Option<&Norm>; 4] {
+    [&layer.input_layernorm, &layer.pre_feedforward_layernorm, &layer.post_attention_layernorm, &layer.post_feedforward_layernorm]
+        .map(Option::as_ref)
+}
+
+/// True if all norms of the residual stream are of one kind, those of queries and keys RMSNorms, and all have the
+/// configuration's epsilon.
+fn are_norms_alike(model: &Model) -> bool {
+    let kind = |norm: &Norm| match *norm {
+        Norm::Rms { eps, .. } => (false, eps),
+        Norm::Layer { eps, .. } => (true, eps),
+    };
+    let (eps, (is_centred, _)) = (model.config.norm_eps, kind(&model.norm));
+    let mut of_stream = model.layers.iter().flat_map(norms_of).flatten().chain([&model.norm]);
+    let of_heads = model.layers.iter().filter_map(|layer| layer.self_attn.qk_norm.as_ref());
+    of_stream.all(|norm| kind(norm) == (is_centred, eps))
+        && of_heads.flat_map(|norms| [&norms.q_norm, &norms.k_norm]).all(|norm| kind(norm) == (false, eps))
+}
+
+/// The properties of a matrix that its kernel is made for.
+#[derive(PartialEq)]
+struct LinearBuild {
+    shape: [usize; 2],
+    layout: Layout,
+    has_bias: bool,
+}
+
+impl LinearBuild {
+    fn of(linear: &Linear) -> Self {
+        Self { shape: linear.shape(), layout: linear.layout, has_bias: linear.bias.is_some() }
+    }
+}
+
+/// The properties of a layer that its kernels are made for.
 #[derive(PartialEq)]
 struct Build {
     norms: [bool; 4],
     is_parallel: bool,
+    heads: [usize; 3],
     qk_norm: QkNorm,
     clip_qkv: Option<f64>,
     scale: f64,
+    activation: Activation,
+    is_gated: bool,
+    /// Those of queries, keys and values, then the others, so that the number tells fused from separate ones.
+    linears: Vec<LinearBuild>,
 }
 
 impl Build {
     fn of(layer: &DecoderLayer) -> Self {
-        let in_front = [&layer.input_layernorm, &layer.pre_feedforward_layernorm];
-        let behind = [&layer.post_attention_layernorm, &layer.post_feedforward_layernorm];
-        let [a, b] = in_front.map(Option::is_some);
-        let [c, d] = behind.map(Option::is_some);
-        let attention = &layer.self_attn;
+        let (attention, mlp) = (&layer.self_attn, &layer.mlp);
+        let mut linears = match &attention.qkv_proj {
+            QkvProj::Separate { q_proj, k_proj, v_proj } => vec![q_proj, k_proj, v_proj],
+            QkvProj::Fused(qkv) => vec![qkv],
+        };
+        let is_gated = matches!(mlp.hidden, Hidden::Gated { .. });
+        match &mlp.hidden {
+            Hidden::Gated { gate_proj, up_proj } => linears.extend([gate_proj, up_proj]),
+            Hidden::Plain { c_fc } => linears.push(c_fc),
+        }
+        linears.extend([&attention.o_proj, &mlp.down_proj]);
         Self {
-            norms: [a, b, c, d],
+            norms: norms_of(layer).map(|norm| norm.is_some()),
             is_parallel: layer.is_parallel,
+            heads: [attention.num_heads, attention.num_kv_heads, attention.head_dim],
             qk_norm: qk_norm(layer),
             clip_qkv: attention.clip_qkv,
             scale: attention.scale,
+            activation: mlp.activation,
+            is_gated,
+            linears: linears.into_iter().map(LinearBuild::of).collect(),
         }
     }
 }

@@ -59,15 +59,16 @@ impl Loaded {
     /// Draws the channels to remove, layer by layer; nothing is measured yet.
     fn drawn(&self, asked: &Asked) -> Result<Vec<Deletion>, EngineError> {
         let setting = |key, got: usize, expected| Err(SettingError { key, got: got.to_string(), expected }.into());
-        let width = self.info.intermediate_size;
         if asked.per_layer == 0 {
             return setting("per_layer", asked.per_layer, "1 or more");
         }
-        if !(1..=width).contains(&asked.n_quantiles) {
-            return setting("n_quantiles", asked.n_quantiles, "1 or more, and no more than a layer has channels");
-        }
         if let Some(layer) = asked.layer {
             check_below(Coordinate::Layer, layer, self.info.num_hidden_layers)?;
+        }
+        let widths = &self.info.intermediate_size;
+        let width = asked.layer.map_or(widths.range().0, |layer| widths.of(layer));
+        if !(1..=width).contains(&asked.n_quantiles) {
+            return setting("n_quantiles", asked.n_quantiles, "1 or more, and no more than a layer has channels");
         }
         let scored = self.scored.as_ref().ok_or(EngineError::NotScored)?;
         let layers = scored.scores.loss_proxies().into_iter().enumerate();
@@ -81,8 +82,8 @@ impl Loaded {
     async fn loss_without(&self, deletion: &Deletion, means: Option<&[Vec<f32>]>, control: &Control) -> Result<Option<f64>, EngineError> {
         let (layer, channel) = (deletion.layer, deletion.channel);
         let target = match means {
-            Some(_) => EditTarget::ChannelMean { layer, channel },
-            None => EditTarget::Channel { layer, channel },
+            Some(_) => EditTarget::channel_mean(layer, channel),
+            None => EditTarget::channel(layer, channel),
         };
         let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
         let model = self.intact.with_ablation_by(&ablation, means)?;

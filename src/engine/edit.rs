@@ -21,7 +21,7 @@ impl Engine {
             }
             None => (loaded.intact.clone(), None),
         };
-        if ablation.weight_edits.iter().any(|edit| matches!(edit.target, EditTarget::ChannelMean { .. })) {
+        if ablation.weight_edits.iter().any(|edit| matches!(edit.target, EditTarget::ChannelMean(_))) {
             loaded.know_means(&control).await?;
         }
         loaded.ablated = base.with_ablation_by(&ablation, loaded.means.as_deref())?;

@@ -100,7 +100,7 @@ fn facts(id: &str, files: &Files, weights: &LoadedWeights, chosen: &Chosen, gene
         num_parameters: weights.num_parameters,
         num_hidden_layers: config.num_hidden_layers,
         hidden_size: config.hidden_size,
-        intermediate_size: config.intermediate_size,
+        intermediate_size: config.intermediate_size.clone(),
         vocab_size: config.vocab_size,
         max_position_embeddings: config.max_position_embeddings,
         weight_bytes: weights.weight_bytes,
@@ -137,7 +137,7 @@ async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<P
     };
     // The GPU compiles an edit's kernels now, so that the first edit takes no longer than the next.
     if chosen.health.is_some() {
-        let first = WeightCoord { layer: 0, row: 0, col: 0 };
+        let first = WeightCoord::new(0, 0, 0);
         weights.model.with_ablation(&Ablation::zeroing([first]))?;
     }
     DeviceError::check_health(chosen.health.as_ref())?;

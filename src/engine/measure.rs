@@ -28,7 +28,7 @@ const PASS: usize = 512;
 const N_COMPARED: usize = 32;
 const COMPARED_AFTER: usize = 64;
 /// The edit that the figures apply.
-const EDIT: WeightCoord = WeightCoord { layer: 0, row: 0, col: 0 };
+const EDIT: WeightCoord = WeightCoord::new(0, 0, 0);
 
 /// Amount of work that the figures take, by kind of device.
 struct Effort {
@@ -71,7 +71,7 @@ impl Loaded {
         for (name, linear) in [("gate_proj", first), ("down_proj", &mlp.down_proj)] {
             let [output, input] = linear.shape();
             let of = format!("{} products of {PASS} x {input} x {output}", effort.n_products);
-            measuring.figure(name, "TFLOP/s", &of, async || products(model, linear, effort.n_products).await).await?;
+            measuring.figure(name, "TFLOP/s", &of, async || products(linear, effort.n_products).await).await?;
         }
         Ok(measuring.figures)
     }
@@ -212,10 +212,10 @@ async fn apply_edit(model: &Model) -> Result<(), EngineError> {
 }
 
 /// Returns the TFLOP/s of one matrix product, repeated `n` times.
-async fn products(model: &Model, linear: &Linear, n: usize) -> Result<f64, EngineError> {
+async fn products(linear: &Linear, n: usize) -> Result<f64, EngineError> {
     let [output, input] = linear.shape();
     let x = (0..PASS * input).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5).collect::<Vec<_>>();
-    let x = Tensor::<2>::from_data(TensorData::new(x, [PASS, input]), &model.device);
+    let x = Tensor::<2>::from_data(TensorData::new(x, [PASS, input]), &linear.weight.device());
     // The upload is finished before the clock starts.
     waited(x.clone().slice([0..1, 0..1])).await?;
     let started = Instant::now();

@@ -46,14 +46,14 @@ impl Loaded {
 /// Refuses a selection that the model has no place for, or no memory.
 pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineError> {
     model.config.sizes().check_selection(selection)?;
-    let n_layers = if selection.layer.is_some() { 1 } else { model.config.num_hidden_layers };
-    check_pairs(selection, model.config.intermediate_size, n_layers)
+    let layers = selection.layer.map_or(0..model.config.num_hidden_layers, |layer| layer..layer + 1);
+    check_pairs(selection, layers.map(|layer| model.config.intermediate_size.of(layer)))
 }
 
-/// Checks that the sums for redundancy fit into memory.
-fn check_pairs(selection: &Selection, n_channels: usize, n_layers: usize) -> Result<(), EngineError> {
+/// Checks that the sums for redundancy fit into memory; `widths` are the channels of each of the selection's layers.
+fn check_pairs(selection: &Selection, widths: impl IntoIterator<Item = usize>) -> Result<(), EngineError> {
     let Selection { pick, rho, eta, .. } = *selection;
-    let n = redundancy::n_pairs(rho, eta, n_channels, n_layers);
+    let n = widths.into_iter().map(|n_channels| redundancy::n_pairs(rho, eta, n_channels)).sum::<u64>();
     if prune::needs_protection(pick) && n > redundancy::MAX_PAIRS {
         static EXPECTED: LazyLock<String> =
             LazyLock::new(|| format!("{} or fewer: choose a smaller core or halo, or one layer", redundancy::MAX_PAIRS));
@@ -113,9 +113,9 @@ impl Scored {
         // Only scored sequences count: with requested ones, a second scoring of as many would pick other channels.
         let scored = &self.sequences.ids[..self.scores.n_sequences];
         let redundancies = redundancy::redundancies(model, &halos, scored, control).await?;
-        for (around, redundancy) in layers.iter_mut().zip(redundancies) {
+        for ((layer, around), redundancy) in layers.iter_mut().enumerate().zip(redundancies) {
             let (Some(halo), Some(redundancy)) = (&around.halo, redundancy) else { continue };
-            around.protect = Some(redundancy::protections(model.config.intermediate_size, &halo.halo, &redundancy));
+            around.protect = Some(redundancy::protections(model.config.intermediate_size.of(layer), &halo.halo, &redundancy));
             around.redundancy = Some(redundancy);
         }
         Ok(())
@@ -136,11 +136,11 @@ mod tests {
     #[test]
     fn too_many_pairs_are_refused_before_anything_is_read() {
         let by = |by, rho| Selection { rho, eta: 1.0, ..Selection::new(Pick::Lowest { by, share: 0.5 }) };
-        assert!(check_pairs(&by(Ranking::Protected, 0.5), 448, 20).is_ok());
+        assert!(check_pairs(&by(Ranking::Protected, 0.5), [448; 20]).is_ok());
         // Each layer has 7168² pairs.
-        assert!(check_pairs(&by(Ranking::Protected, 0.5), 14336, 1).is_ok());
-        let refused = check_pairs(&by(Ranking::Connected, 0.5), 14336, 2).unwrap_err();
+        assert!(check_pairs(&by(Ranking::Protected, 0.5), [14336]).is_ok());
+        let refused = check_pairs(&by(Ranking::Connected, 0.5), [14336; 2]).unwrap_err();
         assert!(refused.to_string().contains("is 102760448, expected 67108864 or fewer"), "{refused}");
-        assert!(check_pairs(&by(Ranking::LossProxy, 0.5), 14336, 32).is_ok(), "it needs no redundancy");
+        assert!(check_pairs(&by(Ranking::LossProxy, 0.5), [14336; 32]).is_ok(), "it needs no redundancy");
     }
 }

@@ -96,7 +96,7 @@ impl Scored {
             model: loaded.info.model.clone(),
             calibration: self.calibration(),
             rhos: RHOS.to_vec(),
-            core_sizes: RHOS.map(|rho| concentration::core_size(rho, loaded.info.intermediate_size)).to_vec(),
+            core_sizes: RHOS.map(|rho| loaded.info.intermediate_size.map(|n| concentration::core_size(rho, n))).to_vec(),
             summary: concentration::summary(&concentration),
             supernodes: channels.iter().map(concentration::supernodes).collect(),
             overlaps: channels.iter().flat_map(concentration::overlaps).collect(),

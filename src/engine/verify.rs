@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Tensor, Transaction};
+use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use super::error::EngineError;
@@ -11,7 +11,7 @@ use crate::model::probe::{Captured, Keep, Kept, Probe};
 use crate::model::{KvCache, Model, ModelError, Positions};
 use crate::platform::Files;
 use crate::protocol::TensorError;
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 use crate::terms::ModelFile;
 use crate::terms::Site;
 use crate::weights::WeightsError;

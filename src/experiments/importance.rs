@@ -21,11 +21,10 @@ use crate::analysis::calibration::Sequences;
 use crate::analysis::controls::{all_but, largest_counts, random_scalar};
 use crate::analysis::residual::floats;
 use crate::analysis::tasks::AVERAGE;
-use crate::model::matrix::Matrix;
 use crate::model::probe::{PeakAction, PeakEdit, Probe};
 use crate::model::{Model, Positions};
 use crate::tensors::DeviceError;
-use crate::terms::{Ablation, DataPlot, Experiment, Importance, MIN_DELTA_NATS, Message, PlotKind, WeightCoord};
+use crate::terms::{Ablation, DataPlot, Experiment, Importance, MIN_DELTA_NATS, Matrix, Message, PlotKind, WeightCoord};
 use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -247,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_row_of_several_super_weights_is_one_place() {
-        let at = |layer, row, col| WeightCoord { layer, row, col };
+        let at = |layer, row, col| WeightCoord::new(layer, row, col);
         assert_eq!(places(&[at(2, 7, 1), at(1, 7, 1), at(2, 7, 9)]), [(1, 7), (2, 7)]);
         assert_eq!((largest_counts(6_700_000_000), largest_counts(13_000_000)), (vec![7000], vec![14, 1000]));
     }

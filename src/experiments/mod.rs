@@ -19,11 +19,10 @@ use crate::analysis::eval::HeldOut;
 use crate::analysis::tasks::EncodedTask;
 use crate::job::control::Control;
 use crate::model::Model;
-use crate::model::matrix::Matrix;
 use crate::platform::GpuHealth;
 use crate::protocol::Event;
 use crate::tensors::DeviceError;
-use crate::terms::{Experiment, Headline, Message, ModelInfo, Outcome, Settings};
+use crate::terms::{Experiment, Headline, Matrix, Message, ModelInfo, Outcome, Settings};
 use crate::tokenizer::Tokenizer;
 
 pub use error::ExperimentError;

@@ -261,6 +261,6 @@ mod tests {
         assert_eq!(none_named, [Method::Nearest, Method::Clipped(9.0)]);
         let sizes = roundings(&settings, &none_named).iter().take(3).map(|rounding| rounding.block_size).collect::<Vec<_>>();
         assert_eq!(sizes, [16, 64, 0]);
-        assert_eq!(methods(&settings, &[WeightCoord { layer: 0, row: 0, col: 0 }])[1], Method::HeldOut);
+        assert_eq!(methods(&settings, &[WeightCoord::new(0, 0, 0)])[1], Method::HeldOut);
     }
 }

@@ -2,7 +2,7 @@
 //! tensor.
 
 use crate::model::edit::TENSOR_SHARE;
-use crate::model::matrix::Matrix;
+use crate::terms::Matrix;
 
 /// The place of a scalar: layer, matrix, and index in the checkpoint's flat order.
 pub type Place = (usize, Matrix, usize);
@@ -182,8 +182,8 @@ mod tests {
             (0..4000_u32).map(|i| half::bf16::from_f32((f64::from(i * 7919 % 4001).sin() * 3.0) as f32).to_f32()).collect::<Vec<_>>();
         let (mut plain, mut packed) = (Largest::up_to(10), Largest::up_to(10));
         for (part, piece) in values.chunks(1000).enumerate() {
-            plain.look_at((1, Matrix::Down), 1000 * part, piece);
-            assert_eq!(packed.look_at_bf16((1, Matrix::Down), 1000 * part, &bytes(piece)), None);
+            plain.look_at((1, Matrix::DownProj), 1000 * part, piece);
+            assert_eq!(packed.look_at_bf16((1, Matrix::DownProj), 1000 * part, &bytes(piece)), None);
         }
         let mut expected = (0..values.len()).collect::<Vec<_>>();
         expected.sort_by(|a, b| values[*b].abs().total_cmp(&values[*a].abs()));
@@ -205,8 +205,8 @@ mod tests {
                 largest.begin_tensor(values.len());
             }
             for (part, piece) in rounded.chunks(700_000).enumerate() {
-                plain.look_at((layer, Matrix::Up), 700_000 * part, piece);
-                assert_eq!(packed.look_at_bf16((layer, Matrix::Up), 700_000 * part, &bytes(piece)), None);
+                plain.look_at((layer, Matrix::UpProj), 700_000 * part, piece);
+                assert_eq!(packed.look_at_bf16((layer, Matrix::UpProj), 700_000 * part, &bytes(piece)), None);
             }
         }
         let (overall, by_tensor) = plain.into_places();

@@ -4,10 +4,10 @@ use burn::tensor::Device;
 use half::{bf16, f16};
 
 use super::largest::{BF16_INFINITY, Largest, first_above};
-use crate::model::matrix::Matrix;
 use crate::model::weights::Arrived;
 use crate::platform::GpuHandles;
 use crate::tensors::{self, Upload};
+use crate::terms::Matrix;
 use crate::weights::WeightsError;
 use crate::weights::safetensors::{Dtype, TensorEntry};
 

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{ModelError, families};
+use crate::terms::PerLayer;
 
 const MAX_LAYERS: usize = 1 << 10;
 
@@ -63,7 +64,8 @@ pub struct ModelConfig {
     pub model_type: &'static str,
     pub vocab_size: usize,
     pub hidden_size: usize,
-    pub intermediate_size: usize,
+    /// Feed-forward channels of a layer.
+    pub intermediate_size: PerLayer,
     pub num_hidden_layers: usize,
     pub num_attention_heads: usize,
     pub num_key_value_heads: usize,
@@ -120,7 +122,7 @@ impl ModelConfig {
             model_type,
             vocab_size: keys.required("vocab_size")?,
             hidden_size,
-            intermediate_size: keys.required("intermediate_size")?,
+            intermediate_size: keys.required("intermediate_size")?.into(),
             num_hidden_layers,
             num_attention_heads,
             num_key_value_heads: keys.get("num_key_value_heads")?.unwrap_or(num_attention_heads),
@@ -159,10 +161,12 @@ impl ModelConfig {
     }
 
     fn check(&self) -> Result<(), ModelError> {
+        let (narrowest, widest) = self.intermediate_size.range();
         let limits = [
             ("vocab_size", self.vocab_size, 1 << 24),
             ("hidden_size", self.hidden_size, 1 << 17),
-            ("intermediate_size", self.intermediate_size, 1 << 20),
+            ("intermediate_size", narrowest, 1 << 20),
+            ("intermediate_size", widest, 1 << 20),
             ("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS),
             ("num_attention_heads", self.num_attention_heads, 1 << 12),
             ("num_key_value_heads", self.num_key_value_heads, 1 << 12),

@@ -7,10 +7,9 @@ use burn::tensor::Tensor;
 
 use super::config::ModelConfig;
 use super::layers::{Layout, Linear};
-use super::matrix::Matrix;
 use super::mlp::Hidden;
 use super::{Model, ModelError};
-use crate::terms::{Ablation, Coordinate, EditTarget, LimitError, Sizes, WeightEdit, check_below};
+use crate::terms::{Ablation, ChannelCoord, Coordinate, EditTarget, LimitError, Matrix, Sizes, WeightEdit, check_below};
 
 /// Share of the scalars that the control "Prune Non-SW" of the super-weight paper zeroes: the 7,000 largest of 6.7
 /// billion.
@@ -23,7 +22,12 @@ pub const N_LARGEST_HARSH: usize = 1000;
 impl ModelConfig {
     /// The sizes that edits and selections are checked against.
     pub fn sizes(&self) -> Sizes {
-        Sizes { num_hidden_layers: self.num_hidden_layers, hidden_size: self.hidden_size, intermediate_size: self.intermediate_size }
+        Sizes {
+            num_hidden_layers: self.num_hidden_layers,
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size.clone(),
+            num_experts: None,
+        }
     }
 
     fn check_ablation(&self, ablation: &Ablation) -> Result<(), LimitError> {
@@ -32,7 +36,7 @@ impl ModelConfig {
         for intervention in &ablation.interventions {
             sizes.check_layer(intervention.layer)?;
             check_below(Coordinate::Token, intervention.token, self.max_position_embeddings)?;
-            check_below(Coordinate::Channel, intervention.channel, self.hidden_size.max(self.intermediate_size))?;
+            check_below(Coordinate::Channel, intervention.channel, self.hidden_size.max(self.intermediate_size.of(intervention.layer)))?;
         }
         Ok(())
     }
@@ -67,7 +71,7 @@ impl Model {
         self.check_ablation(ablation)?;
         let mut edited = self.clone();
         for edit in &ablation.weight_edits {
-            if let EditTarget::ChannelMean { layer, channel } = edit.target {
+            if let EditTarget::ChannelMean(ChannelCoord { layer, channel, .. }) = edit.target {
                 let mean = means.and_then(|means| means.get(layer)?.get(channel)).ok_or(ModelError::NoMean)?;
                 edited.add_constant(layer, channel, (1.0 - edit.scale) * mean);
             }
@@ -77,19 +81,12 @@ impl Model {
     }
 
     fn apply(&mut self, &WeightEdit { target, scale }: &WeightEdit) {
-        let mlp = &mut self.layers[target.layer()].mlp;
-        match target {
-            EditTarget::Scalar { row, col, .. } => scale_block(&mut mlp.down_proj, Some(row), Some(col), scale),
-            EditTarget::Row { row, .. } => scale_block(&mut mlp.down_proj, Some(row), None, scale),
-            EditTarget::Column { col: channel, .. } | EditTarget::ChannelMean { channel, .. } => {
-                scale_block(&mut mlp.down_proj, None, Some(channel), scale);
-            }
-            EditTarget::Channel { channel, .. } => {
-                scale_block(&mut mlp.down_proj, None, Some(channel), scale);
-                if scale == 0.0 {
-                    remove_hidden(&mut mlp.hidden, channel);
-                }
-            }
+        let place = target.place();
+        let layer = &mut self.layers[place.layer];
+        let linear = layer.matrix_mut(place.matrix).expect("a layer has the matrix of every unit");
+        scale_block(linear, place.row, place.col, scale);
+        if let (EditTarget::Channel(ChannelCoord { channel, .. }), 0.0) = (target, scale) {
+            remove_hidden(&mut layer.mlp.hidden, channel);
         }
     }
 
@@ -121,13 +118,13 @@ impl super::DecoderLayer {
         use super::attention::QkvProj;
         let attention = &mut self.self_attn;
         match (matrix, &mut attention.qkv_proj, &mut self.mlp.hidden) {
-            (Matrix::Query, QkvProj::Separate { q_proj: linear, .. } | QkvProj::Fused(linear), _)
-            | (Matrix::Key, QkvProj::Separate { k_proj: linear, .. }, _)
-            | (Matrix::Value, QkvProj::Separate { v_proj: linear, .. }, _)
-            | (Matrix::Gate, _, Hidden::Gated { gate_proj: linear, .. })
-            | (Matrix::Up, _, Hidden::Gated { up_proj: linear, .. } | Hidden::Plain { c_fc: linear }) => Some(linear),
-            (Matrix::Output, ..) => Some(&mut attention.o_proj),
-            (Matrix::Down, ..) => Some(&mut self.mlp.down_proj),
+            (Matrix::QProj, QkvProj::Separate { q_proj: linear, .. } | QkvProj::Fused(linear), _)
+            | (Matrix::KProj, QkvProj::Separate { k_proj: linear, .. }, _)
+            | (Matrix::VProj, QkvProj::Separate { v_proj: linear, .. }, _)
+            | (Matrix::GateProj, _, Hidden::Gated { gate_proj: linear, .. })
+            | (Matrix::UpProj, _, Hidden::Gated { up_proj: linear, .. } | Hidden::Plain { c_fc: linear }) => Some(linear),
+            (Matrix::OProj, ..) => Some(&mut attention.o_proj),
+            (Matrix::DownProj, ..) => Some(&mut self.mlp.down_proj),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! The small parts: linear maps in the checkpoint's own layout, and norms.
 
-use burn::tensor::{Tensor, activation as act};
+use burn::tensor::{Device, Tensor, activation as act};
 
 use super::config::Activation;
 use super::rounding::InputRounding;
@@ -65,6 +65,10 @@ pub struct LmHead {
 }
 
 impl LmHead {
+    pub fn device(&self) -> Device {
+        self.weight.device()
+    }
+
     /// # Shapes
     ///
     /// `[seq, hidden_size]` to `[seq, vocab_size]`.

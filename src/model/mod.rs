@@ -9,7 +9,6 @@ pub mod config;
 pub mod edit;
 pub mod families;
 pub mod layers;
-pub mod matrix;
 pub mod mlp;
 pub mod probe;
 pub mod prune;
@@ -44,11 +43,11 @@ pub enum ModelError {
     NoMean,
 }
 
-/// A decoder-only transformer with its weights on a device. Cloning shares them.
+/// A decoder-only transformer with its weights on devices: embeddings on one, each layer on one, norm and head on one, all of which
+/// may be the same. Cloning shares them.
 #[derive(Debug, Clone)]
 pub struct Model {
     pub config: ModelConfig,
-    pub device: Device,
     pub embed_tokens: Table,
     /// Factor of the embeddings (Gemma).
     pub embed_scale: Option<f64>,
@@ -114,9 +113,15 @@ pub enum Positions {
 }
 
 impl Model {
-    /// Bytes of the largest tensor that the model's GPU can hold; `None` on the CPU.
+    /// Device of the embeddings, where a pass begins.
+    pub fn device(&self) -> Device {
+        self.embed_tokens.device()
+    }
+
+    /// Bytes of the largest tensor that each of the model's GPUs can hold; `None` on the CPU.
     pub fn largest_buffer(&self) -> Option<u64> {
-        tensors::largest_buffer(&self.device)
+        let devices = self.layers.iter().map(DecoderLayer::device).chain([self.device(), self.lm_head.device()]);
+        devices.filter_map(|device| tensors::largest_buffer(&device)).min()
     }
 
     /// Computes logits from token ids.
@@ -180,18 +185,21 @@ impl Model {
     pub(crate) fn begin(&self, input_ids: &[u32], start: usize) -> (Tensor<2>, Pass) {
         let seq = input_ids.len();
         assert!(seq > 0 && start + seq <= self.config.max_position_embeddings, "positions {start}..{} out of range", start + seq);
+        let devices = self.layers.iter().map(DecoderLayer::device).collect::<Vec<_>>();
+        let (rotary, windows) = (self.rotary_emb.iter().zip(&devices), self.config.sliding_window.iter().zip(&devices));
         let pass = Pass {
-            rotations: Shared::new(&self.rotary_emb, |rotary| rotary.rotation(start, seq, &self.device)),
-            masks: Shared::new(&self.config.sliding_window, |window| mask(start, seq, *window, &self.device)),
+            rotations: Shared::new(rotary, |(rotary, device)| rotary.rotation(start, seq, device)),
+            masks: Shared::new(windows, |(window, device)| mask(start, seq, *window, device)),
+            devices,
         };
         (self.embed(input_ids, start), pass)
     }
 
     /// Runs one layer of a pass, from the residual stream that enters it to that which leaves it, each
-    /// `[seq, hidden_size]`.
+    /// `[seq, hidden_size]`; the latter is on the layer's device, wherever the former was.
     pub(crate) fn layer(&self, index: usize, x: Tensor<2>, pass: &Pass, cache: Option<&mut LayerCache>, probe: &mut Probe) -> Tensor<2> {
         let layer = &self.layers[index];
-        let x = probe.visit(index, Site::ResidPre, x);
+        let x = probe.visit(index, Site::ResidPre, tensors::moved_to(x, &pass.devices[index]));
         let h = normed(layer.input_layernorm.as_ref(), x.clone());
         probe.see_input(index, Reader::Attention, &h);
         let (rotation, mask) = (pass.rotations.of(index), pass.masks.of(index).expect("a mask for each layer"));
@@ -206,7 +214,7 @@ impl Model {
     /// Ends a pass: from the residual stream that leaves the last layer, `[positions, hidden_size]`, to logits,
     /// `[positions, vocab_size]`.
     pub(crate) fn head(&self, x: Tensor<2>) -> Tensor<2> {
-        self.lm_head.forward(self.norm.forward(x))
+        self.lm_head.forward(self.norm.forward(tensors::moved_to(x, &self.lm_head.device())))
     }
 
     fn embed(&self, input_ids: &[u32], start: usize) -> Tensor<2> {
@@ -222,6 +230,13 @@ impl Model {
     }
 }
 
+impl DecoderLayer {
+    /// Where all of the layer's weights lie.
+    pub fn device(&self) -> Device {
+        self.mlp.down_proj.weight.device()
+    }
+}
+
 /// Applies a norm to `x`; returns `x` itself where there is none.
 fn normed(norm: Option<&Norm>, x: Tensor<2>) -> Tensor<2> {
     match norm {
@@ -230,24 +245,26 @@ fn normed(norm: Option<&Norm>, x: Tensor<2>) -> Tensor<2> {
     }
 }
 
-/// The angles and masks of a pass's positions, shared by all layers.
+/// The angles and masks of a pass's positions, shared by all layers of a device.
 pub(crate) struct Pass {
+    /// Device of each layer.
+    devices: Vec<Device>,
     /// Rotary angles; empty where positions are learned.
     rotations: Shared<Rotation>,
     /// Additive causal masks, by window.
     masks: Shared<Tensor<2>>,
 }
 
-/// Values by layer; layers of one kind share a value.
+/// Values by layer; layers of one kind and device share a value.
 struct Shared<T> {
     distinct: Vec<T>,
     of_layer: Vec<usize>,
 }
 
 impl<T> Shared<T> {
-    fn new<K: PartialEq>(kinds: &[K], make: impl Fn(&K) -> T) -> Self {
-        let mut distinct = Vec::<&K>::new();
-        let of_layer = kinds.iter().map(|kind| {
+    fn new<K: PartialEq>(kinds: impl Iterator<Item = K>, make: impl Fn(K) -> T) -> Self {
+        let mut distinct = Vec::<K>::new();
+        let of_layer = kinds.map(|kind| {
             distinct.iter().position(|known| *known == kind).unwrap_or_else(|| {
                 distinct.push(kind);
                 distinct.len() - 1

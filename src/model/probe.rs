@@ -228,7 +228,9 @@ impl<'a> Probe<'a> {
                 PeakAction::Restore => peak,
                 PeakAction::Set(value) => Tensor::full([1, 1], *value, &y.device()),
                 PeakAction::Read => {
-                    self.peaks.push(peak);
+                    // They are read together.
+                    let device = self.peaks.first().map_or_else(|| peak.device(), Tensor::device);
+                    self.peaks.push(tensors::moved_to(peak, &device));
                     continue;
                 }
             };

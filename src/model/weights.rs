@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::{Device, Int, Tensor};
 
 use super::layers::{Layout, Linear};
-use super::matrix::Matrix;
 use crate::tensors::{self, Flat, Packed, Table, Weight};
+use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
 /// A tensor that has arrived, flat.
@@ -268,7 +268,7 @@ mod tests {
     fn a_scalar_of_a_fused_tensor_has_a_place_in_its_own_matrix() {
         let names = BTreeSet::from(["qkv.weight".to_owned()]);
         let mut weights = Weights::plan(&Device::flex(), names.clone());
-        let parts = [(Matrix::Query, 1), (Matrix::Key, 2), (Matrix::Value, 1)];
+        let parts = [(Matrix::QProj, 1), (Matrix::KProj, 2), (Matrix::VProj, 1)];
         weights.fused(4, parts, 2, "qkv", 3, false).unwrap();
         assert_eq!(weights.wanted["qkv.weight"], [8, 3]);
         let values = Tensor::<1, Int>::arange(0..24, &Device::flex()).float();
@@ -277,11 +277,11 @@ mod tests {
         let matrices = linears.map(|linear| linear.weight.to_f32().into_data().try_into_vec::<f32>().unwrap());
         assert_eq!(matrices.each_ref().map(Vec::len), [6, 12, 6]);
         for flat in 0..24 {
-            let (layer, matrix, at) = weights.place((4, Matrix::Query, flat));
+            let (layer, matrix, at) = weights.place((4, Matrix::QProj, flat));
             let index = parts.iter().position(|(of, _)| *of == matrix).unwrap();
             assert_eq!((layer, matrices[index][at]), (4, flat as f32), "{matrix:?}");
         }
         // Another tensor's.
-        assert_eq!(weights.place((3, Matrix::Query, 13)), (3, Matrix::Query, 13));
+        assert_eq!(weights.place((3, Matrix::QProj, 13)), (3, Matrix::QProj, 13));
     }
 }

@@ -109,8 +109,8 @@ fn event_after(last: Option<&Event>) -> Option<Event> {
     })
 }
 
-const AT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
-const ROW: RowCoord = RowCoord { layer: 2, row: 12 };
+const AT: WeightCoord = WeightCoord::new(2, 12, 86);
+const ROW: RowCoord = RowCoord::new(2, 12);
 /// The largest seed that crosses the boundary exactly.
 const MAX_SEED: u64 = (1 << 53) - 1;
 
@@ -158,10 +158,10 @@ fn ablation() -> Ablation {
     let (layer, row, col, channel) = (3, 9, 1, 5);
     let targets = [
         EditTarget::from(AT),
-        EditTarget::Row { layer, row },
-        EditTarget::Column { layer, col },
-        EditTarget::Channel { layer, channel },
-        EditTarget::ChannelMean { layer, channel },
+        EditTarget::row(layer, row),
+        EditTarget::column(layer, col),
+        EditTarget::channel(layer, channel),
+        EditTarget::channel_mean(layer, channel),
     ];
     let weight_edits = targets.into_iter().zip([0.1, 0.0, -2.5, 1.0, 3.0]).map(|(target, scale)| WeightEdit { target, scale }).collect();
     let sites = [Site::ResidPre, Site::DownProjInput, Site::DownProjOutput, Site::ResidPost];
@@ -197,7 +197,7 @@ fn info() -> ModelInfo {
         num_parameters: 13_000_000,
         num_hidden_layers: 20,
         hidden_size: 255,
-        intermediate_size: 1024,
+        intermediate_size: 1024.into(),
         vocab_size: 49_152,
         max_position_embeddings: 512,
         weight_bytes: 26_000_000,

@@ -129,9 +129,9 @@ fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink,
     if e.super_weights.len() > MAX_VALUES {
         return refuse(format!("it names {} scalars, and at most {MAX_VALUES} are accepted", e.super_weights.len()));
     }
-    for at in &e.super_weights {
-        Sizes::LARGEST.check_target(&(*at).into())?;
-    }
+    // A page that knows of no experts would measure other scalars, so this version of a link names none.
+    let sizes = Sizes { num_experts: None, ..Sizes::LARGEST };
+    e.super_weights.iter().try_for_each(|at| sizes.check_target(&(*at).into()))?;
     let found = e.prompt().map_or(0, |prompt| prompt.chars().count());
     if found > MAX_PROMPT_CHARS {
         return Err(ShareError::PromptTooLong { found });

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::share::{MAX_ENCODED_BYTES, ShareLink};
-use crate::terms::{BackendInfo, ExperimentKind, MAX_INDEX, OnTasks, OnText, Scaling, SettingId, Settings, WeightCoord};
+use crate::terms::{BackendInfo, ExperimentKind, LimitError, MAX_INDEX, OnTasks, OnText, Scaling, SettingId, Settings, WeightCoord};
 
 fn text(name: &str) -> TextRef {
     TextRef { name: name.into(), digest: "0123456789abcdef".into() }
@@ -16,7 +16,7 @@ fn link() -> ExperimentLink {
         tasks: OnTasks { tasks: vec![text("arc_easy")], limit: Some(50), ..OnTasks::default() },
         ..Scaling::default()
     };
-    let experiment = Experiment::new(Settings::Scaling(settings), vec![WeightCoord { layer: 2, row: 12, col: 86 }]);
+    let experiment = Experiment::new(Settings::Scaling(settings), vec![WeightCoord::new(2, 12, 86)]);
     let figure = |name: &str, value| Headline { name: name.into(), value };
     ExperimentLink {
         model: ModelRef { id: "linchpin-13m".into(), revision: "fedcba9876543210".into() },
@@ -103,6 +103,8 @@ fn sizes_and_ranges_are_bounded() {
     assert_eq!(ExperimentLink::decode(&sinks(&"é".repeat(2001))), Err(ShareError::PromptTooLong { found: 2001 }));
     assert!(ExperimentLink::decode(&sinks(&"é".repeat(2000))).is_ok());
     assert_eq!(with("e.super_weights", r#"[{"layer":1048576,"row":0,"col":0}]"#), Err(ShareError::Index { what: "layer", found: 1 << 20 }));
+    let in_expert = r#"[{"layer":2,"expert":5,"row":0,"col":0}]"#;
+    assert_eq!(with("e.super_weights", in_expert), Err(LimitError::NoExperts { got: 5 }.into()));
     let refused = |path: &str, value: &str| {
         let read = with(path, value);
         assert!(matches!(read, Err(ShareError::Setting(_) | ShareError::Bounds(_))), "{path} {value}: {read:?}");
@@ -205,7 +207,7 @@ proptest! {
         settings in prop::collection::vec((0..SettingId::ALL.len(), 0.0..=1.0_f64), 0..20),
         figures in prop::collection::vec(("[a-z ,]{1,40}", -8_000_000..8_000_000_i32), 0..MAX_FIGURES),
     ) {
-        let super_weights = scalars.into_iter().map(|(layer, row, col)| WeightCoord { layer, row, col }).collect();
+        let super_weights = scalars.into_iter().map(|(layer, row, col)| WeightCoord::new(layer, row, col)).collect();
         let mut experiment = Experiment::of(kind, super_weights);
         if let Some(of) = experiment.settings.parts().prompt {
             *of = prompt;

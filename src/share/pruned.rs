@@ -77,11 +77,11 @@ const RANKINGS: [(char, Ranking); 9] = [
 const REPLACEMENTS: [(char, Replacement); 2] = [('z', Replacement::Zero), ('m', Replacement::Mean)];
 
 /// A value's letter. Every value has one: a test writes and reads them all.
-fn letter<T: PartialEq>(letters: &[(char, T)], value: T) -> char {
+pub(super) fn letter<T: PartialEq>(letters: &[(char, T)], value: T) -> char {
     letters.iter().find(|(_, known)| *known == value).map_or('?', |(letter, _)| *letter)
 }
 
-fn by_letter<T: Copy>(letters: &[(char, T)], letter: char) -> Result<T, ShareError> {
+pub(super) fn by_letter<T: Copy>(letters: &[(char, T)], letter: char) -> Result<T, ShareError> {
     letters.iter().find(|(known, _)| *known == letter).map(|(_, value)| *value).ok_or(ShareError::Damaged)
 }
 

@@ -10,6 +10,7 @@
 mod attention;
 mod autodiff;
 mod cube;
+mod device;
 mod error;
 mod kernel;
 mod ops;
@@ -24,6 +25,7 @@ mod weight;
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
+pub use device::{Transaction, moved_to};
 pub use error::DeviceError;
 use ops::ModelOps;
 pub use rounding::{clipped_rows, rounded_rows, row_sums};

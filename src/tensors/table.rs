@@ -64,6 +64,10 @@ impl Table {
         [(self.chunks.len() - 1) * self.step + last, cols]
     }
 
+    pub fn device(&self) -> Device {
+        self.split_last().0.device()
+    }
+
     /// Each chunk, with the range of its rows.
     pub fn chunks(&self) -> impl Iterator<Item = (Range<usize>, &Weight)> {
         self.chunks.iter().enumerate().map(|(index, chunk)| {

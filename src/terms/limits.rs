@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{EditTarget, ModelInfo, Pick, Selection, WeightEdit};
+use super::{Coordinate, EditTarget, ModelInfo, PerLayer, Pick, Selection, WeightEdit};
 
 /// Scales of an edit, and factors of the super weights; the papers' sweeps stop at 3.
 pub const SCALES: RangeInclusive<f32> = -3.0..=3.0;
@@ -17,28 +17,6 @@ pub const MAX_SEED: u64 = (1 << 53) - 1;
 pub const MAX_VALUES: usize = 64;
 /// Sequences that channels are scored over: more than anybody waits for.
 pub const MAX_SEQUENCES: usize = 100_000;
-
-/// What a coordinate counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coordinate {
-    Layer,
-    Row,
-    Column,
-    Channel,
-    Token,
-}
-
-impl Coordinate {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Layer => "layer",
-            Self::Row => "row",
-            Self::Column => "column",
-            Self::Channel => "channel",
-            Self::Token => "token",
-        }
-    }
-}
 
 /// A share of the channels in a [`Selection`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +66,8 @@ impl ShareOf {
 pub enum LimitError {
     #[error("{} is {got}, but the model has {limit} (0 to {})", what.name(), limit.saturating_sub(1))]
     Outside { what: Coordinate, got: usize, limit: usize },
+    #[error("expert is {got}, but the model has no experts (no num_experts)")]
+    NoExperts { got: u16 },
     #[error("scale {got} is not between {} and {}", SCALES.start(), SCALES.end())]
     Scale { got: f32 },
     #[error("{} is {got}, expected {}", what.name(), what.expected())]
@@ -101,22 +81,35 @@ pub enum LimitError {
 }
 
 /// The sizes of a model that edits and selections are checked against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sizes {
     pub num_hidden_layers: usize,
     pub hidden_size: usize,
-    pub intermediate_size: usize,
+    /// Feed-forward channels of a layer.
+    pub intermediate_size: PerLayer,
+    /// Experts of a layer; `None` for a model without any, in which no coordinate may name one.
+    pub num_experts: Option<usize>,
 }
 
 impl From<&ModelInfo> for Sizes {
     fn from(info: &ModelInfo) -> Self {
-        Self { num_hidden_layers: info.num_hidden_layers, hidden_size: info.hidden_size, intermediate_size: info.intermediate_size }
+        Self {
+            num_hidden_layers: info.num_hidden_layers,
+            hidden_size: info.hidden_size,
+            intermediate_size: info.intermediate_size.clone(),
+            num_experts: None,
+        }
     }
 }
 
 impl Sizes {
     /// The sizes that a link is checked against before its model is there.
-    pub const LARGEST: Self = Self { num_hidden_layers: MAX_INDEX, hidden_size: MAX_INDEX, intermediate_size: MAX_INDEX };
+    pub const LARGEST: Self = Self {
+        num_hidden_layers: MAX_INDEX,
+        hidden_size: MAX_INDEX,
+        intermediate_size: PerLayer::Same(MAX_INDEX),
+        num_experts: Some(MAX_INDEX),
+    };
 
     /// Checks the unit and the scale of an edit: the one check of the page, of a link and of the engine.
     ///
@@ -132,19 +125,17 @@ impl Sizes {
     ///
     /// # Errors
     ///
-    /// [`LimitError::Outside`] for the first coordinate outside.
+    /// [`LimitError::Outside`] for the first coordinate outside, [`LimitError::NoExperts`] for an expert of a model that has none.
     pub fn check_target(&self, target: &EditTarget) -> Result<(), LimitError> {
-        self.check_layer(target.layer())?;
-        let row = |row| check_below(Coordinate::Row, row, self.hidden_size);
-        let col = |col| check_below(Coordinate::Column, col, self.intermediate_size);
-        match *target {
-            EditTarget::Scalar { row: of_row, col: of_col, .. } => row(of_row).and_then(|()| col(of_col)),
-            EditTarget::Row { row: of_row, .. } => row(of_row),
-            EditTarget::Column { col: of_col, .. } => col(of_col),
-            EditTarget::Channel { channel, .. } | EditTarget::ChannelMean { channel, .. } => {
-                check_below(Coordinate::Channel, channel, self.intermediate_size)
-            }
+        let place = target.place();
+        self.check_layer(place.layer)?;
+        if let Some(got) = place.expert {
+            check_below(Coordinate::Expert, got.into(), self.num_experts.ok_or(LimitError::NoExperts { got })?)?;
         }
+        place.coordinates().try_for_each(|(what, got)| {
+            let limit = if what == Coordinate::Row { self.hidden_size } else { self.intermediate_size.of(place.layer) };
+            check_below(what, got, limit)
+        })
     }
 
     /// Checks every number of a selection: the one check of the page, of a link and of the engine.
@@ -195,24 +186,28 @@ pub fn check_scale(got: f32) -> Result<(), LimitError> {
 /// engine are each tried with this table.
 #[cfg(test)]
 pub(crate) fn edits_at_the_limits(sizes: Sizes) -> Vec<(WeightEdit, bool)> {
-    let Sizes { num_hidden_layers, hidden_size, intermediate_size } = sizes;
-    let units = |layer, row, col| {
+    use super::{ChannelCoord, ColumnCoord, RowCoord, WeightCoord};
+    let Sizes { num_hidden_layers, hidden_size, intermediate_size, num_experts } = sizes;
+    let units = |layer, expert, row, col| {
         [
-            EditTarget::Scalar { layer, row, col },
-            EditTarget::Row { layer, row },
-            EditTarget::Column { layer, col },
-            EditTarget::Channel { layer, channel: col },
-            EditTarget::ChannelMean { layer, channel: col },
+            EditTarget::Scalar(WeightCoord { layer, expert, row, col }),
+            EditTarget::Row(RowCoord { layer, expert, row }),
+            EditTarget::Column(ColumnCoord { layer, expert, col }),
+            EditTarget::Channel(ChannelCoord { layer, expert, channel: col }),
+            EditTarget::ChannelMean(ChannelCoord { layer, expert, channel: col }),
         ]
     };
-    let first = units(0, 0, 0);
-    let last = units(num_hidden_layers - 1, hidden_size - 1, intermediate_size - 1);
+    let first = units(0, None, 0, 0);
+    let last = units(num_hidden_layers - 1, None, hidden_size - 1, intermediate_size.of(num_hidden_layers - 1) - 1);
+    let has = |expert: u16| num_experts.is_some_and(|n| usize::from(expert) < n);
     let places = [
         (first, [true; 5]),
         (last, [true; 5]),
-        (units(num_hidden_layers, 0, 0), [false; 5]),
-        (units(0, hidden_size, 0), [false, false, true, true, true]),
-        (units(0, 0, intermediate_size), [false, true, false, false, false]),
+        (units(num_hidden_layers, None, 0, 0), [false; 5]),
+        (units(0, None, hidden_size, 0), [false, false, true, true, true]),
+        (units(0, None, 0, intermediate_size.of(0)), [false, true, false, false, false]),
+        (units(0, Some(0), 0, 0), [has(0); 5]),
+        (units(0, Some(u16::MAX), 0, 0), [has(u16::MAX); 5]),
     ];
     let places = places.into_iter().flat_map(|(targets, can)| targets.into_iter().zip(can));
     let scales = [-3.0, -1.5, -0.0, 0.0, 1.0, 3.0].map(|scale| (scale, true));
@@ -227,9 +222,9 @@ pub(crate) fn edits_at_the_limits(sizes: Sizes) -> Vec<(WeightEdit, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terms::Ranking;
+    use crate::terms::{Ranking, WeightCoord};
 
-    const SIZES: Sizes = Sizes { num_hidden_layers: 20, hidden_size: 256, intermediate_size: 448 };
+    const SIZES: Sizes = Sizes { num_hidden_layers: 20, hidden_size: 256, intermediate_size: PerLayer::Same(448), num_experts: None };
 
     #[test]
     fn a_refused_edit_is_told_with_its_numbers() {
@@ -237,11 +232,29 @@ mod tests {
             assert_eq!(SIZES.check_edit(&edit).is_ok(), can, "{edit:?}");
         }
         let refused = |target, scale| SIZES.check_edit(&WeightEdit { target, scale }).unwrap_err();
-        let outside = refused(EditTarget::Column { layer: 0, col: 448 }, 0.0);
+        let outside = refused(EditTarget::column(0, 448), 0.0);
         assert_eq!(outside, LimitError::Outside { what: Coordinate::Column, got: 448, limit: 448 });
         assert_eq!(outside.to_string(), "column is 448, but the model has 448 (0 to 447)");
-        let scale = refused(EditTarget::Row { layer: 0, row: 0 }, 3.5);
+        let in_expert = |expert| EditTarget::from(WeightCoord { expert: Some(expert), ..WeightCoord::new(2, 12, 86) });
+        assert_eq!(refused(in_expert(5), 0.0).to_string(), "expert is 5, but the model has no experts (no num_experts)");
+        let sparse = Sizes { num_experts: Some(8), ..SIZES };
+        assert_eq!(sparse.check_target(&in_expert(7)), Ok(()));
+        let beyond = sparse.check_target(&in_expert(8)).unwrap_err();
+        assert_eq!(beyond.to_string(), "expert is 8, but the model has 8 (0 to 7)");
+        let scale = refused(EditTarget::row(0, 0), 3.5);
         assert_eq!(scale.to_string(), "scale 3.5 is not between -3 and 3");
+    }
+
+    #[test]
+    fn channels_are_checked_against_the_width_of_their_layer() {
+        let sizes = Sizes { num_hidden_layers: 2, intermediate_size: PerLayer::Each(vec![8, 12]), ..SIZES };
+        for (edit, can) in edits_at_the_limits(sizes.clone()) {
+            assert_eq!(sizes.check_edit(&edit).is_ok(), can, "{edit:?}");
+        }
+        let refused = |layer| sizes.check_target(&EditTarget::channel(layer, 12));
+        assert_eq!(refused(0), Err(LimitError::Outside { what: Coordinate::Channel, got: 12, limit: 8 }));
+        assert_eq!(refused(1), Err(LimitError::Outside { what: Coordinate::Channel, got: 12, limit: 12 }));
+        assert_eq!(refused(2), Err(LimitError::Outside { what: Coordinate::Layer, got: 2, limit: 2 }));
     }
 
     #[test]

@@ -28,10 +28,14 @@ impl Message {
         self
     }
 
-    /// Adds a scalar of a `down_proj` matrix, as the arguments `layer`, `row` and `col`.
+    /// Adds a scalar of a `down_proj` matrix, as the arguments `layer`, `row` and `col`, and `expert` if it is in one.
     #[must_use]
     pub fn at(self, at: WeightCoord) -> Self {
-        self.with("layer", at.layer).with("row", at.row).with("col", at.col)
+        let placed = self.with("layer", at.layer).with("row", at.row).with("col", at.col);
+        match at.expert {
+            Some(expert) => placed.with("expert", usize::from(expert)),
+            None => placed,
+        }
     }
 
     /// A number among the arguments; NaN if there is none of this name.
@@ -92,7 +96,7 @@ mod tests {
 
     #[test]
     fn arguments_that_are_missing_are_no_number_and_no_text() {
-        let message = Message::new("rank").at(WeightCoord { layer: 2, row: 12, col: 86 });
+        let message = Message::new("rank").at(WeightCoord::new(2, 12, 86));
         assert_eq!(["layer", "row", "col"].map(|name| message.number(name)), [2.0, 12.0, 86.0]);
         assert!(message.number("none").is_nan() && message.text("layer").is_empty());
     }

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelRef, WeightCoord, text_digest};
+use super::{ModelRef, PerLayer, WeightCoord, text_digest};
 
 /// The sizes of a core that are reported, as shares of a layer's channels.
 pub const RHOS: [f64; 4] = [0.005, 0.01, 0.02, 0.05];
@@ -206,8 +206,8 @@ pub struct ScoreReport {
     pub calibration: Calibration,
     /// [`RHOS`], so that the report can be read alone.
     pub rhos: Vec<f64>,
-    /// Channels in a core, for each of `rhos`: `max(1, ⌊ρ m⌋)`.
-    pub core_sizes: Vec<usize>,
+    /// Channels in a layer's core, for each of `rhos`: `max(1, ⌊ρ m⌋)`.
+    pub core_sizes: Vec<PerLayer>,
     pub concentration: Vec<Concentration>,
     pub summary: Vec<ShareSummary>,
     pub supernodes: Vec<Supernodes>,

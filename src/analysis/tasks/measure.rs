@@ -1,6 +1,6 @@
 //! Log-likelihoods of every choice, with one read per item.
 
-use burn::tensor::{Tensor, Transaction};
+use burn::tensor::Tensor;
 
 use super::encode::{EncodedItem, EncodedTask};
 use super::score::{ChoiceScore, ItemScore, TaskScore};
@@ -10,7 +10,7 @@ use crate::analysis::loss::cross_entropies;
 use crate::job::control::Control;
 use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};
-use crate::tensors::DeviceError;
+use crate::tensors::{DeviceError, Transaction};
 
 /// Scores a task's items one after the other; `probe` makes the probe of each pass. If `is_whole`, every choice is a
 /// pass of its own over all its tokens, as edits that look at a whole sequence need. Otherwise a context that several

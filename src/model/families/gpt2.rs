@@ -5,10 +5,10 @@ use super::{Family, parts};
 use crate::model::attention::QkvProj;
 use crate::model::config::{Activation, Keys, ModelConfig, Positions, token_ids};
 use crate::model::layers::{Layout, LmHead};
-use crate::model::matrix::Matrix;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
+use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "gpt2", config, build };
@@ -23,7 +23,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
         model_type: FAMILY.model_type,
         vocab_size: keys.required("vocab_size")?,
         hidden_size,
-        intermediate_size: keys.get("n_inner")?.unwrap_or(4 * hidden_size),
+        intermediate_size: keys.get("n_inner")?.unwrap_or(4 * hidden_size).into(),
         num_hidden_layers,
         num_attention_heads,
         num_key_value_heads: num_attention_heads,
@@ -59,7 +59,6 @@ fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsEr
     };
     Ok(Model {
         config: config.clone(),
-        device: weights.device().clone(),
         embed_tokens,
         embed_scale: None,
         embed_positions: Some(embed_positions),
@@ -72,13 +71,13 @@ fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsEr
 
 fn block(config: &ModelConfig, weights: &mut Weights, root: &str, layer: usize) -> Result<DecoderLayer, WeightsError> {
     let path = format!("{root}h.{layer}");
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.of(layer));
     let mut conv1d =
         |matrix, name: &str, out, input| weights.linear((layer, matrix), &format!("{path}.{name}"), [out, input], Layout::InOut, true);
-    let c_attn = conv1d(Matrix::Query, "attn.c_attn", 3 * hidden, hidden)?;
-    let attn_c_proj = conv1d(Matrix::Output, "attn.c_proj", hidden, hidden)?;
-    let c_fc = conv1d(Matrix::Up, "mlp.c_fc", intermediate, hidden)?;
-    let mlp_c_proj = conv1d(Matrix::Down, "mlp.c_proj", hidden, intermediate)?;
+    let c_attn = conv1d(Matrix::QProj, "attn.c_attn", 3 * hidden, hidden)?;
+    let attn_c_proj = conv1d(Matrix::OProj, "attn.c_proj", hidden, hidden)?;
+    let c_fc = conv1d(Matrix::UpProj, "mlp.c_fc", intermediate, hidden)?;
+    let mlp_c_proj = conv1d(Matrix::DownProj, "mlp.c_proj", hidden, intermediate)?;
     Ok(DecoderLayer {
         input_layernorm: Some(parts::layer_norm(config, weights, &format!("{path}.ln_1"))?),
         self_attn: parts::attention(config, QkvProj::Fused(c_attn), attn_c_proj),

@@ -5,10 +5,10 @@ use super::{Family, parts};
 use crate::model::attention::{Attention, QkvProj};
 use crate::model::config::{Activation, Keys, ModelConfig, rope};
 use crate::model::layers::Layout;
-use crate::model::matrix::Matrix;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
+use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "gpt_neox", config, build };
@@ -57,18 +57,18 @@ fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> R
 /// Builds a layer's attention. Queries, keys and values are one matrix, `[heads, 3, head_dim]` rows.
 fn attention(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &str) -> Result<Attention, WeightsError> {
     let (hidden, bias) = (config.hidden_size, config.attention_bias);
-    let parts = [Matrix::Query, Matrix::Key, Matrix::Value].map(|matrix| (matrix, config.head_dim));
+    let parts = [Matrix::QProj, Matrix::KProj, Matrix::VProj].map(|matrix| (matrix, config.head_dim));
     let path = format!("{path}.attention");
     let fused = weights.fused(layer, parts, config.num_attention_heads, &format!("{path}.query_key_value"), hidden, bias)?;
     let [q_proj, k_proj, v_proj] = fused;
-    let dense = weights.linear((layer, Matrix::Output), &format!("{path}.dense"), [hidden, hidden], Layout::OutIn, bias)?;
+    let dense = weights.linear((layer, Matrix::OProj), &format!("{path}.dense"), [hidden, hidden], Layout::OutIn, bias)?;
     Ok(parts::attention(config, QkvProj::Separate { q_proj, k_proj, v_proj }, dense))
 }
 
 fn mlp(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &str) -> Result<Mlp, WeightsError> {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.of(layer));
     let mut linear = |matrix, name: &str, shape| weights.linear((layer, matrix), &format!("{path}.mlp.{name}"), shape, Layout::OutIn, true);
-    let c_fc = linear(Matrix::Up, "dense_h_to_4h", [intermediate, hidden])?;
-    let down_proj = linear(Matrix::Down, "dense_4h_to_h", [hidden, intermediate])?;
+    let c_fc = linear(Matrix::UpProj, "dense_h_to_4h", [intermediate, hidden])?;
+    let down_proj = linear(Matrix::DownProj, "dense_4h_to_h", [hidden, intermediate])?;
     Ok(Mlp { hidden: Hidden::Plain { c_fc }, down_proj, activation: config.activation })
 }

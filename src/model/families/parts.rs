@@ -5,11 +5,11 @@ use burn::tensor::Tensor;
 use crate::model::attention::{Attention, QkNorm, QkvProj};
 use crate::model::config::{ModelConfig, Positions};
 use crate::model::layers::{Layout, Linear, LmHead, Norm};
-use crate::model::matrix::Matrix;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::rotary::RotaryEmbedding;
 use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model};
+use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
 type Built<T> = Result<T, WeightsError>;
@@ -34,7 +34,6 @@ pub(super) fn model(
     };
     Ok(Model {
         config: config.clone(),
-        device: weights.device().clone(),
         embed_tokens,
         embed_scale: None,
         embed_positions: None,
@@ -71,16 +70,16 @@ pub(super) fn attention(config: &ModelConfig, qkv_proj: QkvProj, o_proj: Linear)
 /// Builds a layer's attention from `q_proj`, `k_proj`, `v_proj` and `o_proj`.
 pub(super) fn self_attn(config: &ModelConfig, weights: &mut Weights, layer: usize, qkv_bias: bool, o_bias: bool) -> Built<Attention> {
     let [q, kv] = [config.num_attention_heads, config.num_key_value_heads].map(|heads| heads * config.head_dim);
-    let mut linear = |matrix, name: &str, shape, bias| {
-        weights.linear((layer, matrix), &format!("model.layers.{layer}.self_attn.{name}"), shape, Layout::OutIn, bias)
+    let mut linear = |matrix: Matrix, shape, bias| {
+        weights.linear((layer, matrix), &format!("model.layers.{layer}.self_attn.{}", matrix.name()), shape, Layout::OutIn, bias)
     };
     let hidden = config.hidden_size;
     let qkv_proj = QkvProj::Separate {
-        q_proj: linear(Matrix::Query, "q_proj", [q, hidden], qkv_bias)?,
-        k_proj: linear(Matrix::Key, "k_proj", [kv, hidden], qkv_bias)?,
-        v_proj: linear(Matrix::Value, "v_proj", [kv, hidden], qkv_bias)?,
+        q_proj: linear(Matrix::QProj, [q, hidden], qkv_bias)?,
+        k_proj: linear(Matrix::KProj, [kv, hidden], qkv_bias)?,
+        v_proj: linear(Matrix::VProj, [kv, hidden], qkv_bias)?,
     };
-    Ok(attention(config, qkv_proj, linear(Matrix::Output, "o_proj", [hidden, q], o_bias)?))
+    Ok(attention(config, qkv_proj, linear(Matrix::OProj, [hidden, q], o_bias)?))
 }
 
 /// Builds `q_norm` and `k_norm`: of each head, or, if `whole`, of all heads together.
@@ -93,13 +92,13 @@ pub(super) fn qk_norm(config: &ModelConfig, weights: &mut Weights, layer: usize,
 
 /// Builds a feed-forward block from `gate_proj`, `up_proj` and `down_proj`.
 pub(super) fn gated_mlp(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Built<Mlp> {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-    let mut linear = |matrix, name: &str, shape| {
-        weights.linear((layer, matrix), &format!("model.layers.{layer}.mlp.{name}"), shape, Layout::OutIn, config.mlp_bias)
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.of(layer));
+    let mut linear = |matrix: Matrix, shape| {
+        weights.linear((layer, matrix), &format!("model.layers.{layer}.mlp.{}", matrix.name()), shape, Layout::OutIn, config.mlp_bias)
     };
-    let gate_proj = linear(Matrix::Gate, "gate_proj", [intermediate, hidden])?;
-    let up_proj = linear(Matrix::Up, "up_proj", [intermediate, hidden])?;
-    let down_proj = linear(Matrix::Down, "down_proj", [hidden, intermediate])?;
+    let gate_proj = linear(Matrix::GateProj, [intermediate, hidden])?;
+    let up_proj = linear(Matrix::UpProj, [intermediate, hidden])?;
+    let down_proj = linear(Matrix::DownProj, [hidden, intermediate])?;
     Ok(Mlp { hidden: Hidden::Gated { gate_proj, up_proj }, down_proj, activation: config.activation })
 }
 

@@ -7,10 +7,10 @@ use super::{Family, parts};
 use crate::model::attention::{Attention, QkvProj};
 use crate::model::config::{Keys, ModelConfig, Rope, RopeScaling, rope};
 use crate::model::layers::Layout;
-use crate::model::matrix::Matrix;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
+use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "phi3", config, build };
@@ -85,17 +85,17 @@ fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> R
 fn attention(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &str) -> Result<Attention, WeightsError> {
     let hidden = config.hidden_size;
     let [q, kv] = [config.num_attention_heads, config.num_key_value_heads].map(|heads| heads * config.head_dim);
-    let parts = [(Matrix::Query, q), (Matrix::Key, kv), (Matrix::Value, kv)];
+    let parts = [(Matrix::QProj, q), (Matrix::KProj, kv), (Matrix::VProj, kv)];
     let [q_proj, k_proj, v_proj] = weights.fused(layer, parts, 1, &format!("{path}.self_attn.qkv_proj"), hidden, false)?;
-    let o_proj = weights.linear((layer, Matrix::Output), &format!("{path}.self_attn.o_proj"), [hidden, q], Layout::OutIn, false)?;
+    let o_proj = weights.linear((layer, Matrix::OProj), &format!("{path}.self_attn.o_proj"), [hidden, q], Layout::OutIn, false)?;
     Ok(parts::attention(config, QkvProj::Separate { q_proj, k_proj, v_proj }, o_proj))
 }
 
 fn mlp(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &str) -> Result<Mlp, WeightsError> {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-    let parts = [Matrix::Gate, Matrix::Up].map(|matrix| (matrix, intermediate));
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.of(layer));
+    let parts = [Matrix::GateProj, Matrix::UpProj].map(|matrix| (matrix, intermediate));
     let [gate_proj, up_proj] = weights.fused(layer, parts, 1, &format!("{path}.mlp.gate_up_proj"), hidden, false)?;
     let down_proj =
-        weights.linear((layer, Matrix::Down), &format!("{path}.mlp.down_proj"), [hidden, intermediate], Layout::OutIn, false)?;
+        weights.linear((layer, Matrix::DownProj), &format!("{path}.mlp.down_proj"), [hidden, intermediate], Layout::OutIn, false)?;
     Ok(Mlp { hidden: Hidden::Gated { gate_proj, up_proj }, down_proj, activation: config.activation })
 }

@@ -10,7 +10,7 @@ fn kinds_are_named_as_in_json() {
     }
 }
 
-const AT: WeightCoord = WeightCoord { layer: 2, row: 12, col: 86 };
+const AT: WeightCoord = WeightCoord::new(2, 12, 86);
 
 /// No field is left empty, so that a field that is not read is noticed.
 fn full() -> Outcome {

@@ -206,11 +206,12 @@ pub fn surroundings_line(report: &SurroundingsReport, layer: &LayerSurroundings,
 pub fn layer_line(layer: &Concentration, rho_index: usize, report: Option<&ScoreReport>) -> String {
     let share = layer.shares.get(rho_index).copied().unwrap_or(0.0);
     let channels = report.and_then(|report| {
-        let size = *report.core_sizes.get(rho_index)?;
+        let size = report.core_sizes.get(rho_index)?.of(layer.layer);
         let supernodes = report.supernodes.iter().find(|supernodes| supernodes.layer == layer.layer)?;
         let first = supernodes.channels.iter().take(size.min(6)).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let more = if size > 6 { ", …" } else { "" };
-        Some(format!(" in {size} of {} channels: {first}{more}", report.channels.first().map_or(0, |scores| scores.loss_proxy.len())))
+        let scores = report.channels.iter().find(|scores| scores.layer == layer.layer);
+        Some(format!(" in {size} of {} channels: {first}{more}", scores.map_or(0, |scores| scores.loss_proxy.len())))
     });
     format!("layer {}: {}{}", layer.layer, percent(share), channels.unwrap_or_default())
 }

@@ -78,7 +78,7 @@ fn comparison(name: &'static str, of: Comparison, mean: RwSignal<bool>, label: &
         n_points.with(|_| ());
         let replacement = replacement(mean.get());
         app.state.with_untracked(|state| {
-            let n_channels = state.model.info.as_ref().map_or(0, |info| info.num_hidden_layers * info.intermediate_size);
+            let n_channels = state.model.info.as_ref().map_or(0, |info| info.intermediate_size.total(info.num_hidden_layers));
             comparison_chart(of, &state.comparisons.sweep, replacement, state.panes.intact_evaluation.as_ref(), n_channels)
         })
     });

@@ -3,7 +3,8 @@
 use crate::protocol::Event;
 use crate::share::MAX_EDITS;
 use crate::terms::{
-    Ablation, Candidate, EditTarget, LimitError, ModelInfo, Pruned, Pruning, RunRecord, SCALES, ShareOf, Sizes, WeightEdit,
+    Ablation, Candidate, Coordinate, EditTarget, LimitError, ModelInfo, Pruned, Pruning, RunRecord, SCALES, ShareOf, Sizes, Unit,
+    WeightEdit, parse_layer,
 };
 use crate::ui::state::part::Part;
 
@@ -127,12 +128,17 @@ pub fn check_pruning(pruning: &Pruning, info: &ModelInfo) -> Result<(), String> 
     Sizes::from(info).check_selection(&pruning.selection).map_err(in_words)
 }
 
+/// The units that the form offers, under the names that it gives them.
+const UNITS: [(&str, Unit); 5] =
+    [("scalar", Unit::Scalar), ("row", Unit::Row), ("column", Unit::Column), ("channel", Unit::Channel), ("mean", Unit::ChannelMean)];
+
 /// The page's words for a number outside its limits.
 pub fn in_words(error: LimitError) -> String {
     match error {
         LimitError::Outside { what, got, limit } => {
             format!("This model's {}s run from 0 to {}; {got} is not one of them.", what.name(), limit.saturating_sub(1))
         }
+        LimitError::NoExperts { got } => format!("This model has no experts; {got} is not one of them."),
         LimitError::Scale { got } => format!("The scale must be from {} to {}; {got} is not.", SCALES.start(), SCALES.end()),
         LimitError::Support { got, limit } => {
             format!("The write support K must be from 1 to {limit} residual channels; {got} is not.")
@@ -148,22 +154,20 @@ pub fn in_words(error: LimitError) -> String {
     }
 }
 
-/// The unit that the four fields of the form name.
+/// The unit that the four fields of the form name; the layer's may name an expert behind a dot.
 pub fn parse_target(unit: &str, layer: &str, row: &str, col: &str) -> Result<EditTarget, String> {
-    let number = |what: &str, text: &str| {
-        text.trim().parse::<usize>().map_err(|_| match text.trim() {
-            "" => format!("Type a {what}."),
-            text => format!("The {what} must be a whole number; “{text}” is not."),
-        })
+    let unit = UNITS.iter().find(|(name, _)| *name == unit).map_or(Unit::Scalar, |(_, unit)| *unit);
+    let refused = |what: &str, text: &str| match text.trim() {
+        "" => format!("Type a {what}."),
+        text => format!("The {what} must be a whole number; “{text}” is not."),
     };
-    let layer = number("layer", layer)?;
-    Ok(match unit {
-        "row" => EditTarget::Row { layer, row: number("row", row)? },
-        "column" => EditTarget::Column { layer, col: number("column", col)? },
-        "channel" => EditTarget::Channel { layer, channel: number("channel", col)? },
-        "mean" => EditTarget::ChannelMean { layer, channel: number("channel", col)? },
-        _ => EditTarget::Scalar { layer, row: number("row", row)?, col: number("column", col)? },
-    })
+    let (layer, expert) = parse_layer(layer).ok_or_else(|| refused("layer", layer))?;
+    let number = |what: &Coordinate| {
+        let text = if *what == Coordinate::Row { row } else { col };
+        text.trim().parse::<usize>().map_err(|_| refused(what.name(), text))
+    };
+    let numbers = unit.coordinates().iter().map(number).collect::<Result<Vec<_>, _>>()?;
+    Ok(unit.target(layer, expert, &numbers).expect("a number for each coordinate"))
 }
 
 /// Snaps a dragged slider to 1, where nothing is changed; the keyboard reaches every step.
@@ -175,16 +179,16 @@ pub fn snap(scale: f32, dragged: bool) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terms::edits_at_the_limits;
+    use crate::terms::{WeightCoord, edits_at_the_limits};
     use crate::ui::state::samples::{candidate, info};
 
     #[test]
     fn coordinates_are_checked_against_the_model() {
         let add = |target, scale| EditState::default().add(target, scale, true, Origin::Hand, &info());
-        assert_eq!(add(EditTarget::Scalar { layer: 19, row: 255, col: 447 }, 0.0), Ok(()));
-        let message = add(EditTarget::Scalar { layer: 20, row: 0, col: 0 }, 0.0).unwrap_err();
+        assert_eq!(add(EditTarget::scalar(19, 255, 447), 0.0), Ok(()));
+        let message = add(EditTarget::scalar(20, 0, 0), 0.0).unwrap_err();
         assert_eq!(message, "This model's layers run from 0 to 19; 20 is not one of them.");
-        let message = add(EditTarget::Row { layer: 0, row: 0 }, 3.5).unwrap_err();
+        let message = add(EditTarget::row(0, 0), 3.5).unwrap_err();
         assert_eq!(message, "The scale must be from -3 to 3; 3.5 is not.");
     }
 
@@ -203,12 +207,16 @@ mod tests {
 
     #[test]
     fn typed_coordinates_are_read() {
-        assert_eq!(parse_target("scalar", "2", " 12", "86 "), Ok(EditTarget::Scalar { layer: 2, row: 12, col: 86 }));
-        assert_eq!(parse_target("row", "2", "12", ""), Ok(EditTarget::Row { layer: 2, row: 12 }));
-        assert_eq!(parse_target("channel", "2", "", "86"), Ok(EditTarget::Channel { layer: 2, channel: 86 }));
-        assert_eq!(parse_target("mean", "2", "", "86"), Ok(EditTarget::ChannelMean { layer: 2, channel: 86 }));
+        assert_eq!(parse_target("scalar", "2", " 12", "86 "), Ok(EditTarget::scalar(2, 12, 86)));
+        assert_eq!(parse_target("row", "2", "12", ""), Ok(EditTarget::row(2, 12)));
+        assert_eq!(parse_target("channel", "2", "", "86"), Ok(EditTarget::channel(2, 86)));
+        assert_eq!(parse_target("mean", "2", "", "86"), Ok(EditTarget::channel_mean(2, 86)));
         assert_eq!(parse_target("column", "2", "", ""), Err("Type a column.".into()));
         assert!(parse_target("scalar", "-1", "0", "0").is_err());
+        let in_expert = parse_target("scalar", "2.5", "12", "86");
+        assert_eq!(in_expert, Ok(WeightCoord { expert: Some(5), ..WeightCoord::new(2, 12, 86) }.into()));
+        let refused = EditState::default().add(in_expert.unwrap(), 0.0, true, Origin::Hand, &info());
+        assert_eq!(refused, Err("This model has no experts; 5 is not one of them.".into()));
     }
 
     #[test]

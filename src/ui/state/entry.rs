@@ -69,7 +69,7 @@ impl Entry {
     pub fn is_shaped_as(self, info: &ModelInfo) -> bool {
         self.hub().is_none_or(|model| {
             let shape = [model.shape.num_hidden_layers, model.shape.hidden_size, model.shape.intermediate_size];
-            shape.map(|n| n as usize) == [info.num_hidden_layers, info.hidden_size, info.intermediate_size]
+            shape.map(|n| Some(n as usize)) == [Some(info.num_hidden_layers), Some(info.hidden_size), info.intermediate_size.uniform()]
         })
     }
 

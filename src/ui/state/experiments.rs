@@ -4,8 +4,8 @@ use crate::catalog;
 use crate::protocol::{Event, FailureKind, Request};
 use crate::share::{Compared, ExperimentLink};
 use crate::terms::{
-    CalibrationText, Delta, EditTarget, Experiment, ExperimentKind, MAX_VALUES, ModelRef, OnTasks, Outcome, SettingError, SettingId,
-    Settings, TaskFile, TextRef, WeightCoord, text_digest,
+    CalibrationText, Delta, Experiment, ExperimentKind, MAX_VALUES, ModelRef, OnTasks, Outcome, SettingError, SettingId, Settings,
+    TaskFile, TextRef, WeightCoord, text_digest,
 };
 use crate::ui::state::AppState;
 use crate::ui::state::entry::Entry;
@@ -267,13 +267,7 @@ impl AppState {
     pub fn scalars(&self, from: Scalars) -> Vec<WeightCoord> {
         let mut found: Vec<WeightCoord> = match from {
             Scalars::Scan => self.scan.report.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect(),
-            Scalars::Edits => {
-                let scalar = |target: EditTarget| match target {
-                    EditTarget::Scalar { layer, row, col } => Some(WeightCoord { layer, row, col }),
-                    _ => None,
-                };
-                self.edits.rows.iter().filter(|row| row.on).filter_map(|row| scalar(row.target)).collect()
-            }
+            Scalars::Edits => self.edits.rows.iter().filter(|row| row.on).filter_map(|row| row.target.as_scalar()).collect(),
             Scalars::Link => self.link_held().map(|link| link.experiment.super_weights.clone()).unwrap_or_default(),
         };
         found.truncate(MAX_VALUES);
@@ -417,7 +411,7 @@ impl AppState {
     pub fn cold_candidates(&self) -> Option<(Vec<WeightCoord>, Option<bool>)> {
         let table = self.outcome(ExperimentKind::WeightsOnly)?.table("candidates")?;
         let number = |row, column| Some(table.cell(row, column)?.number()? as usize);
-        let at = |row| Some(WeightCoord { layer: number(row, "layer")?, row: number(row, "row")?, col: number(row, "col")? });
+        let at = |row| Some(WeightCoord::new(number(row, "layer")?, number(row, "row")?, number(row, "col")?));
         let first: Vec<_> = (0..3).map_while(at).collect();
         let scanned = self.scan.report.as_ref().and_then(|scan| scan.candidates.first());
         let is_same = scanned.map(|candidate| first.contains(&candidate.at));

@@ -9,7 +9,7 @@ const REVISION: &str = "0123456789abcdef";
 fn link(ids: &[u32], revision: &str) -> Box<ShareLink> {
     let mut run = run(ids, ids);
     run.setup.model.revision = revision.into();
-    run.setup.ablation = Ablation::zeroing([WeightCoord { layer: 2, row: 12, col: 86 }]);
+    run.setup.ablation = Ablation::zeroing([WeightCoord::new(2, 12, 86)]);
     Box::new(ShareLink::from_run(&run).unwrap())
 }
 
@@ -50,21 +50,21 @@ fn link_of_other_weights_restores_nothing() {
 #[test]
 fn row_of_a_link_never_has_the_key_of_an_earlier_row() {
     let mut state = loaded();
-    state.edits.add(EditTarget::Row { layer: 1, row: 1 }, 0.5, true, Origin::Hand, &info()).unwrap();
+    state.edits.add(EditTarget::row(1, 1), 0.5, true, Origin::Hand, &info()).unwrap();
     let earlier = state.edits.rows[0].key;
     state.link = LinkState::Held { link: link(&[1], REVISION), stage: LinkStage::Waiting };
     assert!(state.restore_link());
     let restored = state.edits.rows[0].key;
     assert_ne!(restored, earlier, "the page would show the link's row with the name of the row before it");
     load(&mut state, own("another-folder", "aaaaaaaaaaaaaaaa"));
-    state.edits.add(EditTarget::Row { layer: 1, row: 1 }, 0.5, true, Origin::Hand, &info()).unwrap();
+    state.edits.add(EditTarget::row(1, 1), 0.5, true, Origin::Hand, &info()).unwrap();
     assert!(![earlier, restored].contains(&state.edits.rows[0].key), "the same after another model");
 }
 
 #[test]
 fn link_with_impossible_coordinates_restores_no_edit() {
     let mut hostile = link(&[1], "0123456789abcdef");
-    hostile.setup.ablation = Ablation::zeroing([WeightCoord { layer: 900, row: 0, col: 0 }]);
+    hostile.setup.ablation = Ablation::zeroing([WeightCoord::new(900, 0, 0)]);
     let state = opened(hostile);
     assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("layer 900")));
     assert!(state.edits.rows.is_empty());
@@ -161,7 +161,7 @@ fn edit_during_a_recomputation_ends_it_without_a_verdict() {
     state.panes.live = true;
     state.recompute();
     writes(&mut state);
-    state.edits.add(EditTarget::Row { layer: 1, row: 1 }, 0.5, true, Origin::Hand, &info()).unwrap();
+    state.edits.add(EditTarget::row(1, 1), 0.5, true, Origin::Hand, &info()).unwrap();
     assert_eq!(state.edits_changed().unwrap().request, Request::Stop);
     answer(&mut state, Event::Generated(stopped(its(&[1], &[1]))));
     answer(&mut state, Event::Done);
@@ -219,7 +219,7 @@ fn link_that_cannot_be_put_into_the_list_restores_nothing() {
 #[test]
 fn scale_of_one_in_a_link_does_not_stand_in_the_way_of_a_verdict() {
     let mut with_one = link(&[1], REVISION);
-    with_one.setup.ablation.weight_edits.push(WeightEdit { target: EditTarget::Row { layer: 0, row: 1 }, scale: 1.0 });
+    with_one.setup.ablation.weight_edits.push(WeightEdit { target: EditTarget::row(0, 1), scale: 1.0 });
     let mut state = opened(with_one);
     state.recompute();
     recomputed(&mut state, its(&[1], &[1]));

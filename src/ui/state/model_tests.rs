@@ -39,7 +39,7 @@ fn info_of(id: &str) -> ModelInfo {
         model: ModelRef { id: id.into(), revision: revision.into() },
         num_hidden_layers: shape.num_hidden_layers as usize,
         hidden_size: shape.hidden_size as usize,
-        intermediate_size: shape.intermediate_size as usize,
+        intermediate_size: (shape.intermediate_size as usize).into(),
         provenance: Provenance { origin: "huggingface.co/a/b".into(), ..Provenance::default() },
         ..info()
     }
@@ -196,7 +196,7 @@ fn choosing_starts_no_engine_and_looking_into_the_store_stops_nothing() {
 fn published_coordinates_are_pulled_like_candidates() {
     let mut state = with_hub("olmo-1b-0724");
     let entry = state.model.entry().unwrap();
-    let at = |layer, row, col| WeightCoord { layer, row, col };
+    let at = |layer, row, col| WeightCoord::new(layer, row, col);
     let published = [at(1, 1764, 1710), at(1, 1764, 8041), at(2, 1764, 8041)];
     assert!(entry.published().copied().eq(published.map(EditTarget::from)));
     assert!(entry.fact_on(published[0].into()).unwrap().known.contains("13.7"));
@@ -211,7 +211,7 @@ fn published_coordinates_are_pulled_like_candidates() {
     state.confirm_published();
     state.next_message();
     answer(&mut state, Event::Done);
-    let rows = vec![RowCoord { layer: 11, row: 507 }];
+    let rows = vec![RowCoord::new(11, 507)];
     assert_eq!(state.next_message().unwrap().request, Request::Confirm { candidates: Vec::new(), rows, seed });
     assert_eq!(Entry::find("linchpin-13m").unwrap().suggestions().len(), 3);
 }
@@ -219,18 +219,18 @@ fn published_coordinates_are_pulled_like_candidates() {
 #[test]
 fn published_finding_is_held_against_the_outcome_here() {
     let row = |delta_nats, control_nats| {
-        let at = RowCoord { layer: 11, row: 507 };
+        let at = RowCoord::new(11, 507);
         let rows = vec![RowVerdict { at, confirmed: is_critical(delta_nats, control_nats), delta_nats, control_nats }];
         let convention = "c".to_string();
         ConfirmReport { model: info_of(SMOL).model, convention, n_tokens: 1, arms: Vec::new(), verdicts: Vec::new(), rows }
     };
-    let smol = Entry::find(SMOL).unwrap().fact_on(EditTarget::Row { layer: 11, row: 507 }).unwrap();
+    let smol = Entry::find(SMOL).unwrap().fact_on(EditTarget::row(11, 507)).unwrap();
     assert_eq!(
         [agrees(smol, &row(10.3, 0.02)), agrees(smol, &row(0.1, 0.02)), agrees(smol, &row(10.3, 2.0))],
         [Some(true), Some(false), Some(false)]
     );
     // Another model's row was not pulled.
-    let qwen = Entry::find("qwen2.5-0.5b").unwrap().fact_on(EditTarget::Row { layer: 21, row: 62 }).unwrap();
+    let qwen = Entry::find("qwen2.5-0.5b").unwrap().fact_on(EditTarget::row(21, 62)).unwrap();
     assert_eq!(agrees(qwen, &row(10.3, 0.02)), None);
 }
 

@@ -149,9 +149,7 @@ mod tests {
         queue.next();
         for scale in 0..5 {
             let mut ablation = Ablation::zeroing([]);
-            ablation
-                .weight_edits
-                .push(crate::terms::WeightEdit { target: crate::terms::EditTarget::Row { layer: 0, row: 0 }, scale: scale as f32 });
+            ablation.weight_edits.push(crate::terms::WeightEdit { target: crate::terms::EditTarget::row(0, 0), scale: scale as f32 });
             queue.push(Request::Apply { ablation });
         }
         queue.finish(None);

@@ -15,7 +15,7 @@ pub(crate) fn info() -> ModelInfo {
         num_parameters: 13_180_000,
         num_hidden_layers: 20,
         hidden_size: 256,
-        intermediate_size: 448,
+        intermediate_size: 448.into(),
         vocab_size: 4096,
         max_position_embeddings: 512,
         weight_bytes: 26_000_000,
@@ -27,7 +27,7 @@ pub(crate) fn info() -> ModelInfo {
 
 pub(crate) fn candidate(layer: usize, row: usize, col: usize) -> Candidate {
     Candidate {
-        at: WeightCoord { layer, row, col },
+        at: WeightCoord::new(layer, row, col),
         weight: 0.3,
         input: 80.0,
         output: 24.0,
@@ -107,7 +107,7 @@ pub(crate) fn loaded() -> AppState {
 
 /// The visitor pulls a scalar.
 pub(crate) fn pull(state: &mut AppState) -> Option<Envelope> {
-    state.edits.add(EditTarget::Scalar { layer: 2, row: 12, col: 86 }, 0.0, true, Origin::Hand, &info()).unwrap();
+    state.edits.add(EditTarget::scalar(2, 12, 86), 0.0, true, Origin::Hand, &info()).unwrap();
     state.edits_changed()
 }
 

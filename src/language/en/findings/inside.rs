@@ -10,7 +10,8 @@ pub fn sentence(message: &Message) -> Option<String> {
 
 /// "layer 2, [12, 86]".
 fn place(message: &Message) -> String {
-    format!("layer {}, [{}, {}]", message.number("layer"), message.number("row"), message.number("col"))
+    let expert = message.args.get("expert").and_then(Cell::number).map(|expert| format!("expert {expert}, ")).unwrap_or_default();
+    format!("layer {}, {expert}[{}, {}]", message.number("layer"), message.number("row"), message.number("col"))
 }
 
 /// "behind layer 3", or "in the embeddings" for -1.

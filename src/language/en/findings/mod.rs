@@ -109,7 +109,7 @@ mod tests {
         );
         let overflowed = arm.with("after_nats", f32::MAX).with("before", 33.115_f32).with("after", f32::MAX);
         assert_eq!(said(overflowed), "Prune SW: beyond all bounds nats, perplexity 33.12 to beyond all bounds.");
-        let rank = Message::new("row_rank").at(WeightCoord { layer: 2, row: 12, col: 86 }).with("rank", 1_usize).with("rows", 5120_usize);
+        let rank = Message::new("row_rank").at(WeightCoord::new(2, 12, 86)).with("rank", 1_usize).with("rows", 5120_usize);
         assert_eq!(
             said(rank.with("rank_in_layer", 1_usize).with("col_found", 86_usize)),
             "layer 2, [12, 86]: its row is number 1 of 5120 by the weights alone, 1 in its layer, and points at it."

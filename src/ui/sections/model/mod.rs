@@ -110,12 +110,16 @@ fn kept(state: &AppState) -> Option<String> {
 }
 
 fn facts(info: &ModelInfo) -> String {
+    let widths = match info.intermediate_size.range() {
+        (narrowest, widest) if narrowest == widest => grouped(widest as i64),
+        (narrowest, widest) => format!("{} to {}", grouped(narrowest as i64), grouped(widest as i64)),
+    };
     format!(
         "{} weights in {} layers, {} residual and {} feed-forward channels each · {} on the device · revision {}",
         grouped(info.num_parameters as i64),
         info.num_hidden_layers,
         grouped(info.hidden_size as i64),
-        grouped(info.intermediate_size as i64),
+        widths,
         bytes(info.weight_bytes as f64),
         info.model.revision
     )

@@ -252,7 +252,7 @@ fn Sizes(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
 fn pruned_line(state: &AppState) -> Option<String> {
     let pruned = state.edits.pruned.as_ref().filter(|pruned| state.edits.pruning == Some(pruned.pruning))?;
     let info = state.model.info.as_ref()?;
-    let all = info.num_hidden_layers * info.intermediate_size;
+    let all = info.intermediate_size.total(info.num_hidden_layers);
     let took = state.edits.applied.as_ref().map(|(_, took_ms)| format!(" in {} ms", short(*took_ms as f32))).unwrap_or_default();
     Some(format!(
         "{} channels are removed{took}: {} of all. Selection {}, by scores over {} sequences.",

@@ -171,7 +171,7 @@ fn AddEdit() -> impl IntoView {
             "layers 0–{}, rows 0–{}, columns and channels 0–{}",
             info.num_hidden_layers - 1,
             info.hidden_size - 1,
-            info.intermediate_size - 1
+            info.intermediate_size.range().1 - 1
         ))
     });
     let number = move |name: &'static str, label: Signal<&'static str>, value: RwSignal<String>, shown: Signal<bool>| {

@@ -294,10 +294,10 @@ fn findings(scores: &ScoreReport, rho_index: usize, candidates: &[WeightCoord]) 
             if rho_index == 1 { " The paper, for Llama-3.1-8B: 58.7 %, 33.0 to 86.1 %." } else { "" }
         ));
     }
-    let size = scores.core_sizes.get(rho_index).copied().unwrap_or(0);
     for at in candidates {
         let Some((rank, share)) = rank_of(scores, *at) else { continue };
-        let is_in = if rank < size { "a supernode" } else { "not a supernode" };
+        let is_in =
+            if rank < scores.core_sizes.get(rho_index).map_or(0, |sizes| sizes.of(at.layer)) { "a supernode" } else { "not a supernode" };
         said.push(format!(
             "The scan's candidate {at} lies in channel {}, number {} of its layer by loss proxy with {} of it: {is_in}.",
             at.col,
@@ -327,7 +327,7 @@ mod tests {
     fn a_candidate_is_ranked_among_its_layer() {
         let scores = ChannelScores { layer: 2, loss_proxy: vec![1.0, 5.0, 1.0, 3.0], ..ChannelScores::default() };
         let report = ScoreReport { channels: vec![scores], ..report(calibration(1)) };
-        let at = |layer, col| WeightCoord { layer, row: 0, col };
+        let at = |layer, col| WeightCoord::new(layer, 0, col);
         assert_eq!(
             [at(2, 1), at(2, 0), at(2, 2), at(2, 4), at(1, 0)].map(|at| rank_of(&report, at)),
             [Some((0, 0.5)), Some((2, 0.1)), Some((3, 0.1)), None, None]
