@@ -6,7 +6,7 @@
 //! ui (Leptos,  ──►  protocol  ◄──  engine (bin/engine: a Web Worker;  ──►  experiments (the paper's tables, figures)
 //!     bin/app)      share             bin/linchpin: the command,           loading (files to a model)
 //!                   catalog           with cli and hub)                    analysis, decode, sampling, job
-//!                   draw, language (words for codes)                        model (one forward pass)
+//!                   draw, tables, language (words for codes)                model (one forward pass)
 //!                   terms, words                                           weights (files), tensors (kernels), tokenizer
 //!                                                                          platform (WebGPU or CPU, files)
 //! ```
@@ -35,6 +35,8 @@ pub mod words;
 
 #[cfg(any(feature = "ui", feature = "cli"))]
 pub mod draw;
+#[cfg(any(feature = "ui", feature = "cli"))]
+pub mod tables;
 
 #[cfg(feature = "engine")]
 pub mod analysis;

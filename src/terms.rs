@@ -17,6 +17,7 @@
 //! neither reaches this module.)
 
 mod confirm;
+mod csv;
 mod data;
 mod digest;
 mod edit;

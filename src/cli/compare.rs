@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(differing(&before, &outcome(Vec::new())), expected);
         assert_eq!(differing(&outcome(Vec::new()), &before), expected);
         let mut wider = before.clone();
-        wider.tables[0].columns.push(Column { name: "tokens".into(), unit: String::new() });
+        wider.tables[0].columns.push(Column::new("tokens", ""));
         wider.tables[0].rows.iter_mut().for_each(|row| row.push(Cell::Nothing));
         assert_eq!(differing(&before, &wider), [("loss".into(), "tokens".into(), 2, 2)]);
         let longer = outcome(vec![table(&[(1.0, "a"), (2.0, "b"), (3.0, "c")])]);

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::selection::{ReplaceArg, ScoringArgs, name};
+use super::selection::{ReplaceArg, ScoringArgs};
 use super::session::Session;
-use super::table::{Table, quoted};
+use super::table::Table;
 use crate::protocol::{Event, Request};
-use crate::terms::{Deletion, ModelInfo};
+use crate::tables::deletions::{Draw, columns, figures, key};
+use crate::terms::ModelInfo;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeletionArgs {
@@ -33,29 +34,21 @@ pub struct DeletionArgs {
     pub csv: Option<PathBuf>,
 }
 
-const HEADER: &str = "model,revision,backend,per_layer,quantiles,replace,seed,sequences,length,text,text_digest,layer,channel,\
-    quantile,loss_proxy,delta_nats,intact_loss_nats";
-
 pub async fn run(session: &mut Session, args: &DeletionArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
-    let mut table = args.csv.as_ref().map(|path| Table::open(path, HEADER)).transpose()?;
+    let mut table = args.csv.as_ref().map(|path| Table::open(path, columns())).transpose()?;
     let intact = session.intact().await?;
     session.ask(args.scoring.request(None)).await?;
-    let DeletionArgs { per_layer, quantiles, layer, replace, seed, scoring: ScoringArgs { sequences, length }, .. } = *args;
-    let [id, backend, text] = [&info.model.id, &info.backend.kind, &intact.convention].map(|text| quoted(text));
-    let first = format!(
-        "{id},{},{backend},{per_layer},{quantiles},{},{seed},{sequences},{length},{text},{}",
-        info.model.revision,
-        name(&replace),
-        session.text_digest
-    );
+    let DeletionArgs { per_layer, quantiles, layer, seed, .. } = *args;
+    let replacement = args.replace.into();
+    let (info, scoring, text_digest) = (info.clone(), args.scoring.clone(), session.text_digest.clone());
     let written = move |event: &Event| {
         let (Event::Deletion(deletion), Some(table)) = (event, &mut table) else { return Ok(()) };
-        let Deletion { layer, channel, loss_proxy, quantile, delta_nats } = deletion;
-        let key = format!("{first},{layer},{channel},");
+        let draw = Draw { per_layer: Some(per_layer), n_quantiles: quantiles, replacement, seed };
+        let key = key(deletion, &draw, &scoring.measurement(&info, [&intact.convention, &text_digest]));
         if table.knows(&key) {
             return Ok(());
         }
-        table.add(&key, &format!("{quantile},{loss_proxy:e},{delta_nats:e},{}", intact.loss_nats))
+        table.add(&key, &figures(deletion, intact.loss_nats))
     };
-    session.watch(Request::Delete { per_layer, n_quantiles: quantiles, layer, seed, replacement: replace.into() }, written).await
+    session.watch(Request::Delete { per_layer, n_quantiles: quantiles, layer, seed, replacement }, written).await
 }

@@ -3,12 +3,13 @@
 
 use std::io::{Write, stderr, stdout};
 
-use super::selection::pick_fields;
 use crate::language;
 use crate::protocol::{Event, Export, Figure, Progress};
+use crate::tables::names::pick_fields;
+use crate::tables::scores::channels;
 use crate::terms::{
-    Cell, Checkpoint, Column, ConfirmReport, DataTable, DeletionReport, Evaluation, Generated, Metric, Outcome, Pane, Pick, Pruning,
-    Replacement, RunRecord, ScanReport, ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport, median,
+    Cell, Checkpoint, Column, ConfirmReport, DataTable, DeletionReport, Evaluation, Generated, Outcome, Pane, Pick, Pruning, Replacement,
+    RunRecord, ScanReport, ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport, median,
 };
 use crate::words::rough_bytes;
 
@@ -186,7 +187,8 @@ fn rule(Pruning { selection, replacement }: &Pruning) -> String {
     let is_near = matches!(selection.pick, Pick::Halo | Pick::Matched);
     let eta = if is_near { format!("eta {}", selection.eta) } else { String::new() };
     let seed = if selection.pick.is_drawn() { format!("seed {}", selection.seed) } else { String::new() };
-    let words = [pick, &method, &share, &eta, &seed].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let (method, share) = (method.unwrap_or_default(), share.map_or(String::new(), |share| share.to_string()));
+    let words = [pick, method, &share, &eta, &seed].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     let instead = if *replacement == Replacement::Mean { ", their means instead" } else { "" };
     format!("{words}{instead}")
 }
@@ -240,18 +242,11 @@ fn scores(report: &ScoreReport) {
     }
 }
 
-/// Prints one line per channel.
+/// Prints one line per channel, a layer at a time: all cells of a large model would take hundreds of megabytes.
 pub fn csv(report: &ScoreReport) {
-    println!(
-        "layer,channel,loss_proxy,mean_activation,activation_power,peak_activation,curvature,taylor,down_norm,gate_norm,up_norm,wanda"
-    );
-    for layer in &report.channels {
-        for channel in 0..layer.loss_proxy.len() {
-            let columns = Metric::ALL.map(|metric| layer.by(metric).get(channel).map_or(String::new(), |value| format!("{value:e}")));
-            let [proxy, power, peak, curvature, taylor, down, gate, up, wanda] = columns;
-            let mean = layer.mean_activation[channel];
-            println!("{},{channel},{proxy},{mean:e},{power},{peak},{curvature},{taylor},{down},{gate},{up},{wanda}", layer.layer);
-        }
+    println!("{}", channels(&[]).csv_head());
+    for layer in report.channels.chunks(1).map(channels) {
+        layer.rows.iter().for_each(|row| println!("{}", layer.csv_cells(row)));
     }
 }
 

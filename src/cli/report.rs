@@ -1,4 +1,5 @@
-//! `linchpin report`: writes every experiment on one model as a static page, with the data beside it.
+//! `linchpin report`: writes every experiment on one model, or all reports of an export, as a static page with the data
+//! beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +8,11 @@ use anyhow::{Context, bail};
 use super::experiment::{ExperimentArgs, subcommand, super_weights, timed, writable, write_tables};
 use super::model::Found;
 use super::options::Options;
-use super::report_page::{Missing, page};
-use super::session::Session;
+use super::report_page::{Missing, page, parts};
+use super::session::{Session, collect};
 use super::{print, repeat};
-use crate::protocol::{Event, Export, Request};
-use crate::terms::{ExperimentKind, SettingId};
+use crate::protocol::{Export, Request};
+use crate::terms::{Experiment, ExperimentKind, SettingId, WeightCoord};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReportArgs {
@@ -35,7 +36,7 @@ pub async fn run(session: &mut Session, options: &Options, asked: &ReportArgs) -
         None => measured(session, options, asked).await?,
     };
     if let Some(folder) = &asked.settings.tables {
-        export.outcomes.iter().try_for_each(|outcome| write_tables(outcome, folder))?;
+        write_all_tables(&export, folder)?;
     }
     let json = asked.out.with_extension("json");
     if asked.from.is_none() {
@@ -46,6 +47,15 @@ pub async fn run(session: &mut Session, options: &Options, asked: &ReportArgs) -
         print::note(&format!("{} is written{}", asked.out.display(), if asked.from.is_none() { ", and its data beside it" } else { "" }));
     }
     Ok((export, missing.is_empty()))
+}
+
+/// Writes every table of every report and experiment as a file.
+fn write_all_tables(export: &Export, folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    for part in parts(export) {
+        part.tables.iter().try_for_each(|table| write(&folder.join(format!("{}-{}.csv", part.name, table.name)), &table.to_csv()))?;
+    }
+    export.outcomes.iter().try_for_each(|outcome| write_tables(outcome, folder))
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -60,12 +70,11 @@ async fn measured(session: &mut Session, options: &Options, asked: &ReportArgs) 
     if !tasks.is_empty() {
         session.ask(Request::UseTasks { tasks: tasks.clone() }).await?;
     }
-    let candidates = super_weights(session, &asked.settings.super_weight).await?;
     let mut export = Export::new(info.model.clone());
+    let candidates = candidates(session, &asked.settings.super_weight, &mut export).await?;
     if !candidates.is_empty() {
         let seed = asked.settings.settings.0.get(&SettingId::Seed).and_then(|values| values.first()).map_or(1, |seed| *seed as u64);
-        let confirmed = session.ask(Request::Confirm { candidates: candidates.clone(), rows: Vec::new(), seed }).await?;
-        export.confirm = confirmed.into_iter().find_map(|event| if let Event::Confirmed(report) = event { Some(report) } else { None });
+        collect(session.ask(Request::Confirm { candidates: candidates.clone(), rows: Vec::new(), seed }).await?, &mut export);
     }
     let mut missing = Vec::new();
     for kind in kinds {
@@ -85,6 +94,23 @@ async fn measured(session: &mut Session, options: &Options, asked: &ReportArgs) 
     }
     export.info = Some(info);
     Ok((export, missing))
+}
+
+/// Scans the model into the export, and returns the named super weights, or else the candidates of the scan.
+async fn candidates(session: &mut Session, named: &[String], export: &mut Export) -> anyhow::Result<Vec<WeightCoord>> {
+    collect(session.ask(Request::Scan { prompt: Experiment::PROMPT.into() }).await?, export);
+    if !named.is_empty() {
+        return super_weights(session, named).await;
+    }
+    let found = export.scan.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect::<Vec<_>>();
+    if !session.is_quiet {
+        let names = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        print::note(&match found.is_empty() {
+            true => "no --super-weight is named, and the scan finds no candidate".into(),
+            false => format!("no --super-weight is named, so the scan's candidates stand in: {names}"),
+        });
+    }
+    Ok(found)
 }
 
 fn kinds(named: &[String]) -> anyhow::Result<Vec<ExperimentKind>> {

@@ -1,13 +1,15 @@
-//! Renders a report as HTML: figures first, then every experiment with its plots, tables and settings. The page needs
-//! neither scripts nor a network.
+//! Renders an export as HTML: figures first, then every report and every experiment with its charts and tables. The page
+//! needs neither scripts nor a network.
 
 use std::fmt::Write as _;
 
+use crate::draw::marks::{Chart, escape};
 use crate::draw::points::{cell_in, cell_text};
+use crate::draw::report::{self, Part};
 use crate::draw::{self, data};
 use crate::language;
 use crate::protocol::Export;
-use crate::terms::{ConfirmReport, DataTable, ExperimentKind, Outcome};
+use crate::terms::{DataTable, ExperimentKind, Outcome};
 
 /// The most rows of a table on the page; the data has all rows.
 const MAX_ROWS: usize = 200;
@@ -15,56 +17,79 @@ const MAX_ROWS: usize = 200;
 /// The experiments that could not be measured, each with the reason.
 pub type Missing = Vec<(ExperimentKind, String)>;
 
+/// Draws every report of the export but the experiments, in the order in which the page of Linchpin shows them.
+pub fn parts(export: &Export) -> Vec<Part> {
+    let info = export.info.as_ref();
+    let surroundings = export.surroundings.as_ref().map(|found| report::surroundings(found, export.scores.as_ref(), info));
+    let checkpoints = (!export.checkpoints.is_empty()).then(|| report::checkpoints(&export.checkpoints, info));
+    let parts = [
+        export.scan.as_ref().map(report::scan),
+        export.confirm.as_ref().map(report::confirm),
+        export.scores.as_ref().map(report::scores),
+        surroundings,
+        export.sweep.as_ref().map(|sweep| report::sweep(sweep, info)),
+        export.deletions.as_ref().map(|deletions| report::deletions(deletions, info)),
+        checkpoints,
+    ];
+    parts.into_iter().flatten().collect()
+}
+
 /// Renders the whole page.
 pub fn page(export: &Export, missing: &Missing) -> String {
-    let title = format!("Linchpin: {}", escaped(&export.model.id));
+    let title = format!("Linchpin: {}", escape(&export.model.id));
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, \
          initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}{}</style>\n<main>\n<h1>{title}</h1>\n{}",
         palette(),
         about(export)
     );
-    out += &summary(export);
-    if let Some(report) = &export.confirm {
-        out += &confirmation(report);
-    }
+    let parts = parts(export);
+    out += &summary(export, &parts);
+    parts.iter().for_each(|part| out += &part_html(part));
     for at in 0..export.outcomes.len() {
         out += &section(export, at);
     }
     for (kind, why) in missing {
-        let _ = writeln!(out, "<section><h2>{}</h2><p>Not measured: {}</p></section>", heading(*kind), escaped(why));
+        let _ = writeln!(out, "<section><h2>{}</h2><p>Not measured: {}</p></section>", heading(*kind), escape(why));
     }
     out + "</main>\n</html>\n"
 }
 
 fn about(export: &Export) -> String {
-    let mut facts = vec![format!("weights {}", escaped(&export.model.revision))];
+    let mut facts = vec![format!("weights {}", escape(&export.model.revision))];
     if let Some(info) = &export.info {
         let millions = info.num_parameters as f64 / 1e6;
-        facts.push(format!("{millions:.2} million parameters, {}, {} layers", escaped(&info.architecture), info.num_hidden_layers));
+        facts.push(format!("{millions:.2} million parameters, {}, {} layers", escape(&info.architecture), info.num_hidden_layers));
         let provenance = &info.provenance;
         if !provenance.origin.is_empty() {
-            let commit = provenance.commit.as_ref().map(|commit| format!(" at {}", escaped(commit))).unwrap_or_default();
-            facts.push(format!("from {}{commit}", escaped(&provenance.origin)));
+            let commit = provenance.commit.as_ref().map(|commit| format!(" at {}", escape(commit))).unwrap_or_default();
+            facts.push(format!("from {}{commit}", escape(&provenance.origin)));
         }
     }
-    format!(
-        "<p>{}.</p>\n<p class=\"note\">The experiments are those of The Super Weight in Large Language Models \
-         (<a href=\"https://arxiv.org/abs/2411.07191\">arXiv:2411.07191</a>), made on this model. <code>linchpin repeat</code> makes \
-         them again from the file of data beside this page, and compares every figure. A perplexity means nothing without its \
-         convention: never compare figures of two.</p>\n",
-        facts.join("; ")
-    )
+    let mut out = format!("<p>{}.</p>\n<p class=\"note\">", facts.join("; "));
+    if !export.outcomes.is_empty() {
+        out += "The experiments are those of The Super Weight in Large Language Models \
+                (<a href=\"https://arxiv.org/abs/2411.07191\">arXiv:2411.07191</a>), made on this model. <code>linchpin repeat</code> makes \
+                them again from the file of data beside this page, and compares every figure. ";
+    }
+    out + "A perplexity means nothing without its convention: never compare figures of two.</p>\n"
 }
 
-fn confirmation(report: &ConfirmReport) -> String {
-    let mut out = String::from("<section><h2>Super weights</h2>\n<ul>\n");
-    for verdict in &report.verdicts {
-        let word = if verdict.confirmed { "is a super weight" } else { "is not a super weight" };
-        let _ = writeln!(out, "<li><strong>{} {word}.</strong> {}</li>", escaped(&verdict.at.to_string()), escaped(&verdict.because));
+fn part_html(part: &Part) -> String {
+    let mut out = format!("<section id=\"{}\">\n<h2>{}</h2>\n", part.name, escape(part.title));
+    part.facts.iter().for_each(|fact| out += &format!("<p>{}</p>\n", escape(fact)));
+    out += &figures(&part.charts);
+    part.tables.iter().for_each(|table| out += &table_html(table));
+    out + "</section>\n"
+}
+
+fn figures(charts: &[Chart]) -> String {
+    let mut out = String::from("<div class=\"plots\">\n");
+    for chart in charts {
+        let svg = chart.to_svg(|name| format!("var(--{name})"));
+        let _ = writeln!(out, "<figure>{svg}<figcaption>{}</figcaption></figure>", escape(&chart.title));
     }
-    let _ = writeln!(out, "</ul>\n<p class=\"note\">Measured on {} tokens: {}</p></section>", report.n_tokens, escaped(&report.convention));
-    out
+    out + "</div>\n"
 }
 
 fn heading(kind: ExperimentKind) -> String {
@@ -83,23 +108,24 @@ fn anchor(export: &Export, at: usize) -> String {
     }
 }
 
-/// Renders the headlines of all outcomes, each with a link to its section.
-fn summary(export: &Export) -> String {
-    if export.outcomes.is_empty() {
+/// Renders links to all sections; those to experiments with their headlines.
+fn summary(export: &Export, parts: &[Part]) -> String {
+    if export.outcomes.is_empty() && parts.is_empty() {
         return String::new();
     }
-    let mut out = String::from("<section><h2>Summary</h2>\n<div class=\"plots\">\n");
+    let mut out = String::from("<section><h2>Summary</h2>\n");
+    if !parts.is_empty() {
+        let links = parts.iter().map(|part| format!("<a href=\"#{}\">{}</a>", part.name, escape(part.title)));
+        let _ = writeln!(out, "<p>{}</p>", links.collect::<Vec<_>>().join(" · "));
+    }
+    out += "<div class=\"plots\">\n";
     for (at, outcome) in export.outcomes.iter().enumerate() {
         let link = format!("<a href=\"#{}\">{}</a>", anchor(export, at), heading(outcome.experiment.kind()));
         let _ = writeln!(out, "<table class=\"summary\"><caption>{link}</caption>");
         for figure in &outcome.headline {
             let value = cell_text(&figure.value.into());
-            let _ = writeln!(
-                out,
-                "<tr><td>{}</td><td class=\"number\">{}</td></tr>",
-                escaped(&language::figure(&figure.name)),
-                escaped(&value)
-            );
+            let _ =
+                writeln!(out, "<tr><td>{}</td><td class=\"number\">{}</td></tr>", escape(&language::figure(&figure.name)), escape(&value));
         }
         out += "</table>\n";
     }
@@ -129,7 +155,7 @@ fn facts(export: &Export, outcome: &Outcome) -> String {
     let took = export.measured.iter().find(|figure| figure.name == super::print::TIME && figure.of == kind);
     let took = took.and_then(|figure| figure.value).map_or_else(String::new, |ms| format!(" in {:.1} s", ms / 1e3));
     facts.push(format!("Made by {} on {} ({}){took}", outcome.software, backend.name, backend.kind));
-    let lines = facts.iter().map(|fact| format!("<li>{}</li>", escaped(fact))).collect::<String>();
+    let lines = facts.iter().map(|fact| format!("<li>{}</li>", escape(fact))).collect::<String>();
     format!("<ul class=\"note\">{lines}</ul>\n")
 }
 
@@ -141,33 +167,28 @@ fn section(export: &Export, at: usize) -> String {
         out += "<p><strong>It was stopped before its end: not all of it is here.</strong></p>\n";
     }
     for finding in &outcome.findings {
-        let _ = writeln!(out, "<p>{}</p>", escaped(&language::finding(finding)));
+        let _ = writeln!(out, "<p>{}</p>", escape(&language::finding(finding)));
     }
-    out += "<div class=\"plots\">\n";
-    for plot in &outcome.plots {
-        let chart = data::chart(plot, outcome.table(&plot.table));
-        let svg = chart.to_svg(|name| format!("var(--{name})"));
-        let _ = writeln!(out, "<figure>{svg}<figcaption>{}</figcaption></figure>", escaped(&language::plot_title(plot)));
-    }
-    out += "</div>\n";
+    let charts = outcome.plots.iter().map(|plot| data::chart(plot, outcome.table(&plot.table)));
+    out += &figures(&charts.collect::<Vec<_>>());
     outcome.tables.iter().for_each(|table| out += &table_html(table));
     let settings = serde_json::to_string(experiment).unwrap_or_default();
-    let _ = writeln!(out, "<details><summary>Settings</summary><pre>{}</pre></details>\n</section>", escaped(&settings));
+    let _ = writeln!(out, "<details><summary>Settings</summary><pre>{}</pre></details>\n</section>", escape(&settings));
     out
 }
 
 fn table_html(table: &DataTable) -> String {
     let mut out =
-        format!("<details><summary>{} ({} rows)</summary>\n<div class=\"scroll\"><table>\n<tr>", escaped(&table.title), table.rows.len());
+        format!("<details><summary>{} ({} rows)</summary>\n<div class=\"scroll\"><table>\n<tr>", escape(&table.title), table.rows.len());
     for column in &table.columns {
-        let unit = if column.unit.is_empty() { String::new() } else { format!(" <small>{}</small>", escaped(&column.unit)) };
-        let _ = write!(out, "<th scope=\"col\">{}{unit}</th>", escaped(&column.name));
+        let unit = if column.unit.is_empty() { String::new() } else { format!(" <small>{}</small>", escape(&column.unit)) };
+        let _ = write!(out, "<th scope=\"col\">{}{unit}</th>", escape(&column.name));
     }
     out += "</tr>\n";
     for row in table.rows.iter().take(MAX_ROWS) {
         let cells = row.iter().zip(&table.columns).map(|(cell, column)| {
             let class = if cell.number().is_some() { " class=\"number\"" } else { "" };
-            format!("<td{class}>{}</td>", escaped(&cell_in(&column.name, cell)))
+            format!("<td{class}>{}</td>", escape(&cell_in(&column.name, cell)))
         });
         let _ = writeln!(out, "<tr>{}</tr>", cells.collect::<String>());
     }
@@ -176,11 +197,6 @@ fn table_html(table: &DataTable) -> String {
         let _ = writeln!(out, "<p class=\"note\">The first {MAX_ROWS} rows; all are in the data.</p>");
     }
     out + "</details>\n"
-}
-
-/// Escapes text from models and files, which may hold anything.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// Returns the page's colours as CSS, for light and dark mode.
@@ -202,8 +218,9 @@ const STYLE: &str = "body{background:var(--paper);color:var(--ink);font:16px/1.5
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::collect;
     use super::*;
-    use crate::protocol::Figure;
+    use crate::protocol::{Event, Figure, samples};
     use crate::terms::{BackendInfo, Cell, DataPlot, Experiment, Headline, Message, ModelRef, PlotKind, Settings, Sinks};
 
     #[test]
@@ -239,5 +256,31 @@ mod tests {
         for name in html.split("var(--").skip(1).filter_map(|rest| rest.split(')').next()) {
             assert_eq!(html.matches(&format!("--{name}:")).count(), 2, "{name}");
         }
+    }
+    #[test]
+    fn every_report_of_an_export_has_a_section_with_charts_and_tables() {
+        let mut export = Export::new(ModelRef { id: "m".into(), revision: "r".into() });
+        let mut events = samples::events();
+        if let Some(Event::Loaded(info)) = events.iter().find(|event| matches!(event, Event::Loaded(_))) {
+            export.info = Some(info.clone());
+        }
+        events.retain(|event| !matches!(event, Event::Outcome(_)));
+        collect(events, &mut export);
+        let recorded = serde_json::from_str::<Export>(include_str!("../../public/recorded/training.json")).unwrap();
+        export.checkpoints = recorded.checkpoints;
+        let html = page(&export, &Vec::new());
+        let parts = parts(&export);
+        let names = parts.iter().map(|part| part.name).collect::<Vec<_>>();
+        assert_eq!(names, ["scan", "confirm", "scores", "surroundings", "sweep", "deletions", "training"]);
+        for part in &parts {
+            assert!(html.contains(&format!("<section id=\"{}\">", part.name)) && html.contains(&format!("href=\"#{}\"", part.name)));
+            assert!(!part.charts.is_empty() && !part.tables.is_empty() && !part.facts.is_empty(), "{}", part.name);
+            part.charts.iter().for_each(|chart| assert!(!chart.title.is_empty(), "{}", part.name));
+            for table in &part.tables {
+                assert!(table.rows.iter().all(|row| row.len() == table.columns.len()), "{} {}", part.name, table.name);
+                assert!(html.contains(&escape(&table.title)), "{}", table.title);
+            }
+        }
+        assert_eq!(html.matches("<svg").count(), parts.iter().map(|part| part.charts.len()).sum::<usize>());
     }
 }

@@ -3,7 +3,8 @@
 use clap::ValueEnum;
 
 use crate::protocol::Request;
-use crate::terms::{CalibrationText, Pick, Ranking, Replacement, Selection};
+use crate::tables::Measurement;
+use crate::terms::{CalibrationText, ModelInfo, Pick, Ranking, Replacement, Selection};
 
 /// Which channels are around which.
 #[derive(Debug, Clone, clap::Args)]
@@ -44,6 +45,12 @@ impl ScoringArgs {
     /// Over the bundled text without one.
     pub fn request(&self, text: Option<CalibrationText>) -> Request {
         Request::Score { text, sequences: self.sequences, length: self.length, super_weights: Vec::new(), resume: false }
+    }
+
+    /// What the rows of a table are of. `text` is the convention and digest of the text that the loss is measured on.
+    pub fn measurement<'a>(&self, info: &'a ModelInfo, [text, digest]: [&'a str; 2]) -> Measurement<'a> {
+        let Self { sequences, length } = *self;
+        Measurement { model: &info.model, backend: Some(&info.backend.kind), sequences, length, text, text_digest: Some(digest) }
     }
 }
 
@@ -100,24 +107,24 @@ impl From<ReplaceArg> for Replacement {
     }
 }
 
-/// A value as it is typed.
-pub fn name(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::names::{ranking_id, replacement_id};
 
-/// What is picked, by what, and how much, where there is such a thing.
-pub fn pick_fields(pick: Pick) -> (&'static str, String, String) {
-    let ranked = |by: Ranking, share: f64| {
-        let method = MethodArg::value_variants().iter().find(|method| by == (**method).into());
-        (method.map_or(String::new(), name), share.to_string())
-    };
-    let (pick, (method, share)) = match pick {
-        Pick::Core => ("core", Default::default()),
-        Pick::Halo => ("halo", Default::default()),
-        Pick::Matched => ("matched", Default::default()),
-        Pick::Random => ("random", Default::default()),
-        Pick::Lowest { by, share } => ("lowest", ranked(by, share)),
-        Pick::Highest { by, share } => ("highest", ranked(by, share)),
-    };
-    (pick, method, share)
+    /// A value as it is typed.
+    fn typed(value: &impl ValueEnum) -> String {
+        value.to_possible_value().unwrap().get_name().to_owned()
+    }
+
+    #[test]
+    fn methods_and_replacements_are_named_in_tables_as_they_are_typed() {
+        for method in MethodArg::value_variants() {
+            assert_eq!(typed(method), ranking_id((*method).into()));
+        }
+        assert_eq!(MethodArg::value_variants().len(), Ranking::ALL.len());
+        for replace in ReplaceArg::value_variants() {
+            assert_eq!(typed(replace), replacement_id((*replace).into()));
+        }
+    }
 }

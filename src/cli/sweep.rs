@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::selection::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs, name, pick_fields};
+use super::selection::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs};
 use super::session::Session;
-use super::table::{Table, optional, quoted};
+use super::table::Table;
 use crate::protocol::{Event, Request};
-use crate::terms::{Comparison, Evaluation, ModelInfo, Pane, Pick, Plan, Pruning, Selection, SweepPoint, SweepReport};
+use crate::tables::sweep::{columns, figures, key};
+use crate::terms::{Cell, Comparison, ModelInfo, Pane, Pick, Plan, Pruning, SweepReport};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct SweepArgs {
@@ -74,12 +75,9 @@ fn parse_methods(text: &str) -> Result<Methods, String> {
     text.split(',').map(parse).collect::<Result<_, _>>().map(Methods)
 }
 
-const KEYS: &str = "model,revision,backend,pick,method,share,replace,seed,layer,rho,eta,support,sequences,length,text,text_digest";
-const FIGURES: &str = "n_removed,digest,loss_nats,perplexity,stopword_mass,intact_loss_nats,intact_perplexity,calibration_digest";
-
 /// Measures the rows that the table does not have yet, and returns them as one report.
 pub async fn run(session: &mut Session, args: &SweepArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
-    let mut table = args.csv.as_ref().map(|path| Table::open(path, &format!("{KEYS},{FIGURES}"))).transpose()?;
+    let mut table = args.csv.as_ref().map(|path| Table::open(path, columns())).transpose()?;
     let intact = session.intact().await?;
     let mut rows = VecDeque::from(args.rows(info, [&intact.convention, &session.text_digest]));
     rows.retain(|(key, _)| table.as_ref().is_none_or(|table| !table.knows(key)));
@@ -93,25 +91,19 @@ pub async fn run(session: &mut Session, args: &SweepArgs, info: &ModelInfo) -> a
         if let (Event::SweepPoint(point), Some(table)) = (event, &mut table) {
             // Points come in the order of the rows.
             let (key, _) = rows.pop_front().context("more points than rows")?;
-            table.add(&key, &figures(point, &intact))?;
+            table.add(&key, &figures(point, Some(&intact)))?;
         }
         Ok(())
     };
     session.watch(Request::Sweep { prunings }, written).await
 }
 
-fn figures(point: &SweepPoint, intact: &Evaluation) -> String {
-    let SweepPoint { pruned, evaluation: Evaluation { loss_nats, perplexity, stopword_mass, .. } } = point;
-    let (n, digest, calibration) = (pruned.n_channels, &pruned.digest, &pruned.calibration.text_digest);
-    format!("{n},{digest},{loss_nats},{perplexity},{stopword_mass},{},{},{calibration}", intact.loss_nats, intact.perplexity)
-}
-
 impl SweepArgs {
     /// Returns every row to measure: its key in the table, and its pruning. `text` is the convention and digest of the
     /// text.
-    fn rows(&self, info: &ModelInfo, text: [&str; 2]) -> Vec<(String, Pruning)> {
-        let key = |pruning: Pruning| (self.key(&pruning, info, text), pruning);
-        self.prunings().into_iter().map(key).collect()
+    fn rows(&self, info: &ModelInfo, text: [&str; 2]) -> Vec<(Vec<Cell>, Pruning)> {
+        let of = self.scoring.measurement(info, text);
+        self.prunings().into_iter().map(|pruning| (key(&pruning, &of), pruning)).collect()
     }
 
     fn prunings(&self) -> Vec<Pruning> {
@@ -137,18 +129,6 @@ impl SweepArgs {
             plan.rankings = methods.iter().map(|method| (*method).into()).collect();
         }
         plan
-    }
-
-    fn key(&self, Pruning { selection, replacement }: &Pruning, info: &ModelInfo, [text, digest]: [&str; 2]) -> String {
-        let Selection { pick, rho, eta, support, layer, seed } = selection;
-        let (pick, method, share) = pick_fields(*pick);
-        let replace = ReplaceArg::value_variants().iter().find(|replace| *replacement == (**replace).into()).map_or(String::new(), name);
-        let (layer, support) = (optional(*layer), optional(*support));
-        let [id, backend, text] = [&info.model.id[..], &info.backend.kind, text].map(quoted);
-        let (revision, ScoringArgs { sequences, length }) = (&info.model.revision, &self.scoring);
-        format!(
-            "{id},{revision},{backend},{pick},{method},{share},{replace},{seed},{layer},{rho},{eta},{support},{sequences},{length},{text},{digest},"
-        )
     }
 }
 

@@ -6,20 +6,25 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-/// A table whose rows are identified by their first columns, the keys; the other columns are measured.
+use crate::terms::{Cell, DataTable};
+
+/// A table whose rows are identified by their first cells, the key; the other cells are measured.
 pub struct Table {
     file: File,
+    /// The columns; its rows are in the file only.
+    columns: DataTable,
     /// The rows that the file had when it was opened.
     lines: Vec<String>,
 }
 
 impl Table {
-    /// Opens a table at its end, or begins one. An incomplete last line is removed.
+    /// Opens a table of these columns at its end, or begins one. An incomplete last line is removed.
     ///
     /// # Errors
     ///
     /// A file that cannot be written, or that has other columns.
-    pub fn open(path: &Path, header: &str) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, columns: DataTable) -> anyhow::Result<Self> {
+        let header = columns.csv_head();
         let cannot = || format!("cannot write the table {}", path.display());
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -36,26 +41,18 @@ impl Table {
         if whole.is_empty() {
             writeln!(file, "{header}").with_context(cannot)?;
         }
-        Ok(Self { file, lines: whole.lines().skip(1).map(str::to_owned).collect() })
+        Ok(Self { file, columns, lines: whole.lines().skip(1).map(str::to_owned).collect() })
     }
 
-    /// True if the table had a row of this key when it was opened. A key ends with a comma.
-    pub fn knows(&self, key: &str) -> bool {
-        self.lines.iter().any(|line| line.starts_with(key))
+    /// True if the table had a row with these first cells when it was opened.
+    pub fn knows(&self, key: &[Cell]) -> bool {
+        let key = self.columns.csv_cells(key) + ",";
+        self.lines.iter().any(|line| line.starts_with(&key))
     }
 
     /// Adds a row and flushes it to the file, so that an interruption loses nothing.
-    pub fn add(&mut self, key: &str, figures: &str) -> anyhow::Result<()> {
-        writeln!(self.file, "{key}{figures}").and_then(|()| self.file.flush()).context("the table could not be written")
+    pub fn add(&mut self, key: &[Cell], figures: &[Cell]) -> anyhow::Result<()> {
+        let row = self.columns.csv_cells(&[key, figures].concat());
+        writeln!(self.file, "{row}").and_then(|()| self.file.flush()).context("the table could not be written")
     }
-}
-
-/// Quotes a field, whatever it holds.
-pub fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('"', "\"\""))
-}
-
-/// Formats a field that may be empty.
-pub fn optional(value: Option<impl ToString>) -> String {
-    value.map_or(String::new(), |value| value.to_string())
 }

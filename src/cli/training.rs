@@ -9,9 +9,10 @@ use super::model::Found;
 use super::options::Options;
 use super::selection::ScoringArgs;
 use super::session::Session;
-use super::table::{Table, optional, quoted};
+use super::table::Table;
 use crate::protocol::{Event, Export, Request};
-use crate::terms::{Ablation, Checkpoint, Evaluation, ModelInfo, Pane, RHOS, WeightCoord, Zeroed};
+use crate::tables::training::{columns, figures, key};
+use crate::terms::{Ablation, Checkpoint, Evaluation, ModelInfo, Pane, WeightCoord, Zeroed};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrainingArgs {
@@ -35,13 +36,14 @@ const MAX_DEPTH: usize = 4;
 pub async fn run(session: &mut Session, options: &Options, asked: &TrainingArgs) -> anyhow::Result<Export> {
     let scalar = asked.scalar.as_deref().map(parse_coord).transpose()?;
     let folders = folders(&asked.dir)?;
-    let mut table = asked.csv.as_ref().map(|path| Table::open(path, &header())).transpose()?;
+    let mut table = asked.csv.as_ref().map(|path| Table::open(path, columns())).transpose()?;
     let (mut last, mut checkpoints) = (None, Vec::new());
     for Folder { path, name, step } in folders {
         let found = Found::folder(&path, name.clone())?;
         let info = session.load(options, found, options.given_text()?).await.with_context(|| format!("checkpoint {name}"))?;
         let evaluation = session.intact().await?;
-        let key = key(&name, step, &info, asked, [&evaluation.convention, &session.text_digest]);
+        let of = asked.scoring.measurement(&info, [&evaluation.convention, &session.text_digest]);
+        let key = key(&name, step, asked.scalar.as_deref(), &of);
         if table.as_ref().is_none_or(|table| !table.knows(&key)) {
             let checkpoint = measured(session, asked, Folder { path, name, step }, &info, evaluation, scalar).await?;
             if let Some(table) = &mut table {
@@ -122,28 +124,6 @@ async fn zeroed(session: &mut Session, at: WeightCoord, whole: &Evaluation) -> a
     });
     let loss_nats = loss.context("the engine evaluated nothing")?;
     Ok(Zeroed { at, loss_nats, delta_nats: loss_nats - whole.loss_nats })
-}
-
-fn header() -> String {
-    let shares = RHOS.map(|rho| format!("median_share_{rho},smallest_share_{rho},largest_share_{rho}")).join(",");
-    format!(
-        "name,step,revision,backend,scalar,sequences,length,text,text_digest,\
-        held_out_loss_nats,held_out_perplexity,scalar_loss_nats,scalar_delta_nats,calibration_loss_nats,{shares}"
-    )
-}
-
-/// Returns a checkpoint's key, which contains its folder and its weights' revision.
-fn key(name: &str, step: Option<u64>, info: &ModelInfo, asked: &TrainingArgs, [text, digest]: [&str; 2]) -> String {
-    let [name, backend, scalar, text] = [name, &info.backend.kind, asked.scalar.as_deref().unwrap_or_default(), text].map(quoted);
-    let (step, revision, ScoringArgs { sequences, length }) = (optional(step), &info.model.revision, &asked.scoring);
-    format!("{name},{step},{revision},{backend},{scalar},{sequences},{length},{text},{digest},")
-}
-
-fn figures(Checkpoint { calibration, summary, evaluation, zeroed, .. }: &Checkpoint) -> String {
-    let shares = summary.iter().map(|share| format!(",{},{},{}", share.median, share.smallest, share.largest)).collect::<String>();
-    let (zeroed_loss, delta) = (optional(zeroed.map(|zeroed| zeroed.loss_nats)), optional(zeroed.map(|zeroed| zeroed.delta_nats)));
-    let Evaluation { loss_nats, perplexity, .. } = evaluation;
-    format!("{loss_nats},{perplexity},{zeroed_loss},{delta},{}{shares}", calibration.loss_nats)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::plot::{Axis, HEIGHT, LEFT, Plot, WIDTH};
 use super::points::{Point, distinct, narrow, place, points, value_text};
 use super::scale::Scale;
 use crate::language::{mark, plot_title};
-use crate::terms::{DataPlot, DataTable, PlotKind};
+use crate::terms::{Column, DataPlot, DataTable, PlotKind};
 use crate::words::{cut, short, visible};
 
 /// More would be no picture that anybody can read; all of it is in the table.
@@ -35,10 +35,9 @@ pub fn chart(plot: &DataPlot, table: Option<&DataTable>) -> Chart {
 
 /// A column by its name and unit.
 fn label(table: &DataTable, column: &str, log: bool) -> String {
-    let unit = table.columns.iter().find(|known| known.name == column).map_or("", |column| &column.unit);
-    let name = column.replace('_', " ");
-    let unit = if unit.is_empty() || name.contains(unit) { String::new() } else { format!(", {unit}") };
-    format!("{name}{unit}{}", if log { ", logarithmic" } else { "" })
+    let known = table.columns.iter().find(|known| known.name == column);
+    let label = known.map_or_else(|| column.replace('_', " "), Column::label);
+    if log { format!("{label}, logarithmic") } else { label }
 }
 
 fn tick(value: f32) -> String {

@@ -21,6 +21,21 @@ pub struct Column {
     /// Unit of the values: `nats`, `tokens`, `probability`; empty where there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unit: String,
+    /// How a CSV file writes the cells. A JSON document does not hold it.
+    #[serde(skip)]
+    pub notation: Notation,
+}
+
+/// How a CSV file writes the cells of a column.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Notation {
+    /// Numbers as decimals (`0.00015`), texts in quotes where RFC 4180 asks for them.
+    #[default]
+    Plain,
+    /// Numbers as digits and an exponent: `1.5e-4`.
+    Scientific,
+    /// Texts in quotes always.
+    Quoted,
 }
 
 /// A number, a text or nothing, written as such in JSON. A number that is not finite is written as nothing; an overflow
@@ -75,8 +90,8 @@ impl DataTable {
     /// A table without rows. Each column is given as `name` or `name (unit)`.
     pub fn new(name: &str, title: &str, columns: &[&str]) -> Self {
         let column = |text: &&str| match text.split_once(" (") {
-            Some((name, unit)) => Column { name: name.into(), unit: unit.trim_end_matches(')').into() },
-            None => Column { name: (*text).into(), unit: String::new() },
+            Some((name, unit)) => Column::new(name, unit.trim_end_matches(')')),
+            None => Column::new(text, ""),
         };
         Self { name: name.into(), title: title.into(), columns: columns.iter().map(column).collect(), rows: Vec::new() }
     }
@@ -99,22 +114,35 @@ impl DataTable {
         self.rows.get(row)?.get(self.column(column)?)
     }
 
-    /// The table as CSV by RFC 4180, with the columns' names in its first line.
-    pub fn to_csv(&self) -> String {
-        let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
-            true => format!("\"{}\"", text.replace('"', "\"\"")),
-            false => text.to_owned(),
-        };
-        let cell = |cell: &Cell| match cell {
-            Cell::Number(number) => number.to_string(),
-            Cell::Text(text) => quoted(text),
-            Cell::Nothing => String::new(),
-        };
-        let mut out = self.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(",") + "\n";
-        for row in &self.rows {
-            out += &(row.iter().map(cell).collect::<Vec<_>>().join(",") + "\n");
+    /// Sets the notation of the named columns.
+    #[must_use]
+    pub fn written(mut self, notation: Notation, names: &[&str]) -> Self {
+        for column in self.columns.iter_mut().filter(|column| names.contains(&column.name.as_str())) {
+            column.notation = notation;
         }
-        out
+        self
+    }
+
+    /// The columns of these names, in this order; a name that is missing is left out.
+    #[must_use]
+    pub fn select(&self, names: &[&str]) -> Self {
+        let places = names.iter().filter_map(|name| self.column(name)).collect::<Vec<_>>();
+        let rows = self.rows.iter().map(|row| places.iter().filter_map(|at| row.get(*at).cloned()).collect());
+        let (name, title) = (self.name.clone(), self.title.clone());
+        Self { name, title, columns: places.iter().map(|at| self.columns[*at].clone()).collect(), rows: rows.collect() }
+    }
+}
+
+impl Column {
+    pub fn new(name: &str, unit: &str) -> Self {
+        Self { name: name.into(), unit: unit.into(), notation: Notation::default() }
+    }
+
+    /// Name and unit for people: `loss, nats`. A unit that the name has is not repeated.
+    pub fn label(&self) -> String {
+        let name = self.name.replace('_', " ");
+        let unit = if self.unit.is_empty() || name.contains(&self.unit) { String::new() } else { format!(", {}", self.unit) };
+        name + &unit
     }
 }
 
@@ -171,6 +199,14 @@ impl From<usize> for Cell {
     }
 }
 
+/// The cell holds a text if `f64` has no place for all digits.
+impl From<u64> for Cell {
+    fn from(number: u64) -> Self {
+        let as_float = number as f64;
+        if as_float < 9e15 { Self::Number(as_float) } else { Self::Text(number.to_string()) }
+    }
+}
+
 impl From<&str> for Cell {
     fn from(text: &str) -> Self {
         Self::Text(text.into())
@@ -214,16 +250,5 @@ mod tests {
         assert_eq!(serde_json::from_str::<Cell>("-1.5e-3").unwrap(), Cell::Number(-0.0015));
         assert!(serde_json::from_str::<Cell>("[]").is_err());
         assert!(serde_json::from_str::<Cell>("true").is_err());
-    }
-
-    #[test]
-    fn a_table_is_a_csv_file() {
-        let mut table = DataTable::new("loss", "Loss", &["arm", "loss (nats)", "tokens"]);
-        table.push(["Prune SW, +SA".into(), 3.5_f64.into(), 100_usize.into()]);
-        table.push(["a \"b\"".into(), Cell::Nothing, 0_usize.into()]);
-        assert_eq!(table.columns[1], Column { name: "loss".into(), unit: "nats".into() });
-        assert_eq!(table.to_csv(), "arm,loss,tokens\n\"Prune SW, +SA\",3.5,100\n\"a \"\"b\"\"\",,0\n");
-        assert_eq!(table.cell(0, "loss"), Some(&Cell::Number(3.5)));
-        assert_eq!((table.cell(2, "loss"), table.cell(0, "none")), (None, None));
     }
 }

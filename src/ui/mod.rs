@@ -3,8 +3,8 @@
 //! | layer | holds | may import |
 //! |---|---|---|
 //! | [`state`] | everything that is known, and the reducer: pure, tested natively | nothing of the page |
-//! | [`pictures`] | charts, tables, CSV files and the words in them: pure, tested natively | `state` |
-//! | [`page`] | the browser (`dom`), the engine's client, the context, what several sections share | `state`, `pictures` |
+//! | [`pictures`] | words for what the page shows: pure, tested natively; tables and charts are those of `tables` and `draw` | |
+//! | [`page`] | the browser (`dom`), the engine's client, the context, what several sections share | `state` |
 //! | [`sections`] | one file or folder a section, named as the visitor reads it | all of them |
 //!
 //! # Test ids

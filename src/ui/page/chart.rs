@@ -5,8 +5,9 @@ use leptos::html;
 use leptos::prelude::*;
 
 use crate::draw::marks::{Chart, Mark, RING_RADIUS, Shape};
+use crate::draw::points::cell_text;
+use crate::terms::{Cell, DataTable};
 use crate::ui::page::dom;
-use crate::ui::pictures::tables::Table;
 
 /// One chart with its caption, its readout and its table.
 #[component]
@@ -46,15 +47,24 @@ pub fn ChartView(
 }
 
 /// The table's HTML: rows under a head, each with its first cell as its header.
-pub fn rows(table: &Table) -> AnyView {
-    let head = table.head.iter().map(|name| view! { <th scope="col">{name.clone()}</th> }).collect_view();
-    let row = |cells: &Vec<String>| {
-        let first = cells.first().cloned().unwrap_or_default();
-        let rest = cells.iter().skip(1).map(|cell| view! { <td class="number">{cell.clone()}</td> }).collect_view();
+pub fn rows(table: &DataTable) -> AnyView {
+    let head = table.columns.iter().map(|column| view! { <th scope="col">{column.label()}</th> }).collect_view();
+    let row = |cells: &Vec<Cell>| {
+        let first = cells.first().map(text).unwrap_or_default();
+        let rest = cells.iter().skip(1).map(|cell| view! { <td class="number">{text(cell)}</td> }).collect_view();
         view! { <tr><th scope="row">{first}</th>{rest}</tr> }
     };
     let body = table.rows.iter().map(row).collect_view();
     view! { <table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table> }.into_any()
+}
+
+/// A cell as people read it: layers, channels and seeds with all digits.
+fn text(cell: &Cell) -> String {
+    match cell {
+        Cell::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => number.to_string(),
+        Cell::Nothing => String::new(),
+        cell => cell_text(cell),
+    }
 }
 
 #[component]

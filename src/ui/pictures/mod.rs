@@ -1,8 +1,4 @@
-//! Charts, tables and the words in them, made from the page's state. Nothing here touches the browser.
+//! What the page says of its state in words. Nothing here touches the browser; charts are drawn by [`crate::draw`], from
+//! the tables of [`crate::tables`].
 
-pub mod channels;
-pub mod comparison;
-pub mod csv;
-pub mod spikes;
-pub mod tables;
 pub mod words;

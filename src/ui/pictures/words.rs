@@ -1,22 +1,8 @@
 //! A removal of channels in words.
 
+use crate::tables::names::ranking_name;
 use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
 use crate::words::fine_percent;
-
-/// A ranking by the paper's name, or that of its measure, to go after "by".
-pub fn ranking_name(ranking: Ranking) -> &'static str {
-    match ranking {
-        Ranking::LossProxy => "SCAR-LP",
-        Ranking::Protected => "SCAR-Prot",
-        Ranking::Connected => "SCAR-Conn",
-        Ranking::Random => "random",
-        Ranking::Magnitude => "weight norms",
-        Ranking::ActivationPower => "activation power",
-        Ranking::Wanda => "Wanda",
-        Ranking::Taylor => "Taylor",
-        Ranking::Fluctuation => "FLAP's fluctuation",
-    }
-}
 
 /// A ranking's criterion, for somebody who meets it for the first time.
 pub fn ranking_hint(ranking: Ranking) -> &'static str {
@@ -105,10 +91,6 @@ mod tests {
         assert_eq!(lowest(Ranking::Random), "20 % drawn at random (seed 1) in every layer, replaced by zero");
         assert_eq!(lowest(Ranking::Magnitude), "the 20 % lowest by weight norms in every layer, replaced by zero");
         assert_eq!(lowest(Ranking::Fluctuation), "the 20 % lowest by FLAP's fluctuation in every layer, replaced by zero");
-        let mut names = Ranking::ALL.map(ranking_name).to_vec();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), Ranking::ALL.len());
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use leptos::prelude::*;
 
+use crate::draw::comparison::{chart as comparison_chart, deletion_chart, own, title};
 use crate::protocol::Request;
-use crate::terms::{Comparison, DeletionCorrelation, Replacement, median};
+use crate::tables::{deletions, sweep};
+use crate::terms::{Comparison, DataTable, DeletionCorrelation, Replacement, median};
 use crate::ui::page::chart::{ChartView, rows};
 use crate::ui::page::context::app;
-use crate::ui::pictures::comparison::{chart as comparison_chart, deletion_chart, own, title};
-use crate::ui::pictures::tables::{FULL, READ, deletions, sweep};
 use crate::ui::state::AppState;
 use crate::words::short;
 
@@ -82,10 +82,11 @@ fn comparison(name: &'static str, of: Comparison, mean: RwSignal<bool>, label: &
             comparison_chart(of, &state.comparisons.sweep, replacement, state.panes.intact_evaluation.as_ref(), n_channels)
         })
     });
-    let csv = Callback::new(move |()| app.state.with_untracked(|state| sweep(&own(of, &state.comparisons.sweep), FULL).csv()));
+    let csv =
+        Callback::new(move |()| app.state.with_untracked(|state| sweep_table(state, of)).map(|table| table.to_csv()).unwrap_or_default());
     let table = move || {
         n_points.with(|_| ());
-        app.state.with_untracked(|state| rows(&sweep(&own(of, &state.comparisons.sweep), READ)))
+        app.state.with_untracked(|state| sweep_table(state, of)).map(|table| rows(&table.select(&sweep::DIFFERING)))
     };
     let has_points = Memo::new(move |_| count().0 > 0);
     let button = move || match count() {
@@ -122,10 +123,10 @@ fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
     let n_known = app.part(|state| state.comparisons.deletions.len());
     let chart = app.drawn(n_known, |state| deletion_chart(&state.comparisons.deletions));
     let said = app.part(deletion_line);
-    let csv = Callback::new(move |()| app.state.with_untracked(|state| deletions(&state.comparisons.deletions, FULL).csv()));
+    let csv = Callback::new(move |()| app.state.with_untracked(deletion_table).map(|table| table.to_csv()).unwrap_or_default());
     let table = move || {
         n_known.with(|_| ());
-        app.state.with_untracked(|state| rows(&deletions(&state.comparisons.deletions, READ)))
+        app.state.with_untracked(deletion_table).map(|table| rows(&table.select(&deletions::DIFFERING)))
     };
     let has_any = Memo::new(move |_| n_known.get() > 0);
     view! {
@@ -151,6 +152,18 @@ fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
             </div>
         }.into_any())}
     }
+}
+
+/// The removals of a comparison; `None` without a model.
+fn sweep_table(state: &AppState, of: Comparison) -> Option<DataTable> {
+    let info = state.model.info.as_ref()?;
+    let intact = state.panes.intact_evaluation.as_ref();
+    Some(sweep::points(&own(of, &state.comparisons.sweep), &info.model, Some(&info.backend.kind), intact))
+}
+
+fn deletion_table(state: &AppState) -> Option<DataTable> {
+    let backend = state.model.info.as_ref().map(|info| info.backend.kind.as_str());
+    Some(deletions::deletions(&state.comparison_reports().1?, backend))
 }
 
 /// The correlation of the loss proxy with the measured changes of loss, in a line.

@@ -2,14 +2,14 @@
 
 use leptos::prelude::*;
 
+use crate::draw::spikes::{layer_chart, spike_line};
 use crate::protocol::Request;
+use crate::tables::scan::{candidates as candidates_table, spikes as spikes_table};
 use crate::terms::{Candidate, EditTarget, ScanReport, Spike};
 use crate::ui::page::chart::ChartView;
 use crate::ui::page::context::app;
 use crate::ui::page::dom;
 use crate::ui::page::sampling::Openings;
-use crate::ui::pictures::csv::{candidates_csv, spikes_csv};
-use crate::ui::pictures::spikes::{layer_chart, spike_line};
 use crate::ui::state::edits::Origin;
 use crate::words::{percent, short, visible};
 
@@ -75,7 +75,7 @@ fn spikes_view(name: &'static str, caption: &'static str, spikes: Vec<Spike>, af
     let data = StoredValue::new((spikes, after));
     let chart = Signal::derive(move || data.with_value(|(spikes, after)| layer_chart(caption, spikes, after, log.get())));
     let lines = Signal::derive(move || data.with_value(|(spikes, _)| spikes.iter().map(spike_line).collect::<Vec<_>>()));
-    let csv = Callback::new(move |()| data.with_value(|(spikes, after)| spikes_csv(spikes, after)));
+    let csv = Callback::new(move |()| data.with_value(|(spikes, after)| spikes_table(name, caption, spikes, after).to_csv()));
     let rows = move || {
         data.with_value(|(spikes, after)| {
             let row = |(i, spike): (usize, &Spike)| {
@@ -117,7 +117,7 @@ fn Candidates(candidates: Vec<Candidate>) -> impl IntoView {
         return view! { <p data-testid="candidates">"No candidate: no output spike stands out and is explained by one product."</p> }
             .into_any();
     }
-    let csv = candidates_csv(&candidates);
+    let csv = candidates_table(&candidates).to_csv();
     let rows = candidates.into_iter().map(candidate_row).collect_view();
     view! {
         <h3>"Candidates"</h3>

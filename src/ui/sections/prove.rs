@@ -2,12 +2,12 @@
 
 use leptos::prelude::*;
 
+use crate::draw::spikes::{arm_name, arms_chart};
 use crate::protocol::Request;
+use crate::tables::scan::arms as arms_table;
 use crate::terms::{ConfirmArm, ConfirmReport, EditTarget, RowVerdict, Verdict};
 use crate::ui::page::chart::ChartView;
 use crate::ui::page::context::app;
-use crate::ui::pictures::csv::arms_csv;
-use crate::ui::pictures::spikes::{arm_name, arms_chart};
 use crate::ui::state::entry::agrees;
 use crate::words::{grouped, short, signed};
 
@@ -59,7 +59,7 @@ fn arms() -> impl IntoView {
     let app = app();
     let arms = app.part(|state| state.scan.arms.clone());
     let chart = Signal::derive(move || arms.with(|arms| arms_chart(arms)));
-    let csv = Callback::new(move |()| arms.with_untracked(|arms| arms_csv(arms)));
+    let csv = Callback::new(move |()| arms.with_untracked(|arms| arms_table(arms).to_csv()));
     let row = |arm: ConfirmArm| {
         view! {
             <tr>

@@ -1,7 +1,8 @@
 //! Channels removed together by a rule, next to the edits of single weights.
 
+use crate::tables::names::ranking_name;
 use crate::ui::page::context::{App, app};
-use crate::ui::pictures::words::{pruning_words, ranking_hint, ranking_name};
+use crate::ui::pictures::words::{pruning_words, ranking_hint};
 use crate::ui::state::AppState;
 use crate::ui::state::scores::ScoreSetup;
 use gloo_timers::callback::Timeout;

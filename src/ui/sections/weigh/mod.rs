@@ -6,13 +6,13 @@ mod training;
 use leptos::prelude::*;
 use web_sys::HtmlInputElement;
 
+use crate::draw::scores::{agreement_chart, highest, layer_line, mass_chart, share_chart};
 use crate::protocol::Request;
+use crate::tables::scores::{agreements, channels, masses, overlaps, shares};
 use crate::terms::{Calibration, CalibrationText, Concentration, Overlap, RHOS, ScoreReport, ShareSummary, WeightCoord};
 use crate::ui::page::chart::{ChartView, rows};
 use crate::ui::page::context::app;
 use crate::ui::page::dom;
-use crate::ui::pictures::channels::{agreement_chart, agreements, highest, layer_line, mass_chart, share_chart};
-use crate::ui::pictures::tables::{FULL, READ, channels, masses, overlaps, shares};
 use crate::ui::sections::weigh::surroundings::Surroundings;
 use crate::ui::sections::weigh::training::Training;
 use crate::ui::state::AppState;
@@ -212,11 +212,11 @@ fn charts(
     let chosen = move |layers: &[Concentration]| layers.get(layer.get()).cloned().into_iter().collect::<Vec<_>>();
     view! {
         <div class="pair">
-            <ChartView name="lp-share" caption="Share of the loss proxy in the core, by layer" chart=share lines csv=Callback::new(move |()| spread.with_untracked(|layers| shares(layers, FULL).csv()))>
-                {move || spread.with(|layers| rows(&shares(layers, READ)))}
+            <ChartView name="lp-share" caption="Share of the loss proxy in the core, by layer" chart=share lines csv=Callback::new(move |()| spread.with_untracked(|layers| shares(layers).to_csv()))>
+                {move || spread.with(|layers| rows(&shares(layers)))}
             </ChartView>
-            <ChartView name="lp-mass" caption="What the first channels of a layer hold together" chart=mass lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| spread.with_untracked(|layers| masses(layers, FULL).csv()))>
-                {move || spread.with(|layers| rows(&masses(&chosen(layers), READ)))}
+            <ChartView name="lp-mass" caption="What the first channels of a layer hold together" chart=mass lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| spread.with_untracked(|layers| masses(layers).to_csv()))>
+                {move || spread.with(|layers| rows(&masses(&chosen(layers))))}
             </ChartView>
         </div>
     }
@@ -256,13 +256,13 @@ fn agreement(known: Memo<Vec<Overlap>>, rho: RwSignal<usize>) -> AnyView {
     let app = app();
     let chart = Signal::derive(move || known.with(|known| agreement_chart(&agreements(known, rho.get()))));
     let save = move |_| {
-        let table = app.state.with_untracked(|state| state.scores.report.as_ref().map(|scores| channels(scores).csv()));
+        let table = app.state.with_untracked(|state| state.scores.report.as_ref().map(|scores| channels(&scores.channels).to_csv()));
         dom::download("linchpin-channels.csv", "text/csv", &table.unwrap_or_default());
     };
     view! {
         <div class="pair">
-            <ChartView name="lp-agreement" caption="What agrees with it: bar, Jaccard of the cores; ring, Spearman over all channels (grey: negative)" chart lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| known.with_untracked(|known| overlaps(known, rho.get_untracked(), FULL).csv()))>
-                {move || known.with(|known| rows(&overlaps(known, rho.get(), READ)))}
+            <ChartView name="lp-agreement" caption="What agrees with it: bar, Jaccard of the cores; ring, Spearman over all channels (grey: negative)" chart lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| known.with_untracked(|known| overlaps(known, rho.get_untracked()).to_csv()))>
+                {move || known.with(|known| rows(&overlaps(known, rho.get())))}
             </ChartView>
             <div class="reading">
                 <h3>"How to read it"</h3>

@@ -2,12 +2,13 @@
 
 use leptos::prelude::*;
 
+use crate::draw::marks::Chart;
+use crate::draw::surroundings::{connection_chart, plane_chart, surroundings_line};
 use crate::protocol::Request;
+use crate::tables::surroundings::surroundings;
 use crate::terms::{LayerSurroundings, Pick, RHOS, Selection, SurroundingsReport};
 use crate::ui::page::chart::{ChartView, rows};
 use crate::ui::page::context::app;
-use crate::ui::pictures::channels::{connection_chart, plane_chart, surroundings_line};
-use crate::ui::pictures::tables::{FULL, READ, surroundings};
 use crate::ui::state::AppState;
 
 #[component]
@@ -101,17 +102,14 @@ fn drawn() -> impl IntoView {
         let (report, layer) = one(state)?;
         Some(surroundings_line(report, layer, state.model.info.as_ref()?.hidden_size))
     });
-    let table = move |all: bool, digits: fn(f32) -> String| {
-        app.state.with_untracked(|state| state.comparisons.surroundings.as_ref().map(|report| surroundings(report, all, digits)))
-    };
-    let csv = Callback::new(move |()| table(true, FULL).map(|table| table.csv()).unwrap_or_default());
+    let table =
+        move |all| app.state.with_untracked(|state| state.comparisons.surroundings.as_ref().map(|report| surroundings(report, all)));
+    let csv = Callback::new(move |()| table(true).map(|table| table.to_csv()).unwrap_or_default());
     let body = move || {
         key.with(|_| ());
-        table(false, READ).map(|table| rows(&table))
+        table(false).map(|table| rows(&table))
     };
-    let chart = |of: Memo<Option<crate::draw::marks::Chart>>| {
-        Signal::derive(move || of.get().unwrap_or_else(|| crate::draw::marks::Chart::new(String::new(), 1.0, 1.0)))
-    };
+    let chart = |of: Memo<Option<Chart>>| Signal::derive(move || of.get().unwrap_or_else(|| Chart::new(String::new(), 1.0, 1.0)));
     view! {
         <p class="note" data-testid="halo-line" role="status">{move || line.get()}</p>
         <div class="pair">

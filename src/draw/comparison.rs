@@ -1,10 +1,10 @@
 //! Charts of the two comparisons of removals, and of single deletions; what a comparison measures is a [`Plan`].
 
-use crate::draw::marks::{Chart, Paint};
-use crate::draw::plot::{Axis, Plot, Series};
-use crate::draw::scale::Scale;
-use crate::terms::{Comparison, Deletion, Evaluation, Pick, Plan, Pruning, Ranking, Replacement, SweepLine, SweepPoint};
-use crate::ui::pictures::words::ranking_name;
+use super::marks::{Chart, Paint};
+use super::plot::{Axis, Plot, Series};
+use super::scale::Scale;
+use crate::tables::names::ranking_name;
+use crate::terms::{Comparison, Deletion, Evaluation, Plan, Ranking, Replacement, SweepLine, SweepPoint};
 use crate::words::{percent, short};
 
 /// The points that are of this comparison.
@@ -106,25 +106,16 @@ pub fn deletion_chart(deletions: &[Deletion]) -> Chart {
     plot.chart
 }
 
-/// The share that a rule is about: of a layer's channels, or for halos of those outside the core.
-pub fn size_of(pruning: &Pruning) -> f64 {
-    match pruning.selection.pick {
-        Pick::Lowest { share, .. } | Pick::Highest { share, .. } => share,
-        Pick::Core | Pick::Random => pruning.selection.rho,
-        Pick::Halo | Pick::Matched => pruning.selection.eta,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::marks::Shape;
+    use super::super::marks::tests::inside;
     use super::*;
-    use crate::draw::marks::Shape;
-    use crate::draw::marks::tests::inside;
-    use crate::terms::{Pruned, Selection};
-    use crate::ui::state::scores::tests::calibration;
+    use crate::tables::tests::calibration;
+    use crate::terms::{Pick, Pruned, Pruning, Selection};
 
     fn point(pruning: Pruning, n: usize, loss_nats: f32) -> SweepPoint {
-        let mut pruned = Pruned::of(pruning, calibration(1), &[vec![0; n]]);
+        let mut pruned = Pruned::of(pruning, calibration(), &[vec![0; n]]);
         pruned.n_channels = n;
         let evaluation = Evaluation { loss_nats, perplexity: loss_nats.exp(), stopword_mass: 0.0, n_tokens: 9, convention: "h".into() };
         SweepPoint { pruned, evaluation }

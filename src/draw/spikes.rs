@@ -1,7 +1,7 @@
 //! The charts of a scan and of a confirmation: a value by layer, and the loss of every arm.
 
-use crate::draw::marks::{Anchor, Chart, Hit, Paint};
-use crate::draw::scale::Scale;
+use super::marks::{Anchor, Chart, Hit, Paint};
+use super::scale::Scale;
 use crate::terms::{ArmKind, ConfirmArm, Spike};
 use crate::words::{short, signed, visible};
 
@@ -123,11 +123,11 @@ pub fn arm_name(arm: &ConfirmArm) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
+    use super::super::marks::tests::inside;
     use super::*;
-    use crate::draw::marks::tests::inside;
 
-    pub(crate) fn spike(layer: usize, value: f32) -> Spike {
+    fn spike(layer: usize, value: f32) -> Spike {
         Spike { layer, token: 0, token_text: "<s>".into(), channel: 86, value, ratio: value.abs() }
     }
 

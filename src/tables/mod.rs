@@ -1,0 +1,76 @@
+//! Reports as tables: every typed report as [`DataTable`](crate::terms::DataTable)s, and as
+//! [`DataPlot`](crate::terms::DataPlot)s where a picture of one of the general kinds shows it.
+//!
+//! What the page shows and saves, what the command appends to a file, and what a static page holds are these tables. The
+//! room lies between `terms` and `draw`: a table needs names and numbers only, and the pictures of `draw` are named by it.
+//! Pictures of special kinds, which no `DataPlot` describes, are in `draw`.
+//!
+//! | file | tables |
+//! |---|---|
+//! | [`scan`] | spikes, candidates, and the arms of a confirmation |
+//! | [`scores`] | every channel's scores, and how they are spread |
+//! | [`surroundings`] | cores and halos |
+//! | [`sweep`] | removals by rules |
+//! | [`deletions`] | single channels removed, and the correlations with their loss proxies |
+//! | [`training`] | checkpoints of one model |
+//! | [`names`] | metrics, rankings and rules by name |
+
+pub mod deletions;
+pub mod names;
+pub mod scan;
+pub mod scores;
+pub mod surroundings;
+pub mod sweep;
+pub mod training;
+
+use crate::terms::{Cell, ModelRef};
+
+/// The measurement that a row is of. Its columns are in every table that several calls may write into, so that rows of
+/// other measurements are told apart. What a report does not hold is `None`, and its cell is empty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measurement<'a> {
+    pub model: &'a ModelRef,
+    /// The [kind of the device](crate::terms::BackendInfo::kind).
+    pub backend: Option<&'a str>,
+    /// Sequences that channels were to be scored over.
+    pub sequences: usize,
+    /// Tokens of such a sequence.
+    pub length: usize,
+    /// [Convention](crate::terms::Evaluation::convention) of the text that the loss was measured on.
+    pub text: &'a str,
+    /// First 16 hex digits of that text's SHA-256.
+    pub text_digest: Option<&'a str>,
+}
+
+impl Measurement<'_> {
+    /// The cells of `sequences`, `length`, `text` and `text_digest`, which stand side by side in every table.
+    fn texts(&self) -> [Cell; 4] {
+        [self.sequences.into(), self.length.into(), self.text.into(), self.text_digest.into()]
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::terms::{Calibration, Evaluation};
+
+    pub(crate) fn model() -> ModelRef {
+        ModelRef { id: "m".into(), revision: "0011223344556677".into() }
+    }
+
+    pub(crate) fn calibration() -> Calibration {
+        Calibration {
+            convention: "c".into(),
+            text_digest: "00112233445566aa".into(),
+            length: 512,
+            n_sequences: 1,
+            n_requested: 64,
+            n_tokens: 512,
+            loss_nats: 3.5,
+        }
+    }
+
+    pub(crate) fn evaluation(loss_nats: f32) -> Evaluation {
+        Evaluation { loss_nats, perplexity: loss_nats.exp(), stopword_mass: 0.0, n_tokens: 9, convention: "h, \"t\"".into() }
+    }
+}

@@ -1,0 +1,62 @@
+//! Tables as CSV: the one writer, of whole tables and of rows that are appended to a file.
+
+use super::{Cell, Column, DataTable, Notation};
+
+impl DataTable {
+    /// The table as CSV by RFC 4180, but with `\n` at the ends of lines, and with the columns' names in its first line.
+    pub fn to_csv(&self) -> String {
+        let lines = self.rows.iter().map(|row| self.csv_cells(row) + "\n");
+        self.csv_head() + "\n" + &lines.collect::<String>()
+    }
+
+    /// The first line of the CSV file, without its end.
+    pub fn csv_head(&self) -> String {
+        self.columns.iter().map(|column| quoted(&column.name, false)).collect::<Vec<_>>().join(",")
+    }
+
+    /// A row of the CSV file, or its first cells, without the end of the line.
+    pub fn csv_cells(&self, cells: &[Cell]) -> String {
+        let text = |(cell, column): (&Cell, &Column)| match cell {
+            Cell::Number(number) if column.notation == Notation::Scientific => format!("{number:e}"),
+            Cell::Number(number) => number.to_string(),
+            Cell::Text(text) => quoted(text, column.notation == Notation::Quoted),
+            Cell::Nothing => String::new(),
+        };
+        cells.iter().zip(&self.columns).map(text).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// A field of a CSV file, in quotes if it needs them, or if it gets them `always`.
+fn quoted(text: &str, always: bool) -> String {
+    match always || text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_a_csv_file() {
+        let mut table = DataTable::new("loss", "Loss", &["arm", "loss (nats)", "tokens"]);
+        table.push(["Prune SW, +SA".into(), 3.5_f64.into(), 100_usize.into()]);
+        table.push(["a \"b\"".into(), Cell::Nothing, 0_usize.into()]);
+        assert_eq!(table.columns[1], Column::new("loss", "nats"));
+        assert_eq!(table.to_csv(), "arm,loss,tokens\n\"Prune SW, +SA\",3.5,100\n\"a \"\"b\"\"\",,0\n");
+        assert_eq!(table.cell(0, "loss"), Some(&Cell::Number(3.5)));
+        assert_eq!((table.cell(2, "loss"), table.cell(0, "none")), (None, None));
+    }
+    #[test]
+    fn notations_decide_how_a_csv_file_writes_cells() {
+        let mut table = DataTable::new("t", "T", &["model", "seed", "loss_proxy", "delta"]);
+        table = table.written(Notation::Quoted, &["model"]).written(Notation::Scientific, &["loss_proxy"]);
+        table.push(["m".into(), u64::MAX.into(), 1.5e-4_f32.into(), 1.5e-4_f32.into()]);
+        table.push([Cell::Nothing, 7_u64.into(), f32::MAX.into(), (-0.25_f32).into()]);
+        assert_eq!(table.to_csv(), "model,seed,loss_proxy,delta\n\"m\",18446744073709551615,1.5e-4,0.00015\n,7,3.4028235e38,-0.25\n");
+        assert_eq!(table.csv_cells(&table.rows[0][..2]), "\"m\",18446744073709551615");
+        let selected = table.select(&["delta", "none", "model"]);
+        assert_eq!(selected.to_csv(), "delta,model\n0.00015,\"m\"\n-0.25,\n");
+    }
+}
