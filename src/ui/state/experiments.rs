@@ -47,7 +47,7 @@ pub struct Experiments {
     pub error: Option<(Option<usize>, String)>,
     /// A link to the outcome that is shared, or the reason why there is none.
     pub made: Option<Result<String, String>>,
-    /// Number of changes to outcomes and links; `filled` counts how often settings were filled in.
+    /// Number of changes to outcomes; `filled` counts how often settings were filled in.
     pub version: u32,
     pub filled: u32,
     /// Digest of the text that the engine has in place of the bundled one; `engine_has_tasks` tells if it has the
