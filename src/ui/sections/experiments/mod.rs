@@ -4,9 +4,13 @@
 //! |---|---|
 //! | [`setup`] | the choice of an experiment, its super weights, settings and files |
 //! | [`run`] | the buttons that run and stop it, its progress |
-//! | [`result`], [`table`] | findings, figures, pictures and the link; tables |
+//! | [`result`] | findings, figures, pictures, and the link |
+//! | [`table`] | a table of the result |
 //! | [`shared`] | the experiment that the page was opened with |
+//!
+//! The views of a result and of its tables read the outcome through [`growing`].
 
+mod growing;
 mod result;
 mod run;
 mod setup;

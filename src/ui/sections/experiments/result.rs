@@ -1,6 +1,6 @@
 //! The latest outcome of the chosen kind, partial or complete: findings, figures, pictures, tables and the link.
 //!
-//! Partial outcomes arrive while somebody reads, so each part is a memo of its own, and only what changed is drawn anew.
+//! Each part follows the outcome on its own (see [`Growing`]).
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -8,51 +8,15 @@ use leptos::task::spawn_local;
 use crate::draw::data::chart;
 use crate::draw::points::cell_text;
 use crate::share::ExperimentLink;
-use crate::terms::{ExperimentKind, Outcome};
+use crate::terms::Outcome;
 use crate::ui::page::context::{App, app};
 use crate::ui::page::dom;
+use crate::ui::sections::experiments::growing::Growing;
 use crate::ui::sections::experiments::table::table;
 use crate::ui::sections::experiments::{button, coordinates, described, list};
 use crate::ui::state::AppState;
 use crate::ui::state::experiments::is_experiment;
 use crate::words::visible;
-
-/// The outcome of one kind, as it grows.
-#[derive(Clone, Copy)]
-pub struct Growing {
-    app: App,
-    kind: ExperimentKind,
-    /// Changes with every outcome and every model that is loaded.
-    version: Memo<u32>,
-}
-
-impl Growing {
-    fn new(kind: ExperimentKind) -> Self {
-        let app = app();
-        Self { app, kind, version: app.part(|state| state.experiments.version) }
-    }
-
-    /// A part of the outcome, read again with every outcome that arrives.
-    pub fn part<T>(self, get: impl Fn(&Outcome) -> T + Send + Sync + 'static) -> Memo<T>
-    where
-        T: Default + PartialEq + Send + Sync + 'static,
-    {
-        self.app.drawn(self.version, move |state| state.outcome(self.kind).map(&get).unwrap_or_default())
-    }
-
-    /// Saves the picture or the table of this number as a file.
-    pub fn save(self, number: usize, extension: &str, mime: &str, content: fn(&Outcome, usize) -> Option<String>) {
-        let content = self.app.state.with_untracked(|state| state.outcome(self.kind).and_then(|outcome| content(outcome, number)));
-        if let Some(content) = content {
-            dom::download(&format!("linchpin-{}-{number}.{extension}", self.kind.name()), mime, &content);
-        }
-    }
-
-    /// One view for each of several things in their order. A view stays while things are added behind it.
-    fn each(self, count: Memo<usize>, view: fn(Self, usize) -> AnyView) -> AnyView {
-        view! { <For each=move || 0..count.get() key=|number| *number children=move |number| view(self, number) /> }.into_any()
-    }
-}
 
 pub fn result() -> AnyView {
     let app = app();
@@ -175,7 +139,7 @@ fn cold_line(state: &AppState) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terms::{DataPlot, DataTable, PlotKind};
+    use crate::terms::{DataPlot, DataTable, ExperimentKind, PlotKind};
     use crate::ui::state::experiments::tests;
 
     fn outcome() -> Outcome {

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use crate::draw::points::cell_text;
 use crate::terms::{Column, DataTable};
-use crate::ui::sections::experiments::result::Growing;
+use crate::ui::sections::experiments::growing::Growing;
 
 /// The most rows of a table that are shown; larger tables are for programs.
 const MAX_ROWS: usize = 200;
