@@ -55,19 +55,33 @@ test('scaling is set, stopped, measured, saved, shared and recomputed', async ()
   const seen = await scanned(browsers.cpu, server.url);
   await part(seen, 'experiment-scaling').check();
   assert.match(await text(seen, 'experiment-named'), /layer 2, \[12, 86\]/);
+  assert.match(await part(seen, 'setting-factors').inputValue(), /^0, 0\.1, 0\.2/);
+  assert.equal(await part(seen, 'experiment-scan').count(), 0);
+  assert.ok(await part(seen, 'experiment-run').isEnabled());
 
   // What cannot be is refused where it is typed.
   await put(seen, 'setting-factors', '0, much');
-  await part(seen, 'experiment-error').filter({ hasText: '“much” is no number' }).waitFor();
+  await part(seen, 'experiment-error').filter({ hasText: '“much” is not a number' }).waitFor();
   assert.ok(await part(seen, 'experiment-run').isDisabled());
   await put(seen, 'setting-factors', '0, 4');
-  await part(seen, 'experiment-error').filter({ hasText: 'no number from -3 to 3' }).waitFor();
+  await part(seen, 'experiment-error').filter({ hasText: 'is not a number from -3 to 3' }).waitFor();
 
   // A stop keeps what there is.
   await put(seen, 'setting-factors', Array.from({ length: 30 }, (_, i) => i / 10).join(', '));
   await put(seen, 'setting-block', 256);
   await part(seen, 'experiment-run').click();
   await part(seen, 'experiment-result').waitFor();
+  // What a reader has unfolded, typed and put the focus on stays when a partial outcome arrives.
+  const growing = part(seen, 'experiment-table-0');
+  await growing.locator('summary').click();
+  const rows = await growing.locator('tbody tr').count();
+  await part(seen, 'setting-n_blocks').fill('7');
+  await growing.locator('tbody tr').nth(rows).waitFor();
+  assert.equal(await part(seen, 'setting-n_blocks').inputValue(), '7');
+  assert.ok(await part(seen, 'setting-n_blocks').evaluate((field) => field === document.activeElement));
+  await growing.locator('summary').focus();
+  await growing.locator('tbody tr').nth(rows + 1).waitFor();
+  assert.ok(await growing.locator('summary').evaluate((summary) => summary === document.activeElement));
   await part(seen, 'experiment-stop').click();
   await part(seen, 'experiment-status').filter({ hasText: 'Not to its end' }).waitFor();
   assert.ok(await part(seen, 'experiment-link').isDisabled());
@@ -78,7 +92,6 @@ test('scaling is set, stopped, measured, saved, shared and recomputed', async ()
   assert.match(await text(seen, 'experiment-status'), /concat-/);
   assert.equal(await part(seen, 'experiment-plot-0').locator('svg').count(), 1);
   const details = part(seen, 'experiment-table-0');
-  await unfold(details);
   assert.equal(await details.locator('tbody tr').count(), 3);
   const csv = await downloaded(seen, 'experiment-table-0-csv');
   assert.match(csv, /^factor,loss,perplexity,/);
@@ -156,15 +169,18 @@ test('weights-only search and attention sinks fit on a phone', async () => {
 });
 
 test('visitor\'s own text is used, and whoever opens its link needs it', async () => {
+  // Markup in a file's name is text, wherever it is shown.
+  const name = '<img src=x onerror="document.title=1">mine.txt';
   const seen = await scanned(browsers.cpu, server.url);
   await part(seen, 'experiment-scaling').check();
   await unfold(part(seen, 'experiment-text-fold'));
   const words = Array.from({ length: 900 }, (_, i) => ['the', 'old', 'man', 'and', 'sea'][(i * i) % 5]).join(' ');
-  const file = { name: 'mine.txt', mimeType: 'text/plain', buffer: Buffer.from(words) };
+  const file = { name, mimeType: 'text/plain', buffer: Buffer.from(words) };
   await part(seen, 'experiment-text').setInputFiles(file);
-  await seen.page.getByText('Text: mine.txt').waitFor();
+  await seen.page.getByText(`Text: ${name}`).waitFor();
   await measure(seen, 'scaling', { factors: '0, 1', block: 128, n_blocks: 1 });
-  assert.match(await text(seen, 'experiment-status'), /mine\.txt/);
+  assert.match(await text(seen, 'experiment-status'), /<img.*mine\.txt/);
+  assert.equal(await seen.page.locator('img').count(), 0);
   await part(seen, 'experiment-link').click();
   const link = await part(seen, 'experiment-made').inputValue();
   assert.ok(!Buffer.from(link.split('#try=2.')[1], 'base64url').toString().includes(words.slice(0, 40)));
@@ -181,9 +197,10 @@ test('visitor\'s own text is used, and whoever opens its link needs it', async (
   await part(reader, 'failure-dismiss').click();
   await unfold(part(reader, 'experiment-text-fold'));
   await part(reader, 'experiment-text').setInputFiles(file);
-  await reader.page.getByText('Text: mine.txt').waitFor();
+  await reader.page.getByText(`Text: ${name}`).waitFor();
   await part(reader, 'experiment-recompute').click();
   await reader.page.locator('[data-testid="try-figure"][data-agrees="agrees"]').first().waitFor();
+  assert.equal(await reader.page.locator('img').count(), 0);
   await reader.close();
 });
 

@@ -35,23 +35,6 @@ pub fn css_colour(name: &str) -> String {
     value().map(|value| value.trim().to_string()).filter(|value| !value.is_empty()).unwrap_or_else(|| "#888".into())
 }
 
-/// Puts HTML into an element. The focus and unfolded details are kept, by test id.
-pub fn set_html(element: &web_sys::Element, html: &str) {
-    let id = |element: &web_sys::Element| element.get_attribute("data-testid");
-    let open = element.query_selector_all("details[open]").ok();
-    let focus = element.query_selector(":focus").ok().flatten();
-    let unfolded = open.iter().flat_map(|open| (0..open.length()).filter_map(|at| open.get(at))).filter_map(|node| node.dyn_into().ok());
-    let unfolded: Vec<_> = unfolded.filter_map(|element| id(&element)).collect();
-    element.set_inner_html(html);
-    let find = |id: String| element.query_selector(&format!("[data-testid={id}]")).ok().flatten();
-    for element in unfolded.into_iter().filter_map(find) {
-        let _ = element.set_attribute("open", "");
-    }
-    if let Some(element) = focus.as_ref().and_then(id).and_then(find) {
-        let _ = element.unchecked_into::<web_sys::HtmlElement>().focus();
-    }
-}
-
 /// Copies text; `false` where the clipboard is out of reach (no secure context, no permission).
 pub async fn copy(text: &str) -> bool {
     let Some(window) = window() else { return false };

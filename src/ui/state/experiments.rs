@@ -65,7 +65,7 @@ pub struct Experiments {
     pub error: Option<Wrong>,
     /// A link to the outcome that is shared, or the reason why there is none.
     pub made: Option<Result<String, String>>,
-    /// Number of changes to outcomes and links; `filled` counts how often settings were filled in.
+    /// Number of changes to outcomes; `filled` counts how often settings were filled in.
     pub version: u32,
     pub filled: u32,
     /// Digest of the text that the engine has in place of the bundled one; `engine_has_tasks` tells if it has the
@@ -121,11 +121,6 @@ impl Experiments {
             Err(why) => return self.error = Some(Wrong::File(why)),
         }
         self.error = None;
-    }
-
-    /// The settings of the chosen kind, with their values as text.
-    pub fn fields(&self) -> Vec<(SettingId, String)> {
-        self.setting().clone().numbers().into_iter().map(|(id, value)| (id, value.text())).collect()
     }
 
     /// Takes the text typed into a setting. The error of another setting is kept.

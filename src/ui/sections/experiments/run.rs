@@ -1,0 +1,92 @@
+//! The buttons that run an experiment and stop it, and the words on what it does or lacks.
+
+use leptos::prelude::*;
+
+use crate::language;
+use crate::ui::page::context::app;
+use crate::ui::sections::experiments::button;
+use crate::ui::sections::model::progress;
+use crate::ui::state::AppState;
+use crate::ui::state::experiments::{Wrong, is_experiment};
+
+pub fn run() -> AnyView {
+    let app = app();
+    let error = app.part(|state| state.experiments.error.as_ref().map(in_words));
+    let is_asked = app.part(|state| state.queue.any(is_experiment));
+    let label = app.part(|state| label(state).to_string());
+    let cannot_run = app.part(|state| !can_run(state));
+    let doing = app.part(doing);
+    let stop = || button("experiment-stop", "", "Stop".into(), false.into(), |app| app.client.stop());
+    view! {
+        <div class="region">
+            <p class="error" role="alert" data-testid="experiment-error">{move || error.get()}</p>
+            <div class="row">
+                {button("experiment-run", "primary", label.into(), cannot_run.into(), |app| app.client.act(AppState::run_experiment))}
+                {move || is_asked.get().then(stop)}
+            </div>
+        </div>
+        <div class="region"><p class="hint" data-testid="experiment-progress">{move || doing.get()}</p></div>
+    }
+    .into_any()
+}
+
+fn label(state: &AppState) -> &'static str {
+    if state.queue.runs(is_experiment) {
+        "Measuring…"
+    } else if state.queue.any(is_experiment) {
+        "Waiting…"
+    } else {
+        "Run"
+    }
+}
+
+/// Returns `true` if the chosen experiment lacks nothing, no setting is refused, and none has been asked for.
+fn can_run(state: &AppState) -> bool {
+    let is_refused = state.experiments.error.as_ref().is_some_and(|wrong| wrong.setting().is_some());
+    state.is_live() && !state.queue.any(is_experiment) && state.experiment().is_ok() && !is_refused
+}
+
+/// What is wrong with the visitor's last input.
+fn in_words(wrong: &Wrong) -> String {
+    match wrong {
+        Wrong::Setting(error) => language::setting_error(error),
+        Wrong::File(why) => why.clone(),
+    }
+}
+
+/// The progress of the experiment that runs, or what the chosen one lacks.
+fn doing(state: &AppState) -> String {
+    if state.queue.runs(is_experiment) { progress(state) } else { state.experiment().err().unwrap_or_default().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::state::experiments::tests::scanned;
+    use crate::ui::state::tests::loaded;
+
+    #[test]
+    fn run_button_waits_for_super_weights_and_valid_settings() {
+        let mut state = loaded();
+        state.experiments.kind = crate::terms::ExperimentKind::Scaling;
+        assert!(!can_run(&state) && doing(&state).contains("scan"));
+        state = scanned();
+        assert!(can_run(&state) && doing(&state).is_empty());
+        state.experiments.take_setting(crate::terms::SettingId::Factors, "much");
+        assert!(!can_run(&state));
+        let told = state.experiments.error.as_ref().map(in_words);
+        assert_eq!(told.as_deref(), Some("Factors of the super weights: “much” is not a number."));
+        state.experiments.error = Some(Wrong::File("a file is empty".into()));
+        assert!(can_run(&state), "a file that was refused is not used");
+    }
+
+    #[test]
+    fn run_button_says_if_the_experiment_waits_or_runs() {
+        let mut state = scanned();
+        assert_eq!(label(&state), "Run");
+        state.run_experiment();
+        assert_eq!((label(&state), can_run(&state)), ("Waiting…", false));
+        state.next_message();
+        assert_eq!((label(&state), doing(&state).as_str()), ("Measuring…", "Working"));
+    }
+}
