@@ -5,10 +5,10 @@
 //! ```text
 //! ui (Leptos,  ──►  protocol  ◄──  engine (bin/engine: a Web Worker;  ──►  experiments (the paper's tables, figures)
 //!     bin/app)      share             bin/linchpin: the command,           loading (files to a model)
-//!                   catalog           with cli and hub)                    analysis, decode, sampling, job
+//!                   catalog           with cli)                            analysis, decode, sampling, job
 //!                   draw, tables, language (words for codes)                model (one forward pass)
 //!                   terms, words                                           weights (files), tensors (kernels), tokenizer
-//!                                                                          platform (WebGPU or CPU, files)
+//!                                                                          platform (WebGPU or CPU, files, the Hub)
 //! ```
 //!
 //! Imports go down only. Which of these rooms may import which is the table in `xtask/src/modules.rs`; `cargo xtask tidy`
@@ -65,7 +65,5 @@ pub mod weights;
 
 #[cfg(feature = "cli")]
 pub mod cli;
-#[cfg(feature = "cli")]
-pub mod hub;
 #[cfg(feature = "ui")]
 pub mod ui;

@@ -63,11 +63,6 @@ pub fn rough_bytes(n: u64) -> String {
     }
 }
 
-/// Whether a text is so many hexadecimal digits.
-pub fn is_hex(text: &str, len: usize) -> bool {
-    text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 /// Whether a text is so many hexadecimal digits, with small letters, as commits and digests are written.
 pub fn is_lower_hex(text: &str, len: usize) -> bool {
     text.len() == len && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -131,7 +126,7 @@ mod tests {
 
     #[test]
     fn digits_of_digests_are_counted_and_checked() {
-        assert!(is_hex("00aF", 4) && !is_hex("00aF", 5) && !is_hex("00ag", 4));
-        assert!(is_lower_hex("00af", 4) && !is_lower_hex("00aF", 4) && !is_lower_hex("", 1));
+        assert!(is_lower_hex("00af", 4) && !is_lower_hex("00af", 5) && !is_lower_hex("00ag", 4));
+        assert!(!is_lower_hex("00aF", 4) && !is_lower_hex("", 1));
     }
 }

@@ -3,7 +3,7 @@
 use super::Suggestion;
 use super::published::Fact;
 use super::shape::{Dtype, Place, Shape};
-use crate::terms::EditTarget;
+use crate::terms::{EditTarget, KnownFile};
 
 /// A repository of the Hub.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,6 +45,13 @@ impl HubModel {
     /// Bytes that the weights take where the model runs.
     pub fn device_bytes(&self, place: Place) -> u64 {
         self.shape.device_bytes(self.dtype, place)
+    }
+
+    /// The files whose size and digest are on record.
+    pub fn known_files(&self) -> Vec<KnownFile> {
+        let known =
+            |file: WeightsFile| KnownFile { name: "model.safetensors".into(), size: Some(file.bytes), sha256: Some(file.sha256.into()) };
+        self.weights.map(known).into_iter().collect()
     }
 
     /// What is worth pulling, after the published findings; none where nothing is known.

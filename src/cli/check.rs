@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
+use super::hub_repo::HubRepo;
 use super::model::Found;
 use super::options::Options;
 use super::session::{Session, collect};
@@ -12,7 +13,6 @@ use super::{models, print};
 use crate::catalog::HubModel;
 use crate::catalog::hub::find_any;
 use crate::catalog::published::{Fact, Kind};
-use crate::hub::HubRepo;
 use crate::protocol::{Export, Request};
 use crate::terms::{Claimed, EditTarget, ModelInfo, PerLayer};
 
@@ -39,7 +39,7 @@ pub async fn run(session: &mut Session, options: &Options, asked: &CheckArgs) ->
     if entry.facts.iter().all(|fact| fact.at.is_empty()) {
         bail!("no coordinates are published for {}: look yourself, with `linchpin scan --confirm`", entry.title);
     }
-    let found = Found::named(options.model(), session.is_quiet)?;
+    let found = Found::named(options.model())?;
     let info = session.load(options, found, options.given_text()?).await?;
     same_shape(entry, &info)?;
     let mut export = Export::new(info.model.clone());

@@ -6,6 +6,7 @@ mod compare;
 mod deletions;
 mod edits;
 mod experiment;
+mod hub_repo;
 mod model;
 mod models;
 mod options;
@@ -94,7 +95,7 @@ async fn of_one_model(session: &mut Session, args: &Args) -> anyhow::Result<(Exp
     if let Command::Experiment(ExperimentCommand { kind, args }) = &args.command {
         args.check(&[*kind])?;
     }
-    let found = Found::named(args.options.model(), session.is_quiet)?;
+    let found = Found::named(args.options.model())?;
     // Channels are scored on the text, everything else is measured on it.
     let is_scoring = matches!(args.command, Command::Score { .. } | Command::Surround(_));
     let text = if is_scoring { None } else { args.options.given_text()? };

@@ -4,34 +4,34 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use super::hub_repo::HubRepo;
 use super::print;
-use crate::hub::{self, Against, HubError, HubRepo, Settings, Snapshot};
-use crate::share::model_id_from;
-use crate::terms::{FileProof, ModelFile, Provenance, without_scheme};
+use crate::protocol::{Failure, FailureKind};
+use crate::terms::{FileProof, ModelFile, ModelSource, Provenance};
 
-/// A model whose files are on this machine.
+/// A model that the engine can be asked to load.
 #[derive(Debug)]
 pub struct Found {
     pub id: String,
-    pub files: Vec<ModelFile>,
-    /// Provenance of the files, if they are from the Hub.
-    pub brought: Option<Provenance>,
+    pub source: ModelSource,
+    /// The repository, if the model is of the Hub.
+    asked: Option<HubRepo>,
 }
 
 impl Found {
-    /// Finds the model in a folder, or downloads it from the Hub.
+    /// Finds the model in a folder, or else takes its name for one of the Hub.
     ///
     /// # Errors
     ///
-    /// The model does not exist, or the Hub refused the request.
-    pub fn named(name: &str, is_quiet: bool) -> anyhow::Result<Self> {
+    /// A name that is neither.
+    pub fn named(name: &str) -> anyhow::Result<Self> {
         let dir = Path::new(name);
         if dir.is_dir() {
             let id = dir.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
             return Self::folder(dir, id);
         }
         match HubRepo::parse(name) {
-            Some(asked) => Self::of_hub(name, asked, is_quiet),
+            Some(asked) => Ok(Self { id: asked.id(), source: asked.source(), asked: Some(asked) }),
             None => bail!(
                 "{name} is no folder, no model of the catalogue (`linchpin models` lists them) and no repository of the Hub \
                  (ORGANISATION/NAME)"
@@ -51,86 +51,38 @@ impl Found {
             let entry = entry?;
             files.push(ModelFile { name: entry.file_name().to_string_lossy().into_owned(), url: entry.path().display().to_string() });
         }
-        Ok(Self { id, files, brought: None })
+        Ok(Self { id, source: ModelSource::Files(files), asked: None })
     }
 
-    fn of_hub(name: &str, asked: HubRepo, is_quiet: bool) -> anyhow::Result<Self> {
-        let mut shown = None;
-        let mut tell = |doing: &str, file: &str, done: u64, total: u64| {
-            let percent = 100 * done / total.max(1);
-            if !is_quiet && shown.replace(percent) != Some(percent) {
-                print::transfer(doing, file, done, total);
+    /// Adds to the engine's refusal that the name is no folder's either, where it may have been meant as one.
+    pub fn explain(&self, failure: &Failure, error: anyhow::Error) -> anyhow::Error {
+        match &self.asked {
+            Some(HubRepo { repo, entry: None, .. }) if failure.kind == FailureKind::Input => {
+                error.context(format!("there is no folder {repo}, so the Hub was asked for it"))
             }
-        };
-        let settings = Settings::from_env();
-        let snapshot = hub::fetch(&asked, &settings, &mut tell).map_err(|error| match error {
-            HubError::NoRepo { .. } if asked.entry.is_none() => anyhow::anyhow!("there is no folder {name}, and {error}"),
-            error => error.into(),
-        })?;
-        if !is_quiet {
-            report(&asked, &snapshot);
+            _ => error,
         }
-        let id = asked.entry_at(&snapshot.commit).map_or_else(|| own_id(&asked), |entry| entry.id.into());
-        let brought = Some(brought(&asked, &settings, &snapshot));
-        Ok(Self { id, files: snapshot.files, brought })
     }
 
-    /// Adds repository, revision and checksums to the engine's description; only the downloader knows them.
-    pub fn attest(brought: Option<Provenance>, said: &mut Provenance) {
-        let Some(brought) = brought else { return };
-        (said.origin, said.commit) = (brought.origin, brought.commit);
-        said.notes.extend(brought.notes);
-        for file in &mut said.files {
-            file.verified = brought.files.iter().any(|known| known.verified && known.sha256 == file.sha256);
+    /// Prints the repository's commit, and what its weights were compared with.
+    pub fn report(&self, provenance: &Provenance) {
+        let Some(asked) = &self.asked else { return };
+        provenance.notes.iter().for_each(|note| print::note(note));
+        if let Some(commit) = provenance.commit.as_ref().filter(|_| provenance.notes.is_empty() && !asked.is_pinned()) {
+            print::note(&format!("{} is not pinned: {} is {commit} now", asked.repo, asked.revision));
         }
+        provenance.files.iter().for_each(|file| print::note(&proof(asked, file)));
     }
 }
 
-/// Returns the provenance of a snapshot, and which of its weights were compared with a digest.
-fn brought(asked: &HubRepo, settings: &Settings, snapshot: &Snapshot) -> Provenance {
-    let proof = |file: &hub::Checked| FileProof {
-        name: file.name.clone(),
-        size: 0,
-        sha256: file.sha256.clone(),
-        verified: file.against != Against::Nothing,
+fn proof(asked: &HubRepo, FileProof { name, sha256, verified, .. }: &FileProof) -> String {
+    let of_catalog = asked.entry_at(&asked.revision).and_then(|entry| entry.weights);
+    let against = match verified {
+        true if of_catalog.is_some_and(|file| file.sha256 == sha256) => "verified against the catalogue",
+        true => "verified against the Hub's digest",
+        false => "not verified, the Hub tells no digest",
     };
-    let offline = |why: &String| format!("From the cache, because the Hub could not be asked: {why}");
-    Provenance {
-        origin: format!("{}/{}", without_scheme(&settings.endpoint), asked.repo),
-        commit: Some(snapshot.commit.clone()),
-        files: snapshot.weights.iter().map(proof).collect(),
-        stored: false,
-        notes: snapshot.offline.iter().map(offline).collect(),
-    }
-}
-
-/// Returns the id of a model outside the catalogue. If the catalogue has another revision of the repository, the id
-/// contains the revision, since the entry's id and findings are not this model's.
-fn own_id(asked: &HubRepo) -> String {
-    let name = asked.repo.rsplit('/').next().unwrap_or_default();
-    if asked.entry.is_none() {
-        return model_id_from(name);
-    }
-    let revision = if asked.is_pinned() { &asked.revision[..12] } else { asked.revision.as_str() };
-    model_id_from(&format!("{name}-{revision}"))
-}
-
-/// Prints the repository's commit, and the digests that its weights were compared with.
-fn report(asked: &HubRepo, snapshot: &Snapshot) {
-    let HubRepo { repo, revision, .. } = asked;
-    match &snapshot.offline {
-        Some(why) => print::note(&format!("from the cache, because the Hub could not be asked: {why}")),
-        None if !asked.is_pinned() => print::note(&format!("{repo} is not pinned: {revision} is {} now", snapshot.commit)),
-        None => {}
-    }
-    for file in &snapshot.weights {
-        let against = match file.against {
-            Against::Catalog => "verified against the catalogue",
-            Against::Hub => "verified against the Hub's digest",
-            Against::Nothing => "not verified, the Hub tells no digest",
-        };
-        print::note(&format!("{}: SHA-256 {} ({against})", file.name, file.sha256));
-    }
+    format!("{name}: SHA-256 {sha256} ({against})")
 }
 
 #[cfg(test)]
@@ -138,12 +90,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_revision_of_a_catalogued_repository_has_an_id_of_its_own() {
-        let id = |name: &str| own_id(&HubRepo::parse(name).unwrap());
-        assert_eq!(id("olmo-1b-0724@step1000-tokens4B"), "olmo-1b-0724-hf-step1000-tokens4b");
-        // The name alone would be the catalogue's id.
-        assert_eq!(id("Qwen/Qwen2.5-0.5B@main"), "qwen2.5-0.5b-main");
-        assert_eq!(id(&format!("openai-community/gpt2@{}", "0123456789".repeat(4))), "gpt2-012345678901");
-        assert_eq!(id("org/tiny@main"), "tiny");
+    fn proofs_name_who_gave_the_digest() {
+        let proof = |asked: &str, sha256: &str, verified| {
+            let file = FileProof { name: "model.safetensors".into(), size: 0, sha256: sha256.into(), verified };
+            proof(&HubRepo::parse(asked).unwrap(), &file)
+        };
+        let known = HubRepo::parse("smollm2-135m").unwrap().entry.unwrap().weights.unwrap().sha256;
+        assert!(proof("smollm2-135m", known, true).ends_with(&format!("SHA-256 {known} (verified against the catalogue)")));
+        // Another commit is not the catalogue's.
+        assert!(proof("smollm2-135m@main", known, true).ends_with("(verified against the Hub's digest)"));
+        assert!(proof("org/tiny", &"0".repeat(64), false).ends_with("(not verified, the Hub tells no digest)"));
     }
 }

@@ -19,8 +19,9 @@ pub const TIME: &str = "experiment";
 /// Prints progress and arms as they come.
 pub fn live(event: &Event) {
     match event {
-        Event::Progress(Progress { doing, done, total, .. }) => {
-            eprint!("\r\x1b[K{} {:3.0} %", language::doing(doing), 100.0 * done / total.max(1.0));
+        Event::Progress(Progress { doing, done, total, unit }) => {
+            let of = if unit == "bytes" { format!(" of {}", rough_bytes(*total as u64)) } else { String::new() };
+            eprint!("\r\x1b[K{} {:3.0} %{of}", language::doing(doing), 100.0 * done / total.max(1.0));
             // A failure is ignored: a closed terminal needs no progress bar.
             let _ = stderr().flush();
         }
@@ -33,7 +34,7 @@ pub fn live(event: &Event) {
             let (loss, n) = (nats(evaluation.loss_nats), pruned.n_channels);
             eprintln!("\r\x1b[K{loss} nats  {n:6} channels: {}", rule(&pruned.pruning));
         }
-        Event::Done => eprint!("\r\x1b[K"),
+        Event::Done | Event::Failed(_) => eprint!("\r\x1b[K"),
         _ => {}
     }
 }
@@ -41,13 +42,6 @@ pub fn live(event: &Event) {
 pub fn json(export: &Export) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(export)?);
     Ok(())
-}
-
-/// Prints the progress of a file's download from the Hub.
-pub fn transfer(doing: &str, name: &str, done: u64, total: u64) {
-    let end = if done < total { "" } else { "\r\x1b[K" };
-    eprint!("\r\x1b[K{doing} {name} {:3.0} % of {}{end}", 100.0 * done as f64 / total.max(1) as f64, rough_bytes(total));
-    let _ = stderr().flush();
 }
 
 /// A line beside the results.

@@ -46,10 +46,9 @@ pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -
         (device, _) => device,
     };
     let model = options.model.clone().map_or_else(|| model_of(&before), Ok)?;
-    let found = Found::named(&model, session.is_quiet);
-    let found = found
-        .with_context(|| format!("the export is of {}, looked for as {model}: --model names a folder that has it", before.model.id))?;
-    let info = session.load(&Options { device, ..options.clone() }, found, text).await?;
+    let sought = || format!("the export is of {}, looked for as {model}: --model names a folder that has it", before.model.id);
+    let found = Found::named(&model).with_context(sought)?;
+    let info = session.load(&Options { device, ..options.clone() }, found, text).await.with_context(sought)?;
     if let Some(theirs) = before.outcomes.iter().map(|outcome| &outcome.model).find(|theirs| theirs.revision != info.model.revision) {
         let ours = &info.model.revision;
         bail!(

@@ -65,7 +65,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 async fn measured(session: &mut Session, options: &Options, asked: &ReportArgs) -> anyhow::Result<(Export, Missing)> {
     let kinds = kinds(&asked.kinds)?;
     let tasks = asked.settings.task_files()?;
-    let found = Found::named(options.model(), session.is_quiet)?;
+    let found = Found::named(options.model())?;
     let info = session.load(options, found, options.given_text()?).await?;
     if !tasks.is_empty() {
         session.ask(Request::UseTasks { tasks: tasks.clone() }).await?;

@@ -4,15 +4,21 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use thiserror::Error;
 
 use super::model::Found;
 use super::options::Options;
 use super::print;
 use crate::engine::{self, Engine};
 use crate::job::control::Control;
-use crate::protocol::{Event, Export, Figure, Request};
-use crate::terms::{CalibrationText, Evaluation, ModelInfo, ModelSource, Pane, text_digest};
+use crate::protocol::{Event, Export, Failure, Figure, Request};
+use crate::terms::{CalibrationText, Evaluation, ModelInfo, Pane, text_digest};
+
+/// The engine's failure, in its words.
+#[derive(Debug, Error)]
+#[error("{}: {}\n{}", .0.what, .0.why, .0.next_step)]
+struct Refused(Failure);
 
 /// Sees events as they come.
 type Watcher = Box<dyn FnMut(&Event)>;
@@ -69,7 +75,7 @@ impl Session {
         self.engine.handle(request).await;
         let events = self.events.take();
         match events.last() {
-            Some(Event::Failed(failure)) => bail!("{}: {}\n{}", failure.what, failure.why, failure.next_step),
+            Some(Event::Failed(failure)) => Err(Refused(failure.clone()).into()),
             _ => Ok(events),
         }
     }
@@ -116,22 +122,22 @@ impl Session {
     /// # Errors
     ///
     /// The engine's failure.
-    pub async fn load(
-        &mut self,
-        options: &Options,
-        Found { id, files, brought }: Found,
-        text: Option<CalibrationText>,
-    ) -> anyhow::Result<ModelInfo> {
-        let events = self.ask(Request::Load { id, source: ModelSource::Files(files), backend: options.device.into() }).await?;
-        let mut info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
-        if let Some(info) = &mut info {
-            Found::attest(brought, &mut info.provenance);
+    pub async fn load(&mut self, options: &Options, found: Found, text: Option<CalibrationText>) -> anyhow::Result<ModelInfo> {
+        let load = Request::Load { id: found.id.clone(), source: found.source.clone(), backend: options.device.into() };
+        let events = self.ask(load).await.map_err(|error| match error.downcast_ref() {
+            Some(Refused(failure)) => found.explain(&failure.clone(), error),
+            None => error,
+        })?;
+        let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
+        let info = info.context("the engine loaded nothing")?;
+        if !self.is_quiet {
+            found.report(&info.provenance);
         }
         if let Some(CalibrationText { name, text }) = text {
             self.text_digest = text_digest(&text);
             self.ask(Request::UseText { name, text, max_tokens: options.max_tokens }).await?;
         }
-        info.context("the engine loaded nothing")
+        Ok(info)
     }
 }
 

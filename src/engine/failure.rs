@@ -137,13 +137,14 @@ fn of_device(error: &DeviceError) -> Words {
 fn of_platform(error: &PlatformError) -> Words {
     match error {
         PlatformError::Address { .. } => (FailureKind::Input, "That is no place to load a model from", "Correct it and load again."),
-        PlatformError::NoRepository { .. } => {
+        PlatformError::NoRepository { .. } | PlatformError::NoRevision { .. } => {
             (FailureKind::Input, "There is no such model on the server", "Check the spelling of its name and its revision.")
         }
         PlatformError::Denied { .. } => (
             FailureKind::Input,
             "The server does not give out this model without permission",
-            "Check its name. If that is right, accept the licence on the model's own page, make an access token, and load again with it.",
+            "Check its name. If that is right, accept the licence on the model's own page, make an access token, and load again with it \
+             (the command reads it from HF_TOKEN).",
         ),
         PlatformError::Unreachable { .. } => (
             FailureKind::Transport,
@@ -153,7 +154,7 @@ fn of_platform(error: &PlatformError) -> Words {
         PlatformError::Cut { .. } => (
             FailureKind::Transport,
             "The download was cut",
-            "Check the connection and the server's address, then load the model again: what has arrived is kept where this browser can, \
+            "Check the connection and the server's address, then load the model again: what has arrived is kept where that is possible, \
              and the rest is fetched.",
         ),
         PlatformError::Changed { .. } => (
@@ -166,14 +167,11 @@ fn of_platform(error: &PlatformError) -> Words {
             "The file is not what was published",
             "It was damaged or altered on its way, and nothing of it is used or kept. Load the model again, or from another server.",
         ),
-        PlatformError::Damaged { .. } => (
-            FailureKind::Transport,
-            "What this browser had stored of the model is damaged",
-            "Load the model again: what is damaged is fetched again.",
-        ),
-        PlatformError::Store { .. } => {
-            (FailureKind::Transport, "This browser's storage did not obey", "Close other tabs of this page, and try again.")
-        }
+        PlatformError::Altered { .. }
+        | PlatformError::NotCached { .. }
+        | PlatformError::Cache { .. }
+        | PlatformError::Damaged { .. }
+        | PlatformError::Store { .. } => of_store(error),
         PlatformError::TooLarge { .. } => (
             FailureKind::Model,
             "A file is larger than such a file may be",
@@ -182,6 +180,33 @@ fn of_platform(error: &PlatformError) -> Words {
         PlatformError::Read { .. } => {
             (FailureKind::Transport, "A file could not be read", "Check the connection or the disk, then load the model again.")
         }
+    }
+}
+
+/// A fault of what is kept of models: in a browser's store, or in the cache on a disk.
+fn of_store(error: &PlatformError) -> Words {
+    match error {
+        PlatformError::Altered { .. } => (
+            FailureKind::Model,
+            "A file in the cache is not what was published",
+            "Remove that file and load the model again: it is then fetched anew.",
+        ),
+        PlatformError::NotCached { .. } => (
+            FailureKind::Transport,
+            "The model is not on this machine, and the Hub could not be asked for it",
+            "Check the connection, and whether HF_HUB_OFFLINE is set. Once a model is in the cache, no network is needed for it.",
+        ),
+        PlatformError::Cache { .. } => (
+            FailureKind::Transport,
+            "The cache on this disk could not be written",
+            "Make room for it, or set HF_HOME to a folder of yours, then load the model again.",
+        ),
+        PlatformError::Damaged { .. } => (
+            FailureKind::Transport,
+            "What this browser had stored of the model is damaged",
+            "Load the model again: what is damaged is fetched again.",
+        ),
+        _ => (FailureKind::Transport, "This browser's storage did not obey", "Close other tabs of this page, and try again."),
     }
 }
 

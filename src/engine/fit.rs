@@ -14,6 +14,9 @@ use crate::weights::WeightsError;
 /// Bytes of f32 weights that fit into a page's 4 GiB beside everything else; natively no limit is known in advance.
 const ON_CPU: Option<u64> = if IN_BROWSER { Some(3 << 30) } else { None };
 
+/// Where a download is kept.
+const DOWNLOAD: &str = if IN_BROWSER { "download, in this browser's storage" } else { "download, in the cache on disk" };
+
 /// An inspected model and the device that it would run on.
 pub(super) struct Prepared {
     pub config: ModelConfig,
@@ -91,7 +94,7 @@ impl Prepared {
         }
         let to_fetch = checkpoint.to_fetch();
         if to_fetch > 0 {
-            check(FitKind::Storage, "download, in this browser's storage", to_fetch, platform::free_storage().await);
+            check(FitKind::Storage, DOWNLOAD, to_fetch, platform::free_storage().await);
         }
         let fits = self.check();
         let advice = advice(&fits, &checks);

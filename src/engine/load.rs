@@ -111,7 +111,7 @@ fn facts(id: &str, files: &Files, weights: &LoadedWeights, chosen: &Chosen, gene
 }
 
 fn provenance(of: &Files, files: Vec<FileProof>, stored: bool) -> Provenance {
-    Provenance { origin: of.origin().into(), commit: of.commit().map(String::from), files, stored, notes: of.notes() }
+    Provenance { origin: of.origin().to_string(), commit: of.commit().map(String::from), files, stored, notes: of.notes() }
 }
 
 /// A model on its device.

@@ -12,10 +12,7 @@ use crate::model::weights::Weights;
 use crate::platform::{Files, GpuHandles, GpuHealth};
 use crate::tensors::{self, CHUNK_UNIT, DeviceError};
 use crate::weights::WeightsError;
-use crate::weights::safetensors::{Dtype, Header, TensorEntry, header_len, parse_header, parse_index};
-
-const SINGLE_FILE: &str = "model.safetensors";
-const INDEX_FILE: &str = "model.safetensors.index.json";
+use crate::weights::safetensors::{Dtype, Header, INDEX_FILE, SINGLE_FILE, TensorEntry, header_len, parse_header, parse_index};
 
 /// The destination of a checkpoint's weights.
 #[derive(Debug, Clone)]
@@ -65,7 +62,14 @@ impl Checkpoint {
         let found = Found::in_files(files).await?;
         let mut shards = Vec::new();
         for name in &found.files {
-            shards.push(Shard::read(files, name).await?);
+            match Shard::read(files, name).await {
+                Ok(shard) => shards.push(shard),
+                Err(LoadingError::Weights(fault)) => {
+                    files.suspect(name).await?;
+                    return Err(fault.into());
+                }
+                Err(error) => return Err(error),
+            }
         }
         let in_headers = || shards.iter().flat_map(|shard| shard.header.tensors.keys().cloned()).collect();
         let mut plan = Weights::plan(&onto.device, found.names.unwrap_or_else(in_headers));

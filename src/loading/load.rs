@@ -105,6 +105,11 @@ pub async fn load_checkpoint(
                 stream = files.open(&shard.name).await?.ok_or_else(missing)?;
                 reading.read(shard, &mut stream).await?
             }
+            Err(LoadingError::Weights(fault)) => {
+                drop(stream);
+                files.suspect(&shard.name).await?;
+                return Err(fault.into());
+            }
             read => read?,
         };
         let verified = stream.finish(&sha256)?;

@@ -2,6 +2,7 @@
 //!
 //! Both sides have the same names: [`Files`], [`ByteStream`], the store ([`stored_models`], [`forget_stored`],
 //! [`free_storage`]), [`yield_now`], [`open_gpu`] and [`finish_gpu_work`]. No other module asks which target it is built for.
+//! A machine of one's own has settings of the Hub besides ([`HubSettings`]), which the command reads.
 
 pub mod hub;
 
@@ -10,6 +11,7 @@ mod native;
 #[cfg(target_family = "wasm")]
 mod web;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
@@ -19,7 +21,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 #[cfg(not(target_family = "wasm"))]
-pub use native::{ByteStream, Files, finish_gpu_work, forget_stored, free_storage, open_gpu, stored_models, yield_now};
+pub use native::{ByteStream, Files, HubSettings, finish_gpu_work, forget_stored, free_storage, open_gpu, stored_models, yield_now};
 #[cfg(target_family = "wasm")]
 pub use web::{ByteStream, Files, finish_gpu_work, forget_stored, free_storage, open_gpu, stored_models, yield_now};
 
@@ -39,8 +41,10 @@ pub enum PlatformError {
     TooLarge { name: String, got: u64, limit: u64 },
     #[error("{what:?} is not {expected}")]
     Address { what: String, expected: String },
-    #[error("there is no repository {name} with a revision {revision}")]
-    NoRepository { name: String, revision: String },
+    #[error("there is no model {origin}, or it is private")]
+    NoRepository { origin: String },
+    #[error("{origin} has no revision {revision}")]
+    NoRevision { origin: String, revision: String },
     #[error("{name}: {why}")]
     Denied { name: String, why: String },
     #[error("{name} could not be fetched to its end: {why}")]
@@ -51,10 +55,24 @@ pub enum PlatformError {
     Changed { name: String, why: String },
     #[error("{name} has the SHA-256 {got}, and it should be {expected}")]
     Corrupt { name: String, expected: String, got: String },
+    #[error("{path} has the SHA-256 {got}, and it should be {expected}")]
+    Altered { path: PathBuf, expected: String, got: String },
+    #[error("{name} at {revision} is not in the cache whole, and the Hub could not be asked: {why}")]
+    NotCached { name: String, revision: String, why: String },
+    #[error("{what} could not be written to the cache: {why}")]
+    Cache { what: String, why: String },
     #[error("what was stored of {name} is damaged")]
     Damaged { name: String },
     #[error("the stored models could not be changed: {why}")]
     Store { why: String },
+}
+
+impl PlatformError {
+    /// The error of a file or folder of the cache on this disk.
+    #[cfg(not(target_family = "wasm"))]
+    fn cache(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::Cache { what: path.display().to_string(), why: error.to_string() }
+    }
 }
 
 impl Files {

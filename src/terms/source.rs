@@ -21,9 +21,10 @@ pub enum ModelSource {
     /// Files with their own addresses: beside the page, picked by the visitor, or on a disk. The engine does not
     /// store them.
     Files(Vec<ModelFile>),
-    /// A repository of the Hugging Face Hub, or of a server with the Hub's addresses.
+    /// A repository of the Hugging Face Hub, or of a server with the Hub's addresses. Natively its files go to the cache of
+    /// Hugging Face's own tools, and in a browser to its store.
     Hub(HubSource),
-    /// A folder on a web server.
+    /// A folder on a web server, which only a browser reads.
     Folder { url: String },
 }
 

@@ -18,6 +18,10 @@ use self::json::{Pairs, RawEntry, RawHeader, RawIndex};
 pub use super::dtype::Dtype;
 use super::error::WeightsError;
 
+/// The file of a checkpoint whose weights are one file.
+pub const SINGLE_FILE: &str = "model.safetensors";
+/// The file of a sharded checkpoint that says which of its files holds which tensor.
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Longest header read, in bytes. A checkpoint of 1,000 tensors has a header of about 100 KB.
 pub const MAX_HEADER_BYTES: u64 = 25_000_000;
 /// Most tensors in one file.

@@ -12,12 +12,8 @@ use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "gemma3_text", config, build };
 
-/// Gemma 3 with images. It is known, so that the error can say why it is refused.
-pub(super) static WITH_IMAGES: Family = Family {
-    model_type: "gemma3",
-    config: |_keys| Err(ModelError::Unsupported { what: "gemma3 with its images; models of text alone (gemma3_text) are".into() }),
-    build,
-};
+/// Gemma 3 with images: its `model_type`, and what to say of it.
+pub(super) const WITH_IMAGES: (&str, &str) = ("gemma3", "gemma3 with its images; models of text alone (gemma3_text) are");
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     keys.refuse("final_logit_softcapping", |_: &f64| true)?;

@@ -28,7 +28,7 @@ struct Family {
     build: fn(&ModelConfig, &mut Weights) -> Result<Model, WeightsError>,
 }
 
-const FAMILIES: [&Family; 11] = [
+const FAMILIES: [&Family; 10] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &qwen2::FAMILY,
@@ -39,10 +39,12 @@ const FAMILIES: [&Family; 11] = [
     &olmo2::FAMILY,
     &phi3::FAMILY,
     &gemma3::FAMILY,
-    &gemma3::WITH_IMAGES,
 ];
 
-/// True if a `model_type` is that of one of these families.
+/// The `model_type`s that are refused with a reason of their own, since they are near to a family.
+const REFUSED: [(&str, &str); 1] = [gemma3::WITH_IMAGES];
+
+/// True if models of a `model_type` can be run: it is that of one of these families.
 pub fn knows(model_type: &str) -> bool {
     FAMILIES.iter().any(|family| family.model_type == model_type)
 }
@@ -53,6 +55,9 @@ pub fn knows(model_type: &str) -> bool {
 ///
 /// [`ModelError::UnknownArchitecture`], or the fault that the family finds.
 pub(super) fn read_config(model_type: &str, keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
+    if let Some((_, what)) = REFUSED.iter().find(|(refused, _)| *refused == model_type) {
+        return Err(ModelError::Unsupported { what: (*what).into() });
+    }
     let family = FAMILIES.iter().find(|family| family.model_type == model_type).ok_or_else(|| ModelError::UnknownArchitecture {
         model_type: model_type.into(),
         known: FAMILIES.map(|family| family.model_type).join(", "),
@@ -73,4 +78,23 @@ pub(super) fn read_config(model_type: &str, keys: &Keys<'_>) -> Result<ModelConf
 pub fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     let family = FAMILIES.iter().find(|family| family.model_type == config.model_type).expect("a family that was read");
     (family.build)(config, weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::ModelError;
+    use crate::model::config::ModelConfig;
+
+    #[test]
+    fn families_that_are_refused_are_not_known() {
+        let read = |model_type: &str| ModelConfig::from_json(format!(r#"{{"model_type": "{model_type}"}}"#).as_bytes());
+        assert!(super::knows("gemma3_text") && super::knows("llama"));
+        assert!(!super::knows("gemma3") && !super::knows("mamba"));
+        // One that is near to a family is refused with the name of what does run.
+        let refused = read("gemma3").unwrap_err();
+        assert!(matches!(&refused, ModelError::Unsupported { what } if what.contains("gemma3_text")), "{refused}");
+        let unknown = read("mamba").unwrap_err();
+        let ModelError::UnknownArchitecture { known, .. } = &unknown else { panic!("{unknown}") };
+        assert_eq!(known.split(", ").filter(|known| known.starts_with("gemma3")).collect::<Vec<_>>(), ["gemma3_text"]);
+    }
 }

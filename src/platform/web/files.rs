@@ -11,7 +11,6 @@ use super::stream::{ByteStream, Serving};
 use crate::platform::hub::{self, Listing};
 use crate::platform::{MAX_WHOLE_FILE_BYTES, Peeked, PlatformError};
 use crate::terms::{HubSource, KnownFile, ModelFile, ModelSource, without_scheme};
-use crate::words::is_hex;
 
 /// The files of a model by name.
 #[derive(Clone)]
@@ -81,7 +80,7 @@ impl Files {
         inner.authorization = source.token.as_ref().map(|token| format!("Bearer {token}"));
         (inner.listing, inner.is_listed) = inner.listing_of(source).await?;
         inner.listing.join(&source.known)?;
-        let pinned = is_hex(&source.revision, 40).then(|| source.revision.clone());
+        let pinned = hub::is_commit(&source.revision).then(|| source.revision.clone());
         inner.commit = inner.listing.commit.clone().or(pinned);
         let revision = inner.commit.clone().unwrap_or_else(|| source.revision.clone());
         inner.base = Some(hub::base_url(source, &revision));
@@ -169,6 +168,15 @@ impl Files {
             self.0.opened.borrow().values().for_each(ByteStream::freeze);
             self.0.note(format!("Nothing is kept in this browser's storage: {why}."));
         }
+    }
+
+    /// Does nothing: what is stored has digests of its own.
+    ///
+    /// # Errors
+    ///
+    /// None here; natively a file in the cache may have been altered.
+    pub async fn suspect(&self, _name: &str) -> Result<(), PlatformError> {
+        Ok(())
     }
 
     async fn open_remote(&self, remote: Rc<Remote>, expected: Option<String>) -> Result<Option<ByteStream>, PlatformError> {
@@ -282,16 +290,16 @@ impl Inner {
     /// enough; where the network is down, the stored listing is.
     async fn listing_of(&self, source: &HubSource) -> Result<(Listing, bool), PlatformError> {
         let stored = Store::about_any(&self.origin, &source.revision).await;
-        if let Some(about) = stored.clone().filter(|_| is_hex(&source.revision, 40)) {
+        if let Some(about) = stored.clone().filter(|_| hub::is_commit(&source.revision)) {
             return Ok((about.listing, true));
         }
         let remote = Remote::new(&source.repo, hub::listing_url(source), None, self.authorization.clone()).with_tries(2);
         let answer = match remote.whole().await {
             Ok(Some(mut whole)) => whole.to_end(&remote, hub::MAX_LISTING_BYTES).await,
-            Ok(None) if remote.knows_no_repository() => {
-                return Err(PlatformError::NoRepository { name: source.repo.clone(), revision: source.revision.clone() });
-            }
-            Ok(None) => Err(PlatformError::Cut { name: source.repo.clone(), why: "the server lists no files".into() }),
+            Ok(None) => match hub::refusal(source, remote.error_code().as_deref()) {
+                Some(refusal) => return Err(refusal),
+                None => Err(PlatformError::Cut { name: source.repo.clone(), why: "the server lists no files".into() }),
+            },
             Err(error) => Err(error),
         };
         let why = match answer {

@@ -112,9 +112,9 @@ impl Remote {
         self.version.borrow().clone()
     }
 
-    /// True if the server said that there is no such repository or revision.
-    pub fn knows_no_repository(&self) -> bool {
-        self.error_code.borrow().as_deref().is_some_and(|code| matches!(code, "RepoNotFound" | "RevisionNotFound"))
+    /// The server's reason for its last refusal, where it is one of the Hub's.
+    pub fn error_code(&self) -> Option<String> {
+        self.error_code.borrow().clone()
     }
 
     /// Ends all that is under way.

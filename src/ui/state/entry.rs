@@ -4,7 +4,7 @@ use crate::catalog::hub::{self, HubModel};
 use crate::catalog::published::{Fact, Kind};
 use crate::catalog::{self, CatalogModel, Suggestion, find_hub};
 use crate::protocol::{Failure, FailureKind};
-use crate::terms::{ConfirmReport, EditTarget, HUB, HubSource, KnownFile, ModelInfo, ModelSource, without_scheme};
+use crate::terms::{ConfirmReport, EditTarget, HUB, HubSource, ModelInfo, ModelSource, without_scheme};
 use crate::words::bytes;
 
 /// An entry of the catalogue, of either kind.
@@ -97,14 +97,12 @@ pub fn agrees(fact: &Fact, report: &ConfirmReport) -> Option<bool> {
 
 /// The source of a Hub model's files, at the pinned commit, with the sizes and digests that are known.
 pub fn hub_source(model: &HubModel, endpoint: &str, token: Option<String>) -> ModelSource {
-    let known =
-        model.weights.map(|file| KnownFile { name: "model.safetensors".into(), size: Some(file.bytes), sha256: Some(file.sha256.into()) });
     ModelSource::Hub(HubSource {
         endpoint: endpoint.into(),
         repo: model.repo.into(),
         revision: model.revision.into(),
         token,
-        known: known.into_iter().collect(),
+        known: model.known_files(),
     })
 }
 

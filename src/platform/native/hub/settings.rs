@@ -1,12 +1,17 @@
 //! The environment variables of Hugging Face's own tools.
+//!
+//! The engine takes the cache from them, and whether the Hub may be asked. Its address and the token are part of a
+//! [`HubSource`]: whoever makes one decides on them.
 
 use std::path::PathBuf;
 
 use hf_hub::Cache;
 
+use crate::terms::{HUB, HubSource, KnownFile};
+
 /// The address of the Hub, the folder of the cache, and the account's token.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct HubSettings {
     /// `HF_ENDPOINT`, without a slash at its end.
     pub endpoint: String,
     /// `HF_HUB_CACHE`, or `hub` in `HF_HOME`.
@@ -17,10 +22,16 @@ pub struct Settings {
     pub is_offline: bool,
 }
 
-impl Settings {
+impl HubSettings {
     /// Reads the environment; an empty variable counts as missing.
     pub fn from_env() -> Self {
         Self::new(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    /// A repository at this Hub, asked for with this token.
+    pub fn source(&self, repo: &str, revision: &str, known: Vec<KnownFile>) -> HubSource {
+        let (endpoint, token) = (self.endpoint.clone(), self.token.clone());
+        HubSource { endpoint, repo: repo.into(), revision: revision.into(), token, known }
     }
 
     fn new(var: impl Fn(&str) -> Option<String>) -> Self {
@@ -33,7 +44,7 @@ impl Settings {
         let token_path = var("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
         let token = var("HF_TOKEN").or_else(|| std::fs::read_to_string(token_path).ok());
         Self {
-            endpoint: var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()).trim_end_matches('/').into(),
+            endpoint: var("HF_ENDPOINT").unwrap_or_else(|| HUB.into()).trim_end_matches('/').into(),
             cache: var("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
             token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
             is_offline: var("HF_HUB_OFFLINE").is_some_and(|value| matches!(&*value.to_ascii_uppercase(), "1" | "ON" | "YES" | "TRUE")),
@@ -46,9 +57,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_environment_is_read_as_python_reads_it() {
+    fn environment_is_read_as_python_reads_it() {
         let of = |pairs: &'static [(&str, &str)]| {
-            Settings::new(move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+            HubSettings::new(move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
         };
         let plain = of(&[("HF_HOME", "there")]);
         assert_eq!((plain.endpoint.as_str(), plain.is_offline), ("https://huggingface.co", false));

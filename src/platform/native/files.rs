@@ -1,0 +1,135 @@
+//! A model's files, wherever they are: on a disk, or in a repository of the Hub.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::hub::{HubSettings, Repository};
+use super::stream::ByteStream;
+use crate::platform::{Peeked, PlatformError};
+use crate::terms::{ModelFile, ModelSource};
+
+/// The files of a model by name.
+#[derive(Debug, Clone)]
+pub struct Files(Place);
+
+#[derive(Debug, Clone)]
+enum Place {
+    /// The path of each file.
+    Disk(BTreeMap<String, PathBuf>),
+    Hub(Rc<Repository>),
+}
+
+impl Files {
+    /// Files given by their own paths.
+    pub fn new(files: Vec<ModelFile>) -> Self {
+        Self(Place::Disk(files.into_iter().map(|file| (file.name, file.url.into())).collect()))
+    }
+
+    /// Finds the files of a source; for a repository that the cache does not have whole, asks the Hub for a listing. The
+    /// environment says where the cache is.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`]: the Hub refuses, or is out of reach with nothing cached; [`PlatformError::Address`] for a folder
+    /// on a server, which only a browser reads.
+    pub async fn find(source: &ModelSource) -> Result<Self, PlatformError> {
+        Self::find_with(source, &HubSettings::from_env())
+    }
+
+    /// The same with the cache that `settings` name.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Self::find`].
+    pub fn find_with(source: &ModelSource, settings: &HubSettings) -> Result<Self, PlatformError> {
+        match source {
+            ModelSource::Files(files) => Ok(Self::new(files.clone())),
+            ModelSource::Hub(source) => Ok(Self(Place::Hub(Rc::new(Repository::find(source, settings)?)))),
+            ModelSource::Folder { url } => {
+                Err(PlatformError::Address { what: url.clone(), expected: "a list of files, or a repository of the Hub".into() })
+            }
+        }
+    }
+
+    pub fn origin(&self) -> String {
+        match &self.0 {
+            Place::Disk(_) => "files of your own".into(),
+            Place::Hub(repository) => repository.origin(),
+        }
+    }
+
+    pub fn commit(&self) -> Option<&str> {
+        match &self.0 {
+            Place::Disk(_) => None,
+            Place::Hub(repository) => Some(repository.commit()),
+        }
+    }
+
+    /// Sentences that a reader should know about these files.
+    pub fn notes(&self) -> Vec<String> {
+        match &self.0 {
+            Place::Disk(_) => Vec::new(),
+            Place::Hub(repository) => repository.notes(),
+        }
+    }
+
+    pub fn is_listed(&self) -> bool {
+        true
+    }
+
+    /// Always false: this is about a browser's store.
+    pub fn is_kept(&self, _stream: &ByteStream) -> bool {
+        false
+    }
+
+    /// True if there is a file of this name.
+    ///
+    /// # Errors
+    ///
+    /// None here; in a browser a server may have to be asked.
+    pub async fn contains(&self, name: &str) -> Result<bool, PlatformError> {
+        Ok(match &self.0 {
+            Place::Disk(paths) => paths.contains_key(name),
+            Place::Hub(repository) => repository.contains(name),
+        })
+    }
+
+    /// The first `n` bytes of a file, without fetching the rest; `None` if there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`].
+    pub async fn peek(&self, name: &str, n: usize) -> Result<Option<Peeked>, PlatformError> {
+        if let Place::Hub(repository) = &self.0 {
+            return repository.peek(name, n);
+        }
+        let Some(mut stream) = self.open(name).await? else { return Ok(None) };
+        Ok(Some(Peeked { bytes: stream.read(n).await?, len: stream.len(), to_fetch: 0 }))
+    }
+
+    /// Looks for the reason why the contents of a file are no model's. A file in the cache is compared with its digest, and the
+    /// part of a download is removed, so that the next one does not go on from it.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::Altered`]: the file is not what was published.
+    pub async fn suspect(&self, name: &str) -> Result<(), PlatformError> {
+        if let Place::Hub(repository) = &self.0 { repository.suspect(name).await } else { Ok(()) }
+    }
+
+    /// Does nothing: there is no store that could be too small to begin with.
+    pub fn keep_nothing(&self, _why: &str) {}
+
+    /// Opens a file for reading front to back; `None` if there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`].
+    pub async fn open(&self, name: &str) -> Result<Option<ByteStream>, PlatformError> {
+        match &self.0 {
+            Place::Disk(paths) => paths.get(name).map_or(Ok(None), |path| ByteStream::on_disk(path)),
+            Place::Hub(repository) => repository.open(name),
+        }
+    }
+}

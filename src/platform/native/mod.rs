@@ -1,0 +1,31 @@
+//! A machine of one's own: folders of files, the Hub by way of a cache on disk, and Vulkan.
+
+mod files;
+mod gpu;
+mod hub;
+mod stream;
+
+pub use files::Files;
+pub use gpu::{finish_gpu_work, open_gpu};
+pub use hub::HubSettings;
+pub use stream::ByteStream;
+
+use crate::terms::StoredModel;
+
+pub async fn stored_models() -> Vec<StoredModel> {
+    Vec::new()
+}
+
+/// # Errors
+///
+/// None.
+pub async fn forget_stored(_key: Option<&str>) -> Result<(), String> {
+    Ok(())
+}
+
+pub async fn free_storage() -> Option<u64> {
+    None
+}
+
+/// Does nothing: natively no other work waits on this thread.
+pub async fn yield_now() {}
