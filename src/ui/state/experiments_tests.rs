@@ -1,6 +1,7 @@
 use super::*;
 use crate::protocol::{Event, EventEnvelope, FailureKind};
-use crate::terms::{BackendInfo, DataTable, Headline, ScanReport, SettingProblem};
+use crate::terms::{BackendInfo, DataTable, Headline, ScanReport, SettingProblem, TextRef};
+use crate::ui::state::AppState;
 use crate::ui::state::tests::{answer, candidate, failure, info, loaded, pull};
 
 pub(crate) fn outcome(kind: ExperimentKind, is_partial: bool) -> Outcome {

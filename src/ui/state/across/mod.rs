@@ -9,8 +9,10 @@
 //! | [`requests`] | what the visitor asks for, as requests made of the values of several parts |
 //! | [`turns`] | the turn of a request: what goes before it, what it drops, and what follows its end |
 //! | [`life`] | the life of the engine and of its model: ready, loaded, lost, restarted |
+//! | [`experiments`] | an experiment's super weights and texts, and the figures of a link beside an outcome |
 //! | [`restore`] | a link, which fills in the controls of several parts |
 
+mod experiments;
 mod life;
 mod requests;
 mod restore;
