@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::check::CheckArgs;
 use super::deletions::DeletionArgs;
 use super::edits::EditArgs;
-use super::experiment::ExperimentCommand;
+use super::experiment_args::ExperimentCommand;
 use super::options::Options;
 use super::prune::PruneArgs;
 use super::repeat::RepeatArgs;

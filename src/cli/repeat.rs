@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::compare::{Compared, compare};
-use super::experiment::{ExperimentArgs, measure};
+use super::experiment::measure;
+use super::experiment_args::ExperimentArgs;
 use super::model::Found;
 use super::options::{DeviceArg, Options};
 use super::print;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::experiment::{ExperimentArgs, subcommand, super_weights, timed, writable, write_tables};
+use super::experiment::{super_weights, timed, writable, write_tables};
+use super::experiment_args::{ExperimentArgs, subcommand};
 use super::model::Found;
 use super::options::Options;
 use super::report_page::{Missing, page, parts};
