@@ -52,7 +52,7 @@ fn exit_code_is_1_for_a_negative_finding_and_2_for_an_error() {
     assert_eq!(code(&linchpin(&["perplexity", "--scalar", "99,0,0"])), Some(2));
     let refused = linchpin(&["ablate", "--row", "0,1=lots"]);
     assert_eq!(code(&refused), Some(2));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("is no scale"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is not a scale"));
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl HeldOut {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::of`].
+    /// The errors of [`Self::of`].
     pub fn bundled(tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, AnalysisError> {
         Self::of(HELD_OUT_NAME, HELD_OUT, MAX_TOKENS, tokenizer, max_position_embeddings)
     }

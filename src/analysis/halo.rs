@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn the_halo_is_next_to_the_core_and_not_in_it() {
         let connections = [0.875, 0.0, 0.5, 0.5, 0.0];
-        // Of equal channels the lower comes first.
+        // The lower one of equal channels comes first.
         assert_eq!(halo(&connections, &[0], 0.5), [2, 3]);
         assert_eq!(halo(&connections, &[0], 0.25), [2]);
         assert_eq!(halo(&connections, &[2], 0.1), [0], "never empty");

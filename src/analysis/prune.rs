@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn each_ranking_by_hand() {
-        // Of equal channels, the higher one goes first.
+        // The higher one of equal channels goes first.
         assert_eq!(lowest(Ranking::LossProxy, 0.2), [3]);
         assert_eq!(lowest(Ranking::LossProxy, 0.6), [1, 3, 4]);
         // 4 · 0.2 is below 1.

@@ -207,7 +207,7 @@ mod tests {
         moments.add(&tokens);
         let expected = 0.5 * -0.5 * 0.36_f64.ln();
         assert!((f64::from(moments.redundancies()[0]) - expected).abs() < 1e-6);
-        // Of seven core channels, the two that are not correlated are left out.
+        // The two of seven core channels that are not correlated are left out.
         let mut moments = Moments::new(7, 1);
         for t in 0..4 {
             let silent = [other[t], other[t]];

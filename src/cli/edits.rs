@@ -47,7 +47,7 @@ pub fn parse_coord(text: &str) -> anyhow::Result<WeightCoord> {
 /// `"2,12,86=0.5"` to the scalar `[12, 86]` of layer 2, at 0.5.
 fn parse_edit(unit: Unit, text: &str) -> anyhow::Result<WeightEdit> {
     let (place, scale) = text.split_once('=').unwrap_or((text, "0"));
-    let scale = scale.trim().parse().with_context(|| format!("{text:?}: {scale:?} is no scale"))?;
+    let scale = scale.trim().parse().with_context(|| format!("{text:?}: {scale:?} is not a scale"))?;
     let target = parse_target(unit, place).with_context(|| format!("{text:?}"))?;
     Ok(WeightEdit { target, scale })
 }
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(parse_coord("2.5,12,86").unwrap(), in_expert);
         assert_eq!(edit(Unit::Row, "2,12,86"), Err("\"2,12,86\": expected 2 numbers, got 3".into()));
         assert_eq!(edit(Unit::Row, "2,x"), Err("\"2,x\": expected whole numbers with commas between".into()));
-        assert_eq!(edit(Unit::Row, "2,1=x"), Err("\"2,1=x\": \"x\" is no scale".to_owned() + ": invalid float literal"));
+        assert_eq!(edit(Unit::Row, "2,1=x"), Err("\"2,1=x\": \"x\" is not a scale".to_owned() + ": invalid float literal"));
         assert_eq!(parse_coord("2,12").unwrap_err().to_string(), "\"2,12\": expected LAYER,ROW,COL");
     }
 }

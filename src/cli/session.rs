@@ -32,7 +32,7 @@ pub struct Session {
     events: Rc<RefCell<Vec<Event>>>,
     watcher: Rc<RefCell<Option<Watcher>>>,
     started: Instant,
-    /// Of the text that loss is measured on.
+    /// The digest of the text that loss is measured on.
     pub text_digest: String,
 }
 

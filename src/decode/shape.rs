@@ -169,7 +169,7 @@ struct Build {
     scale: f64,
     activation: Activation,
     is_gated: bool,
-    /// Those of queries, keys and values, then the others, so that the number tells fused from separate ones.
+    /// The products of queries, keys and values, then the others, so that the number tells fused from separate ones.
     linears: Vec<LinearBuild>,
 }
 

@@ -206,7 +206,7 @@ fn of_store(error: &PlatformError) -> Words {
             "What this browser had stored of the model is damaged",
             "Load the model again: what is damaged is fetched again.",
         ),
-        _ => (FailureKind::Transport, "This browser's storage did not obey", "Close other tabs of this page, and try again."),
+        _ => (FailureKind::Transport, "The browser refused to store or to read the file", "Close other tabs of this page, and try again."),
     }
 }
 

@@ -76,7 +76,7 @@ struct Loaded {
     /// Evaluation of the intact model on `held_out`, once measured.
     intact_evaluation: Option<Measured>,
     scored: Option<scored::Scored>,
-    /// Of every channel, once one was asked for.
+    /// The mean of every channel, once one was asked for.
     means: Option<Vec<Vec<f32>>>,
     health: Option<GpuHealth>,
     /// The GPU for decode plans, if a plan agreed with Path A at load.

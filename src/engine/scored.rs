@@ -10,9 +10,9 @@ pub(super) struct Scored {
     pub scores: Scores,
     /// The scores of each layer's channels; empty until they are computed.
     pub(super) channels: Vec<ChannelScores>,
-    /// Those that were asked for; the first `scores.n_sequences` are summed.
+    /// The sequences that were asked for; the first `scores.n_sequences` are summed.
     pub(super) sequences: Sequences,
-    /// Of the cores that these scores make.
+    /// What was found around the cores that these scores make.
     pub(super) surroundings: Option<Surroundings>,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Surroundings {
 }
 
 impl Scored {
-    /// Of every channel of every layer.
+    /// The mean activation of every channel of every layer.
     pub(super) fn means(&self) -> Option<Vec<Vec<f32>>> {
         Some(self.channels.iter().map(|layer| layer.mean_activation.clone()).collect())
     }

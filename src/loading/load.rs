@@ -56,7 +56,7 @@ pub struct LoadedWeights {
 ///
 /// # Errors
 ///
-/// Those of [`Checkpoint::inspect`], [`Checkpoint::check_sizes`] and [`load_checkpoint`].
+/// The errors of [`Checkpoint::inspect`], [`Checkpoint::check_sizes`] and [`load_checkpoint`].
 pub async fn load_weights(files: &Files, config: &ModelConfig, onto: &Onto, control: &Control) -> Result<LoadedWeights, LoadingError> {
     let checkpoint = Checkpoint::inspect(files, config, onto).await?;
     checkpoint.check_sizes()?;

@@ -102,7 +102,7 @@ mod tests {
         let items = vec![
             // The longer choice is better per character.
             item(1, &[(-2.0, 2), (-3.0, 9)]),
-            // Of equal choices the first counts.
+            // The first of equal choices counts.
             item(0, &[(-4.0, 4), (-4.0, 4)]),
             item(1, &[(-4.0, 4), (-4.0, 4)]),
             item(0, &[(f64::NAN, 4), (-4.0, 4)]),
