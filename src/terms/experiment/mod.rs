@@ -17,8 +17,7 @@ mod setting;
 pub use delta::*;
 pub use kinds::*;
 pub use outcome::*;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 pub use setting::*;
 
 use super::WeightCoord;
@@ -44,26 +43,11 @@ pub struct TaskFile {
 /// One experiment: a kind with its settings, and the super weights that it is about. In JSON it is one flat object, in
 /// which `kind` names the kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
 pub struct Experiment {
     #[serde(flatten)]
     pub settings: Settings,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub super_weights: Vec<WeightCoord>,
-}
-
-/// Goes through [`serde_json::Value`], so that the readers of all kinds are compiled once and not for every format: a page
-/// that reads messages and links is 20 kB smaller.
-impl<'de> Deserialize<'de> for Experiment {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Self::deserialize(serde_json::Value::deserialize(from)?).map_err(D::Error::custom)
-    }
-}
-
-impl Serialize for Experiment {
-    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, into)
-    }
 }
 
 impl Experiment {
