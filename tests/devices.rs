@@ -97,9 +97,9 @@ fn layers_on_two_gpu_devices_compute_what_one_device_does() {
             let two = split(&one, &other);
             assert_eq!([0, 1, 2].map(|layer| two.layers[layer].device() == gpu.device), [true, false, true]);
             let (computed, expected) = (all_of(&two), all_of(&one));
-            match expected == all_of(&model_on(name, &other)) {
+            match gpu.is_software {
                 true => assert_eq!(computed, expected, "{name}"),
-                // The first device is a GPU of another kind, which rounds in another way.
+                // The first device is a real GPU, which rounds in another way.
                 false => assert_near(name, &computed, &expected),
             }
             let plan = DecodePlan::new(&DecodeGpu::new(gpu.handles.clone()), &two, &[], &[], 8);
