@@ -155,6 +155,8 @@ impl Experiments {
     /// Takes what was added to the outcome that is being measured.
     pub(crate) fn grow(&mut self, delta: Delta) {
         let growing = self.outcomes.iter_mut().rfind(|outcome| outcome.is_partial && outcome.experiment.kind() == delta.kind);
+        // The engine tells the first state of an outcome before anything is added to it.
+        debug_assert!(growing.is_some(), "an addition to an outcome that was not begun: {delta:?}");
         if let Some(outcome) = growing {
             outcome.apply(delta);
         }

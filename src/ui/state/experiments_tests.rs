@@ -63,6 +63,24 @@ fn asked(state: &mut AppState) -> Vec<Request> {
 }
 
 #[test]
+fn outcome_grows_by_what_each_arm_adds_until_it_is_complete() {
+    let mut state = scanned();
+    let mut told = outcome(ExperimentKind::Scaling, true);
+    state.apply(EventEnvelope { id: None, event: Event::Outcome(told.clone()) });
+    // Another kind that was stopped stays as it is.
+    state.apply(EventEnvelope { id: None, event: Event::Outcome(outcome(ExperimentKind::Sinks, true)) });
+    for is_partial in [true, false] {
+        let mut later = told.clone();
+        later.findings.push("no_collapse".into());
+        later.is_partial = is_partial;
+        state.apply(EventEnvelope { id: None, event: Event::OutcomeDelta(told.delta_to(&later)) });
+        assert_eq!(state.outcome(ExperimentKind::Scaling), Some(&later));
+        told = later;
+    }
+    assert_eq!(state.outcome(ExperimentKind::Sinks), Some(&outcome(ExperimentKind::Sinks, true)));
+}
+
+#[test]
 fn the_pages_own_models_get_a_bos_before_each_block() {
     let bos = |id: &str, shared: Shared| {
         let mut experiments = Experiments { shared, ..Experiments::default() };
