@@ -1,6 +1,6 @@
 //! The kinds of experiments and their settings.
 
-use crate::terms::{ExperimentKind, SettingError, SettingId, SettingProblem};
+use crate::terms::{ExperimentKind, SettingError, SettingId};
 
 /// The kind's title on the page.
 pub fn title(kind: ExperimentKind) -> &'static str {
@@ -123,17 +123,5 @@ pub fn option_help(id: SettingId) -> &'static str {
 
 /// What is wrong with a setting, as the page says it.
 pub fn setting_error(error: &SettingError) -> String {
-    let label = setting_label(error.id);
-    match &error.problem {
-        SettingProblem::NoNumber { got } => format!("{label}: “{got}” is not a number."),
-        SettingProblem::Missing => format!("{label}: a number is needed."),
-        SettingProblem::TooMany { got, most } => format!("{label}: {got} values are too many, {most} at most."),
-        SettingProblem::Outside { got, low, high, is_whole } => {
-            let number = if *is_whole { "a whole number" } else { "a number" };
-            format!("{label}: {got} is not {number} from {low} to {high}.")
-        }
-        SettingProblem::Roundings { got, most } => {
-            format!("Bits, block sizes and z come to {got} models, {most} at most: name fewer of them.")
-        }
-    }
+    format!("{}: {}.", setting_label(error.id), error.problem)
 }

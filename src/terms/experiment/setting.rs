@@ -2,7 +2,6 @@
 //! bounds and its default. Page, links, command and engine all read this table; `language` has the label and the help of
 //! each. The kinds that read a setting, and its default, are in `kinds.rs`.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -103,56 +102,27 @@ impl SettingId {
 }
 
 /// A setting that cannot be what was asked for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{}: {problem}", id.name())]
 pub struct SettingError {
     pub id: SettingId,
     pub problem: SettingProblem,
 }
 
 /// What is wrong with the values of a setting.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SettingProblem {
     /// A text that was typed.
-    NoNumber {
-        got: String,
-    },
-    /// No value where one is needed.
+    #[error("“{got}” is not a number")]
+    NoNumber { got: String },
+    #[error("a number is needed")]
     Missing,
-    TooMany {
-        got: usize,
-        most: usize,
-    },
-    Outside {
-        got: f64,
-        low: f64,
-        high: f64,
-        is_whole: bool,
-    },
-    /// The number of models that bits, block sizes and clipping thresholds come to together.
-    Roundings {
-        got: usize,
-        most: usize,
-    },
-}
-
-impl std::error::Error for SettingError {}
-
-impl fmt::Display for SettingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.id.name();
-        match &self.problem {
-            SettingProblem::NoNumber { got } => write!(f, "{name}: “{got}” is not a number"),
-            SettingProblem::Missing => write!(f, "{name}: a number is needed"),
-            SettingProblem::TooMany { got, most } => write!(f, "{name}: {got} values are too many, {most} at most"),
-            SettingProblem::Outside { got, low, high, is_whole } => {
-                let number = if *is_whole { "a whole number" } else { "a number" };
-                write!(f, "{name}: {got} is not {number} from {low} to {high}")
-            }
-            SettingProblem::Roundings { got, most } => {
-                write!(f, "bits, block_sizes and clips come to {got} models, {most} at most: name fewer of them")
-            }
-        }
-    }
+    #[error("{got} values are too many, {most} at most")]
+    TooMany { got: usize, most: usize },
+    #[error("{got} is not {} from {low} to {high}", if *is_whole { "a whole number" } else { "a number" })]
+    Outside { got: f64, low: f64, high: f64, is_whole: bool },
+    #[error("bits, block sizes and clipping thresholds come to {got} models, {most} at most: name fewer of them")]
+    Roundings { got: usize, most: usize },
 }
 
 /// The value of a setting: one number, several, or none.
