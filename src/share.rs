@@ -7,10 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod earlier;
 mod experiment;
 mod fragment;
 mod pruned;
-pub mod version1;
 
 pub use experiment::{ABSOLUTE, Compared, ExperimentLink, RELATIVE};
 use fragment::{pack, pack_ids, unpack, unpack_ids};

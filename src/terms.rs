@@ -199,8 +199,8 @@ pub struct ScanReport {
     /// One per layer: the largest `|down_proj output|`.
     pub outputs: Vec<Spike>,
     pub candidates: Vec<Candidate>,
-    /// Why the search stopped, for people.
-    pub stopped: String,
+    /// Why the search stopped.
+    pub stopped: Message,
     /// The output spikes that remain with every candidate removed, one per layer.
     pub outputs_after: Vec<Spike>,
 }
@@ -233,8 +233,8 @@ pub enum ArmKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfirmArm {
     pub kind: ArmKind,
-    /// For people: "layer 2, [12, 86]", "random [3, 101]".
-    pub label: String,
+    /// The change: `scalar` with its place, `random`, `jointly`, `largest_weights`, `channel`, `row`.
+    pub label: Message,
     /// The candidate that the arm belongs to, if any.
     pub at: Option<WeightCoord>,
     /// Number of scalars set to zero.
@@ -250,15 +250,16 @@ pub struct ConfirmArm {
 pub struct Verdict {
     pub at: WeightCoord,
     pub confirmed: bool,
-    /// For people: the rule and the figures that decided.
-    pub because: String,
+    /// The figures that decided: code `cost` with `delta` and `control` (nats), and the cost of all candidates together
+    /// (`jointly`) or of the whole channel (`channel`) if that is critical where the scalar alone is not.
+    pub because: Message,
 }
 
 /// Causal confirmation of candidates against controls on held-out text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfirmReport {
     pub model: ModelRef,
-    pub convention: String,
+    pub convention: Message,
     pub n_tokens: usize,
     pub arms: Vec<ConfirmArm>,
     pub verdicts: Vec<Verdict>,
@@ -279,7 +280,7 @@ pub struct Evaluation {
     /// Predicted positions.
     pub n_tokens: usize,
     /// Names the text and how it was cut.
-    pub convention: String,
+    pub convention: Message,
 }
 
 impl Evaluation {

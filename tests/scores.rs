@@ -327,7 +327,7 @@ fn more_tokens_than_fit_are_refused_before_anything_runs() {
     }
     // The text of before is still there.
     let evaluated = the_event!(session.ask(Request::Evaluate).unwrap(), Event::Evaluated { evaluation, .. } => evaluation);
-    assert!(evaluated.convention.starts_with("held-out passages 1"), "{}", evaluated.convention);
+    assert_eq!(evaluated.convention.text("text"), "held-out passages 1");
 }
 
 /// What redundancy is made of, a layer at a time.
@@ -372,7 +372,8 @@ fn bad_requests_are_refused() {
     // A short text is one short sequence, and its name is told.
     let (_, short) = report(&mut session, with(text("The pin fell."), 4, 512, empty()));
     assert_eq!((short.calibration.n_sequences, short.calibration.n_requested), (1, 1));
-    assert!(short.calibration.convention.starts_with("mine, cut into sequences of "), "{}", short.calibration.convention);
+    let convention = short.calibration.convention;
+    assert_eq!((convention.code.as_str(), convention.text("text")), ("sequences", "mine"));
 }
 
 #[test]
@@ -381,10 +382,10 @@ fn report_says_that_its_text_was_cut() {
     let mut convention_of = |bytes: usize| {
         let text = CalibrationText { name: "mine".into(), text: "The pin fell.\n\n".repeat(bytes / 15 + 1)[..bytes].into() };
         let request = Request::Score { text: Some(text), sequences: 1, length: 16, super_weights: Vec::new(), resume: false };
-        report(&mut session, request).1.calibration.convention
+        report(&mut session, request).1.calibration.convention.id()
     };
-    assert_eq!(convention_of(CalibrationText::MAX_BYTES), "mine, cut into sequences of 16 tokens");
-    assert_eq!(convention_of(CalibrationText::MAX_BYTES + 1), "first 1 MiB of mine, cut into sequences of 16 tokens");
+    assert_eq!(convention_of(CalibrationText::MAX_BYTES), "sequences length=16 text=mine");
+    assert_eq!(convention_of(CalibrationText::MAX_BYTES + 1), "sequences first_bytes=1048576 length=16 text=mine");
 }
 
 #[test]

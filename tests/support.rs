@@ -371,12 +371,12 @@ pub fn setting(experiment: &Experiment, id: SettingId) -> Option<Vec<f64>> {
     experiment.settings.clone().number(id).map(|value| value.get())
 }
 
-/// The last outcome of these events, with a sentence for every finding.
+/// The last outcome of these events, every code of which has words.
 #[track_caller]
 pub fn last_outcome(events: &[Event]) -> Outcome {
     let outcome = outcome_of(events).unwrap_or_else(|| panic!("no outcome: {events:?}"));
-    if let Some(finding) = outcome.findings.iter().find(|finding| !language::knows(finding)) {
-        panic!("no sentence: {finding:?}");
+    if let Some(message) = language::unknown(&outcome) {
+        panic!("no words: {message:?}");
     }
     outcome
 }

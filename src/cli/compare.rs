@@ -1,13 +1,13 @@
 //! Compares two outcomes of one experiment cell by cell.
 //!
 //! The comparison covers every table of either outcome, by columns of the same name and rows at the same index; the
-//! figures of the headline; the convention; and the list of plots. Findings are left out: they are words over the same
-//! figures.
+//! figures of the headline; the convention; and the list of plots. Findings and titles are left out: they tell nothing
+//! that the figures do not.
 
 use serde::Serialize;
 
 use super::print;
-use crate::terms::{Cell, Column, DataPlot, DataTable, Evaluation, Outcome};
+use crate::terms::{Cell, Column, DataPlot, DataTable, Evaluation, Message, Outcome};
 
 /// The comparison of one column.
 #[derive(Debug, Serialize)]
@@ -53,10 +53,10 @@ fn all_tables(outcome: &Outcome) -> Vec<DataTable> {
     let mut headline = DataTable::new("headline", "", &["name", "value"]);
     outcome.headline.iter().for_each(|of| headline.push([of.name.as_str().into(), of.value.into()]));
     let mut convention = DataTable::new("convention", "", &["convention"]);
-    convention.push([outcome.convention.as_str().into()]);
-    let mut plots = DataTable::new("plots", "", &["title", "table", "x", "y", "by"]);
-    for DataPlot { title, table, x, y, by, .. } in &outcome.plots {
-        plots.push([title, table, x, y].map(|text| Cell::from(text.as_str())).into_iter().chain([by.clone().into()]).collect::<Vec<_>>());
+    convention.push([outcome.convention.as_ref().map(Message::id).into()]);
+    let mut plots = DataTable::new("plots", "", &["table", "x", "y", "by"]);
+    for DataPlot { table, x, y, by, .. } in &outcome.plots {
+        plots.push([table, x, y].map(|text| Cell::from(text.as_str())).into_iter().chain([by.clone().into()]).collect::<Vec<_>>());
     }
     outcome.tables.iter().cloned().chain([headline, convention, plots]).collect()
 }
@@ -143,7 +143,7 @@ mod tests {
             model: ModelRef { id: "m".into(), revision: "r".into() },
             backend: BackendInfo { kind: "cpu".into(), name: "cpu".into(), reason: String::new() },
             software: "linchpin".into(),
-            convention: "concat-512".into(),
+            convention: Some("concat".into()),
             findings: Vec::new(),
             headline: Vec::new(),
             tables,
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(differing(&before, &longer).len(), 2);
         assert!(differing(&Outcome { is_partial: true, ..before.clone() }, &longer).is_empty());
         assert_eq!(differing(&before, &Outcome { plots: Vec::new(), ..before.clone() })[0], ("plots".into(), "title".into(), 1, 1));
-        let other = Outcome { convention: "concat-256".into(), ..before.clone() };
+        let other = Outcome { convention: Some("passages".into()), ..before.clone() };
         assert_eq!(differing(&before, &other), [("convention".into(), "convention".into(), 1, 1)]);
     }
 }

@@ -11,7 +11,7 @@ use super::session::Session;
 use super::table::Table;
 use crate::protocol::{Event, Request};
 use crate::tables::sweep::{columns, figures, key};
-use crate::terms::{Cell, Comparison, ModelInfo, Pane, Pick, Plan, Pruning, SweepReport};
+use crate::terms::{Cell, Comparison, Message, ModelInfo, Pane, Pick, Plan, Pruning, SweepReport};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct SweepArgs {
@@ -79,7 +79,7 @@ fn parse_methods(text: &str) -> Result<Methods, String> {
 pub async fn run(session: &mut Session, args: &SweepArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let mut table = args.csv.as_ref().map(|path| Table::open(path, columns())).transpose()?;
     let intact = session.intact().await?;
-    let mut rows = VecDeque::from(args.rows(info, [&intact.convention, &session.text_digest]));
+    let mut rows = VecDeque::from(args.rows(info, &intact.convention, &session.text_digest));
     rows.retain(|(key, _)| table.as_ref().is_none_or(|table| !table.knows(key)));
     if rows.is_empty() {
         let evaluated = Event::Evaluated { pane: Pane::Intact, evaluation: intact.clone() };
@@ -99,10 +99,10 @@ pub async fn run(session: &mut Session, args: &SweepArgs, info: &ModelInfo) -> a
 }
 
 impl SweepArgs {
-    /// Returns every row to measure: its key in the table, and its pruning. `text` is the convention and digest of the
-    /// text.
-    fn rows(&self, info: &ModelInfo, text: [&str; 2]) -> Vec<(Vec<Cell>, Pruning)> {
-        let of = self.scoring.measurement(info, text);
+    /// Returns every row to measure: its key in the table, and its pruning. `text` and `digest` are those of the text
+    /// that the loss is measured on.
+    fn rows(&self, info: &ModelInfo, text: &Message, digest: &str) -> Vec<(Vec<Cell>, Pruning)> {
+        let of = self.scoring.measurement(info, text, digest);
         self.prunings().into_iter().map(|pruning| (key(&pruning, &of), pruning)).collect()
     }
 

@@ -42,7 +42,7 @@ pub async fn run(session: &mut Session, options: &Options, asked: &TrainingArgs)
         let found = Found::folder(&path, name.clone())?;
         let info = session.load(options, found, options.given_text()?).await.with_context(|| format!("checkpoint {name}"))?;
         let evaluation = session.intact().await?;
-        let of = asked.scoring.measurement(&info, [&evaluation.convention, &session.text_digest]);
+        let of = asked.scoring.measurement(&info, &evaluation.convention, &session.text_digest);
         let key = key(&name, step, asked.scalar.as_deref(), &of);
         if table.as_ref().is_none_or(|table| !table.knows(&key)) {
             let checkpoint = measured(session, asked, Folder { path, name, step }, &info, evaluation, scalar).await?;

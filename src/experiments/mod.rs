@@ -70,7 +70,7 @@ pub struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub fn new(experiment: Experiment, info: &ModelInfo, convention: String, control: &'a Control) -> Self {
+    pub fn new(experiment: Experiment, info: &ModelInfo, convention: Option<Message>, control: &'a Control) -> Self {
         let outcome = Outcome {
             experiment,
             model: info.model.clone(),

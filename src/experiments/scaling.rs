@@ -10,9 +10,9 @@ use crate::terms::{Ablation, DataPlot, MIN_DELTA_NATS, Message, PlotKind, Scalin
 pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Scaling) -> Result<(), ExperimentError> {
     let super_weights = draft.outcome.experiment.super_weights.clone();
     let mut sheet = Sheet::new(draft, &["factor"]);
-    draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, "Loss over the super weights' scale", "loss", "factor", "loss"));
+    draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, "loss_by_scale", "loss", "factor", "loss"));
     if !bench.tasks.is_empty() {
-        let title = "Task accuracy over the super weights' scale";
+        let title = "accuracy_by_scale";
         draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, title, "tasks", "factor", "acc").by("task"));
     }
     // The intact model comes first, since changes are relative to it.

@@ -51,7 +51,7 @@ pub struct Export {
 impl Export {
     pub const FORMAT: &str = "linchpin-export";
     /// Version 1 had English sentences and names in its outcomes, where there are codes now.
-    pub const VERSION: u32 = 2;
+    pub const VERSION: u32 = 3;
 
     pub fn new(model: ModelRef) -> Self {
         Self {

@@ -331,7 +331,7 @@ fn later_outcome() -> Outcome {
     later.tables[0].push(["prune_sw".into(), 4.75_f64.into()]);
     later.tables.push(DataTable::new("tasks", "Tasks", &["task"]));
     later.findings.push("no_collapse".into());
-    later.convention = "concat-512".into();
+    later.convention = Some("concat".into());
     Outcome { is_partial: false, ..later }
 }
 
@@ -347,7 +347,7 @@ fn outcome() -> Outcome {
         model: model(),
         backend: backend(),
         software: "s".into(),
-        convention: "concat-2048".into(),
+        convention: Some(Message::new("concat").with("block", 2048_usize)),
         findings: vec![Message::new("collapse").with("threshold", 0.25_f64).with("arm", "prune_sw").with("none", Cell::Nothing)],
         headline: vec![Headline { name: "h".into(), value: 0.1 }, Headline { name: "not a number".into(), value: f64::NAN }],
         tables: vec![table],

@@ -2,11 +2,11 @@
 //! the few figures that were measured.
 //!
 //! Like the link of a run, this link is written by strangers and starts nothing. It holds a visitor's own texts and
-//! tasks by name and digest only. Links of version 1, whose figures have English names, are read too ([`version1`]).
+//! tasks by name and digest only. Links of version 1, whose figures have English names, are read too ([`earlier`]).
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_PROMPT_CHARS, ShareError, check_model, pack, unpack, version1};
+use super::{MAX_PROMPT_CHARS, ShareError, check_model, earlier, pack, unpack};
 use crate::terms::{Experiment, Headline, MAX_VALUES, ModelRef, Outcome, Sizes, TextRef, read_json};
 use crate::words::is_lower_hex;
 
@@ -89,7 +89,7 @@ impl ExperimentLink {
         let (version, json) = unpack(TRY_KEY, VERSION, fragment)?;
         let mut wire: WireExperiment = read_json(&json).map_err(|_| ShareError::Damaged)?;
         if version == 1 {
-            wire.h.iter_mut().for_each(|figure| figure.name = version1::figure(&figure.name));
+            wire.h.iter_mut().for_each(|figure| figure.name = earlier::figure(&figure.name));
         }
         read(wire)
     }

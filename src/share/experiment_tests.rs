@@ -32,7 +32,7 @@ fn outcome() -> Outcome {
         model,
         backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "r".into() },
         software: String::new(),
-        convention: String::new(),
+        convention: None,
         findings: Vec::new(),
         headline,
         tables: Vec::new(),

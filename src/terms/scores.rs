@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelRef, PerLayer, WeightCoord, text_digest};
+use super::{Message, ModelRef, PerLayer, WeightCoord, text_digest};
 
 /// The sizes of a core that are reported, as shares of a layer's channels.
 pub const RHOS: [f64; 4] = [0.005, 0.01, 0.02, 0.05];
@@ -176,8 +176,8 @@ pub struct SuperWeightRank {
 /// The text that channels were scored on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// Name of the text and of how it was cut.
-    pub convention: String,
+    /// The text and how it was cut: code `sequences`.
+    pub convention: Message,
     /// First 16 hex digits of the SHA-256 of the text, as [`CalibrationText::scored`] has it.
     #[serde(default)]
     pub text_digest: String,

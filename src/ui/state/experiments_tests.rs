@@ -12,7 +12,7 @@ pub(crate) fn outcome(kind: ExperimentKind, is_partial: bool) -> Outcome {
         model: info().model,
         backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "r".into() },
         software: String::new(),
-        convention: String::new(),
+        convention: None,
         findings: vec!["f".into()],
         headline: vec![Headline { name: "loss/factor_1".into(), value: 3.5 }],
         tables: Vec::new(),

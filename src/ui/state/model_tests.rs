@@ -221,7 +221,7 @@ fn published_finding_is_held_against_the_outcome_here() {
     let row = |delta_nats, control_nats| {
         let at = RowCoord::new(11, 507);
         let rows = vec![RowVerdict { at, confirmed: is_critical(delta_nats, control_nats), delta_nats, control_nats }];
-        let convention = "c".to_string();
+        let convention = "passages".into();
         ConfirmReport { model: info_of(SMOL).model, convention, n_tokens: 1, arms: Vec::new(), verdicts: Vec::new(), rows }
     };
     let smol = Entry::find(SMOL).unwrap().fact_on(EditTarget::row(11, 507)).unwrap();

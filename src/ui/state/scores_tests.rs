@@ -229,7 +229,7 @@ fn candidates_of_the_scan_are_looked_up_in_the_scores() {
         inputs: Vec::new(),
         outputs: Vec::new(),
         candidates: vec![candidate(2, 12, 86)],
-        stopped: String::new(),
+        stopped: "no_spike_left".into(),
         outputs_after: Vec::new(),
     });
     state.score(false);

@@ -25,12 +25,13 @@ fn of_arms(message: &Message) -> Option<String> {
         "per_tensor_too_small" => per_tensor("no weight tensor has a million scalars, and it takes a millionth of each"),
         "per_tensor_is_super_weights" => per_tensor("the largest millionth of each weight tensor is the super weights themselves"),
         "super_activation_mean" => format!(
-            "The super activation's mean at its peak in layer {}, row {} is {:.2}, over {} sequences of {}.",
+            "The super activation's mean at its peak in layer {}, row {} is {:.2}, over {} sequences of {}, each of {} tokens.",
             number("layer"),
             number("row"),
             number("mean"),
             number("sequences"),
-            message.text("convention")
+            message.text("text"),
+            number("length")
         ),
         "arm_loss" => format!(
             "{}: {} nats, perplexity {} to {}.",
