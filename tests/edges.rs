@@ -1,7 +1,7 @@
 //! Experiments of every kind where little is there, where one thing is named twice, in the middle of a stop, and on a GPU.
 
-use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
-use linchpin::terms::{Cell, Experiment, ExperimentKind, Outcome, SettingId, TaskFile, TextRef, WeightCoord};
+use linchpin::protocol::{BackendChoice, Event, Request};
+use linchpin::terms::{Cell, Experiment, ExperimentKind, FailureKind, Outcome, SettingId, TaskFile, TextRef, WeightCoord};
 
 use crate::support::{
     Copy, Session, finding, fixture, last_outcome, on_gpu, sentences, setting, stopped_after, with, with_prompt, with_tasks,
@@ -144,7 +144,7 @@ fn setting_that_leaves_nothing_to_measure_is_refused() {
         (with(of, &[(SettingId::Factors, &[f64::NAN])]), "factors: NaN is not a number from -3 to 3"),
     ] {
         let failure = session.ask(Request::Experiment(experiment)).unwrap_err();
-        assert!(failure.kind == FailureKind::Input && failure.why.contains(expected), "{failure:?}");
+        assert!(failure.kind() == FailureKind::Input && failure.detail.contains(expected), "{failure:?}");
     }
 }
 

@@ -14,10 +14,11 @@ use linchpin::engine::verify::relative_error;
 use linchpin::job::control::Control;
 use linchpin::model::Model;
 use linchpin::model::probe::{Probe, Reader, Summary};
-use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
+use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::tensors::N_CHANNEL_SUMS;
 use linchpin::terms::{
-    CalibrationText, ChannelScores, Metric, ModelSource, PerLayer, RHOS, Sampling, ScoreProgress, ScoreReport, Site, WeightCoord,
+    CalibrationText, ChannelScores, FailureKind, Metric, ModelSource, PerLayer, Problem, RHOS, Sampling, ScoreProgress, ScoreReport, Site,
+    WeightCoord,
 };
 use linchpin::tokenizer::Tokenizer;
 
@@ -293,7 +294,7 @@ fn sequence_that_overflows_takes_nothing_back() {
     let n_scored = |events: &[Event]| events.iter().filter(|event| matches!(event, Event::ScoreProgress(_))).count();
     let expected = report(&mut session, ask(16, 2)).1;
     let events = session.events_of(ask(16, 4));
-    assert!(matches!(events.last(), Some(Event::Failed(failure)) if failure.what == "The numbers overflowed"), "{:?}", events.last());
+    assert!(matches!(events.last(), Some(Event::Failed(failure)) if failure.problem == Problem::NumbersOverflowed), "{:?}", events.last());
     let found = the_event!(events, Event::Scored(report) => report);
     assert_eq!((found.calibration.n_sequences, found.calibration.n_requested), (2, 4));
     assert_eq!(found.channels, expected.channels);
@@ -322,8 +323,8 @@ fn more_tokens_than_fit_are_refused_before_anything_runs() {
     ];
     for request in requests {
         let refused = session.ask(request).unwrap_err();
-        assert_eq!(refused.kind, FailureKind::Input);
-        assert!(refused.why.ends_with("2147483648 fit at once here: 11585 tokens at most"), "{refused:?}");
+        assert_eq!(refused.kind(), FailureKind::Input);
+        assert!(refused.detail.ends_with("2147483648 fit at once here: 11585 tokens at most"), "{refused:?}");
     }
     // The text of before is still there.
     let evaluated = the_event!(session.ask(Request::Evaluate).unwrap(), Event::Evaluated { evaluation, .. } => evaluation);
@@ -367,7 +368,7 @@ fn bad_requests_are_refused() {
     let with = |text, sequences, length, super_weights| Request::Score { text, sequences, length, super_weights, resume: false };
     let empty = Vec::new;
     for request in [with(None, 0, 16, empty()), with(None, 1, 1, empty()), with(text(" \n"), 1, 16, empty()), with(None, 1, 16, vec![at])] {
-        assert_eq!(session.ask(request).unwrap_err().kind, FailureKind::Input);
+        assert_eq!(session.ask(request).unwrap_err().kind(), FailureKind::Input);
     }
     // A short text is one short sequence, and its name is told.
     let (_, short) = report(&mut session, with(text("The pin fell."), 4, 512, empty()));

@@ -16,9 +16,9 @@ use linchpin::loading::load::{LoadedWeights, load_weights};
 use linchpin::model::Model;
 use linchpin::model::config::ModelConfig;
 use linchpin::platform::{Files, Gpu, open_gpu};
-use linchpin::protocol::{BackendChoice, Event, Export, Failure, Request, outcome_of};
+use linchpin::protocol::{BackendChoice, Event, Export, Request, outcome_of};
 use linchpin::tensors::{CHUNK_UNIT, DeviceError, Packed, Table, Weight};
-use linchpin::terms::{Experiment, Matrix, Message, ModelFile, ModelSource, Outcome, SettingId, TextRef};
+use linchpin::terms::{Experiment, Failure, Matrix, Message, ModelFile, ModelSource, Outcome, SettingId, TextRef};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Every fixture with golden values, at least one of each family: a new one is tested by being there.

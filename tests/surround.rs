@@ -1,7 +1,9 @@
 //! What is around the cores: the report against the selections that remove the same channels.
 
-use linchpin::protocol::{Event, FailureKind, Request};
-use linchpin::terms::{Ablation, CalibrationText, Pick, Pruning, Ranking, Replacement, Selection, SurroundingsReport, selection_digest};
+use linchpin::protocol::{Event, Request};
+use linchpin::terms::{
+    Ablation, CalibrationText, FailureKind, Pick, Pruning, Ranking, Replacement, Selection, SurroundingsReport, selection_digest,
+};
 
 use crate::support::{Session, bundled, export, fixture, linchpin, stopped_after};
 use crate::the_event;
@@ -103,8 +105,8 @@ fn stopped_scoring_equals_one_of_as_many_sequences() {
 fn surroundings_need_scores_and_a_layer_that_exists() {
     let mut session = Session::with_model(&fixture("llama"));
     let failure = session.ask(Request::Surround { rho: 0.01, eta: 0.1, support: None, layer: None, redundancy: false }).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Input);
+    assert_eq!(failure.kind(), FailureKind::Input);
     let mut session = scored(&fixture("llama"));
     let failure = session.ask(Request::Surround { rho: 0.01, eta: 0.1, support: None, layer: Some(99), redundancy: false }).unwrap_err();
-    assert!(failure.why.contains("99"), "{failure:?}");
+    assert!(failure.detail.contains("99"), "{failure:?}");
 }

@@ -189,7 +189,7 @@ mod tests {
         let longer = outcome(vec![table(&[(1.0, "a"), (2.0, "b"), (3.0, "c")])]);
         assert_eq!(differing(&before, &longer).len(), 2);
         assert!(differing(&Outcome { is_partial: true, ..before.clone() }, &longer).is_empty());
-        assert_eq!(differing(&before, &Outcome { plots: Vec::new(), ..before.clone() })[0], ("plots".into(), "title".into(), 1, 1));
+        assert_eq!(differing(&before, &Outcome { plots: Vec::new(), ..before.clone() })[0], ("plots".into(), "table".into(), 1, 1));
         let other = Outcome { convention: Some("passages".into()), ..before.clone() };
         assert_eq!(differing(&before, &other), [("convention".into(), "convention".into(), 1, 1)]);
     }

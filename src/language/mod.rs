@@ -9,7 +9,7 @@ mod en;
 pub use en::experiments::{asks, option_help, setting_error, setting_label, source, summary, title};
 pub use en::figures::figure;
 
-use crate::terms::{Cell, DataPlot, DataTable, Message, Outcome};
+use crate::terms::{Cell, DataPlot, DataTable, Failure, Message, Outcome};
 use crate::words::short;
 
 /// The columns of tables that hold codes.
@@ -38,6 +38,20 @@ pub fn doing(message: &Message) -> String {
 pub fn label(column: &str, text: &str) -> String {
     let known = CODES.contains(&column).then(|| en::arms::arm(text)).flatten();
     known.unwrap_or_else(|| text.into())
+}
+
+/// A failure in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureWords {
+    pub problem: &'static str,
+    /// The reason, with the figures; empty if the problem says it all.
+    pub reason: String,
+    pub next_step: &'static str,
+}
+
+pub fn failure(failure: &Failure) -> FailureWords {
+    let (problem, next_step) = en::failures::words(failure.problem);
+    FailureWords { problem, reason: en::failures::reason(failure), next_step }
 }
 
 /// The text that was measured on, and how it was cut: "mine, each passage on its own, first 128 tokens".

@@ -5,13 +5,13 @@
 
 use serde::de::DeserializeOwned;
 
-use super::{Event, Failure, FailureKind, Figure, Progress, Request, TensorError};
+use super::{Event, Figure, Progress, Request, TensorError};
 use crate::terms::{
     Ablation, Action, BackendInfo, Calibration, Candidate, Cell, ConfirmArm, ConfirmReport, DataPlot, DataTable, Deletion, DeletionReport,
-    EditTarget, Evaluation, Experiment, Generated, Headline, HubSource, Inspection, Intervention, KnownFile, Message, ModelFile, ModelInfo,
-    ModelRef, ModelSource, OnTasks, OnText, Outcome, Pane, Pick, PlotKind, Provenance, Pruned, Pruning, Ranking, Replacement, RowCoord,
-    RunRecord, RunSetup, Sampling, ScanReport, ScoreProgress, ScoreReport, Selection, Settings, Site, Spike, StoredModel,
-    SurroundingsReport, SweepPoint, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit, WeightQuantisation,
+    EditTarget, Evaluation, Experiment, Failure, Generated, Headline, HubSource, Inspection, Intervention, KnownFile, Message, ModelFile,
+    ModelInfo, ModelRef, ModelSource, OnTasks, OnText, Outcome, Pane, Pick, PlotKind, Problem, Provenance, Pruned, Pruning, Ranking,
+    Replacement, RowCoord, RunRecord, RunSetup, Sampling, ScanReport, ScoreProgress, ScoreReport, Selection, Settings, Site, Spike,
+    StoredModel, SurroundingsReport, SweepPoint, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit, WeightQuantisation,
 };
 
 /// Every kind of request, and some of them again with another source of the model.
@@ -357,7 +357,7 @@ fn outcome() -> Outcome {
 }
 
 fn failure() -> Failure {
-    Failure { kind: FailureKind::Device, what: "w".into(), why: "y".into(), next_step: "n".into() }
+    Failure { cause: Some(Message::new("c").with("name", "n").with("got", 2.5_f64)), ..Failure::new(Problem::DeviceFailed, "d") }
 }
 
 #[cfg(test)]

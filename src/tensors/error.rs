@@ -1,12 +1,14 @@
 //! What can go wrong on the device that tensors lie on.
 
 use burn::tensor::ExecutionError;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::platform::GpuHealth;
 
 /// The device cannot hold what is asked of it, or it does not compute what it should. Sizes are in bytes.
-#[derive(Debug, Error)]
+#[derive(Debug, Serialize, Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum DeviceError {
     #[error("the GPU's largest buffer is {limit} bytes, and this model needs one of {needed}")]
     GpuTooSmall { needed: u64, limit: u64 },

@@ -5,6 +5,8 @@
 
 use std::ops::RangeInclusive;
 
+use serde::Serialize;
+
 use super::{Coordinate, EditTarget, ModelInfo, PerLayer, Pick, Selection, WeightEdit};
 
 /// Scales of an edit, and factors of the super weights; the papers' sweeps stop at 3.
@@ -19,7 +21,8 @@ pub const MAX_VALUES: usize = 64;
 pub const MAX_SEQUENCES: usize = 100_000;
 
 /// A share of the channels in a [`Selection`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ShareOf {
     /// [`Selection::rho`].
     Core,
@@ -62,7 +65,8 @@ impl ShareOf {
 }
 
 /// A number that lies outside its limits.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum LimitError {
     #[error("{} is {got}, but the model has {limit} (0 to {})", what.name(), limit.saturating_sub(1))]
     Outside { what: Coordinate, got: usize, limit: usize },

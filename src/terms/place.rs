@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::Matrix;
 
 /// What a coordinate counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Coordinate {
     Layer,
     Expert,

@@ -281,7 +281,7 @@ test('repository is loaded by its name; a gated one with a token, which stays in
   await says(seen, 'failure', /no such model.*spelling/is);
   await part(seen, 'hub-repo').fill('not a name');
   await part(seen, 'model-load').click();
-  await says(seen, 'failure', /no place to load.*owner\/name/is);
+  await says(seen, 'failure', /no model can be loaded.*owner\/name/is);
   await part(seen, 'hub-token').fill('');
   await part(seen, 'hub-repo').fill('org/small');
   await part(seen, 'model-load').click();

@@ -3,6 +3,7 @@
 pub mod arms;
 pub mod conventions;
 pub mod experiments;
+pub mod failures;
 pub mod figures;
 pub mod findings;
 pub mod progress;

@@ -102,15 +102,17 @@ impl SettingId {
 }
 
 /// A setting that cannot be what was asked for.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
 #[error("{}: {problem}", id.name())]
 pub struct SettingError {
     pub id: SettingId,
+    #[serde(flatten)]
     pub problem: SettingProblem,
 }
 
 /// What is wrong with the values of a setting.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum SettingProblem {
     /// A text that was typed.
     #[error("“{got}” is not a number")]

@@ -1,6 +1,6 @@
 use super::*;
-use crate::protocol::{Event, EventEnvelope, FailureKind};
-use crate::terms::{BackendInfo, DataTable, Headline, ScanReport, SettingProblem, TextRef};
+use crate::protocol::{Event, EventEnvelope};
+use crate::terms::{BackendInfo, DataTable, Failure, FailureKind, Headline, Problem, ScanReport, SettingProblem, TextRef};
 use crate::ui::state::AppState;
 use crate::ui::state::tests::{answer, candidate, failure, info, loaded, pull};
 
@@ -197,7 +197,7 @@ fn outcomes_stay_through_failures_and_go_with_the_model() {
     assert_eq!((state.outcome(ExperimentKind::Scaling), state.outcomes().count()), (None, 1));
     state.apply(EventEnvelope { id: None, event: Event::Outcome(outcome(ExperimentKind::Scaling, false)) });
     assert_eq!((state.outcomes().count(), state.outcome(ExperimentKind::Scaling).unwrap().is_partial), (2, false));
-    state.engine_died("w", "y");
+    state.engine_died(Failure::new(Problem::EngineStopped, "y"));
     assert_eq!(crate::ui::sections::keep::export(&state).unwrap().outcomes.len(), 2);
     let mut other = info();
     other.model.revision = "ffffffffffffffff".into();

@@ -1,10 +1,9 @@
 use super::*;
 use crate::catalog::find_hub;
-use crate::protocol::FailureKind;
 use crate::share::ShareLink;
 use crate::terms::{
-    BackendInfo, ConfirmReport, EditTarget, FitCheck, FitKind, HubSource, ModelRef, Provenance, RowCoord, RowVerdict, WeightCoord,
-    is_critical,
+    BackendInfo, ConfirmReport, EditTarget, Failure, FailureKind, FitCheck, FitKind, HubSource, ModelRef, Problem, Provenance, RowCoord,
+    RowVerdict, WeightCoord, is_critical,
 };
 use crate::ui::sections::keep::export;
 use crate::ui::state::choice::REPO;
@@ -249,7 +248,7 @@ fn restart_loads_from_the_same_place() {
     let mut state = with_hub(SMOL);
     let before = state.model.source.clone().unwrap();
     state.model.choice.set_endpoint("http://elsewhere".into());
-    state.engine_died("w", "y");
+    state.engine_died(Failure::new(Problem::EngineStopped, "y"));
     state.engine_restarts();
     state.engine = EngineStatus::Ready;
     let Request::Load { source, .. } = state.next_message().unwrap().request else { panic!() };

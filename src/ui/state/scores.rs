@@ -1,7 +1,7 @@
 //! Scores of channels: the last ones, those on their way, and those that the engine still holds.
 
-use crate::protocol::{Event, FailureKind, Request};
-use crate::terms::{Calibration, CalibrationText, ScoreProgress, ScoreReport};
+use crate::protocol::{Event, Request};
+use crate::terms::{Calibration, CalibrationText, FailureKind, ScoreProgress, ScoreReport};
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Running;
 

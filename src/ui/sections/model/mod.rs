@@ -203,7 +203,8 @@ pub(crate) fn progress(state: &AppState) -> String {
 #[cfg(test)]
 mod tests {
     use super::{kept, progress, proof, status};
-    use crate::protocol::{Event, FailureKind, Progress};
+    use crate::protocol::{Event, Progress};
+    use crate::terms::FailureKind;
     use crate::terms::FileProof;
     use crate::ui::state::samples::{answer, failure, loaded, source};
 
