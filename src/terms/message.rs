@@ -1,4 +1,4 @@
-//! What was found, as a code with arguments. Codes are compared; the room `language` makes sentences of them.
+//! Findings as codes with arguments. Codes are compared; the room `language` turns them into sentences.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// The code of a sentence that was written as one, as documents of version 1 have them: its argument is `text`.
+    /// The code of a finished sentence, as in documents of version 1. Its argument is `text`.
     pub const SAID: &str = "said";
 
     pub fn new(code: &str) -> Self {
@@ -28,7 +28,8 @@ impl Message {
         self
     }
 
-    /// Adds a scalar of a `down_proj` matrix, as the arguments `layer`, `row` and `col`, and `expert` if it is in one.
+    /// Adds a scalar of a `down_proj` matrix as the arguments `layer`, `row`, `col` and, for an expert's matrix,
+    /// `expert`.
     #[must_use]
     pub fn at(self, at: WeightCoord) -> Self {
         let placed = self.with("layer", at.layer).with("row", at.row).with("col", at.col);
@@ -38,25 +39,25 @@ impl Message {
         }
     }
 
-    /// A number among the arguments; NaN if there is none of this name.
+    /// The argument of this name as a number; NaN if it is missing or not a number.
     pub fn number(&self, name: &str) -> f64 {
         self.args.get(name).and_then(Cell::number).unwrap_or(f64::NAN)
     }
 
-    /// A text among the arguments; empty if there is none of this name.
+    /// The argument of this name as a text; empty if it is missing or not a text.
     pub fn text(&self, name: &str) -> &str {
         self.args.get(name).and_then(Cell::text).unwrap_or_default()
     }
 }
 
-/// The message of a code without arguments.
+/// A message without arguments.
 impl From<&str> for Message {
     fn from(code: &str) -> Self {
         Self::new(code)
     }
 }
 
-/// Reads a message, or a sentence of a document of version 1.
+/// Reads a message, or a sentence from a document of version 1.
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]

@@ -5,35 +5,35 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::Experiment;
 use crate::terms::{BackendInfo, DataPlot, DataTable, Message, ModelRef};
 
-/// The result of an experiment, complete with all that it takes to repeat it.
+/// The result of an experiment, with everything needed to repeat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The experiment as it ran: with the text, the tasks and their digests.
+    /// The experiment as it ran, including the text, the tasks and their digests.
     pub experiment: Experiment,
     pub model: ModelRef,
     pub backend: BackendInfo,
     /// Versions of Linchpin and Burn: "linchpin 0.1.0, burn 0.22.1".
     #[serde(default)]
     pub software: String,
-    /// Name of the text and of how it was cut, where a loss was measured. The first word is the convention's id.
+    /// Name of the text and of how it was cut, if a loss was measured. The first word is the convention's id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub convention: String,
     #[serde(default)]
     pub findings: Vec<Message>,
-    /// The few figures that a link carries, and that a recomputation is compared by.
+    /// The few figures that a link carries, and that a recomputation compares.
     #[serde(default)]
     pub headline: Vec<Headline>,
     #[serde(default)]
     pub tables: Vec<DataTable>,
     #[serde(default)]
     pub plots: Vec<DataPlot>,
-    /// Some arms are missing: the experiment is still running, or was stopped.
+    /// `true` if arms are missing, because the experiment is still running or was stopped.
     #[serde(default)]
     pub is_partial: bool,
 }
 
-/// One figure with its name: `perplexity.prune_sw`. The name is a code, whose parts after the first are an arm's code or
-/// what else tells the figure from others of its kind.
+/// One figure with its name: `perplexity.prune_sw`. The name is a code; the parts after the first are an arm's code,
+/// or distinguish the figure from others of its kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Headline {
     pub name: String,
