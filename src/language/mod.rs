@@ -1,8 +1,8 @@
-//! The words for codes: the one place where a finding, an arm, a figure, a setting or a step becomes a sentence.
+//! The words for codes: the only place where a finding, an arm, a figure, a setting or a step becomes a sentence.
 //!
-//! Everything below speaks in codes with arguments ([`Message`]); page, command and report call the functions here. Each
-//! language is one module with the same functions; English is the only one yet. A code that a language does not know, as
-//! of a newer document, is shown as it is, with its arguments.
+//! The code below uses codes with arguments ([`Message`]); page, command and report call the functions here. Each
+//! language is one module with the same functions; English is the only one so far. An unknown code, as from a newer
+//! document, is shown as it is, with its arguments.
 
 mod en;
 
@@ -28,7 +28,7 @@ pub fn knows(message: &Message) -> bool {
     message.code == Message::SAID || en::findings::sentence(message).is_some()
 }
 
-/// What is being done, for a line of progress: "held-out text, arm 3 of 7".
+/// The current step, for a line of progress: "held-out text, arm 3 of 7".
 pub fn doing(message: &Message) -> String {
     en::progress::doing(message).unwrap_or_else(|| plain(message))
 }
@@ -39,7 +39,7 @@ pub fn label(column: &str, text: &str) -> String {
     known.unwrap_or_else(|| text.into())
 }
 
-/// The title of a picture, with the arm that it is of.
+/// The title of a picture, with its arm if it has one.
 pub fn plot_title(plot: &DataPlot) -> String {
     match &plot.only {
         Some((column, text)) if CODES.contains(&column.as_str()) => format!("{}: {}", plot.title, label(column, text)),
@@ -55,7 +55,7 @@ pub fn mark(name: &str, at: f64) -> String {
     }
 }
 
-/// A message that no sentence is known for: its code and arguments.
+/// A message without a known sentence: its code and arguments.
 fn plain(message: &Message) -> String {
     let value = |cell: &Cell| match cell {
         Cell::Number(number) => short(*number as f32),

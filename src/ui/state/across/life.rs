@@ -5,7 +5,7 @@ use crate::terms::ModelInfo;
 use crate::ui::state::{AppState, EngineStatus};
 
 impl AppState {
-    /// Returns `true` if a model is loaded, and an engine is ready to work with it.
+    /// Returns `true` if a model is loaded and the engine is ready.
     pub fn is_live(&self) -> bool {
         let loads = || self.queue.any(|request| matches!(request, Request::Load { .. }));
         self.model.info.is_some() && self.engine == EngineStatus::Ready && !loads()
@@ -18,10 +18,10 @@ impl AppState {
         }
         self.engine_died(
             "The page and its engine are of different versions",
-            &format!("The page speaks version {PROTOCOL_VERSION}, the engine version {version}: your browser kept an old file."),
+            &format!("The page has version {PROTOCOL_VERSION}, the engine version {version}: your browser kept an old file."),
         );
         if let Some(failure) = &mut self.failure {
-            failure.next_step = "Reload the page. If this stays, empty the browser's cache for it.".into();
+            failure.next_step = "Reload the page. If that does not help, clear the browser's cache for it.".into();
         }
     }
 
@@ -38,13 +38,13 @@ impl AppState {
         self.put_back();
     }
 
-    /// Notes that the worker is gone: its requests are dropped, its results kept.
+    /// Records the loss of the worker: its requests are dropped, its results kept.
     pub fn engine_died(&mut self, what: &str, why: &str) {
         self.engine = EngineStatus::Dead;
         self.queue.clear();
         self.forget_engine();
         self.leave_link_stage();
-        // After a panic, the earlier failure holds its message; the trap that follows only says "unreachable".
+        // After a panic, the earlier failure has the message; the trap that follows only says "unreachable".
         let said = self.failure.take().filter(|failure| failure.kind == FailureKind::Internal);
         let (what, why) = said.map_or_else(|| (what.into(), why.into()), |failure| (failure.what, failure.why));
         let next_step =
@@ -58,8 +58,7 @@ impl AppState {
         self.parts().into_iter().for_each(|part| part.forget_engine());
     }
 
-    /// Notes that a fresh worker is starting, and requests the loaded model again, or else the one that was to be
-    /// loaded.
+    /// Records the start of a new worker, and requests the loaded model again, or else the one that was being loaded.
     pub fn engine_restarts(&mut self) {
         self.engine = EngineStatus::Starting;
         self.queue.clear();
