@@ -159,7 +159,7 @@ fn impossible_requests_are_refused_before_anything_is_measured() {
         (&["scaling", sw[0], sw[1], "--blocks", "0"], "n_blocks: 0 is not a whole number from 1 to 100000"),
         (&["scaling", sw[0], sw[1], "--block", "1"], "block: 1 is not a whole number from 2 to 1048576"),
         (&["scaling", sw[0], sw[1], "--limit", "3"], "--limit is about items of tasks"),
-        (&["scaling", sw[0], sw[1], "--task", &broken], "line 1 of the task arc_easy is no JSON"),
+        (&["scaling", sw[0], sw[1], "--task", &broken], "line 1 of the task arc_easy is not JSON"),
         (&["scaling", sw[0], sw[1], "--task", "nowhere.jsonl"], "cannot read the task nowhere.jsonl"),
         (&["scaling", sw[0], sw[1], "--tables", &under_file], "cannot make the folder"),
         (&["sinks", sw[0], sw[1], "--bits", "4"], "sinks does not read --bits"),
