@@ -30,7 +30,9 @@ pub enum EngineError {
     NoTask { name: String, given: String },
     #[error("the prompt has {got} tokens, but the model's context has {limit}")]
     PromptTooLong { got: usize, limit: usize },
-    #[error("one layer's attention over {tokens} tokens takes {needed} bytes, but at most {limit} are possible here: {fits} tokens at most")]
+    #[error(
+        "one layer's attention over {tokens} tokens takes {needed} bytes, but at most {limit} are possible here: {fits} tokens at most"
+    )]
     TooLong { tokens: usize, needed: u64, limit: u64, fits: u64 },
     #[error("the weights take {needed} bytes as f32, but only {limit} fit into a page's memory")]
     MemoryTooSmall { needed: u64, limit: u64 },
