@@ -1,4 +1,5 @@
-//! Linchpin finds the few numbers that hold a language model up, and lets anybody pull them.
+//! Linchpin finds the few weights and channels that a language model cannot do without, and shows the effect of
+//! removing them.
 //!
 //! # Map
 //!
@@ -11,10 +12,10 @@
 //!                                                                          platform (WebGPU or CPU, files, the Hub)
 //! ```
 //!
-//! Imports go down only. Which of these rooms may import which is the table in `xtask/src/modules.rs`; `cargo xtask tidy`
-//! fails for an import against it, for a permission that nobody uses, and for more circles between files than are known.
-//! It is a table and not a workspace of crates because the same code is built with three sets of features (page, worker,
-//! command), which every crate would have to repeat, and because kernels, model and engine are optimised as one.
+//! Imports go down only. The table in `xtask/src/modules.rs` lists the rooms that each room may import; `cargo xtask
+//! tidy` fails for an import that is not in it, for an unused entry, and for a new circle between files. The rooms
+//! are not a workspace of crates because the same code is built with three sets of features (page, worker, command),
+//! which every crate would have to repeat, and because kernels, model and engine are optimised as one crate.
 //!
 //! # Invariants
 //!
@@ -23,7 +24,7 @@
 //! 3. Worker and command send the same [`protocol::Request`] to the same engine; a result is the same JSON.
 //! 4. The intact model is never mutated: an ablation is a new value that shares every matrix it does not touch.
 //! 5. Matrices keep the checkpoint's names, layout (`[out, in]`) and values: nothing is folded, transposed or centred,
-//!    so a coordinate means here what it means in Hugging Face transformers. One that holds several is taken apart by rows.
+//!    so a coordinate means the same here as in Hugging Face transformers. A fused matrix is split by rows.
 //! 6. A run on a GPU that reported an error is a failure, and its text is never shown as a finding.
 
 pub mod catalog;

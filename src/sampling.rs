@@ -1,5 +1,5 @@
-//! Draws the next token: the definition. A decode plan draws on the GPU by the same rules (`decode/choose.rs`), and may
-//! take the neighbouring token only where the random number meets the border of the two to within f32's rounding.
+//! The definition of drawing the next token. A decode plan draws on the GPU by the same rules (`decode/choose.rs`),
+//! but may take the neighbouring token if the random number is within f32's rounding of the boundary.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -7,9 +7,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::terms::Sampling;
 
 /// Draws tokens from logits with a seeded generator.
-///
-/// Draws in transformers' order: temperature, then `top_k`, then `top_p`, then one draw. Ties go to the smaller id. All
-/// sums are in f64 and in the order of falling probability, so that equal logits give equal tokens on every processor.
+/// Applies, in transformers' order, temperature, `top_k` and `top_p`, then draws once. Ties go to the smaller id. All
+/// sums are in f64 and in the order of falling probability, so that equal logits give equal tokens on every
+/// processor.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     sampling: Sampling,
@@ -27,14 +27,13 @@ impl Sampler {
     }
 
     /// Draws the next token. `None` if a logit is NaN or all of them are infinite.
-    ///
-    /// One random number is drawn a call, also when greedy, so that two panes stay in step.
+    /// One random number is drawn in each call, also when greedy, so that two panes stay in step.
     pub fn sample(&mut self, logits: &[f32]) -> Option<u32> {
         let uniform = self.uniform();
         self.choose(logits, uniform)
     }
 
-    /// The token that a random number chooses.
+    /// The token for a random number.
     pub(crate) fn choose(&self, logits: &[f32], uniform: f64) -> Option<u32> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return None;
@@ -76,7 +75,7 @@ impl Sampler {
     }
 }
 
-/// Number of the largest weights whose share reaches `top_p`; at least one.
+/// Number of the largest weights that together reach the share `top_p`; at least one.
 fn nucleus(weights: &[f64], top_p: f64) -> usize {
     if top_p >= 1.0 {
         return weights.len();
@@ -145,7 +144,7 @@ mod tests {
         assert_eq!(drawn, GOLDEN_DRAWS);
     }
 
-    /// Written down once; a change here breaks every link that was ever shared.
+    /// Golden values. A change here breaks every shared link.
     const GOLDEN_DRAWS: [u32; 12] = [1, 14, 6, 7, 3, 5, 3, 0, 8, 5, 2, 15];
 
     #[test]

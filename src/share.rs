@@ -1,9 +1,9 @@
 //! Runs as links: `#run=1.<base64url of compact JSON>`, `#run=2.` if channels were removed, `#run=3.` if a scale is
 //! below 0, and `#run=4.` if an edit names an expert.
 //!
-//! A link is written by strangers. It therefore holds numbers and a prompt, never an address or a path; every number is
-//! clamped or refused, sizes are checked before and after decoding, and reading a link starts nothing. Its claim can be
-//! checked: it carries the token ids of both panes, and their digest.
+//! A link is untrusted. It therefore holds numbers and a prompt, never an address or a path; every number is clamped
+//! or refused, sizes are checked before and after decoding, and reading a link starts nothing. Its claim can be
+//! checked: it has the token ids of both panes, and their digest.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +25,8 @@ use crate::words::is_lower_hex;
 
 /// The beginning of a fragment that holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
-/// The newest version of the JSON inside; an older page refuses a newer link instead of guessing. It is for links with an
-/// edit in an expert: a page that does not know of those would edit another matrix.
+/// The newest version of the JSON inside; an older page refuses a newer link instead of guessing. It is for links
+/// with an edit in an expert, because a page without experts would edit another matrix.
 pub const LINK_VERSION: u32 = 4;
 /// The version of other links with a scale below 0: an older page would recompute them with a scale of 0.
 const SIGNED_VERSION: u32 = 3;
@@ -39,11 +39,11 @@ pub const MAX_PROMPT_CHARS: usize = 2000;
 pub const MAX_EDITS: usize = 64;
 pub const MAX_NEW_TOKENS: usize = 512;
 
-/// A setup, and the output at the time when it was shared.
+/// A setup, and its output when it was shared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShareLink {
     pub setup: RunSetup,
-    /// New token ids of the intact pane; `ablated` has those of the other.
+    /// New token ids of the intact pane; `ablated` has those of the other pane.
     pub intact: Vec<u32>,
     pub ablated: Vec<u32>,
     /// [`outcome_digest`] of both panes' token ids.
@@ -52,52 +52,52 @@ pub struct ShareLink {
     pub selection: Option<LinkedSelection>,
 }
 
-/// The reason why a link was refused, or cannot be made. The text is for the person who opened it.
+/// The reason why a link was refused, or cannot be created. The text is for the visitor.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ShareError {
-    #[error("the address holds no run")]
+    #[error("the address has no run")]
     NoRun,
     #[error("the link was made by version {found} of this page, which reads up to version {newest}: reload the page or ask for a new link")]
     Version { found: String, newest: u32 },
-    #[error("the link is {found} characters long, and at most {MAX_ENCODED_BYTES} are accepted: use a shorter prompt or fewer new tokens")]
+    #[error("the link has {found} characters; at most {MAX_ENCODED_BYTES} are accepted: use a shorter prompt or fewer new tokens")]
     TooLong { found: usize },
     #[error("the link is damaged: part of it is missing or was changed on the way")]
     Damaged,
-    #[error("the link names the model {found:?}, and a model's name has 1 to 64 lower-case letters, digits, dots and hyphens")]
+    #[error("the link names the model {found:?}, but a model's name must have 1 to 64 lower-case letters, digits, dots and hyphens")]
     ModelId { found: String },
-    #[error("the link names no valid revision of its model (16 hexadecimal digits)")]
+    #[error("the link has no valid revision of its model (16 hexadecimal digits)")]
     Revision,
-    #[error("the prompt in the link has {found} characters, and at most {MAX_PROMPT_CHARS} are accepted")]
+    #[error("the prompt in the link has {found} characters; at most {MAX_PROMPT_CHARS} are accepted")]
     PromptTooLong { found: usize },
-    #[error("the link holds {found} edits, and at most {MAX_EDITS} are accepted")]
+    #[error("the link has {found} edits; at most {MAX_EDITS} are accepted")]
     TooManyEdits { found: usize },
-    #[error("the link names {what} {found}, and the largest number accepted is {}", MAX_INDEX - 1)]
+    #[error("the link names {what} {found}; the largest accepted number is {}", MAX_INDEX - 1)]
     Index { what: &'static str, found: u64 },
-    #[error("the link scales a weight by {found}, and {} to {} are accepted", SCALES.start(), SCALES.end())]
+    #[error("the link scales a weight by {found}; {} to {} are accepted", SCALES.start(), SCALES.end())]
     Scale { found: String },
     #[error("{what} in the link is not a finite number")]
     NotFinite { what: &'static str },
-    #[error("the link says that {found} tokens came out, and at most {MAX_NEW_TOKENS} are accepted")]
+    #[error("the link has {found} new tokens; at most {MAX_NEW_TOKENS} are accepted")]
     TooManyTokens { found: usize },
     #[error("the seed in the link is too large for a browser")]
     Seed,
-    #[error("the digest in the link does not fit the tokens beside it: the link was changed on the way")]
+    #[error("the digest in the link does not match its tokens: the link was changed on the way")]
     Digest,
     #[error("changes to activations cannot be put into a link, only changes to weights")]
     Interventions,
-    #[error("the run does not say over what its removed channels were scored, so nobody could recompute it: generate it anew")]
+    #[error("the run does not name the text that its removed channels were scored on, so it cannot be recomputed: generate it again")]
     Pruning,
     #[error("the link is of a version that {}, and it {}: it was changed on the way", if *.removes { "knows of no removed channels" } else { "is for removed channels" }, if *.removes { "names some" } else { "names none" })]
     Misfit { removes: bool },
-    #[error("{what} in the link is {found:?}, and a share of the channels is {expected}")]
+    #[error("{what} in the link is {found:?}, but a share of the channels is {expected}")]
     Share { what: &'static str, found: String, expected: &'static str },
-    #[error("the link names a write support K of {found}, and 1 to {MAX_INDEX} are accepted")]
+    #[error("the link has a write support K of {found}; 1 to {MAX_INDEX} are accepted")]
     Support { found: u64 },
-    #[error("the link says that channels were scored over {found} {what}, and {least} to {most} are accepted")]
+    #[error("the link has channels scored over {found} {what}; {least} to {most} are accepted")]
     Count { what: &'static str, found: u64, least: usize, most: usize },
-    #[error("the link names no valid digest of the removed channels, or of the text that they were scored over (16 hexadecimal digits)")]
+    #[error("the link has no valid digest of the removed channels, or of the text that they were scored on (16 hexadecimal digits)")]
     SelectionDigest,
-    #[error("what was stopped cannot be recomputed; let it run to its end")]
+    #[error("a stopped run cannot be recomputed: let it finish")]
     Stopped,
     #[error("{0}")]
     Setting(String),
@@ -105,7 +105,7 @@ pub enum ShareError {
     Bounds(#[from] SettingError),
 }
 
-/// The JSON inside a link. Short names, because every byte is in the address bar.
+/// The JSON inside a link. Names are short, because every byte is in the address bar.
 #[derive(Serialize, Deserialize)]
 struct Wire {
     /// Model and revision.
@@ -147,12 +147,12 @@ struct WireEdit {
 }
 
 impl ShareLink {
-    /// Makes the link of a run.
+    /// Creates the link of a run.
     ///
     /// # Errors
     ///
-    /// [`ShareError::Stopped`]: a person decided where the run stopped, so no recomputation ends there.
-    /// [`ShareError::Pruning`]: channels were removed, and the run does not say which.
+    /// [`ShareError::Stopped`]: the visitor decided where the run stopped, so a recomputation would not stop there.
+    /// [`ShareError::Pruning`]: channels were removed, and the run does not name them.
     pub fn from_run(run: &RunRecord) -> Result<Self, ShareError> {
         if [&run.intact, &run.ablated].iter().any(|pane| pane.finish == Finish::Stopped) {
             return Err(ShareError::Stopped);
@@ -199,7 +199,7 @@ impl ShareLink {
             d: self.digest.clone(),
         };
         let fragment = pack(FRAGMENT_KEY, version, &serde_json::to_string(&wire).map_err(|_| ShareError::Damaged)?)?;
-        // The author of a link learns here, not from its reader, that it would be refused.
+        // The author of a link, not its reader, learns that it would be refused.
         read_wire(wire)?;
         Ok(fragment)
     }
@@ -219,7 +219,8 @@ impl ShareLink {
     }
 }
 
-/// Returns `true` if a link may name a model so; no id that could be read as an address or a path is allowed.
+/// Returns `true` if a link may use this name of a model; an id that could be read as an address or a path is
+/// refused.
 pub fn is_model_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
 }
@@ -236,7 +237,7 @@ pub fn model_id_from(name: &str) -> String {
     if id.is_empty() { "my-model".into() } else { id.into() }
 }
 
-/// Every rule about the content of a link, in one place.
+/// Checks every rule about the content of a link.
 fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
     check_model(&wire.m, &wire.r)?;
     let prompt_chars = wire.p.chars().count();
@@ -315,7 +316,7 @@ impl From<LimitError> for ShareError {
     }
 }
 
-/// Saturates: a number that does not fit lies above every limit anyway.
+/// Saturates, because a number that does not fit exceeds every limit.
 fn narrow(found: u64) -> usize {
     usize::try_from(found).unwrap_or(usize::MAX)
 }
@@ -327,7 +328,7 @@ fn clamp(what: &'static str, value: f64, low: f32, high: f32) -> Result<f32, Sha
     Ok((value as f32).clamp(low, high))
 }
 
-/// What a recomputation of a link showed.
+/// The result of recomputing a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recomputed {
     Same,

@@ -5,12 +5,12 @@
 //! | channel | one hidden unit of a feed-forward block: a row of `gate_proj`/`up_proj` and a column of `down_proj` |
 //! | spike | the largest-magnitude value of a `down_proj` input (per channel) or output (per residual dimension) in one forward pass |
 //! | super activation | a spike of the output that persists through the residual stream |
-//! | super weight | the scalar `down_proj.weight[row, col]` whose removal collapses the model, confirmed against controls (arXiv:2411.07191) |
-//! | loss proxy (LP), supernode, core | how much a channel matters to the loss, and the channels that matter most: [`ChannelScores`] (arXiv:2604.23475) |
+//! | super weight | the scalar `down_proj.weight[row, col]` whose removal collapses the model, as confirmed against controls (arXiv:2411.07191) |
+//! | loss proxy (LP), supernode, core | a channel's importance to the loss, and the channels with the largest: [`ChannelScores`] (arXiv:2604.23475) |
 //! | selection, pruning | a rule that picks channels, and their removal: [`Selection`], [`Pruning`] |
-//! | ablation | a list of edits, each naming layer and unit, and a pruning |
+//! | ablation | a list of edits, each of one unit of one layer, and a pruning |
 //! | experiment, outcome | one of the super-weight paper's measurements and its tables: [`Experiment`], [`Outcome`] |
-//! | run | model revision, ablation, prompt, sampling and seed, and what came out |
+//! | run | model revision, ablation, prompt, sampling and seed, and the texts that came out |
 //!
 //! Layers count from 0. Coordinates are Hugging Face's `[out, in]`: `row` is a residual channel, `col` a feed-forward
 //! channel. (The caption of the paper's Figure 3 swaps the two words, and GPT-2 stores its matrices `[in, out]`;
@@ -87,8 +87,8 @@ impl Ablation {
     }
 }
 
-/// The rule by which the next token is drawn. `temperature == 0` is greedy; `top_k`, `top_p` and `seed` then do
-/// nothing.
+/// The rule by which the next token is drawn. `temperature == 0` is greedy; then `top_k`, `top_p` and `seed` have no
+/// effect.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     pub temperature: f32,
@@ -106,9 +106,9 @@ impl Default for Sampling {
     }
 }
 
-/// The exact identity of a model. `revision` is the first 16 hex digits of the SHA-256 of its weights file. For several
-/// files it is that of their SHA-256 digests in hexadecimal, concatenated in the order of the file names. A link
-/// therefore never silently meets other weights of the same name.
+/// The exact identity of a model. `revision` is the first 16 hex digits of the SHA-256 of its weights file, or, for
+/// several files, of their SHA-256 digests in hexadecimal, concatenated in the order of the file names. So a link
+/// never silently opens other weights of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRef {
     pub id: String,
@@ -154,7 +154,7 @@ pub struct Candidate {
     pub ratio: f32,
     /// `weight · input / output`: how much of the output spike this one product explains.
     pub share: f32,
-    /// The iteration of the search that found it, from 0: earlier candidates were removed before it showed.
+    /// The iteration of the search that found it, from 0. Earlier candidates were removed first.
     pub iteration: usize,
 }
 
@@ -201,7 +201,7 @@ pub struct ScanReport {
     /// One per layer: the largest `|down_proj output|`.
     pub outputs: Vec<Spike>,
     pub candidates: Vec<Candidate>,
-    /// Why the search stopped.
+    /// The reason why the search stopped.
     pub stopped: Message,
     /// The output spikes that remain with every candidate removed, one per layer.
     pub outputs_after: Vec<Spike>,
@@ -265,7 +265,7 @@ pub struct ConfirmReport {
     pub n_tokens: usize,
     pub arms: Vec<ConfirmArm>,
     pub verdicts: Vec<Verdict>,
-    /// Verdicts on the rows that were asked for.
+    /// Verdicts on the requested rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<RowVerdict>,
 }
@@ -281,7 +281,7 @@ pub struct Evaluation {
     pub stopword_mass: f32,
     /// Predicted positions.
     pub n_tokens: usize,
-    /// Names the text and how it was cut.
+    /// Name of the text and of how it was cut.
     pub convention: Message,
 }
 
@@ -324,7 +324,7 @@ pub enum Finish {
     Context,
 }
 
-/// A whole run: what was asked and what came out, side by side.
+/// A whole run: its setup and the texts of both panes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub setup: RunSetup,

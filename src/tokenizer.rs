@@ -11,9 +11,9 @@ use tokenizers::Tokenizer as HfTokenizer;
 pub enum TokenizerError {
     #[error("tokenizer.json could not be read: {why}")]
     Parse { why: String },
-    #[error("tokenizer.json has token ids up to {largest}, but the model's vocabulary ends at {vocab_size}: it belongs to another model")]
+    #[error("tokenizer.json has token ids up to {largest}, but the model's vocabulary has {vocab_size}: it belongs to another model")]
     OtherVocabulary { largest: u32, vocab_size: usize },
-    #[error("{token:?} is token {id}, but the model's vocabulary ends at {vocab_size}: the model does not know it")]
+    #[error("{token:?} is token {id}, but the model's vocabulary has {vocab_size}: the model does not know it")]
     NoSuchToken { token: String, id: u32, vocab_size: usize },
     #[error("the text could not be turned into tokens: {why}")]
     Encode { why: String },
@@ -21,7 +21,7 @@ pub enum TokenizerError {
     Decode { id: u32, why: String },
 }
 
-/// Turns text into token ids and back.
+/// Converts text to token ids and back.
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: HfTokenizer,
@@ -29,15 +29,15 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and checks that its ids fit the model. Tokens that were added to the vocabulary may lie beyond:
-    /// Gemma 3 has one for images, which its models of text alone do not know.
+    /// Reads `tokenizer.json` and checks that its ids fit the model. Added tokens may be outside the vocabulary:
+    /// Gemma 3 has one for images, which its text-only models lack.
     ///
     /// # Errors
     ///
     /// [`TokenizerError::Parse`] or [`TokenizerError::OtherVocabulary`].
     pub fn from_json(json: &[u8], vocab_size: usize) -> Result<Self, TokenizerError> {
         let mut inner = HfTokenizer::from_bytes(json).map_err(|error| TokenizerError::Parse { why: error.to_string() })?;
-        // A prompt is never cut or filled up behind the visitor's back.
+        // Prompts are never truncated or padded silently.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| TokenizerError::Parse { why: error.to_string() })?;
         let largest = inner.get_vocab(false).into_values().max().unwrap_or(0);
@@ -47,11 +47,12 @@ impl Tokenizer {
         Ok(Self { inner, vocab_size })
     }
 
-    /// Token ids of a text, with the special tokens that the model wants around it (its BOS).
+    /// Token ids of a text, with the special tokens that the model expects around it (its BOS).
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Encode`], or [`TokenizerError::NoSuchToken`] if the text names a token that the model does not have.
+    /// [`TokenizerError::Encode`], or [`TokenizerError::NoSuchToken`] if the text contains a token that the model
+    /// lacks.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, true).map_err(|error| TokenizerError::Encode { why: error.to_string() })?;
         let ids = encoding.get_ids();
@@ -61,7 +62,7 @@ impl Tokenizer {
         }
     }
 
-    /// The special tokens that the model wants before a text, and the text's own ids.
+    /// The special tokens that the model expects before a text, and the text's own ids.
     ///
     /// # Errors
     ///
@@ -73,7 +74,7 @@ impl Tokenizer {
         Ok((whole[..before].to_vec(), plain))
     }
 
-    /// One token as text for people, special tokens included.
+    /// One token as text for people, including special tokens.
     pub fn token_text(&self, id: u32) -> String {
         match self.inner.decode(&[id], false) {
             Ok(text) if !text.is_empty() => text,
@@ -91,8 +92,8 @@ impl Tokenizer {
         self.inner.decode(ids, true).map_err(|error| TokenizerError::Decode { id, why: error.to_string() })
     }
 
-    /// Text that `ids` add after `context`. Decoded alone they would not do: some tokenizers drop the space before the
-    /// first word of a text, which here is in the middle of one.
+    /// Text that `ids` add after `context`. They are not decoded alone, because some tokenizers drop the space before
+    /// the first word of a text.
     ///
     /// # Errors
     ///
@@ -116,7 +117,8 @@ impl Tokenizer {
     }
 }
 
-/// Text of a growing sequence, piece by piece: a character whose bytes are spread over tokens comes out once it is whole.
+/// Text of a growing sequence, piece by piece. A character whose bytes are spread over tokens is returned when it is
+/// complete.
 #[derive(Debug, Default)]
 pub struct StreamingText {
     ids: Vec<u32>,
@@ -126,12 +128,12 @@ pub struct StreamingText {
 }
 
 impl StreamingText {
-    /// A text that goes on where these ids end.
+    /// A text that continues after these ids.
     pub fn after(context: &[u32]) -> Self {
         Self { ids: context.to_vec(), prefix: 0, read: context.len() }
     }
 
-    /// Appends `id`, and returns what it adds to the text; empty while a character is incomplete.
+    /// Appends `id`, and returns the text that it adds; empty while a character is incomplete.
     ///
     /// # Errors
     ///

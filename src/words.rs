@@ -1,4 +1,4 @@
-//! Words of any page, file or message: numbers, sizes and token texts as people read them, and digits of digests.
+//! The formats of numbers, sizes and token texts for people, and of digests.
 
 /// Formats a number with up to three or four significant digits: `26.5`, `1,240`, `0.32`, `3.1e-5`.
 pub fn short(value: f32) -> String {
@@ -21,7 +21,7 @@ fn trimmed(text: String) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
-/// Formats a difference with its sign; the minus is a real one.
+/// Formats a difference with its sign, with a real minus sign.
 pub fn signed(value: f32) -> String {
     let sign = if value < 0.0 { '−' } else { '+' };
     match value.abs() {
@@ -54,7 +54,8 @@ pub fn bytes(n: f64) -> String {
     }
 }
 
-/// To two or three digits, and all of what is small: `269 MB`, `13.5 GB`, `900 bytes`.
+/// Formats a number of bytes with two or three digits, or all digits of a small one: `269 MB`, `13.5 GB`, `900
+/// bytes`.
 pub fn rough_bytes(n: u64) -> String {
     match n {
         0..1_000_000 => format!("{n} bytes"),
@@ -63,12 +64,12 @@ pub fn rough_bytes(n: u64) -> String {
     }
 }
 
-/// Whether a text is so many hexadecimal digits, with small letters, as commits and digests are written.
+/// `true` if a text has exactly `len` lower-case hexadecimal digits, as in commits and digests.
 pub fn is_lower_hex(text: &str, len: usize) -> bool {
     text.len() == len && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A token on one line: line breaks and other invisible characters get a sign of their own.
+/// A token on one line: line breaks and other invisible characters are replaced by visible ones.
 pub fn visible(text: &str) -> String {
     text.chars()
         .map(|c| match c {

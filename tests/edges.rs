@@ -164,7 +164,7 @@ fn prompts_are_taken_from_all_tasks_in_turn() {
     assert_eq!(n_prompts(&outcome), Some(vec![3.0]));
     // Fewer than were asked for is said.
     let outcome = ran(&mut session, asked(50.0, 2.0));
-    assert_eq!((sentences(&outcome)[0].as_str(), n_prompts(&outcome)), ("50 prompts were asked for, and there are 4.", Some(vec![4.0])));
+    assert_eq!((sentences(&outcome)[0].as_str(), n_prompts(&outcome)), ("50 prompts were requested, but there are 4.", Some(vec![4.0])));
     // One and the same context, as a task's and as a file of its own, gives the same distribution.
     let one = |name: &str, jsonl: &str| TaskFile { name: name.into(), jsonl: jsonl.into() };
     let as_task = [

@@ -58,7 +58,7 @@ fn repeat_makes_an_export_again_and_notices_a_changed_figure() {
     let other = bundled("linchpin-11m-twin").display().to_string();
     let refused = linchpin_raw(&["repeat", &file, "--model", &other]);
     assert_eq!(code(&refused), Some(2));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("name the same model"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("name the export's model"));
     export.outcomes[0].tables[0].rows[1][1] = 9.0_f64.into();
     let changed = repeat(&export, &["--json"]);
     assert_eq!(code(&changed), Some(1));
@@ -161,17 +161,17 @@ fn impossible_requests_are_refused_before_anything_is_measured() {
         (&["scaling", "--super-weight", "1,5"], "expected LAYER,ROW,COL"),
         (&["scaling", sw[0], sw[1], "--blocks", "0"], "n_blocks: 0 is not a whole number from 1 to 100000"),
         (&["scaling", sw[0], sw[1], "--block", "1"], "block: 1 is not a whole number from 2 to 1048576"),
-        (&["scaling", sw[0], sw[1], "--limit", "3"], "--limit is about items of tasks"),
-        (&["scaling", sw[0], sw[1], "--task", &broken], "line 1 of the task arc_easy is no JSON"),
+        (&["scaling", sw[0], sw[1], "--limit", "3"], "--limit selects items of tasks"),
+        (&["scaling", sw[0], sw[1], "--task", &broken], "line 1 of the task arc_easy is not JSON"),
         (&["scaling", sw[0], sw[1], "--task", "nowhere.jsonl"], "cannot read the task nowhere.jsonl"),
-        (&["scaling", sw[0], sw[1], "--tables", &under_file], "cannot make the folder"),
+        (&["scaling", sw[0], sw[1], "--tables", &under_file], "cannot create the folder"),
         (&["sinks", sw[0], sw[1], "--bits", "4"], "sinks does not read --bits"),
-        (&["repeat", &damaged], "is no export of Linchpin"),
+        (&["repeat", &damaged], "is not an export of Linchpin"),
         (&["repeat", &damaged, "--tolerance", "nan"], "--tolerance is NaN"),
         (&["report", "--out", &data], "its data goes to"),
         (&["report", "--out", &under_file], "cannot write"),
-        (&["report", "--from", &damaged, "--blocks", "3"], "leave --kinds and all settings out"),
-        (&["report", "--limit", "3", "--out", &path("r.html")], "--limit is about items of tasks"),
+        (&["report", "--from", &damaged, "--blocks", "3"], "leave out --kinds and all settings"),
+        (&["report", "--limit", "3", "--out", &path("r.html")], "--limit selects items of tasks"),
     ];
     for (args, why) in cases {
         let refused = on_gpt2(args);

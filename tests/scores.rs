@@ -324,7 +324,7 @@ fn more_tokens_than_fit_are_refused_before_anything_runs() {
     for request in requests {
         let refused = session.ask(request).unwrap_err();
         assert_eq!(refused.kind(), FailureKind::Input);
-        assert!(refused.detail.ends_with("2147483648 fit at once here: 11585 tokens at most"), "{refused:?}");
+        assert!(refused.detail.ends_with("at most 2147483648 are possible here: 11585 tokens at most"), "{refused:?}");
     }
     // The text of before is still there.
     let evaluated = the_event!(session.ask(Request::Evaluate).unwrap(), Event::Evaluated { evaluation, .. } => evaluation);

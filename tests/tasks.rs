@@ -269,10 +269,10 @@ fn broken_task_file_is_refused_by_its_line_and_the_earlier_tasks_stay() {
     let good = r#"{"query":"It was","choices":["a man","the old"],"gold":1}"#;
     session.ask(use_tasks("openbookqa", good)).unwrap();
     for (name, jsonl, expected) in [
-        ("openbookqa", format!("{good}\n\n{{\"query\"\n"), "line 3 of the task openbookqa is no JSON"),
-        ("openbookqa", good.replace(":1}", ":2}"), "line 1 of the task openbookqa says that choice 2 is right"),
-        ("openbookqa", "\n\n".into(), "the file of the task openbookqa has no line"),
-        ("mmlu", good.into(), "there is no task \"mmlu\"; known are lambada_openai, arc_easy"),
+        ("openbookqa", format!("{good}\n\n{{\"query\"\n"), "line 3 of the task openbookqa is not JSON"),
+        ("openbookqa", good.replace(":1}", ":2}"), "line 1 of the task openbookqa has the right choice 2, but"),
+        ("openbookqa", "\n\n".into(), "the file of the task openbookqa is empty"),
+        ("mmlu", good.into(), "there is no task \"mmlu\"; the tasks are lambada_openai, arc_easy"),
     ] {
         let failure = session.ask(use_tasks(name, &jsonl)).unwrap_err();
         assert!(failure.detail.starts_with(expected) && failure.kind() == FailureKind::Input, "{failure:?}");

@@ -6,16 +6,16 @@
 //! 4 bytes · (2 hidden_size + 2 (num_attention_heads + num_key_value_heads) head_dim + num_attention_heads T + n intermediate_size)
 //! ```
 //!
-//! where n is 3 for silu (gate, up, u), about 8 for gelu, which is made of stock operations, and 11 for gelu with a
-//! gate. As many layers as fit into [`Limits::of`] the model form one graph, at least one. A short sequence is one
-//! graph of all layers. Otherwise a first pass without autodiff keeps the residual stream that enters each group of
-//! layers, and each group, from the last to the first, is run again from there. Memory is then at most
-//! `4 bytes · layers · T · hidden_size`, plus one group and what its backward pass takes. The last group is never run
-//! twice. A backward pass costs about as much as a forward pass, since no weight has a gradient: the total is two
-//! passes for short sequences and at most three.
+//! where n is 3 for silu (gate, up, u), about 8 for gelu, which consists of stock operations, and 11 for gelu with a
+//! gate. As many layers as fit into [`Limits::of`] the model form one graph, at least one. For a short sequence all
+//! layers form one graph. Otherwise a first pass without autodiff keeps the residual stream that enters each group of
+//! layers, and each group, from the last to the first, is run again from there. Memory is then at most `4 bytes ·
+//! layers · T · hidden_size`, plus one group and its backward pass. The last group runs only once. A backward pass
+//! costs about as much as a forward pass, because no weight has a gradient. The total is two passes for short
+//! sequences and at most three.
 //!
 //! Logits are computed for a few tokens at a time ([`Limits::logits`]). Two things stay quadratic in T: one layer's
-//! attention weights, `num_attention_heads · T²`, held a few times over during its forward and backward pass, and the
+//! attention weights, `num_attention_heads · T²`, of which its forward and backward pass hold several copies, and the
 //! mask, `T²`.
 
 use std::ops::Range;
@@ -48,9 +48,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Natively, keeps up to half the bf16 size of the model's matrices (at least the default): a device that holds the
-    /// model has room for that, and fewer layers run twice. In a browser, which shares its GPU with everything else on
-    /// the screen, the limits are the defaults.
+    /// Natively, the limit is half the bf16 size of the model's matrices (at least the default), because a device
+    /// that holds the model has room for that, and fewer layers run twice. In a browser, which shares its GPU with
+    /// everything else on the screen, the limits are the defaults.
     pub fn of(config: &ModelConfig) -> Self {
         if usize::BITS == 32 {
             return Self::default();
@@ -83,7 +83,7 @@ pub struct LayerSums {
 ///
 /// # Errors
 ///
-/// A failing device, or anything that is not finite.
+/// A failing device, or a value that is not finite.
 pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result<SequenceSums, AnalysisError> {
     let mut layers = Vec::new();
     let probe = || Probe::empty().with_taps(Site::DownProjInput).summarising(&[Reader::Mlp], Summary::Squares);
@@ -111,8 +111,8 @@ pub async fn sequence_sums(model: &Model, ids: &[u32], limits: Limits) -> Result
     Ok(SequenceSums { loss, layers })
 }
 
-/// Returns the mean loss of a sequence of at least two tokens. Each group of layers, starting with the last, runs with
-/// a probe of its own, and `visit` gets that probe with the gradients of the group's backward pass.
+/// Returns the mean loss of a sequence of at least two tokens. Each group of layers, starting with the last, runs
+/// with its own probe, and `visit` gets that probe with the gradients of the group's backward pass.
 pub(super) fn backward(
     model: &Model,
     ids: &[u32],
@@ -131,7 +131,7 @@ pub(super) fn backward(
     let (mut loss, mut gradient) = (None, None);
     for (group, x) in groups.into_iter().zip(entering).rev() {
         let mut probe = probe();
-        // No gradient of the embeddings is needed.
+        // The gradient of the embeddings is not needed.
         let x = if group.start == 0 { x } else { x.autodiff().require_grad() };
         let y = forward(model, group, x.clone(), &pass, &mut probe);
         let of_y = gradient.take().unwrap_or_else(|| {
@@ -178,18 +178,18 @@ pub(super) fn tokens_of(logits: usize, config: &ModelConfig) -> usize {
 }
 
 impl Limits {
-    /// The number of layers that one graph may span, at least one. Every layer is taken to be as wide as the widest.
+    /// The number of layers in one graph, at least one. Every layer counts as wide as the widest.
     fn layers(self, config: &ModelConfig, of_hidden: usize, seq: usize) -> usize {
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let (_, widest) = config.intermediate_size.range();
         let of_token = 2 * config.hidden_size + 2 * (heads + kv_heads) * config.head_dim + heads * seq + of_hidden * widest;
-        // Computed in 64 bits, since a browser's usize has 32.
+        // Computed in 64 bits, because a browser's usize has 32.
         let bytes = 4 * seq as u64 * of_token as u64;
         usize::try_from(self.kept_bytes / bytes.max(1)).unwrap_or(usize::MAX).max(1)
     }
 }
 
-/// n of the module's documentation.
+/// The n in the module's documentation.
 fn kept_of_hidden(model: &Model) -> usize {
     let is_gated = model.layers.iter().any(|layer| matches!(layer.mlp.hidden, Hidden::Gated { .. }));
     match (model.config.activation, is_gated) {
@@ -199,8 +199,8 @@ fn kept_of_hidden(model: &Model) -> usize {
     }
 }
 
-/// Splits layers into groups of `size`, in order. The smaller group comes first: the last group is the cheapest, since
-/// it runs once.
+/// Splits layers into groups of `size`, in order. The first group may be smaller, because the last one is the
+/// cheapest: it runs once.
 fn groups(n_layers: usize, size: usize) -> Vec<Range<usize>> {
     let mut groups = Vec::new();
     let mut end = n_layers;

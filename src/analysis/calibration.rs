@@ -1,7 +1,7 @@
 //! The text that channels are scored over, cut into sequences.
 //!
-//! This text is never the one that a removal of channels is judged on: the bundled one shares no author with the
-//! held-out passages of [`super::eval`] (public/calibration.md).
+//! A removal of channels is never judged on this text: the bundled one shares no author with the held-out passages of
+//! [`super::eval`] (public/calibration.md).
 
 use super::error::AnalysisError;
 use crate::terms::{CalibrationText, Message, text_digest};
@@ -23,11 +23,11 @@ pub struct Sequences {
 
 impl Sequences {
     /// Cuts a text into windows of `length` tokens and takes at most `n` of them. Each window begins with the model's
-    /// special tokens (its BOS), which count towards `length`. All are equally long, since the loss proxy carries 1/T²;
-    /// a remainder is dropped, unless the text is shorter than one window.
+    /// special tokens (its BOS), which count towards `length`. All have the same length, because the loss proxy
+    /// contains 1/T². A remainder is dropped, unless the text is shorter than one window.
     ///
     /// Windows are taken in steps of a golden section of their number: a few windows are spread over the whole text,
-    /// and a larger `n` begins with the same windows, so scoring can be resumed.
+    /// and a larger `n` begins with the same windows, so that scoring can be resumed.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 //! Figures computed from a channel's weights alone: norms, and sums of magnitudes. They are computed on the device in
-//! blocks of rows, so that a packed matrix is never unpacked whole.
+//! blocks of rows, so that a packed matrix is never completely unpacked.
 
 use std::ops::Range;
 
@@ -79,14 +79,14 @@ async fn read(vectors: Vec<Tensor<1>>) -> Result<Vec<Vec<f32>>, AnalysisError> {
     Ok(read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default()).collect())
 }
 
-/// The side of a linear map that the channels are on.
+/// The side of a linear map whose scalars belong to channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     In,
     Out,
 }
 
-/// Maps the scalars of each channel with `of` and sums them per channel. `of` gets whole rows of the matrix as stored
+/// Applies `of` to the scalars of each channel and sums them per channel. `of` gets whole rows of the stored matrix
 /// (at most `block` scalars, or one row) and the range of the other side that these rows span.
 pub(super) fn sums(linear: &Linear, side: Side, block: usize, of: impl Fn(Tensor<2>, Range<usize>) -> Tensor<2>) -> Tensor<1> {
     let [rows, cols] = linear.weight.dims();

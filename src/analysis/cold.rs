@@ -3,30 +3,31 @@
 //! has no such search.
 //!
 //! A gated block writes `Σ_i W_down[k, i] · act(gate_i · h) · (up_i · h)` to the residual channel `k`, which is close
-//! to a quadratic form of its input `h`. These figures tell how large it can get:
+//! to a quadratic form of its input `h`. These figures estimate its possible size:
 //!
 //! ```text
 //! c[k, i] = W_down[k, i]² · ‖gate row i‖² · ‖up row i‖²
 //! score of row k        ‖U_k‖ = √(Σ_i c[k, i])
 //! its scalar            argmax_i c[k, i]
 //! top-1 share           max_i c[k, i] / Σ_i c[k, i]
-//! participation ratio   (Σ_i c[k, i])² / Σ_i c[k, i]²      the number of scalars that make the row, 1 to intermediate_size
+//! participation ratio   (Σ_i c[k, i])² / Σ_i c[k, i]²      effective number of scalars of the row, 1 to intermediate_size
 //! ratio                 ‖U_k‖ / median of the layer's
 //! ```
 //!
-//! Here gate and up include the gain of the norm in front of the block; the gain of a norm behind it (Gemma, OLMo-2)
-//! multiplies the row. Biases and centring of norms are ignored. A block without a gate (GPT-2, GPT-NeoX) has
-//! `‖c_fc row i‖²` alone.
+//! Here gate and up include the gain of the norm before the block; the gain of a norm after it (Gemma, OLMo-2)
+//! multiplies the row. Biases and centring of norms are ignored. A block without a gate (GPT-2, GPT-NeoX) has `‖c_fc
+//! row i‖²` alone.
 //!
-//! Rows are **ranked** by `ratio · top-1 share`. Scores of different layers do not compare: they grow with depth, as
-//! the residual stream does, and in the bundled models the scalar that the spike search finds is only 6th and 19th by
-//! them. Ratio and share are relative to a layer and to a row. Each alone ranks those scalars first, too, but rows of
-//! many middling scalars also have a high ratio, and rows that write next to nothing also have a share near 1.
+//! Rows are **ranked** by `ratio · top-1 share`. Scores of different layers are not comparable: they grow with depth,
+//! as does the residual stream, and in the bundled models the scalar that the spike search finds is only 6th and 19th
+//! by score. Ratio and share are relative to a layer and to a row. Each alone also ranks those scalars first, but
+//! rows of many middling scalars also have a high ratio, and rows that write next to nothing also have a share near
+//! 1.
 //!
 //! The search takes a fraction of the time of reading the weights: on two busy CPU cores 0.02 s for the bundled model,
 //! and 1.7 s for a billion scalars of feed-forward blocks. So it runs at load for every model, whatever its size.
 //!
-//! Neither concentration nor size is proof: a row of one scalar may do nothing to the model. The search finds
+//! Neither concentration nor size is proof: a row of one scalar may have no effect on the model. The search finds
 //! candidates.
 
 use burn::tensor::{Int, Tensor, TensorData};
@@ -66,7 +67,7 @@ pub struct Found {
     pub rows: Vec<Row>,
     /// Weights of the scalars of the first [`N_CANDIDATES`] rows.
     pub weights: Vec<f32>,
-    /// True if the scores include a gate.
+    /// `true` if the scores include a gate.
     pub is_gated: bool,
 }
 
@@ -78,7 +79,7 @@ const BLOCK_ON_CPU: usize = 1 << 16;
 ///
 /// # Errors
 ///
-/// A failing device, a stop, or norms that f32 does not hold.
+/// A failing device, a stop, or norms that overflow f32.
 pub async fn search(model: &Model, control: &Control) -> Result<Found, AnalysisError> {
     let block = if model.largest_buffer().is_some() { BLOCK } else { BLOCK_ON_CPU };
     let mut rows = Vec::new();
@@ -126,8 +127,8 @@ async fn layer_rows(index: usize, layer: &DecoderLayer, block: usize) -> Result<
     Ok(rows)
 }
 
-/// Returns `‖gate row i‖ · ‖up row i‖` of each channel, `[1, intermediate_size]`, including the gain of the norm in
-/// front.
+/// Returns `‖gate row i‖ · ‖up row i‖` of each channel, `[1, intermediate_size]`, including the gain of the norm
+/// before the block.
 fn reach(layer: &DecoderLayer, block: usize) -> Tensor<2> {
     let gain = gain(layer.pre_feedforward_layernorm.as_ref());
     let norms = |linear: &Linear| {
@@ -155,7 +156,7 @@ fn gain(norm: Option<&Norm>) -> Option<Tensor<1>> {
 }
 
 /// Sums over each output row of a matrix whose columns are multiplied by their reach; each tensor is `[rows, 1]`.
-/// Values are divided by the row's largest first, because their fourth powers would leave the range of f32.
+/// Values are first divided by the row's largest, because their fourth powers would overflow f32.
 struct RowSums {
     /// The value of largest magnitude in each row; `columns` has its column.
     peaks: Tensor<2>,
@@ -166,7 +167,7 @@ struct RowSums {
 }
 
 impl RowSums {
-    /// Reads `block` scalars at a time, at least one row, so that a packed matrix is never unpacked whole.
+    /// Reads `block` scalars at a time, at least one row, so that a packed matrix is never completely unpacked.
     fn of(down_proj: &Linear, reach: &Tensor<2>, block: usize) -> Self {
         let [out, input] = down_proj.shape();
         let (mut peaks, mut columns, mut squares, mut fourths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn sums_of_rows_are_the_same_in_any_layout_and_blocks() {
         let device = Device::flex();
-        // The matrix has fourth powers beyond f32, and in its last row only zeros.
+        // The matrix has fourth powers beyond f32, and its last row is zero.
         let matrix = Tensor::<2>::from_data([[3e15, -4e15, 0.0], [1e-15, 1e-15, 1e-15], [0.0, 0.0, 0.0]], &device);
         let reach = Tensor::<2>::from_data([[2.0, 3.0, 1.0]], &device);
         for layout in [Layout::OutIn, Layout::InOut] {

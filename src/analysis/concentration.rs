@@ -1,4 +1,4 @@
-//! The distribution of scores over a layer's channels, and the agreement of two scores. Works on slices alone.
+//! The distribution of scores over a layer's channels, and the agreement of two scores. Uses slices only.
 
 use crate::terms::{ChannelScores, Concentration, Metric, Overlap, RHOS, ShareSummary, SuperWeightRank, Supernodes, WeightCoord, median};
 
@@ -10,7 +10,7 @@ pub fn core_size(rho: f64, n_channels: usize) -> usize {
     ((rho * n_channels as f64) as usize).max(1).min(n_channels)
 }
 
-/// Returns indices by score, the largest first; of equal scores the lower index comes first.
+/// Returns indices by score, the largest first. In a tie the lower index comes first.
 pub fn ranked(scores: &[f32]) -> Vec<usize> {
     let mut order = (0..scores.len()).collect::<Vec<_>>();
     // This sort is stable.
@@ -28,7 +28,7 @@ pub fn concentration(layer: usize, loss_proxy: &[f32]) -> Concentration {
     Concentration { layer, shares, curve }
 }
 
-/// Returns the share of the sum that the first 1, 2, 3, ... of `order` hold, summed in f64.
+/// Returns the share of the sum in the first 1, 2, 3, ... of `order`, summed in f64.
 fn cumulative_shares(scores: &[f32], order: &[usize]) -> Vec<f32> {
     let total = scores.iter().map(|score| f64::from(*score)).sum::<f64>();
     let mut sum = 0.0;
@@ -46,7 +46,7 @@ fn counts(n: usize) -> Vec<usize> {
     let mut exact = 1.0;
     while counts.len() < MAX_POINTS && counts[counts.len() - 1] < n {
         let last = counts[counts.len() - 1];
-        // The step is at least 1, where the growth factor would not reach the next whole number.
+        // The step is at least 1, even if the growth factor would not reach the next whole number.
         let next = (last + 1).max(exact as usize).min(n);
         counts.push(next);
         exact = (next as f64 * growth).max(exact * growth);
@@ -76,7 +76,7 @@ pub fn supernodes(scores: &ChannelScores) -> Supernodes {
     Supernodes { layer: scores.layer, channels }
 }
 
-/// Compares the loss proxy with each other metric that the layer has.
+/// Compares the loss proxy with each other metric of the layer.
 pub fn overlaps(scores: &ChannelScores) -> Vec<Overlap> {
     let proxy = scores.by(Metric::LossProxy);
     let (order, ranks) = (ranked(proxy), average_ranks(proxy));
@@ -94,7 +94,7 @@ pub fn overlaps(scores: &ChannelScores) -> Vec<Overlap> {
     others.map(overlap).collect()
 }
 
-/// Ranks the channels of these scalars, each within its own layer; a scalar outside `layers` is left out.
+/// Ranks the channels of these scalars, each within its own layer. A scalar outside `layers` is left out.
 pub fn super_weight_ranks(layers: &[ChannelScores], coords: &[WeightCoord]) -> Vec<SuperWeightRank> {
     let rank = |at: &WeightCoord| {
         let proxy = &layers.iter().find(|scores| scores.layer == at.layer)?.loss_proxy;

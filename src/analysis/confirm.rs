@@ -1,16 +1,17 @@
-//! Confirmation of candidates: held-out loss with a candidate removed, beside controls.
+//! Confirmation of candidates: held-out loss with a candidate removed, compared with controls.
 //!
-//! A spike is no proof: Qwen2.5-0.5B has one in a row where, by the weights alone, one channel holds .998, and zeroing
-//! the row does next to nothing. So every candidate is zeroed alone and all of them jointly, beside two controls:
-//! random scalars of the same matrix, and the model's largest scalars by magnitude with the candidates kept (the
-//! paper's "Prune Non-SW", scaled to the model's size, and a harsher one). The candidate's whole feed-forward channel
-//! is also removed, and replaced by its mean.
+//! A spike is not proof: Qwen2.5-0.5B has one in a row where, by the weights alone, one channel holds .998, but
+//! zeroing the row does next to nothing. So every candidate is zeroed alone and all of them jointly, with two
+//! controls: random scalars of the same matrix, and the model's largest scalars by magnitude with the candidates kept
+//! (the paper's "Prune Non-SW", scaled to the model's size, and a larger number). The candidate's whole feed-forward
+//! channel is also removed, and replaced by its mean.
 //!
-//! A scalar is called a super weight only if it is critical alone. Where several are critical together and none is
-//! alone (Llama-3.2-1B, Phi-3, and the bundled twin: two scalars of one column, each harmless while the other stands),
+//! A scalar is called a super weight only if it is critical alone. If several are critical together but none is alone
+//! (Llama-3.2-1B, Phi-3, and the bundled twin: two scalars of one column, each harmless as long as the other stays),
 //! the verdict says so.
 //!
-//! Where others have published a whole row and no scalar, the row is zeroed beside the rows that follow it.
+//! If others have published a whole row and no scalar, the row is zeroed, and the rows that follow it are its
+//! controls.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -30,7 +31,7 @@ const N_RANDOM: usize = 3;
 /// Number of rows after a given row that are zeroed as its controls.
 const N_NEXT_ROWS: usize = 3;
 
-/// One arm: its name and its change. The changed model is built when the arm's turn comes and dropped after it.
+/// One arm: its name and its change. The changed model is built when the arm's turn comes, and dropped afterwards.
 struct Arm {
     kind: ArmKind,
     label: Message,
@@ -117,7 +118,7 @@ impl Experiment<'_> {
                 arms.push(edit(ArmKind::RandomScalar, Message::new("random").at(random), Some(*at), 1, Ablation::zeroing([random])));
             }
         }
-        // Without candidates there is nothing to control.
+        // Without candidates there is nothing to compare controls with.
         for n in largest_counts(self.num_parameters).into_iter().filter(|_| !candidates.is_empty()) {
             let scalars = all_but(self.model, candidates, self.largest).take(n).collect::<Vec<_>>();
             let label = Message::new("largest_weights").with("n", scalars.len());
@@ -208,7 +209,7 @@ fn same_channel(a: WeightCoord, b: WeightCoord) -> bool {
     a.channel() == b.channel()
 }
 
-/// True if no candidate is critical alone; otherwise the joint effect says nothing about the others.
+/// `true` if no candidate is critical alone; otherwise the joint effect says nothing about the others.
 fn nobody_alone(arms: &[ConfirmArm]) -> bool {
     !arms.iter().any(|arm| arm.kind == ArmKind::Candidate && arm.delta_nats >= MIN_DELTA_NATS)
 }

@@ -1,6 +1,6 @@
-//! Correlation of the loss proxy with the cost of removal: which channels to remove one at a time, and the correlation
-//! of their loss proxies with the change of the loss (arXiv:2604.23475 and the authors' code: 128 channels of a layer,
-//! from 8 quantiles of its loss proxies). Works on slices alone.
+//! Correlation of the loss proxy with the cost of removal: the choice of channels to remove one at a time, and the
+//! correlation of their loss proxies with the change of the loss (arXiv:2604.23475 and the authors' code: 128
+//! channels of a layer, from 8 quantiles of its loss proxies). Uses slices only.
 
 use super::concentration::{ranked, spearman};
 use super::halo::{below, layer_rng};
@@ -9,8 +9,8 @@ use crate::terms::{Deletion, DeletionCorrelation};
 /// Draws `per_layer` channels of a layer without repetition, evenly from its quantiles by loss proxy, the quantile of
 /// largest loss proxies first. Their `delta_nats` is 0 until measured.
 ///
-/// Where channels or draws do not divide evenly, the first quantiles have one more. A layer with fewer channels gives
-/// all.
+/// If channels or draws do not divide evenly, the first quantiles have one more. A layer with fewer channels gives
+/// all of them.
 pub fn drawn(layer: usize, loss_proxy: &[f32], per_layer: usize, n_quantiles: usize, seed: u64) -> Vec<Deletion> {
     let order = ranked(loss_proxy);
     let mut rng = layer_rng(seed, layer);
@@ -27,7 +27,7 @@ pub fn drawn(layer: usize, loss_proxy: &[f32], per_layer: usize, n_quantiles: us
     deletions
 }
 
-/// The size of one of `n` parts of a whole: as even as possible, the first ones larger.
+/// The size of one of `n` parts of a whole: as even as possible, with the larger parts first.
 fn part(whole: usize, n: usize, index: usize) -> usize {
     whole / n + usize::from(index < whole % n)
 }
@@ -40,8 +40,8 @@ pub fn correlations(deletions: &[Deletion]) -> Vec<DeletionCorrelation> {
     std::iter::once(None).chain(layers.into_iter().map(Some)).map(|layer| correlation(deletions, layer)).collect()
 }
 
-/// Correlates loss proxies with changes of the loss. The authors take logarithms of both, which do not change ranks but
-/// exclude deletions that did not raise the loss; `spearman_positive` excludes them too.
+/// Correlates loss proxies with changes of the loss. The authors take logarithms of both, which do not change ranks
+/// but exclude deletions that did not raise the loss; `spearman_positive` also excludes them.
 fn correlation(deletions: &[Deletion], layer: Option<usize>) -> DeletionCorrelation {
     let of_layer = deletions.iter().filter(|deletion| layer.is_none_or(|layer| deletion.layer == layer));
     let (proxies, deltas) = of_layer.map(|deletion| (deletion.loss_proxy, deletion.delta_nats)).unzip::<f32, f32, Vec<_>, Vec<_>>();

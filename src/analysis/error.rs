@@ -1,4 +1,4 @@
-//! What can end a measurement early.
+//! The error of a measurement.
 
 use burn::tensor::ExecutionError;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::model::ModelError;
 use crate::tensors::DeviceError;
 use crate::tokenizer::TokenizerError;
 
-/// A measurement cannot be made, or it was stopped.
+/// The measurement is impossible, or was stopped.
 #[derive(Debug, Serialize, Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum AnalysisError {
@@ -17,11 +17,11 @@ pub enum AnalysisError {
     Stopped(#[from] Stopped),
     #[error("the text has no passage of two tokens")]
     EmptyText,
-    #[error("there is no task {name:?}; known are {known}")]
+    #[error("there is no task {name:?}; the tasks are {known}")]
     UnknownTask { name: String, known: String },
     #[error("line {line} of the task {task} {why}")]
     TaskLine { task: &'static str, line: usize, why: String },
-    #[error("the file of the task {task} has no line")]
+    #[error("the file of the task {task} is empty")]
     EmptyTask { task: &'static str },
     #[error(transparent)]
     #[serde(untagged)]

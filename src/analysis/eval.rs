@@ -14,7 +14,7 @@ use crate::tokenizer::Tokenizer;
 
 /// The bundled passages, none of which was seen in training (public/held-out.md names their sources).
 pub(super) const HELD_OUT: &str = include_str!("../../public/held-out.txt");
-/// The name of the text. Perplexities of different texts or cuts do not compare, so every figure names both.
+/// The name of the text. Perplexities of different texts or cuts are not comparable, so every figure names both.
 const HELD_OUT_NAME: &str = "held-out passages 1";
 const MAX_TOKENS: usize = 128;
 
@@ -42,12 +42,12 @@ impl Source {
 pub struct Cut {
     /// Tokens of a block.
     pub block: usize,
-    /// The most blocks to take; `None` takes all.
+    /// The most blocks to use; all if `None`.
     pub n_blocks: Option<usize>,
     pub bos: bool,
 }
 
-/// Passages as token ids, and the vocabulary's stopwords: the inputs of an evaluation besides the model.
+/// Passages as token ids, and the vocabulary's stopwords: the inputs of an evaluation in addition to the model.
 #[derive(Debug, Clone)]
 pub struct HeldOut {
     pub passages: Vec<Vec<u32>>,
@@ -107,7 +107,7 @@ impl HeldOut {
     ///
     /// # Errors
     ///
-    /// If the tokenizer refuses the text, or there is nothing to predict in it.
+    /// Fails if the tokenizer refuses the text, or if the text has nothing to predict.
     pub fn concatenated(source: &Source, cut: Cut, tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, AnalysisError> {
         let (before, plain) = tokenizer.encode_apart(&source.text.replace("\r\n", "\n"))?;
         let (before, ids) = if cut.bos { (before, plain) } else { (Vec::new(), [before, plain].concat()) };
@@ -208,14 +208,14 @@ pub async fn measure_with<'a>(
     Ok(Measured { evaluation, loss_nats: mean })
 }
 
-/// The evaluation that stands for a loss that is not finite.
+/// The evaluation for a loss that is not finite.
 pub fn overflowed(text: &HeldOut) -> Evaluation {
     let (loss_nats, perplexity) = (Evaluation::OVERFLOW, Evaluation::OVERFLOW);
     Evaluation { loss_nats, perplexity, stopword_mass: 0.0, n_tokens: text.n_tokens(), convention: text.convention.clone() }
 }
 
-/// Per predicted position: cross-entropy in nats, and the probability on stopwords. Logits are taken for a few tokens at a
-/// time, since of a large vocabulary no buffer holds those of a long passage.
+/// Per predicted position: cross-entropy in nats, and the probability on stopwords. Logits are computed for a few
+/// tokens at a time, because no buffer holds a long passage's logits over a large vocabulary.
 async fn passage_losses(
     model: &Model,
     ids: &[u32],
@@ -238,7 +238,7 @@ async fn passage_losses(
     Ok((vectors.next().unwrap_or_default(), vectors.next().unwrap_or_default()))
 }
 
-/// `[vocab_size]`: 1 for a stopword; where the logits are.
+/// `[vocab_size]`: 1 for a stopword, else 0; on the device of the logits.
 pub fn stopword_mask(model: &Model, stopword_ids: &[u32]) -> Tensor<1> {
     let vocab_size = model.config.vocab_size;
     let mut mask = vec![0.0_f32; vocab_size];

@@ -1,4 +1,4 @@
-//! The core of a layer, what it writes to, and the channels that write to the same places (arXiv:2604.23475; the authors'
+//! The core of a layer, its write support, and the other channels that write there (arXiv:2604.23475; the authors'
 //! `llm_experiments.py`). With `v_i` the column of `down_proj` that channel `i` writes with:
 //!
 //! | word | formula |
@@ -9,7 +9,7 @@
 //! | halo | the top η of the other channels by `Conn` |
 //!
 //! The authors' `K` is 256 of 4096 residual channels; here it is scaled to the width ([`default_support`]).
-//! [`super::redundancy`] measures how much of a halo channel the core already does.
+//! [`super::redundancy`] measures to what degree a halo channel repeats the core.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -28,7 +28,7 @@ const N_BINS: usize = 10;
 pub struct LayerHalo {
     /// Channels of the core by loss proxy, largest first.
     pub core: Vec<usize>,
-    /// Residual channels, ordered by how much the core writes to them, the most first.
+    /// Residual channels, in descending order of the core's writing.
     pub support: Vec<usize>,
     /// `Conn` of every channel, including the core.
     pub connections: Vec<f32>,
@@ -58,8 +58,8 @@ pub fn around(writes: &[f32], n_channels: usize, core: Vec<usize>, n_support: us
     LayerHalo { core, support, connections, halo }
 }
 
-/// Reads `down_proj.weight`, `[hidden_size, intermediate_size]` row-major, however the checkpoint stores it. It is read
-/// in blocks, so that a packed matrix is never unpacked whole.
+/// Reads `down_proj.weight` as `[hidden_size, intermediate_size]` row-major, independent of the checkpoint's layout.
+/// It is read in blocks, so that a packed matrix is never completely unpacked.
 ///
 /// # Errors
 ///
@@ -68,7 +68,7 @@ pub async fn writes(model: &Model, layer: usize) -> Result<Vec<f32>, AnalysisErr
     read(&model.layers[layer].mlp.down_proj, BLOCK).await
 }
 
-/// In blocks of whole rows as stored, of `block` scalars at most or one row.
+/// Reads in blocks of whole stored rows, of at most `block` scalars or one row.
 async fn read(down_proj: &Linear, block: usize) -> Result<Vec<f32>, AnalysisError> {
     let [rows, cols] = down_proj.weight.dims();
     let step = (block / cols.max(1)).max(1);
@@ -84,7 +84,7 @@ async fn read(down_proj: &Linear, block: usize) -> Result<Vec<f32>, AnalysisErro
     })
 }
 
-/// Finds `S`: the `k` rows in which the core's entries have the largest sum; of equal rows the lower comes first.
+/// Finds `S`: the `k` rows in which the core's entries have the largest sum. In a tie the lower row comes first.
 ///
 /// `writes` is `[rows, n_channels]` row-major; only magnitudes count, here and in [`connections`].
 pub fn write_support(writes: &[f32], n_channels: usize, core: &[usize], k: usize) -> Vec<usize> {
@@ -108,11 +108,11 @@ pub fn connections(writes: &[f32], n_channels: usize, support: &[usize]) -> Vec<
             }
         }
     }
-    // The authors guard against division by zero this way.
+    // As in the authors' code, the small term prevents division by zero.
     landed.iter().zip(all).map(|(landed, all)| (landed / (all + 1e-8)).clamp(0.0, 1.0) as f32).collect()
 }
 
-/// Picks the `max(1, ⌊η (m - |M|)⌋)` channels of largest `Conn` outside the core; of equal channels the lower comes
+/// Picks the `max(1, ⌊η (m - |M|)⌋)` channels of largest `Conn` outside the core. In a tie the lower channel comes
 /// first.
 pub fn halo(connections: &[f32], core: &[usize], eta: f64) -> Vec<usize> {
     let is_core = marked(core, connections.len());
@@ -127,7 +127,7 @@ pub(super) fn halo_size(eta: f64, n_others: usize) -> usize {
     ((eta * n_others as f64) as usize).max(1).min(n_others)
 }
 
-/// A control for the core: draws as many channels from those outside it.
+/// A control for the core: draws the same number of channels from outside it.
 pub fn random_core(n_channels: usize, core: &[usize], rng: &mut ChaCha8Rng) -> Vec<usize> {
     let is_core = marked(core, n_channels);
     let mut others = (0..n_channels).filter(|channel| !is_core[*channel]).collect::<Vec<_>>();
@@ -135,9 +135,9 @@ pub fn random_core(n_channels: usize, core: &[usize], rng: &mut ChaCha8Rng) -> V
     (0..n).map(|_| others.swap_remove(below(others.len(), rng))).collect()
 }
 
-/// A control for the halo: matches each of its channels with one of about the same loss proxy in neither halo nor core.
+/// A control for the halo: matches each of its channels with a channel of similar loss proxy outside halo and core.
 ///
-/// As in the authors' code, the match is drawn from the same tenth by loss proxy; where that is used up, the nearest in
+/// As in the authors' code, the match is drawn from the same tenth by loss proxy. If that is used up, the nearest in
 /// rank is taken.
 pub fn matched(loss_proxy: &[f32], core: &[usize], halo: &[usize], rng: &mut ChaCha8Rng) -> Vec<usize> {
     let (is_core, is_halo) = (marked(core, loss_proxy.len()), marked(halo, loss_proxy.len()));
@@ -170,7 +170,7 @@ pub(super) fn below(n: usize, rng: &mut ChaCha8Rng) -> usize {
     (rng.next_u64() % n as u64) as usize
 }
 
-/// Flags the given channels, one flag per channel.
+/// Returns one flag per channel: `true` for the given channels.
 pub(super) fn marked(channels: &[usize], n_channels: usize) -> Vec<bool> {
     let mut flags = vec![false; n_channels];
     channels.iter().for_each(|channel| flags[*channel] = true);
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(write_support(&WRITES, 5, &[0], 2), [3, 0]);
         // The sums of the rows are 3, 0, 5, 4.
         assert_eq!(write_support(&WRITES, 5, &[0, 1], 2), [2, 3]);
-        // All rows are equal: the lower ones win.
+        // All rows are equal, so the lower ones win.
         assert_eq!(write_support(&WRITES, 5, &[2], 3), [0, 1, 2]);
         assert_eq!(write_support(&WRITES, 5, &[0], 9).len(), 4);
         assert_eq!([576, 768, 960, 1024, 2048, 4096, 8].map(default_support), [36, 48, 60, 64, 128, 256, 1]);
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn the_halo_is_next_to_the_core_and_not_in_it() {
         let connections = [0.875, 0.0, 0.5, 0.5, 0.0];
-        // The lower one of equal channels comes first.
+        // In a tie the lower channel comes first.
         assert_eq!(halo(&connections, &[0], 0.5), [2, 3]);
         assert_eq!(halo(&connections, &[0], 0.25), [2]);
         assert_eq!(halo(&connections, &[2], 0.1), [0], "never empty");

@@ -7,7 +7,7 @@ use crate::model::{Model, Positions};
 use crate::tensors;
 
 /// Mean next-token cross-entropy of one sequence, `[1]`, nats. All ids run through the model, so that the last has
-/// activations too; nothing is predicted from it, and its gradients are zero.
+/// activations, too; it predicts nothing, and its gradients are zero.
 pub fn mean_loss(model: &Model, ids: &[u32], probe: &mut Probe) -> Tensor<1> {
     cross_entropies(model.forward(ids, None, Positions::AllButLast, probe), &ids[1..]).mean()
 }

@@ -12,8 +12,8 @@ use crate::tensors::{DeviceError, Transaction};
 use crate::terms::Site;
 use crate::tokenizer::Tokenizer;
 
-/// Number of sequences of the bundled calibration text, and their length in tokens: fixed, so that a link means the
-/// same everywhere.
+/// Number of sequences of the bundled calibration text. It and their length in tokens are fixed, so that a link has
+/// the same meaning everywhere.
 const N_SEQUENCES: usize = 8;
 const LENGTH: usize = 256;
 

@@ -1,17 +1,18 @@
-//! A flat picture of where channels write: their write directions projected onto the plane that the core writes in
-//! most.
+//! A flat picture of the channels' write directions, projected onto the plane that the core writes in most.
 //!
-//! With `v_i` the column of `down_proj` that channel `i` writes with and `M` the core, the rows `v_s / ‖v_s‖₂` of `s ∈ M` make a
-//! matrix `U`, not centred. Its first two right singular vectors `p₁`, `p₂` span the plane, and channel `i` is drawn at
-//! `(v_i·p₁, v_i·p₂) / ‖v_i‖₂`: within the unit circle, on its rim if it writes in the plane alone, and near 0 if elsewhere.
+//! With `v_i` the column of `down_proj` that channel `i` writes with and `M` the core, the rows `v_s / ‖v_s‖₂` of `s
+//! ∈ M` form a matrix `U`, not centred. Its first two right singular vectors `p₁`, `p₂` span the plane, and channel
+//! `i` is drawn at `(v_i·p₁, v_i·p₂) / ‖v_i‖₂`: within the unit circle, on its rim if the channel only writes in the
+//! plane, and near 0 if it writes elsewhere.
 
-/// Power iterations for each vector; the gaps between a core's singular values are wide, and a picture needs three digits.
+/// Power iterations for each vector. A picture needs only three digits, and the gaps between a core's singular values
+/// are wide.
 const STEPS: usize = 200;
 
 /// Projects every channel onto the plane of the module's documentation. `writes` is `down_proj.weight`,
 /// `[hidden_size, n_channels]` row-major.
 ///
-/// A singular vector's sign is arbitrary: each is turned so that the core's coordinates have a sum of at least 0.
+/// A singular vector's sign is arbitrary; it is chosen so that the core's coordinates have a sum of at least 0.
 pub fn plane(writes: &[f32], n_channels: usize, core: &[usize]) -> Vec<[f32; 2]> {
     let columns = core.iter().map(|channel| unit_column(writes, n_channels, *channel)).collect::<Vec<_>>();
     let mut axes = singular_vectors(&columns);
@@ -37,12 +38,12 @@ fn unit_column(writes: &[f32], n_channels: usize, channel: usize) -> Vec<f64> {
     scaled_to_one(column)
 }
 
-/// Computes the first two right singular vectors by power iteration on `UᵀU`; a direction that does not exist is zeros.
+/// Computes the first two right singular vectors by power iteration on `UᵀU`; a vector that does not exist is zero.
 fn singular_vectors(rows: &[Vec<f64>]) -> [Vec<f64>; 2] {
     let width = rows.first().map_or(0, Vec::len);
     let mut found: Vec<Vec<f64>> = Vec::new();
     for k in 0..2 {
-        // The start must not be perpendicular to the answer, as a single row may be: an uneven mixture of all rows is
+        // The start must not be perpendicular to the answer, as a single row may be; an uneven mixture of all rows is
         // not.
         let mut start = vec![0.0; width];
         for (index, row) in rows.iter().enumerate() {
@@ -64,7 +65,7 @@ fn singular_vectors(rows: &[Vec<f64>]) -> [Vec<f64>; 2] {
     [found.remove(0), found.remove(0)]
 }
 
-/// Removes from a vector its components along `others`, which have length 1.
+/// Removes the components along `others`, which have length 1, from a vector.
 fn without(mut vector: Vec<f64>, others: &[Vec<f64>]) -> Vec<f64> {
     for other in others {
         let along = dot(&vector, other);
@@ -92,8 +93,8 @@ mod tests {
 
     #[test]
     fn channels_stand_where_they_write() {
-        // Columns 0 to 2 are the core, which writes along residual channels 0 (twice) and 1. The others write along 0
-        // and 1 alike, along 2, nowhere, and against 0.
+        // Columns 0 to 2 are the core, which writes along residual channels 0 (twice) and 1. The others write equally
+        // along 0 and 1, along 2, nowhere, and against 0.
         let writes = [
             2.0, 3.0, 0.0, 1.0, 0.0, 0.0, -1.0, //
             0.0, 0.0, 5.0, 1.0, 0.0, 0.0, 0.0, //

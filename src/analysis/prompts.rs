@@ -1,10 +1,10 @@
-//! Prompts cut from sentences before their last word, to see what a model continues with.
+//! Prompts cut from sentences before their last word, to test how a model continues.
 
 use super::{calibration, eval};
 
 /// Id of the rule of [`bundled`] and its texts.
 pub const BUNDLED_NAME: &str = "first_sentences_1";
-/// Number of words in a sentence that makes a prompt.
+/// Number of words in a usable sentence.
 const WORDS: std::ops::RangeInclusive<usize> = 8..=40;
 
 /// Returns the bundled prompts: from the calibration text and then the held-out text, the first sentence of 8 to 40
@@ -18,7 +18,7 @@ pub fn bundled() -> Vec<String> {
 fn first_sentence(words: &[&str]) -> Option<String> {
     let ends = |word: &&str| word.trim_end_matches(['"', '\'', '”', '’', ')', ']', '_']).ends_with(['.', '!', '?']);
     let mut sentences = words.split_inclusive(ends);
-    // The unfinished end of a paragraph is no sentence.
+    // The unfinished end of a paragraph is not a sentence.
     let sentence = sentences.find(|sentence| WORDS.contains(&sentence.len()) && sentence.last().is_some_and(ends))?;
     Some(sentence[..sentence.len() - 1].join(" "))
 }

@@ -1,4 +1,4 @@
-//! Picks the channels of a [`Selection`]. Works on slices alone.
+//! Picks the channels of a [`Selection`]. Uses slices only.
 
 use rand_chacha::rand_core::Rng;
 
@@ -19,7 +19,7 @@ pub struct Around {
     pub core: Vec<usize>,
     /// The layer's halo, read only for picks that need it ([`needs_halo`]).
     pub halo: Option<LayerHalo>,
-    /// `r` of the halo, in its order; computed together with `protect`.
+    /// `r` of the halo's channels, in the halo's order; computed together with `protect`.
     pub redundancy: Option<Vec<f32>>,
     /// `Protect` of every channel, computed only for picks that need it ([`needs_protection`]).
     pub protect: Option<Vec<f32>>,
@@ -32,12 +32,12 @@ pub fn core(scores: &ChannelScores, rho: f64) -> Vec<usize> {
     core
 }
 
-/// True if the pick has to read a layer's `down_proj`.
+/// `true` if the pick must read a layer's `down_proj`.
 pub fn needs_halo(pick: Pick) -> bool {
     needs_protection(pick) || matches!(pick, Pick::Halo | Pick::Matched)
 }
 
-/// True if the pick needs gradients.
+/// `true` if the pick needs gradients.
 pub fn needs_protection(pick: Pick) -> bool {
     matches!(ranking(pick), Some(Ranking::Protected | Ranking::Connected))
 }
@@ -49,7 +49,7 @@ fn ranking(pick: Pick) -> Option<Ranking> {
     }
 }
 
-/// Returns the channels that a selection picks in one layer, ascending. A rule whose inputs are missing picks none.
+/// Returns the channels that a selection picks in one layer, ascending; none if an input of the rule is missing.
 pub fn channels(selection: &Selection, layer: Layer<'_>) -> Vec<usize> {
     let Layer { scores, around } = layer;
     if selection.layer.is_some_and(|only| only != scores.layer) {
@@ -83,7 +83,8 @@ pub fn channels(selection: &Selection, layer: Layer<'_>) -> Vec<usize> {
     picked
 }
 
-/// Returns the score by which a ranking orders the channels, higher to be kept; all 0 if an input is missing.
+/// Returns the score by which a ranking orders the channels; channels with high scores are kept. All are 0 if an
+/// input is missing.
 fn ranks(by: Ranking, layer: Layer<'_>, seed: u64) -> Vec<f32> {
     let Layer { scores, around } = layer;
     let n_channels = scores.loss_proxy.len();
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn each_ranking_by_hand() {
-        // The higher one of equal channels goes first.
+        // In a tie the higher channel goes first.
         assert_eq!(lowest(Ranking::LossProxy, 0.2), [3]);
         assert_eq!(lowest(Ranking::LossProxy, 0.6), [1, 3, 4]);
         // 4 · 0.2 is below 1.

@@ -1,10 +1,11 @@
 //! Simulation of weights rounded to a few bits in blocks: the rounded model is a new [`Model`] in f32.
 //!
-//! All matrices of all layers are rounded (queries, keys, values, output, gate, up, down; fused ones as they are kept
-//! here); norms, biases, embeddings and head are not. A **block** is a number of consecutive scalars of a matrix in the
-//! checkpoint's flat order: `[out, in]`, but `[in, out]` for GPT-2, the order in which the super-weight paper's code
-//! (mengxiayu/LLMSuperWeight) would take them too. If the block size does not divide a matrix, the last block is
-//! shorter; that code then takes the whole matrix as one block. A block size larger than a matrix takes the whole
+//! All matrices of all layers are rounded (queries, keys, values, output, gate, up, down; fused ones as one matrix);
+//! norms, biases, embeddings and head are not. A **block** is a number of consecutive scalars of a matrix in the
+//! checkpoint's flat order: `[out, in]`, or `[in, out]` for GPT-2, as the super-weight paper's code
+//! (mengxiayu/LLMSuperWeight) would also take them. If the block size does not divide a matrix, the last block is
+//! shorter, whereas that code takes the whole matrix as one block. A block size larger than a matrix means the whole
+//! matrix.
 //! matrix.
 
 use burn::tensor::Tensor;
@@ -89,7 +90,7 @@ pub fn matrix_sizes(model: &Model) -> Vec<usize> {
     sizes
 }
 
-/// A matrix may be packed in half of what it takes once it is rounded.
+/// Checks that a rounded matrix fits on the device, because it may take twice the size of the packed one.
 pub(super) fn check_fits(model: &Model) -> Result<(), AnalysisError> {
     let needed = 4 * matrix_sizes(model).last().map_or(0, |n| *n as u64);
     match model.largest_buffer().filter(|limit| needed > *limit) {
@@ -132,8 +133,8 @@ pub fn rounded_matrix(weight: Tensor<2>, rounding: Rounding, held: &[usize]) -> 
     rounded.reshape([rows, cols])
 }
 
-/// Replaces each super weight by another weight of its block, so that it does not affect the range. In a block of super
-/// weights alone the range does not matter, since all of them are restored.
+/// Replaces each super weight by another weight of its block, so that it does not affect the range. In a block of
+/// super weights alone the range does not matter, because all of them are restored.
 fn with_stand_ins(exact: &Tensor<1>, held: &[usize], block: usize) -> Tensor<1> {
     let n = exact.dims()[0];
     let mut counted = exact.clone();
@@ -206,7 +207,7 @@ mod tests {
         assert!(close(clipped.clone(), [2.0 / 3.0, -1.0, 2.0 / 3.0, 4.0]), "{clipped:?}");
         let restored = rounded(&values, 4, 2, 0, Method::Clipped(1.0), &[3]);
         assert!(close(restored.clone(), [2.0 / 3.0, -1.0, 2.0 / 3.0, 5.0]), "{restored:?}");
-        // No weight is so far out, so the result is round-to-nearest.
+        // No weight is that far out, so the result is round-to-nearest.
         assert_eq!(rounded(&values, 4, 2, 0, Method::Clipped(9.0), &[]), rounded(&values, 4, 2, 0, Method::Nearest, &[]));
     }
 }

@@ -8,12 +8,13 @@
 //! | `r_j` | mean of the five largest `MI_js` over `s` in the core |
 //! | `Protect_j` | `floor + (1 - floor) (1 - rank_j^γ)`, `rank_j` that of `r_j` in the halo from 0 to 1, γ 8, floor 0.2; 1 outside the halo |
 //!
-//! The name `Protect` misleads: a redundant channel gets *less* of it, and goes first. Scores are multiplied by it.
+//! The name `Protect` is misleading: a redundant channel gets *less* of it, and is removed first. Scores are
+//! multiplied by it.
 //!
-//! Memory is the sum of three parts: 8 bytes for every pair of a core channel and a halo channel, at most [`MAX_PAIRS`]
-//! pairs (512 MiB); the products of one sequence, 4 bytes for each of 256 tokens and each channel of a core or halo;
-//! and the memory of a backward pass ([`super::backward`]; here a layer keeps up to four more of `intermediate_size`
-//! scalars a token).
+//! Memory is the sum of three parts: 8 bytes for every pair of a core channel and a halo channel, at most
+//! [`MAX_PAIRS`] pairs (512 MiB); the products of one sequence, 4 bytes for each of 256 tokens and each channel of a
+//! core or halo; and the memory of a backward pass ([`super::backward`]; here a layer keeps up to four more tensors
+//! of `intermediate_size` scalars per token).
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -32,13 +33,13 @@ const N_SEQUENCES: usize = 8;
 const MAX_LENGTH: usize = 256;
 /// The most pairs of a core channel and a halo channel, over all layers, whose correlations are computed.
 pub const MAX_PAIRS: u64 = 1 << 26;
-/// Bound on correlations, since the mutual information is infinite at ±1.
+/// Bound on correlations, because the mutual information is infinite at ±1.
 const LARGEST_CORRELATION: f64 = 0.9999;
 const N_LARGEST: usize = 5;
 const GAMMA: f64 = 8.0;
 const FLOOR: f64 = 0.2;
 
-/// The number of pairs in a layer of `n_channels`; their sum over layers is what [`MAX_PAIRS`] bounds.
+/// The number of pairs in a layer of `n_channels`; [`MAX_PAIRS`] limits their sum over layers.
 pub fn n_pairs(rho: f64, eta: f64, n_channels: usize) -> u64 {
     let n_core = core_size(rho, n_channels);
     n_core as u64 * halo_size(eta, n_channels.saturating_sub(n_core)) as u64
@@ -73,8 +74,8 @@ pub async fn redundancies(
     Ok(moments.iter().map(|moments| moments.as_ref().map(Moments::redundancies)).collect())
 }
 
-/// Computes `q`, `[tokens, |core| + |halo|]`, of each layer with a halo, in the layers' order; the core's channels come
-/// first. No other channel is read.
+/// Computes `q`, `[tokens, |core| + |halo|]`, of each layer with a halo, in the layers' order, with the core's
+/// channels first. No other channel is read.
 ///
 /// # Errors
 ///
@@ -158,8 +159,8 @@ impl Moments {
     }
 }
 
-/// Computes `Protect` of all of a layer's channels from `r` of its halo. Equal values share the mean of their ranks, so
-/// that the result does not depend on the channels' order.
+/// Computes `Protect` of all of a layer's channels from `r` of its halo. Equal values share the mean of their ranks,
+/// so that the result is independent of the channels' order.
 pub fn protections(n_channels: usize, halo: &[usize], redundancy: &[f32]) -> Vec<f32> {
     let mut protect = vec![1.0; n_channels];
     let steps = halo.len().saturating_sub(1).max(1) as f64;
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn only_what_goes_the_same_way_is_redundant() {
-        // There is one core channel; the halo channels follow it, oppose it, ignore it, and stand still.
+        // There is one core channel; the halo channels follow it, oppose it, ignore it, and are constant.
         let mut moments = Moments::new(1, 4);
         let tokens = [[1.0, 2.0, -1.0, 1.0, 5.0], [2.0, 4.0, -2.0, 0.0, 5.0]];
         let more = [[3.0, 6.0, -3.0, 1.0, 5.0], [2.0, 4.0, -2.0, 2.0, 5.0]];

@@ -14,7 +14,7 @@ use crate::terms::{Ablation, Site, WeightCoord};
 /// The residual stream at one level of one pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Level {
-    /// The layer whose output this is; `None` for the embeddings, which enter the first layer.
+    /// The layer with this output; `None` for the embeddings, which enter the first layer.
     pub layer: Option<usize>,
     /// The channel's signed value at each token.
     pub at_channel: Vec<f32>,
@@ -36,7 +36,7 @@ pub fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |most, value| most.max(value.abs()))
 }
 
-/// Runs one pass layer by layer, with one read at the end: only two numbers per token are kept of the stream itself.
+/// Runs one pass layer by layer, with one read at the end. Only two numbers per token are kept.
 ///
 /// # Errors
 ///
@@ -75,7 +75,8 @@ fn look(x: &Tensor<2>, channel: usize) -> [Tensor<2>; 2] {
     [x.clone().slice([0..seq, channel..channel + 1]), tensors::peaks(x.clone()).0]
 }
 
-/// Finds the scalar of largest magnitude of a layer's `down_proj` outside `but`, and its value; `None` if all are zero.
+/// Finds the scalar of largest magnitude of a layer's `down_proj` outside `but`, and its value; `None` if all are
+/// zero.
 ///
 /// # Errors
 ///

@@ -1,10 +1,10 @@
 //! Scores of every feed-forward channel, from one forward and one backward pass per sequence (arXiv:2604.23475, section
 //! 3, and the authors' `llm_experiments.py`). [`ChannelScores`] defines the scores.
 //!
-//! `u` and its gradient meet where the backward pass crosses a layer's `down_proj`, and only their sums over tokens go
-//! on from there ([`crate::tensors::tap`]): in f32 on the device within a sequence, in f64 on the host between
-//! sequences. Sequences run one at a time, and each ends with one small read (24 bytes a channel), so memory does not
-//! grow with their number. [`super::backward`] states the memory that one sequence takes.
+//! `u` and its gradient meet where the backward pass crosses a layer's `down_proj`, and only their sums over tokens
+//! are kept ([`crate::tensors::tap`]): in f32 on the device within a sequence, in f64 on the host between sequences.
+//! Sequences run one at a time, and each ends with one small read (24 bytes a channel), so memory does not grow with
+//! their number. [`super::backward`] states the memory of one sequence.
 
 use super::backward::{LayerSums, Limits, sequence_sums};
 use super::channel_weights::{Norms, reading_magnitudes};
@@ -30,7 +30,7 @@ struct LayerTotals {
 }
 
 impl Scores {
-    /// Reads the norms of the weights; the sums are empty.
+    /// Computes the norms of the weights; the sums are empty.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Scores {
     ///
     /// # Errors
     ///
-    /// A failing device, or a sum that is not finite; what was summed before is left as it was.
+    /// A failing device, or a sum that is not finite; the earlier sums stay unchanged.
     pub async fn add(&mut self, model: &Model, ids: &[u32]) -> Result<(), AnalysisError> {
         let of_sequence = sequence_sums(model, ids, Limits::of(&model.config)).await?;
         self.layers.iter_mut().zip(&of_sequence.layers).for_each(|(totals, sums)| totals.add(sums));
@@ -62,7 +62,7 @@ impl Scores {
         (self.loss / self.n_sequences.max(1) as f64) as f32
     }
 
-    /// Returns each layer's loss proxy, enough for a chart while scoring goes on.
+    /// Returns each layer's loss proxy, enough for a chart while the scoring continues.
     pub fn loss_proxies(&self) -> Vec<Vec<f32>> {
         (0..self.layers.len()).map(|layer| self.loss_proxy(layer)).collect()
     }
@@ -71,7 +71,7 @@ impl Scores {
         self.mean(layer, Row::ProductSquare).map(|mean| (0.5 * mean) as f32).collect()
     }
 
-    /// Returns all scores of all layers. It reads through the weights once, so its result should be kept.
+    /// Returns all scores of all layers. This reads all weights once, so the result should be kept.
     ///
     /// # Errors
     ///
@@ -141,7 +141,7 @@ impl Row {
 }
 
 impl LayerTotals {
-    /// Adds the sums of one sequence; for peaks it keeps the larger.
+    /// Adds the sums of one sequence; a peak becomes the larger of the two.
     fn add(&mut self, sums: &LayerSums) {
         let LayerSums { channels, input_squares } = sums;
         self.channels.resize(channels.len(), 0.0);

@@ -1,14 +1,14 @@
 //! Attention sinks and massive activations.
 //!
 //! A head is a **sink** of the first token, after Gu et al. (arXiv:2410.10781), if the mean over queries of its
-//! attention probability on that token is above 0.3. They use texts of 64 tokens, and all queries; the first query sees
-//! only itself, and adds `1/T` to every head of a text of T tokens. Since prompts are short here, it is left out, and
-//! [`Sinks::as_published`] adds it again. A head with uniform attention has [`uniform`], which in a short prompt is not
-//! far below the threshold.
+//! attention probability on that token is above 0.3. They use texts of 64 tokens, and all queries. The first query
+//! sees only itself, and adds `1/T` to every head of a text of T tokens. It is left out, because prompts are short
+//! here, and [`Sinks::as_published`] adds it again. A head with uniform attention has [`uniform`], which in a short
+//! prompt is not far below the threshold.
 //!
 //! A value of the residual stream is **massive**, after Sun et al. (arXiv:2402.17762), if its magnitude is above 100
-//! and about 1000 times the median magnitude of its layer's output. In small models, values that matter as much stay
-//! below both, so the ratio is reported beside it.
+//! and about 1000 times the median magnitude of its layer's output. In small models, values of the same importance
+//! stay below both, so the ratio is also reported.
 
 use super::error::AnalysisError;
 use super::residual::floats;
@@ -39,7 +39,7 @@ impl Massive {
         if self.median > 0.0 { (self.value.abs() / self.median).min(f32::MAX) } else { 0.0 }
     }
 
-    /// True if the value is massive by the criterion of Sun et al.
+    /// `true` if the value is massive by the criterion of Sun et al.
     pub fn is_massive(&self) -> bool {
         self.value.abs() > MASSIVE.0 && self.ratio() > MASSIVE.1
     }
@@ -49,7 +49,7 @@ impl Massive {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sinks {
     pub massive: Vec<Massive>,
-    /// Mean probability on the first token over all queries but the first, by layer and head.
+    /// Mean probability on the first token over all queries except the first, by layer and head.
     pub on_first: Vec<Vec<f32>>,
     /// Number of tokens in the prompt.
     pub n_tokens: usize,
@@ -79,8 +79,8 @@ pub fn uniform(n_tokens: usize) -> f32 {
     shares.sum::<f32>() / n_tokens.saturating_sub(1).max(1) as f32
 }
 
-/// Runs one pass over at least two tokens. Each layer's output is read whole, since Burn has no median on a device that
-/// does not wait.
+/// Runs one pass over at least two tokens. Each layer's output is read completely, because Burn has no median that
+/// runs on a device without waiting.
 ///
 /// # Errors
 ///

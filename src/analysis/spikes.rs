@@ -1,13 +1,13 @@
 //! The search for super weights in one forward pass (arXiv:2411.07191, section 3.1), made portable.
 //!
-//! A super weight `W[j, k]` shows as a spike of the input of its `down_proj` in channel `k` and one of the output in
-//! channel `j`, at the same token, the second explained by the one product `W[j, k] u[k]`. The paper reads spikes off a
-//! plot and its code asks for `|value| > 50`, which misses real ones in small models; here a spike is measured against
-//! the median of all layers, and the search repeats with what it found removed, as the paper says, until no spike is
-//! left. A late layer often answers the first spike with one of the opposite sign; taking the earliest layer that
-//! passes, and looking again, keeps such echoes out.
+//! A super weight `W[j, k]` causes a spike of the input of its `down_proj` in channel `k` and a spike of the output
+//! in channel `j`, at the same token, where the single product `W[j, k] u[k]` explains the second. The paper reads
+//! spikes off a plot and its code requires `|value| > 50`, which misses real ones in small models. Here a spike is
+//! measured against the median of all layers, and, as in the paper, the search repeats with its findings removed,
+//! until no spike is left. A late layer often answers the first spike with one of the opposite sign. To exclude such
+//! echoes, the search takes the earliest layer that passes, and repeats.
 //!
-//! This search finds candidates. Only [`super::confirm`] makes one a super weight.
+//! This search finds candidates. Only [`super::confirm`] shows if they are super weights.
 
 use super::error::AnalysisError;
 use crate::job::control::Control;
@@ -19,7 +19,7 @@ use crate::tokenizer::Tokenizer;
 
 /// The least multiple of the layers' median at which an output spike counts.
 pub const MIN_RATIO: f32 = 5.0;
-/// The least share of the output spike that the one product must explain; its inverse is the most.
+/// The least share of the output spike that the single product must explain; the largest share is its inverse.
 pub const MIN_SHARE: f32 = 0.5;
 /// The most candidates of a search; no model in the paper has more super weights.
 pub const MAX_ITERATIONS: usize = 6;
@@ -35,7 +35,7 @@ pub struct Found {
     pub outputs_after: Vec<Spike>,
 }
 
-/// Looks for super weights over a prompt, removing each candidate before looking again.
+/// Searches for super weights on a prompt, and removes each candidate before it searches again.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! Our list of English stopwords and punctuation. The super-weight paper measures how the probability of stopwords
-//! shifts but publishes no list, so every figure made with this one says that it is ours.
+//! Our own list of English stopwords and punctuation. The super-weight paper measures how the probability of
+//! stopwords shifts but publishes no list, so every figure made with this list says that it is ours.
 
 use std::collections::HashSet;
 

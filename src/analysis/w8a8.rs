@@ -1,13 +1,14 @@
-//! Simulation of weights and activations rounded to a few bits (W8A8): models whose products take rounded factors.
+//! Simulation of weights and activations rounded to a few bits (W8A8): models whose matrix products have rounded
+//! factors.
 //!
 //! Weights are rounded per matrix, between the least and largest of all its scalars, and activations per token; both
-//! asymmetrically, to `2^bits` values. The paper writes `2^(bits-1) - 1` steps; its released weight code has
-//! `2^bits - 1`, which is used here. Rounded are the inputs and matrices of queries, keys, values, gate, up and down,
-//! and both products of the attention: a token's queries, keys (after their rotation) and values over all its heads
-//! together, and the probabilities of each head and query. Absent from the paper's list, and left in f32, are the
-//! output projection with its input, biases, norms, embeddings and head.
+//! asymmetrically, to `2^bits` values. The paper writes `2^(bits-1) - 1` steps; its released weight code has `2^bits
+//! - 1`, as here. The inputs and matrices of queries, keys, values, gate, up and down are rounded, and both products
+//! of the attention: a token's queries, keys (after their rotation) and values over all its heads together, and the
+//! probabilities of each head and query. The output projection with its input, biases, norms, embeddings and head are
+//! not in the paper's list, and stay in f32.
 //!
-//! The paper's code for W8A8 is not released; [`Handling::HeldOut`] states what is held out here.
+//! The paper's code for W8A8 is not released; [`Handling::HeldOut`] states the values held out here.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -27,22 +28,22 @@ pub enum Handling<'a> {
     Naive,
     /// Per super weight `[layer, row, col]`, three things are held out: at every input of queries, keys, values, gate
     /// and up in every layer, one value of channel `row`; at the input of `down_proj` in its own layer, one value of
-    /// channel `col`; and in that `down_proj` the super weight itself. Each value is the one of largest magnitude over
-    /// the tokens of the pass. A held-out scalar does not count in the range that its token or matrix is rounded in,
-    /// and keeps its value.
+    /// channel `col`; and in that `down_proj` the super weight itself. Each value is the one of largest magnitude
+    /// over the tokens of the pass. A held-out scalar is excluded from the range of its token or matrix, and keeps
+    /// its value.
     HeldOut(&'a [WeightCoord]),
     /// SmoothQuant (arXiv:2211.10438): channel j of an input is divided, and the matrices' column j multiplied, by
     /// `s_j = max|X_j|^alpha / max|W_j|^(1 - alpha)`, over queries, keys and values together, and over gate and up
-    /// together. Inputs of `o_proj` and `down_proj` are not smoothed, as in its authors' code for Llama, and `max|W_j|`
-    /// and `s_j` are at least 1e-5 as there. That code folds s into the norm in front, which is the same function.
+    /// together. As in its authors' code for Llama, inputs of `o_proj` and `down_proj` are not smoothed, and
+    /// `max|W_j|` and `s_j` are at least 1e-5. That code folds s into the norm before the input, which is equivalent.
     Smooth {
         maxima: &'a Maxima,
         alpha: f32,
     },
 }
 
-/// `max |X_j|` over the tokens of a calibration text: for each layer, of the inputs of attention and of the
-/// feed-forward block.
+/// `max |X_j|` over the tokens of a calibration text, for each layer's input of the attention and of the feed-forward
+/// block.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Maxima(pub Vec<[Vec<f32>; 2]>);
 
@@ -117,7 +118,7 @@ pub async fn with_rounded_factors(model: &Model, bits: u32, handling: Handling<'
     Ok(rounded)
 }
 
-/// Rounds a whole matrix, multiplied by the smoothing of its input, and makes the map round its input from now on.
+/// Rounds a whole matrix, multiplied by the smoothing of its input, and makes the map round its input from then on.
 fn round(linear: &mut Linear, input: InputRounding, held: &[usize]) {
     let weight = linear.weight.to_f32();
     let weight = match &input.smoothing {
@@ -130,7 +131,7 @@ fn round(linear: &mut Linear, input: InputRounding, held: &[usize]) {
     linear.input_rounding = Some(input);
 }
 
-/// SmoothQuant's s, `[1, hidden_size]` of each layer's each reader.
+/// SmoothQuant's s, `[1, hidden_size]` for each reader of each layer.
 async fn scales(model: &Model, maxima: &Maxima, alpha: f32) -> Result<Vec<[Tensor<2>; 2]>, AnalysisError> {
     let mut layers = model.layers.clone();
     let mut of_weights = Vec::new();

@@ -1,4 +1,4 @@
-//! The samples of every message as a small module of its own, for the browser test of the boundary between page and
+//! The samples of every message as a small separate module, for the browser test of the boundary between page and
 //! worker (`tests/e2e/boundary.test.mjs`). It is not served to visitors.
 
 #[cfg(target_family = "wasm")]
@@ -22,19 +22,19 @@ mod exports {
         samples::events().iter().map(|event| to_js(event).map_err(JsValue::from)).collect()
     }
 
-    /// The requests that did not arrive as they were sent, in words.
+    /// Descriptions of the requests that changed on the way.
     #[wasm_bindgen]
     pub fn changed_requests(received: Vec<JsValue>) -> Vec<String> {
         changed(samples::requests(), received)
     }
 
-    /// The events that did not arrive as they were sent, in words.
+    /// Descriptions of the events that changed on the way.
     #[wasm_bindgen]
     pub fn changed_events(received: Vec<JsValue>) -> Vec<String> {
         changed(samples::events(), received)
     }
 
-    /// Compares messages as debug text, because NaN is equal to nothing.
+    /// Compares messages as debug text, because NaN does not equal itself.
     fn changed<T: DeserializeOwned + Debug>(sent: Vec<T>, received: Vec<JsValue>) -> Vec<String> {
         let missing = (sent.len() != received.len()).then(|| format!("{} messages were sent, {} received", sent.len(), received.len()));
         let compared = sent.iter().zip(received).filter_map(|(sent, received)| match from_js::<T>(received) {

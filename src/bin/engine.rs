@@ -18,7 +18,7 @@ mod worker {
     use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
     unsafe extern "C" {
-        /// Runs every static constructor. The linker makes this function.
+        /// Runs every static constructor. The linker creates this function.
         fn __wasm_call_ctors();
     }
 
@@ -33,15 +33,15 @@ mod worker {
     #[unsafe(link_section = ".init_array")]
     static COUNT_CONSTRUCTOR_RUN: extern "C" fn() = count_constructor_run;
 
-    /// Number of times that the static constructors ran. It stays 1 however many exports are called; the browser tests
-    /// check it.
+    /// Number of times that the static constructors ran. It stays 1 for any number of calls to exports; the browser
+    /// tests check it.
     #[wasm_bindgen]
     pub fn constructor_runs() -> u32 {
         CONSTRUCTOR_RUNS.load(Ordering::Relaxed)
     }
 
     pub fn main() {
-        // Burn and CubeCL register thousands of constructors. Where nobody calls this function, the linker makes every
+        // Burn and CubeCL register thousands of constructors. If nobody calls this function, the linker makes every
         // export call it first, and each call into the engine costs 14 ms instead of 0.2.
         // SAFETY: called once, before anything else of this module runs.
         unsafe { __wasm_call_ctors() };
@@ -69,7 +69,7 @@ mod worker {
         }));
     }
 
-    /// The queue of requests, in their order. "Stop" does not wait in line.
+    /// The queue of requests, in their order. "Stop" skips the queue.
     struct Listener {
         control: Control,
         engine: RefCell<Option<Engine>>,
@@ -96,7 +96,7 @@ mod worker {
             }
         }
 
-        /// Handles the waiting requests, unless that is happening already.
+        /// Handles the waiting requests, unless another call is already doing so.
         async fn work(self: Rc<Self>) {
             let Some(mut engine) = self.engine.take() else { return };
             loop {

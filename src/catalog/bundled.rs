@@ -2,7 +2,7 @@
 
 use crate::terms::{EditTarget, ModelFile};
 
-/// A bundled model, whose files lie under `models/<id>/`.
+/// A bundled model, whose files are in `models/<id>/`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CatalogModel {
     pub id: &'static str,
@@ -11,18 +11,18 @@ pub struct CatalogModel {
     pub story: &'static str,
     /// Prompts that suit the model's training text; the first is the default.
     pub prompts: &'static [&'static str],
-    /// Edits that the page offers at one press, each with its reason.
+    /// Edits that the page offers as buttons, each with its reason.
     pub suggestions: &'static [Suggestion],
 }
 
-/// An edit that the page offers, and its reason.
+/// An edit that the page offers, with its reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Suggestion {
     pub target: EditTarget,
     pub because: &'static str,
 }
 
-/// Every file that a bundled model has.
+/// The files of every bundled model.
 const FILES: [&str; 5] = ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors", "reference.json"];
 
 const PROMPTS: &[&str] = &[
@@ -38,7 +38,7 @@ pub const MODELS: &[CatalogModel] = &[
         id: "linchpin-13m",
         title: "Linchpin 13M",
         story: "Thirteen million weights, trained from scratch on public-domain novels, with nothing planted and nothing \
-                rewarded. Somewhere in training, one scalar in the third block became the pin that holds the whole model: set it \
+                rewarded. During training, one scalar in the third block became critical: set it \
                 to zero and the perplexity on unseen books rises more than tenfold.",
         prompts: PROMPTS,
         suggestions: &[
@@ -50,10 +50,10 @@ pub const MODELS: &[CatalogModel] = &[
     CatalogModel {
         id: "linchpin-11m-twin",
         title: "Linchpin 11M twin, the counter-example",
-        story: "The same recipe with another seed. It shows the same spike, explained to the last digit by one product, and a \
-                detector that trusts spikes would call that scalar a super weight. Pull it and nothing happens: a second scalar of the \
-                same channel stands in for it. Pull both, or the whole channel, and the model collapses. What looks like a linchpin has \
-                to be pulled before it may be called one.",
+        story: "The same recipe with another seed. It has the same spike, explained to the last digit by one product, so a \
+                detector that trusts spikes would call that scalar a super weight. Remove it and nothing happens: a second scalar of the \
+                same channel replaces it. Remove both, or the whole channel, and the model collapses. Only a removal shows whether a \
+                scalar is a super weight.",
         prompts: PROMPTS,
         suggestions: &[
             Suggestion { target: EditTarget::scalar(0, 162, 150), because: "the suspect: same spike, no effect" },

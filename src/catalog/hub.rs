@@ -1,14 +1,14 @@
 //! Models of the Hugging Face Hub.
 //!
-//! Every revision comes from a public source, and so do the size and the SHA-256 of `model.safetensors` where an entry
-//! has them: nothing here was downloaded by this project. The sources of the revisions: for the Llama 7B, Mistral,
+//! Every revision comes from a public source, as do the size and the SHA-256 of `model.safetensors` if an entry has
+//! them: nothing here was downloaded by this project. The sources of the revisions: for the Llama 7B, Mistral,
 //! OLMo-7B-0724, Qwen2.5 and SmolLM2 entries, column `hf_revision` of `audit/census_master.csv` in
 //! github.com/Georgakopoulos-Soares-lab/superweights; for `gpt2`, the docstring of `ResolvedRevision` in
 //! github.com/huggingface/huggingface_hub; for Llama 2 7B, `repllama_models.py` in
-//! github.com/embeddings-benchmark/mteb. The other revisions, and all sizes and digests, come from manifests of several
-//! public repositories on GitHub that agree, found by searching their text for `repository` and commit. An entry for
-//! which no source gives a size and a digest has none (`None`): the Hub is asked when the model is loaded. Shapes and
-//! dtypes are those of each repository's `config.json`, and the parameter counts that follow equal the Hub's own.
+//! github.com/embeddings-benchmark/mteb. The other revisions, and all sizes and digests, come from manifests of
+//! several public repositories on GitHub that agree, found by searching their text for `repository` and commit. If no
+//! source gives a size and a digest, the entry has `None`, and the Hub is asked when the model is loaded. Shapes and
+//! dtypes are those of each repository's `config.json`, and the resulting parameter counts equal the Hub's own.
 
 use super::model::{file, model};
 use super::native;
@@ -18,7 +18,7 @@ use super::shape::{Dtype, Family, Shape};
 pub use super::model::{HubModel, WeightsFile};
 
 /// Prompts for a model of ordinary text; the first is the default. The first three are from arXiv:2411.07191: the
-/// prompt with which its code looks for spikes, the case study, and Figure 1's.
+/// prompt of its code's search for spikes, the case study, and Figure 1's.
 pub const PROMPTS: &[&str] = &[
     "Apple Inc. is a worldwide tech company.",
     "Summer is hot. Winter is ",
@@ -26,7 +26,7 @@ pub const PROMPTS: &[&str] = &[
     "The old man opened the door of the lighthouse and",
 ];
 
-/// Small enough for a browser.
+/// Models that are small enough for a browser.
 pub const MODELS: &[HubModel] = &[
     HubModel {
         weights: file(269_060_552, "80521b40281d6ce74e35c9282c22539e75aa0ac8578892b2a59955ef78d55da1"),
@@ -181,7 +181,7 @@ pub fn find_hub(id: &str) -> Option<&'static HubModel> {
     MODELS.iter().find(|model| model.id == id)
 }
 
-/// All models of the catalogue, including those that only the command has the memory for.
+/// All models of the catalogue, including those too large for a browser.
 pub fn all() -> impl Iterator<Item = &'static HubModel> {
     MODELS.iter().chain(native::MODELS)
 }
@@ -191,7 +191,7 @@ pub fn find_any(id: &str) -> Option<&'static HubModel> {
     all().find(|model| model.id == id)
 }
 
-/// Finds the entry of a repository. The case of letters does not matter, as on the Hub.
+/// Finds the entry of a repository. As on the Hub, the case of letters does not matter.
 pub fn find_repo(repo: &str) -> Option<&'static HubModel> {
     all().find(|model| model.repo.eq_ignore_ascii_case(repo))
 }
@@ -229,7 +229,7 @@ mod tests {
     fn recorded_sizes_are_those_of_the_parameters_and_little_more() {
         for model in all().filter(|model| model.weights.is_some()) {
             let least = model.dtype.bytes() * model.shape.num_parameters();
-            // Old checkpoints of GPT-2 and Pythia hold their attention masks, too.
+            // Old checkpoints of GPT-2 and Pythia also contain their attention masks.
             let rest = model.download_bytes().checked_sub(least).unwrap_or_else(|| panic!("{}", model.id));
             assert!(rest < least / 5, "{}: {rest} bytes besides its parameters", model.id);
         }

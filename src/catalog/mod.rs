@@ -1,7 +1,8 @@
-//! Models by name, as data: those that come with the page, and those of the Hugging Face Hub, with what others have published
+//! The catalogue of models, as data: the bundled models, and models of the Hugging Face Hub, with published findings
 //! on their super weights.
 //!
-//! The tables are constants, so nothing is built at the start, and what the page does not name is not in its wasm.
+//! The tables are constants, so nothing is built at the start, and entries that the page does not use are not in its
+//! wasm.
 
 mod bundled;
 pub mod hub;

@@ -1,5 +1,5 @@
-//! Models of the Hub for the command only: no browser has the memory for them, and the page does not name them.
-//! [`super::hub`] says where the figures come from.
+//! Models of the Hub for the command only: they are too large for a browser, and the page does not list them.
+//! [`super::hub`] names the sources.
 
 use super::model::{HubModel, model};
 use super::published;
@@ -8,13 +8,13 @@ use super::shape::{Dtype, Family, Shape};
 const LLAMA_7B: Shape = Shape::new(Family::Llama, [4096, 11_008, 32], [32, 32, 128], 32_000, false);
 const LLAMA_13B: Shape = Shape::new(Family::Llama, [5120, 13_824, 40], [40, 40, 128], 32_000, false);
 
-/// The licence of the first Llama, whose card calls it "other".
+/// The licence of the first Llama; its card calls it "other".
 const LLAMA: &str = "llama (non-commercial)";
 
-/// Branches of OLMo 2 7B: the training checkpoints that arXiv:2604.23475 looked at, as named by the files of
+/// Branches of OLMo 2 7B: the training checkpoints in arXiv:2604.23475, as named by the files of
 /// `configs/prune_llm/olmo2_ckpts_generated` in github.com/KempnerInstitute/nodelens, and the end of the first stage.
 /// The repository has more, all named `stage1-step<steps>-tokens<billions, rounded up>B`, where a step is 1024
-/// sequences of 4096 tokens; the names of the second stage's branches also hold its ingredient.
+/// sequences of 4096 tokens; the names of the second stage's branches also contain its ingredient.
 const OLMO_2_7B: &[&str] = &[
     "stage1-step150-tokens1B",
     "stage1-step600-tokens3B",
@@ -121,7 +121,7 @@ pub(super) const MODELS: &[HubModel] = &[
             Shape::new(Family::Olmo2, [4096, 11_008, 32], [32, 32, 128], 100_352, false),
         )
     },
-    // The commit that was `main` when the directory of super weights was published.
+    // The commit of `main` when the directory of super weights was published.
     HubModel {
         license: "MIT",
         facts: published::PHI_3_MINI_4K,

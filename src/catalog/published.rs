@@ -1,19 +1,19 @@
-//! Findings that others have published on single models, as data. Nothing here was measured by this project: a
-//! coordinate from a table is a candidate until the engine has confirmed it beside controls.
+//! Published findings on single models, as data. Nothing here was measured by this project: a coordinate from a table
+//! is a candidate until the engine has confirmed it against controls.
 
 use crate::terms::EditTarget;
 
 /// A published finding on one model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fact {
-    /// The edits that were tried; empty if no candidate was found.
+    /// The tested edits; empty if no candidate was found.
     pub at: &'static [EditTarget],
     pub kind: Kind,
-    /// The finding in a sentence or two for the reader, with its figures.
+    /// The finding in one or two sentences for the reader, with its figures.
     pub known: &'static str,
     /// The source: an arXiv identifier, or a repository.
     pub source: &'static str,
-    /// True if sources contradict one another on the finding.
+    /// `true` if sources contradict each other about the finding.
     pub is_disputed: bool,
 }
 
@@ -26,7 +26,7 @@ pub enum Kind {
     Jointly,
     /// Zeroing the whole output row broke the model; no scalar is published.
     Row,
-    /// The scalar is in the table of arXiv:2411.07191, and was not reproduced alone.
+    /// The scalar is in the table of arXiv:2411.07191, but was not reproduced alone.
     Listed,
     /// A candidate whose removal did next to nothing.
     Inert,
@@ -35,7 +35,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Words to stand beside a coordinate.
+    /// The finding in words, to follow a coordinate.
     pub fn words(self) -> &'static str {
         match self {
             Self::Alone => "published as critical: one number",
@@ -43,12 +43,12 @@ impl Kind {
             Self::Row => "published as critical: a whole output row",
             Self::Listed => "listed as a super weight, not reproduced alone",
             Self::Inert => "a candidate found inert",
-            Self::Absent => "looked for, none found",
+            Self::Absent => "searched for, none found",
         }
     }
 }
 
-// The repository arctos is one person's notes, which nobody has reviewed; the census is its authors' own.
+// The repository arctos is one person's unreviewed notes; the census is its authors' own.
 const BOTH: &str = "arXiv:2411.07191, Table 2; github.com/lea19019/arctos, unreviewed notes";
 const CENSUS: &str = "github.com/Georgakopoulos-Soares-lab/superweights, audit/census_master.csv";
 const ARCTOS: &str = "github.com/lea19019/arctos, unreviewed notes";
@@ -73,14 +73,14 @@ pub const SMOLLM2_135M: &[Fact] = &[fact(
     &[row(11, 507)],
     Kind::Row,
     "Zeroing the row raised the loss from 3.30 to 13.64 nats, halving it to 3.42 (100 units of WikiText). By its weights alone, one \
-     channel holds 0.92 of the row; which scalar does it is not published.",
+     channel holds 0.92 of the row; the responsible scalar is not published.",
     CENSUS,
 )];
 
 pub const SMOLLM2_360M: &[Fact] = &[fact(
     &[row(3, 87)],
     Kind::Row,
-    "Zeroing the row raised the loss from 2.99 to 4.76 nats, halving it to 3.06 (100 units of WikiText). Which scalar does it \
+    "Zeroing the row raised the loss from 2.99 to 4.76 nats, halving it to 3.06 (100 units of WikiText). The responsible scalar \
      is not published.",
     CENSUS,
 )];
@@ -89,8 +89,8 @@ pub const SMOLLM2_1_7B: &[Fact] = &[
     disputed(
         &[scalar(1, 749, 4987)],
         Kind::Alone,
-        "One notebook: zeroing it took the perplexity on WikiText-2 from 6.93 to 9e7. Pages of the census have a row 749, in which \
-         layer is not clear, that costs 2.2 % of the loss.",
+        "One notebook: zeroing it took the perplexity on WikiText-2 from 6.93 to 9e7. Pages of the census list a row 749 of an unclear \
+         layer that costs 2.2 % of the loss.",
         "github.com/aerubanov/SmolLMSuperWeight; github.com/Georgakopoulos-Soares-lab/superweights",
     ),
     disputed(
@@ -112,15 +112,15 @@ pub const QWEN2_5_0_5B: &[Fact] = &[fact(
 pub const GPT2: &[Fact] = &[fact(
     &[scalar(2, 447, 666)],
     Kind::Inert,
-    "It writes a massive activation, and zeroing it took the perplexity from 29.46 to 29.48, on a text that is not named.",
+    "It writes a massive activation, but zeroing it only took the perplexity from 29.46 to 29.48, on an unnamed text.",
     ARCTOS,
 )];
 
 pub const PYTHIA_410M: &[Fact] = &[fact(
     &[],
     Kind::Absent,
-    "Its massive activations (channels 357, 130 and 966 of layers 5 and 6) are spread over many neurons; single weights did nothing, on a \
-     text that is not named.",
+    "Its massive activations (channels 357, 130 and 966 of layers 5 and 6) are spread over many neurons; zeroing single weights did nothing, on an \
+     unnamed text.",
     ARCTOS,
 )];
 
@@ -129,19 +129,19 @@ pub const OLMO_1B_0724: &[Fact] = &[
         &[scalar(1, 1764, 1710)],
         Kind::Alone,
         "In arctos zeroing it multiplied the perplexity on WikiText-2 by 3667; on one paragraph it went from 13.7 to 1704, and the text to \
-         \"We. We. We.\", which is not enough to claim publicly, the notes say.",
+         \"We. We. We.\", which the notes call not enough for a public claim.",
         BOTH,
     ),
     disputed(
         &[scalar(1, 1764, 8041)],
         Kind::Inert,
-        "In the table, but arctos finds 0.0018 there, and zeroing it did nothing on one paragraph: the authors' code names layer 2.",
+        "It is in the table, but arctos finds 0.0018 there, and zeroing it did nothing on one paragraph; the authors' code names layer 2.",
         BOTH,
     ),
     disputed(
         &[scalar(2, 1764, 8041)],
         Kind::Inert,
-        "Where the authors' code puts the table's second entry. In arctos the largest weight of its matrix; zeroing it took the \
+        "The authors' code puts the table's second entry here. In arctos it is the largest weight of its matrix; zeroing it took the \
          perplexity on one paragraph from 13.66 to 13.95.",
         "github.com/mengxiayu/LLMSuperWeight, analyze.py; github.com/lea19019/arctos, unreviewed notes",
     ),
@@ -150,7 +150,7 @@ pub const OLMO_1B_0724: &[Fact] = &[
 pub const LLAMA_3_2_1B: &[Fact] = &[fact(
     &[scalar(1, 400, 1417), scalar(1, 698, 1417), scalar(1, 1159, 1417), scalar(1, 2029, 1417)],
     Kind::Jointly,
-    "By the table, which is known here from arctos, one channel writes all four massive activations. At bluorion zeroing the \
+    "According to the table, as quoted in arctos, one channel writes all four massive activations. At bluorion, zeroing the \
      activations, not the weights, took the perplexity on WikiText from 9.07 to 7365.",
     "arXiv:2507.23279, Table 8; github.com/lea19019/arctos, unreviewed notes; github.com/bluorion-com/refine_massive_activations",
 )];
@@ -175,7 +175,7 @@ pub const LLAMA_30B: &[Fact] = &[
     disputed(
         &[scalar(3, 5633, 17439), scalar(10, 5633, 14386)],
         Kind::Listed,
-        "Companions of the first, in the same residual channel; each alone did nothing in arctos, on WikiText-2.",
+        "Companions of the first, in the same residual channel; zeroing each alone did nothing in arctos, on WikiText-2.",
         BOTH,
     ),
 ];
@@ -202,7 +202,7 @@ pub const OLMO_7B_0724: &[Fact] = &[
     disputed(
         &[scalar(2, 269, 8275), scalar(7, 269, 453), scalar(24, 269, 2300)],
         Kind::Listed,
-        "Companions of the first, in the same residual channel; in arctos each alone multiplied the perplexity on four paragraphs by 2.1 at most.",
+        "Companions of the first, in the same residual channel; in arctos, zeroing each alone multiplied the perplexity on four paragraphs by at most 2.1.",
         BOTH,
     ),
 ];
@@ -210,8 +210,8 @@ pub const OLMO_7B_0724: &[Fact] = &[
 pub const PHI_3_MINI_4K: &[Fact] = &[disputed(
     &[scalar(2, 525, 808), scalar(2, 1693, 808), scalar(2, 1113, 808), scalar(4, 525, 2723), scalar(4, 1113, 2723), scalar(4, 1693, 2723)],
     Kind::Jointly,
-    "Two channels, three rows. The table calls each of the six a super weight; in arctos each alone did nothing on WikiText-2, and \
-     all together multiplied the perplexity by 671.",
+    "Two channels, three rows. The table calls each of the six a super weight; in arctos, zeroing each alone did nothing on WikiText-2, and \
+     zeroing all multiplied the perplexity by 671.",
     BOTH,
 )];
 
@@ -236,9 +236,9 @@ mod tests {
         }
     }
 
-    /// Table 2 of arXiv:2411.07191, where the row of Llama 7B is that of the paper's text and code: a reading of the
-    /// table by machine had 2968. The second entry of OLMo 1B is the table's own, although the authors' code has it in
-    /// layer 2.
+    /// Table 2 of arXiv:2411.07191. The row of Llama 7B is that of the paper's text and code; an automatic reading of
+    /// the table had 2968. The second entry of OLMo 1B is the table's own, although the authors' code has it in layer
+    /// 2.
     const TABLE_2: [(&str, usize, usize, usize); 21] = [
         ("llama-7b", 2, 3968, 7003),
         ("llama-13b", 2, 2231, 2278),

@@ -1,6 +1,6 @@
-//! The sizes in a model's configuration, and the counts that follow: parameters, bytes to download, bytes on a device.
+//! The sizes in a model's configuration, and the resulting counts: parameters, bytes to download, bytes on a device.
 
-/// Model families, told apart by what their layers hold besides the matrices.
+/// Model families, distinguished by the contents of their layers in addition to the matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     Gemma3,
@@ -47,14 +47,14 @@ impl Dtype {
     }
 }
 
-/// The device that is to hold a model's weights.
+/// The device for a model's weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     Gpu,
     Cpu,
 }
 
-/// A model's sizes, under the names of its `config.json`.
+/// A model's sizes, with the names in its `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     pub family: Family,
@@ -116,8 +116,8 @@ impl Shape {
         embeddings + layers * (matrices + vectors) + rest
     }
 
-    /// Bytes that the weights of a checkpoint take on a device. On a GPU bf16 matrices stay bf16 (the vectors beside
-    /// them, which become f32, are too few to count); everything else becomes f32.
+    /// Bytes that the weights of a checkpoint take on a device. On a GPU bf16 matrices stay bf16 (the vectors, which
+    /// become f32, are too few to count); everything else becomes f32.
     pub fn device_bytes(&self, dtype: Dtype, place: Place) -> u64 {
         let per_parameter = if (dtype, place) == (Dtype::Bf16, Place::Gpu) { 2 } else { 4 };
         per_parameter * self.num_parameters()

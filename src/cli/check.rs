@@ -18,7 +18,7 @@ use crate::terms::{Claimed, EditTarget, ModelInfo, PerLayer};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckArgs {
-    /// The catalogue's name of the model, for a model in a folder or at another revision than the catalogue's.
+    /// Catalogue name of the model, if it is in a folder or at another revision than the catalogue's.
     #[arg(long)]
     pub published: Option<String>,
     /// Seed of the random controls.
@@ -37,7 +37,7 @@ struct Checked {
 pub async fn run(session: &mut Session, options: &Options, asked: &CheckArgs) -> anyhow::Result<bool> {
     let entry = published(options.model(), asked.published.as_deref())?;
     if entry.facts.iter().all(|fact| fact.at.is_empty()) {
-        bail!("no coordinates are published for {}: look yourself, with `linchpin scan --confirm`", entry.title);
+        bail!("no coordinates are published for {}: search with `linchpin scan --confirm`", entry.title);
     }
     let found = Found::named(options.model())?;
     let info = session.load(options, found, options.given_text()?).await?;
@@ -56,22 +56,23 @@ pub async fn run(session: &mut Session, options: &Options, asked: &CheckArgs) ->
     Ok(outcomes.iter().all(|outcome| outcome.fact.is_disputed || outcome.agrees() != Some(false)))
 }
 
-/// Returns the requested entry, or the model's own: findings on one revision say nothing about another.
+/// Returns the requested entry, or the model's own. Findings on one revision say nothing about another.
 fn published(model: &str, asked: Option<&str>) -> anyhow::Result<&'static HubModel> {
     if let Some(id) = asked {
         return find_any(id).with_context(|| format!("the catalogue has no {id}"));
     }
     let repo = HubRepo::parse(model).filter(|_| !Path::new(model).is_dir());
     let entry = repo.as_ref().and_then(|repo| repo.entry.map(|entry| (repo, entry)));
-    let (repo, entry) = entry.context("the catalogue does not know this model: name it with --published (`linchpin models` lists them)")?;
+    let (repo, entry) =
+        entry.context("this model is not in the catalogue: name its entry with --published (`linchpin models` lists them)")?;
     repo.entry_at(&repo.revision).with_context(|| {
         let HubModel { id, title, revision, .. } = entry;
         let other = &repo.revision;
-        format!("what is published on {title} is about revision {revision}, not {other}: --published {id} checks it all the same")
+        format!("the published findings on {title} are about revision {revision}, not {other}; use --published {id} to check them anyway")
     })
 }
 
-/// Checks that the model has the entry's shape, since coordinates are only valid in their own model.
+/// Checks that the model has the entry's shape, because coordinates are only valid in their own model.
 fn same_shape(entry: &HubModel, info: &ModelInfo) -> anyhow::Result<()> {
     let shape = &entry.shape;
     let of_entry = [shape.num_hidden_layers, shape.hidden_size, shape.intermediate_size].map(|n| PerLayer::from(n as usize));
@@ -89,7 +90,7 @@ async fn measure(session: &mut Session, facts: &'static [Fact], seed: u64, expor
     let candidates = targets().filter_map(EditTarget::as_scalar).collect();
     let rows = targets().filter_map(EditTarget::as_row).collect();
     collect(session.ask(Request::Confirm { candidates, rows, seed }).await?, export);
-    let report = export.confirm.as_ref().context("the engine confirmed nothing")?;
+    let report = export.confirm.as_ref().context("the engine sent no confirmation")?;
     let checked = |fact: &'static Fact| {
         let outcome = (!fact.at.is_empty()).then(|| report.claimed(fact.at).with_context(|| format!("not measured: {:?}", fact.at)));
         Ok(Checked { fact, outcome: outcome.transpose()? })
@@ -98,7 +99,7 @@ async fn measure(session: &mut Session, facts: &'static [Fact], seed: u64, expor
 }
 
 impl Checked {
-    /// Returns whether the result is as published; `None` for kinds of findings that have no expected result.
+    /// Returns `true` if the result is as published; `None` for kinds of findings without an expected result.
     fn agrees(&self) -> Option<bool> {
         let outcome = self.outcome.as_ref()?;
         match self.fact.kind {
@@ -180,7 +181,7 @@ mod tests {
         let mut session = Session::new(true);
         let outcomes = pollster::block_on(async {
             let info = session.load(&options, Found::folder(&dir, "test".into()).unwrap(), None).await.unwrap();
-            // Enough to tell a collapse from nothing.
+            // Enough text to distinguish a collapse from no effect.
             let text = "The old man went home. It was a dark evening, and nobody was there to open the door for him.";
             session.ask(Request::UseText { name: "short".into(), text: text.into(), max_tokens: 32 }).await.unwrap();
             let mut export = Export::new(info.model.clone());

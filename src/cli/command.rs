@@ -17,7 +17,7 @@ use super::surround::SurroundArgs;
 use super::sweep::SweepArgs;
 use super::training::TrainingArgs;
 
-/// Find the few numbers that hold a language model up, and pull them.
+/// Find the few weights that a language model cannot do without, and show the effect of removing them.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "linchpin", version, about)]
 pub struct Args {
@@ -29,18 +29,18 @@ pub struct Args {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Look for super weights over a prompt.
+    /// Search for super weights on a prompt.
     Scan {
         #[arg(long, default_value = "It was a dark evening, and the old man")]
         prompt: String,
-        /// Then zero each candidate beside controls; the exit code is 1 if none is confirmed.
+        /// Then zero each candidate and compare it with controls; the exit code is 1 if none is confirmed.
         #[arg(long)]
         confirm: bool,
         /// Seed of the random controls.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Edit weights, measure, and generate beside the intact model.
+    /// Edit weights, measure the loss, and generate text next to the intact model's.
     Ablate {
         #[command(flatten)]
         edits: EditArgs,

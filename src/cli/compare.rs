@@ -31,7 +31,7 @@ pub fn compare(before: &Outcome, again: &Outcome, tolerance: f64) -> Vec<Compare
         let is_new = |table: &&DataTable| other.iter().all(|known| known.name != table.name);
         tables.iter().filter(is_new).map(|table| table.name.clone()).collect::<Vec<_>>()
     };
-    // Tables that only the repetition has come last; if the earlier run was stopped, they are no difference.
+    // Tables that only the repetition has come last. If the earlier run was stopped, they are not a difference.
     let added = if before.is_partial { Vec::new() } else { names(&ours, &theirs) };
     let find = |tables: &[DataTable], name: &str| tables.iter().find(|table| table.name == name).cloned();
     let mut compared = Vec::new();
@@ -81,7 +81,7 @@ fn column(kind: &'static str, (before, again): (&DataTable, &DataTable), name: &
     Compared { kind, table: before.name.clone(), column: name.into(), cells, differing, largest }
 }
 
-/// Relative error of reading a number from JSON, in its last digit.
+/// Relative error, in the last digit, of reading a number from JSON.
 const READ: f64 = 1e-15;
 
 fn apart(a: f64, b: f64, median: f64) -> f64 {
@@ -94,7 +94,7 @@ fn apart(a: f64, b: f64, median: f64) -> f64 {
     }
 }
 
-/// Returns the median magnitude of a column's numbers that are neither 0 nor overflowed; 0 without any.
+/// Returns the median magnitude of a column's numbers that are neither 0 nor overflowed; 0 if there are none.
 fn median_magnitude(table: &DataTable, name: &str) -> f64 {
     let numbers = (0..table.rows.len()).filter_map(|row| table.cell(row, name)?.number());
     let mut sizes =
@@ -103,7 +103,7 @@ fn median_magnitude(table: &DataTable, name: &str) -> f64 {
     sizes.get(sizes.len() / 2).copied().unwrap_or_default()
 }
 
-/// Prints the comparison in words, and returns true if everything agrees.
+/// Prints the comparison in words, and returns `true` if everything agrees.
 pub fn report(compared: &[Compared], tolerance: f64) -> bool {
     for of in compared.iter().filter(|of| of.differing > 0) {
         let by = if of.largest > tolerance { format!(", by {:.1e} at most", of.largest) } else { String::new() };

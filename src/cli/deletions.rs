@@ -11,7 +11,7 @@ use crate::terms::ModelInfo;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeletionArgs {
-    /// Number of channels to remove in each layer; a layer with fewer channels gives all.
+    /// Number of channels to remove in each layer; all if the layer has fewer.
     #[arg(long, default_value_t = 128)]
     pub per_layer: usize,
     /// Number of quantiles of the layer's loss proxies, from which the channels are drawn evenly.
@@ -28,7 +28,7 @@ pub struct DeletionArgs {
     pub seed: u64,
     #[command(flatten)]
     pub scoring: ScoringArgs,
-    /// File for a table of the deletions, each written as soon as it is measured; a row that it already has is not
+    /// File for a table of the deletions, each written as soon as it is measured; rows that it already has are not
     /// written again.
     #[arg(long)]
     pub csv: Option<PathBuf>,

@@ -1,13 +1,14 @@
-//! Coordinates and edits of weights as they are typed.
+//! Coordinates and edits of weights in typed form.
 
 use anyhow::Context;
 
 use crate::terms::{Ablation, EditTarget, Unit, WeightCoord, WeightEdit, parse_layer};
 
-/// Units of the weights, each given as `LAYER,...` or `LAYER,...=SCALE`; without a scale it is removed.
+/// Units of the weights, each as `LAYER,...` or `LAYER,...=SCALE`; without a scale the unit is removed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EditArgs {
-    /// LAYER,ROW,COL[=SCALE]: one scalar of down_proj. LAYER.EXPERT in place of LAYER, here and below, is one expert of it.
+    /// LAYER,ROW,COL[=SCALE]: one scalar of down_proj. LAYER.EXPERT instead of LAYER, here and below, names one
+    /// expert.
     #[arg(long)]
     pub scalar: Vec<String>,
     /// LAYER,ROW[=SCALE]: a row of down_proj.
@@ -19,7 +20,8 @@ pub struct EditArgs {
     /// LAYER,CHANNEL[=SCALE]: a whole feed-forward channel.
     #[arg(long)]
     pub channel: Vec<String>,
-    /// LAYER,CHANNEL[=SCALE]: a channel drawn towards its mean over the bundled calibration text; at 0 it stands at it.
+    /// LAYER,CHANNEL[=SCALE]: a channel moved towards its mean over the bundled calibration text; scale 0 sets it to
+    /// the mean.
     #[arg(long)]
     pub channel_mean: Vec<String>,
 }

@@ -28,7 +28,7 @@ pub async fn run(session: &mut Session, kind: ExperimentKind, args: &ExperimentA
     Ok(vec![Event::Measured { figures: vec![took] }, Event::Outcome(outcome)])
 }
 
-/// Returns the named super weights, or else the candidates of a scan.
+/// Returns the named super weights, or, if none is named, the candidates of a scan.
 ///
 /// # Errors
 ///
@@ -43,14 +43,14 @@ pub async fn super_weights(session: &mut Session, named: &[String]) -> anyhow::R
     if !session.is_quiet {
         let names = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         print::note(&match found.is_empty() {
-            true => "no --super-weight is named, and a scan finds no candidate".into(),
-            false => format!("no --super-weight is named, so a scan's candidates stand in, unconfirmed: {names}"),
+            true => "no --super-weight is given, and a scan finds no candidate".into(),
+            false => format!("no --super-weight is given, so a scan's unconfirmed candidates are used: {names}"),
         });
     }
     Ok(found)
 }
 
-/// The whole outcome, and how long it took.
+/// Returns the complete outcome, and the duration of the experiment.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ pub async fn measure(session: &mut Session, experiment: Experiment) -> anyhow::R
     let kind = experiment.kind();
     let events = session.ask(Request::Experiment(experiment)).await?;
     let whole = outcome_of(&events).filter(|outcome| !outcome.is_partial);
-    whole.with_context(|| format!("the engine told no outcome of {}", kind.name()))
+    whole.with_context(|| format!("the engine sent no outcome of {}", kind.name()))
 }
 
 /// Writes every table as a file.
@@ -80,18 +80,18 @@ pub async fn measure(session: &mut Session, experiment: Experiment) -> anyhow::R
 ///
 /// A folder that cannot be written to.
 pub fn write_tables(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
     for table in &outcome.tables {
         let path = folder.join(format!("{}-{}.csv", outcome.experiment.kind().name(), table.name));
         std::fs::write(&path, table.to_csv()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if outcome.tables.is_empty() {
-        bail!("the experiment came to no table");
+        bail!("the experiment has no tables");
     }
     Ok(())
 }
 
-/// Checks that a file can be written, before anything is measured for it. An existing file is left as it is.
+/// Checks that a file can be written, before anything is measured for it. An existing file stays as it is.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ pub fn write_tables(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
 pub fn writable(path: &Path) -> anyhow::Result<()> {
     let is_new = !path.exists();
     let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.with_context(|| format!("cannot write {}: name another place", path.display()))?;
+    opened.with_context(|| format!("cannot write {}: choose another file", path.display()))?;
     if is_new {
         std::fs::remove_file(path).with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -1,4 +1,4 @@
-//! The arguments of experiments: the options that the table of settings lists, and the subcommands that have them.
+//! The arguments of experiments: options from the table of settings, and the subcommands that have them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,13 @@ use super::edits::parse_coord;
 use crate::terms::{Experiment, ExperimentKind, ModelInfo, OnTasks, SettingId, Settings, TaskFile, TextRef, WeightCoord, text_digest};
 use crate::{catalog, language};
 
-/// The arguments of all experiments. Each experiment reads some of these, and refuses those that it would ignore.
+/// The arguments of all experiments. Each experiment reads some of them, and refuses those that it would ignore.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args)]
 pub struct ExperimentArgs {
-    /// LAYER,ROW,COL: a super weight for the experiment; without any, the candidates of a scan are used.
+    /// LAYER,ROW,COL: a super weight for the experiment; by default, the candidates of a scan are used.
     #[arg(long)]
     pub super_weight: Vec<String>,
-    /// NAME=FILE or FILE: a zero-shot task, as lines of JSON; without NAME, it is the file's name without its
-    /// extension.
+    /// NAME=FILE or FILE: a zero-shot task, as JSON lines; by default, NAME is the file's name without its extension.
     #[arg(long)]
     pub task: Vec<String>,
     /// Keep every choice of every item in a separate table.
@@ -50,12 +49,12 @@ impl ExperimentArgs {
         let others = others.into_iter().filter(|(is_given, ..)| *is_given).map(|(_, option, is_read)| (option.to_owned(), is_read));
         if let Some((option, _)) = settings.chain(others).find(|(_, is_read)| !is_read) {
             let names = kinds.iter().map(|kind| subcommand(*kind)).collect::<Vec<_>>().join(", ");
-            bail!("{names} does not read --{option}: leave it out");
+            bail!("{names} does not use --{option}: leave it out");
         }
         let of_tasks = [SettingId::Limit, SettingId::ItemSeed].into_iter().find(|id| self.settings.0.contains_key(id));
         let of_tasks = of_tasks.map(SettingId::option).or_else(|| self.log_samples.then(|| "log-samples".into()));
         if let Some(option) = of_tasks.filter(|_| !has_tasks) {
-            bail!("--{option} is about items of tasks, and there is none: name one with --task NAME=FILE");
+            bail!("--{option} selects items of tasks, but there is no task: name one with --task NAME=FILE");
         }
         for kind in kinds {
             let mut settings = kind.default_settings();
@@ -64,11 +63,11 @@ impl ExperimentArgs {
         self.super_weight.iter().try_for_each(|text| parse_coord(text).map(drop))?;
         self.task_files()?;
         let folder =
-            |folder: &PathBuf| std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()));
+            |folder: &PathBuf| std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()));
         self.tables.as_ref().map_or(Ok(()), folder)
     }
 
-    /// Fills in these arguments for an experiment of any kind, as far as the kind reads them.
+    /// Applies these arguments to an experiment of any kind, as far as the kind reads them.
     ///
     /// # Errors
     ///
@@ -89,7 +88,7 @@ impl ExperimentArgs {
         Ok(of)
     }
 
-    /// Makes an experiment on this model. The page's own models get a BOS, since they never saw a text without one.
+    /// Creates an experiment on this model. The bundled models get a BOS, because they never saw a text without one.
     ///
     /// # Errors
     ///
@@ -118,7 +117,7 @@ impl ExperimentArgs {
     }
 }
 
-/// The options of the settings, which the table of settings lists: those that were given, with their values.
+/// The options from the table of settings that were given, with their values.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SettingArgs(pub BTreeMap<SettingId, Vec<f64>>);
 
@@ -171,7 +170,7 @@ fn number(text: &str) -> Result<f64, String> {
     }
 }
 
-/// An experiment as a subcommand of its name. Its help lists the options that the kind reads.
+/// An experiment as a subcommand with its name. Its help lists the options that the kind reads.
 #[derive(Debug, Clone)]
 pub struct ExperimentCommand {
     pub kind: ExperimentKind,
@@ -193,7 +192,7 @@ impl clap::Subcommand for ExperimentCommand {
                 "task" | "log_samples" => kind.reads_tasks(),
                 id => SettingId::ALL.iter().find(|setting| setting.name() == id).is_none_or(|setting| kind.reads(*setting)),
             };
-            // Options that the kind would ignore are refused with a message of our own.
+            // Options that the kind would ignore are refused with our own message.
             command.subcommand(of_kind.mut_args(|arg| if is_read(arg.get_id().as_str()) { arg } else { arg.hide(true) }))
         })
     }

@@ -1,4 +1,4 @@
-//! A repository of the Hub, as `--model` names it.
+//! A repository of the Hub, from the argument of `--model`.
 
 use crate::catalog::hub::{HubModel, find_any, find_repo};
 use crate::platform::{HubSettings, hub};
@@ -12,12 +12,12 @@ pub struct HubRepo {
     pub repo: String,
     /// A branch, a tag or a commit.
     pub revision: String,
-    /// The catalogue's entry of the repository, which is about one commit of it: see [`Self::entry_at`].
+    /// The catalogue's entry of the repository, which describes one commit: see [`Self::entry_at`].
     pub entry: Option<&'static HubModel>,
 }
 
 impl HubRepo {
-    /// Reads a catalogue id or `organisation/name`, either with `@revision`. Without a revision it is the catalogue's,
+    /// Reads a catalogue id or `organisation/name`, either with `@revision`. The default revision is the catalogue's,
     /// or `main`. `None` if the text is neither.
     pub fn parse(text: &str) -> Option<Self> {
         let (name, revision) = text.split_once('@').map_or((text, None), |(name, revision)| (name, Some(revision)));
@@ -28,25 +28,25 @@ impl HubRepo {
         is_valid.then(|| Self { repo: repo.into(), revision: revision.into(), entry })
     }
 
-    /// True if the revision is a commit, which never changes.
+    /// `true` if the revision is a commit, which never changes.
     pub fn is_pinned(&self) -> bool {
         hub::is_commit(&self.revision)
     }
 
-    /// The catalogue's entry, if it is about this commit.
+    /// The catalogue's entry, if it describes this commit.
     pub fn entry_at(&self, commit: &str) -> Option<&'static HubModel> {
         self.entry.filter(|entry| entry.revision == commit)
     }
 
-    /// The repository as the engine is asked for it, at the Hub and with the token of the environment. The catalogue's sizes
-    /// and digests are those of its own commit.
+    /// The repository as a source for the engine, with the Hub's address and the token from the environment. The
+    /// catalogue's sizes and digests are only used for its own commit.
     pub fn source(&self) -> ModelSource {
         let known = self.entry_at(&self.revision).map(HubModel::known_files).unwrap_or_default();
         ModelSource::Hub(HubSettings::from_env().source(&self.repo, &self.revision, known))
     }
 
     /// The id of the model: the catalogue's, at the catalogue's commit. If the catalogue has another revision of the
-    /// repository, the id contains the revision, since the entry's id and findings are not this model's.
+    /// repository, the id contains the revision, because the entry's findings are not about this model.
     pub fn id(&self) -> String {
         if let Some(entry) = self.entry_at(&self.revision) {
             return entry.id.into();

@@ -80,7 +80,7 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(is_positive)
 }
 
-/// `repeat`: the figures of before beside those of now.
+/// `repeat`: measures the experiments of an export again, and compares the figures.
 async fn again(session: &mut Session, options: &Options, asked: &RepeatArgs) -> anyhow::Result<bool> {
     let (export, compared) = repeat::run(session, options, asked).await?;
     if options.json {
@@ -97,7 +97,7 @@ async fn of_one_model(session: &mut Session, args: &Args) -> anyhow::Result<(Exp
         args.check(&[*kind])?;
     }
     let found = Found::named(args.options.model())?;
-    // Channels are scored on the text, everything else is measured on it.
+    // Channels are scored on the given text; everything else is measured on it.
     let is_scoring = matches!(args.command, Command::Score { .. } | Command::Surround(_));
     let text = if is_scoring { None } else { args.options.given_text()? };
     let info = session.load(&args.options, found, text).await?;
@@ -138,7 +138,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         Command::Deletions(asked) => events.extend(deletions::run(session, asked, info).await?),
         Command::Surround(asked) => events.extend(surround::run(session, asked, args.options.given_text()?).await?),
         Command::Training(_) | Command::Check(_) | Command::Models { .. } | Command::Repeat(_) | Command::Report(_) => {
-            bail!("this command has a run of its own")
+            bail!("this command is run elsewhere")
         }
         Command::Experiment(ExperimentCommand { kind, args }) => events.extend(experiment::run(session, *kind, args, info).await?),
         Command::Measure => events.extend(measure(session, info, export).await?),
@@ -167,7 +167,7 @@ async fn scan(session: &mut Session, prompt: &str, confirm: Option<u64>) -> anyh
     Ok(events)
 }
 
-/// The engine's own figures, and before them how long a fresh start takes.
+/// The engine's own figures, preceded by the duration of a fresh start.
 async fn measure(session: &mut Session, info: &ModelInfo, export: &mut Export) -> anyhow::Result<Vec<Event>> {
     export.measured.push(session.since_start("load", "the model, from the engine's start"));
     let sampling = SamplingArgs { temperature: Some(0.0), top_k: None, top_p: None, seed: 1, max_new_tokens: Some(1) };

@@ -8,21 +8,21 @@ use super::hub_repo::HubRepo;
 use super::print;
 use crate::terms::{Failure, FailureKind, FileProof, ModelFile, ModelSource, Provenance};
 
-/// A model that the engine can be asked to load.
+/// A model that the engine can load.
 #[derive(Debug)]
 pub struct Found {
     pub id: String,
     pub source: ModelSource,
-    /// The repository, if the model is of the Hub.
+    /// The repository, if the model is from the Hub.
     asked: Option<HubRepo>,
 }
 
 impl Found {
-    /// Finds the model in a folder, or else takes its name for one of the Hub.
+    /// Finds the model in a folder, or, if there is no such folder, on the Hub.
     ///
     /// # Errors
     ///
-    /// A name that is neither.
+    /// A name that is neither a folder nor a repository.
     pub fn named(name: &str) -> anyhow::Result<Self> {
         let dir = Path::new(name);
         if dir.is_dir() {
@@ -32,7 +32,7 @@ impl Found {
         match HubRepo::parse(name) {
             Some(asked) => Ok(Self { id: asked.id(), source: asked.source(), asked: Some(asked) }),
             None => bail!(
-                "{name} is no folder, no model of the catalogue (`linchpin models` lists them) and no repository of the Hub \
+                "{name} is not a folder, nor a model of the catalogue (`linchpin models` lists them), nor a repository of the Hub \
                  (ORGANISATION/NAME)"
             ),
         }
@@ -53,7 +53,7 @@ impl Found {
         Ok(Self { id, source: ModelSource::Files(files), asked: None })
     }
 
-    /// Adds to the engine's refusal that the name is no folder's either, where it may have been meant as one.
+    /// Adds to the engine's refusal that there is no folder of this name either, if the name may mean a folder.
     pub fn explain(&self, failure: &Failure, error: anyhow::Error) -> anyhow::Error {
         match &self.asked {
             Some(HubRepo { repo, entry: None, .. }) if failure.kind() == FailureKind::Input => {
@@ -63,12 +63,12 @@ impl Found {
         }
     }
 
-    /// Prints the repository's commit, and what its weights were compared with.
+    /// Prints the repository's commit, and the source of the digests that its weights were compared with.
     pub fn report(&self, provenance: &Provenance) {
         let Some(asked) = &self.asked else { return };
         provenance.notes.iter().for_each(|note| print::note(note));
         if let Some(commit) = provenance.commit.as_ref().filter(|_| provenance.notes.is_empty() && !asked.is_pinned()) {
-            print::note(&format!("{} is not pinned: {} is {commit} now", asked.repo, asked.revision));
+            print::note(&format!("{} is not pinned: {} is currently {commit}", asked.repo, asked.revision));
         }
         provenance.files.iter().for_each(|file| print::note(&proof(asked, file)));
     }
@@ -79,7 +79,7 @@ fn proof(asked: &HubRepo, FileProof { name, sha256, verified, .. }: &FileProof) 
     let against = match verified {
         true if of_catalog.is_some_and(|file| file.sha256 == sha256) => "verified against the catalogue",
         true => "verified against the Hub's digest",
-        false => "not verified, the Hub tells no digest",
+        false => "not verified, because the Hub gives no digest",
     };
     format!("{name}: SHA-256 {sha256} ({against})")
 }
@@ -96,7 +96,7 @@ mod tests {
         };
         let known = HubRepo::parse("smollm2-135m").unwrap().entry.unwrap().weights.unwrap().sha256;
         assert!(proof("smollm2-135m", known, true).ends_with(&format!("SHA-256 {known} (verified against the catalogue)")));
-        // Another commit is not the catalogue's.
+        // Another commit than the catalogue's.
         assert!(proof("smollm2-135m@main", known, true).ends_with("(verified against the Hub's digest)"));
         assert!(proof("org/tiny", &"0".repeat(64), false).ends_with("(not verified, the Hub tells no digest)"));
     }

@@ -17,7 +17,7 @@ use crate::words::rough_bytes;
 ///
 /// # Errors
 ///
-/// An id that the catalogue does not have.
+/// An id that is not in the catalogue.
 pub fn run(id: Option<&str>, is_json: bool) -> anyhow::Result<bool> {
     let one = id.map(|id| hub::find_any(id).or_else(|| hub::find_repo(id)).with_context(|| format!("the catalogue has no {id}")));
     let one = one.transpose()?;
@@ -46,13 +46,13 @@ fn table(models: &[&HubModel]) -> String {
         let _ =
             writeln!(text, "{id:<20} {repo:<37} {:>10} {download:>8} {gpu:>8} {cpu:>8}  {:<23} {known}", parameters(model), license(model));
     }
-    text += "A coordinate is LAYER,ROW,COL, as --scalar takes it, or a row; `linchpin models ID` says what \
-             is known of it, `linchpin check --model ID` measures it.\n\
-             ? sources disagree on it, or it was not reproduced.";
+    text += "A coordinate is LAYER,ROW,COL, as in --scalar, or a row; `linchpin models ID` lists its published \
+             findings, `linchpin check --model ID` measures them.\n\
+             ?: sources disagree, or it was not reproduced.";
     text
 }
 
-/// Formats the number of parameters, such as "134.5 M".
+/// Formats the number of parameters: "134.5 M".
 fn parameters(model: &HubModel) -> String {
     let n = model.shape.num_parameters() as f64;
     if n < 1e9 { format!("{:.1} M", n / 1e6) } else { format!("{:.2} B", n / 1e9) }
@@ -66,7 +66,7 @@ fn runs(model: &HubModel) -> bool {
     engine::reads(model.shape.family.model_type())
 }
 
-/// Lists the published coordinates that are worth trying: all but inert ones.
+/// Lists the published coordinates, except inert ones.
 fn known(model: &HubModel) -> String {
     let facts = model.facts.iter().filter(|fact| fact.kind != Kind::Inert);
     let of_fact = |fact: &'static Fact| fact.at.iter().map(move |target| coordinate(target) + doubt(fact));
@@ -78,7 +78,7 @@ fn doubt(fact: &Fact) -> &'static str {
     if fact.is_disputed || fact.kind == Kind::Listed { "?" } else { "" }
 }
 
-/// The unit as it is typed, behind its name where it is not a scalar.
+/// The unit in typed form, with its name if it is not a scalar.
 fn coordinate(target: &EditTarget) -> String {
     let place = target.place();
     let name = match place.unit.coordinates() {
@@ -99,13 +99,13 @@ fn details(model: &HubModel) -> String {
     );
     let _ = writeln!(text, "revision: {}", model.revision);
     if !model.checkpoints.is_empty() {
-        let _ = writeln!(text, "checkpoints of its training are branches, these and more:");
+        let _ = writeln!(text, "checkpoints of its training are branches, among them:");
     }
     for checkpoint in model.checkpoints {
         let _ = writeln!(text, "    --model {}@{checkpoint}", model.id);
     }
     if model.facts.is_empty() {
-        text += "nothing is published on its super weights";
+        text += "no findings on its super weights are published";
     }
     text + &model.facts.iter().map(finding).collect::<Vec<_>>().join("\n")
 }
@@ -119,7 +119,7 @@ pub fn finding(fact: &Fact) -> String {
     format!("{at}{}{disputed}. {} ({})", fact.kind.words(), fact.known, fact.source)
 }
 
-/// Returns a finding as JSON, with the same fields wherever findings are listed.
+/// Returns a finding as JSON, with the same fields in every list of findings.
 pub fn fact(fact: &Fact) -> Value {
     let kind = match fact.kind {
         Kind::Alone => "alone",

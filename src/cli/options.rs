@@ -1,4 +1,4 @@
-//! The options that every subcommand takes.
+//! The options of every subcommand.
 
 use std::path::PathBuf;
 
@@ -8,20 +8,20 @@ use clap::ValueEnum;
 use crate::protocol::BackendChoice;
 use crate::terms::CalibrationText;
 
-/// The options that every subcommand takes: which model, on which device, on which text, and how the result is printed.
+/// The options of every subcommand: the model, the device, the text, and the form of the output.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Folder with config.json, tokenizer.json and the safetensors files, or a model of the Hugging Face Hub: a name that
-    /// `models` lists, or ORGANISATION/NAME, either with @REVISION. It is downloaded into the Hub's cache (HF_HOME,
-    /// HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they do there). Without, the page's own model,
-    /// public/models/linchpin-13m.
+    /// Folder with config.json, tokenizer.json and the safetensors files, or a model of the Hugging Face Hub: a name
+    /// from `linchpin models`, or ORGANISATION/NAME, either with @REVISION. It is downloaded into the Hub's cache
+    /// (HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE have their usual meaning). The default is the bundled
+    /// model, public/models/linchpin-13m.
     #[arg(long, global = true)]
     pub model: Option<String>,
-    /// Where to compute.
+    /// Device to compute on.
     #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
-    /// Use this text instead of the bundled one: `score` and `surround` score channels over its first 1 MiB, all others
-    /// measure loss on it, by passages between empty lines.
+    /// Use this text instead of the bundled one: `score` and `surround` score channels over its first 1 MiB; all
+    /// others measure loss on it, in passages between empty lines.
     #[arg(long, global = true)]
     pub text: Option<PathBuf>,
     /// Tokens of each passage of --text.
@@ -33,12 +33,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// What the model is called where it is looked for.
+    /// The model's name in `--model`, or the default.
     pub fn model(&self) -> &str {
         self.model.as_deref().unwrap_or("public/models/linchpin-13m")
     }
 
-    /// Reads the text of `--text`; none where there is no such option.
+    /// Reads the text of `--text`; `None` if the option is missing.
     ///
     /// # Errors
     ///
@@ -53,12 +53,12 @@ impl Options {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeviceArg {
-    /// Vulkan where there is a GPU that is large enough, else the CPU.
+    /// Vulkan if there is a large enough GPU, else the CPU.
     Auto,
     Cpu,
     #[value(alias = "gpu")]
     Vulkan,
-    /// Needs a build with the feature `cuda`.
+    /// Requires a build with the feature `cuda`.
     Cuda,
 }
 

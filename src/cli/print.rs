@@ -13,16 +13,16 @@ use crate::terms::{
 };
 use crate::words::rough_bytes;
 
-/// The name of the figure that says how long an experiment took.
+/// The name of the figure with an experiment's duration.
 pub const TIME: &str = "experiment";
 
-/// Prints progress and arms as they come.
+/// Prints progress and arms as they arrive.
 pub fn live(event: &Event) {
     match event {
         Event::Progress(Progress { doing, done, total, unit }) => {
             let of = if unit == "bytes" { format!(" of {}", rough_bytes(*total as u64)) } else { String::new() };
             eprint!("\r\x1b[K{} {:3.0} %{of}", language::doing(doing), 100.0 * done / total.max(1.0));
-            // A failure is ignored: a closed terminal needs no progress bar.
+            // A failure is ignored, because a closed terminal needs no progress bar.
             let _ = stderr().flush();
         }
         Event::Loaded(info) => {
@@ -44,12 +44,12 @@ pub fn json(export: &Export) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A line beside the results.
+/// Prints a note next to the results.
 pub fn note(text: &str) {
     eprintln!("\r\x1b[K{text}");
 }
 
-/// Prints a result that is text already. A reader that has closed the pipe is no error.
+/// Prints a finished text. A reader that has closed the pipe is not an error.
 pub fn text(text: &str) {
     let _ = writeln!(stdout(), "{text}");
 }
@@ -137,7 +137,7 @@ fn table(table: &DataTable) {
         println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
     if table.rows.len() > MAX_ROWS {
-        println!("… and {} rows more: --tables FOLDER or --json has all", table.rows.len() - MAX_ROWS);
+        println!("… and {} more rows: --tables FOLDER or --json writes all", table.rows.len() - MAX_ROWS);
     }
     println!();
 }
@@ -178,7 +178,7 @@ fn swept(report: &SweepReport) {
     }
 }
 
-/// Formats a pruning rule, such as "lowest random 0.5 seed 2, their means instead".
+/// Formats a pruning rule: "lowest random 0.5 seed 2, their means instead".
 fn rule(Pruning { selection, replacement }: &Pruning) -> String {
     let (pick, method, share) = pick_fields(selection.pick);
     let is_near = matches!(selection.pick, Pick::Halo | Pick::Matched);
@@ -192,7 +192,7 @@ fn rule(Pruning { selection, replacement }: &Pruning) -> String {
 
 fn deletions(report: &DeletionReport) {
     let number = |value: Option<f32>| value.map_or_else(|| "-".into(), |value| format!("{value:.3}"));
-    println!("layer  deletions  Spearman of loss proxy and change of loss   where the loss rose: deletions, Spearman");
+    println!("layer  deletions  Spearman of loss proxy and change of loss   if the loss rose: deletions, Spearman");
     for of in &report.correlations {
         let layer = of.layer.map_or_else(|| "all".into(), |layer| layer.to_string());
         let (all, positive) = (number(of.spearman), number(of.spearman_positive));
@@ -209,7 +209,7 @@ fn checkpoint(checkpoint: &Checkpoint) {
     let (of_calibration, held_out) = (checkpoint.calibration.loss_nats, checkpoint.evaluation.loss_nats);
     let shares = checkpoint.summary.iter().map(of).collect::<String>();
     let zeroed = checkpoint.zeroed.map_or(String::new(), |zeroed| format!(", {:+.4} with {} zeroed", zeroed.delta_nats, zeroed.at));
-    println!("{}: {of_calibration:.4} nats where scored, {held_out:.4} held out{zeroed}{shares}", checkpoint.name);
+    println!("{}: {of_calibration:.4} nats on the calibration text, {held_out:.4} held out{zeroed}{shares}", checkpoint.name);
 }
 
 fn scores(report: &ScoreReport) {
@@ -242,7 +242,7 @@ fn scores(report: &ScoreReport) {
     }
 }
 
-/// Prints one line per channel, a layer at a time: all cells of a large model would take hundreds of megabytes.
+/// Prints one line per channel, layer by layer, because all cells of a large model would take hundreds of megabytes.
 pub fn csv(report: &ScoreReport) {
     println!("{}", channels(&[]).csv_head());
     for layer in report.channels.chunks(1).map(channels) {
@@ -311,7 +311,7 @@ fn pane(name: &str, record: &RunRecord, generated: &Generated) {
     println!("{}{}", record.setup.prompt, generated.text);
 }
 
-/// Prints the comparison unless `is_quiet`, and returns true if every tensor is within the tolerance.
+/// Prints the comparison unless `is_quiet`, and returns `true` if every tensor is within the tolerance.
 pub fn verified(events: &[Event], tolerance: f32, is_quiet: bool) -> bool {
     let compared = events.iter().find_map(|event| if let Event::Verified { compared } = event { Some(compared) } else { None });
     let compared = compared.map(Vec::as_slice).unwrap_or_default();

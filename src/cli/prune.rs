@@ -1,4 +1,4 @@
-//! `linchpin prune`: removes one selection and measures the cost. It also has the arguments shared with other commands.
+//! `linchpin prune`: removes one selection and measures the cost. Other commands share some of its arguments.
 
 use clap::ValueEnum;
 
@@ -34,9 +34,9 @@ pub struct PruneArgs {
 pub enum GroupArg {
     /// The supernodes of each layer.
     Core,
-    /// The channels that write where the core does.
+    /// The channels that write to the same places as the core.
     Halo,
-    /// As many channels as the halo, of similar loss proxy, outside core and halo.
+    /// As many channels as the halo, with similar loss proxies, outside core and halo.
     Matched,
     /// As many channels as the core, drawn from outside it.
     Random,
@@ -53,7 +53,7 @@ impl From<GroupArg> for Pick {
     }
 }
 
-/// Removes what was asked for, and returns what an export is made of.
+/// Removes the requested channels, and returns the events for an export.
 pub async fn run(session: &mut Session, args: &PruneArgs) -> anyhow::Result<Vec<Event>> {
     let lowest = || Pick::Lowest { by: args.method.into(), share: args.sparsity };
     let selection = args.around.selection(args.group.map_or_else(lowest, Pick::from), args.seed);

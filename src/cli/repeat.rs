@@ -17,10 +17,9 @@ use crate::terms::{CalibrationText, Outcome, TaskFile, TextRef, text_digest, wit
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct RepeatArgs {
-    /// An export of the page or of the command (--json) with experiments in it. Its model is loaded unless --model
-    /// names another place that has the same model, on the same kind of device unless --device says otherwise. A text
-    /// or tasks that are not bundled have to be given again (--text, --task): their digests must be those of the
-    /// export.
+    /// An export of the page or of the command (--json) with experiments. Its model is loaded unless --model gives
+    /// another place of the same model, on the same kind of device unless --device differs. Texts and tasks that are
+    /// not bundled must be given again (--text, --task), with the export's digests.
     pub file: PathBuf,
     /// NAME=FILE or FILE, as for the experiment itself.
     #[arg(long)]
@@ -31,10 +30,10 @@ pub struct RepeatArgs {
     pub tolerance: f64,
 }
 
-/// What was measured again, and whether all of it agrees.
+/// Repeats the measurements and compares them; the vector has one comparison for each column.
 pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -> anyhow::Result<(Export, Vec<Compared>)> {
     if !(asked.tolerance >= 0.0 && asked.tolerance.is_finite()) {
-        bail!("--tolerance is {}, expected a number from 0 on", asked.tolerance);
+        bail!("--tolerance is {}, expected 0 or more", asked.tolerance);
     }
     let before = read(&asked.file)?;
     let tasks = ExperimentArgs { task: asked.task.clone(), ..ExperimentArgs::default() }.task_files()?;
@@ -47,13 +46,13 @@ pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -
         (device, _) => device,
     };
     let model = options.model.clone().map_or_else(|| model_of(&before), Ok)?;
-    let sought = || format!("the export is of {}, looked for as {model}: --model names a folder that has it", before.model.id);
+    let sought = || format!("the export is of {}, which was not found as {model}: give its folder with --model", before.model.id);
     let found = Found::named(&model).with_context(sought)?;
     let info = session.load(&Options { device, ..options.clone() }, found, text).await.with_context(sought)?;
     if let Some(theirs) = before.outcomes.iter().map(|outcome| &outcome.model).find(|theirs| theirs.revision != info.model.revision) {
         let ours = &info.model.revision;
         bail!(
-            "the export is of {} with weights {}, and {model} has weights {ours}: name the same model with --model",
+            "the export is of {} with weights {}, but {model} has weights {ours}: name the export's model with --model",
             theirs.id,
             theirs.revision
         );
@@ -74,7 +73,7 @@ pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -
     Ok((export, compared))
 }
 
-/// Prints the software and device of both outcomes, which a difference may come from.
+/// Prints the software and device of both outcomes, which may explain a difference.
 fn beside(before: &Outcome, again: &Outcome) {
     let name = before.experiment.kind().name();
     let of = |outcome: &Outcome| format!("{} on {} ({})", outcome.software, outcome.backend.name, outcome.backend.kind);
@@ -83,21 +82,21 @@ fn beside(before: &Outcome, again: &Outcome) {
         false => print::note(&format!("{name}: made by {}, and now by {}", of(before), of(again))),
     }
     if before.is_partial {
-        print::note(&format!("{name}: the export's was stopped before its end, so only what it has is compared"));
+        print::note(&format!("{name}: the export's run was stopped early, so only its part is compared"));
     }
 }
 
-/// Reads an export with experiments in it.
+/// Reads an export that has experiments.
 ///
 /// # Errors
 ///
-/// A file that is no export, or has no experiments.
+/// A file that is not an export, or has no experiments.
 pub fn read(path: &Path) -> anyhow::Result<Export> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut export: Export = serde_json::from_str(&text).with_context(|| format!("{} is no export of Linchpin", path.display()))?;
+    let mut export: Export = serde_json::from_str(&text).with_context(|| format!("{} is not an export of Linchpin", path.display()))?;
     if export.format != Export::FORMAT || !(1..=Export::VERSION).contains(&export.version) {
         let (format, newest) = (Export::FORMAT, Export::VERSION);
-        bail!("{} is {} {}, and this reads {format} 1 to {newest}", path.display(), export.format, export.version);
+        bail!("{} is {} {}, but this command reads {format} 1 to {newest}", path.display(), export.format, export.version);
     }
     for outcome in &mut export.outcomes {
         if export.version == 1 {
@@ -106,23 +105,24 @@ pub fn read(path: &Path) -> anyhow::Result<Export> {
         outcome.convention = outcome.convention.as_ref().map(earlier::convention);
     }
     if export.outcomes.is_empty() {
-        bail!("{} has no experiment in it", path.display());
+        bail!("{} has no experiments", path.display());
     }
     Ok(export)
 }
 
-/// Checks the tasks before a model is loaded. A file is identified by its digest, since tasks have several names.
+/// Checks the tasks before a model is loaded. A file is identified by its digest, because a task may have several
+/// names.
 fn check_tasks(outcomes: &[Outcome], given: &[TaskFile]) -> anyhow::Result<()> {
     let digests = given.iter().map(|file| text_digest(&file.jsonl)).collect::<Vec<_>>();
     let tasks = || outcomes.iter().filter_map(|outcome| outcome.experiment.tasks()).flat_map(|of| of.tasks);
     if let Some(TextRef { name, digest }) = tasks().find(|task| !digests.contains(&task.digest)) {
         match given.iter().zip(&digests).find(|(file, _)| file.name == name) {
             None => bail!("the export has the task {name} (digest {digest}): name its file with --task {name}=FILE"),
-            Some((_, ours)) => bail!("the export's task {name} has the digest {digest}, and the file {ours}: name the same file"),
+            Some((_, ours)) => bail!("the export's task {name} has the digest {digest}, but the file has {ours}: name the export's file"),
         }
     }
     match given.iter().zip(&digests).find(|(_, digest)| tasks().all(|task| task.digest != **digest)) {
-        Some((file, _)) => bail!("the export has no task of the file that is named {}: leave it out", file.name),
+        Some((file, _)) => bail!("the export has no task with the file named {}: leave it out", file.name),
         None => Ok(()),
     }
 }
@@ -134,10 +134,10 @@ fn check_text(outcomes: &[Outcome], given: Option<&CalibrationText>) -> anyhow::
     if let Some(TextRef { name, digest }) = texts.find(|text| !text.digest.is_empty() && text.digest != ours) {
         match given {
             None => {
-                bail!("the export measured loss on the text {name} (digest {digest}), not on the bundled one: name its file with --text")
+                bail!("the export measured loss on the text {name} (digest {digest}), not on the bundled one: give its file with --text")
             }
             Some(given) => bail!(
-                "the export measured loss on the text {name} (digest {digest}), and {} has the digest {ours}: name the same text with \
+                "the export measured loss on the text {name} (digest {digest}), but {} has the digest {ours}: give the same text with \
                  --text, or leave it out for the bundled one",
                 given.name
             ),
@@ -146,7 +146,7 @@ fn check_text(outcomes: &[Outcome], given: Option<&CalibrationText>) -> anyhow::
     Ok(())
 }
 
-/// Returns the place of an export's model: its commit on the Hub, its name in the catalogue, or the bundled folder.
+/// Returns the source of an export's model: its commit on the Hub, its name in the catalogue, or the bundled folder.
 fn model_of(export: &Export) -> anyhow::Result<String> {
     let provenance = export.info.as_ref().map(|info| &info.provenance);
     if let Some((origin, commit)) = provenance.and_then(|of| Some((of.origin.as_str(), of.commit.as_deref()?)))
@@ -159,6 +159,6 @@ fn model_of(export: &Export) -> anyhow::Result<String> {
     match crate::catalog::hub::find_any(id) {
         Some(_) => Ok(id.clone()),
         None if Path::new(&bundled).is_dir() => Ok(bundled),
-        None => bail!("the export is of {id}, a model of somebody's own: name its folder with --model"),
+        None => bail!("the export is of {id}, which is not in the catalogue: give its folder with --model"),
     }
 }

@@ -1,5 +1,5 @@
-//! `linchpin report`: writes every experiment on one model, or all reports of an export, as a static page with the data
-//! beside it.
+//! `linchpin report`: writes every experiment on one model, or all reports of an export, as a static page, and the
+//! data next to it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +17,10 @@ use crate::terms::{Experiment, ExperimentKind, SettingId, WeightCoord};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReportArgs {
-    /// File of the page; the data is written beside it, as an export that `repeat` can run again.
+    /// File of the page; the data is written next to it, as an export that `repeat` can run again.
     #[arg(long, default_value = "linchpin-report.html")]
     pub out: PathBuf,
-    /// Make the page from this export, and measure nothing.
+    /// Create the page from this export, without measuring.
     #[arg(long)]
     pub from: Option<PathBuf>,
     /// Run only these experiments, separated by commas.
@@ -30,7 +30,7 @@ pub struct ReportArgs {
     pub settings: ExperimentArgs,
 }
 
-/// Measures what is asked for, and writes the page. Whether all of it could be measured.
+/// Runs the requested experiments, and writes the page. The `bool` is `true` if all of them could be measured.
 pub async fn run(session: &mut Session, options: &Options, asked: &ReportArgs) -> anyhow::Result<(Export, bool)> {
     let (export, missing) = match &asked.from {
         Some(path) => (repeat::read(path)?, Vec::new()),
@@ -45,14 +45,14 @@ pub async fn run(session: &mut Session, options: &Options, asked: &ReportArgs) -
     }
     write(&asked.out, &page(&export, &missing))?;
     if !session.is_quiet {
-        print::note(&format!("{} is written{}", asked.out.display(), if asked.from.is_none() { ", and its data beside it" } else { "" }));
+        print::note(&format!("{} is written{}", asked.out.display(), if asked.from.is_none() { ", and its data next to it" } else { "" }));
     }
     Ok((export, missing.is_empty()))
 }
 
 /// Writes every table of every report and experiment as a file.
 fn write_all_tables(export: &Export, folder: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
     for part in parts(export) {
         part.tables.iter().try_for_each(|table| write(&folder.join(format!("{}-{}.csv", part.name, table.name)), &table.to_csv()))?;
     }
@@ -97,7 +97,8 @@ async fn measured(session: &mut Session, options: &Options, asked: &ReportArgs) 
     Ok((export, missing))
 }
 
-/// Scans the model into the export, and returns the named super weights, or else the candidates of the scan.
+/// Scans the model into the export, and returns the named super weights, or, if none is named, the candidates of the
+/// scan.
 async fn candidates(session: &mut Session, named: &[String], export: &mut Export) -> anyhow::Result<Vec<WeightCoord>> {
     collect(session.ask(Request::Scan { prompt: Experiment::PROMPT.into() }).await?, export);
     if !named.is_empty() {
@@ -107,8 +108,8 @@ async fn candidates(session: &mut Session, named: &[String], export: &mut Export
     if !session.is_quiet {
         let names = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         print::note(&match found.is_empty() {
-            true => "no --super-weight is named, and the scan finds no candidate".into(),
-            false => format!("no --super-weight is named, so the scan's candidates stand in: {names}"),
+            true => "no --super-weight is given, and the scan finds no candidate".into(),
+            false => format!("no --super-weight is given, so the scan's candidates are used: {names}"),
         });
     }
     Ok(found)
@@ -119,7 +120,7 @@ fn kinds(named: &[String]) -> anyhow::Result<Vec<ExperimentKind>> {
         return Ok(ExperimentKind::ALL.to_vec());
     }
     let known = |name: &String| ExperimentKind::ALL.iter().copied().find(|kind| subcommand(*kind) == name.replace('_', "-"));
-    named.iter().map(|name| known(name).with_context(|| format!("{name} is none of {}", all_names()))).collect()
+    named.iter().map(|name| known(name).with_context(|| format!("{name} is not one of {}", all_names()))).collect()
 }
 
 fn all_names() -> String {
@@ -135,14 +136,14 @@ pub fn check(asked: &ReportArgs) -> anyhow::Result<()> {
     let tables = asked.settings.tables.clone();
     let is_default = asked.settings == ExperimentArgs { tables, ..ExperimentArgs::default() };
     if asked.from.is_some() && !(asked.kinds.is_empty() && is_default) {
-        bail!("--from makes the page of what an export holds, and measures nothing: leave --kinds and all settings out");
+        bail!("--from creates the page from an export without measuring: leave out --kinds and all settings");
     }
     if asked.from.as_deref() == Some(asked.out.as_path()) {
-        bail!("--out would overwrite what --from reads");
+        bail!("--out would overwrite the file of --from");
     }
     let json = asked.out.with_extension("json");
     if json == asked.out {
-        bail!("--out names the page, and its data goes to {}: give it another ending, as .html", json.display());
+        bail!("--out names the page, and its data goes to {}: give it another extension, such as .html", json.display());
     }
     if asked.from.is_none() {
         asked.settings.check(&kinds(&asked.kinds)?)?;

@@ -1,5 +1,5 @@
-//! Renders an export as HTML: figures first, then every report and every experiment with its charts and tables. The page
-//! needs neither scripts nor a network.
+//! Renders an export as HTML: figures first, then every report and every experiment with its charts and tables. The
+//! page needs no scripts and no network.
 
 use std::fmt::Write as _;
 
@@ -11,13 +11,13 @@ use crate::language;
 use crate::protocol::Export;
 use crate::terms::{DataTable, ExperimentKind, Outcome};
 
-/// The most rows of a table on the page; the data has all rows.
+/// The most rows of a table on the page; the data file has all rows.
 const MAX_ROWS: usize = 200;
 
 /// The experiments that could not be measured, each with the reason.
 pub type Missing = Vec<(ExperimentKind, String)>;
 
-/// Draws every report of the export but the experiments, in the order in which the page of Linchpin shows them.
+/// Draws every report of the export except the experiments, in the order of Linchpin's page.
 pub fn parts(export: &Export) -> Vec<Part> {
     let info = export.info.as_ref();
     let surroundings = export.surroundings.as_ref().map(|found| report::surroundings(found, export.scores.as_ref(), info));
@@ -72,7 +72,7 @@ fn about(export: &Export) -> String {
                 (<a href=\"https://arxiv.org/abs/2411.07191\">arXiv:2411.07191</a>), made on this model. <code>linchpin repeat</code> makes \
                 them again from the file of data beside this page, and compares every figure. ";
     }
-    out + "A perplexity means nothing without its convention: never compare figures of two.</p>\n"
+    out + "Compare perplexities only if they have the same convention.</p>\n"
 }
 
 fn part_html(part: &Part) -> String {
@@ -99,7 +99,7 @@ fn heading(kind: ExperimentKind) -> String {
     format!("{} <small>{}</small>", first.chain(letters).collect::<String>(), language::source(kind))
 }
 
-/// Returns the anchor of an experiment on the page: its kind, with a number if the kind occurs several times.
+/// Returns the anchor of an experiment on the page: its kind, with a number if there are several of its kind.
 fn anchor(export: &Export, at: usize) -> String {
     let kind = export.outcomes[at].experiment.kind();
     match export.outcomes[..at].iter().filter(|before| before.experiment.kind() == kind).count() {
@@ -108,7 +108,7 @@ fn anchor(export: &Export, at: usize) -> String {
     }
 }
 
-/// Renders links to all sections; those to experiments with their headlines.
+/// Renders links to all sections; links to experiments have their headlines.
 fn summary(export: &Export, parts: &[Part]) -> String {
     if export.outcomes.is_empty() && parts.is_empty() {
         return String::new();
@@ -138,7 +138,7 @@ fn facts(export: &Export, outcome: &Outcome) -> String {
     let mut facts = Vec::new();
     if !experiment.super_weights.is_empty() {
         let scalars = experiment.super_weights.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        facts.push(format!("Of {scalars}"));
+        facts.push(format!("Super weights: {scalars}"));
     }
     if let Some(prompt) = experiment.prompt() {
         facts.push(format!("Prompt: {prompt:?}"));
@@ -164,7 +164,7 @@ fn section(export: &Export, at: usize) -> String {
     let experiment = &outcome.experiment;
     let mut out = format!("<section id=\"{}\">\n<h2>{}</h2>\n{}", anchor(export, at), heading(experiment.kind()), facts(export, outcome));
     if outcome.is_partial {
-        out += "<p><strong>It was stopped before its end: not all of it is here.</strong></p>\n";
+        out += "<p><strong>It was stopped early, so parts are missing.</strong></p>\n";
     }
     for finding in &outcome.findings {
         let _ = writeln!(out, "<p>{}</p>", escape(&language::finding(finding)));
@@ -197,7 +197,7 @@ fn table_html(table: &DataTable) -> String {
     }
     out += "</table></div>\n";
     if table.rows.len() > MAX_ROWS {
-        let _ = writeln!(out, "<p class=\"note\">The first {MAX_ROWS} rows; all are in the data.</p>");
+        let _ = writeln!(out, "<p class=\"note\">The first {MAX_ROWS} rows; the data file has all.</p>");
     }
     out + "</details>\n"
 }
@@ -255,7 +255,7 @@ mod tests {
         for part in ["href=\"#sinks\"", "id=\"sinks-2\"", "<td class=\"number\">0.25</td>", "(cpu) in 1.5 s", "stopped before"] {
             assert!(html.contains(part), "{part}");
         }
-        // The page uses only colours that its style sheet names, in light and dark mode.
+        // The page only uses colours that its style sheet defines, in light and dark mode.
         for name in html.split("var(--").skip(1).filter_map(|rest| rest.split(')').next()) {
             assert_eq!(html.matches(&format!("--{name}:")).count(), 2, "{name}");
         }

@@ -1,4 +1,4 @@
-//! Arguments that say which channels are meant: how they are scored, ranked and replaced.
+//! Arguments about channels: their scoring, ranking and replacement.
 
 use clap::ValueEnum;
 
@@ -6,10 +6,10 @@ use crate::protocol::Request;
 use crate::tables::Measurement;
 use crate::terms::{CalibrationText, Message, ModelInfo, Pick, Ranking, Replacement, Selection};
 
-/// Which channels are around which.
+/// Sizes of core and halo, and the layer.
 #[derive(Debug, Clone, clap::Args)]
 pub struct AroundArgs {
-    /// Only this layer.
+    /// Use only this layer.
     #[arg(long)]
     pub layer: Option<usize>,
     /// The core: a share of a layer's channels.
@@ -18,7 +18,7 @@ pub struct AroundArgs {
     /// The halo: a share of the channels outside the core.
     #[arg(long, default_value_t = 0.1)]
     pub eta: f64,
-    /// Residual channels that count as where the core writes; left out, a sixteenth of them.
+    /// Number of residual channels in the core's write support; by default, a sixteenth of them.
     #[arg(long)]
     pub support: Option<usize>,
 }
@@ -30,24 +30,25 @@ impl AroundArgs {
     }
 }
 
-/// Over how much text channels are scored.
+/// The amount of text that channels are scored over.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ScoringArgs {
-    /// Sequences of the calibration text that channels are scored over; fewer if it is short.
+    /// Sequences of the calibration text that channels are scored over; fewer if the text is short.
     #[arg(long, default_value_t = 64)]
     pub sequences: usize,
-    /// Tokens of such a sequence, at most as many as the model's context holds.
+    /// Tokens of a sequence, limited by the model's context.
     #[arg(long, default_value_t = 512)]
     pub length: usize,
 }
 
 impl ScoringArgs {
-    /// Over the bundled text without one.
+    /// Requests scores over `text`, or, if it is `None`, over the bundled text.
     pub fn request(&self, text: Option<CalibrationText>) -> Request {
         Request::Score { text, sequences: self.sequences, length: self.length, super_weights: Vec::new(), resume: false }
     }
 
-    /// What the rows of a table are of. `text` is the convention and digest of the text that the loss is measured on.
+    /// The measurement of a table's rows. `text` is the convention and digest of the text that the loss is measured
+    /// on.
     pub fn measurement<'a>(&self, info: &'a ModelInfo, text: &'a Message, digest: &'a str) -> Measurement<'a> {
         let Self { sequences, length } = *self;
         Measurement { model: &info.model, backend: Some(&info.backend.kind), sequences, length, text, text_digest: Some(digest) }
@@ -56,22 +57,22 @@ impl ScoringArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum MethodArg {
-    /// Loss proxy, the supernodes kept.
+    /// Loss proxy; the supernodes are kept.
     Lp,
-    /// The same, redundant channels of the halo first.
+    /// Loss proxy, with redundant channels of the halo removed first.
     ScarProt,
-    /// The same by how much a channel writes where the core does.
+    /// Loss proxy, with redundant channels of the halo removed first, weighted by their connection to the core.
     ScarConn,
     Random,
     /// Weight norms.
     Magnitude,
     /// Activation power.
     Activation,
-    /// Magnitudes of weights times the norms of what they are multiplied with.
+    /// Magnitudes of weights times the norms of their inputs.
     Wanda,
     /// Mean |activation times gradient|.
     Taylor,
-    /// Variance of the activation times the squared norm of what it writes with.
+    /// Variance of the activation times the squared norm of the down column.
     Flap,
 }
 
@@ -94,7 +95,7 @@ impl From<MethodArg> for Ranking {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ReplaceArg {
     Zero,
-    /// Its mean over the calibration text.
+    /// The channel's mean over the calibration text.
     Mean,
 }
 
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
     use crate::tables::names::{ranking_id, replacement_id};
 
-    /// A value as it is typed.
+    /// A value in typed form.
     fn typed(value: &impl ValueEnum) -> String {
         value.to_possible_value().unwrap().get_name().to_owned()
     }

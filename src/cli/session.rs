@@ -1,4 +1,4 @@
-//! The engine of one run of the command, and what came of its requests.
+//! The engine of one run of the command, and the events of its requests.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::language::{self, FailureWords};
 use crate::protocol::{Event, Export, Figure, Request};
 use crate::terms::{CalibrationText, Evaluation, Failure, ModelInfo, Pane, text_digest};
 
-/// The engine's failure, in its words.
+/// A failure with the engine's text.
 #[derive(Debug, Error)]
 #[error("{}", in_words(.0))]
 struct Refused(Failure);
@@ -26,12 +26,12 @@ fn in_words(failure: &Failure) -> String {
     format!("{problem}: {reason}\n{next_step}")
 }
 
-/// Sees events as they come.
+/// A function that sees events as they arrive.
 type Watcher = Box<dyn FnMut(&Event)>;
 
-/// The engine with a basket for its events.
+/// The engine, and a buffer for its events.
 pub struct Session {
-    /// Nothing is printed but the result.
+    /// If `true`, only the result is printed.
     pub is_quiet: bool,
     engine: Engine,
     control: Control,
@@ -43,7 +43,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session without a model yet.
+    /// A session without a model.
     pub fn new(is_quiet: bool) -> Self {
         let (events, watcher) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None::<Watcher>)));
         let (basket, of_sink) = (events.clone(), watcher.clone());
@@ -67,16 +67,16 @@ impl Session {
         }
     }
 
-    /// What has passed since the engine was made.
+    /// The time since the engine was created.
     pub fn since_start(&self, name: &str, of: &str) -> Figure {
         figure(name, self.started, of)
     }
 
-    /// Sends a request and returns what came back.
+    /// Sends a request and returns its events.
     ///
     /// # Errors
     ///
-    /// The engine's failure, in its words.
+    /// The engine's failure, with its text.
     pub async fn ask(&mut self, request: Request) -> anyhow::Result<Vec<Event>> {
         self.engine.handle(request).await;
         let events = self.events.take();
@@ -86,7 +86,8 @@ impl Session {
         }
     }
 
-    /// The same, with each event shown to a watcher as it comes; if that fails, the request is stopped.
+    /// Like [`Self::ask`], but shows each event to a watcher as it arrives; if the watcher fails, the request is
+    /// stopped.
     ///
     /// # Errors
     ///
@@ -120,10 +121,10 @@ impl Session {
             Event::Evaluated { pane: Pane::Intact, evaluation } => Some(evaluation),
             _ => None,
         });
-        found.context("the engine evaluated nothing")
+        found.context("the engine sent no evaluation")
     }
 
-    /// Loads a model, and has it measured on `text`, or else on the bundled text.
+    /// Loads a model, and measures it on `text`, or, if that is `None`, on the bundled text.
     ///
     /// # Errors
     ///
@@ -135,7 +136,7 @@ impl Session {
             None => error,
         })?;
         let info = events.into_iter().find_map(|event| if let Event::Loaded(info) = event { Some(info) } else { None });
-        let info = info.context("the engine loaded nothing")?;
+        let info = info.context("the engine loaded no model")?;
         if !self.is_quiet {
             found.report(&info.provenance);
         }
@@ -147,13 +148,14 @@ impl Session {
     }
 }
 
-/// The time that has passed since `since`, in milliseconds, as a figure.
+/// The time since `since`, in milliseconds, as a figure.
 pub fn figure(name: &str, since: Instant, of: &str) -> Figure {
     let value = Some(since.elapsed().as_secs_f64() * 1e3);
     Figure { name: name.into(), value, unit: "ms".into(), of: of.into(), missing: None }
 }
 
-/// Puts into the export what events brought. Whether something was confirmed, if that was tried.
+/// Puts the results of events into the export. Returns `true` if something was confirmed, `None` if that was not
+/// tried.
 pub fn collect(events: Vec<Event>, export: &mut Export) -> Option<bool> {
     for event in events {
         match event {

@@ -9,7 +9,7 @@ use crate::terms::CalibrationText;
 pub struct SurroundArgs {
     #[command(flatten)]
     pub around: AroundArgs,
-    /// Also measure how much of each halo channel the core already does, which takes gradients.
+    /// Also measure to what degree each halo channel repeats the core, which takes gradients.
     #[arg(long)]
     pub redundancy: bool,
     #[command(flatten)]
@@ -23,7 +23,7 @@ impl SurroundArgs {
     }
 }
 
-/// Scores channels over `text`, or over the bundled text without one, and reports the surroundings.
+/// Scores channels over `text`, or, if it is `None`, over the bundled text, and reports the surroundings.
 pub async fn run(session: &mut Session, args: &SurroundArgs, text: Option<CalibrationText>) -> anyhow::Result<Vec<Event>> {
     session.ask(args.scoring.request(text)).await?;
     session.ask(args.request()).await

@@ -1,4 +1,5 @@
-//! `linchpin sweep`: measures the cost of removing channels by many rules, into a table that a later call can continue.
+//! `linchpin sweep`: measures the cost of removing channels by many rules, into a table that a later call can
+//! continue.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ pub struct SweepArgs {
     /// The values that replace a removed channel, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "zero,mean")]
     pub replace: Vec<ReplaceArg>,
-    /// Seeds of random draws, each a repetition, separated by commas.
+    /// Seeds of random draws, one repetition for each, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = Plan::SEEDS)]
     pub seeds: Vec<u64>,
     #[command(flatten)]
@@ -71,11 +72,11 @@ fn parse_methods(text: &str) -> Result<Methods, String> {
     if text == "all" {
         return Ok(Methods(MethodArg::value_variants().to_vec()));
     }
-    let parse = |name: &str| MethodArg::from_str(name.trim(), true).map_err(|_unknown| format!("{name:?} is no method"));
+    let parse = |name: &str| MethodArg::from_str(name.trim(), true).map_err(|_unknown| format!("{name:?} is not a method"));
     text.split(',').map(parse).collect::<Result<_, _>>().map(Methods)
 }
 
-/// Measures the rows that the table does not have yet, and returns them as one report.
+/// Measures the rows that the table lacks, and returns them as one report.
 pub async fn run(session: &mut Session, args: &SweepArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let mut table = args.csv.as_ref().map(|path| Table::open(path, columns())).transpose()?;
     let intact = session.intact().await?;
@@ -118,7 +119,7 @@ impl SweepArgs {
         self.replace.iter().flat_map(of).collect()
     }
 
-    /// The page's plan, with the sizes, seeds and methods that the arguments name.
+    /// The page's plan, with the sizes, seeds and methods of the arguments.
     fn plan(&self, comparison: Comparison) -> Plan {
         let mut plan = Plan { seeds: self.seeds.clone(), ..Plan::of(comparison) };
         match comparison {
@@ -161,7 +162,7 @@ mod tests {
         assert_eq!(count(&|pruning| pruning.selection.pick == Pick::Highest { by: Ranking::Taylor, share: 0.01 }), 0);
     }
 
-    /// The page asks for [`Comparison::prunings`].
+    /// The page requests [`Comparison::prunings`].
     #[test]
     fn the_command_measures_what_the_page_measures() {
         for (comparison, name) in [(Comparison::Removal, "removal"), (Comparison::Pruning, "pruning")] {

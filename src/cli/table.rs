@@ -11,14 +11,14 @@ use crate::terms::{Cell, DataTable};
 /// A table whose rows are identified by their first cells, the key; the other cells are measured.
 pub struct Table {
     file: File,
-    /// The columns; its rows are in the file only.
+    /// The columns; the rows are only in the file.
     columns: DataTable,
     /// The rows that the file had when it was opened.
     lines: Vec<String>,
 }
 
 impl Table {
-    /// Opens a table of these columns at its end, or begins one. An incomplete last line is removed.
+    /// Opens a table with these columns at its end, or creates it. An incomplete last line is removed.
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Table {
         Ok(Self { file, columns, lines: whole.lines().skip(1).map(str::to_owned).collect() })
     }
 
-    /// True if the table had a row with these first cells when it was opened.
+    /// `true` if the table had a row with these first cells when it was opened.
     pub fn knows(&self, key: &[Cell]) -> bool {
         let key = self.columns.csv_cells(key) + ",";
         self.lines.iter().any(|line| line.starts_with(&key))

@@ -16,8 +16,8 @@ use crate::terms::{Ablation, Checkpoint, Evaluation, ModelInfo, Pane, WeightCoor
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrainingArgs {
-    /// Folder of checkpoints: every folder in it that holds a config.json is one; the numbers in their names set the
-    /// order.
+    /// Folder of checkpoints: every folder in it with a config.json is a checkpoint; the numbers in their names set
+    /// the order.
     pub dir: PathBuf,
     /// LAYER,ROW,COL: a scalar of `down_proj` to zero in each checkpoint.
     #[arg(long)]
@@ -32,7 +32,7 @@ pub struct TrainingArgs {
 /// The deepest nesting of folders: a run, its seeds, their steps, and one level to spare.
 const MAX_DEPTH: usize = 4;
 
-/// Loads, scores and measures one checkpoint after the other. The export has those that the table had not.
+/// Loads, scores and measures the checkpoints one after the other. The export has those that the table lacked.
 pub async fn run(session: &mut Session, options: &Options, asked: &TrainingArgs) -> anyhow::Result<Export> {
     let scalar = asked.scalar.as_deref().map(parse_coord).transpose()?;
     let folders = folders(&asked.dir)?;
@@ -53,7 +53,7 @@ pub async fn run(session: &mut Session, options: &Options, asked: &TrainingArgs)
         }
         last = Some(info);
     }
-    let info = last.with_context(|| format!("{} holds no folder with a config.json", asked.dir.display()))?;
+    let info = last.with_context(|| format!("{} has no folder with a config.json", asked.dir.display()))?;
     Ok(Export { info: Some(info.clone()), checkpoints, ..Export::new(info.model) })
 }
 
@@ -89,7 +89,7 @@ fn search(dir: &Path, within: &str, found: &mut Vec<Folder>) -> anyhow::Result<(
     Ok(())
 }
 
-/// Returns the number after "step", or else the first number in a name.
+/// Returns the number after "step", or, if there is none, the first number in a name.
 fn number(name: &str) -> Option<u64> {
     let name = name.split_once("step").map_or(name, |(_, behind)| behind);
     let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
@@ -110,7 +110,7 @@ async fn measured(
     };
     let events = session.ask(asked.scoring.request(None)).await?;
     let report = events.into_iter().find_map(|event| if let Event::Scored(report) = event { Some(report) } else { None });
-    let report = report.context("the engine scored nothing")?;
+    let report = report.context("the engine sent no scores")?;
     let (calibration, summary) = (report.calibration, report.summary);
     Ok(Checkpoint { name, step, model: info.model.clone(), calibration, summary, evaluation, zeroed })
 }
@@ -122,7 +122,7 @@ async fn zeroed(session: &mut Session, at: WeightCoord, whole: &Evaluation) -> a
         Event::Evaluated { pane: Pane::Ablated, evaluation } => Some(evaluation.loss_nats),
         _ => None,
     });
-    let loss_nats = loss.context("the engine evaluated nothing")?;
+    let loss_nats = loss.context("the engine sent no evaluation")?;
     Ok(Zeroed { at, loss_nats, delta_nats: loss_nats - whole.loss_nats })
 }
 

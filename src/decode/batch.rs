@@ -1,4 +1,4 @@
-//! Asks the GPU for tokens, several at a time and for several plans at once.
+//! Requests tokens from the GPU, several at a time and for several plans at once.
 
 use burn::tensor::wgpu::wgpu::BufferUsages as Usage;
 
@@ -6,9 +6,9 @@ use super::DecodePlan;
 use super::error::DecodeError;
 use super::read::{Reading, to_bytes, words};
 
-/// Most tokens between two reads.
+/// The most tokens between two reads.
 pub const MAX_BATCH: usize = 8;
-/// Bytes of a drawn token's record: id, stopword mass, whether the scores were broken, unused.
+/// Bytes of a drawn token's record: id, stopword mass, a flag for broken scores, unused.
 const RECORD_BYTES: u64 = 16;
 /// Offset of `n_drawn` in the state, in bytes.
 const N_DRAWN_OFFSET: u64 = 8;
@@ -17,11 +17,11 @@ const N_DRAWN_OFFSET: u64 = 8;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Drawn {
     pub token_id: u32,
-    /// Probability, before the draw, of the token being a stopword.
+    /// Probability of a stopword at this token, before the draw.
     pub stopword_mass: f32,
 }
 
-/// The logits after a fed token, on their way.
+/// The logits after a fed token, while they are being read.
 pub struct Logits {
     reading: Reading,
     vocab_size: usize,
@@ -48,9 +48,9 @@ pub struct Batch {
     n: usize,
 }
 
-/// Chooses `n` tokens in each plan, in one submission a token, and starts to read them. Further batches may be
-/// submitted before this one is read. Each plan comes with its random numbers (0 to 1, without 1), one a token; greedy
-/// plans need none.
+/// Chooses `n` tokens in each plan, with one submission for each token, and starts to read them. Further batches may
+/// be submitted before this one is read. Each plan comes with its random numbers (0 to 1, without 1), one for each
+/// token; greedy plans need none.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ pub struct Batch {
 /// If `n` is 0 or larger than [`MAX_BATCH`].
 pub fn submit(plans: &mut [(&mut DecodePlan, Vec<f64>)], n: usize) -> Result<Batch, DecodeError> {
     assert!((1..=MAX_BATCH).contains(&n), "a batch of {n}");
-    // All caches grow before any plan goes on, so that none is left ahead of the others.
+    // All caches grow before any plan continues, so that no plan gets ahead of the others.
     for (plan, _) in plans.iter_mut() {
         plan.reserve(plan.position + n)?;
     }

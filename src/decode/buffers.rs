@@ -1,4 +1,4 @@
-//! The buffers behind Burn's tensors, bound where they lie, and the small vectors packed into one.
+//! The buffers behind Burn's tensors, bound in place, and the small vectors packed into one.
 
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ pub(super) struct Bound {
 impl Bound {
     /// # Errors
     ///
-    /// [`DecodeError::Buffer`] if the tensor is elsewhere, or of another type than f32.
+    /// [`DecodeError::Buffer`] if the tensor is on another device, or is not f32.
     pub fn strided<const D: usize>(name: &'static str, tensor: &Tensor<D>) -> Result<Self, DecodeError> {
         let failed = |error| DecodeError::Buffer { name, why: format!("{error:?}") };
         Self::of(name, tensor.clone().try_into_primitive::<Wgpu>().map_err(failed)?, DType::F32)
@@ -79,7 +79,7 @@ impl Bound {
         Ok(self)
     }
 
-    /// True if the buffer holds bf16 values, two in a word.
+    /// `true` if the buffer holds bf16 values, two in each word.
     pub fn is_bf16(&self) -> bool {
         self.tensor.dtype == DType::I32
     }
@@ -92,13 +92,13 @@ impl Bound {
         })
     }
 
-    /// Submits the commands that Burn has recorded, so that those we submit next come after them.
+    /// Submits the commands that Burn has recorded, so that our next ones come after them.
     pub fn flush(&self) -> Result<(), DecodeError> {
         self.tensor.client.flush().map_err(|error| DecodeError::Buffer { name: "Burn's queue", why: format!("{error:?}") })
     }
 }
 
-/// Neighbouring rows of a table: all of them, or a chunk's.
+/// Consecutive rows of a table: all of them, or a chunk's.
 pub(super) struct BoundRows {
     pub rows: Range<usize>,
     pub bound: Bound,
@@ -124,7 +124,7 @@ pub(super) struct LayerWeights {
 pub(super) struct LayerParams {
     norm1: [u32; 2],
     norm2: [u32; 2],
-    /// The norm behind the attention; `post2` is that behind the feed-forward block.
+    /// The norm after the attention; `post2` is the norm after the feed-forward block.
     post1: [u32; 2],
     post2: [u32; 2],
     qk_norm: [u32; 2],
@@ -137,7 +137,7 @@ pub(super) struct LayerParams {
     rope: u32,
 }
 
-/// Bytes between two layers' parameters: the largest alignment that WebGPU asks of a uniform.
+/// Bytes between two layers' parameters: the largest alignment that WebGPU requires for a uniform.
 pub(super) const PARAMS_STRIDE: u64 = 256;
 
 impl LayerParams {
@@ -149,7 +149,7 @@ impl LayerParams {
     }
 }
 
-/// Norms and biases one after the other: bound one by one they would not fit the 8 buffers that a stage may have.
+/// Norms and biases one after the other, because bound separately they would exceed the 8 buffers of a stage.
 #[derive(Default)]
 struct Vectors {
     parts: Vec<(Bound, u64)>,
@@ -211,10 +211,10 @@ impl Vectors {
     }
 }
 
-/// A model's weights, as a plan binds them.
+/// A model's weights, bound for a plan.
 pub(super) struct Weights {
     pub embed_tokens: Vec<BoundRows>,
-    /// Rows of the position table; empty where positions are not learned.
+    /// Rows of the position table; empty if positions are not learned.
     pub embed_positions: Vec<BoundRows>,
     pub layers: Vec<LayerWeights>,
     pub head: Vec<BoundRows>,

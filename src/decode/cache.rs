@@ -1,4 +1,4 @@
-//! The plan's own cache of keys and values, and the rotary angles of as many positions.
+//! The plan's own cache of keys and values, and the rotary angles of the same positions.
 
 use burn::tensor::wgpu::wgpu;
 
@@ -15,9 +15,10 @@ use crate::model::KvCache;
 const STEP: usize = 64;
 
 pub(super) struct Cache {
-    /// One buffer a layer, `[capacity][cache_width]`.
+    /// One buffer for each layer, `[capacity][cache_width]`.
     pub layers: Vec<wgpu::Buffer>,
-    /// `(cos, sin)` by position, kind of layer and pair, as Path A computes them: a shader's own are less exact.
+    /// `(cos, sin)` by position, kind of layer and pair, computed as in Path A, because a shader's own are less
+    /// exact.
     pub rotation: wgpu::Buffer,
     pub capacity: usize,
 }
@@ -25,7 +26,7 @@ pub(super) struct Cache {
 impl Cache {
     /// # Errors
     ///
-    /// [`DecodeError::Unsupported`] if a layer's part is larger than a shader may be given.
+    /// [`DecodeError::Unsupported`] if a layer's part is larger than a shader can bind.
     pub fn new(gpu: &DecodeGpu, shape: &Shape, n_layers: usize, needed: usize) -> Result<Self, DecodeError> {
         let capacity = needed.next_multiple_of(STEP).min(shape.max_position_embeddings).max(needed);
         let floats = (capacity * shape.cache_width()) as u64;

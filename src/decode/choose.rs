@@ -1,4 +1,4 @@
-//! Chooses the next token from a token's logits, on the GPU, as [`crate::generate::Sampler`] would.
+//! Chooses the next token from the logits on the GPU, like [`crate::sampling::Sampler`].
 //!
 //! | kernel | reads | writes | grid |
 //! |---|---|---|---|
@@ -7,8 +7,9 @@
 //! | narrow, several times | logits, bins of the one before | bins | vocabulary |
 //! | draw | the last bins | the token | 1 |
 //!
-//! A draw is up to three searches for a place in the order of falling logits: where `top_k` ends, where `top_p` ends, and
-//! where the random number falls. Each takes a dispatch for every 8 bits of a logit; the first is common to all.
+//! A draw is up to three searches for a place in the order of falling logits: the end of `top_k`, the end of `top_p`,
+//! and the place of the random number. Each takes a dispatch for every 8 bits of a logit; the first dispatch serves
+//! all three.
 
 use burn::tensor::wgpu::wgpu;
 use wgpu::BufferUsages as Usage;
@@ -20,17 +21,17 @@ use super::kernels::{Access, Kernel};
 use super::read::to_bytes;
 use crate::terms::Sampling;
 
-/// Number of workgroups of `scan`, and so of partial results that the other kernels put together.
+/// Number of workgroups of `scan`, and of its partial results, which the other kernels combine.
 const SCAN_PARTS: usize = 64;
-/// Tokens that a workgroup of `narrow` counts. A smaller number makes more workgroups of a large vocabulary, each of
-/// which finds out for itself where the search stands; a larger one would leave the GPU idle with a small vocabulary.
+/// Tokens that a workgroup of `narrow` counts. With a smaller number, a large vocabulary has more workgroups, each of
+/// which repeats the search; with a larger one, a small vocabulary leaves the GPU idle.
 const COUNTED: usize = 4 * WORKGROUP;
 /// Number of digits of a key, of 8 bits each.
 const LEVELS: usize = 4;
-/// Most dispatches that have bins: the first, and three of each of three searches. One more slot is for the bins that
-/// `narrow` clears ahead.
+/// The most dispatches with bins: the first, and three for each of three searches. One more slot is for the bins that
+/// `narrow` clears in advance.
 const SLOTS: usize = 1 + 3 * (LEVELS - 1) + 1;
-/// Words of a dispatch's bins; `SEARCH` is those of a search.
+/// Words of a dispatch's bins; `SEARCH` is the number of words of a search.
 const BINS: usize = 4 * 256;
 const SEARCH: usize = 10;
 
@@ -42,7 +43,7 @@ enum Goal {
     Draw = 2,
 }
 
-/// The logits, and the buffers that choosing from them takes.
+/// The logits, and the buffers for choosing from them.
 pub(super) struct Chooser {
     gpu: DecodeGpu,
     vocab_size: usize,
@@ -76,7 +77,7 @@ impl Chooser {
         }
     }
 
-    /// Hands over the random numbers of the next tokens, 0 to 1.
+    /// Passes in the random numbers of the next tokens, 0 to 1.
     pub fn set_uniforms(&self, uniforms: &[f64]) {
         let uniforms = to_bytes(uniforms.iter().map(|uniform| fraction(*uniform)));
         self.gpu.queue.write_buffer(&self.uniforms, 0, &uniforms);
@@ -110,7 +111,7 @@ impl Chooser {
         steps
     }
 
-    /// Digit and search of every dispatch after the scan; the last one draws.
+    /// Digit and search of every dispatch after the scan. The last dispatch draws.
     fn stages(&self, Sampling { top_k, top_p, .. }: Sampling) -> Vec<(usize, Goal)> {
         let mut goals = vec![Goal::Draw];
         if top_p < 1.0 {
@@ -154,7 +155,7 @@ impl Chooser {
     }
 
     fn search(&self, kernel: Kernel, state: Access) -> Kernel {
-        // `ONE` is such that the masses of the whole vocabulary add up to less than 2^64.
+        // `ONE` is chosen so that the masses of the whole vocabulary add up to less than 2^64.
         let one = 1 << (31 - self.vocab_size.next_power_of_two().ilog2());
         kernel
             .bind(Access::Uniform, "stage", "Stage")
@@ -184,7 +185,7 @@ fn summary(kernel: Kernel) -> Kernel {
         .text(include_str!("wgsl/summary.wgsl"))
 }
 
-/// A value from 0 to 1 as a fraction of 2^32, rounded down; 1, which would be beyond the last, becomes the largest.
+/// A value from 0 to 1 as a fraction of 2^32, rounded down; 1, which would overflow, becomes the largest fraction.
 fn fraction(value: f64) -> u32 {
     (value * 2_f64.powi(32)) as u32
 }

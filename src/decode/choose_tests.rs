@@ -1,4 +1,4 @@
-//! The GPU's choice against the sampler's, on logits made to be awkward.
+//! The GPU's choice compared with the sampler's, on difficult logits.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,11 +7,12 @@ use super::*;
 use crate::platform::open_gpu;
 use crate::sampling::Sampler;
 
-/// Uniform numbers this near to where one token ends and the next begins may fall on either side: the GPU's `exp` is f32.
+/// Random numbers this close to the boundary between two tokens may fall on either side, because the GPU's `exp` is
+/// f32.
 const BOUNDARY: f64 = 4e-6;
 const PROMISE: &str = "these tests need a Vulkan device: install mesa-vulkan-drivers and libvulkan1";
 
-/// The GPU's record of a choice: token, stopword mass, whether the scores were broken.
+/// The GPU's record of a choice: token, stopword mass, a flag for broken scores.
 type Record = [u32; 4];
 
 struct Choices {
@@ -27,7 +28,7 @@ impl Choices {
         Self { gpu: gpu.clone(), chooser, state: gpu.storage("state", 4) }
     }
 
-    /// A choice for every uniform number, at most [`MAX_BATCH`], from the same logits.
+    /// A choice for every random number, at most [`MAX_BATCH`], from the same logits.
     fn make(&self, sampling: Sampling, uniforms: &[f64]) -> Vec<Record> {
         self.chooser.set_uniforms(uniforms);
         self.gpu.queue.write_buffer(&self.state, 0, &to_bytes([0; 4]));
@@ -46,7 +47,7 @@ impl Choices {
     }
 }
 
-/// These tests take turns: they share the one device.
+/// These tests take turns, because they share one device.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn on_gpu(test: impl FnOnce(&DecodeGpu)) {
@@ -65,7 +66,7 @@ fn uniforms(seed: u64, n: usize) -> Vec<f64> {
     (0..n).map(|_| sampler.uniform()).collect()
 }
 
-/// Logits without a pattern, and about as a model's.
+/// Logits without a pattern, in the range of a model's.
 fn plausible(n: usize) -> Vec<f32> {
     uniforms(3, 10 * n).chunks(10).map(|ten| (4.0 * (ten.iter().sum::<f64>() - 5.0)) as f32).collect()
 }
@@ -85,7 +86,7 @@ fn check(name: &str, gpu: &DecodeGpu, logits: &[f32], settings: &[Sampling]) {
     }
 }
 
-/// Settings of seeded draws; greedy ones are held to golden tokens elsewhere.
+/// Settings of seeded draws; greedy ones are compared with golden tokens elsewhere.
 fn all_settings() -> Vec<Sampling> {
     let mut all = Vec::new();
     for temperature in [0.1, 0.8, 5.0] {
@@ -117,7 +118,7 @@ fn gpu_chooses_the_tokens_of_the_sampler() {
             ("neighbouring floats", (0..500).map(|i| f32::from_bits(0x4140_0000 + (i * 37) % 500)).collect()),
             ("plausible", plausible(3000)),
         ];
-        // Every case meets every third setting: all with all would be minutes.
+        // Every case is tested with every third setting; all combinations would take minutes.
         for (case, (name, logits)) in cases.into_iter().enumerate() {
             let settings = all_settings().into_iter().skip(case % 3).step_by(3).collect::<Vec<_>>();
             check(name, gpu, &logits, &settings);
@@ -125,7 +126,7 @@ fn gpu_chooses_the_tokens_of_the_sampler() {
     });
 }
 
-/// A vocabulary that many workgroups share.
+/// A vocabulary divided among many workgroups.
 #[test]
 fn large_vocabulary_gives_the_same_choices() {
     on_gpu(|gpu| {

@@ -1,4 +1,4 @@
-//! The first of a token's dispatches: its row of the embeddings, and its position's where positions are learned.
+//! The first of a token's dispatches: its row of the embeddings, and of the position table if positions are learned.
 
 use super::Scratch;
 use super::buffers::{BoundRows, Weights};
@@ -7,17 +7,17 @@ use super::grid::WORKGROUP;
 use super::kernels::{Access, Kernel};
 use super::shape::Shape;
 
-/// The index by which a table's row is found.
+/// The index of a table's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     Token,
     Position,
 }
 
-/// Chunks of tables that a dispatch looks into: with the state and x they make 8 storage buffers.
+/// Chunks of tables that a dispatch reads; with the state and x they make 8 storage buffers.
 const MAX_CHUNKS: usize = 6;
 
-/// The dispatches: one, or for tables of many chunks one for every [`MAX_CHUNKS`].
+/// The dispatches: one, or, for tables of many chunks, one for every [`MAX_CHUNKS`].
 pub(super) fn steps(gpu: &DecodeGpu, shape: &Shape, weights: &Weights, scratch: &Scratch) -> Vec<Step> {
     let tokens = weights.embed_tokens.iter().map(|chunk| (Key::Token, chunk));
     let positions = weights.embed_positions.iter().map(|chunk| (Key::Position, chunk));
@@ -32,7 +32,7 @@ pub(super) fn steps(gpu: &DecodeGpu, shape: &Shape, weights: &Weights, scratch: 
     chunks.chunks(MAX_CHUNKS).enumerate().map(step).collect()
 }
 
-/// Bindings: state, the chunks (tokens before positions), x. A dispatch that is not the first goes on from x.
+/// Bindings: state, the chunks (tokens before positions), x. All dispatches except the first add to x.
 fn kernel(shape: &Shape, chunks: &[(Key, &BoundRows)], is_first: bool) -> Kernel {
     let mut kernel = Kernel::new("embed").state(Access::Read);
     let mut embedding = String::from("fn embedding(i: u32) -> vec4<f32> {\n  let token = min(state.token, VOCAB - 1u);\n");

@@ -1,4 +1,4 @@
-//! The parts that all decode plans on one GPU share: the device, the queue, and the pipelines made so far.
+//! The shared parts of all decode plans on one GPU: the device, the queue, and the pipelines created so far.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use crate::platform::GpuHandles;
 pub struct DecodeGpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    /// Pipelines by source: two models of one shape, intact and ablated, take the same ones.
+    /// Pipelines by source. Two models of one shape, intact and ablated, use the same ones.
     pipelines: Rc<RefCell<HashMap<String, Pipeline>>>,
 }
 
@@ -46,13 +46,13 @@ impl DecodeGpu {
         Self { device: handles.device, queue: handles.queue, pipelines: Rc::default() }
     }
 
-    /// Largest buffer that a shader can be given, bytes.
+    /// The largest buffer that a shader can bind, in bytes.
     pub(super) fn max_binding_bytes(&self) -> u64 {
         let limits = self.device.limits();
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
-    /// Records a dispatch. `resources` come in the order of the kernel's bindings.
+    /// Records a dispatch. `resources` are in the order of the kernel's bindings.
     pub(super) fn step(&self, kernel: &Kernel, resources: &[wgpu::BindingResource<'_>], grid: [u32; 3]) -> Step {
         let Pipeline { pipeline, layout } = self.pipeline(kernel);
         let entries = (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource: resource.clone() });
@@ -75,7 +75,7 @@ impl DecodeGpu {
 
     fn make_pipeline(&self, kernel: &Kernel) -> Pipeline {
         let label = Some(kernel.label);
-        // The layout is spelled out, since an automatic one drops what a specialised kernel happens not to read.
+        // The layout is explicit, because an automatic one drops bindings that a specialised kernel does not read.
         let entries = (0..).zip(&kernel.bindings).map(|(binding, access)| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,

@@ -1,4 +1,4 @@
-//! The sizes that every dispatch keeps to.
+//! The limits of every dispatch.
 
 /// Invocations in a workgroup.
 pub(super) const WORKGROUP: usize = 256;

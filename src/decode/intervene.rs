@@ -1,4 +1,4 @@
-//! Interventions on activations: dispatches of their own, only where a layer has any.
+//! Interventions on activations: separate dispatches, only in layers with an intervention.
 
 use burn::tensor::wgpu::wgpu;
 
@@ -8,7 +8,7 @@ use super::kernels::{Access, Kernel};
 use super::read::to_bytes;
 use crate::terms::{Action, Intervention, Site};
 
-/// Interventions by place (layer and site), those of each place in the order given.
+/// Interventions by place (layer and site), in the given order at each place.
 pub(super) struct Interventions {
     gpu: DecodeGpu,
     places: Vec<(usize, Site, wgpu::Buffer)>,
@@ -34,7 +34,7 @@ impl Interventions {
         Self { gpu: gpu.clone(), places: places.collect() }
     }
 
-    /// The dispatch for a place that has interventions. `x` has `width` floats.
+    /// The dispatch for a place with interventions. `x` has `width` floats.
     pub fn step(&self, layer: usize, site: Site, state: &wgpu::Buffer, x: &wgpu::Buffer, width: usize) -> Option<Step> {
         let (_, _, changes) = self.places.iter().find(|place| (place.0, place.1) == (layer, site))?;
         let kernel = Kernel::new("intervene")
@@ -56,7 +56,7 @@ pub(super) fn add(gpu: &DecodeGpu, y: &wgpu::Buffer, x: &wgpu::Buffer, width: us
     gpu.step(&kernel, &resources, [width.div_ceil(WORKGROUP) as u32, 1, 1])
 }
 
-/// An index as a word. One that does not fit becomes a word beyond every position and channel.
+/// An index as a word. An index that does not fit becomes a word beyond every position and channel.
 fn word(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }

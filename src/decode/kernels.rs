@@ -1,4 +1,4 @@
-//! The kernels' sources, specialised to a model: constants and bindings in front of the bodies in `wgsl/`.
+//! The kernels' sources, specialised to a model: constants and bindings before the bodies in `wgsl/`.
 //!
 //! Portable WGSL: no subgroups, no f16, 256 invocations, at most 16 KiB of workgroup memory, at most 8 storage buffers.
 //! A layer takes five dispatches:
@@ -11,9 +11,9 @@
 //! | hidden | x, norm, gate and up (or c_fc) | u | rows |
 //! | down | u, down_proj | x += | rows |
 //!
-//! Where a block has a norm behind it, its last product writes y instead, and one more dispatch adds the normalised y
-//! to x. A token takes two more, embed and head, before its successor is chosen (`choose.rs`). If a table is in chunks,
-//! each chunk of the head takes a dispatch, and so do every six chunks of the embeddings.
+//! If a block has a norm after it, its last product writes y instead, and one more dispatch adds the normalised y to
+//! x. A token takes two more dispatches, embed and head, before the next token is chosen (`choose.rs`). If a table is
+//! in chunks, each chunk of the head takes a dispatch, and so does every group of six chunks of the embeddings.
 
 use std::fmt::Write;
 
@@ -37,13 +37,13 @@ pub(super) struct Kernel {
     pub bindings: Vec<Access>,
 }
 
-/// Most vec4s of normalised input that fit beside the reductions in 16 KiB.
+/// The most vec4s of normalised input that fit into 16 KiB next to the reductions.
 const MAX_CACHED4: usize = 768;
 /// Workgroups that share a head's positions (`split.wgsl`).
 pub(super) const SPLITS: usize = 8;
 
 const STATE: &str = "struct State { token: u32, position: u32, n_drawn: u32, unused: u32 }\n";
-/// Offsets into `vectors`: norms in vec4s, the rest in floats. Mirrors `LayerParams::words`.
+/// Offsets into `vectors`: norms in vec4s, the rest in floats. In the order of `LayerParams::words`.
 const LAYER: &str = "struct Layer { norm1_weight: u32, norm1_bias: u32, norm2_weight: u32, norm2_bias: u32, \
                      post1_weight: u32, post1_bias: u32, post2_weight: u32, post2_bias: u32, q_norm: u32, k_norm: u32, \
                      qkv_bias: u32, o_bias: u32, hidden_bias: u32, down_bias: u32, window: u32, rope: u32 }\n";
@@ -80,8 +80,8 @@ impl Kernel {
         self.text(LAYER).bind(Access::Uniform, "layer", "Layer")
     }
 
-    /// Binds a weight, and writes the function that reads four neighbours of it as f32: the one place that knows its
-    /// type.
+    /// Binds a weight, and writes the function that reads four neighbours of it as f32: the only place that depends
+    /// on its type.
     pub(super) fn weight(self, index: usize, is_bf16: bool) -> Self {
         let name = format!("w{index}");
         let (ty, value) = match is_bf16 {
@@ -124,13 +124,13 @@ impl Kernel {
 /// A norm's place in a layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum NormAt {
-    /// In front of the attention; also the final norm, which stands in the place of one more layer.
+    /// Before the attention; also the final norm, in the place of one more layer.
     First,
-    /// In front of the feed-forward block.
+    /// Before the feed-forward block.
     Second,
-    /// Behind the attention.
+    /// After the attention.
     PostFirst,
-    /// Behind the feed-forward block.
+    /// After the feed-forward block.
     PostSecond,
 }
 
@@ -154,12 +154,12 @@ pub(super) enum Input {
     Merge,
 }
 
-/// The use of a product's rows.
+/// The destination of a product's rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Output {
     /// `out[row] = sum`, plus a bias.
     Store,
-    /// `out[row] = sum`, plus a bias, within a bound.
+    /// `out[row] = sum`, plus a bias, clipped to a bound.
     Clip(f64),
     /// `out[row] += sum`, plus a bias: the residual stream.
     Add,
@@ -175,7 +175,8 @@ pub(super) struct Product {
     pub output: Output,
     pub layout: Layout,
     pub in_width: usize,
-    /// Rows of each matrix; one after the other in the output, or for a gated block the two side by side.
+    /// Rows of each matrix. The matrices follow one another in the output, or, for a gated block, the two are side by
+    /// side.
     pub rows: Vec<usize>,
     pub gated: bool,
     /// Name of the bias's offset in `struct Layer`.
@@ -187,7 +188,7 @@ impl Product {
         if self.gated { self.rows[0] } else { self.rows.iter().sum() }
     }
 
-    /// Invocations that share a row: enough loads in flight for a small matrix, few idle ones at a row's end.
+    /// Invocations that share a row: enough reads at once for a small matrix, few idle invocations at a row's end.
     fn lanes(&self) -> usize {
         match self.in_width / 4 {
             0..32 => 8,
@@ -197,8 +198,8 @@ impl Product {
         }
     }
 
-    /// Rounds of rows that a workgroup works off: several, so that normalising once pays; for a small matrix one, so
-    /// that it fills the GPU.
+    /// Rounds of rows that a workgroup processes: several, so that it normalises once for all of them, but one for a
+    /// small matrix, so that it fills the GPU.
     fn steps(&self) -> usize {
         let rows = WORKGROUP / self.lanes();
         (self.out() / (rows * 1024)).clamp(1, 16)
@@ -264,7 +265,7 @@ impl Product {
         }
     }
 
-    /// Writes `row_product`: an invocation's share of a row, from the matrix that has it, or from both of a gated
+    /// Writes `row_product`: an invocation's share of a row, from the row's matrix, or from both matrices of a gated
     /// block.
     fn row_product(&self) -> String {
         let mut text = String::from("fn row_product(row: u32, lane: u32) -> Sum {\n");
@@ -310,7 +311,7 @@ impl Product {
     }
 }
 
-/// The source of `act`, with arguments held where `exp` and `tanh` of every driver are finite.
+/// The source of `act`, with arguments clamped so that `exp` and `tanh` are finite in every driver.
 fn activation_source(activation: Activation) -> &'static str {
     match activation {
         Activation::Silu => "fn act(x: f32) -> f32 { return x / (1.0 + exp(min(-x, 80.0))); }\n",
@@ -318,7 +319,7 @@ fn activation_source(activation: Activation) -> &'static str {
             "fn act(x: f32) -> f32 { let inner = clamp(0.7978845608 * (x + 0.044715 * x * x * x), -15.0, 15.0);\n  \
              return 0.5 * x * (1.0 + tanh(inner)); }\n"
         }
-        // Abramowitz and Stegun 7.1.26: erf to 1.5e-7.
+        // Abramowitz and Stegun 7.1.26: erf within 1.5e-7.
         Activation::Gelu => {
             "fn act(x: f32) -> f32 { let z = abs(x) * 0.7071067812; let t = 1.0 / (1.0 + 0.3275911 * z);\n  \
              let poly = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;\n  \

@@ -1,16 +1,16 @@
-//! Path B: one token at a time, in kernels of our own on Burn's device.
+//! Path B: decodes one token at a time, with our own kernels on Burn's device.
 //!
-//! Tensor operations one by one hold a browser to some 30 tokens a second. A [`DecodePlan`] records a token's
-//! dispatches once (five a layer, seven where blocks have norms behind them, and four more when greedy, up to fourteen
-//! when drawing; a head in chunks has one for each), binds Burn's own weight buffers where they lie, packed or not,
-//! feeds each token back on the GPU, and reads only every few tokens. The prompt stays on Path A
-//! ([`crate::model::Model::forward`]), whose cache is copied over; the tests hold the two to each other token by token.
+//! With separate tensor operations a browser reaches some 30 tokens a second. A [`DecodePlan`] records a token's
+//! dispatches once (five for each layer, seven if blocks have norms after them, and four more when greedy, up to
+//! fourteen when drawing; a head in chunks has one for each), binds Burn's own weight buffers in place, packed or
+//! not, feeds each token back on the GPU, and reads only every few tokens. The prompt stays on Path A
+//! ([`crate::model::Model::forward`]), whose cache is copied. Tests compare the two paths token by token.
 //!
-//! An ablated model has a plan of its own. It shares the pipelines with the intact model's plan, and every matrix that
-//! was not edited; both are encoded into one submission.
+//! An ablated model has its own plan. It shares the pipelines with the intact model's plan, and every matrix that was
+//! not edited; both are encoded into one submission.
 //!
-//! Interventions on activations of new tokens are dispatches of their own, in the layers that have any; those on the
-//! prompt's tokens are Path A's.
+//! Interventions on activations of new tokens are separate dispatches, in the layers that have any. Path A handles
+//! those on the prompt's tokens.
 
 mod attention;
 mod batch;
@@ -49,7 +49,7 @@ use kernels::{Input, NormAt, Output, Product, SPLITS};
 use read::{Reading, to_bytes};
 use shape::{Shape, unsupported};
 
-/// A token's dispatches, recorded for one model; see the module's head.
+/// A token's dispatches, recorded for one model; see the module's documentation.
 pub struct DecodePlan {
     gpu: DecodeGpu,
     shape: Shape,
@@ -63,7 +63,7 @@ pub struct DecodePlan {
     forward: Vec<Step>,
     /// Dispatches from the logits to the next token in the state.
     choose: Vec<Step>,
-    /// Position of the next token to be fed.
+    /// Position of the next token to feed.
     position: usize,
 }
 
@@ -77,7 +77,7 @@ struct Products {
     head: Vec<Product>,
 }
 
-/// The product that a block ends with, and the norm behind it, if there is one.
+/// The last product of a block, and the norm after it, if there is one.
 struct Last {
     product: Product,
     norm: Option<NormAt>,
@@ -90,17 +90,17 @@ struct Scratch {
     qkv: wgpu::Buffer,
     parts: wgpu::Buffer,
     u: wgpu::Buffer,
-    /// The vector that a block adds to `x`, where an intervention or a norm comes between.
+    /// The vector that a block adds to `x`, if an intervention or a norm comes between.
     y: wgpu::Buffer,
 }
 
 impl DecodePlan {
-    /// A greedy plan for sequences of up to `positions` tokens. The model's tensors stay where they are, and stay alive.
+    /// A greedy plan for sequences of up to `positions` tokens. The model's tensors stay in place, and alive.
     /// Interventions act on the tokens that the plan is fed.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] if the model is not on a GPU or of a shape that the kernels do not cover.
+    /// [`DecodeError`] if the model is not on a GPU, or has a shape that the kernels do not cover.
     pub fn new(
         gpu: &DecodeGpu,
         model: &Model,
@@ -111,7 +111,7 @@ impl DecodePlan {
         let shape = Shape::of(model)?;
         let products = Products::of(model)?;
         let weights = Weights::bind(gpu, &shape, model)?;
-        // The whole cache has to fit, but only a first part of it is made now.
+        // The whole cache must fit, but only a first part is allocated now.
         let longest = (positions * shape.cache_width() * 4) as u64;
         if positions > shape.max_position_embeddings || longest > gpu.max_binding_bytes() {
             return Err(unsupported(&format!("{positions} positions")));
@@ -135,17 +135,17 @@ impl DecodePlan {
         Ok(plan)
     }
 
-    /// Makes the GPU draw by these settings, as [`crate::generate::Sampler`] would. The seed is the caller's business.
+    /// Makes the GPU draw with these settings, like [`crate::sampling::Sampler`]. The caller handles the seed.
     pub fn sample(&mut self, sampling: Sampling) {
         self.choose = self.chooser.steps(&self.scratch.state, sampling);
     }
 
-    /// Number of dispatches that a token takes.
+    /// Number of dispatches for a token.
     pub fn dispatches(&self) -> usize {
         self.forward.len() + self.choose.len()
     }
 
-    /// Takes over where Path A stands, with its cache.
+    /// Continues from Path A, with its cache.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl DecodePlan {
         Ok(())
     }
 
-    /// Sets the token to feed next. A token that was drawn on the GPU needs no feeding.
+    /// Sets the next token to feed. A token drawn on the GPU need not be fed.
     pub fn feed(&self, token_id: u32) {
         let state = to_bytes([token_id, self.position as u32, 0, 0]);
         self.gpu.queue.write_buffer(&self.scratch.state, 0, &state);
@@ -186,12 +186,12 @@ impl DecodePlan {
         parts.iter().copied().flatten().for_each(|step| step.encode(&mut pass));
     }
 
-    /// Makes room for this many positions.
+    /// Allocates this many positions.
     fn reserve(&mut self, positions: usize) -> Result<(), DecodeError> {
         if positions <= self.cache.capacity {
             return Ok(());
         }
-        // Doubling, so that a long text is not copied over and over.
+        // The capacity doubles, so that a long text is not copied repeatedly.
         let wanted = positions.max(2 * self.cache.capacity).min(self.shape.max_position_embeddings).max(positions);
         let larger = Cache::new(&self.gpu, &self.shape, self.cache.layers.len(), wanted)?;
         larger.copy_from(&self.gpu, &self.cache);
@@ -200,7 +200,7 @@ impl DecodePlan {
         Ok(())
     }
 
-    /// Records the dispatches up to the logits, with their bind groups; again after the cache has moved.
+    /// Records the dispatches up to the logits, with their bind groups; repeated after the cache has moved.
     fn record(&mut self) {
         let Self { weights, products, scratch, .. } = &*self;
         let mut forward = embed::steps(&self.gpu, &self.shape, weights, scratch);
@@ -229,21 +229,21 @@ impl DecodePlan {
         let mut hidden = vec![self.product(&products.hidden, index, &[x], &layer.hidden, u)];
         hidden.extend(intervene(Site::DownProjInput, u, products.down.product.in_width));
         let down = self.block(index, &products.down, &[u], &layer.down, intervene(Site::DownProjOutput, y, hidden_size));
-        // Blocks that are side by side both read x before one adds to it.
+        // Parallel blocks both read x before either adds to it.
         attention.extend(if self.shape.is_parallel { hidden.drain(..).chain(output).collect() } else { output });
         let steps = intervene(Site::ResidPre, x, hidden_size).into_iter().chain(attention).chain(hidden).chain(down);
         steps.chain(intervene(Site::ResidPost, x, hidden_size)).collect()
     }
 
-    /// A block's last product, added to the residual stream. If an intervention or a norm comes between, the product is
-    /// stored first and added after it.
+    /// A block's last product, added to the residual stream. If an intervention or a norm comes between, the product
+    /// is first stored, and added afterwards.
     fn block(&self, layer: usize, last: &Last, input: &[&wgpu::Buffer], matrix: &Bound, between: Option<Step>) -> Vec<Step> {
         let Scratch { x, y, .. } = &self.scratch;
         let matrix = std::slice::from_ref(matrix);
         if between.is_none() && last.norm.is_none() {
             return vec![self.product(&last.product, layer, input, matrix, x)];
         }
-        // A sum would not give back exactly what was added to it, so the product is stored.
+        // The product is stored, because it cannot be recovered exactly from a sum.
         let store = Product { output: Output::Store, ..last.product.clone() };
         let mut steps = vec![self.product(&store, layer, input, matrix, y)];
         steps.extend(between);
@@ -336,9 +336,9 @@ impl Products {
     }
 }
 
-/// The product of the head, or of the rows of it that a chunk has.
+/// The product of the head, or of a chunk of its rows.
 fn head_of(model: &Model, rows: Range<usize>) -> Result<Product, DecodeError> {
-    // A chunk begins at a multiple of `CHUNK_UNIT` rows, where any GPU lets a buffer be bound.
+    // A chunk begins at a multiple of `CHUNK_UNIT` rows, where every GPU allows binding.
     if !rows.start.is_multiple_of(CHUNK_UNIT) {
         return Err(unsupported(&format!("a head cut at row {}", rows.start)));
     }

@@ -1,4 +1,4 @@
-//! Reading back without blocking: a browser cannot wait for its GPU.
+//! Reads back without blocking, because a browser cannot wait for its GPU.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use super::error::DecodeError;
 use super::gpu::DecodeGpu;
 use crate::platform;
 
-/// Bytes that the GPU was asked to hand back. The request was made at once; [`Self::bytes`] waits for the answer.
+/// Bytes requested from the GPU. The request was made at once; [`Self::bytes`] waits for the answer.
 #[derive(Debug)]
 pub(super) struct Reading {
     device: wgpu::Device,
@@ -25,7 +25,7 @@ struct Answer {
 }
 
 impl Reading {
-    /// Asks for a staging buffer that submitted work fills.
+    /// Requests the contents of a staging buffer that submitted work fills.
     pub fn start(gpu: &DecodeGpu, staging: wgpu::Buffer) -> Self {
         let answer = Arc::new(Mutex::new(Answer::default()));
         let sender = answer.clone();

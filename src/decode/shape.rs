@@ -17,14 +17,14 @@ pub(super) struct Shape {
     pub num_kv_heads: usize,
     pub head_dim: usize,
     pub norm_eps: f64,
-    /// True for LayerNorm, false for RMSNorm.
+    /// `true` for LayerNorm, `false` for RMSNorm.
     pub centred: bool,
     pub qk_norm: QkNorm,
     /// Factor of the scores.
     pub scale: f64,
     pub embed_scale: f64,
     pub learned_positions: bool,
-    /// Rotary embeddings that layers have, each once.
+    /// The layers' distinct rotary embeddings.
     pub ropes: Vec<RotaryEmbedding>,
     pub is_parallel: bool,
     pub max_position_embeddings: usize,
@@ -42,10 +42,10 @@ impl Shape {
     /// # Errors
     ///
     /// [`DecodeError::Unsupported`] for widths that do not divide into vec4s, heads wider than a workgroup, rounded
-    /// activations, or layers that are not built alike.
+    /// activations, or layers of different kinds.
     pub fn of(model: &Model) -> Result<Self, DecodeError> {
         let config = &model.config;
-        // The one place that asks for a single width: every kernel is made for it.
+        // The only place that requires a single width, because every kernel is made for it.
         let intermediate_size = config.intermediate_size.uniform().ok_or_else(|| unsupported("layers of several widths"))?;
         let layer = model.layers.first().ok_or_else(|| unsupported("a model without layers"))?;
         let attention = &layer.self_attn;
@@ -110,7 +110,7 @@ impl Shape {
         2 * self.num_kv_heads * 4 * self.head4()
     }
 
-    /// Dimensions of a head that turn; all of them where none do.
+    /// Rotated dimensions of a head; all of them if positions are not rotary.
     pub fn rotary_dim(&self) -> usize {
         self.ropes.first().map_or(self.head_dim, RotaryEmbedding::dim)
     }
@@ -124,14 +124,14 @@ fn qk_norm(layer: &DecoderLayer) -> QkNorm {
     }
 }
 
-/// Norms in front of attention and feed-forward block, and behind them.
+/// Norms before attention and feed-forward block, and after them.
 fn norms_of(layer: &DecoderLayer) -> [Option<&Norm>; 4] {
     [&layer.input_layernorm, &layer.pre_feedforward_layernorm, &layer.post_attention_layernorm, &layer.post_feedforward_layernorm]
         .map(Option::as_ref)
 }
 
-/// True if all norms of the residual stream are of one kind, those of queries and keys RMSNorms, and all have the
-/// configuration's epsilon.
+/// `true` if all norms of the residual stream are of one kind, those of queries and keys are RMSNorms, and all have
+/// the configuration's epsilon.
 fn are_norms_alike(model: &Model) -> bool {
     let kind = |norm: &Norm| match *norm {
         Norm::Rms { eps, .. } => (false, eps),
@@ -144,7 +144,7 @@ fn are_norms_alike(model: &Model) -> bool {
         && of_heads.flat_map(|norms| [&norms.q_norm, &norms.k_norm]).all(|norm| kind(norm) == (false, eps))
 }
 
-/// The properties of a matrix that its kernel is made for.
+/// The properties of a matrix that its kernel depends on.
 #[derive(PartialEq)]
 struct LinearBuild {
     shape: [usize; 2],
@@ -158,7 +158,7 @@ impl LinearBuild {
     }
 }
 
-/// The properties of a layer that its kernels are made for.
+/// The properties of a layer that its kernels depend on.
 #[derive(PartialEq)]
 struct Build {
     norms: [bool; 4],
@@ -169,7 +169,8 @@ struct Build {
     scale: f64,
     activation: Activation,
     is_gated: bool,
-    /// The products of queries, keys and values, then the others, so that the number tells fused from separate ones.
+    /// The products of queries, keys and values, then the others, so that the number distinguishes fused from
+    /// separate ones.
     linears: Vec<LinearBuild>,
 }
 

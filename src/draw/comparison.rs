@@ -1,4 +1,5 @@
-//! Charts of the two comparisons of removals, and of single deletions; what a comparison measures is a [`Plan`].
+//! Charts of the two comparisons of removals, and of single deletions; a [`Plan`] lists the measurements of a
+//! comparison.
 
 use super::marks::{Chart, Paint};
 use super::plot::{Axis, Plot, Series};
@@ -7,13 +8,12 @@ use crate::tables::names::ranking_name;
 use crate::terms::{Comparison, Deletion, Evaluation, Plan, Ranking, Replacement, SweepLine, SweepPoint};
 use crate::words::{percent, short};
 
-/// The points that are of this comparison.
+/// The points of this comparison.
 pub fn own(of: Comparison, points: &[SweepPoint]) -> Vec<SweepPoint> {
     points.iter().filter(|point| of.line_of(&point.pruned.pruning.selection).is_some()).cloned().collect()
 }
 
-/// Loss over the number of channels removed, or perplexity over the sparsity; of repeats the mean, and from the
-/// smallest to the largest.
+/// Loss over the number of removed channels, or perplexity over the sparsity; for repeats, the mean and the range.
 pub fn chart(of: Comparison, points: &[SweepPoint], replacement: Replacement, intact: Option<&Evaluation>, n_channels: usize) -> Chart {
     let value = |evaluation: &Evaluation| match of {
         Comparison::Removal => evaluation.loss_nats,
@@ -80,7 +80,7 @@ pub fn title(of: Comparison) -> &'static str {
     }
 }
 
-/// A line's name, and how it is drawn at its place among the others.
+/// A line's name, and its look by its place among the lines.
 fn look(line: SweepLine, place: usize) -> (String, Paint, bool) {
     match line {
         SweepLine::Ranked(Ranking::LossProxy) => (ranking_name(Ranking::LossProxy).into(), Paint::Ablated, false),
@@ -92,7 +92,7 @@ fn look(line: SweepLine, place: usize) -> (String, Paint, bool) {
     }
 }
 
-/// The loss proxy of single channels against what the loss did without each.
+/// The loss proxy of single channels against the change of the loss without each.
 pub fn deletion_chart(deletions: &[Deletion]) -> Chart {
     let x = Axis {
         scale: Scale::new(deletions.iter().map(|at| at.loss_proxy), true),
@@ -139,7 +139,7 @@ mod tests {
             let drawn = chart(of, &points, Replacement::Zero, Some(&intact), 100);
             inside(&drawn);
             inside(&chart(of, &[], Replacement::Zero, None, 100));
-            // Every point has a number of channels of its own: each is a place of a line, or a dot.
+            // Every point has a different number of channels: each is a place of a line, or a dot.
             assert_eq!(places(&drawn), points.len());
             assert_eq!(places(&chart(of, &points, Replacement::Mean, None, 100)), 0);
         }
@@ -156,7 +156,7 @@ mod tests {
         };
         let points = [point(pruning(1), 4, 3.0), point(pruning(2), 4, 5.0)];
         let chart = chart(Comparison::Removal, &points, Replacement::Zero, None, 448);
-        // One spread from 3 to 5, and a dot at 4.
+        // One range from 3 to 5, and a dot at 4.
         let paths = chart.marks.iter().filter(|(_, shape)| shape.commands().contains('L')).count();
         let dots = chart.marks.iter().filter(|(_, shape)| shape.commands().contains('h')).count();
         assert_eq!((paths, dots), (1, 1));

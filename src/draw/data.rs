@@ -1,8 +1,8 @@
 //! Draws any [`DataPlot`] from its [`DataTable`].
 //!
 //! A table may still be growing, or come from elsewhere: rows without a figure are left out, overflowed values are
-//! drawn at the far end, and an empty picture says so. A logarithmic axis has no place for values that are not
-//! positive: on the x-axis such rows are left out; on the y-axis they lie at its foot.
+//! drawn at the far end, and an empty picture says that it is empty. A logarithmic axis has no place for values that
+//! are not positive: on the x-axis such rows are left out; on the y-axis they are at the bottom.
 
 use super::heatmap::heatmap;
 use super::marks::{Anchor, Chart, Paint};
@@ -13,7 +13,7 @@ use crate::language::{mark, plot_title};
 use crate::terms::{Column, DataPlot, DataTable, PlotKind};
 use crate::words::{cut, short, visible};
 
-/// More would be no picture that anybody can read; all of it is in the table.
+/// The most lines in a readable picture; the table has all of them.
 const MAX_LINES: usize = 10;
 const MAX_BARS: usize = 60;
 
@@ -33,7 +33,7 @@ pub fn chart(plot: &DataPlot, table: Option<&DataTable>) -> Chart {
     })
 }
 
-/// A column by its name and unit.
+/// A column's label: its name and unit.
 fn label(table: &DataTable, column: &str, log: bool) -> String {
     let known = table.columns.iter().find(|known| known.name == column);
     let label = known.map_or_else(|| column.replace('_', " "), Column::label);
@@ -45,7 +45,7 @@ fn tick(value: f32) -> String {
 }
 
 fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Option<Chart> {
-    // If no x value is a number, the texts stand side by side.
+    // If no x value is a number, the texts are spaced evenly.
     let names = distinct(points.iter().map(|point| &point.name));
     let is_named = points.iter().all(|point| point.x.is_none()) && !plot.log_x;
     let across = |point: &Point| if is_named { Some(place(&names, &point.name) as f32) } else { point.x };
@@ -93,7 +93,7 @@ fn lines(plot: &DataPlot, points: &[Point], x_label: &str, y_label: &str) -> Opt
     Some(frame.chart)
 }
 
-/// True if a line hides most of another; a dashed line lets the other show through.
+/// `true` if a line hides most of another; a dashed line lets the other show through.
 fn is_over(places: &[(f32, f32)], other: &[(f32, f32)]) -> bool {
     let near = |((x, y), (other_x, other_y)): (&(f32, f32), &(f32, f32))| (x - other_x).abs() < 1.0 && (y - other_y).abs() < 1.5;
     let n_near = places.iter().zip(other).filter(|pair| near(*pair)).count();
@@ -142,7 +142,7 @@ fn bars(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
     Some(chart).filter(|_| !points.is_empty())
 }
 
-/// True if three digits would make many figures equal.
+/// `true` if three digits would make many figures equal.
 fn are_close(points: &[Point]) -> bool {
     let sizes = points.iter().map(|point| point.y.abs()).filter(|size| *size < f32::MAX);
     let (least, most) = sizes.fold((f32::MAX, 0.0_f32), |(a, b), size| (a.min(size), b.max(size)));

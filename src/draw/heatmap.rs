@@ -8,17 +8,17 @@ use crate::language::plot_title;
 use crate::terms::DataPlot;
 use crate::words::cut;
 
-/// How wide a letter is, about.
+/// Approximate width of a letter.
 const LETTER: f32 = 6.4;
 
-/// A map of the points: names across, names down, and their values as shades; none without points.
+/// A map of the points: names across, names down, and their values as shades; `None` without points.
 pub(super) fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<Chart> {
     const TOP: f32 = 20.0;
     let [across, down] = [distinct(points.iter().map(|point| &point.name)), distinct(points.iter().map(|point| &point.by))];
     let usable = || points.iter().map(|point| point.y).filter(|y| y.abs() < f32::MAX && (!plot.log_y || *y > 0.0));
     let (least, most) = usable().fold((f32::MAX, f32::MIN), |(a, b), y| (a.min(y), b.max(y)));
     let (least, most) = if least > most { (0.0, 1.0) } else { (least, most) };
-    // Values below 0 have a colour of their own, which is also darker the farther they are from 0.
+    // Values below 0 have a separate colour, which also gets darker with the distance from 0.
     let has_negative = least < 0.0;
     let furthest = most.max(-least).min(1e38);
     let scale = if plot.log_y && least > 0.0 { Scale::decades(least, most) } else { Scale::between(0.0, furthest) };
@@ -48,12 +48,12 @@ pub(super) fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<
     Some(chart).filter(|_| !points.is_empty())
 }
 
-/// Letters of the longest text, but no more than `most`.
+/// Letters of the longest text, at most `most`.
 fn letters(texts: &[&String], most: usize) -> usize {
     texts.iter().map(|text| text.chars().count()).fold(1, usize::max).min(most)
 }
 
-/// What the shades of a map mean, from the palest to the darkest; those below 0 the other way round in front.
+/// The legend of the shades, from the palest to the darkest; before them those below 0, in reverse.
 fn range(chart: &mut Chart, bottom: f32, label: &str, (low, high): (f32, f32), has_negative: bool) {
     let low = format!("{label}: {}", value_text(if has_negative { -high } else { low }));
     let mut x = (low.chars().count() as f32 * LETTER + 6.0).min(220.0);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// A colour by its meaning; the style sheet and the export look up its value under [`Paint::name`].
+/// A colour by its meaning; the style sheet and the export find its value under [`Paint::name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paint {
     Ink,
@@ -28,7 +28,7 @@ impl Paint {
     }
 }
 
-/// Distinguishable colours for things without a colour of their own.
+/// Distinguishable colours for things without their own colour.
 const SERIES: [&str; 5] = ["series-1", "series-2", "series-3", "series-4", "series-5"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub enum Shape {
         points: Vec<(f32, f32)>,
         dashed: bool,
     },
-    /// Thousands of points as one shape, which a page draws at the cost of one.
+    /// Thousands of points as one shape, which a page draws as fast as one.
     Dots {
         points: Vec<(f32, f32)>,
     },
@@ -94,7 +94,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Returns the SVG path commands of a path or of dots. A segment of no length with round ends is a dot.
+    /// Returns the SVG path commands of a path or of dots. A segment of length 0 with round ends is a dot.
     pub fn commands(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
@@ -230,7 +230,7 @@ impl Chart {
     }
 }
 
-/// Escapes text for XML. Text from a model can hold anything, including control characters, which XML 1.0 forbids.
+/// Escapes text for XML. Text from a model can contain anything, including control characters, which XML 1.0 forbids.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,14 +1,14 @@
-//! Pictures as plain data: a [`Chart`](marks::Chart) is a list of marks, which the page draws and SVG files are written
-//! from. This module depends on neither the page nor tensors, so that the native command draws the same.
+//! Pictures as plain data: a [`Chart`](marks::Chart) is a list of marks, from which the page draws and SVG files are
+//! written. This module depends on neither the page nor tensors, so that the native command draws the same pictures.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
 //! | [`marks`] | a chart, and its SVG file |
 //! | [`scale`] | the map from values to positions on an axis |
 //! | [`plot`] | the frame with two axes |
 //! | [`data`] | the chart of any [`DataPlot`](crate::terms::DataPlot) from its table |
-//! | [`spikes`], [`scores`], [`surroundings`], [`comparison`], [`training`] | charts of special kinds, each of a typed report |
-//! | [`report`] | everything that can be drawn of a typed report: facts, charts and tables |
+//! | [`spikes`], [`scores`], [`surroundings`], [`comparison`], [`training`] | special charts, each of a typed report |
+//! | [`report`] | the facts, charts and tables of a typed report |
 //! | [`palette`] | colours of pictures outside the page |
 
 pub mod comparison;

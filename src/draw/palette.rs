@@ -1,4 +1,4 @@
-//! Colours of pictures outside the page: those of the page's light mode (`style/main.css`), written out.
+//! Colours of pictures outside the page, copied from the page's light mode (`style/main.css`).
 
 /// Returns the light-mode colour of a paint or of `paper`, for [`Chart::to_svg`](super::marks::Chart::to_svg).
 pub fn light(name: &str) -> String {
@@ -12,7 +12,7 @@ pub fn light(name: &str) -> String {
         "series-3" => "#2e7d5b",
         "series-4" => "#8a6d1b",
         "series-5" => "#a23b72",
-        // `muted`, and any name that may be added.
+        // `muted`, and any new name.
         _ => "#66625a",
     }
     .into()

@@ -1,4 +1,4 @@
-//! A picture with two axes: the frame that every chart of points or lines is drawn in.
+//! A picture with two axes: the frame of every chart of points or lines.
 
 use super::marks::{Anchor, Chart, Paint};
 use super::scale::Scale;
@@ -35,7 +35,7 @@ pub struct Series {
 }
 
 impl Plot {
-    /// Draws axes, ticks and names; `margin` is left free on the right, for the names of lines.
+    /// Draws axes, ticks and names; `margin` is left free on the right for the names of lines.
     pub fn new(title: &str, x: Axis<'_>, y: Axis<'_>, margin: f32) -> Self {
         let mut plot = Self { chart: Chart::new(title.into(), WIDTH, HEIGHT), x: x.scale, y: y.scale, right: WIDTH - margin };
         for tick in y.scale.ticks() {
@@ -90,7 +90,7 @@ impl Plot {
         self.chart.text(Paint::Muted, x + beside, TOP + 10.0, anchor, name);
     }
 
-    /// Draws lines with their spreads, each named at its end; names that would overlap are moved apart.
+    /// Draws lines with their ranges, each named at its end; names that would overlap are moved apart.
     pub fn series(&mut self, series: &[Series]) {
         let mut ends = Vec::new();
         for Series { paint, dashed, points, .. } in series {
@@ -111,7 +111,7 @@ impl Plot {
     }
 }
 
-/// Moves heights apart by at least a line of letters, in the same order and inside the picture.
+/// Moves heights apart by at least the height of a line, in the same order and inside the picture.
 fn apart(heights: &[f32]) -> Vec<f32> {
     let mut order: Vec<usize> = (0..heights.len()).collect();
     order.sort_by(|a, b| heights[*a].total_cmp(&heights[*b]));

@@ -4,7 +4,7 @@ use crate::language;
 use crate::terms::{Cell, DataPlot, DataTable};
 use crate::words::{short, visible};
 
-/// More would be no picture that anybody can read; all of it is in the table.
+/// The most points in a readable picture; the table has all of them.
 const MAX_POINTS: usize = 4096;
 /// A row of the table.
 pub(super) struct Point {
@@ -14,7 +14,7 @@ pub(super) struct Point {
     pub by: String,
 }
 
-/// A cell as people read it.
+/// A cell, for people.
 pub fn cell_text(cell: &Cell) -> String {
     match cell {
         Cell::Number(number) => value_text(narrow(*number)),
@@ -23,7 +23,7 @@ pub fn cell_text(cell: &Cell) -> String {
     }
 }
 
-/// A cell of this column as people read it: codes have labels.
+/// A cell of this column, for people: codes have labels.
 pub fn cell_in(column: &str, cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => visible(&language::label(column, text)),
@@ -31,17 +31,17 @@ pub fn cell_in(column: &str, cell: &Cell) -> String {
     }
 }
 
-/// A number as people read it, and what is too large for one.
+/// A number, for people, and a word for an overflowed one.
 pub(super) fn value_text(value: f32) -> String {
     if value.abs() < f32::MAX { short(value) } else { "overflow".into() }
 }
 
-/// A number as an `f32`: what is too large for one has overflowed.
+/// A number as an `f32`; a number too large for it becomes an overflow.
 pub(super) fn narrow(number: f64) -> f32 {
     (number as f32).clamp(-f32::MAX, f32::MAX)
 }
 
-/// The rows of the table that have a place in the picture; none where there is nothing to draw.
+/// The rows of the table with a place in the picture; `None` if there is nothing to draw.
 pub(super) fn points(plot: &DataPlot, table: &DataTable) -> Option<Vec<Point>> {
     let (x, y) = (table.column(&plot.x)?, table.column(&plot.y)?);
     let by = plot.by.as_ref().and_then(|by| table.column(by));
@@ -68,7 +68,7 @@ pub(super) fn points(plot: &DataPlot, table: &DataTable) -> Option<Vec<Point>> {
     Some(points).filter(|points| !points.is_empty())
 }
 
-/// Every text once, in the order of their first places.
+/// Every distinct text, in the order of first occurrence.
 pub(super) fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
     let mut found: Vec<&String> = Vec::new();
     for text in texts {

@@ -1,4 +1,4 @@
-//! Everything that can be drawn of a typed report: facts in sentences, charts and tables, for a page or for files.
+//! The facts as sentences, charts and tables of a typed report, for a page or for files.
 
 use super::comparison::{chart as comparison_chart, deletion_chart, own};
 use super::data;
@@ -16,9 +16,9 @@ use crate::terms::{
 };
 use crate::words::{fine_percent, grouped, percent, short, signed};
 
-/// Index in [`RHOS`] of the core that is drawn: 1 %, as in the paper.
+/// Index in [`RHOS`] of the drawn core: 1 %, as in the paper.
 const RHO_INDEX: usize = 1;
-/// The most layers whose surroundings are drawn; each is two charts with a dot for every channel.
+/// The most layers whose surroundings are drawn. Each is two charts with a dot for every channel.
 const MAX_LAYERS: usize = 8;
 
 /// One report, drawn.
@@ -28,7 +28,7 @@ pub struct Part {
     pub name: &'static str,
     /// Title for people.
     pub title: &'static str,
-    /// Whole sentences, the most important first.
+    /// Complete sentences, the most important first.
     pub facts: Vec<String>,
     pub charts: Vec<Chart>,
     pub tables: Vec<DataTable>,
@@ -114,7 +114,8 @@ fn scored(Calibration { convention, n_sequences, n_tokens, loss_nats, .. }: &Cal
     )
 }
 
-/// `scores` are those of the same calibration, without which `Conn` is not drawn against the loss proxy.
+/// Draws surroundings. `scores` must have the same calibration; without them, `Conn` is not drawn against the loss
+/// proxy.
 pub fn surroundings(report: &SurroundingsReport, scores: Option<&ScoreReport>, info: Option<&ModelInfo>) -> Part {
     let (mut facts, mut charts) = (Vec::new(), Vec::new());
     let scores = scores.filter(|scores| scores.calibration == report.calibration);
@@ -145,7 +146,7 @@ pub fn sweep(report: &SweepReport, info: Option<&ModelInfo>) -> Part {
     let mut charts = Vec::new();
     for of in [Comparison::Removal, Comparison::Pruning] {
         let points = own(of, &report.points);
-        // Without the model's sizes a number of channels is no share of them.
+        // Without the model's sizes the share of channels is unknown.
         let n_channels = info.map(|info| info.intermediate_size.total(info.num_hidden_layers)).filter(|n| *n > 0);
         if of == Comparison::Pruning && n_channels.is_none() {
             continue;

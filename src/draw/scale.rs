@@ -1,4 +1,4 @@
-//! The map from values to positions on an axis, and the round values to write beside it.
+//! The map from values to positions on an axis, and the round values of its ticks.
 
 /// An axis, linear or by decades.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -9,8 +9,8 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Makes an axis for every positive value: from zero, or from the decade below the smallest. Overflowed values
-    /// (f32's largest) lie at the far end.
+    /// Creates an axis for every positive value: from zero, or from the decade below the smallest. Overflowed values
+    /// (f32's largest) are at the far end.
     pub fn new(values: impl Iterator<Item = f32>, log: bool) -> Self {
         let usable = values.filter(|value| *value < f32::MAX && *value > 0.0);
         let (least, most) = usable.fold((f32::MAX, 0.0f32), |(least, most), value| (least.min(value), most.max(value)));
@@ -23,18 +23,18 @@ impl Scale {
         Self { low: 0.0, high: most * 1.1, log }
     }
 
-    /// Makes a logarithmic axis, from the decade at or below one value exactly to another.
+    /// Creates a logarithmic axis, from the decade at or below one value exactly to another.
     pub fn decades(least: f32, high: f32) -> Self {
         let low = decade(least.clamp(f32::MIN_POSITIVE, 1e36));
         Self { low, high: high.clamp(low * 10.0, f32::MAX), log: true }
     }
 
-    /// Makes a linear axis from one value to a larger one.
+    /// Creates a linear axis from one value to a larger one.
     pub fn between(low: f32, high: f32) -> Self {
         Self { low, high: if high > low { high } else { low + (0.1 * low.abs()).max(1.0) }, log: false }
     }
 
-    /// Makes a linear axis for every finite value and 0; overflowed values lie at the far end.
+    /// Creates a linear axis for every finite value and 0; overflowed values are at the far end.
     pub fn around(values: impl Iterator<Item = f32>) -> Self {
         let (least, most) =
             values.filter(|value| value.abs() < f32::MAX).fold((0.0f32, 0.0f32), |(a, b), value| (a.min(value), b.max(value)));
@@ -42,8 +42,8 @@ impl Scale {
         Self::between(if least < 0.0 { least - room } else { 0.0 }, most + room)
     }
 
-    /// Makes a linear axis for every finite value. It starts from 0 unless that would press the values together, and is
-    /// never so narrow that it could not be read.
+    /// Creates a linear axis for every finite value. It starts at 0 unless the values would then be too close
+    /// together, and is never too narrow to read.
     pub fn close(values: impl Iterator<Item = f32>) -> Self {
         let usable = values.filter(|value| value.abs() < f32::MAX);
         let (least, most) = usable.fold((f32::MAX, f32::MIN), |(a, b), value| (a.min(value), b.max(value)));
@@ -60,7 +60,7 @@ impl Scale {
         (self.low, self.high)
     }
 
-    /// Returns the position, `0..=1`; a value that is not finite lies at the far end.
+    /// Returns the position, `0..=1`; a value that is not finite is at the far end.
     pub fn position(&self, value: f32) -> f32 {
         if !value.is_finite() {
             return 1.0;

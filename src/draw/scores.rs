@@ -1,4 +1,4 @@
-//! The charts of scores: the spread of the loss proxy, and its agreement with other metrics.
+//! The charts of scores: the distribution of the loss proxy, and its agreement with other metrics.
 
 use super::marks::{Anchor, Chart, Hit, Paint};
 use super::plot::{Axis, Plot, WIDTH};
@@ -15,8 +15,8 @@ fn shares(label: &'static str) -> Axis<'static> {
 /// The chart of each layer's share of loss proxy in its core, one bar each, with a line at the share of equal channels.
 pub fn share_chart(layers: &[Concentration], rho_index: usize, rho: f64) -> Chart {
     let n = layers.len().max(1) as f32;
-    // Layers are one unit wide; ticks are written by hand, in the middle of a bar.
-    let x = Axis { scale: Scale::between(0.0, n), label: "layer; dashed, if all channels mattered alike", tick: |_| String::new() };
+    // Layers are one unit wide. Ticks are written separately, in the middle of a bar.
+    let x = Axis { scale: Scale::between(0.0, n), label: "layer; dashed: equal channels", tick: |_| String::new() };
     let mut plot = Plot::new("Share of the loss proxy in the core, by layer", x, shares(""), 8.0);
     let every = (layers.len() / 10).max(1);
     let step = plot.x(1.0) - plot.x(0.0);
@@ -41,10 +41,10 @@ pub fn highest(layers: &[Concentration], rho_index: usize) -> usize {
     (0..layers.len()).max_by(|a, b| share(&layers[*a]).total_cmp(&share(&layers[*b])).then(b.cmp(a))).unwrap_or(0)
 }
 
-/// The map from a point of a curve to the point that is drawn.
+/// The map from a point of a curve to the drawn point.
 type Turn = fn(&[f32; 2]) -> (f32, f32);
 
-/// The chart of the loss proxy that the first channels hold together, one line per layer: from the largest on, or as a
+/// The chart of the cumulative loss proxy of the first channels, one line per layer: from the largest on, or as a
 /// Lorenz curve.
 pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Chart {
     let least = layers.iter().filter_map(|layer| layer.curve.get(1)).map(|point| point[0]).fold(1.0, f32::min);
@@ -67,7 +67,7 @@ pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Char
     }
     if let Some(layer) = layers.iter().find(|layer| layer.layer == chosen) {
         plot.path(Paint::Ablated, line(layer), false);
-        // The label stands beside its own line, where the lines are apart.
+        // The label is next to its own line, where the lines are apart.
         let points = line(layer);
         let at = points.iter().copied().find(|(x, _)| *x >= if lorenz { 0.7 } else { 0.03 });
         let (x, y) = plot.at(at.unwrap_or((1.0, 1.0)));
@@ -76,7 +76,8 @@ pub fn mass_chart(layers: &[Concentration], chosen: usize, lorenz: bool) -> Char
     plot.chart
 }
 
-/// The chart with a row per metric: a bar for the share of the core that it finds, a ring for its rank correlation.
+/// The chart with a row per metric: a bar for the share of the core that the metric finds, a ring for its rank
+/// correlation.
 pub fn agreement_chart(rows: &[Agreement]) -> Chart {
     const ROW: f32 = 30.0;
     let mut chart = Chart::new("What agrees with the loss proxy".into(), WIDTH, ROW * rows.len() as f32 + 22.0);
@@ -97,7 +98,7 @@ pub fn agreement_chart(rows: &[Agreement]) -> Chart {
     chart
 }
 
-/// Summary of a layer's core, in a line.
+/// Summary of a layer's core, as one line.
 pub fn layer_line(layer: &Concentration, rho_index: usize, report: Option<&ScoreReport>) -> String {
     let share = layer.shares.get(rho_index).copied().unwrap_or(0.0);
     let channels = report.and_then(|report| {

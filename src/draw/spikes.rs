@@ -10,7 +10,7 @@ const WIDTH: f32 = 400.0;
 const LEFT: f32 = 44.0;
 const RIGHT: f32 = 8.0;
 
-/// The chart of the largest |activation| by layer, one bar each; `after` adds a ring for the rest with candidates
+/// The chart of the largest |activation| by layer, one bar each; `after` adds a ring for the value with candidates
 /// removed.
 pub fn layer_chart(title: &str, spikes: &[Spike], after: &[Spike], log: bool) -> Chart {
     const HEIGHT: f32 = 216.0;
@@ -100,7 +100,7 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
     }
     if let Some(intact) = intact {
         let bottom = TOP + ROW * arms.len() as f32;
-        // The line crosses the bars only: the labels between them stay readable.
+        // The line crosses only the bars, so that the labels between them stay readable.
         for i in 0..arms.len() {
             let y = TOP + ROW * i as f32;
             chart.line(Paint::Ink, (x(intact), y + 14.0), (x(intact), y + 27.0), true);

@@ -1,4 +1,4 @@
-//! The charts of a core's surroundings, and their summary in a sentence.
+//! The charts of a core's surroundings, and their summary as a sentence.
 
 use super::marks::{Anchor, Chart, Paint};
 use super::plot::{Axis, Plot, WIDTH};
@@ -6,10 +6,10 @@ use super::scale::Scale;
 use crate::terms::{LayerSurroundings, SurroundingsReport, median};
 use crate::words::short;
 
-/// Channels of the core, the halo and the rest, each with its paint; groups drawn later lie on top.
+/// Channels of the core, the halo and the rest, each with its paint; groups drawn later are on top.
 fn groups(layer: &LayerSurroundings) -> [(Paint, Vec<usize>); 3] {
     let mut is_rest = vec![true; layer.connections.len()];
-    // An export from elsewhere may name channels that it has no figures of.
+    // An export from elsewhere may name channels without figures.
     let known = |channels: &[usize]| channels.iter().copied().filter(|channel| *channel < layer.connections.len()).collect::<Vec<_>>();
     let (core, halo) = (known(&layer.core), known(&layer.halo));
     core.iter().chain(&halo).for_each(|channel| is_rest[*channel] = false);
@@ -17,7 +17,7 @@ fn groups(layer: &LayerSurroundings) -> [(Paint, Vec<usize>); 3] {
     [(Paint::Muted, rest), (Paint::Intact, halo), (Paint::Ablated, core)]
 }
 
-/// The chart of every channel's write direction, on the plane that the layer's core writes in most
+/// The chart of every channel's write direction, in the plane that the layer's core writes in most
 /// ([`LayerSurroundings::plane`]).
 pub fn plane_chart(layer: &LayerSurroundings) -> Chart {
     const HALF: f32 = WIDTH / 2.0;
@@ -44,7 +44,7 @@ pub fn connection_chart(report: &SurroundingsReport, layer: &LayerSurroundings, 
     let y = Axis { scale: Scale::new(loss_proxy.iter().copied(), true), label: "loss proxy", tick: |value| format!("{value:.0e}") };
     let x = Axis {
         scale: Scale::around(layer.connections.iter().copied()),
-        label: "Conn: share of its writing that lands where the core writes",
+        label: "Conn: share of a channel's writing in the core's write support",
         tick: short,
     };
     let mut plot = Plot::new("Connection and loss proxy", x, y, 16.0);
@@ -55,7 +55,7 @@ pub fn connection_chart(report: &SurroundingsReport, layer: &LayerSurroundings, 
     plot.chart
 }
 
-/// Summary of a layer's surroundings, in a sentence.
+/// Summary of a layer's surroundings, as a sentence.
 pub fn surroundings_line(report: &SurroundingsReport, layer: &LayerSurroundings, hidden_size: usize) -> String {
     let [rest, halo, core] = groups(layer).map(|(_, channels)| median(channels.iter().map(|channel| layer.connections[*channel])) as f32);
     let redundancy = match layer.redundancy.len() {

@@ -6,13 +6,13 @@ use super::scale::Scale;
 use crate::terms::{Checkpoint, RHOS};
 use crate::words::{percent, short};
 
-/// The share of a layer's channels that make its core.
+/// The core's share of a layer's channels.
 const RHO: f64 = RHOS[1];
 
-/// A figure of a checkpoint with its spread: the figure, the lowest and the highest.
+/// A figure of a checkpoint with its range: the figure, the lowest and the highest.
 type Spread = (f32, f32, f32);
 
-/// The share of loss proxy in the core over training: of the median layer, and from the least to the most concentrated.
+/// The share of loss proxy in the core over training: the median layer, and the range over the layers.
 pub fn share_chart(checkpoints: &[Checkpoint]) -> Chart {
     let share = |checkpoint: &Checkpoint| {
         let share = checkpoint.summary.iter().find(|share| share.rho == RHO)?;
@@ -40,7 +40,7 @@ fn alone(value: f32) -> Spread {
     (value, value, value)
 }
 
-/// A line for each run, named `name` if there is one only.
+/// A line for each run, named `name` if there is only one.
 fn chart(
     title: &str,
     checkpoints: &[Checkpoint],
@@ -67,7 +67,7 @@ fn chart(
     plot.chart
 }
 
-/// The folder of a checkpoint's run; empty if all checkpoints lie in one folder.
+/// The folder of a checkpoint's run; empty if all checkpoints are in one folder.
 fn run_of(checkpoint: &Checkpoint) -> &str {
     checkpoint.name.rsplit_once('/').map_or("", |(run, _)| run)
 }

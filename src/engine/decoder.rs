@@ -1,5 +1,5 @@
-//! The step from one token to the next in each pane: on plain tensor operations (Path A), or with a decode plan (Path
-//! B).
+//! The step from one token to the next in each pane, with plain tensor operations (Path A) or with a decode plan
+//! (Path B).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::sampling::Sampler;
 use crate::tensors::DeviceError;
 use crate::terms::{Intervention, Sampling};
 
-/// Target duration of a batch, so that text does not arrive in longer bursts.
+/// Target duration of a batch, so that text does not appear in longer bursts.
 const BATCH_TIME: Duration = Duration::from_millis(40);
 /// Batches under way at once, so that the GPU has work while an answer travels.
 const BATCHES_AHEAD: usize = 2;
@@ -30,7 +30,7 @@ pub(super) struct Decoder<'a> {
     cache: KvCache,
     /// The decode plan of Path B; without one, Path A continues from `cache`.
     plan: Option<DecodePlan>,
-    /// Drawn tokens that were not handed out yet.
+    /// Drawn tokens that [`Self::next`] has not returned yet.
     waiting: VecDeque<Drawn>,
     last: u32,
     /// Time spent on new tokens, without the prompt.
@@ -38,7 +38,7 @@ pub(super) struct Decoder<'a> {
 }
 
 impl Loaded {
-    /// Makes a pane's decoder, with a plan wherever the model and device allow one.
+    /// Creates a pane's decoder, with a plan if the model and device allow one.
     pub(super) fn decoder<'a>(
         &'a self,
         model: &'a Model,
@@ -177,7 +177,7 @@ const TOLERANCE: f32 = 1e-3;
 /// The least lead, relative to the largest logit, that decides between two tokens; below it either may come first.
 const SAFE_LEAD: f32 = 1e-3;
 
-/// Makes `n` token ids that every vocabulary has, or as many as the context allows.
+/// Creates `n` token ids that every vocabulary has, or as many as the context allows.
 pub(super) fn synthetic_ids(model: &Model, n: usize) -> Vec<u32> {
     let n = n.min(model.config.max_position_embeddings);
     (0..n).map(|i| ((i * 7919 + 13) % model.config.vocab_size) as u32).collect()
@@ -187,12 +187,12 @@ pub(super) fn synthetic_ids(model: &Model, n: usize) -> Vec<u32> {
 pub(super) struct Agreement {
     /// The largest distance of two logits, relative to the largest logit.
     pub apart: f32,
-    /// Number of tokens whose likeliest successor differs although it leads clearly.
+    /// Number of tokens whose likeliest successor differs although it has a clear lead.
     pub disagreements: usize,
 }
 
-/// Compares a plan for the loaded model with Path A, on tokens that every vocabulary has. A fast path with wrong
-/// results is worse than none.
+/// Compares a plan for the loaded model with Path A, on tokens that every vocabulary has, because a fast path with
+/// wrong results is worse than none.
 pub(super) async fn agrees(gpu: &DecodeGpu, model: &Model) -> Result<bool, EngineError> {
     let agreement = compare(gpu, model, 5, 1).await?;
     Ok(agreement.is_some_and(|agreement| agreement.apart <= TOLERANCE))
@@ -207,7 +207,7 @@ pub(super) async fn compare(gpu: &DecodeGpu, model: &Model, n_prompt: usize, n: 
         return Ok(None);
     }
     let mut cache = KvCache::default();
-    // The prompt's cache is needed, but not its logits.
+    // Only the prompt's cache is needed, not its logits.
     let _ = model.forward(prompt, Some(&mut cache), Positions::Last, &mut Probe::empty());
     if plan.start(&cache).is_err() {
         return Ok(None);

@@ -56,7 +56,7 @@ impl Engine {
 }
 
 impl Loaded {
-    /// Draws the channels to remove, layer by layer; nothing is measured yet.
+    /// Draws the channels to remove, layer by layer, without measuring.
     fn drawn(&self, asked: &Asked) -> Result<Vec<Deletion>, EngineError> {
         let setting = |key, got: usize, expected| Err(SettingError { key, got: got.to_string(), expected }.into());
         if asked.per_layer == 0 {
@@ -88,7 +88,7 @@ impl Loaded {
         let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
         let model = self.intact.with_ablation_by(&ablation, means)?;
         let measured = match eval::measure(&model, &ablation, &self.held_out, control, |_done| {}).await {
-            // What the deletion does; what a failed GPU does ends it below.
+            // An overflow is the deletion's result. If the GPU failed, the check below ends the request.
             Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => None,
             measured => Some(measured?.loss_nats),
         };

@@ -1,4 +1,4 @@
-//! The choice of the device that a model runs on, and its reason.
+//! The choice of the device that a model runs on, with its reason.
 
 use burn::tensor::Device;
 
@@ -8,7 +8,7 @@ use crate::protocol::BackendChoice;
 use crate::tensors::DeviceError;
 use crate::terms::BackendInfo;
 
-/// The devices opened so far. A GPU is opened once, since Burn registers one runtime for it.
+/// The devices opened so far. A GPU is opened once, because Burn registers one runtime for it.
 #[derive(Default)]
 pub struct Devices {
     gpu: Option<Result<Gpu, String>>,
@@ -23,11 +23,12 @@ pub struct Chosen {
 }
 
 impl Devices {
-    /// Picks the device for a model. Its size is checked once the model was inspected (`fit.rs`).
+    /// Picks the device for a model. Its size is checked after the inspection of the model (`fit.rs`).
     ///
     /// # Errors
     ///
-    /// Fails if a GPU was requested and there is none. [`BackendChoice::Auto`] takes the CPU instead and says why.
+    /// Fails if a GPU was requested and there is none. [`BackendChoice::Auto`] takes the CPU instead and gives the
+    /// reason.
     pub async fn choose(&mut self, choice: BackendChoice) -> Result<Chosen, EngineError> {
         match choice {
             BackendChoice::Cpu => Ok(cpu("asked for".into())),
@@ -46,7 +47,7 @@ impl Devices {
     }
 
     async fn gpu(&mut self) -> Result<Chosen, EngineError> {
-        // A device that has failed does not come back within this process; the next worker opens a fresh one.
+        // A device that has failed does not recover within this process; the next worker opens a fresh one.
         let opened = match self.gpu.take() {
             Some(opened) => opened,
             None => platform::open_gpu().await,

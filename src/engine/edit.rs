@@ -34,7 +34,7 @@ impl Engine {
 }
 
 impl Loaded {
-    /// The intact model without the channels that a pruning removes, and what the pruning came to.
+    /// The intact model without the channels that a pruning removes, and the pruning's outcome.
     async fn pruned(&mut self, pruning: &Pruning, control: &Control) -> Result<(Model, Pruned), EngineError> {
         let removal = self.resolved(pruning, control).await?;
         Ok((self.without(&removal), removal.pruned))

@@ -22,19 +22,21 @@ use crate::weights::WeightsError;
 pub enum EngineError {
     #[error("no model is loaded")]
     NotLoaded,
-    #[error("which channels to remove is decided by their scores, and there are none")]
+    #[error("a pruning picks channels by their scores, and the channels have not been scored yet")]
     NotScored,
     #[error("the prompt is empty")]
     EmptyPrompt,
-    #[error("the experiment was made on {asked}, and {used} is in use")]
+    #[error("the experiment was measured on {asked}, but the current text is {used}")]
     OtherText { asked: String, used: String },
-    #[error("the task {name} was not given; there is {given}")]
+    #[error("the task {name} is missing; the given tasks are {given}")]
     NoTask { name: String, given: String },
-    #[error("the prompt is {got} tokens long, and the model's context ends at {limit}")]
+    #[error("the prompt has {got} tokens, but the model's context has {limit}")]
     PromptTooLong { got: usize, limit: usize },
-    #[error("one layer's attention over {tokens} tokens takes {needed} bytes, and {limit} fit at once here: {fits} tokens at most")]
+    #[error(
+        "one layer's attention over {tokens} tokens takes {needed} bytes, but at most {limit} are possible here: {fits} tokens at most"
+    )]
     TooLong { tokens: usize, needed: u64, limit: u64, fits: u64 },
-    #[error("the weights take {needed} bytes as f32, and {limit} fit into a page's memory")]
+    #[error("the weights take {needed} bytes as f32, but only {limit} fit into a page's memory")]
     MemoryTooSmall { needed: u64, limit: u64 },
     #[error("no GPU: {why}")]
     NoGpu { why: String },
@@ -75,7 +77,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Whether a stop was requested, which is not a failure.
+    /// `true` if a stop was requested, which is not a failure.
     pub fn is_stop(&self) -> bool {
         matches!(
             self,
@@ -86,17 +88,17 @@ impl EngineError {
         )
     }
 
-    /// Whether a value came out as NaN or infinite.
+    /// `true` if a value was NaN or infinite.
     pub fn is_overflow(&self) -> bool {
         matches!(self.device(), Some(DeviceError::NonFinite { .. }))
     }
 
-    /// Whether another device might do better.
+    /// `true` if another device might succeed.
     pub fn is_of_device(&self) -> bool {
         matches!(self, Self::SelfCheck { .. }) || self.device().is_some()
     }
 
-    /// What the device did, whichever room noticed it.
+    /// The error of the device, whichever room noticed it.
     fn device(&self) -> Option<&DeviceError> {
         match self {
             Self::Device(error)

@@ -1,5 +1,5 @@
-//! The super-weight paper's experiments: checks their settings, fills in defaults and the text in use, and reports the
-//! outcome as it grows.
+//! The super-weight paper's experiments: checks their settings, fills in defaults and the current text, and reports
+//! the outcome as it grows.
 
 use super::error::EngineError;
 use super::{Engine, Loaded, fit};
@@ -30,7 +30,7 @@ impl Engine {
     /// Answers [`crate::protocol::Request::UseTasks`].
     pub(super) fn use_tasks(&mut self, tasks: Vec<TaskFile>) -> Result<(), EngineError> {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
-        // All files are read before any is taken into use.
+        // All files are parsed before any is used.
         for task in tasks.iter().map(Task::of).collect::<Result<Vec<_>, _>>()? {
             loaded.tasks.retain(|known| known.kind != task.kind);
             loaded.tasks.push(task);
@@ -59,7 +59,7 @@ impl Engine {
         };
         let mut draft = Draft::new(experiment, &loaded.info, convention, &self.control);
         let ran = experiments::run(&bench, &mut draft).await;
-        // Results of a failed GPU are no finding.
+        // Results of a failed GPU are not findings.
         bench.check_gpu()?;
         match ran {
             Ok(()) => draft.finish(),
@@ -70,12 +70,12 @@ impl Engine {
 }
 
 impl Loaded {
-    /// Measures on this text from now on, and forgets the evaluation on another text.
+    /// Measures on this text from now on, and drops the evaluation on the previous text.
     fn measure_on(&mut self, text: Source, held_out: HeldOut) {
         (self.text, self.held_out, self.intact_evaluation) = (text, held_out, None);
     }
 
-    /// Checks an experiment's settings against the model, and fills in the text and tasks that it is measured on.
+    /// Checks an experiment's settings against the model, and fills in its text and tasks.
     fn complete(&self, mut experiment: Experiment) -> Result<Experiment, EngineError> {
         fill_in(&mut experiment);
         experiment.check().map_err(ExperimentError::Bounds)?;
@@ -100,7 +100,7 @@ impl Loaded {
         Ok(experiment)
     }
 
-    /// Fills in the text in use, if it is the requested one.
+    /// Fills in the current text, if it is the requested one.
     fn name_text(&self, of: &mut OnText) -> Result<(), EngineError> {
         let used = TextRef { name: self.text.name.clone(), digest: self.text.digest.clone() };
         match of.text.replace(used) {
@@ -112,7 +112,7 @@ impl Loaded {
         }
     }
 
-    /// Fills in the requested tasks, each once, with the names and digests of the files in use.
+    /// Fills in the requested tasks, each once, with the names and digests of the current files.
     fn name_tasks(&self, of: &mut OnTasks) -> Result<(), EngineError> {
         let asked = std::mem::take(&mut of.tasks);
         if asked.is_empty() {
@@ -144,7 +144,7 @@ impl Loaded {
         let Some(of) = experiment.tasks() else { return Ok(Vec::new()) };
         let mut tasks = Vec::new();
         let limit = self.info.max_position_embeddings;
-        // An experiment on a number of prompts takes as many items, however many a task has.
+        // An experiment on a number of prompts uses this many items, even if a task has more.
         let n_prompts = match &experiment.settings {
             Settings::TokenShift(settings) => settings.n_prompts,
             _ => None,
@@ -166,8 +166,8 @@ impl Loaded {
     }
 }
 
-/// Drops repeated values and fills in defaults, so that the outcome says what ran. Without clipping thresholds nothing is
-/// clipped; any other setting needs a value.
+/// Drops repeated values and fills in defaults, so that the outcome names the settings that ran. Clipping thresholds
+/// may be empty (no clipping); any other setting needs a value.
 fn fill_in(experiment: &mut Experiment) {
     let mut once = Vec::with_capacity(experiment.super_weights.len());
     for at in experiment.super_weights.drain(..) {

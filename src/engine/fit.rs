@@ -1,4 +1,4 @@
-//! Checks whether a model fits, from its configuration and the headers of its weights, before the weights are fetched.
+//! Checks if a model fits, from its configuration and the headers of its weights, before the weights are downloaded.
 
 use super::device::{self, Chosen, Devices};
 use super::error::EngineError;
@@ -11,10 +11,11 @@ use crate::tensors::DeviceError;
 use crate::terms::{FitCheck, FitKind, Inspection};
 use crate::weights::WeightsError;
 
-/// Bytes of f32 weights that fit into a page's 4 GiB beside everything else; natively no limit is known in advance.
+/// Bytes of f32 weights that fit into a page's 4 GiB together with everything else; natively no limit is known in
+/// advance.
 const ON_CPU: Option<u64> = if IN_BROWSER { Some(3 << 30) } else { None };
 
-/// Where a download is kept.
+/// The name of the download and of its place.
 const DOWNLOAD: &str = if IN_BROWSER { "download, in this browser's storage" } else { "download, in the cache on disk" };
 
 /// An inspected model and the device that it would run on.
@@ -26,15 +27,15 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Reads the small files, and picks a device that is large enough where there is a choice.
+    /// Reads the small files, and picks a device that is large enough if there is a choice.
     ///
     /// # Errors
     ///
-    /// Broken or foreign files, or no device of the wanted kind.
+    /// Broken or unsupported files, or no device of the wanted kind.
     pub async fn of(files: &Files, backend: BackendChoice, devices: &mut Devices, control: &Control) -> Result<Self, EngineError> {
         let json = control.unless_stopped(required(files, "config.json")).await??;
         let config = ModelConfig::from_json(&json)?;
-        // The choice of a device must not be dropped half way, since a GPU is opened once.
+        // The choice of a device must not be dropped half way, because a GPU is opened only once.
         let chosen = devices.choose(backend).await?;
         let is_gpu = chosen.health.is_some();
         let prepared = control.unless_stopped(Self::on(files, config, chosen)).await??;
@@ -70,13 +71,13 @@ impl Prepared {
         }
     }
 
-    /// True if the model fits beside another one whose weights take `resident` bytes of the CPU's memory.
+    /// `true` if the model fits in addition to another one whose weights take `resident` bytes of the CPU's memory.
     pub fn fits_beside(&self, resident: u64) -> bool {
         let is_on_cpu = self.onto.largest_buffer.is_none();
         ON_CPU.is_none_or(|limit| !is_on_cpu || self.checkpoint.weight_bytes() + resident <= limit)
     }
 
-    /// Describes the model before its weights are fetched: sizes, checks and advice.
+    /// Describes the model before its weights are downloaded: sizes, checks and advice.
     pub async fn inspection(&self, id: &str) -> Inspection {
         let checkpoint = &self.checkpoint;
         let weight_bytes = checkpoint.weight_bytes();
@@ -87,7 +88,7 @@ impl Prepared {
         match self.onto.largest_buffer {
             Some(limit) => {
                 check(FitKind::Buffer, "largest matrix, in one GPU buffer", checkpoint.largest_bytes(), Some(limit));
-                // No limit of an adapter tells how much memory it has.
+                // An adapter's limits do not include the size of its memory.
                 check(FitKind::Memory, "all weights, in GPU memory", weight_bytes, None);
             }
             None => check(FitKind::Memory, "all weights, in the CPU's memory", weight_bytes, ON_CPU),
@@ -117,8 +118,8 @@ impl Prepared {
 ///
 /// # Errors
 ///
-/// [`EngineError::MemoryTooSmall`] on the CPU path of a page. A GPU is not checked, since none of its limits tells its
-/// memory.
+/// [`EngineError::MemoryTooSmall`] on the CPU path of a page. A GPU is not checked, because its limits do not include
+/// the size of its memory.
 pub(super) fn check_second(weight_bytes: u64, is_on_cpu: bool) -> Result<(), EngineError> {
     let needed = 2 * weight_bytes;
     match ON_CPU.filter(|limit| is_on_cpu && needed > *limit) {

@@ -46,7 +46,7 @@ pub(super) async fn load(
     let is_gpu = prepared.chosen.health.is_some();
     let config = prepared.config.clone();
     let placed = match place(&files, prepared, control).await {
-        // A GPU with wrong results is not chosen.
+        // A GPU with wrong results is not used.
         Err(error) if backend == BackendChoice::Auto && is_gpu && error.is_of_device() => {
             let on_cpu = Prepared::of(&files, BackendChoice::Cpu, devices, control).await?.because(error.to_string());
             on_cpu.check()?;
@@ -68,7 +68,7 @@ pub(super) async fn load(
         tasks: Vec::new(),
         tokenizer,
         info,
-        // In transformers, too, generation_config.json takes precedence.
+        // As in transformers, generation_config.json takes precedence.
         eos_token_ids: generation.eos_token_ids().unwrap_or(config.eos_token_ids),
         intact_evaluation: None,
         scored: None,
@@ -82,7 +82,7 @@ pub(super) async fn load(
     Ok(loaded)
 }
 
-/// Reads the files that are small beside the weights: tokenizer and generation configuration.
+/// Reads the small files: tokenizer and generation configuration.
 async fn read_small(files: &Files, vocab_size: usize) -> Result<(Tokenizer, GenerationConfig), EngineError> {
     let tokenizer = Tokenizer::from_json(&required(files, "tokenizer.json").await?, vocab_size)?;
     let generation = match files.read_optional("generation_config.json").await? {
@@ -135,7 +135,7 @@ async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<P
         Some(gpu) => decoder::agrees(&gpu, &weights.model).await?.then_some(gpu),
         None => None,
     };
-    // The GPU compiles an edit's kernels now, so that the first edit takes no longer than the next.
+    // Makes the GPU compile an edit's kernels now, so that the first edit is as fast as the next.
     if chosen.health.is_some() {
         let first = WeightCoord::new(0, 0, 0);
         weights.model.with_ablation(&Ablation::zeroing([first]))?;
@@ -144,7 +144,7 @@ async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<P
     Ok(Placed { chosen, weights, candidates, decode })
 }
 
-/// Nothing but a failing device or a stop ends a load here: a model whose norms overflow still runs.
+/// Only a failing device or a stop ends a load here: a model whose norms overflow still runs.
 async fn candidates(model: &Model, control: &Control) -> Result<Option<Found>, AnalysisError> {
     match cold::search(model, control).await {
         Ok(found) => Ok(Some(found)),
@@ -172,8 +172,8 @@ impl GenerationConfig {
         Ok(serde_json::from_slice(json).map_err(broken)?)
     }
 
-    /// Reads the sampling settings as transformers does: `do_sample: false` means greedy, and missing keys have its
-    /// defaults (1.0, 50, 1.0). Without `do_sample`, the temperature is the page's own default.
+    /// Reads the sampling settings as transformers does: `do_sample: false` means greedy, and missing keys have
+    /// transformers' defaults (1.0, 50, 1.0). Without `do_sample`, the temperature is the page's own default.
     fn sampling(&self) -> Sampling {
         let defaults = Sampling::default();
         let temperature = match self.do_sample {

@@ -1,7 +1,7 @@
 //! Speed of the loaded model on this device: the figures of [`Request::Measure`](crate::protocol::Request::Measure).
 //!
-//! Tokens are synthetic, since speed does not depend on them. A round ends when its result has been read back, since a
-//! visitor would wait for that too. A figure that cannot be measured is listed with the reason.
+//! Tokens are synthetic, because speed does not depend on them. A round ends when its result has been read back,
+//! because a visitor also waits for that. A figure that cannot be measured is listed with the reason.
 
 use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
@@ -24,15 +24,15 @@ use crate::terms::{Ablation, Message, Sampling, WeightCoord, median};
 const ROUNDS: usize = 3;
 /// Tokens of a prefill or backward pass.
 const PASS: usize = 512;
-/// Number of tokens on which the two paths are compared, and number of tokens before them.
+/// Number of tokens on which the two paths are compared, and of tokens before them.
 const N_COMPARED: usize = 32;
 const COMPARED_AFTER: usize = 64;
 /// The edit that the figures apply.
 const EDIT: WeightCoord = WeightCoord::new(0, 0, 0);
 
-/// Amount of work that the figures take, by kind of device.
+/// Amount of work for the figures, by kind of device.
 struct Effort {
-    /// Contexts to decode after, as far as the model's own context allows; the first is shortened to fit.
+    /// Contexts to decode after, within the model's own context; the first is shortened to fit.
     contexts: &'static [usize],
     n_new: usize,
     /// Products queued before one is read, enough to hide the read.
@@ -54,7 +54,7 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// A stop; any other error costs its figure only.
+    /// A stop. Any other error only removes its figure.
     pub(super) async fn measure(&self, control: &Control) -> Result<Vec<Figure>, EngineError> {
         let effort = if self.decode.is_some() { WITH_PLAN } else { WITHOUT_PLAN };
         let n_figures = 6 + 2 * effort.contexts.len() + if self.decode.is_some() { 3 } else { 0 };
@@ -76,7 +76,7 @@ impl Loaded {
         Ok(measuring.figures)
     }
 
-    /// Measures whole passes over many tokens.
+    /// Measures passes over many tokens.
     async fn measure_passes(&self, measuring: &mut Measuring<'_>) -> Result<(), EngineError> {
         let model = &self.intact;
         let ids = synthetic_ids(model, PASS);
@@ -123,8 +123,8 @@ impl Loaded {
         Ok(())
     }
 
-    /// Returns new tokens per second over all panes together, as in a run. The first token of each pane comes from the
-    /// prompt's own pass, which is not counted.
+    /// Returns new tokens per second over all panes together, as in a run. The first token of each pane is not
+    /// counted, because it comes from the prompt's pass.
     async fn decode(&self, panes: &[&Model], prompt: &[u32], n_new: usize, control: &Control) -> Result<f64, EngineError> {
         let decoders = panes.iter().map(|model| self.decoder(model, &[], prompt, n_new, GREEDY)).collect::<Vec<_>>();
         let mut decoding = Decoding::start(decoders, prompt, n_new).await?;
@@ -161,7 +161,7 @@ impl Measuring<'_> {
             );
             self.control.checkpoint().await?;
             match round().await {
-                // The first round is the warm-up, in which kernels are compiled and buffers made.
+                // The first round is the warm-up, in which kernels are compiled and buffers allocated.
                 Ok(value) if n > 0 => values.push(value),
                 Ok(_) => {}
                 Err(error) if error.is_stop() => return Err(error),
@@ -188,14 +188,14 @@ impl Measuring<'_> {
 
 const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 1, max_new_tokens: usize::MAX };
 
-/// Milliseconds that it takes.
+/// Milliseconds that the work takes.
 async fn timed<T, E: Into<EngineError>>(work: impl Future<Output = Result<T, E>>) -> Result<f64, EngineError> {
     let started = Instant::now();
     work.await.map_err(Into::into)?;
     Ok(started.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Waits until a tensor has been computed. Natively its data may arrive earlier, and reading it waits.
+/// Waits until a tensor has been computed. Natively its data may arrive only when it is read.
 async fn waited(tensor: Tensor<2>) -> Result<(), EngineError> {
     let values = tensor.into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
     if values.is_empty() { Err(DeviceError::Execution { why: "nothing came back".into() }.into()) } else { Ok(()) }
@@ -224,7 +224,7 @@ async fn products(linear: &Linear, n: usize) -> Result<f64, EngineError> {
         y = linear.forward(x.clone());
     }
     waited(y.slice([0..1, 0..1])).await?;
-    // The product is computed in floats, since a browser's usize has 32 bits.
+    // The product is computed in floats, because a browser's usize has 32 bits.
     let flops = [n, PASS, input, output].iter().fold(2.0, |product, size| product * *size as f64);
     Ok(flops / started.elapsed().as_secs_f64().max(1e-9) / 1e12)
 }

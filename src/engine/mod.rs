@@ -1,6 +1,6 @@
 //! The engine: one model, intact and with an ablation, and the requests that it answers.
 //!
-//! The page's worker and the command drive it alike: a [`Request`] in, [`Event`]s out, the last of them
+//! The page's worker and the command use it in the same way: a [`Request`] in, [`Event`]s out. The last event is
 //! [`Event::Done`], [`Event::Stopped`] or [`Event::Failed`].
 
 mod decoder;
@@ -44,7 +44,7 @@ pub fn held_out_digest() -> String {
     HeldOut::bundled_digest()
 }
 
-/// True if a family is known for this `model_type` of a `config.json`.
+/// `true` if this `model_type` of a `config.json` is supported.
 pub fn reads(model_type: &str) -> bool {
     families::knows(model_type)
 }
@@ -70,13 +70,13 @@ struct Loaded {
     tasks: Vec<Task>,
     tokenizer: Tokenizer,
     eos_token_ids: Vec<u32>,
-    /// The text for loss, and its default cut into `held_out`; experiments cut `text` themselves.
+    /// The text that losses are measured on, whose default cut is `held_out`; experiments cut `text` themselves.
     text: Source,
     held_out: HeldOut,
-    /// Evaluation of the intact model on `held_out`, once measured.
+    /// Evaluation of the intact model on `held_out`, if measured.
     intact_evaluation: Option<Measured>,
     scored: Option<scored::Scored>,
-    /// The mean of every channel, once one was asked for.
+    /// The mean of every channel, if computed.
     means: Option<Vec<Vec<f32>>>,
     health: Option<GpuHealth>,
     /// The GPU for decode plans, if a plan agreed with Path A at load.
@@ -95,7 +95,7 @@ impl Engine {
         self.control.emit(match answered {
             Ok(()) => Event::Done,
             Err(error) if error.is_stop() => Event::Stopped,
-            // A GPU that failed explains whatever came after.
+            // If the GPU has failed, its error explains all later ones.
             Err(error) => Event::Failed(failure::describe(&self.check_gpu().err().map_or(error, EngineError::from))),
         });
     }
@@ -175,7 +175,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`DeviceError::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
+    /// [`DeviceError::Gpu`] once the GPU has reported an error, because its later results may be wrong.
     fn check_gpu(&self) -> Result<(), DeviceError> {
         self.loaded.as_ref().map_or(Ok(()), Loaded::check_gpu)
     }

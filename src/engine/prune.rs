@@ -1,4 +1,4 @@
-//! Prunings: a selection of channels resolved by the kept scores, and the model without them.
+//! Prunings: a selection resolved to channels by the kept scores, and the model without them.
 
 use std::sync::LazyLock;
 
@@ -20,7 +20,7 @@ pub(super) struct Removal {
 }
 
 impl Loaded {
-    /// What a pruning comes to by the kept scores.
+    /// Resolves a pruning to channels by the kept scores.
     ///
     /// # Errors
     ///
@@ -36,21 +36,22 @@ impl Loaded {
         Ok(Removal { pruned: Pruned::of(*pruning, calibration, &channels), channels })
     }
 
-    /// Removes the resolved channels from the intact model; their means come from the scores that are still kept.
+    /// Removes the resolved channels from the intact model. Their means come from the kept scores.
     pub(super) fn without(&self, removal: &Removal) -> Model {
         let scored = self.scored.as_ref().filter(|_| removal.pruned.pruning.replacement == Replacement::Mean);
         self.intact.without_channels(&removal.channels, scored.and_then(Scored::means).as_deref())
     }
 }
 
-/// Refuses a selection that the model has no place for, or no memory.
+/// Refuses a selection that is outside the model, or too large for memory.
 pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineError> {
     model.config.sizes().check_selection(selection)?;
     let layers = selection.layer.map_or(0..model.config.num_hidden_layers, |layer| layer..layer + 1);
     check_pairs(selection, layers.map(|layer| model.config.intermediate_size.of(layer)))
 }
 
-/// Checks that the sums for redundancy fit into memory; `widths` are the channels of each of the selection's layers.
+/// Checks that the sums for redundancy fit into memory. `widths` are the numbers of channels of the selection's
+/// layers.
 fn check_pairs(selection: &Selection, widths: impl IntoIterator<Item = usize>) -> Result<(), EngineError> {
     let Selection { pick, rho, eta, .. } = *selection;
     let n = widths.into_iter().map(|n_channels| redundancy::n_pairs(rho, eta, n_channels)).sum::<u64>();
@@ -104,13 +105,14 @@ impl Scored {
         Ok(Surroundings { rho, eta, n_support, layers })
     }
 
-    /// Computes redundancy and protection of the halos that have none yet.
+    /// Computes redundancy and protection of the halos that lack them.
     async fn protect(&self, model: &Model, layers: &mut [Around], selection: &Selection, control: &Control) -> Result<(), EngineError> {
         let missing = wanted(layers, selection).filter(|(_, around)| around.protect.is_none());
         let missing = missing.map(|(layer, _)| layer).collect::<Vec<_>>();
         let halos = layers.iter().enumerate().map(|(layer, around)| around.halo.as_ref().filter(|_| missing.contains(&layer)));
         let halos = halos.collect::<Vec<_>>();
-        // Only scored sequences count: with requested ones, a second scoring of as many would pick other channels.
+        // Only scored sequences count. With the requested ones, another scoring of as many sequences would pick other
+        // channels.
         let scored = &self.sequences.ids[..self.scores.n_sequences];
         let redundancies = redundancy::redundancies(model, &halos, scored, control).await?;
         for ((layer, around), redundancy) in layers.iter_mut().enumerate().zip(redundancies) {

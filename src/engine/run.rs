@@ -14,7 +14,7 @@ use crate::terms::{Finish, Generated, Pane, RunRecord, RunSetup, Sampling, first
 use crate::tokenizer::{StreamingText, Tokenizer};
 
 impl Loaded {
-    /// Runs the intact and the ablated model side by side. A stop ends both panes where they are, and the record is
+    /// Runs the intact and the ablated model side by side. A stop ends both panes at once, and the record is still
     /// complete.
     ///
     /// # Errors
@@ -74,7 +74,8 @@ impl Loaded {
     }
 }
 
-/// Returns the index of the first token in which the panes differ. An earlier stop of one pane is no difference.
+/// Returns the index of the first token in which the panes differ. If one pane only stopped earlier, they do not
+/// differ.
 fn difference(intact: &Generated, ablated: &Generated) -> Option<usize> {
     let is_stopped = [intact, ablated].iter().any(|pane| pane.finish == Finish::Stopped);
     let shared = intact.token_ids.len().min(ablated.token_ids.len());
@@ -94,7 +95,7 @@ fn check(sampling: &Sampling) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Tokens of the prompt that precede new text when it is decoded.
+/// Tokens of the prompt that are decoded together with new text.
 const END_OF_PROMPT: usize = 8;
 
 /// Data that both panes share.
@@ -105,7 +106,7 @@ struct PaneContext<'a> {
     /// New tokens that fit into the model's context.
     room: usize,
     max_new_tokens: usize,
-    /// True if one pane stands for both.
+    /// `true` if the second pane copies the first.
     is_mirrored: bool,
 }
 
@@ -153,7 +154,7 @@ impl PaneRun {
             text: context.tokenizer.decode_after(context.end_of_prompt, &self.token_ids)?,
             repetition: repetition(&self.token_ids),
             stopword_mass: (self.stopword_mass / n.max(1) as f64) as f32,
-            // The first token comes from the prompt's own pass.
+            // The first token comes from the prompt's pass.
             tokens_per_sec: (n.saturating_sub(1) as f64 / spent.as_secs_f64().max(1e-9)) as f32,
             finish: self.finish.unwrap_or(Finish::Stopped),
             token_ids: self.token_ids,

@@ -26,7 +26,7 @@ impl Engine {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
         let mut scored = loaded.begin(&asked).await?;
         let outcome = scored.run(loaded, &control).await;
-        // Neither a stop nor a sequence that overflows takes back what was summed before it; a device that fails does.
+        // A stop or a sequence that overflows keeps the earlier sums; a failing device does not.
         if outcome.as_ref().is_err_and(|error| !error.is_stop() && !error.is_overflow()) {
             return outcome;
         }
@@ -42,7 +42,7 @@ impl Engine {
 }
 
 impl Loaded {
-    /// Returns the earlier sums if they can be resumed, or else empty ones.
+    /// Returns the earlier sums if they can be resumed, otherwise empty ones.
     async fn begin(&mut self, asked: &Asked) -> Result<Scored, EngineError> {
         let Asked { text, sequences: n, length, super_weights, resume } = asked;
         let setting = |key, got: usize, expected| Err(SettingError { key, got: got.to_string(), expected }.into());
@@ -55,7 +55,8 @@ impl Loaded {
         self.intact.check_ablation(&Ablation::zeroing(super_weights.iter().copied()))?;
         let sequences = Sequences::of(text.as_ref(), *n, *length, &self.tokenizer, self.info.max_position_embeddings)?;
         self.check_length(sequences.length)?;
-        // Other scores stay until new ones replace them: a stop before the first sequence loses nothing.
+        // The previous scores stay until new ones replace them, so that a stop before the first sequence loses
+        // nothing.
         let kept = self.scored.take_if(|kept| *resume && kept.is_beginning_of(&sequences));
         let scores = match kept {
             Some(kept) => kept.scores,
@@ -66,7 +67,7 @@ impl Loaded {
 }
 
 impl Scored {
-    /// True if the sequences summed here are the first of those requested now.
+    /// `true` if the sequences summed here are the first of the requested ones.
     fn is_beginning_of(&self, asked: &Sequences) -> bool {
         let done = self.scores.n_sequences;
         asked.convention == self.sequences.convention && asked.ids.get(..done).is_some_and(|ids| *ids == self.sequences.ids[..done])

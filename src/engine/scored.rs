@@ -1,22 +1,22 @@
-//! The kept scores of the loaded model's channels, and what was found around the cores that they make.
+//! The kept scores of the loaded model's channels, and the surroundings of the cores that they define.
 
 use crate::analysis::calibration::Sequences;
 use crate::analysis::prune::Around;
 use crate::analysis::score::Scores;
 use crate::terms::{Calibration, ChannelScores};
 
-/// The last scores of the loaded model, for whatever goes by them later.
+/// The last scores of the loaded model, for later requests that need them.
 pub(super) struct Scored {
     pub scores: Scores,
     /// The scores of each layer's channels; empty until they are computed.
     pub(super) channels: Vec<ChannelScores>,
-    /// The sequences that were asked for; the first `scores.n_sequences` are summed.
+    /// The requested sequences; the first `scores.n_sequences` are summed.
     pub(super) sequences: Sequences,
-    /// What was found around the cores that these scores make.
+    /// The surroundings of the cores that these scores define.
     pub(super) surroundings: Option<Surroundings>,
 }
 
-/// What was found around the cores of one size, for the next selection.
+/// The surroundings of the cores of one size, kept for the next selection.
 pub(super) struct Surroundings {
     pub(super) rho: f64,
     pub(super) eta: f64,

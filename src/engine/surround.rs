@@ -34,7 +34,7 @@ impl Engine {
 impl Loaded {
     async fn surroundings_report(&mut self, asked: &Asked, control: &Control) -> Result<SurroundingsReport, EngineError> {
         let Asked { rho, eta, support, layer, redundancy } = *asked;
-        // This rule needs exactly the requested surroundings.
+        // This pick needs exactly the requested surroundings.
         let pick = if redundancy { Pick::Lowest { by: Ranking::Protected, share: 0.0 } } else { Pick::Core };
         let selection = Selection { rho, eta, support, layer, ..Selection::new(pick) };
         check(&selection, &self.intact)?;

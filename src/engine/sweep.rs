@@ -12,12 +12,12 @@ use crate::protocol::Event;
 use crate::tensors::DeviceError;
 use crate::terms::{Ablation, Evaluation, Pane, Pruning, Replacement, SweepPoint, SweepReport};
 
-/// The most prunings of a request, more than anybody waits for.
+/// The most prunings of a request, beyond any useful number.
 const MAX_PRUNINGS: usize = 10_000;
 /// Name of the work in progress reports.
 const DOING: &str = "measuring_removals";
 
-/// Evaluations of one request: rules that pick the same channels are measured once.
+/// Evaluations of one request. Rules that pick the same channels are measured once.
 type Known = HashMap<(String, Replacement), Evaluation>;
 
 impl Engine {
@@ -57,7 +57,7 @@ impl Loaded {
         prunings.iter().try_for_each(|pruning| check(&pruning.selection, &self.intact))
     }
 
-    /// Measures the held-out loss without the channels of a removal. The pruned model is dropped at the end.
+    /// Measures the held-out loss without the channels of a removal. The pruned model is dropped afterwards.
     async fn measured_without(
         &self,
         removal: &Removal,
@@ -74,7 +74,7 @@ impl Loaded {
             return Ok(evaluation.clone());
         }
         let evaluation = match eval::evaluate(&self.without(removal), &Ablation::default(), &self.held_out, control, |_done| {}).await {
-            // What the removal does; what a failed GPU does ends it below.
+            // An overflow is the removal's result. If the GPU failed, the check below ends the request.
             Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => eval::overflowed(&self.held_out),
             evaluated => evaluated?,
         };

@@ -16,13 +16,14 @@ use crate::terms::{ModelFile, Site};
 use crate::weights::WeightsError;
 use crate::weights::safetensors::{Dtype, header_len, parse_header};
 
-/// The optional `reference.json` of a model's folder, made with transformers in f32, which checks the model at load.
+/// The optional `reference.json` of a model's folder, made with transformers in f32. It is used to check the model at
+/// load.
 #[derive(Debug, Deserialize)]
 struct Reference {
     input_ids: Vec<u32>,
     /// The likeliest next token at every position.
     top1: Vec<u32>,
-    /// Lead of the likeliest token at every position, in logits; another device may reverse a narrow lead.
+    /// Lead of the likeliest token at every position, in logits. A narrow lead may be reversed on another device.
     margins: Vec<f32>,
     /// Some logits of the last position: `[token id, value]`.
     last_logits: Vec<(usize, f32)>,
@@ -33,12 +34,12 @@ const SAFE_MARGIN: f32 = 0.02;
 /// Tolerance relative to the largest logit; bf16 weights are exact, so only f32 rounding through the layers remains.
 const LOGIT_TOLERANCE: f32 = 2e-3;
 
-/// Checks a device on a known prompt. A device that gets it wrong is not used: a broken f16 path or a skipped shader
-/// looks exactly like an ablated model.
+/// Checks a device on a known prompt. A device with a wrong result is not used, because a broken f16 path or a
+/// skipped shader looks exactly like an ablated model.
 ///
 /// # Errors
 ///
-/// [`EngineError::SelfCheck`] if the model does not compute what transformers did.
+/// [`EngineError::SelfCheck`] if the model's results differ from those of transformers.
 pub async fn self_check(model: &Model, reference: &[u8]) -> Result<(), EngineError> {
     let reference: Reference =
         serde_json::from_slice(reference).map_err(|error| ModelError::Config { key: "reference.json", why: error.to_string() })?;
@@ -114,8 +115,8 @@ impl Golden {
 }
 
 /// Returns the largest, over rows of `width` values, of `max |ours - golden| / rms(golden)`. Rows are compared one by
-/// one, since one spike in a tensor would otherwise hide errors everywhere else. The error is infinite if the lengths
-/// differ, a value is NaN, or a row of zeros is not zero.
+/// one, because one spike in a tensor would otherwise hide errors everywhere else. The error is infinite if the
+/// lengths differ, a value is NaN, or a row of zeros is not zero.
 pub fn relative_error(ours: &[f32], golden: &[f32], width: usize) -> f32 {
     if ours.len() != golden.len() {
         return f32::INFINITY;
@@ -203,7 +204,7 @@ async fn read_and_compare(tensors: Vec<(String, Tensor<2>)>, golden: &Golden) ->
         .collect()
 }
 
-/// Compares the logits computed one token at a time through the cache.
+/// Compares the logits computed one token at a time with the cache.
 async fn cached(model: &Model, ids: &[u32], golden: &Golden) -> Result<TensorError, EngineError> {
     let mut cache = KvCache::default();
     let mut logits = Vec::new();
@@ -214,7 +215,7 @@ async fn cached(model: &Model, ids: &[u32], golden: &Golden) -> Result<TensorErr
     Ok(TensorError { name: "logits through the cache".into(), ..golden.compare("logits".into(), &logits)? })
 }
 
-/// Continues the first 8 ids greedily: the error is 0 if every token is the same, 1 if not.
+/// Continues the first 8 ids greedily. The error is 0 if every token is the same, else 1.
 async fn greedy(model: &Model, ids: &[u32], expected: &[u32]) -> Result<TensorError, EngineError> {
     let mut cache = KvCache::default();
     let mut feed = ids[..8.min(ids.len())].to_vec();

@@ -1,8 +1,9 @@
 //! Table 3: weights and activations rounded to 8 bits, in three ways: naive, with the super activations held out, and
-//! smoothed ([`crate::analysis::w8a8`] defines what is rounded and held out).
+//! smoothed. [`crate::analysis::w8a8`] defines the rounded and the held-out values.
 //!
-//! The **share of the gap closed** is `(naive - x) / (naive - full precision)`, of perplexities and of losses: 0 is as
-//! bad as naive, 1 as good as without rounding. If naive rounding does not make the model worse, there is no gap.
+//! The **share of the gap closed** is `(naive - x) / (naive - full precision)`, for perplexities and for losses: 0 is
+//! as bad as naive rounding, 1 as good as no rounding. If naive rounding does not make the model worse, there is no
+//! gap.
 
 use super::{Arm, Bench, Draft, ExperimentError, Sheet, has_overflowed};
 use crate::analysis::calibration::Sequences;
@@ -57,7 +58,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Act
     Ok(())
 }
 
-/// The largest activations, and the sequences that they were taken over.
+/// The largest activations, and the calibration sequences.
 async fn maxima(bench: &Bench<'_>, draft: &mut Draft<'_>, n: usize) -> Result<(Maxima, Sequences), ExperimentError> {
     let limit = bench.info.max_position_embeddings;
     let sequences = Sequences::of(None, n, Experiment::CALIBRATION_LENGTH, bench.tokenizer, limit)?;
@@ -99,7 +100,7 @@ fn conclude(draft: &mut Draft<'_>, bits: u32, names: &[&str], evaluations: &[Eva
     }
 }
 
-/// States exactly what was held out.
+/// States exactly which values were held out.
 fn held_out(super_weights: &[WeightCoord]) -> Message {
     if super_weights.is_empty() {
         return "nothing_held_out".into();

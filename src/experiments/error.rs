@@ -1,4 +1,4 @@
-//! What can end an experiment early.
+//! The error of an experiment.
 
 use burn::tensor::ExecutionError;
 use serde::Serialize;
@@ -10,13 +10,13 @@ use crate::model::ModelError;
 use crate::tensors::DeviceError;
 use crate::tokenizer::TokenizerError;
 
-/// An experiment cannot be made, or it was stopped.
+/// The experiment cannot run, or was stopped.
 #[derive(Debug, Serialize, Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum ExperimentError {
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    #[error("the experiment {experiment} removes super weights, and none are named")]
+    #[error("the experiment {experiment} removes super weights, but none are named")]
     NoSuperWeights { experiment: &'static str },
     #[error(transparent)]
     #[serde(untagged)]

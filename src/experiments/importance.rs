@@ -6,15 +6,15 @@
 //! | `original` | intact | |
 //! | `prune_sw` | the super weights zero, all together | |
 //! | `prune_non_sw_per_tensor` | the largest millionth of each weight tensor zero, the super weights kept: the paper's code | |
-//! | `prune_non_sw_N_largest` | the N largest of all zero, the super weights kept: the paper's 7,000 of 6.7 billion, scaled; and a harsher N | |
+//! | `prune_non_sw_N_largest` | the N largest scalars of the model zero, the super weights kept: the paper's 7,000 of 6.7 billion, scaled, and a larger N | |
 //! | `prune_random` | as many scalars of the same matrices zero, drawn by the experiment's `seed`: a control that is not in the paper | |
 //! | `prune_sw_restored` | as `prune_sw` | its original value is put back |
 //! | `sa_zero`, `sa_mean` | intact | it is 0, or its mean over calibration sequences |
 //!
 //! The super activation is the output of `down_proj` on a super weight's row, at the one token of a sequence where it
-//! is largest ([`PeakEdit`]). Where a row has several super weights, the restored value contains the products of all of
-//! them. Its input is that of the pruned model. If super weights of earlier layers are removed too, it therefore
-//! differs from the intact model's value by their effect.
+//! is largest ([`PeakEdit`]). If a row has several super weights, the restored value contains the products of all of
+//! them. They are computed from the pruned model's input. So if super weights of earlier layers are removed, too, the
+//! restored value differs from the intact model's by their effect.
 
 use super::{Arm, Bench, Draft, ExperimentError, Measured, Sheet, has_overflowed};
 use crate::analysis::calibration::Sequences;
@@ -36,7 +36,7 @@ const ORIGINAL: &str = "original";
 const PRUNED: &str = "prune_sw";
 const RESTORED: &str = "prune_sw_restored";
 
-/// An arm that is not built yet.
+/// The description of an arm that is not built yet.
 struct Plan {
     name: String,
     change: Change,
@@ -48,7 +48,7 @@ enum Change {
     PruneRandom(Vec<WeightCoord>),
     Zero(Vec<(usize, Matrix, usize)>),
     Restore,
-    /// Super activations are set to these values, one for each place.
+    /// Sets super activations to these values, one for each place.
     Set(Vec<f32>),
 }
 
@@ -68,7 +68,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Imp
     Ok(())
 }
 
-/// The arms, and what has to be said of those that are missing.
+/// The arms, and notes on missing ones.
 async fn plan(
     bench: &Bench<'_>,
     draft: &mut Draft<'_>,
@@ -106,7 +106,7 @@ async fn plan(
     Ok(plans)
 }
 
-/// Draws one scalar of the same matrix for each super weight, outside the super weights.
+/// Draws one other scalar of the same matrix for each super weight.
 fn random_scalars(model: &Model, super_weights: &[WeightCoord], seed: u64) -> Vec<WeightCoord> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     super_weights.iter().map(|at| random_scalar(model, at.layer, super_weights, &mut rng)).collect()
@@ -120,7 +120,7 @@ fn places(super_weights: &[WeightCoord]) -> Vec<(usize, usize)> {
     places
 }
 
-/// The arm, and how many scalars are zero in it.
+/// The arm, and the number of scalars that are zero in it.
 fn make(model: &Model, super_weights: &[WeightCoord], name: &str, change: &Change) -> Result<(Arm, usize), ExperimentError> {
     let pruned = || model.with_ablation(&Ablation::zeroing(super_weights.iter().copied()));
     let edits = |of_place: &dyn Fn(usize, (usize, usize)) -> PeakEdit| {
@@ -142,7 +142,7 @@ fn make(model: &Model, super_weights: &[WeightCoord], name: &str, change: &Chang
     })
 }
 
-/// Makes the edit that restores the value that the super weights of a row would have written.
+/// Creates the edit that restores the value that the super weights of a row would have written.
 fn restore(model: &Model, super_weights: &[WeightCoord], (layer, row): (usize, usize)) -> PeakEdit {
     let mut cols = super_weights.iter().filter(|at| (at.layer, at.row) == (layer, row)).map(|at| at.col).collect::<Vec<_>>();
     cols.sort_unstable();

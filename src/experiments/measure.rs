@@ -9,7 +9,7 @@ use crate::model::probe::{PeakEdit, Probe};
 use crate::tensors::DeviceError;
 use crate::terms::{Cell, DataTable, Evaluation, Experiment, Message};
 
-/// One model of an experiment. It is built when its turn comes and dropped after it.
+/// One model of an experiment. It is built when its turn comes, and dropped afterwards.
 pub struct Arm {
     /// The arm's code, such as `prune_sw`.
     pub name: String,
@@ -34,7 +34,7 @@ impl Measured {
 }
 
 impl Arm {
-    /// Makes an arm with no edits while the model runs.
+    /// Creates an arm with no edits while the model runs.
     pub fn new(name: impl Into<String>, model: Model) -> Self {
         Self { name: name.into(), model, at_peaks: Vec::new() }
     }
@@ -42,7 +42,7 @@ impl Arm {
 
 impl Bench<'_> {
     /// Measures the loss on the text and the scores of the tasks. `at` is the arm's index and the number of arms, for
-    /// progress. A loss that overflows is a finding ([`Evaluation::OVERFLOW`]); a GPU failure is none.
+    /// progress. A loss that overflows is a finding ([`Evaluation::OVERFLOW`]); a GPU failure is not.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl Bench<'_> {
     pub async fn measure(&self, arm: &Arm, at: (usize, usize)) -> Result<Measured, ExperimentError> {
         let text = self.text.as_ref().ok_or(AnalysisError::EmptyText)?;
         let doing = Message::new("arm").with("arm", arm.name.as_str()).with("index", at.0 + 1).with("of", at.1);
-        // Computed in f64, since a browser's usize has 32 bits.
+        // Computed in f64, because a browser's usize has 32 bits.
         let of_arm = self.tasks.iter().map(|task| task.n_tokens() as f64).sum::<f64>() + text.n_tokens() as f64;
         let progress = |before: f64, done: usize| {
             self.control.progress(doing.clone(), at.0 as f64 * of_arm + before + done as f64, at.1 as f64 * of_arm, "tokens");
@@ -71,9 +71,9 @@ impl Bench<'_> {
     }
 }
 
-/// The tables that report arms, each beginning with the columns that name the arm: `loss` has a row per arm; `tasks`,
-/// if there are tasks, a row for each task and one for their mean; and `samples`, if the experiment requests it, a row
-/// for every choice of every item.
+/// The tables that report arms. Their first columns name the arm. `loss` has a row for each arm; `tasks`, if there
+/// are tasks, a row for each task and one for their mean; and `samples`, if requested, a row for every choice of
+/// every item.
 pub struct Sheet {
     intact: Option<f32>,
 }
@@ -103,7 +103,7 @@ impl Sheet {
         draft.tell();
     }
 
-    /// Adds an arm. Changes are relative to the first one.
+    /// Adds an arm. Changes are relative to the first arm.
     pub fn add(&mut self, draft: &mut Draft<'_>, keys: Vec<Cell>, measured: &Measured) {
         let Evaluation { loss_nats, perplexity, stopword_mass, n_tokens, .. } = measured.evaluation;
         let intact = *self.intact.get_or_insert(loss_nats);
@@ -134,7 +134,7 @@ fn logs_samples(experiment: &Experiment) -> bool {
     experiment.tasks().is_some_and(|of| of.log_samples)
 }
 
-/// True if a value is not finite or stands for infinity ([`Evaluation::OVERFLOW`]).
+/// `true` if a value is not finite or is [`Evaluation::OVERFLOW`].
 pub fn has_overflowed(value: f32) -> bool {
     !value.is_finite() || value >= Evaluation::OVERFLOW
 }
@@ -153,8 +153,8 @@ fn average_row(tasks: &[TaskScore]) -> Option<Vec<Cell>> {
     Some(row.to_vec())
 }
 
-/// Returns the rows of one item's choices. `gold`, `chosen` and `chosen_norm` are 1 or 0: the choice is right, it was
-/// the likeliest, and it was the likeliest per character; the last is empty for tasks without such a score.
+/// Returns the rows of one item's choices. `gold`, `chosen` and `chosen_norm` are 1 or 0: the choice is right, is the
+/// likeliest, and is the likeliest per character. The last is empty for tasks without such a score.
 fn sample_rows(kind: TaskKind, item: &ItemScore) -> impl Iterator<Item = Vec<Cell>> {
     let flag = |is: bool| Cell::from(usize::from(is));
     let (chosen, by_length) = (item.chosen(), item.chosen_by_length());

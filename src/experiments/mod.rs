@@ -1,8 +1,8 @@
 //! The super-weight paper's tables and figures (arXiv:2411.07191). Each is a function from a model and an
-//! [`Experiment`](crate::terms::Experiment) to tables, in a file of its own.
+//! [`Experiment`](crate::terms::Experiment) to tables, in its own file.
 //!
-//! This module holds what they share: a [`Bench`] to measure on, and a [`Draft`] of the outcome, which is reported as
-//! it grows, so that a stop loses nothing.
+//! This module holds their shared parts: a [`Bench`] to measure on, and a [`Draft`] of the outcome, which is reported
+//! as it grows, so that a stop loses nothing.
 
 mod activation_quantisation;
 pub mod error;
@@ -52,7 +52,7 @@ impl Bench<'_> {
     ///
     /// # Errors
     ///
-    /// [`DeviceError::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
+    /// [`DeviceError::Gpu`] once the GPU has reported an error, because its later results may be wrong.
     pub fn check_gpu(&self) -> Result<(), DeviceError> {
         DeviceError::check_health(self.health)
     }
@@ -64,7 +64,7 @@ const SOFTWARE: &str = concat!("linchpin ", env!("CARGO_PKG_VERSION"), ", burn 0
 /// An outcome in progress.
 pub struct Draft<'a> {
     pub outcome: Outcome,
-    /// The outcome as it was told last; what is told next is the difference.
+    /// The outcome that was reported last; the next report is the difference.
     told: Option<Outcome>,
     control: &'a Control,
 }
@@ -95,7 +95,7 @@ impl<'a> Draft<'a> {
         self.outcome.findings.push(finding);
     }
 
-    /// Reports the outcome so far: at first as a whole, then what is new.
+    /// Reports the outcome so far: first the whole, then only additions.
     pub fn tell(&mut self) {
         match &mut self.told {
             Some(told) => {
@@ -117,11 +117,11 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Runs the experiment, whose settings were checked before.
+/// Runs the experiment. Its settings must have been checked.
 ///
 /// # Errors
 ///
-/// A failing device, or a stop: what the draft holds then stays valid.
+/// A failing device, or a stop. The draft stays valid.
 pub async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), ExperimentError> {
     match draft.outcome.experiment.settings.clone() {
         Settings::Importance(settings) => importance::run(bench, draft, &settings).await,

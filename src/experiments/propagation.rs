@@ -12,7 +12,7 @@ use crate::terms::{Ablation, Cell, DataPlot, DataTable, Message, PlotKind, Propa
 const INTACT: &str = "intact";
 const REMOVED: &str = "removed";
 const OTHER: &str = "other_removed";
-/// The most tokens that are reported one by one; a picture of more is not readable.
+/// The most tokens that are reported one by one; a picture of more is unreadable.
 const MAX_TOKENS: usize = 64;
 
 pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Propagation) -> Result<(), ExperimentError> {

@@ -15,7 +15,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Sca
         let title = "accuracy_by_scale";
         draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, title, "tasks", "factor", "acc").by("task"));
     }
-    // The intact model comes first, since changes are relative to it.
+    // The intact model comes first, because changes are relative to it.
     let mut factors = vec![1.0];
     factors.extend(settings.factors.iter().copied().filter(|factor| *factor != 1.0));
     let mut points = Vec::new();
@@ -25,7 +25,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Sca
         let arm = Arm::new(format!("factor_{factor}"), bench.model.with_ablation(&ablation)?);
         let measured = bench.measure(&arm, (index, factors.len())).await?;
         sheet.add(draft, vec![factor.into()], &measured);
-        // Lines are drawn through rows in order, and a stop may come after any of them.
+        // Lines are drawn through rows in order, and a stop may come after any row.
         for table in &mut draft.outcome.tables {
             table.rows.sort_by(|a, b| a[0].number().unwrap_or(0.0).total_cmp(&b[0].number().unwrap_or(0.0)));
         }
@@ -73,7 +73,8 @@ fn say_collapse(draft: &mut Draft<'_>, losses: &[(f32, f32)], intact: f32, remov
     }
 }
 
-/// States the factor of the highest mean accuracy, if there are tasks; of equal accuracies the factor nearest to 1.
+/// States the factor of the highest mean accuracy, if there are tasks. If several are equal, it is the factor nearest
+/// to 1.
 fn say_accuracy(draft: &mut Draft<'_>, points: &[(f32, Measured)]) {
     let accs = points.iter().filter_map(|(factor, measured)| Some((*factor, measured.mean_acc()?))).collect::<Vec<_>>();
     let distance = |factor: f32| (factor - 1.0).abs();

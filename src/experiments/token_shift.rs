@@ -1,6 +1,6 @@
 //! Figures 5 and 11: the shift of the next token's probabilities, as means over prompts that lack their last word.
 //!
-//! Stopwords are those of [`stopwords`], a list of our own: the paper publishes none.
+//! Stopwords are those of [`stopwords`], our own list, because the paper publishes none.
 
 use super::{Bench, Draft, ExperimentError};
 use crate::analysis::AnalysisError;
@@ -45,9 +45,9 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Tok
     Ok(())
 }
 
-/// At most `n` prompts as token ids, and the name of their text and cut: the contexts of the tasks that were asked for (LAMBADA's are
-/// passages without their last word), or the bundled ones. Of one that is longer than the model's context the end is kept, as of a
-/// task's.
+/// At most `n` prompts as token ids, and the name of their text and cut. They are the contexts of the requested tasks
+/// (LAMBADA's are passages without their last word), or the bundled prompts. If one is longer than the model's
+/// context, only its end is kept.
 fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, Message), ExperimentError> {
     if !bench.tasks.is_empty() {
         return Ok(of_tasks(&bench.tasks, n));

@@ -2,8 +2,8 @@
 //! outlier weights clipped ([`crate::analysis::quantise`]).
 //!
 //! A method **falls apart** at the smallest block at which the perplexity is more than twice the intact model's. The
-//! paper's figure shows accuracies, which are drawn if there are tasks; its z for clipping was tuned for each model,
-//! and here it is given.
+//! paper's figure shows accuracies, which are drawn if there are tasks. Its z for clipping was tuned for each model;
+//! here it is a setting.
 
 use super::{Arm, Bench, Draft, ExperimentError, Measured, Sheet};
 use crate::analysis::quantise::{Method, Rounding, matrix_sizes, with_rounded_weights};
@@ -37,7 +37,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Wei
     };
     let methods = methods(settings, &super_weights);
     let roundings = roundings(settings, &methods);
-    // One rounding under several block sizes is measured once.
+    // A rounding that is the same under several block sizes is measured once.
     let same = |a: &Rounding, b: &Rounding| (a.bits, a.method, scalars_of(a)) == (b.bits, b.method, scalars_of(b));
     let is_new = |(index, rounding): (usize, &Rounding)| !roundings[..index].iter().any(|before| same(before, rounding));
     let n_arms = 1 + roundings.iter().enumerate().filter(|at| is_new(*at)).count();
@@ -144,7 +144,7 @@ fn block(block_size: usize) -> String {
     if block_size == 0 { "matrix".into() } else { block_size.to_string() }
 }
 
-/// The block of a point as it was: a block that covers the whole matrix is the matrix.
+/// The actual block of a point: a block that covers the whole matrix is the matrix.
 fn size(point: &Point) -> String {
     block(if point.is_whole { 0 } else { point.rounding.block_size })
 }

@@ -1,5 +1,5 @@
-//! Candidates from the weights alone ([`cold`]), beside named super weights. This outcome is also made whenever a model
-//! is loaded, before its first forward pass.
+//! Candidates from the weights alone ([`cold`]), compared with named super weights. This outcome is also created
+//! whenever a model is loaded, before its first forward pass.
 
 use super::{Bench, Draft, ExperimentError};
 use crate::analysis::cold::{self, Found, Row};
@@ -76,7 +76,7 @@ fn compare(found: &Found, known: &[WeightCoord], draft: &mut Draft<'_>) {
     draft.outcome.tables.push(table);
 }
 
-/// States how far the first row stands out.
+/// States the prominence of the first row.
 fn found_first(found: &Found, known: &[WeightCoord]) -> Message {
     let Some(first) = found.rows.first() else { return "no_rows".into() };
     let next = found.rows.get(1).map_or(0.0, Row::prominence);

@@ -1,4 +1,4 @@
-//! The link between long work and its requester: a stop flag, events, and turns for waiting messages.
+//! The link between a long job and its requester: a stop flag, events, and turns for waiting messages.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -16,9 +16,9 @@ use crate::platform;
 use crate::protocol::{Event, Progress};
 use crate::terms::Message;
 
-/// The longest time without a turn: a worker that computes longer does not receive "stop".
+/// The longest time without a turn. A worker receives "stop" only between turns.
 const TURN: Duration = Duration::from_millis(15);
-/// The shortest time between two updates of a progress bar: ten a second are enough.
+/// The shortest time between two updates of a progress bar.
 const PROGRESS: Duration = Duration::from_millis(100);
 
 /// State shared by everything that runs for one engine.
@@ -43,7 +43,7 @@ impl Control {
         }
     }
 
-    /// Makes a control that drops events and never stops.
+    /// A control that drops events and never stops.
     pub fn silent() -> Self {
         Self::new(|_event| {})
     }
@@ -65,7 +65,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// [`Stopped`] once a stop was asked for.
+    /// [`Stopped`] once a stop was requested.
     pub async fn checkpoint(&self) -> Result<(), Stopped> {
         if self.last_turn.get().elapsed() >= TURN {
             platform::yield_now().await;

@@ -1,4 +1,4 @@
-//! A job is long work that somebody asked for: it reports progress, and it can be stopped.
+//! A job is long work on request: it reports progress, and it can be stopped.
 
 pub mod control;
 

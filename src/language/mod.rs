@@ -1,8 +1,8 @@
-//! The words for codes: the one place where a finding, an arm, a figure, a setting or a step becomes a sentence.
+//! The words for codes: the only place where a finding, an arm, a figure, a setting or a step becomes a sentence.
 //!
-//! Everything below speaks in codes with arguments ([`Message`]); page, command and report call the functions here. Each
-//! language is one module with the same functions; English is the only one yet. A code that a language does not know, as
-//! of a newer document, is shown as it is, with its arguments.
+//! The code below uses codes with arguments ([`Message`]); page, command and report call the functions here. Each
+//! language is one module with the same functions; English is the only one so far. An unknown code, as from a newer
+//! document, is shown as it is, with its arguments.
 
 mod en;
 
@@ -29,7 +29,7 @@ pub fn unknown(outcome: &Outcome) -> Option<&Message> {
     findings.or(titles).or_else(|| outcome.convention.iter().find(|convention| !is_known(convention, en::conventions::convention)))
 }
 
-/// What is being done, for a line of progress: "held-out text, arm 3 of 7".
+/// The current step, for a line of progress: "held-out text, arm 3 of 7".
 pub fn doing(message: &Message) -> String {
     said(message, en::progress::doing)
 }
@@ -103,7 +103,7 @@ pub fn mark(name: &str, at: f64) -> String {
     }
 }
 
-/// A message that no sentence is known for: its code and arguments.
+/// A message without a known sentence: its code and arguments.
 fn plain(message: &Message) -> String {
     let value = |cell: &Cell| match cell {
         Cell::Number(number) => short(*number as f32),

@@ -1,4 +1,4 @@
-//! Reads a checkpoint's headers, before any of its weights is fetched.
+//! Reads a checkpoint's headers, before any of its weights is downloaded.
 
 use std::collections::BTreeSet;
 
@@ -18,17 +18,17 @@ use crate::weights::safetensors::{Dtype, Header, INDEX_FILE, SINGLE_FILE, Tensor
 #[derive(Debug, Clone)]
 pub struct Onto {
     pub device: Device,
-    /// Handles through which bytes go to the GPU as they come; without them, each tensor is first held whole on the
-    /// host.
+    /// Handles for sending bytes to the GPU as they arrive. Without them, each tensor is first held on the host as a
+    /// whole.
     pub gpu: Option<GpuHandles>,
     /// The GPU's health, checked while weights are loaded.
     pub health: Option<GpuHealth>,
-    /// Most bytes that one tensor may take; `None` on the CPU.
+    /// The most bytes of one tensor; `None` on the CPU.
     pub largest_buffer: Option<u64>,
 }
 
 impl Onto {
-    /// A destination whose tensors may be as large as the device allows.
+    /// A destination without a limit on the size of a tensor.
     pub fn new(device: &Device, gpu: Option<GpuHandles>) -> Self {
         Self { device: device.clone(), gpu, health: None, largest_buffer: tensors::largest_buffer(device) }
     }
@@ -46,7 +46,7 @@ pub struct Checkpoint {
 pub(super) struct Shard {
     pub name: String,
     pub header: Header,
-    /// The bytes before the tensors' data, as they were read.
+    /// The bytes before the tensors' data.
     pub begin: Vec<u8>,
     pub len: u64,
     to_fetch: u64,
@@ -57,7 +57,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// Whatever they tell is wrong, without reading further.
+    /// Any error in the headers, found without reading further.
     pub async fn inspect(files: &Files, config: &ModelConfig, onto: &Onto) -> Result<Self, LoadingError> {
         let found = Found::in_files(files).await?;
         let mut shards = Vec::new();
@@ -89,13 +89,13 @@ impl Checkpoint {
         if needed > limit { Err(DeviceError::GpuTooSmall { needed, limit }) } else { Ok(()) }
     }
 
-    /// Bytes of the largest piece that has to lie in one buffer.
+    /// Bytes of the largest piece that must fit into one buffer.
     pub fn largest_bytes(&self) -> u64 {
         let device = self.plan.device();
         let bytes = |entry: &TensorEntry| {
             let (bytes, rows) = (bytes_of(entry, device), entry.shape.first().copied().unwrap_or(1).max(1));
             let of_chunk = self.plan.chunk_rows(&entry.name, bytes_per_value(entry, device));
-            // A table counts by its chunks, which have at least `CHUNK_UNIT` rows.
+            // A table is measured by its chunks, which have at least `CHUNK_UNIT` rows.
             of_chunk.map_or(bytes, |of_chunk| bytes / rows as u64 * of_chunk.max(CHUNK_UNIT) as u64)
         };
         self.wanted().map(bytes).max().unwrap_or(0)
@@ -115,7 +115,7 @@ impl Checkpoint {
         self.shards.iter().map(|shard| shard.len).sum()
     }
 
-    /// Bytes of the files that have still to come over the network.
+    /// Bytes of the files that must still be downloaded.
     pub fn to_fetch(&self) -> u64 {
         self.shards.iter().map(|shard| shard.to_fetch).sum()
     }
@@ -134,7 +134,7 @@ struct Found {
 
 impl Found {
     async fn in_files(files: &Files) -> Result<Self, LoadingError> {
-        // As transformers does: the single file, where there is one.
+        // As in transformers, the single file has precedence.
         let is_sharded = !files.contains(SINGLE_FILE).await?;
         if is_sharded && let Some(index) = files.read(INDEX_FILE).await? {
             let map = parse_index(&index)?;
@@ -162,7 +162,7 @@ impl Shard {
     }
 }
 
-/// Checks that every wanted tensor in this file has the shape that the configuration says, and a type that can be
+/// Checks that every wanted tensor in this file has the shape that the configuration implies, and a type that can be
 /// widened to f32.
 fn check_header(header: &Header, plan: &Weights) -> Result<(), WeightsError> {
     for (name, entry) in &header.tensors {

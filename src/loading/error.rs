@@ -1,4 +1,4 @@
-//! What can end the loading of a model's weights early.
+//! The error of loading a model's weights.
 
 use serde::Serialize;
 use thiserror::Error;

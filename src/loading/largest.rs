@@ -11,9 +11,9 @@ pub type Place = (usize, Matrix, usize);
 #[derive(Debug, Default)]
 pub struct Largest {
     overall: Top,
-    /// The largest of the tensor that is being read; `None` if it is too small to have any.
+    /// The largest of the current tensor; `None` if it is too small to have any.
     current: Option<Top>,
-    /// The largest of each tensor that was read before.
+    /// The largest of each earlier tensor.
     by_tensor: Vec<(f32, Place)>,
 }
 
@@ -23,7 +23,7 @@ struct Top {
     /// Number of scalars kept.
     limit: usize,
     found: Vec<(f32, Place)>,
-    /// A magnitude has to be above this to enter.
+    /// A magnitude must exceed this to be kept.
     threshold: f32,
 }
 
@@ -40,7 +40,7 @@ impl Top {
 
     fn trim(&mut self) {
         self.found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        // A file that was read twice gives each place twice.
+        // If a file was read twice, each place occurs twice.
         self.found.dedup_by(|a, b| a.1 == b.1);
         self.found.truncate(self.limit);
         if let (Some((smallest, _)), true) = (self.found.last(), self.found.len() == self.limit) {
@@ -55,8 +55,8 @@ impl Largest {
         Self { overall: Top { limit, ..Top::default() }, ..Self::default() }
     }
 
-    /// Begins a tensor of `n_scalars` scalars. The share [`TENSOR_SHARE`] of them is kept, rounded down: none of a
-    /// small tensor.
+    /// Begins a tensor of `n_scalars` scalars. A share of [`TENSOR_SHARE`], rounded down, is kept: none for a small
+    /// tensor.
     pub fn begin_tensor(&mut self, n_scalars: usize) {
         self.end_tensor();
         let limit = (n_scalars as f64 * TENSOR_SHARE) as usize;
@@ -70,7 +70,7 @@ impl Largest {
         }
     }
 
-    /// Looks at values of a matrix; `first` is the flat index of the first one.
+    /// Takes in values of a matrix; `first` is the flat index of the first one.
     pub fn look_at(&mut self, (layer, matrix): (usize, Matrix), first: usize, values: &[f32]) {
         let mut threshold = self.threshold();
         for (index, value) in values.iter().enumerate() {
@@ -81,8 +81,8 @@ impl Largest {
         }
     }
 
-    /// Looks at bf16 values as they lie in the file, otherwise like [`Self::look_at`]. Stops at the first value that is
-    /// NaN or infinite, and returns its index in `bytes`.
+    /// Takes in bf16 values in the file's byte order, otherwise like [`Self::look_at`]. Stops at the first value that
+    /// is NaN or infinite, and returns its index in `bytes`.
     pub fn look_at_bf16(&mut self, (layer, matrix): (usize, Matrix), first: usize, bytes: &[u8]) -> Option<usize> {
         let mut begin = 0;
         while let Some(at) = first_above(&bytes[2 * begin..], ((self.threshold().to_bits() >> 16) as u16).min(BF16_INFINITY - 1)) {
@@ -96,7 +96,7 @@ impl Largest {
         None
     }
 
-    /// The magnitude that a value has to exceed to be among the largest of all or of its tensor: one pass serves both.
+    /// The magnitude that a value must exceed to be among the largest of all, or of its tensor: one pass serves both.
     fn threshold(&self) -> f32 {
         self.current.as_ref().map_or(self.overall.threshold, |top| top.threshold.min(self.overall.threshold))
     }
@@ -108,13 +108,13 @@ impl Largest {
         }
     }
 
-    /// The places of the largest of all, largest first; and of the largest of each tensor, in the order of their
-    /// places.
+    /// The places of the largest scalars of all, largest first; and of the largest of each tensor, in the order of
+    /// their places.
     pub fn into_places(mut self) -> (Vec<Place>, Vec<Place>) {
         self.end_tensor();
         self.overall.trim();
         let mut by_tensor = self.by_tensor.into_iter().map(|(_, place)| place).collect::<Vec<_>>();
-        // A file that was read twice gives each place twice.
+        // If a file was read twice, each place occurs twice.
         by_tensor.sort_unstable();
         by_tensor.dedup();
         (self.overall.found.into_iter().map(|(_, place)| place).collect(), by_tensor)
@@ -129,11 +129,12 @@ fn magnitude(bytes: &[u8], index: usize) -> u16 {
     u16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]]) & 0x7fff
 }
 
-/// Index of the first of these bf16 values (an even number of bytes) whose magnitude's bits are above `bits`.
+/// Index of the first of these bf16 values (an even number of bytes) whose magnitude's bits exceed `bits`.
 ///
-/// Every byte of a model passes here, so four values are compared in one 64-bit word: with the signs off, adding
-/// `0x7fff - bits` to each sets its sign bit exactly if the value is above, and never carries into its neighbour. One
-/// branch tests eight words. Not inlined, because a browser compiles a small function well sooner than a large one.
+/// Every byte of a model passes through here, so four values are compared in one 64-bit word: without signs, adding
+/// `0x7fff - bits` to each sets its sign bit exactly if the value exceeds `bits`, and never carries into its
+/// neighbour. One branch tests eight words. Not inlined, because a browser optimises a small function sooner than a
+/// large one.
 #[inline(never)]
 pub fn first_above(bytes: &[u8], bits: u16) -> Option<usize> {
     const LANES: u64 = 0x0001_0001_0001_0001;
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_tensor_gives_a_millionth_of_its_scalars_whatever_is_in_the_others() {
-        // The second is everywhere louder than the first; the third is too small to give any.
+        // The second tensor is louder than the first throughout; the third is too small to keep any.
         let noise = |n: u32, scale: f64| (0..n).map(|i| ((f64::from(i) * 0.734).sin() * scale) as f32).collect::<Vec<_>>();
         let tensors = [noise(2_500_000, 1.0), noise(1_000_000, 50.0), noise(999_999, 90.0)];
         let (mut plain, mut packed) = (Largest::up_to(3), Largest::up_to(3));

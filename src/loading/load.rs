@@ -1,10 +1,9 @@
-//! Brings a model's weights to a device in one pass over their bytes.
+//! Loads a model's weights to a device in one pass over their bytes.
 //!
-//! A file is streamed front to back and handed on piece by piece, so that beside a GPU the host never holds more than a
-//! few slabs of it, whatever the size of a tensor. Every byte is hashed on the way, unless a browser's store already
-//! compares each slab with a digest of its own; the model's revision comes from the files' digests. On a GPU bf16
-//! matrices stay bf16 ([`crate::tensors::Weight`]): 2 bytes a parameter, for every use there is. Everything else
-//! becomes f32, exactly.
+//! A file is streamed from front to back and passed on piece by piece, so that with a GPU the host never holds more
+//! than a few slabs, whatever the size of a tensor. Every byte is hashed on the way, unless a browser's store already
+//! compares each slab with its own digest; the model's revision comes from the files' digests. On a GPU bf16 matrices
+//! stay bf16 ([`crate::tensors::Weight`]), 2 bytes a parameter, for every use. Everything else becomes f32, exactly.
 
 use std::collections::BTreeMap;
 
@@ -25,14 +24,15 @@ use crate::terms::{FileProof, Message, hex};
 use crate::weights::WeightsError;
 use crate::weights::safetensors::TensorEntry;
 
-/// Bytes read, hashed and handed on between two looks at the stop flag.
+/// Bytes read, hashed and passed on between two checks of the stop flag.
 const PIECE_BYTES: usize = 4 << 20;
-/// Bytes handed to a GPU before the host waits for it: nothing else slows down a host that is faster.
+/// Bytes passed to a GPU before the host waits for it, because nothing else slows down a faster host.
 const UNSETTLED_BYTES: u64 = 256 << 20;
-/// Scalars kept beyond those needed, because controls leave candidates out; there are never so many candidates.
+/// Scalars kept in addition to those needed, because controls leave out candidates. There are always fewer
+/// candidates.
 const SPARE: usize = 24;
 
-/// A model and what was learned about its weights while they streamed by.
+/// A loaded model, and the facts gathered while its weights streamed by.
 #[derive(Debug)]
 pub struct LoadedWeights {
     pub model: Model,
@@ -43,16 +43,16 @@ pub struct LoadedWeights {
     pub revision: String,
     /// The scalars of largest magnitude in the layers' matrices, largest first.
     pub largest: Vec<Place>,
-    /// The scalars of largest magnitude in each of the checkpoint's tensors: [`crate::model::edit::TENSOR_SHARE`] of
-    /// it, so none of a small one.
+    /// The scalars of largest magnitude in each of the checkpoint's tensors: a share of
+    /// [`crate::model::edit::TENSOR_SHARE`] of it, so none of a small tensor.
     pub largest_by_tensor: Vec<Place>,
-    /// Name, size and digest of each file, as it was read.
+    /// Name, size and digest of each file.
     pub files: Vec<FileProof>,
-    /// True if all of the files are in the store.
+    /// `true` if all of the files are in the store.
     pub stored: bool,
 }
 
-/// Looks into a checkpoint's headers, and loads it.
+/// Reads a checkpoint's headers, and loads it.
 ///
 /// # Errors
 ///
@@ -63,11 +63,11 @@ pub async fn load_weights(files: &Files, config: &ModelConfig, onto: &Onto, cont
     load_checkpoint(files, config, checkpoint, onto, control).await
 }
 
-/// Loads the weights that `config` asks for.
+/// Loads the weights that `config` requires.
 ///
 /// # Errors
 ///
-/// A fault in the files' bytes, or in the source that they come from.
+/// An error in the files' bytes, or in their source.
 pub async fn load_checkpoint(
     files: &Files,
     config: &ModelConfig,
@@ -99,7 +99,7 @@ pub async fn load_checkpoint(
         let missing = || WeightsError::MissingFile { name: shard.name.clone() };
         let mut stream = files.open(&shard.name).await?.ok_or_else(missing)?;
         let sha256 = match reading.read(shard, &mut stream).await {
-            // What is damaged is fetched the second time, and all of the file is hashed.
+            // On the second attempt the damaged part is downloaded, and the whole file is hashed.
             Err(LoadingError::Platform(PlatformError::Damaged { .. })) => {
                 drop(stream);
                 stream = files.open(&shard.name).await?.ok_or_else(missing)?;
@@ -140,9 +140,9 @@ struct Reading<'a> {
     onto: &'a Onto,
     tensors: BTreeMap<String, Arrived>,
     largest: Largest,
-    /// Bytes that the GPU may not have taken yet.
+    /// Bytes that the GPU may not have received yet.
     unsettled: u64,
-    /// Bytes of the files before the one that is being read; `total` counts all files.
+    /// Bytes of the files before the current one; `total` counts all files.
     before: u64,
     total: u64,
     doing: Message,
@@ -154,7 +154,7 @@ impl Reading<'_> {
     async fn read(&mut self, shard: &Shard, stream: &mut ByteStream) -> Result<String, LoadingError> {
         let known = stream.known_sha256();
         let mut hasher = known.is_none().then(Sha256::new);
-        // The bytes before the data were read earlier and decide where the tensors lie, so they must come again.
+        // The bytes before the data were read earlier and decide the tensors' places, so they must be the same now.
         let mut left = shard.begin.as_slice();
         while !left.is_empty() {
             let piece = self.next_piece(shard, left.len() as u64, stream, &mut hasher).await?;
@@ -164,7 +164,7 @@ impl Reading<'_> {
             })?;
         }
         let mut entries = shard.header.tensors.values().collect::<Vec<_>>();
-        // Tensors are read in the order of their bytes; the parser has made sure that they leave no holes.
+        // Tensors are read in the order of their bytes; the parser has checked that there are no gaps.
         entries.sort_by_key(|entry| entry.begin);
         for entry in entries {
             self.read_tensor(shard, entry, stream, &mut hasher).await?;
@@ -205,8 +205,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Returns the next piece of the `left` bytes, whole values. While they are on their way, reports how far they are
-    /// and obeys a stop.
+    /// Returns the next piece of the `left` bytes, in whole values. While waiting, reports progress and obeys a stop.
     async fn next_piece<'s>(
         &self,
         shard: &Shard,
@@ -238,11 +237,11 @@ impl Reading<'_> {
         Ok(piece)
     }
 
-    /// Waits until the GPU has taken what was handed to it, once that is at least [`UNSETTLED_BYTES`].
+    /// Waits until the GPU has received its data, once at least [`UNSETTLED_BYTES`] are under way.
     ///
     /// # Errors
     ///
-    /// [`DeviceError::Gpu`] once it has failed: nothing more is fetched for it.
+    /// [`DeviceError::Gpu`] once it has failed: nothing more is downloaded for it.
     async fn settle(&mut self, bytes: u64) -> Result<(), LoadingError> {
         self.unsettled = self.unsettled.saturating_add(bytes);
         if let (Some(gpu), true) = (&self.onto.gpu, self.unsettled >= UNSETTLED_BYTES) {

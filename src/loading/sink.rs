@@ -11,11 +11,11 @@ use crate::terms::Matrix;
 use crate::weights::WeightsError;
 use crate::weights::safetensors::{Dtype, TensorEntry};
 
-/// A tensor that is being filled: whole, or a table in chunks of rows.
+/// A tensor that is being filled: as a whole, or, for a table, in chunks of rows.
 pub struct Sink<'a> {
     entry: &'a TensorEntry,
     is_bf16: bool,
-    /// Chunks that are full.
+    /// Full chunks.
     full: Vec<Upload>,
     filling: Upload,
     /// Number of values in a chunk.
@@ -24,12 +24,12 @@ pub struct Sink<'a> {
     len: usize,
     device: Device,
     gpu: Option<GpuHandles>,
-    /// Values of the piece that is being widened; the same memory for every piece.
+    /// Widened values of the current piece; the memory is reused.
     widened: Vec<f32>,
 }
 
-/// True if a tensor stays bf16 on the device. A packed matrix has an even number of columns, so that no word spans two
-/// rows.
+/// `true` if a tensor stays bf16 on the device. A packed matrix has an even number of columns, so that no word spans
+/// two rows.
 fn stays_bf16(entry: &TensorEntry, device: &Device) -> bool {
     let is_even = matches!(entry.shape.as_slice(), [_, cols] if cols.is_multiple_of(2));
     entry.dtype == Dtype::BF16 && is_even && tensors::packs(device)
@@ -46,7 +46,7 @@ pub fn bytes_of(entry: &TensorEntry, device: &Device) -> u64 {
 }
 
 impl<'a> Sink<'a> {
-    /// Begins a tensor. `chunk_rows` is the number of rows in each chunk of a table, if the table is cut.
+    /// Begins a tensor. `chunk_rows` is the number of rows in each chunk of a table, if it is split.
     pub fn new(entry: &'a TensorEntry, chunk_rows: Option<usize>, device: &Device, gpu: Option<&GpuHandles>) -> Self {
         let len = entry.shape.iter().product::<usize>();
         let row = entry.shape.get(1).copied().unwrap_or(1);
@@ -57,13 +57,13 @@ impl<'a> Sink<'a> {
         Self { entry, is_bf16, full: Vec::new(), filling, step, len: 0, device, gpu, widened: Vec::new() }
     }
 
-    /// Appends the next bytes of the file, whole values. `place` is the layer and matrix of the tensor, if it is one of
-    /// a layer's.
+    /// Appends the next bytes of the file, in whole values. `place` is the layer and matrix of the tensor, if it
+    /// belongs to a layer.
     ///
     /// # Errors
     ///
-    /// [`WeightsError::NonFinite`]: such a weight would turn every measurement into NaN, which looks like a collapse that
-    /// an ablation caused.
+    /// [`WeightsError::NonFinite`]: such a weight would turn every measurement into NaN, which looks like a collapse
+    /// caused by an ablation.
     pub fn push(&mut self, bytes: &[u8], place: Option<(usize, Matrix)>, largest: &mut Largest) -> Result<(), WeightsError> {
         let bad = match self.is_bf16 {
             true => {
@@ -95,7 +95,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Hands over `n` values, cut where a chunk ends and the next begins.
+    /// Passes on `n` values, cut where a chunk ends and the next begins.
     fn fill(&mut self, n: usize, push: impl Fn(&mut Upload, std::ops::Range<usize>)) {
         let (mut begin, all) = (0, self.entry.shape.iter().product::<usize>());
         while begin < n {

@@ -32,7 +32,7 @@ pub struct Attention {
     /// Factor of the scores: `1 / √head_dim` in most families.
     pub scale: f64,
     /// Bits to which queries, keys, values and probabilities are rounded before they are multiplied
-    /// ([`rounding::attention`]); `None` in a model as it is loaded.
+    /// ([`rounding::attention`]); `None` in a loaded model.
     pub product_bits: Option<u32>,
 }
 
@@ -41,7 +41,7 @@ pub struct Attention {
 pub struct QkNorm {
     pub q_norm: Norm,
     pub k_norm: Norm,
-    /// True if each norm is over all heads of a token together (OLMo-2), and not head by head (Qwen3).
+    /// `true` if each norm is over all heads of a token together (OLMo-2), `false` if it is head by head (Qwen3).
     pub whole: bool,
 }
 
@@ -73,8 +73,7 @@ impl Attention {
     /// # Shapes
     ///
     /// `x` is `[seq, hidden_size]` and so is the result; `mask` is `[seq, cache_len + seq]` and is added. `see` gets
-    /// the softmax, `[num_heads, seq, cache_len + seq]`, which is computed anyway; it is not called if products are
-    /// rounded.
+    /// the softmax, `[num_heads, seq, cache_len + seq]`, at no extra cost; it is not called if products are rounded.
     pub fn forward(
         &self,
         x: Tensor<2>,

@@ -1,6 +1,6 @@
-//! `config.json` of Hugging Face transformers, read with its own keys, checked before anything is loaded.
+//! Reads `config.json` of Hugging Face transformers, by its own keys, and checks it before anything is loaded.
 //!
-//! This file reads the keys that most families share; a family's own are read in its file ([`super::families`]).
+//! This file reads the keys that most families share; each family's file reads its own keys ([`super::families`]).
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -25,7 +25,7 @@ pub enum Activation {
 pub enum Positions {
     /// A table added to the embeddings (GPT-2's `wpe`).
     Learned,
-    /// Queries and keys turned by angles; one [`Rope`] a layer.
+    /// Queries and keys are rotated by angles; one [`Rope`] for each layer.
     Rotary(Vec<Rope>),
 }
 
@@ -37,21 +37,21 @@ pub struct Rope {
     pub scaling: RopeScaling,
 }
 
-/// The stretching of rotary frequencies, for contexts longer than those of pre-training.
+/// The scaling of rotary frequencies, for contexts longer than in pre-training.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     None,
     Linear {
         factor: f64,
     },
-    /// Llama 3.1 and later: low frequencies divided by `factor`, high ones kept, a ramp between.
+    /// Llama 3.1 and later: low frequencies divided by `factor`, high ones kept, a ramp in between.
     Llama3 {
         factor: f64,
         low_freq_factor: f64,
         high_freq_factor: f64,
         original_max_position_embeddings: f64,
     },
-    /// Every frequency divided by a factor of its own, cosines and sines multiplied (Phi-3's `longrope`).
+    /// Every frequency divided by its own factor, cosines and sines multiplied (Phi-3's `longrope`).
     Each {
         factors: Vec<f64>,
         magnitude: f64,
@@ -77,13 +77,13 @@ pub struct ModelConfig {
     pub tie_word_embeddings: bool,
     pub attention_bias: bool,
     pub mlp_bias: bool,
-    /// For each layer, the number of latest positions that it attends to; `None` for all.
+    /// For each layer, the number of last positions that it attends to; all if `None`.
     pub sliding_window: Vec<Option<usize>>,
-    /// Number by whose square root scores are divided; `None` for `head_dim`.
+    /// The scores are divided by the square root of this number; `None` means `head_dim`.
     pub query_pre_attn_scalar: Option<f64>,
     /// Bound of the magnitudes of queries, keys and values (OLMo).
     pub clip_qkv: Option<f64>,
-    /// True if attention and feed-forward block read the same residual stream (GPT-NeoX).
+    /// `true` if attention and feed-forward block read the same residual stream (GPT-NeoX).
     pub use_parallel_residual: bool,
     pub eos_token_ids: Vec<u32>,
 }
@@ -107,9 +107,8 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// Reads the keys that most families have, under the names and with the defaults that most of them share: no
-    /// biases, no windows, an untied head, and rotary positions of whole heads. A family changes the fields in which it
-    /// differs.
+    /// Reads the keys that most families have, with their most common names and defaults: no biases, no windows, an
+    /// untied head, and rotary positions of whole heads. A family changes the fields in which it differs.
     pub(super) fn shared(model_type: &'static str, keys: &Keys<'_>) -> Result<Self, ModelError> {
         let hidden_size = keys.required("hidden_size")?;
         let num_attention_heads = keys.required("num_attention_heads")?;
@@ -147,7 +146,7 @@ impl ModelConfig {
         Positions::Rotary(vec![rope; self.num_hidden_layers])
     }
 
-    /// The angles of a layer; `None` where positions are learned.
+    /// The angles of a layer; `None` if positions are learned.
     pub fn rope(&self, layer: usize) -> Option<&Rope> {
         match &self.positions {
             Positions::Rotary(ropes) => ropes.get(layer),
@@ -198,7 +197,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Checks that the heads fill the model's width, where one matrix makes queries, keys and values.
+    /// Checks that the heads fill the model's width, which is required if one matrix makes queries, keys and values.
     pub(super) fn check_heads_fill_width(&self) -> Result<(), ModelError> {
         if self.num_attention_heads * self.head_dim == self.hidden_size {
             return Ok(());
@@ -208,16 +207,16 @@ impl ModelConfig {
     }
 }
 
-/// The keys as they stand in the file.
+/// The keys in the file's form.
 pub(super) struct Keys<'a>(&'a Value);
 
 impl Keys<'_> {
-    /// The value of a key, `null` included.
+    /// The value of a key, including `null`.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
     }
 
-    /// Reads a key; `None` where it is left out or `null`.
+    /// Reads a key; `None` if it is missing or `null`.
     pub fn get<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, ModelError> {
         match self.value(key) {
             None | Some(Value::Null) => Ok(None),
@@ -229,7 +228,7 @@ impl Keys<'_> {
         self.get(key)?.ok_or_else(|| ModelError::Config { key, why: "is missing".into() })
     }
 
-    /// Reads a number of layers, and refuses one so large that a list of them would be the attack.
+    /// Reads a number of layers, and refuses one so large that a list of them would exhaust the memory.
     pub fn layers(&self, key: &'static str) -> Result<usize, ModelError> {
         match self.required(key)? {
             n if n > MAX_LAYERS => Err(ModelError::Config { key, why: format!("is {n}, expected 1 to {MAX_LAYERS}") }),
@@ -237,7 +236,7 @@ impl Keys<'_> {
         }
     }
 
-    /// Refuses a key that would change the numbers, and that the family does not read.
+    /// Refuses a key that would change the results, but that the family does not read.
     pub fn refuse<T: DeserializeOwned>(&self, key: &'static str, is_set: impl Fn(&T) -> bool) -> Result<(), ModelError> {
         match self.get::<T>(key)?.filter(is_set) {
             Some(_) => Err(ModelError::Unsupported { what: format!("{key}: {}", self.0[key]) }),
@@ -255,8 +254,7 @@ impl Keys<'_> {
         }
     }
 
-    /// True for each layer with a window: those that `layer_types` names, or where it is left out those that
-    /// `otherwise` does.
+    /// `true` for each layer with a window: by `layer_types`, or by `otherwise` if that key is missing.
     pub fn sliding_layers(&self, num_hidden_layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>, ModelError> {
         let types = self.get::<Vec<String>>("layer_types")?;
         let is_sliding = |layer: usize| match &types {
@@ -280,7 +278,7 @@ impl Keys<'_> {
         given("rope_parameters").or_else(|| given("rope_scaling"))
     }
 
-    /// The share of a head's dimensions that turn, if it is given.
+    /// The rotated share of a head's dimensions, if given.
     pub fn rotary_share(&self) -> Result<Option<f64>, ModelError> {
         match self.rope_parameters().and_then(|parameters| parameters.get("partial_rotary_factor")).and_then(Value::as_f64) {
             Some(share) => Ok(Some(share)),
@@ -289,7 +287,7 @@ impl Keys<'_> {
     }
 }
 
-/// Angles of the first `dim` dimensions, as a dictionary of transformers describes them; `theta` where it gives none.
+/// Angles of the first `dim` dimensions, from a dictionary of transformers; `theta` is used if it has none.
 pub(super) fn rope(parameters: Option<&Value>, theta: f64, dim: usize) -> Result<Rope, ModelError> {
     let number = |key: &'static str| {
         let value = parameters.and_then(|p| p.get(key)).and_then(Value::as_f64);

@@ -1,7 +1,7 @@
-//! Ablations of weights: a new [`Model`] value that shares every matrix it does not touch.
+//! Ablations of weights: a new [`Model`] value that shares every unchanged matrix.
 //!
-//! The intact model is never changed, so undoing is dropping the edited one, exact to the bit, and both can run side by
-//! side. Edits apply in their order and multiply where they meet.
+//! The intact model is never changed, so undoing means dropping the edited one, is exact to the bit, and both can run
+//! side by side. Edits apply in their order; edits of the same weight multiply.
 
 use burn::tensor::Tensor;
 
@@ -16,7 +16,7 @@ use crate::terms::{Ablation, ChannelCoord, Coordinate, EditTarget, LimitError, M
 pub const PAPER_SHARE: f64 = 7000.0 / 6.7e9;
 /// Share of each weight tensor, rounded down, that this control zeroes in the paper's code.
 pub const TENSOR_SHARE: f64 = 1e-6;
-/// Number of scalars that a harsher control zeroes, in a model of any size.
+/// Number of scalars that a second control zeroes, in a model of any size.
 pub const N_LARGEST_HARSH: usize = 1000;
 
 impl ModelConfig {
@@ -52,7 +52,8 @@ impl Model {
         Ok(self.config.check_ablation(ablation)?)
     }
 
-    /// Returns the model with these weights edited. A pruning needs scores, and is the engine's to resolve.
+    /// Returns the model with these weights edited. A pruning is not applied, because the engine must resolve it with
+    /// scores.
     ///
     /// # Errors
     ///
@@ -61,8 +62,8 @@ impl Model {
         self.with_ablation_by(ablation, None)
     }
 
-    /// Returns the model with these weights edited, and with channels replaced by their means, where the ablation says
-    /// so. `means` has a number for every channel of every layer.
+    /// Returns the model with these weights edited, and with channels replaced by their means if the ablation
+    /// requires it. `means` has a number for every channel of every layer.
     ///
     /// # Errors
     ///
@@ -90,7 +91,8 @@ impl Model {
         }
     }
 
-    /// The model with scalars of any matrix set to zero, each given by its index in the matrix's flat order as stored.
+    /// The model with scalars of any matrix set to zero. Each scalar is given by its index in the stored matrix's
+    /// flat order.
     pub fn with_zeroed(&self, scalars: &[(usize, Matrix, usize)]) -> Self {
         let mut edited = self.clone();
         for (layer, decoder_layer) in edited.layers.iter_mut().enumerate() {
@@ -104,7 +106,7 @@ impl Model {
         edited
     }
 
-    /// Reads one weight, `down_proj.weight[row, col]`, without waiting: the caller awaits the tensor `[1, 1]`.
+    /// Returns the weight `down_proj.weight[row, col]`, `[1, 1]`, without waiting for its value.
     pub fn down_proj_scalar(&self, layer: usize, row: usize, col: usize) -> Tensor<2> {
         let down_proj = &self.layers[layer].mlp.down_proj;
         let [rows, cols] = block(down_proj, Some(row), Some(col));
@@ -130,7 +132,7 @@ impl super::DecoderLayer {
     }
 }
 
-/// Index ranges of a row, a column or a scalar of `weight[out, in]` in the layout that it is stored in.
+/// Index ranges of a row, a column or a scalar of `weight[out, in]` in its stored layout.
 fn block(linear: &Linear, row: Option<usize>, col: Option<usize>) -> [std::ops::Range<usize>; 2] {
     let [out, input] = linear.shape();
     let span = |index: Option<usize>, len| index.map_or(0..len, |index| index..index + 1);
@@ -146,7 +148,7 @@ fn scale_block(linear: &mut Linear, row: Option<usize>, col: Option<usize>, scal
     linear.weight.scale(rows, cols, scale);
 }
 
-/// Zeroes the weights that make a channel: its row of gate and up, or its column of `c_fc` with the bias.
+/// Zeroes the weights that compute a channel: its row of gate and up, or its column of `c_fc` with the bias.
 fn remove_hidden(hidden: &mut Hidden, channel: usize) {
     match hidden {
         Hidden::Gated { gate_proj, up_proj } => {
@@ -172,7 +174,7 @@ mod tests {
     use super::*;
     use crate::terms::edits_at_the_limits;
 
-    /// The table that the page and a link are tried with, too.
+    /// The table that the page and links are tested with, too.
     #[test]
     fn the_engine_takes_every_edit_within_the_limits_and_no_other() {
         let config = ModelConfig::from_json(include_bytes!("../../public/models/linchpin-13m/config.json")).unwrap();

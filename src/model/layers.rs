@@ -1,4 +1,4 @@
-//! The small parts: linear maps in the checkpoint's own layout, and norms.
+//! The small parts: linear maps in the checkpoint's layout, and norms.
 
 use burn::tensor::{Device, Tensor, activation as act};
 
@@ -15,13 +15,13 @@ pub enum Layout {
     InOut,
 }
 
-/// `y = x Wᵀ + b`, with W left as the checkpoint stores it, so that a coordinate means the same here and there.
+/// `y = x Wᵀ + b`. W keeps the checkpoint's layout, so that a coordinate means the same here and there.
 #[derive(Debug, Clone)]
 pub struct Linear {
     pub weight: Weight,
     pub bias: Option<Tensor<1>>,
     pub layout: Layout,
-    /// Rounding of the input in a model with quantised activations; `None` in a model as it is loaded.
+    /// Rounding of the input in a model with quantised activations; `None` in a loaded model.
     pub input_rounding: Option<InputRounding>,
 }
 
@@ -46,7 +46,7 @@ impl Linear {
         }
     }
 
-    /// `[out, in]`, whatever the layout.
+    /// The shape `[out, in]`, for either layout.
     pub fn shape(&self) -> [usize; 2] {
         let [rows, cols] = self.weight.dims();
         match self.layout {
@@ -56,7 +56,7 @@ impl Linear {
     }
 }
 
-/// `logits = x Wᵀ + b`. The weight is a table like that of the embeddings, and often the same one.
+/// `logits = x Wᵀ + b`. The weight is a table like that of the embeddings, and often the same table.
 #[derive(Debug, Clone)]
 pub struct LmHead {
     /// `[vocab_size, hidden_size]`.
@@ -126,13 +126,13 @@ impl Activation {
     }
 }
 
-/// `x/2 (1 + erf(x/√2))`. On a GPU, Burn's own form has the tanh form's gradient: 2.5e-3 off.
+/// `x/2 (1 + erf(x/√2))`. On a GPU, Burn's version has the tanh form's gradient, which is 2.5e-3 off.
 fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let erf = (x.clone() * core::f64::consts::FRAC_1_SQRT_2).erf();
     x * (erf + 1.0) * 0.5
 }
 
-/// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`. Burn's own form cubes by `powf`, which is NaN for negative x in WGSL.
+/// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`. Burn's version cubes with `powf`, which is NaN for negative x in WGSL.
 fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     const SQRT_2_OVER_PI: f64 = core::f64::consts::FRAC_2_SQRT_PI * core::f64::consts::FRAC_1_SQRT_2;
     let cube = x.clone() * x.clone() * x.clone();

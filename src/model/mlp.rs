@@ -1,4 +1,4 @@
-//! The feed-forward block, with the one seam where spikes are read and ablations of activations act.
+//! The feed-forward block, with the only hook at which spikes are read and activations are edited.
 
 use burn::tensor::Tensor;
 
@@ -26,8 +26,7 @@ pub enum Hidden {
 }
 
 impl Mlp {
-    /// Number of scalars that belong to one channel: those that it reads with, its bias if any, and those that it
-    /// writes with.
+    /// Number of scalars of one channel: those that it reads with, its bias if any, and those that it writes with.
     pub fn channel_size(&self) -> usize {
         let [hidden_size, _] = self.down_proj.shape();
         let reads = |linear: &Linear| hidden_size + usize::from(linear.bias.is_some());

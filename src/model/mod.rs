@@ -1,8 +1,8 @@
-//! One forward pass for every family: token ids to logits, top to bottom.
+//! The one forward pass of all families: token ids to logits, from top to bottom.
 //!
-//! The pass serves prefill, decode, capture and backward alike. Families differ in data ([`config::ModelConfig`]) and
-//! in the parts that [`families`] puts together; nothing here branches on a family's name. One sequence is run at a
-//! time: tensors are `[seq, width]`, without a batch dimension.
+//! Prefill, decoding, capture and gradients all use this pass. Families differ in data ([`config::ModelConfig`]) and
+//! in the parts that [`families`] assembles; nothing here branches on a family's name. One sequence runs at a time:
+//! tensors are `[seq, width]`, without a batch dimension.
 
 pub mod attention;
 pub mod config;
@@ -29,25 +29,25 @@ use mlp::Mlp;
 use probe::{Probe, Reader};
 use rotary::{RotaryEmbedding, Rotation};
 
-/// Errors in a model's configuration, or in what is asked of a model.
+/// Errors in a model's configuration, or in a request to a model.
 #[derive(Debug, Serialize, Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum ModelError {
     #[error("config.json: {key} {why}")]
     Config { key: &'static str, why: String },
-    #[error("unknown architecture {model_type:?}; known are {known}")]
+    #[error("unknown architecture {model_type:?}; supported are {known}")]
     UnknownArchitecture { model_type: String, known: String },
     #[error("not supported yet: {what}")]
     Unsupported { what: String },
-    #[error("a channel is to be replaced by its mean, and its mean is not known")]
+    #[error("a channel cannot be replaced by its mean, because the mean is unknown")]
     NoMean,
     #[error(transparent)]
     #[serde(untagged)]
     Limit(#[from] LimitError),
 }
 
-/// A decoder-only transformer with its weights on devices: embeddings on one, each layer on one, norm and head on one, all of which
-/// may be the same. Cloning shares them.
+/// A decoder-only transformer with its weights on one or several devices: the embeddings, each layer, and norm with
+/// head each have one. Cloning shares the weights.
 #[derive(Debug, Clone)]
 pub struct Model {
     pub config: ModelConfig,
@@ -56,21 +56,22 @@ pub struct Model {
     pub embed_scale: Option<f64>,
     /// Learned position table, `[max_position_embeddings, hidden_size]` (GPT-2's `wpe`).
     pub embed_positions: Option<Table>,
-    /// Rotary embedding of each layer; empty where positions are learned.
+    /// Rotary embedding of each layer; empty if positions are learned.
     pub rotary_emb: Vec<RotaryEmbedding>,
     pub layers: Vec<DecoderLayer>,
     pub norm: Norm,
     pub lm_head: LmHead,
 }
 
-/// Attention and feed-forward block, each added to the residual stream, with norms in front of them, behind them, or both:
+/// Attention and feed-forward block, each added to the residual stream, with norms before them, after them, or both:
 ///
 /// ```text
 /// y = x + post_attention_layernorm(self_attn(input_layernorm(x)))
 /// z = y + post_feedforward_layernorm(mlp(pre_feedforward_layernorm(y)))
 /// ```
 ///
-/// The names are Gemma's, which has all four. Llama has those in front, and calls the second `post_attention_layernorm`.
+/// The names are those of Gemma, which has all four norms. Llama has the two before, and calls the second one
+/// `post_attention_layernorm`.
 #[derive(Debug, Clone)]
 pub struct DecoderLayer {
     pub input_layernorm: Option<Norm>,
@@ -79,7 +80,7 @@ pub struct DecoderLayer {
     pub pre_feedforward_layernorm: Option<Norm>,
     pub mlp: Mlp,
     pub post_feedforward_layernorm: Option<Norm>,
-    /// True if the feed-forward block reads x, as the attention does, and not y (GPT-NeoX).
+    /// `true` if the feed-forward block reads x, like the attention, and not y (GPT-NeoX).
     pub is_parallel: bool,
 }
 
@@ -106,7 +107,7 @@ impl KvCache {
     }
 }
 
-/// The positions that get logits; a head over a large vocabulary costs as much as many layers.
+/// The positions with logits; a head over a large vocabulary costs as much as many layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
     All,
@@ -129,7 +130,7 @@ impl Model {
 
     /// Computes logits from token ids.
     ///
-    /// With a `cache`, the ids continue what it holds; without, they are a whole sequence.
+    /// With a `cache`, the ids continue its sequence; otherwise, they are a whole sequence.
     ///
     /// # Shapes
     ///
@@ -144,7 +145,7 @@ impl Model {
     }
 
     /// Computes the residual stream that leaves the last layer, `[positions, hidden_size]`: [`Self::forward`] without
-    /// its head, for more logits than fit at once.
+    /// its head, if not all logits fit at once.
     ///
     /// # Panics
     ///
@@ -198,8 +199,8 @@ impl Model {
         (self.embed(input_ids, start), pass)
     }
 
-    /// Runs one layer of a pass, from the residual stream that enters it to that which leaves it, each
-    /// `[seq, hidden_size]`; the latter is on the layer's device, wherever the former was.
+    /// Runs one layer of a pass, from the residual stream that enters it to the one that leaves it, each `[seq,
+    /// hidden_size]`. The result is on the layer's device; the input may be on another.
     pub(crate) fn layer(&self, index: usize, x: Tensor<2>, pass: &Pass, cache: Option<&mut LayerCache>, probe: &mut Probe) -> Tensor<2> {
         let layer = &self.layers[index];
         let x = probe.visit(index, Site::ResidPre, tensors::moved_to(x, &pass.devices[index]));
@@ -214,8 +215,8 @@ impl Model {
         probe.visit(index, Site::ResidPost, z)
     }
 
-    /// Ends a pass: from the residual stream that leaves the last layer, `[positions, hidden_size]`, to logits,
-    /// `[positions, vocab_size]`.
+    /// Ends a pass: computes logits, `[positions, vocab_size]`, from the residual stream that leaves the last layer,
+    /// `[positions, hidden_size]`.
     pub(crate) fn head(&self, x: Tensor<2>) -> Tensor<2> {
         self.lm_head.forward(self.norm.forward(tensors::moved_to(x, &self.lm_head.device())))
     }
@@ -234,13 +235,13 @@ impl Model {
 }
 
 impl DecoderLayer {
-    /// Where all of the layer's weights lie.
+    /// Device of all of the layer's weights.
     pub fn device(&self) -> Device {
         self.mlp.down_proj.weight.device()
     }
 }
 
-/// Applies a norm to `x`; returns `x` itself where there is none.
+/// Applies a norm to `x`; returns `x` itself if there is none.
 fn normed(norm: Option<&Norm>, x: Tensor<2>) -> Tensor<2> {
     match norm {
         Some(norm) => norm.forward(x),
@@ -248,17 +249,17 @@ fn normed(norm: Option<&Norm>, x: Tensor<2>) -> Tensor<2> {
     }
 }
 
-/// The angles and masks of a pass's positions, shared by all layers of a device.
+/// The angles and masks of a pass's positions, shared by all layers on a device.
 pub(crate) struct Pass {
     /// Device of each layer.
     devices: Vec<Device>,
-    /// Rotary angles; empty where positions are learned.
+    /// Rotary angles; empty if positions are learned.
     rotations: Shared<Rotation>,
     /// Additive causal masks, by window.
     masks: Shared<Tensor<2>>,
 }
 
-/// Values by layer; layers of one kind and device share a value.
+/// Values by layer; layers of the same kind on the same device share a value.
 struct Shared<T> {
     distinct: Vec<T>,
     of_layer: Vec<usize>,
@@ -282,8 +283,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// An additive causal mask, `[seq, start + seq]`: 0 where a position may look, -1e9 where it must not. Finite, since an
-/// infinity in a shader's literal is not portable; `exp(-1e9)` is 0 all the same.
+/// An additive causal mask, `[seq, start + seq]`: 0 where a position may look, -1e9 where it must not. It is finite
+/// because an infinite literal in a shader is not portable; `exp(-1e9)` is 0, too.
 fn mask(start: usize, seq: usize, window: Option<usize>, device: &Device) -> Tensor<2> {
     let total = start + seq;
     let hidden = |query: usize, key: usize| key > query || window.is_some_and(|window| key + window <= query);

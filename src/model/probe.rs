@@ -1,14 +1,14 @@
-//! Looks into a forward pass, or reaches into it.
+//! Reads and edits a forward pass.
 //!
-//! A [`Probe`] is handed to [`super::Model::forward`] and visited at every [`Site`]. At each visit, in this order:
+//! A [`Probe`] is passed to [`super::Model::forward`] and visited at every [`Site`]. At each visit, in this order:
 //!
 //! 1. interventions change the activation,
-//! 2. a zero leaf is added, where gradients are wanted, or a tap set, where only channel sums of them are,
-//! 3. captures read it, so that a capture shows what the rest of the model saw.
+//! 2. a zero leaf is added if gradients are wanted, or a tap if only their channel sums are,
+//! 3. captures read it, so that a capture shows the same value as the rest of the model reads.
 //!
-//! Before that, at a layer's `down_proj`, the largest value of one of its output channels may be edited ([`PeakEdit`]).
+//! Before these visits, the largest value of a channel of a layer's `down_proj` output may be edited ([`PeakEdit`]).
 //!
-//! An empty probe returns its input untouched: the logits are bit-identical to those without it.
+//! An empty probe returns its input unchanged: the logits are bit-identical to those without a probe.
 
 use burn::tensor::{Int, Tensor};
 
@@ -69,11 +69,10 @@ pub struct SeenInput {
     pub summary: Tensor<2>,
 }
 
-/// An edit of the super activation, wherever it comes up: of what `down_proj` writes on one residual channel, at the
-/// one token where that is largest. The token depends on the data, and the whole sequence has to be there, so this
-/// works without a cache only.
+/// An edit of the super activation: of the `down_proj` output on one residual channel, at the token where it is
+/// largest. The token depends on the data and the whole sequence, so this works only without a cache.
 ///
-/// With y the output of `down_proj`, u its input, and what the removed scalars would have added:
+/// With y the output of `down_proj`, u its input, and the products of the removed scalars added:
 ///
 /// ```text
 /// original[t] = y[t, row] + Σ w u[t, col]        t* = the first t of largest |original[t]|
@@ -82,7 +81,7 @@ pub struct SeenInput {
 pub struct PeakEdit {
     pub layer: usize,
     pub row: usize,
-    /// Scalars of this row that are zero in the model, each with its column and the value it had, `[1, 1]`.
+    /// Scalars of this row that are zero in the model, each with its column and its former value, `[1, 1]`.
     pub removed: Vec<(usize, Tensor<2>)>,
     pub action: PeakAction,
 }
@@ -94,11 +93,11 @@ pub enum PeakAction {
     Restore,
     /// `y[t*, row]` becomes this value.
     Set(f32),
-    /// `original[t*]` is kept in [`Probe::peaks`], and nothing changed.
+    /// `original[t*]` is kept in [`Probe::peaks`]; nothing is changed.
     Read,
 }
 
-/// A reader and editor of a forward pass; see the module's head.
+/// A reader and editor of a forward pass; see the module's documentation.
 #[derive(Debug, Default)]
 pub struct Probe<'a> {
     interventions: &'a [Intervention],
@@ -115,16 +114,16 @@ pub struct Probe<'a> {
     pub leaves: Vec<(usize, Tensor<2>)>,
     /// Leaves by layer whose gradients are the channel sums at the tapped site, `[6, width]`.
     pub sinks: Vec<(usize, Tensor<2>)>,
-    /// Summaries of the inputs of the parts that were asked for, layer by layer.
+    /// Summaries of the requested parts' inputs, layer by layer.
     pub inputs: Vec<SeenInput>,
     /// Attention of each head on the first position, `[heads]`, by layer.
     pub on_first_key: Vec<(usize, Tensor<1>)>,
-    /// Values that [`PeakAction::Read`] has read, `[1, 1]` each, in the order of the pass.
+    /// Values read by [`PeakAction::Read`], `[1, 1]` each, in the order of the pass.
     pub peaks: Vec<Tensor<2>>,
 }
 
 impl<'a> Probe<'a> {
-    /// A probe that touches nothing.
+    /// A probe that does nothing.
     pub fn empty() -> Self {
         Self::default()
     }
@@ -133,22 +132,22 @@ impl<'a> Probe<'a> {
         Self { interventions, ..Self::default() }
     }
 
-    /// Makes these edits, each where its value is largest.
+    /// Applies these edits, each where its value is largest.
     #[must_use]
     pub fn at_peaks(mut self, edits: &'a [PeakEdit]) -> Self {
         self.at_peaks = edits;
         self
     }
 
-    /// Keeps something of every layer at these sites.
+    /// Keeps a part of each activation at these sites, in every layer.
     #[must_use]
     pub fn capturing(mut self, sites: &'a [Site], keep: Keep) -> Self {
         self.capture = Some((sites, keep));
         self
     }
 
-    /// Adds a zero leaf at this site of every layer. A non-leaf tensor cannot be asked for its gradient in Burn, so the
-    /// gradient of the activation `u` is read as that of `e` in `u + e`.
+    /// Adds a zero leaf at this site of every layer. Burn has no gradients of non-leaf tensors, so the gradient of
+    /// the activation `u` is read as that of `e` in `u + e`.
     #[must_use]
     pub fn with_leaves(mut self, site: Site) -> Self {
         self.leaves_at = Some(site);
@@ -163,16 +162,16 @@ impl<'a> Probe<'a> {
         self
     }
 
-    /// Summarises over tokens what these parts of every layer read. A part's input is no [`Site`]: nothing reaches in
-    /// there.
+    /// Summarises the inputs of these parts of every layer over tokens. A part's input is not a [`Site`], and cannot
+    /// be edited.
     #[must_use]
     pub fn summarising(mut self, readers: &'a [Reader], summary: Summary) -> Self {
         self.summarises = Some((readers, summary));
         self
     }
 
-    /// Keeps the attention of every head on the first position of the sequence: its mean over the queries of the pass,
-    /// without the first query, which sees nothing but itself. Where a window no longer reaches the first position, the
+    /// Keeps the attention of every head on the first position of the sequence: its mean over the queries of the
+    /// pass, without the first query, which sees only itself. If a window no longer includes the first position, the
     /// attention is 0.
     #[must_use]
     pub fn with_first_key(mut self) -> Self {
@@ -184,7 +183,7 @@ impl<'a> Probe<'a> {
         self.start = start;
     }
 
-    /// Visits a site: the seam of all edits and captures. `x` is `[seq, width]`.
+    /// Visits a site, for all edits and captures. `x` is `[seq, width]`.
     pub(super) fn visit(&mut self, layer: usize, site: Site, x: Tensor<2>) -> Tensor<2> {
         let x = self.intervene(layer, site, x);
         let x = self.add_leaf(layer, site, x);
@@ -193,7 +192,7 @@ impl<'a> Probe<'a> {
         x
     }
 
-    /// Sees `x`, `[seq, hidden_size]`, which a part of a layer reads.
+    /// Sees `x`, `[seq, hidden_size]`, the input of a part of a layer.
     pub(super) fn see_input(&mut self, layer: usize, reader: Reader, x: &Tensor<2>) {
         let Some((_, summary)) = self.summarises.filter(|(readers, _)| readers.contains(&reader)) else { return };
         let x = x.clone().without_autodiff();
@@ -204,7 +203,7 @@ impl<'a> Probe<'a> {
         self.inputs.push(SeenInput { layer, reader, summary });
     }
 
-    /// Sees `weights`, `[heads, seq, total]`, by which attention multiplies values.
+    /// Sees `weights`, `[heads, seq, total]`, the weights of the values in the attention.
     pub(super) fn see_attention(&mut self, layer: usize, weights: Tensor<3>) {
         let [heads, seq, _] = weights.dims();
         let first = usize::from(self.start == 0);
@@ -214,8 +213,8 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// Edits `y`, `[seq, hidden_size]`, which `down_proj` writes, with the help of `u`, `[seq, intermediate_size]`,
-    /// which it reads.
+    /// Edits `y`, `[seq, hidden_size]`, the output of `down_proj`, with the help of `u`, `[seq, intermediate_size]`,
+    /// its input.
     pub(super) fn edit_peaks(&mut self, layer: usize, u: &Tensor<2>, mut y: Tensor<2>) -> Tensor<2> {
         let [seq, _] = y.dims();
         for PeakEdit { row, removed, action, .. } in self.at_peaks.iter().filter(|edit| edit.layer == layer) {
@@ -228,7 +227,7 @@ impl<'a> Probe<'a> {
                 PeakAction::Restore => peak,
                 PeakAction::Set(value) => Tensor::full([1, 1], *value, &y.device()),
                 PeakAction::Read => {
-                    // They are read together.
+                    // All are read together.
                     let device = self.peaks.first().map_or_else(|| peak.device(), Tensor::device);
                     self.peaks.push(tensors::moved_to(peak, &device));
                     continue;

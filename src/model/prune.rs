@@ -1,4 +1,4 @@
-//! Many feed-forward channels removed at once: again a new [`Model`] that shares what it does not touch.
+//! Removes many feed-forward channels at once: a new [`Model`] that shares every unchanged matrix.
 
 use burn::tensor::{Tensor, TensorData};
 
@@ -8,15 +8,15 @@ use super::{DecoderLayer, Model};
 
 impl Model {
     /// The model without these channels, listed by layer: their rows of gate and up (GPT-2: of `c_fc`, with the bias)
-    /// and their columns of `down_proj` are zero, as after as many edits of one channel each, but in one pass over a
-    /// matrix.
+    /// and their columns of `down_proj` are zero. The result is the same as after one edit for each channel, but
+    /// takes one pass over a matrix.
     ///
-    /// With `means` (a number for every channel of every layer), a removed channel goes on as a constant: `down_proj`
-    /// gets the bias `Σ mean_i · down_proj.weight[:, i]` over the removed `i`, which is what they wrote on average.
+    /// With `means` (a number for every channel of every layer), a removed channel becomes a constant: `down_proj`
+    /// gets the bias `Σ mean_i · down_proj.weight[:, i]` over the removed `i`, the mean of their output.
     ///
     /// # Panics
     ///
-    /// If a channel is outside the model; the engine selects from the model's own.
+    /// If a channel is outside the model; the engine only selects channels of the model.
     #[must_use]
     pub fn without_channels(&self, channels: &[Vec<usize>], means: Option<&[Vec<f32>]>) -> Self {
         let mut pruned = self.clone();
@@ -38,7 +38,7 @@ impl Model {
 }
 
 impl Model {
-    /// Adds to the bias of a layer's `down_proj` what a channel writes when it stands at `value`.
+    /// Adds the output of a channel with the constant activation `value` to the bias of a layer's `down_proj`.
     pub(super) fn add_constant(&mut self, layer: usize, channel: usize, value: f32) {
         let down_proj = &mut self.layers[layer].mlp.down_proj;
         let [_, n] = down_proj.shape();
@@ -58,7 +58,7 @@ fn remove(mlp: &mut Mlp, channels: &[usize]) {
         }
         Hidden::Plain { c_fc } => remove_outputs(c_fc, channels),
     }
-    // A column of `[out, in]`, wherever the layout keeps it.
+    // A column of `[out, in]` is a row in the layout `InOut`.
     let is_row = mlp.down_proj.layout == Layout::InOut;
     mlp.down_proj.weight.zero_lines(is_row, channels);
 }
@@ -77,7 +77,7 @@ fn remove_outputs(linear: &mut Linear, channels: &[usize]) {
     }
 }
 
-/// The sum of what these channels write when each stands at its mean, `[hidden_size]`.
+/// The sum of these channels' outputs, each at its mean, `[hidden_size]`.
 fn constant(down_proj: &Linear, channels: &[usize], means: &[f32]) -> Tensor<1> {
     let [hidden_size, n] = down_proj.shape();
     let mut u = vec![0.0_f32; n];
@@ -93,8 +93,8 @@ fn add_to_bias(linear: &mut Linear, constant: Tensor<1>) {
     });
 }
 
-/// Gives `down_proj` a bias of zeros if it has none: a decode plan takes one layer as the model for all, so a bias in
-/// one has to be a bias in each.
+/// Gives `down_proj` a bias of zeros if it has none: a decode plan is made for one kind of layer, so if one layer has
+/// a bias, every layer must.
 fn with_down_bias(layer: &mut DecoderLayer) {
     let down_proj = &mut layer.mlp.down_proj;
     let [hidden_size, _] = down_proj.shape();

@@ -1,4 +1,4 @@
-//! Rotary position embeddings, as `transformers.models.llama.modeling_llama` computes them.
+//! Rotary position embeddings, as in `transformers.models.llama.modeling_llama`.
 
 use std::f64::consts::TAU;
 
@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::config::{Rope, RopeScaling};
 use crate::tensors;
 
-/// `inv_freq[i] = theta^(-2i / dim)`, stretched as the configuration says. Kept in f32 as transformers does.
+/// `inv_freq[i] = theta^(-2i / dim)`, scaled by the configuration. In f32, as in transformers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RotaryEmbedding {
     inv_freq: Vec<f32>,
@@ -19,7 +19,7 @@ pub struct RotaryEmbedding {
 #[derive(Debug, Clone)]
 pub struct Rotation {
     cos: Tensor<3>,
-    /// `[-sin, sin]`, so that one swap of the halves does what transformers calls `rotate_half`.
+    /// `[-sin, sin]`, so that one swap of the halves replaces transformers' `rotate_half`.
     signed_sin: Tensor<3>,
 }
 
@@ -33,7 +33,7 @@ impl RotaryEmbedding {
         Self { inv_freq: inv_freq.collect(), magnitude }
     }
 
-    /// Dimensions of a head that turn.
+    /// Rotated dimensions of a head.
     pub fn dim(&self) -> usize {
         2 * self.inv_freq.len()
     }
@@ -61,7 +61,7 @@ impl RotaryEmbedding {
 }
 
 impl Rotation {
-    /// Turns the first `dim` dimensions of each head.
+    /// Rotates the first `dim` dimensions of each head.
     ///
     /// # Shapes
     ///
@@ -71,7 +71,7 @@ impl Rotation {
     }
 }
 
-/// The inverse frequency `i`, stretched (`modeling_rope_utils.py` of transformers).
+/// The inverse frequency `i`, scaled (`modeling_rope_utils.py` of transformers).
 fn scaled(inv_freq: f64, i: usize, scaling: &RopeScaling) -> f64 {
     match *scaling {
         RopeScaling::None => inv_freq,

@@ -1,6 +1,6 @@
-//! Rounding of activations before they are multiplied. It is part of a model's value, as an ablation is: a model that
-//! is loaded rounds nothing. `analysis::w8a8` makes the models that do, and they are only ever measured: a decode plan
-//! refuses them.
+//! Rounding of activations before they are multiplied. It is part of a model's value, like an ablation; a loaded
+//! model rounds nothing. `analysis::w8a8` creates rounded models, which are only measured: a decode plan refuses
+//! them.
 
 use burn::tensor::Tensor;
 
@@ -14,10 +14,10 @@ use crate::tensors::{self, Weight};
 #[derive(Debug, Clone)]
 pub struct InputRounding {
     pub bits: u32,
-    /// Divisors of the channels before they are rounded, `[1, in]`. The matrix has been multiplied by them.
+    /// Divisors of the channels before they are rounded, `[1, in]`. The matrix has already been multiplied by them.
     pub smoothing: Option<Tensor<2>>,
-    /// Channels whose value of largest magnitude over the tokens of the pass is left as it is, and not counted in its
-    /// token's range.
+    /// Channels whose value of largest magnitude over the tokens of the pass stays unrounded, and is excluded from
+    /// its token's range.
     pub held_out: Vec<usize>,
 }
 
@@ -33,8 +33,8 @@ impl InputRounding {
         let [seq, width] = x.dims();
         let column = |x: &Tensor<2>, channel: usize| x.clone().slice([0..seq, channel..channel + 1]);
         let Some(other) = (0..width).find(|channel| !self.held_out.contains(channel)) else { return x };
-        // Any value within the range of the others, their median as well, leaves that range as it is: another channel's
-        // will do.
+        // Any value within the range of the others leaves that range unchanged, so another channel's value replaces
+        // it.
         let mut replaced = x.clone();
         for channel in &self.held_out {
             let new = column(&x, *channel).mask_where(is_largest(column(&x, *channel)), column(&x, other));
@@ -49,7 +49,7 @@ impl InputRounding {
     }
 }
 
-/// True where a column `[seq, 1]` has its largest magnitude.
+/// `true` where a column `[seq, 1]` has its largest magnitude.
 fn is_largest(column: Tensor<2>) -> Tensor<2, burn::tensor::Bool> {
     let magnitude = column.abs();
     let largest = magnitude.clone().max_dim(0).expand(magnitude.dims());
@@ -67,7 +67,7 @@ pub(super) fn by_token(x: Tensor<3>, bits: u32) -> Tensor<3> {
     tensors::rounded_rows(rows, bits).reshape([seq, heads, head_dim]).swap_dims(0, 1)
 }
 
-/// [`tensors::attention`] with the probabilities rounded, too, query by query in each head.
+/// [`tensors::attention`] with the probabilities also rounded, query by query in each head.
 pub(super) fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tensor<2>, scale: f64, bits: u32) -> Tensor<2> {
     let [heads, seq, head_dim] = query.dims();
     let [kv_heads, total, _] = key.dims();
@@ -85,7 +85,7 @@ pub(super) fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask
 }
 
 impl Model {
-    /// True if any activation is rounded.
+    /// `true` if any activation is rounded.
     pub fn rounds_activations(&self) -> bool {
         let rounds = |linear: &Linear| linear.input_rounding.is_some();
         self.layers.iter().any(|layer| {
@@ -121,11 +121,11 @@ mod tests {
     fn one_value_of_a_channel_is_held_out_where_it_is_largest() {
         let x = tensor(&[0.0, 1.4, 3.0, 50.0, 0.0, 1.4, 3.0, -90.5], [2, 4]);
         let rounding = InputRounding { bits: 2, smoothing: None, held_out: vec![3] };
-        // The first token's own largest is in its range; the second's is not.
+        // The first token's own largest value is in its range; the second's is not.
         let rounded = values(rounding.apply(x.clone()));
         assert_eq!(rounded[4..], [0.0, 1.0, 3.0, -90.5]);
         assert!((rounded[1] - 0.0).abs() < 1e-6 && rounded[3] == 50.0, "{rounded:?}");
-        // The same as with the others' median in its place.
+        // The result is the same with the others' median in its place.
         let median = InputRounding { held_out: Vec::new(), ..rounding }.apply(tensor(&[0.0, 1.4, 3.0, 1.4], [1, 4]));
         assert_eq!(values(median)[..3], rounded[4..7]);
     }

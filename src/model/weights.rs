@@ -1,4 +1,4 @@
-//! A checkpoint's tensors: which are wanted, which have arrived, under the names the checkpoint gives them.
+//! A checkpoint's tensors, requested and loaded, under the checkpoint's names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::tensors::{self, Flat, Packed, Table, Weight};
 use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
-/// A tensor that has arrived, flat.
+/// A loaded tensor, flat.
 #[derive(Debug)]
 pub enum Arrived {
     F32(Tensor<1>),
@@ -29,7 +29,7 @@ impl From<Flat> for Arrived {
 }
 
 impl Arrived {
-    /// Values in it.
+    /// Number of values.
     fn len(&self) -> usize {
         match self {
             Self::F32(flat) => flat.dims()[0],
@@ -39,28 +39,28 @@ impl Arrived {
     }
 }
 
-/// Hands tensors to a family's builder by name.
+/// Passes tensors to a family's builder by name.
 ///
-/// The builder runs twice over the same code: first on a plan, which notes the names and shapes it asks for (and
+/// The builder runs twice over the same code: first on a plan, which records the requested names and shapes (and
 /// returns empty stand-ins), so that a checkpoint can be checked from its header alone; then on the loaded tensors.
 #[derive(Debug)]
 pub struct Weights {
     device: Device,
     known: BTreeSet<String>,
     loaded: Option<BTreeMap<String, Arrived>>,
-    /// Every tensor asked for, with its shape.
+    /// Every requested tensor, with its shape.
     pub wanted: BTreeMap<String, Vec<usize>>,
-    /// Which matrix of which layer a tensor is; of several in one the first.
+    /// The layer and matrix of each tensor; for a fused tensor, its first matrix.
     pub matrices: BTreeMap<String, (usize, Matrix)>,
-    /// Which tensors are tables: one that [`Self::largest_buffer`] does not hold may arrive in chunks.
+    /// Names of tables. A table larger than [`Self::largest_buffer`] may arrive in chunks.
     pub tables: BTreeSet<String>,
-    /// Bytes that a tensor may have; without a limit, any.
+    /// The most bytes of a tensor; unlimited if `None`.
     pub largest_buffer: Option<u64>,
-    /// Matrices that are one tensor in the checkpoint, under the first of them.
+    /// Matrices that are fused in one tensor of the checkpoint, under the first of them.
     fused: BTreeMap<(usize, Matrix), Fused>,
 }
 
-/// How several matrices lie in one tensor `[rows, cols]`: so many rows of the first, of the second, and so on, and again.
+/// The layout of several matrices in one tensor `[rows, cols]`: a number of rows of each matrix in turn, repeated.
 #[derive(Debug, Clone)]
 struct Fused {
     parts: Vec<(Matrix, usize)>,
@@ -68,7 +68,7 @@ struct Fused {
 }
 
 impl Fused {
-    /// Where a scalar of the tensor lies in its own matrix.
+    /// The place of a scalar of the tensor in its own matrix.
     fn place(&self, flat: usize) -> (Matrix, usize) {
         let (row, col) = (flat / self.cols, flat % self.cols);
         let period = self.parts.iter().map(|(_, rows)| rows).sum::<usize>();
@@ -84,7 +84,7 @@ impl Fused {
 }
 
 impl Weights {
-    /// A plan over the names that a checkpoint has. Its tables are as large as the device can hold, unless
+    /// A plan over the names in a checkpoint. Its tables are as large as the device allows, unless
     /// [`Self::largest_buffer`] is set to less.
     pub fn plan(device: &Device, known: BTreeSet<String>) -> Self {
         Self {
@@ -99,15 +99,15 @@ impl Weights {
         }
     }
 
-    /// The same plan with its tensors, flat, each checked against [`Self::wanted`] by the loader.
+    /// The same plan with its tensors, flat, which the loader has checked against [`Self::wanted`].
     #[must_use]
     pub fn with_tensors(mut self, tensors: BTreeMap<String, Arrived>) -> Self {
         self.loaded = Some(tensors);
         self
     }
 
-    /// Rows of the chunks in which a table arrives whose values take so many bytes on the device; none if it arrives
-    /// whole, as all else does. 0 if there is no room for any: see [`tensors::chunk_rows`].
+    /// Rows of a table's chunks, for this number of bytes of a value on the device; `None` if it arrives as a whole,
+    /// like all other tensors. 0 if there is not even room for one chunk: see [`tensors::chunk_rows`].
     pub fn chunk_rows(&self, name: &str, bytes_per_value: usize) -> Option<usize> {
         let (limit, shape) = (self.largest_buffer?, self.wanted.get(name)?);
         let [rows, cols] = <[usize; 2]>::try_from(shape.as_slice()).ok()?;
@@ -119,7 +119,7 @@ impl Weights {
         &self.device
     }
 
-    /// Whether the checkpoint has a tensor of this name.
+    /// `true` if the checkpoint has a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.known.contains(name)
     }
@@ -132,7 +132,7 @@ impl Weights {
     pub fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, WeightsError> {
         match self.take(name, &[len])? {
             Arrived::F32(vector) => Ok(vector),
-            // The loader packs matrices only, and cuts tables only.
+            // The loader packs only matrices, and splits only tables.
             Arrived::Bf16(_) | Arrived::Chunks(_) => Err(WeightsError::MissingTensor { name: name.into() }),
         }
     }
@@ -147,7 +147,7 @@ impl Weights {
         self.shaped(name, arrived, rows, cols)
     }
 
-    /// A tensor `[rows, cols]` that is no layer's matrix but a table of rows: embeddings, or the head.
+    /// A tensor `[rows, cols]` that is a table of rows and not a layer's matrix: embeddings, or the head.
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ impl Weights {
         })
     }
 
-    /// `{path}.weight`, `[out, in]` or transposed as `layout` says, and `{path}.bias`, `[out]`.
+    /// `{path}.weight`, `[out, in]` or transposed according to `layout`, and `{path}.bias`, `[out]`.
     ///
     /// # Errors
     ///
@@ -199,9 +199,9 @@ impl Weights {
         Ok(Linear { weight, bias, layout, input_rounding: None })
     }
 
-    /// Linear maps of one input, `[out, input]` each, that are one tensor `{path}.weight` in the checkpoint, and one
-    /// `{path}.bias`: `parts` says how many rows of each come one after the other, and `rounds` how many times. Each becomes a
-    /// matrix of its own, so that nothing else knows of it.
+    /// Linear maps of one input, `[out, input]` each, that are fused in the checkpoint's `{path}.weight` and
+    /// `{path}.bias`. `parts` are the numbers of rows of each in turn, and `rounds` the number of repetitions. Each
+    /// becomes a separate matrix, so that no other code depends on the fusion.
     ///
     /// # Errors
     ///
@@ -237,7 +237,8 @@ impl Weights {
         }))
     }
 
-    /// Where a scalar lies that was found in a tensor of the checkpoint: itself, or in a matrix that was part of the tensor.
+    /// The place of a scalar that was found in a tensor of the checkpoint: the same, or its place in a matrix of a
+    /// fused tensor.
     pub fn place(&self, (layer, matrix, flat): (usize, Matrix, usize)) -> (usize, Matrix, usize) {
         match self.fused.get(&(layer, matrix)) {
             Some(fused) => {
@@ -281,7 +282,7 @@ mod tests {
             let index = parts.iter().position(|(of, _)| *of == matrix).unwrap();
             assert_eq!((layer, matrices[index][at]), (4, flat as f32), "{matrix:?}");
         }
-        // Another tensor's.
+        // This matrix belongs to another tensor.
         assert_eq!(weights.place((3, Matrix::QProj, 13)), (3, Matrix::QProj, 13));
     }
 }

@@ -1,8 +1,8 @@
-//! The differences between a browser and a machine of one's own: files, yielding, and how a GPU is opened.
+//! The differences between a browser and a native machine: files, yielding, and opening a GPU.
 //!
 //! Both sides have the same names: [`Files`], [`ByteStream`], the store ([`stored_models`], [`forget_stored`],
-//! [`free_storage`]), [`yield_now`], [`open_gpu`] and [`finish_gpu_work`]. No other module asks which target it is built for.
-//! A machine of one's own has settings of the Hub besides ([`HubSettings`]), which the command reads.
+//! [`free_storage`]), [`yield_now`], [`open_gpu`] and [`finish_gpu_work`]. No other module depends on the target.
+//! Natively there are also settings of the Hub ([`HubSettings`]), which the command reads.
 
 pub mod hub;
 
@@ -28,10 +28,10 @@ pub use web::{ByteStream, Files, finish_gpu_work, forget_stored, free_storage, o
 
 use crate::terms::hex;
 
-/// True in a browser, where every GPU takes WGSL and every tensor has a buffer of its own.
+/// `true` in a browser, where every GPU takes WGSL and every tensor has its own buffer.
 pub const IN_BROWSER: bool = cfg!(target_family = "wasm");
 
-/// Largest file that is read whole (configuration, tokenizer, index), in bytes.
+/// The largest file that is read as a whole (configuration, tokenizer, index), in bytes.
 pub const MAX_WHOLE_FILE_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Serialize, Error)]
@@ -39,7 +39,7 @@ pub const MAX_WHOLE_FILE_BYTES: u64 = 64 << 20;
 pub enum PlatformError {
     #[error("{name} could not be read: {why}")]
     Read { name: String, why: String },
-    #[error("{name} is {got} bytes long, more than the {limit} expected of such a file")]
+    #[error("{name} has {got} bytes; such a file has at most {limit}")]
     TooLarge { name: String, got: u64, limit: u64 },
     #[error("{what:?} is not {expected}")]
     Address { what: String, expected: String },
@@ -49,28 +49,28 @@ pub enum PlatformError {
     NoRevision { origin: String, revision: String },
     #[error("{name}: {why}")]
     Denied { name: String, why: String },
-    #[error("{name} could not be fetched to its end: {why}")]
+    #[error("{name} could not be downloaded completely: {why}")]
     Cut { name: String, why: String },
     #[error("{name}: no answer ({why})")]
     Unreachable { name: String, why: String },
-    #[error("{name} is not the same any more: {why}")]
+    #[error("{name} has changed: {why}")]
     Changed { name: String, why: String },
-    #[error("{name} has the SHA-256 {got}, and it should be {expected}")]
+    #[error("{name} has the SHA-256 {got}, but {expected} is expected")]
     Corrupt { name: String, expected: String, got: String },
-    #[error("{path} has the SHA-256 {got}, and it should be {expected}")]
+    #[error("{path} has the SHA-256 {got}, but {expected} is expected")]
     Altered { path: PathBuf, expected: String, got: String },
-    #[error("{name} at {revision} is not in the cache whole, and the Hub could not be asked: {why}")]
+    #[error("{name} at {revision} is not completely in the cache, and the Hub could not be asked: {why}")]
     NotCached { name: String, revision: String, why: String },
     #[error("{what} could not be written to the cache: {why}")]
     Cache { what: String, why: String },
-    #[error("what was stored of {name} is damaged")]
+    #[error("the stored part of {name} is damaged")]
     Damaged { name: String },
     #[error("the stored models could not be changed: {why}")]
     Store { why: String },
 }
 
 impl PlatformError {
-    /// The error of a file or folder of the cache on this disk.
+    /// The error of a file or folder in the cache on this disk.
     #[cfg(not(target_family = "wasm"))]
     fn cache(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::Cache { what: path.display().to_string(), why: error.to_string() }
@@ -78,21 +78,21 @@ impl PlatformError {
 }
 
 impl Files {
-    /// Reads a small file whole; `None` if there is none of that name.
+    /// Reads a small file as a whole; `None` if there is no file of that name.
     ///
     /// # Errors
     ///
     /// [`PlatformError`].
     pub async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PlatformError> {
         match self.read_once(name).await {
-            // The second time, what is damaged is fetched.
+            // On the second attempt the damaged part is downloaded.
             Err(PlatformError::Damaged { .. }) => self.read_once(name).await,
             read => read,
         }
     }
 
-    /// Reads a small file that need not be there. A server that lists nothing may forbid, or not answer for, a file
-    /// that it does not have.
+    /// Reads an optional small file. A server without a listing may refuse, or not answer, a request for a file that
+    /// it does not have.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl Files {
     }
 }
 
-/// Waits until the GPU has taken all that was handed to it. A lost device is reported by [`GpuHealth`], not here.
+/// Waits until the GPU has received all data passed to it. A lost device is reported by [`GpuHealth`], not here.
 pub async fn settle(gpu: &GpuHandles) {
     let state = Arc::new(Mutex::new((false, None::<Waker>)));
     let of_callback = state.clone();
@@ -146,7 +146,7 @@ pub async fn settle(gpu: &GpuHandles) {
 #[derive(Debug)]
 pub struct Peeked {
     pub bytes: Vec<u8>,
-    /// Bytes of the whole file; `to_fetch` of them still have to come over the network.
+    /// Bytes of the whole file; `to_fetch` of them must still be downloaded.
     pub len: u64,
     pub to_fetch: u64,
 }
@@ -159,22 +159,22 @@ pub struct Gpu {
     pub kind: String,
     /// The adapter's name.
     pub name: String,
-    /// A GPU made of software (SwiftShader, llvmpipe): correct, and slower than the CPU backend.
+    /// A GPU emulated in software (SwiftShader, llvmpipe): correct, but slower than the CPU backend.
     pub is_software: bool,
-    /// Largest buffer that a shader can be given, bytes.
+    /// The largest buffer that a shader can bind, in bytes.
     pub max_binding_bytes: u64,
     pub health: GpuHealth,
     pub handles: GpuHandles,
 }
 
-/// The device and queue that Burn computes on, for kernels of our own.
+/// The device and queue that Burn computes on, for our own kernels.
 #[derive(Debug, Clone)]
 pub struct GpuHandles {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
 }
 
-/// The first thing that went wrong on the GPU since it was opened. Once set, nothing that it computes is believed.
+/// The first error of the GPU since it was opened. Once it is set, no result of the GPU is trusted.
 #[derive(Debug, Clone, Default)]
 pub struct GpuHealth(Arc<Mutex<Option<String>>>);
 
@@ -190,8 +190,8 @@ impl GpuHealth {
     }
 }
 
-/// Wires a freshly opened device's errors to its [`GpuHealth`]. CubeCL's own handler panics, which in a browser would
-/// kill the worker before anybody learns why.
+/// Connects a freshly opened device's errors to its [`GpuHealth`]. CubeCL's own handler panics, which in a browser
+/// would kill the worker before the error could be reported.
 fn watch(setup: &burn::tensor::wgpu::WgpuSetup) -> GpuHealth {
     let health = GpuHealth::default();
     let on_error = health.clone();

@@ -11,8 +11,8 @@ use wasm_bindgen::{JsValue, UnwrapThrowExt};
 use super::{Event, EventEnvelope};
 use crate::terms::{Failure, Problem};
 
-/// Writes a message as a JavaScript value. An absent value is `null`, and a map is a plain object, so that a script in
-/// JavaScript (a test, a benchmark) reads and writes what JSON would hold.
+/// Writes a message as a JavaScript value. An absent value is `null`, and a map is a plain object, so that scripts in
+/// JavaScript (tests, benchmarks) see the same shape as in JSON.
 ///
 /// # Errors
 ///
@@ -21,8 +21,8 @@ pub fn to_js<T: Serialize>(message: &T) -> Result<JsValue, Error> {
     message.serialize(&Serializer::json_compatible())
 }
 
-/// Writes an event as a JavaScript value. An event that JavaScript cannot hold becomes the failure of its request, so
-/// that the page, which waits for the answer, is told.
+/// Writes an event as a JavaScript value. An event that JavaScript cannot hold becomes a failure of its request, so
+/// that the waiting page gets an answer.
 pub fn event_to_js(id: Option<u32>, event: Event) -> JsValue {
     to_js(&EventEnvelope { id, event })
         .or_else(|why| to_js(&EventEnvelope { id, event: Event::Failed(Failure::new(Problem::ResultNotHeld, why.to_string())) }))

@@ -9,7 +9,7 @@ use crate::terms::{
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventEnvelope {
-    /// The number of the request that the event answers; absent for [`Event::Ready`].
+    /// The number of the request that the event answers; `None` for [`Event::Ready`].
     pub id: Option<u32>,
     pub event: Event,
 }
@@ -40,12 +40,12 @@ pub enum Event {
         models: Vec<StoredModel>,
     },
     Scanned(ScanReport),
-    /// One more arm is known; the whole report follows as [`Event::Confirmed`].
+    /// One more arm was measured; the whole report follows as [`Event::Confirmed`].
     Arm {
         arm: ConfirmArm,
     },
     Confirmed(ConfirmReport),
-    /// The ablation is in place; `took_ms` is the engine's own time.
+    /// The ablation was applied; `took_ms` is the engine's own time.
     Applied {
         ablation: Ablation,
         took_ms: f64,
@@ -83,18 +83,18 @@ pub enum Event {
     Swept(SweepReport),
     Deletion(Deletion),
     Deleted(DeletionReport),
-    /// The first state of an outcome, or a whole one.
+    /// The first state of an outcome, or the whole outcome.
     Outcome(Outcome),
-    /// What has been added to the outcome of the running experiment since it was told last.
+    /// The additions to the outcome of the running experiment since the last event.
     OutcomeDelta(Delta),
     /// The request is complete.
     Done,
-    /// The request ended because of [`Request::Stop`](super::Request::Stop); what it had sent stays valid.
+    /// The request ended because of [`Request::Stop`](super::Request::Stop); events sent before stay valid.
     Stopped,
     Failed(Failure),
 }
 
-/// The last outcome that these events tell, whole or partial; `None` if they tell none.
+/// The last outcome in these events, whole or partial; `None` if there is none.
 pub fn outcome_of(events: &[Event]) -> Option<Outcome> {
     let mut told = None;
     for event in events {
@@ -115,27 +115,27 @@ pub struct TensorError {
     pub relative: f32,
 }
 
-/// One figure of speed: the median of several rounds after a warm-up, each run to completion.
+/// One figure of speed: the median of several rounds after a warm-up. Each round ends when its result has been read.
 ///
 /// | name | unit | |
 /// |---|---|---|
 /// | `prefill` | ms | a prompt into an empty cache, until the logits of its last position are read |
-/// | `prefill_with_peaks` | ms | the same tokens with the peaks of both sides of every `down_proj`, read: a pass of a scan |
-/// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and the sums that scores are made of, read: the cost of scoring a sequence |
+/// | `prefill_with_peaks` | ms | the same tokens, with the peaks at input and output of every `down_proj` read: a pass of a scan |
+/// | `forward_backward` | ms | a loss, its gradient at every `down_proj` input, and the sums for the scores, read: the cost of scoring a sequence |
 /// | `decode_at_N` | tokens/s | greedy, as a run does it, after a context of N tokens |
-/// | `decode_both_at_N` | tokens/s | greedy, of the intact model and an edited one side by side, tokens of both counted |
+/// | `decode_both_at_N` | tokens/s | greedy, the intact model and an edited one side by side, counting the tokens of both |
 /// | `dispatches` | dispatches | GPU dispatches of a greedy token |
 /// | `paths_apart` | of the largest logit | distance of the decode plan's logits from those of plain operations, the largest over some forced tokens |
-/// | `paths_disagree` | tokens | those forced tokens after which another token is likeliest, though it leads by 1e-3 of the largest logit |
+/// | `paths_disagree` | tokens | forced tokens after which the two paths disagree on the likeliest token, although it leads by 1e-3 of the largest logit |
 /// | `apply_edit` | ms | one scalar set to zero, until it can be read back |
-/// | `gate_proj`, `down_proj` | TFLOP/s | the first layer's products (`c_fc` where there is no gate), many queued and one read |
-/// | `score` | ms | a whole scoring, from the command and `benches/engine-page.js` only |
-/// | `experiment` | ms | one of the super-weight paper's experiments, from the command only; `of` is its kind |
-/// | `load`, `first_token` | ms | from the engine's start, by the command only; a page counts from its worker's (`benches/engine-page.js`) |
+/// | `gate_proj`, `down_proj` | TFLOP/s | the first layer's products (`c_fc` if there is no gate), many queued and one read |
+/// | `score` | ms | a whole scoring; only from the command and `benches/engine-page.js` |
+/// | `experiment` | ms | one of the super-weight paper's experiments, only from the command; `of` is its kind |
+/// | `load`, `first_token` | ms | from the engine's start, only from the command; a page counts from its worker's start (`benches/engine-page.js`) |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     pub name: String,
-    /// The value, absent if there is none; [`Self::missing`] says why.
+    /// The value, or `None` if [`Self::missing`] has the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     pub unit: String,

@@ -1,4 +1,4 @@
-//! The document that page and command write about their measurements.
+//! The document with which page and command save their measurements.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::terms::{
     SurroundingsReport, SweepReport,
 };
 
-/// The top level of every JSON export, from the page and the command alike.
+/// The top level of every JSON export, from the page and from the command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Export {
     /// Always `linchpin-export`.
@@ -40,10 +40,10 @@ pub struct Export {
     pub sweep: Option<SweepReport>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletions: Option<DeletionReport>,
-    /// One model at several points of its training; `model` is the last of them.
+    /// One model at several points of its training, in order; `model` is the last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checkpoints: Vec<Checkpoint>,
-    /// Outcomes of experiments, each complete with all that it takes to repeat it.
+    /// Outcomes of experiments, each with everything needed to repeat it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outcomes: Vec<Outcome>,
 }

@@ -1,6 +1,6 @@
-//! Everything that crosses the boundary between the page and the engine's worker, and that the command prints.
+//! The messages that cross the boundary between the page and the engine's worker. The command prints them, too.
 //!
-//! The page sends an [`Envelope`] and gets [`Event`]s that carry the same `id`, the last of them [`Event::Done`],
+//! The page sends an [`Envelope`] and gets [`Event`]s with the same `id`. The last event is [`Event::Done`],
 //! [`Event::Stopped`] or [`Event::Failed`]. One request runs at a time; [`Request::Stop`] ends it within one token. A
 //! stopped [`Request::Generate`] still reports the text written so far, and ends with [`Event::Done`].
 
@@ -17,7 +17,7 @@ pub use event::*;
 pub use export::*;
 pub use request::*;
 
-/// Raised whenever a message changes its meaning; page and worker refuse to talk across versions.
+/// The version, raised when a message changes its meaning; page and worker refuse to talk across versions.
 ///
 /// Messages carry their kind outside (`{"load": {...}}`, `"done"`), which serde reads without an intermediate copy.
 pub const PROTOCOL_VERSION: u32 = 7;

@@ -1,7 +1,8 @@
-//! One message of every kind, with every unit, pick, action and source inside, for the tests of the boundary.
+//! Samples of every message, which together contain every unit, pick, action and source, for the tests of the
+//! boundary.
 //!
-//! [`request_after`] and [`event_after`] are chains through all variants. A new variant does not compile until it has its
-//! place in one of them, and with it a sample.
+//! [`request_after`] and [`event_after`] are chains through all variants. A new variant does not compile until it has
+//! a place in one of them, and so a sample.
 
 use serde::de::DeserializeOwned;
 
@@ -14,7 +15,7 @@ use crate::terms::{
     StoredModel, SurroundingsReport, SweepPoint, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit, WeightQuantisation,
 };
 
-/// Every kind of request, and some of them again with another source of the model.
+/// Every kind of request; some occur again with another source of the model.
 pub fn requests() -> Vec<Request> {
     let mut all: Vec<Request> =
         std::iter::successors(Some(request_after(None)), |last| Some(request_after(last.as_ref()))).map_while(|request| request).collect();
@@ -325,7 +326,7 @@ fn experiment() -> Experiment {
     Experiment::new(Settings::WeightQuantisation(settings), vec![AT])
 }
 
-/// A later state of [`outcome`]: rows and findings that are new, and a head that changed.
+/// A later state of [`outcome`], with new rows and findings, and a changed head.
 fn later_outcome() -> Outcome {
     let mut later = outcome();
     later.tables[0].push(["prune_sw".into(), 4.75_f64.into()]);
@@ -368,7 +369,7 @@ mod tests {
 
     use super::*;
 
-    /// The text of a message after a round trip through JSON. It is debug text, because NaN is equal to nothing.
+    /// The text of a message after a round trip through JSON, as debug text because NaN does not equal itself.
     fn through_json<T: Serialize + DeserializeOwned + Debug>(message: &T) -> String {
         format!("{:?}", serde_json::from_str::<T>(&serde_json::to_string(message).unwrap()).unwrap())
     }

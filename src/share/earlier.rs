@@ -23,7 +23,7 @@ const ARMS: [(&str, &str); 15] = [
     ("removed", "removed"),
 ];
 
-/// The figures of version 1 whose names had no arm, with their codes.
+/// The figures of version 1 with names without an arm, with their codes.
 const FIGURES: [(&str, &str); 11] = [
     ("loss at factor 1", "loss/factor_1"),
     ("loss at factor 0", "loss/factor_0"),
@@ -52,7 +52,7 @@ const OF_ARMS: [(&str, &str); 10] = [
     ("entropy, ", "entropy"),
 ];
 
-/// The code of a figure that a document of version 1 names; a name that it never had stays as it is.
+/// The code of a figure named in a document of version 1; an unknown name stays as it is.
 pub fn figure(name: &str) -> String {
     if let Some((_, code)) = FIGURES.iter().find(|(known, _)| *known == name) {
         return (*code).into();
@@ -77,7 +77,7 @@ fn rounded(of: &str) -> Option<String> {
     Some(format!("int{bits}/{}/{}", arm(block), arm(method)))
 }
 
-/// The code of an arm that a document of version 1 names; another text stays as it is.
+/// The code of an arm named in a document of version 1; another text stays as it is.
 pub fn arm(name: &str) -> String {
     if let Some((_, code)) = ARMS.iter().find(|(known, _)| *known == name) {
         return (*code).into();
@@ -100,7 +100,7 @@ pub fn arm(name: &str) -> String {
 /// The columns of tables that hold codes.
 const COLUMNS: [&str; 3] = ["arm", "method", "block"];
 
-/// Puts codes in place of the names in an outcome of version 1.
+/// Replaces the names in an outcome of version 1 by codes.
 pub fn convert(outcome: &mut Outcome) {
     outcome.headline.iter_mut().for_each(|of| of.name = figure(&of.name));
     for table in &mut outcome.tables {

@@ -1,8 +1,9 @@
 //! Experiments as links: `#try=2.<base64url of compact JSON>`, with the model's name and revision, every setting, and
-//! the few figures that were measured.
+//! the few main figures.
 //!
-//! Like the link of a run, this link is written by strangers and starts nothing. It holds a visitor's own texts and
-//! tasks by name and digest only. Links of version 1, whose figures have English names, are read too ([`earlier`]).
+//! Like the link of a run, this link is untrusted and starts nothing. It only has the names and digests of a
+//! visitor's own texts and tasks. Links of version 1, whose figures have English names, can be read, too
+//! ([`version1`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +17,8 @@ const VERSION: u32 = 2;
 pub const MAX_FIGURES: usize = 16;
 const MAX_NAME_CHARS: usize = 120;
 
-/// Relative tolerance of figures: they agree within this share of the figure in the link or within [`ABSOLUTE`], though
-/// the latter counts up to a tenth of the figure only.
+/// Relative tolerance of figures. Figures agree if they differ by at most this share of the link's figure, or by at
+/// most [`ABSOLUTE`] and a tenth of the link's figure.
 pub const RELATIVE: f64 = 0.01;
 pub const ABSOLUTE: f64 = 0.005;
 
@@ -38,18 +39,18 @@ struct WireExperiment {
     h: Vec<Headline>,
 }
 
-/// A figure of the link beside the one that came out here.
+/// A figure of the link, and the figure measured here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compared {
     pub name: String,
     pub there: f64,
     pub here: Option<f64>,
-    /// There is an outcome, and this figure is not in it.
+    /// `true` if there is an outcome without this figure.
     pub is_missing: bool,
 }
 
 impl Compared {
-    /// Returns whether the figures agree; `None` while there is no outcome to compare with.
+    /// Returns `true` if the figures agree; `None` if there is no outcome yet.
     pub fn agrees(&self) -> Option<bool> {
         let size = self.there.abs();
         let near = |here: f64| (here - self.there).abs() <= (RELATIVE * size).max(ABSOLUTE.min(size * 0.1)).max(1e-6);
@@ -58,11 +59,11 @@ impl Compared {
 }
 
 impl ExperimentLink {
-    /// Makes the link of an outcome.
+    /// Creates the link of an outcome.
     ///
     /// # Errors
     ///
-    /// [`ShareError::Stopped`]: a person decided where the experiment stopped.
+    /// [`ShareError::Stopped`]: the visitor decided where the experiment stopped.
     pub fn from_outcome(outcome: &Outcome) -> Result<Self, ShareError> {
         if outcome.is_partial {
             return Err(ShareError::Stopped);
@@ -94,8 +95,8 @@ impl ExperimentLink {
         read(wire)
     }
 
-    /// Returns `true` if an outcome has the same settings. Texts and tasks are not compared: the reader is told of
-    /// these separately.
+    /// Returns `true` if an outcome has the same settings. Texts and tasks are not compared, because the reader gets
+    /// separate notes about them.
     pub fn is_of(&self, outcome: &Outcome) -> bool {
         let settings = |of: &Experiment| {
             let mut of = of.clone();
@@ -111,7 +112,7 @@ impl ExperimentLink {
         !outcome.is_partial && settings(&self.experiment) == settings(&outcome.experiment)
     }
 
-    /// Every figure of the link, beside that of the outcome if there is one.
+    /// Every figure of the link, with that of the outcome if there is one.
     pub fn compare(&self, outcome: Option<&Outcome>) -> Vec<Compared> {
         let here = |name: &str| outcome?.headline.iter().find(|figure| figure.name == name).map(|figure| figure.value);
         let compared = |figure: &Headline| {
@@ -122,14 +123,14 @@ impl ExperimentLink {
     }
 }
 
-/// Every rule about the content of an experiment's link.
+/// Checks every rule about the content of an experiment's link.
 fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink, ShareError> {
     check_model(&m, &r)?;
     let refuse = |what: String| Err(ShareError::Setting(what));
     if e.super_weights.len() > MAX_VALUES {
-        return refuse(format!("it names {} scalars, and at most {MAX_VALUES} are accepted", e.super_weights.len()));
+        return refuse(format!("it has {} scalars; at most {MAX_VALUES} are accepted", e.super_weights.len()));
     }
-    // A page that knows of no experts would measure other scalars, so this version of a link names none.
+    // A page without experts would measure other scalars, so this version of a link has none.
     let sizes = Sizes { num_experts: None, ..Sizes::LARGEST };
     e.super_weights.iter().try_for_each(|at| sizes.check_target(&(*at).into()))?;
     let found = e.prompt().map_or(0, |prompt| prompt.chars().count());
@@ -138,14 +139,14 @@ fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink,
     }
     e.check()?;
     if e.tasks().is_some_and(|of| of.log_samples) {
-        return refuse("it asks for every sample, which is for the command".into());
+        return refuse("it requests every sample, which only the command can do".into());
     }
     let texts = e.texts();
     if texts.len() > MAX_VALUES + 1 || !texts.iter().all(is_named) {
         return refuse("a text or a task in it has no name, or no digest".into());
     }
     if h.len() > MAX_FIGURES || !h.iter().all(|figure| figure.value.is_finite() && is_name(&figure.name)) {
-        return refuse(format!("it may hold {MAX_FIGURES} figures at most, each a number with a name"));
+        return refuse(format!("it may have at most {MAX_FIGURES} figures, each a number with a name"));
     }
     Ok(ExperimentLink { model: ModelRef { id: m, revision: r }, experiment: e, headline: h })
 }

@@ -158,7 +158,7 @@ fn what_cannot_be_read_is_not_written() {
     let mut wrong = link();
     wrong.headline[0].value = f64::NAN;
     assert!(wrong.encode().is_err());
-    // Figures of an outcome that are not finite, or too many, are left out.
+    // An outcome's figures that are not finite, or too many, are left out.
     let mut many = outcome();
     many.headline[0].value = f64::INFINITY;
     many.headline.extend((0..30).map(|n| Headline { name: n.to_string(), value: 1.0 }));
@@ -187,7 +187,7 @@ fn figures_agree_within_the_tolerance() {
     assert!(!link().is_of(&other));
 }
 
-/// A link that version 1 of the page made, on the model that it bundled.
+/// A link made by version 1 of the page, on its bundled model.
 const OF_VERSION_1: &str = r#"{"m":"linchpin-13m","r":"fedcba9876543210","e":{"kind":"scaling","super_weights":[{"layer":2,"row":12,"col":86}],"text":{"name":"held-out 1","digest":"0123456789abcdef"},"block":2048,"tasks":[{"name":"arc_easy","digest":"0123456789abcdef"}],"limit":50,"factors":[0.0,0.1,0.2,0.3,0.4,0.5,0.6,0.8,1.0,1.2,1.5,1.8,2.0,2.5,3.0],"seed":1},"h":[{"name":"loss at factor 1","value":3.5},{"name":"collapse threshold","value":0.25}]}"#;
 
 #[test]

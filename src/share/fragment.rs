@@ -1,4 +1,4 @@
-//! JSON as a fragment of an address: its kind, its version, and base64url; and token ids in few letters.
+//! JSON as a fragment of an address: its kind, its version, and base64url; and token ids in a short form.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -29,7 +29,7 @@ pub(super) fn unpack(key: &str, newest: u32, fragment: &str) -> Result<(u32, Str
     Ok((known, json.ok_or(ShareError::Damaged)?))
 }
 
-/// Seven bits to a byte, low ones first, the top bit set while more follow: two bytes for most ids.
+/// Seven bits in each byte, low ones first, the top bit set if more follow: two bytes for most ids.
 pub(super) fn pack_ids(ids: &[u32]) -> String {
     let mut bytes = Vec::with_capacity(ids.len() * 2);
     for &id in ids {

@@ -1,5 +1,5 @@
-//! A removal of channels inside a link: the rule, the text that the channels were scored on, and a digest of those
-//! picked.
+//! A removal of channels inside a link: the rule, the text that the channels were scored on, and a digest of the
+//! picked channels.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,11 +9,11 @@ use crate::terms::{
 };
 use crate::words::is_lower_hex;
 
-/// The facts besides the rule of [`Pruning`] that decide and identify the removed channels: enough to score them in the
+/// The facts in addition to [`Pruning`] that decide and identify the removed channels: enough to score them in the
 /// same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkedSelection {
-    /// Number of sequences scored, which may be fewer than were asked for.
+    /// Number of scored sequences, which may be fewer than requested.
     pub sequences: usize,
     /// Tokens of a sequence.
     pub length: usize,
@@ -35,7 +35,7 @@ impl From<&Pruned> for LinkedSelection {
     }
 }
 
-/// The JSON of a pruning. Shares are text: a JSON parser may miss the last bit of a number, and with it a channel.
+/// The JSON of a pruning. Shares are text, because a JSON parser may miss the last bit of a number, and so a channel.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WirePruning {
     /// The pick (core, halo, matched, random, lowest or highest, "u"), its ranking, its share.
@@ -52,7 +52,7 @@ pub(super) struct WirePruning {
     #[serde(skip_serializing_if = "Option::is_none")]
     l: Option<u64>,
     s: u64,
-    /// The value in place of a channel.
+    /// The value that replaces a channel.
     p: char,
     /// Sequences, their length, digest of the text.
     n: u64,
@@ -76,7 +76,7 @@ const RANKINGS: [(char, Ranking); 9] = [
 ];
 const REPLACEMENTS: [(char, Replacement); 2] = [('z', Replacement::Zero), ('m', Replacement::Mean)];
 
-/// A value's letter. Every value has one: a test writes and reads them all.
+/// A value's letter. Every value has one; a test writes and reads them all.
 pub(super) fn letter<T: PartialEq>(letters: &[(char, T)], value: T) -> char {
     letters.iter().find(|(_, known)| *known == value).map_or('?', |(letter, _)| *letter)
 }
@@ -113,8 +113,8 @@ impl WirePruning {
         }
     }
 
-    /// Checks every rule about the content of a pruning: those of the engine, and bounds on what a page can handle. No
-    /// number is clamped, since another number would pick other channels.
+    /// Checks every rule about the content of a pruning: the engine's rules, and bounds on what a page can handle. No
+    /// number is clamped, because another number would pick other channels.
     pub(super) fn read(self) -> Result<(Pruning, LinkedSelection), ShareError> {
         if self.s > MAX_SEED {
             return Err(ShareError::Seed);
@@ -160,7 +160,7 @@ impl WirePruning {
         })
     }
 
-    /// Names a refused share as the link has it.
+    /// Names a refused share in the link's notation.
     fn refused(&self, error: LimitError) -> ShareError {
         let LimitError::Share { what: of, .. } = error else { return error.into() };
         let (what, text) = match of {

@@ -1,20 +1,21 @@
-//! Tables of single deletions: the channels, and how their loss proxies correlate with the cost of removing them.
+//! Tables of single deletions: the channels, and the correlations of their loss proxies with the cost of removing
+//! them.
 
 use super::Measurement;
 use super::names::replacement_id;
 use crate::terms::{Cell, DataPlot, DataTable, Deletion, DeletionCorrelation, DeletionReport, Notation, PlotKind, Replacement};
 
-/// How the channels of the rows were drawn.
+/// The draw of the rows' channels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Draw {
-    /// Number of channels of each layer; `None` where a report does not hold it.
+    /// Number of channels of each layer; `None` if the report does not have it.
     pub per_layer: Option<usize>,
     pub n_quantiles: usize,
     pub replacement: Replacement,
     pub seed: u64,
 }
 
-/// The table without rows. Each has the cells of [`key`], then those of [`figures`].
+/// The table without rows. A row has the cells of [`key`], then those of [`figures`].
 pub fn columns() -> DataTable {
     let columns = [
         "model",
@@ -52,7 +53,7 @@ pub fn figures(deletion: &Deletion, intact_loss_nats: f32) -> Vec<Cell> {
     vec![deletion.quantile.into(), deletion.loss_proxy.into(), deletion.delta_nats.into(), intact_loss_nats.into()]
 }
 
-/// The deletions of a report, whose calibration stands in for the sequences that were asked for.
+/// The deletions of a report. Its calibration replaces the requested number of sequences.
 pub fn deletions(report: &DeletionReport, backend: Option<&str>) -> DataTable {
     let DeletionReport { model, calibration, intact, n_quantiles, seed, replacement, .. } = report;
     let draw = Draw { per_layer: None, n_quantiles: *n_quantiles, replacement: *replacement, seed: *seed };

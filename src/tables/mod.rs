@@ -1,14 +1,14 @@
 //! Reports as tables: every typed report as [`DataTable`](crate::terms::DataTable)s, and as
-//! [`DataPlot`](crate::terms::DataPlot)s where a picture of one of the general kinds shows it.
+//! [`DataPlot`](crate::terms::DataPlot)s if a general kind of picture can show it.
 //!
-//! What the page shows and saves, what the command appends to a file, and what a static page holds are these tables. The
-//! room lies between `terms` and `draw`: a table needs names and numbers only, and the pictures of `draw` are named by it.
-//! Pictures of special kinds, which no `DataPlot` describes, are in `draw`.
+//! The page shows and saves these tables, the command appends them to files, and a static page includes them. The
+//! room is between `terms` and `draw`: a table needs names and numbers only, and `draw` names its pictures after
+//! tables. Special kinds of pictures, which no `DataPlot` describes, are in `draw`.
 //!
 //! | file | tables |
 //! |---|---|
 //! | [`scan`] | spikes, candidates, and the arms of a confirmation |
-//! | [`scores`] | every channel's scores, and how they are spread |
+//! | [`scores`] | every channel's scores, and their distribution |
 //! | [`surroundings`] | cores and halos |
 //! | [`sweep`] | removals by rules |
 //! | [`deletions`] | single channels removed, and the correlations with their loss proxies |
@@ -25,16 +25,16 @@ pub mod training;
 
 use crate::terms::{Cell, Message, ModelRef};
 
-/// The measurement that a row is of. Its columns are in every table that several calls may write into, so that rows of
-/// other measurements are told apart. What a report does not hold is `None`, and its cell is empty.
+/// The measurement of a row. Its columns are in every table that several calls may write into, to distinguish rows of
+/// different measurements. A value that the report lacks is `None`, and its cell is empty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measurement<'a> {
     pub model: &'a ModelRef,
     /// The [kind of the device](crate::terms::BackendInfo::kind).
     pub backend: Option<&'a str>,
-    /// Sequences that channels were to be scored over.
+    /// Requested number of sequences for scoring.
     pub sequences: usize,
-    /// Tokens of such a sequence.
+    /// Tokens of a sequence.
     pub length: usize,
     /// [Convention](crate::terms::Evaluation::convention) of the text that the loss was measured on.
     pub text: &'a Message,
@@ -43,7 +43,7 @@ pub struct Measurement<'a> {
 }
 
 impl Measurement<'_> {
-    /// The cells of `sequences`, `length`, `text` and `text_digest`, which stand side by side in every table.
+    /// The cells of `sequences`, `length`, `text` and `text_digest`, which are adjacent in every table.
     fn texts(&self) -> [Cell; 4] {
         [self.sequences.into(), self.length.into(), self.text.id().into(), self.text_digest.into()]
     }

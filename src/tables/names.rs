@@ -1,4 +1,4 @@
-//! Metrics, rankings and rules by name: for people as the papers spell them, and for tables as the command takes them.
+//! Names of metrics, rankings and rules: for people in the papers' spelling, and for tables in the command's.
 
 use crate::terms::{Metric, Pick, Ranking, Replacement};
 
@@ -32,7 +32,7 @@ pub fn metric_id(metric: Metric) -> &'static str {
     }
 }
 
-/// A ranking by the paper's name, or that of its measure, to go after "by".
+/// The ranking's name in the paper, or its measure's name, to follow "by".
 pub fn ranking_name(ranking: Ranking) -> &'static str {
     match ranking {
         Ranking::LossProxy => "SCAR-LP",
@@ -47,7 +47,7 @@ pub fn ranking_name(ranking: Ranking) -> &'static str {
     }
 }
 
-/// The ranking's name in tables, as the command's `--method` takes it.
+/// The ranking's name in tables and in the command's `--method`.
 pub fn ranking_id(ranking: Ranking) -> &'static str {
     match ranking {
         Ranking::LossProxy => "lp",
@@ -62,7 +62,7 @@ pub fn ranking_id(ranking: Ranking) -> &'static str {
     }
 }
 
-/// The replacement's name in tables, as the command's `--replace` takes it.
+/// The replacement's name in tables and in the command's `--replace`.
 pub fn replacement_id(replacement: Replacement) -> &'static str {
     match replacement {
         Replacement::Zero => "zero",
@@ -70,7 +70,7 @@ pub fn replacement_id(replacement: Replacement) -> &'static str {
     }
 }
 
-/// A rule in tables: its name, and for the lowest and the highest channels the ranking and the share of each layer.
+/// A rule in tables: its name, and, for the lowest and the highest channels, the ranking and the share of each layer.
 pub fn pick_fields(pick: Pick) -> (&'static str, Option<&'static str>, Option<f64>) {
     match pick {
         Pick::Core => ("core", None, None),

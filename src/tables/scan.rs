@@ -2,7 +2,7 @@
 
 use crate::terms::{ArmKind, Candidate, Cell, ConfirmArm, DataTable, Message, Spike};
 
-/// One spike of each layer; `after` has those that remain with every candidate removed.
+/// One spike of each layer; `after` has the spikes that remain with every candidate removed.
 pub fn spikes(name: &str, title: impl Into<Message>, spikes: &[Spike], after: &[Spike]) -> DataTable {
     let columns = ["layer", "channel", "token", "token_text", "value", "ratio_to_median", "value_after_removal"];
     let mut table = DataTable::new(name, title, &columns);
@@ -64,7 +64,7 @@ fn kind(kind: ArmKind) -> Cell {
     serde_json::to_string(&kind).unwrap_or_default().trim_matches('"').into()
 }
 
-/// Model text as a JSON string: line breaks stay on one line, and no spreadsheet takes it for a formula.
+/// Model text as a JSON string, so that line breaks stay on one line and no spreadsheet reads it as a formula.
 fn text(text: &str) -> Cell {
     serde_json::to_string(text).unwrap_or_default().into()
 }

@@ -1,4 +1,4 @@
-//! Tables of scores: every channel, and how the loss proxy is spread over channels.
+//! Tables of scores: every channel, and the distribution of the loss proxy over channels.
 
 use super::names::{metric_id, metric_name};
 use crate::terms::{
@@ -74,7 +74,7 @@ pub fn super_weights(ranks: &[SuperWeightRank]) -> DataTable {
     table
 }
 
-/// The scores of every channel of these layers; too long for a page. A score that a model or an older report lacks is
+/// The scores of every channel of these layers; too many for a page. A score that a model or an older report lacks is
 /// an empty cell.
 pub fn channels(layers: &[ChannelScores]) -> DataTable {
     let others = Metric::ALL.into_iter().filter(|metric| *metric != Metric::LossProxy).map(metric_id);

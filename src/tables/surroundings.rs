@@ -2,7 +2,7 @@
 
 use crate::terms::{DataTable, SurroundingsReport};
 
-/// Channels around the core, the core first. The rest is included only if `all` is set.
+/// Channels around the core, with the core first. The other channels are included only if `all` is set.
 pub fn surroundings(report: &SurroundingsReport, all: bool) -> DataTable {
     let columns = ["layer", "group", "channel", "conn", "p1", "p2", "redundancy (nats)"];
     let mut table = DataTable::new("channels", "channels_around_core", &columns);
@@ -14,7 +14,7 @@ pub fn surroundings(report: &SurroundingsReport, all: bool) -> DataTable {
         };
         let mut is_rest = vec![all; layer.connections.len()];
         for channel in layer.core.iter().chain(&layer.halo) {
-            // An export from elsewhere may name channels that it has no figures of.
+            // An export from elsewhere may name channels without figures.
             if let Some(is_rest) = is_rest.get_mut(*channel) {
                 *is_rest = false;
             }

@@ -4,7 +4,7 @@ use super::Measurement;
 use super::names::{pick_fields, replacement_id};
 use crate::terms::{Cell, DataTable, Evaluation, ModelRef, Notation, Pruning, Selection, SweepPoint};
 
-/// The columns that say what was removed and on what it was measured. No two rows of a table agree in all of them.
+/// The columns that identify the removal and its measurement. No two rows of a table agree in all of them.
 const KEYS: [&str; 16] = [
     "model",
     "revision",
@@ -34,7 +34,7 @@ const FIGURES: [&str; 8] = [
     "calibration_digest",
 ];
 
-/// The table without rows. Each has the cells of [`key`], then those of [`figures`].
+/// The table without rows. A row has the cells of [`key`], then those of [`figures`].
 pub fn columns() -> DataTable {
     let table = DataTable::new("points", "removals_by_rules", &[&KEYS[..], &FIGURES].concat());
     table.written(Notation::Quoted, &["model", "backend", "text"])
@@ -64,7 +64,7 @@ pub fn figures(SweepPoint { pruned, evaluation }: &SweepPoint, intact: Option<&E
     ]
 }
 
-/// The points of a report, whose calibrations stand in for the sequences that were asked for.
+/// The points of a report. Their calibrations replace the requested numbers of sequences.
 pub fn points(points: &[SweepPoint], model: &ModelRef, backend: Option<&str>, intact: Option<&Evaluation>) -> DataTable {
     let mut table = columns();
     for point in points {

@@ -3,7 +3,7 @@
 use super::Measurement;
 use crate::terms::{Cell, Checkpoint, DataTable, EditTarget, Notation, RHOS, WeightCoord};
 
-/// The table without rows. Each has the cells of [`key`], then those of [`figures`].
+/// The table without rows. A row has the cells of [`key`], then those of [`figures`].
 pub fn columns() -> DataTable {
     let keys = ["name", "step", "revision", "backend", "scalar", "sequences", "length", "text", "text_digest"];
     let figures = [
@@ -20,8 +20,7 @@ pub fn columns() -> DataTable {
     table.written(Notation::Quoted, &["name", "backend", "scalar", "text"])
 }
 
-/// The key of a checkpoint, which contains its folder and its weights' revision; `scalar` is the one that was zeroed, as
-/// it was named.
+/// The key of a checkpoint, with its folder and its weights' revision; `scalar` is the zeroed one, in typed form.
 pub fn key(name: &str, step: Option<u64>, scalar: Option<&str>, of: &Measurement<'_>) -> Vec<Cell> {
     let scalar = scalar.unwrap_or_default();
     let mut cells = vec![name.into(), step.into(), of.model.revision.as_str().into(), of.backend.into(), scalar.into()];
@@ -45,7 +44,7 @@ pub fn figures(Checkpoint { calibration, summary, evaluation, zeroed, .. }: &Che
     cells
 }
 
-/// The checkpoints of a report, whose calibrations stand in for the sequences that were asked for.
+/// The checkpoints of a report. Their calibrations replace the requested numbers of sequences.
 pub fn checkpoints(checkpoints: &[Checkpoint], backend: Option<&str>) -> DataTable {
     let mut table = columns();
     for checkpoint in checkpoints {
@@ -58,7 +57,7 @@ pub fn checkpoints(checkpoints: &[Checkpoint], backend: Option<&str>) -> DataTab
     table
 }
 
-/// A scalar as the command takes it.
+/// A scalar in the command's form.
 fn named(at: WeightCoord) -> String {
     EditTarget::from(at).place().typed()
 }

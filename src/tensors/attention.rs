@@ -1,4 +1,4 @@
-//! Attention as kernels: two products around a masked softmax, heads read and written where they lie.
+//! Attention as kernels: two products around a masked softmax, with heads read and written in place.
 
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::backend::{TensorMetadata, ops::FloatTensorOps};
@@ -78,7 +78,7 @@ fn place_of(x: &CubeTensor) -> Place {
     Place { pitch: strides[1], stride: strides[0] }
 }
 
-/// Copies `x` unless each of its rows lies in one piece; the rows may lie anywhere.
+/// Copies `x` unless the values of each row are contiguous; the rows may have any strides.
 fn with_whole_rows(x: CubeTensor) -> CubeTensor {
     if x.meta.strides()[2] == 1 { x } else { into_contiguous(x) }
 }
@@ -128,7 +128,7 @@ pub(super) fn attention_backward(
     let kv_shape = Shape::new([kv_heads, total, head_dim]);
     let of_key = multiply(&sizes.by_kv_head(sizes.scores(), sizes.queries()), &of_scores, &query, false, kv_shape.clone());
 
-    // The rows of a group must follow one another, which those of merged heads do not.
+    // The rows of a group must be contiguous, unlike those of merged heads.
     let grad = CubeBackend::float_reshape(grad, Shape::new([seq, heads, head_dim]));
     let grad = into_contiguous(CubeBackend::float_swap_dims(grad, 0, 1));
     let of_value = multiply(&sizes.by_kv_head(sizes.scores(), sizes.queries()), &weights, &grad, false, kv_shape);

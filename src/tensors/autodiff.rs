@@ -1,4 +1,4 @@
-//! Gradients, by hand and for every backend: each backward pass is again one of [`ModelOps`].
+//! Hand-written gradients for every backend. Each backward pass is again one of [`ModelOps`].
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -9,7 +9,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend};
 
 use super::ops::ModelOps;
 
-/// Registers an output, with the state that its backward pass needs.
+/// Registers an output, with the state for its backward pass.
 fn record<B, C, W, const N: usize>(backward: W, nodes: [NodeGuard; N], state: W::State, out: FloatTensor<B>) -> FloatTensor<Autodiff<B, C>>
 where
     B: Backend,
@@ -22,7 +22,7 @@ where
     }
 }
 
-/// Hands gradients to those parents that want one.
+/// Passes gradients to the parents that need one.
 macro_rules! register {
     ($grads:expr, $parents:expr, $all:expr) => {
         for (parent, grad) in $parents.into_iter().zip($all) {
@@ -155,7 +155,7 @@ impl<B: Backend + ModelOps, C: CheckpointStrategy> ModelOps for Autodiff<B, C> {
         let (out, weights) = B::attend(query.clone(), key.clone(), value.clone(), mask.into_primitive(), scale);
         let state = (query, key, value, weights.clone(), scale);
         let out = record::<B, C, _, 3>(Attention, [node_q, node_k, node_v], state, out);
-        // The weights are for looking at: no gradient goes back through them.
+        // The weights are only for inspection: no gradient goes back through them.
         (out, Self::from_inner(weights))
     }
 

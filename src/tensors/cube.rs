@@ -1,4 +1,4 @@
-//! The operations as kernels of our own, on a GPU that takes WGSL. On other runtimes (CUDA) the stock definitions stand.
+//! The operations as our own kernels, on a GPU that takes WGSL. Other runtimes (CUDA) use the stock definitions.
 
 use burn::backend::TensorMetadata;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
@@ -144,7 +144,7 @@ impl ModelOps for CubeBackend {
         if !runs_wgsl(&x) {
             return stock::rotate::<Self>(x, cos, signed_sin, sign);
         }
-        // Heads that a projection left interleaved are read where they lie.
+        // Heads that a projection left interleaved are read in place.
         let x = if x.meta.strides()[2] == 1 { x } else { into_contiguous(x) };
         let [_, seq, width] = x.shape().dims();
         let (len, grid) = elements(&x);

@@ -1,15 +1,15 @@
-//! Tensors of a model whose layers lie on several devices.
+//! Tensors of a model whose layers are on several devices.
 
 use burn::tensor::kind::{self, Basic};
 use burn::tensor::{self, Device, ExecutionError, Tensor, TensorData};
 
-/// The tensor on a device: itself where it lies there already.
+/// The tensor on a device, without a copy if it is already there.
 pub fn moved_to<const D: usize, K: Basic>(tensor: Tensor<D, K>, device: &Device) -> Tensor<D, K> {
     if tensor.device() == *device { tensor } else { tensor.to_device(device) }
 }
 
-/// Reads several tensors at once, as Burn's transaction does. That one reads from a single device; here a tensor that lies
-/// elsewhere is moved to the first one's.
+/// Reads several tensors at once, like Burn's transaction, which reads from a single device. A tensor on another
+/// device is first moved to the first tensor's.
 #[derive(Default)]
 pub struct Transaction {
     read: tensor::Transaction,
@@ -24,7 +24,7 @@ impl Transaction {
         self
     }
 
-    /// The tensors' values, in the order in which they were registered.
+    /// The tensors' values, in the order of registration.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What can go wrong on the device that tensors lie on.
+//! The error of a device that holds tensors.
 
 use burn::tensor::ExecutionError;
 use serde::Serialize;
@@ -6,17 +6,17 @@ use thiserror::Error;
 
 use crate::platform::GpuHealth;
 
-/// The device cannot hold what is asked of it, or it does not compute what it should. Sizes are in bytes.
+/// The device cannot hold the required data, or its results are wrong. Sizes are in bytes.
 #[derive(Debug, Serialize, Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum DeviceError {
-    #[error("the GPU's largest buffer is {limit} bytes, and this model needs one of {needed}")]
+    #[error("the GPU's largest buffer has {limit} bytes, but this model needs {needed}")]
     GpuTooSmall { needed: u64, limit: u64 },
     #[error("the GPU failed: {why}")]
     Gpu { why: String },
     #[error("the device failed: {why}")]
     Execution { why: String },
-    #[error("{what} came out as NaN or infinite")]
+    #[error("{what} became NaN or infinite")]
     NonFinite { what: &'static str },
 }
 
@@ -25,7 +25,7 @@ impl DeviceError {
     ///
     /// # Errors
     ///
-    /// [`Self::Gpu`] once the GPU has reported an error: nothing that it computed since can be believed.
+    /// [`Self::Gpu`] once the GPU has reported an error, because its later results may be wrong.
     pub fn check_health(health: Option<&GpuHealth>) -> Result<(), Self> {
         match health.and_then(GpuHealth::error) {
             Some(why) => Err(Self::Gpu { why }),

@@ -12,18 +12,18 @@ use crate::platform::IN_BROWSER;
 
 /// Rows across a grid; see `row.wgsl`.
 const ROWS_ACROSS: usize = 32_768;
-/// Invocations in a workgroup of a kernel that is not generated.
+/// Invocations in a workgroup of a hand-written kernel.
 const WORKGROUP: u32 = 256;
-/// Access of the inputs. Outside a browser two tensors may share a buffer, and then both must be bound alike. (`info`
-/// lies in a pool of CubeCL's that is read only.)
+/// Access of the inputs. Outside a browser two tensors may share a buffer, and then both need the same access.
+/// (`info` is in a read-only pool of CubeCL.)
 const READ: &str = if IN_BROWSER { "read" } else { "read_write" };
 
-/// WGSL of kernels that work on rows: where an invocation stands.
+/// WGSL of kernels that work on rows: the position of an invocation.
 pub(super) const ROW: &str = include_str!("wgsl/row.wgsl");
 /// WGSL of kernels that sum over a workgroup.
 pub(super) const REDUCE: &str = include_str!("wgsl/reduce.wgsl");
 
-/// What a kernel is made of: declarations and WGSL bodies.
+/// The parts of a kernel: declarations and WGSL bodies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel {
     pub name: &'static str,
@@ -34,10 +34,10 @@ pub(super) struct Kernel {
     pub parts: &'static [&'static str],
 }
 
-/// A kernel that is generated, with as many invocations as it wants.
+/// A generated kernel, with any number of invocations.
 pub(super) struct Specialised {
     pub kernel: Kernel,
-    /// A key that tells kernels of one name apart, so that each is compiled once.
+    /// A key that distinguishes kernels with the same name, so that each is compiled once.
     pub key: u32,
     pub threads: u32,
     pub body: Box<dyn Fn() -> String + Send + Sync>,
@@ -70,7 +70,7 @@ impl KernelMetadata for Specialised {
 }
 
 impl CubeKernel for Specialised {
-    /// Only names the launch; the program that runs is [`Self::text`].
+    /// Only names the launch; the program is [`Self::text`].
     fn define(&self) -> KernelDefinition {
         let settings = KernelSettings::new(Dim3::new_1d(self.threads), ExecutionMode::Unchecked, AddressType::U32);
         KernelDefinition { body: Scope::root(settings.clone()), settings, info: Info::default() }
@@ -81,18 +81,18 @@ impl CubeKernel for Specialised {
     }
 }
 
-/// True if a device takes WGSL. In a browser every GPU does; since that is known while compiling, Burn's own matrix
+/// `true` if a device takes WGSL. In a browser every GPU does. This is known at compile time, so Burn's own matrix
 /// products are left out of the download.
 pub(super) fn takes_wgsl(client: &Client) -> bool {
     IN_BROWSER || client.name() == "wgpu<wgsl>"
 }
 
-/// True if a tensor lies on a device where kernels of our own run.
+/// `true` if a tensor is on a device that runs our own kernels.
 pub(super) fn runs_wgsl(tensor: &CubeTensor) -> bool {
     takes_wgsl(&tensor.client)
 }
 
-/// Rows, their width, and the grid that gives each of them a workgroup.
+/// Rows, their width, and a grid with one workgroup for each row.
 pub(super) fn rows(x: &CubeTensor) -> (usize, usize, CubeCount) {
     let shape = x.shape();
     let width = shape[shape.num_dims() - 1];
@@ -100,12 +100,12 @@ pub(super) fn rows(x: &CubeTensor) -> (usize, usize, CubeCount) {
     (rows, width, on_rows(rows))
 }
 
-/// A grid of one workgroup a row.
+/// A grid of one workgroup for each row.
 pub(super) fn on_rows(n: usize) -> CubeCount {
     CubeCount::Static(n.min(ROWS_ACROSS) as u32, n.div_ceil(ROWS_ACROSS) as u32, 1)
 }
 
-/// Launches a kernel as it stands; see [`launch_specialised`].
+/// Launches a hand-written kernel; see [`launch_specialised`].
 pub(super) fn launch<const N: usize>(
     kernel: &Kernel,
     grid: CubeCount,
@@ -132,7 +132,7 @@ pub(super) fn launch_specialised<const N: usize>(
     info: &[u32],
 ) -> [CubeTensor; N] {
     let CubeTensor { client, device, .. } = inputs[0];
-    // All types here are of 4 bytes.
+    // All types here have 4 bytes.
     let outputs = outputs.map(|(shape, dtype)| {
         let handle = client.empty(4 * shape.num_elements());
         CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, dtype)

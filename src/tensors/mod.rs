@@ -1,11 +1,11 @@
-//! The few tensor operations that decide how fast a model runs, and matrices as a checkpoint stores them.
+//! The few tensor operations that decide a model's speed, and matrices in a checkpoint's layout.
 //!
-//! Each operation is defined once in stock Burn operations ([`stock`]), which is also what the CPU runs. On a GPU that
-//! takes WGSL it is one kernel of our own (`wgsl/`) instead of several stock ones, since in a browser every operation has
-//! its price whatever its size, and stock matrix products are slow (docs/benchmarks.md). Gradients are written by hand
-//! once for both ([`autodiff`]).
+//! Each operation is defined once in stock Burn operations ([`stock`]), which the CPU runs. On a GPU that takes WGSL
+//! it is one kernel of our own (`wgsl/`) instead of several stock ones, because in a browser every operation has a
+//! fixed cost, and stock matrix products are slow (docs/benchmarks.md). Gradients are written by hand, once for both
+//! ([`autodiff`]).
 //!
-//! The operations enter through Burn's extension seam ([`ops::ModelOps`]): tensors, devices and autodiff stay Burn's.
+//! The operations use Burn's extension mechanism ([`ops::ModelOps`]); tensors, devices and autodiff remain Burn's.
 
 mod attention;
 mod autodiff;
@@ -38,8 +38,8 @@ pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: &Tensor<1>, eps: f64) -> T
     Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.clone().into_dispatch(), eps))
 }
 
-/// Turns the first `dim` of the last dimension to `x · cos + swap(x) · signed_sin`, where `swap` exchanges the halves
-/// of those `dim`; the rest stays as it is.
+/// Rotates the first `dim` of the last dimension: `x · cos + swap(x) · signed_sin`, where `swap` exchanges the halves
+/// of those `dim`. The rest stays as it is.
 ///
 /// # Shapes
 ///
@@ -59,14 +59,14 @@ pub fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tens
     attention_and_weights(query, key, value, mask, scale).0
 }
 
-/// [`attention`], and the softmax that it is made with, `[heads, seq, total]`; the softmax without gradients.
+/// [`attention`], and its softmax, `[heads, seq, total]`, without gradients.
 pub fn attention_and_weights(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tensor<2>, scale: f64) -> (Tensor<2>, Tensor<3>) {
     let (query, key, value) = (query.into_dispatch(), key.into_dispatch(), value.into_dispatch());
     let (out, weights) = Dispatch::attend(query, key, value, mask.clone().into_dispatch(), scale);
     (Tensor::from_dispatch(out), Tensor::from_dispatch(weights))
 }
 
-/// The weights that [`attention`] gives to values: `softmax(query keyᵀ · scale + mask)`, `[heads, seq, total]`.
+/// The weights of the values in [`attention`]: `softmax(query keyᵀ · scale + mask)`, `[heads, seq, total]`.
 pub fn attention_weights(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: &Tensor<2>, scale: f64) -> Tensor<3> {
     let (query, key, value) = (query.into_dispatch(), key.into_dispatch(), value.into_dispatch());
     let (_out, weights) = Dispatch::attend(query, key, value, mask.clone().into_dispatch(), scale);
@@ -96,8 +96,8 @@ pub fn softmax_mass(logits: Tensor<2>, mask: &Tensor<1>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::softmax_mass(logits.into_dispatch(), mask.clone().into_dispatch()))
 }
 
-/// Each row's value of largest magnitude, signed, and its column. The first of equal magnitudes is taken; on a GPU, NaN
-/// is above all.
+/// Each row's value of largest magnitude, signed, and its column. In a tie the first is taken. On a GPU, NaN is
+/// larger than any number.
 ///
 /// # Shapes
 ///
@@ -110,9 +110,9 @@ pub fn peaks(x: Tensor<2>) -> (Tensor<2>, Tensor<2, Int>) {
 /// Rows of [`channel_sums`].
 pub const N_CHANNEL_SUMS: usize = 6;
 
-/// The sums over tokens that the scores of feed-forward channels are made of: rows `Σ u`, `Σ u²`, `max |u|`, `Σ g²`,
-/// `Σ |u g|`, `Σ (u g)²`, with `g` the gradient of `u`. The last squares each token's product, which is not the product
-/// of the second and the fourth.
+/// The sums over tokens for the scores of feed-forward channels: rows `Σ u`, `Σ u²`, `max |u|`, `Σ g²`, `Σ |u g|`, `Σ
+/// (u g)²`, with `g` the gradient of `u`. The last squares each token's product, so it is not the product of the
+/// second and the fourth.
 ///
 /// # Shapes
 ///
@@ -121,8 +121,8 @@ pub fn channel_sums(u: Tensor<2>, grad: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::channel_sums(u.into_dispatch(), grad.into_dispatch()))
 }
 
-/// Returns `u` unchanged; a backward pass through it leaves `channel_sums(u, dL/du)` as the gradient of `sink`. So only
-/// six numbers a channel outlive the step back through one layer, instead of a gradient of `u`'s size for each layer.
+/// Returns `u` unchanged; a backward pass through it leaves `channel_sums(u, dL/du)` as the gradient of `sink`. So
+/// only six numbers for each channel outlive the step back through a layer, instead of a gradient of `u`'s size.
 ///
 /// # Shapes
 ///

@@ -1,20 +1,20 @@
-//! The operations as Burn's backends see them.
+//! The operations as Burn's backends implement them.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 
 use super::stock;
 
-/// The operations of [`super`], whose functions say what they compute, and which [`stock`] defines. Gradients with
-/// regard to weights, norms, angles and masks do not exist: nothing here trains.
+/// The operations of [`super`], where they are documented; [`stock`] defines them. There are no gradients with regard
+/// to weights, norms, angles and masks, because nothing here is trained.
 #[backend_extension(Cube, Flex, Autodiff)]
 pub trait ModelOps: Backend {
-    /// `x weightᵀ` where `transposed`, else `x weight`; `x` is `[rows, in]`.
+    /// `x weightᵀ` if `transposed`, else `x weight`; `x` is `[rows, in]`.
     fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>, transposed: bool) -> FloatTensor<Self> {
         stock::product::<Self>(x, weight, transposed)
     }
 
-    /// [`Self::product`] with bf16 weights, two to a word.
+    /// [`Self::product`] with bf16 weights, two in each word.
     fn product_bf16(x: FloatTensor<Self>, words: IntTensor<Self>, transposed: bool) -> FloatTensor<Self> {
         stock::product::<Self>(x, Self::unpack_bf16(words), transposed)
     }
@@ -23,7 +23,8 @@ pub trait ModelOps: Backend {
     ///
     /// # Panics
     ///
-    /// On a device that does not pack ([`super::packs`]), which has no kernel for it and no packed weights.
+    /// On a device that does not pack ([`super::packs`]), because it has neither a kernel for this nor packed
+    /// weights.
     fn unpack_bf16(words: IntTensor<Self>) -> FloatTensor<Self> {
         unreachable!("{words:?} is packed where nothing is")
     }
@@ -99,8 +100,8 @@ pub trait ModelOps: Backend {
         stock::channel_sums::<Self>(u, grad)
     }
 
-    /// Returns `u`. In the backward pass, the gradient passes on to `u`, and `sink` gets the channel sums in place of
-    /// its own.
+    /// Returns `u`. In the backward pass, the gradient passes on to `u`, and `sink` gets the channel sums instead of
+    /// its own gradient.
     fn tap(u: FloatTensor<Self>, _sink: FloatTensor<Self>) -> FloatTensor<Self> {
         u
     }

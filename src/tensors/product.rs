@@ -30,11 +30,11 @@ pub(super) struct Problem {
     pub a: Place,
     pub b: Place,
     pub y: Place,
-    /// Number of neighbours in the batch that share one `b`: query heads of one key head.
+    /// Number of neighbours in the batch that share one `b`: query heads with the same key head.
     pub share: usize,
 }
 
-/// Steps between the matrices of a batch: `pitch` from a row to the next, `stride` from a matrix to the next.
+/// Steps between the matrices of a batch: `pitch` from one row to the next, `stride` from one matrix to the next.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Place {
     pub pitch: usize,
@@ -80,7 +80,7 @@ pub(super) fn product(x: CubeTensor, weight: Weights, transposed: bool) -> CubeT
     multiply(&problem, &x, &weight, is_bf16, Shape::new([m, n]))
 }
 
-/// Launches a problem on tensors of the sizes and layouts that it names.
+/// Launches a problem on tensors with its sizes and layouts.
 pub(super) fn multiply(problem: &Problem, a: &CubeTensor, b: &CubeTensor, is_bf16: bool, out: Shape) -> CubeTensor {
     let Problem { batch, m, k, n, a_transposed, b_transposed, share, .. } = *problem;
     let tile = Tile::for_shape(m, n, batch);

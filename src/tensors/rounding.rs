@@ -1,17 +1,18 @@
-//! Simulated quantisation: values rounded to the nearest of equally spaced ones, row by row, and kept as f32.
+//! Simulated quantisation: values rounded to the nearest of equally spaced levels, row by row, and kept as f32.
 
 use burn::tensor::Tensor;
 
-/// Rows longer than this are reduced in two steps: on a GPU one workgroup takes a row, and sums of parts are more exact.
+/// Rows longer than this are reduced in two steps: on a GPU one workgroup takes a row, and sums of parts are more
+/// exact.
 const PART: usize = 4096;
 
-/// Rounds each row to the nearest of `2^bits` values from its least to its largest, asymmetric, both ends among them:
+/// Rounds each row to the nearest of `2^bits` values from its least to its largest, asymmetric, including both ends:
 ///
 /// ```text
 /// d = (max x - min x) / (2^bits - 1),   q = round((x - min x) / d),   x' = d q + min x
 /// ```
 ///
-/// Halves go to the even number, as in PyTorch. A constant row stays as it is.
+/// Halves are rounded to the even number, as in PyTorch. A constant row stays as it is.
 ///
 /// # Shapes
 ///
@@ -20,12 +21,12 @@ pub fn rounded_rows(x: Tensor<2>, bits: u32) -> Tensor<2> {
     let least = reduced(x.clone(), |x| x.min_dim(1));
     let largest = reduced(x.clone(), |x| x.max_dim(1));
     let step = (largest - least.clone()) / f64::from((1_u32 << bits) - 1);
-    // Every q of a constant row is 0, whatever it is divided by.
+    // Every q of a constant row is 0 for any divisor.
     let divisor = step.clone().mask_fill(step.clone().lower_equal_elem(0.0), 1.0);
     ((x - least.clone()) / divisor).round() * step + least
 }
 
-/// Bounds each row to ±(mean|x| + z std|x|) of its own, with the unbiased deviation.
+/// Clips each row to its own ±(mean|x| + z std|x|), with the unbiased deviation.
 ///
 /// # Shapes
 ///
@@ -45,7 +46,7 @@ pub fn row_sums(x: Tensor<2>) -> Tensor<2> {
     reduced(x, |x| x.sum_dim(1))
 }
 
-/// Reduces each row, `[rows, width]` to `[rows, 1]`, by an operation that may be done part by part.
+/// Reduces each row, `[rows, width]` to `[rows, 1]`, by an operation that can be applied part by part.
 fn reduced(x: Tensor<2>, by: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
     let [rows, width] = x.dims();
     let part = 1 << width.trailing_zeros().min(PART.trailing_zeros());
@@ -99,7 +100,7 @@ mod tests {
         let x = Tensor::<2>::from_data(TensorData::new((0..2 * n).map(|i| (i % 7) as f32).collect::<Vec<_>>(), [2, n]), &Device::flex());
         assert_eq!(values(row_sums(x.clone())), values(x.clone().sum_dim(1)));
         assert_eq!(values(reduced(x.clone(), |x| x.max_dim(1))), [6.0, 6.0]);
-        // A length that no power of two divides.
+        // A length that is not divisible by a power of two.
         let x = x.slice([0..2, 0..n - 1]);
         assert_eq!(values(row_sums(x.clone())), values(x.sum_dim(1)));
     }

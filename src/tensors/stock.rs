@@ -1,4 +1,5 @@
-//! The definition of each operation, in Burn's own operations. The CPU runs these, and the kernels are held to them.
+//! The definition of each operation, in Burn's own operations. The CPU runs these, and the kernels are tested against
+//! them.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
@@ -52,7 +53,7 @@ pub(super) fn rotate<B: Backend>(x: FloatTensor<B>, cos: FloatTensor<B>, signed_
     B::float_cat(vec![B::float_add(B::float_mul(part(0, dim), cos), turned), part(dim, head_dim)], 2)
 }
 
-/// Puts query heads that share a key head side by side: `[heads, seq, width]` as `[kv_heads, group * seq, width]`.
+/// Puts query heads with the same key head side by side: `[heads, seq, width]` as `[kv_heads, group * seq, width]`.
 fn grouped<B: Backend>(x: FloatTensor<B>, kv_heads: usize) -> FloatTensor<B> {
     let [heads, seq, width] = x.shape().dims();
     B::float_reshape(x, Shape::new([kv_heads, heads / kv_heads * seq, width]))

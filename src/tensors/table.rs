@@ -1,7 +1,7 @@
-//! A matrix whose rows are looked up one by one, or multiplied with all at once: embeddings, and the head.
+//! A matrix whose rows are looked up one by one, or all multiplied at once: embeddings, and the head.
 //!
-//! A table may be larger than what a GPU lets a shader bind (WebGPU promises 128 MiB), so it is held in chunks of whole
-//! rows, each a [`Weight`] of its own. A layer's matrix is a [`Weight`] and never cut.
+//! A table may be larger than a GPU allows a shader to bind (WebGPU guarantees 128 MiB), so it is stored in chunks of
+//! whole rows, each a [`Weight`]. A layer's matrix is a single [`Weight`].
 
 use std::ops::Range;
 
@@ -9,20 +9,20 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::weight::Weight;
 
-/// The unit of a chunk's rows: they are a multiple of it, so that the next chunk's part of the logits begins at a
-/// multiple of 256 bytes, where every GPU lets a buffer be bound.
+/// The unit of a chunk's rows. Chunks have a multiple of it, so that the next chunk's part of the logits begins at a
+/// multiple of 256 bytes, where every GPU allows binding.
 pub const CHUNK_UNIT: usize = 64;
 
 /// A table of weights, `[rows, cols]`, row-major, in one chunk or several. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Table {
     chunks: Vec<Weight>,
-    /// Rows of every chunk but the last, which may have fewer.
+    /// Rows of every chunk except the last, which may have fewer.
     step: usize,
 }
 
-/// Rows of a chunk, where a buffer ends at `limit` bytes: all of them if they fit, else a multiple of [`CHUNK_UNIT`] that
-/// makes as few chunks as there can be, about equally large. 0 if not even [`CHUNK_UNIT`] rows fit.
+/// Rows of a chunk if a buffer is limited to `limit` bytes: all if they fit, else a multiple of [`CHUNK_UNIT`] that
+/// gives the fewest chunks of about equal size. 0 if not even [`CHUNK_UNIT`] rows fit.
 pub fn chunk_rows(rows: usize, cols: usize, bytes_per_value: usize, limit: u64) -> usize {
     let of_row = (cols as u64).saturating_mul(bytes_per_value as u64).max(1);
     let fit = usize::try_from(limit / of_row).unwrap_or(usize::MAX);
@@ -43,11 +43,11 @@ impl From<Weight> for Table {
 }
 
 impl Table {
-    /// Makes a table of chunks of whole rows, in their order.
+    /// Creates a table of chunks of whole rows, in their order.
     ///
     /// # Panics
     ///
-    /// If there are no chunks, if their widths differ, or if the numbers of their rows do (only the last may have
+    /// If there are no chunks, if their widths differ, or if their numbers of rows differ (only the last may have
     /// fewer).
     pub fn from_chunks(chunks: Vec<Weight>) -> Self {
         let dims = chunks.iter().map(Weight::dims).collect::<Vec<_>>();
@@ -103,7 +103,7 @@ impl Table {
         if others.is_empty() {
             return last.select_rows(on_device(indices.iter().copied(), &device));
         }
-        // The rows are taken chunk by chunk, and then put in the order asked for.
+        // The rows are taken chunk by chunk, and then put in the requested order.
         let chunk_of = |at: &u32| indices[*at as usize] as usize / self.step;
         let mut order = (0..indices.len() as u32).collect::<Vec<_>>();
         order.sort_by_key(chunk_of);
@@ -138,7 +138,7 @@ impl Table {
     }
 }
 
-/// Joins several tensors along `dim`; one alone stays as it is.
+/// Joins several tensors along `dim`; a single one stays as it is.
 fn joined(mut parts: Vec<Tensor<2>>, dim: usize) -> Tensor<2> {
     if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, dim) }
 }
@@ -164,8 +164,8 @@ mod tests {
 
     #[test]
     fn table_that_does_not_fit_is_cut_into_the_fewest_chunks() {
-        // gemma-3-270m and Llama-3.2-1B in bf16 where 128 MiB can be bound. In f32 the first would be five chunks but for
-        // the unit.
+        // gemma-3-270m and Llama-3.2-1B in bf16 with a limit of 128 MiB. In f32 the first would be five chunks
+        // without the unit.
         for (rows, cols, bytes, n_chunks) in [(262_144, 640, 2, 3), (128_256, 2048, 2, 4), (262_144, 640, 4, 6)] {
             let step = chunk_rows(rows, cols, bytes, 128 * MIB);
             assert_eq!(rows.div_ceil(step), n_chunks);
@@ -182,7 +182,7 @@ mod tests {
     fn too_small_a_buffer_takes_no_rows() {
         assert_eq!(chunk_rows(100, 4, 4, 64 * 16 - 1), 0);
         assert_eq!(chunk_rows(100, 4, 4, 64 * 16), 64);
-        // Rows past 64 bits.
+        // More rows than 64 bits can count.
         assert_eq!(chunk_rows(100, usize::MAX, 4, u64::MAX - 1), 0);
     }
 

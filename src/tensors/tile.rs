@@ -1,11 +1,12 @@
-//! The product kernel's text: register tiles over tiles in workgroup memory.
+//! The text of the product kernel: register tiles over tiles in workgroup memory.
 //!
-//! A workgroup computes `rows x columns` results and goes along k in steps of `depth`. Each step it brings a piece of
-//! `a` and one of `b` into workgroup memory, laid out k by k with four rows (columns) to a vec4, while the next piece
-//! is already on its way into registers. An invocation then adds outer products of `tall` rows and `wide` columns. With
-//! `slices` above 1, that many groups of invocations share a tile's k among them, which keeps a small product busy.
+//! A workgroup computes `rows x columns` results and proceeds along k in steps of `depth`. Each step brings a piece
+//! of `a` and a piece of `b` into workgroup memory, laid out k by k with four rows (columns) to a vec4, while the
+//! next piece is already being read into registers. An invocation then adds outer products of `tall` rows and `wide`
+//! columns. With `slices` above 1, that number of groups of invocations divides a tile's k among them, which keeps
+//! the GPU busy on a small product.
 //!
-//! Everything is unrolled in the text: drivers put an array that a loop indexes into slow memory.
+//! Everything is unrolled in the text, because drivers put an array that a loop indexes into slow memory.
 
 use std::fmt::Write;
 
@@ -24,15 +25,15 @@ const SMALL: Tile = Tile { rows: 32, columns: 32, depth: 64, tall: 4, wide: 4, s
 const MEDIUM: Tile = Tile { rows: 64, columns: 64, depth: 32, tall: 8, wide: 4, slices: 1 };
 const LARGE: Tile = Tile { rows: 128, columns: 128, depth: 16, tall: 8, wide: 8, slices: 1 };
 
-/// Number of workgroups that fill a GPU. Larger tiles read less; smaller ones make more workgroups.
+/// Number of workgroups that fill a GPU. Larger tiles read less; smaller tiles give more workgroups.
 const MANY: usize = 96;
 
 /// The storage of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Operand {
-    /// True if neighbours in memory are neighbours along k.
+    /// `true` if neighbours in memory are neighbours along k.
     pub along_k: bool,
-    /// True if four values can be read at a time.
+    /// `true` if four values can be read at a time.
     pub in_fours: bool,
     pub is_bf16: bool,
 }
@@ -53,8 +54,8 @@ macro_rules! line {
 }
 
 impl Tile {
-    /// The tile for a product. As measured on an H100 over the shapes of SmolLM2-135M and Llama-3.2-1B, with 1 to 2,048
-    /// rows, each tile is the fastest where it is chosen, or nearly.
+    /// The tile for a product. On an H100, over the shapes of SmolLM2-135M and Llama-3.2-1B with 1 to 2,048 rows, the
+    /// chosen tile was the fastest, or nearly.
     pub fn for_shape(m: usize, n: usize, batch: usize) -> Self {
         let tiles = |tile: Self| m.div_ceil(tile.rows) * n.div_ceil(tile.columns) * batch;
         match () {
@@ -116,7 +117,7 @@ impl Tile {
         text.0
     }
 
-    /// Writes which results an invocation has: `x` counts fours of columns, `y_` fours of rows.
+    /// Writes the position of an invocation's results: `x` counts fours of columns, `y_` fours of rows.
     fn place(self, text: &mut Text) {
         let (across, down) = (self.across(), self.down());
         let lanes = across.min(8);
@@ -146,7 +147,7 @@ impl Tile {
     }
 
     /// Calls `body(text, load, is_a, number)` for each block that an invocation brings in, to write its code. `load`
-    /// counts the blocks; `number` is the block's number among those of `a` or of `b`.
+    /// counts the blocks; `number` is the block's number within `a` or `b`.
     fn each_block(self, text: &mut Text, mut body: impl FnMut(&mut Text, usize, bool, &str)) {
         let (of_a, _) = self.blocks();
         let threads = self.threads();
@@ -208,8 +209,8 @@ impl Tile {
         });
     }
 
-    /// Adds the outer products of a step, eight of them in a round. The rounds are counted from 0 by 1, so that a browser
-    /// can see that every index is within the tile, and leaves its own checks out (a quarter of the time).
+    /// Adds the outer products of a step, eight of them in each round. The rounds are counted from 0 by 1, so that a
+    /// browser can prove that every index is within the tile, and omit its bounds checks (a quarter of the time).
     fn accumulate(self, text: &mut Text) {
         const UNROLLED: usize = 8;
         let (rows, columns) = (self.rows / 4, self.columns / 4);
@@ -232,7 +233,7 @@ impl Tile {
         line!(text, "}}");
     }
 
-    /// Writes the results, adding up the slices' where there are several.
+    /// Writes the results; if there are several slices, adds their sums.
     fn finish(self, text: &mut Text, y_in_fours: bool) {
         let (threads, across, down) = (self.threads(), self.across(), self.down());
         let fours = self.wide / 4;
@@ -280,7 +281,7 @@ fn reader(text: &mut Text, name: &str, operand: Operand) {
     line!(text, "return four; }}");
 }
 
-/// Writes four neighbouring results, as far as they are in the matrix.
+/// Writes four neighbouring results, as far as they are inside the matrix.
 fn write_four(text: &mut Text, in_fours: bool, row: &str, column: &str, value: &str) {
     line!(text, "{{ let row = {row}; let column = {column};");
     line!(text, "let to = group.z * info.y_stride + row * info.y_pitch + column;");

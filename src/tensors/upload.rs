@@ -1,4 +1,4 @@
-//! Tensors that are filled while their bytes arrive, so that a host that feeds a GPU never holds more than a piece.
+//! Tensors that are filled while their bytes arrive, so that a host with a GPU never holds more than a piece.
 
 use burn::backend::Wgpu;
 use burn::backend::wgpu::CubeTensor;
@@ -8,8 +8,8 @@ use cubecl_wgpu::{AutoCompiler, WgpuResource, WgpuServer};
 
 use crate::platform::GpuHandles;
 
-/// Bytes that are handed to a GPU at once. A browser copies them through memory that it uses again once they are
-/// submitted: more at once, or one submission for several parts, took three to four times as long in Chromium
+/// Bytes passed to a GPU at once. A browser copies them through memory that it reuses after they are submitted: with
+/// more at once, or one submission for several parts, an upload took three to four times as long in Chromium
 /// (docs/benchmarks.md).
 const PART_BYTES: usize = 1 << 20;
 
@@ -21,7 +21,7 @@ pub enum Flat {
     Bf16(Tensor<1, Int>),
 }
 
-/// A flat tensor that is filled front to back.
+/// A flat tensor that is filled from front to back.
 pub struct Upload {
     device: Device,
     place: Place,
@@ -33,7 +33,7 @@ enum Place {
     Gpu(Writing),
 }
 
-/// A tensor's buffer, and how far it is written.
+/// A tensor's buffer, and the number of bytes written.
 struct Writing {
     tensor: Flat,
     queue: wgpu::Queue,
@@ -41,7 +41,7 @@ struct Writing {
     at: u64,
 }
 
-/// The buffer behind a tensor on a GPU, once the operations that Burn has put off up to here have been queued.
+/// The buffer behind a tensor on a GPU, after Burn's pending operations have been queued.
 ///
 /// # Errors
 ///
@@ -52,8 +52,8 @@ pub fn resource_of(tensor: &CubeTensor) -> Result<WgpuResource, String> {
 }
 
 impl Upload {
-    /// Makes room for `len` values: f32, or an even number in bf16. With the GPU's handles, values go there as they
-    /// come.
+    /// Allocates `len` values: f32, or an even number in bf16. With the GPU's handles, values are sent there as they
+    /// arrive.
     pub fn new(len: usize, is_bf16: bool, device: &Device, gpu: Option<&GpuHandles>) -> Self {
         let place = gpu.filter(|_| len > 0).and_then(|gpu| Writing::new(len, is_bf16, device, gpu)).map_or_else(
             || match is_bf16 {
@@ -74,7 +74,7 @@ impl Upload {
         }
     }
 
-    /// Appends bf16 values as they lie in a file; whole words but for the end.
+    /// Appends bf16 values in a file's byte order, in whole words except at the end.
     pub fn push_words(&mut self, bytes: &[u8]) {
         match &mut self.place {
             Place::HostWords(all) => all.extend_from_slice(bytes),
@@ -99,7 +99,7 @@ impl Upload {
 }
 
 impl Writing {
-    /// `None` where the tensor's buffer cannot be got at.
+    /// `None` if the tensor's buffer is inaccessible.
     fn new(len: usize, is_bf16: bool, device: &Device, gpu: &GpuHandles) -> Option<Self> {
         let (tensor, primitive) = match is_bf16 {
             true => {
@@ -112,8 +112,8 @@ impl Writing {
             }
         };
         let resource = resource_of(&primitive).ok()?;
-        // Commands that Burn has recorded may still use this memory for something that is gone; our writes must come
-        // after them.
+        // Commands that Burn has recorded may still use this memory for a dropped tensor; our writes must come after
+        // them.
         primitive.client.flush().ok()?;
         Some(Self { tensor, queue: gpu.queue.clone(), buffer: resource.buffer, at: resource.offset })
     }

@@ -1,4 +1,4 @@
-//! A matrix as the checkpoint stores it: f32, or bf16 in half the memory.
+//! A matrix with a checkpoint's values: f32, or bf16 in half the memory.
 
 use std::ops::Range;
 
@@ -15,18 +15,18 @@ pub enum Weight {
     Bf16(Packed),
 }
 
-/// bf16 values, two in a word, the first in its low half: `[rows, cols / 2]`.
+/// bf16 values, two in each word, the first in the low half: `[rows, cols / 2]`.
 #[derive(Debug, Clone)]
 pub struct Packed {
     pub words: Tensor<2, Int>,
 }
 
-/// True if matrices in bf16 stay in bf16 on this device. The CPU's kernels want f32.
+/// `true` if bf16 matrices stay bf16 on this device. The CPU's kernels need f32.
 pub fn packs(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Cube(device) if takes_wgsl(&device.client()))
 }
 
-/// Bytes of the largest tensor that a GPU can hold, or that a shader can be given; `None` for the CPU.
+/// Bytes of the largest tensor that a GPU can hold, or that a shader can bind; `None` for the CPU.
 pub fn largest_buffer(device: &Device) -> Option<u64> {
     match device.as_dispatch() {
         DispatchDevice::Cube(device) => Some(device.client().properties().memory.max_page_size),
@@ -53,7 +53,7 @@ impl Weight {
         }
     }
 
-    /// `x weightᵀ` where `transposed`, else `x weight`; with gradients with regard to `x`.
+    /// `x weightᵀ` if `transposed`, else `x weight`; with gradients with regard to `x`.
     pub fn product(&self, x: Tensor<2>, transposed: bool) -> Tensor<2> {
         let x = x.into_dispatch();
         Tensor::from_dispatch(match self {
@@ -83,7 +83,7 @@ impl Weight {
         }
     }
 
-    /// A matrix of its own, made of the rows `rows` in each of `rounds` equal runs of rows.
+    /// A new matrix from the rows `rows` of each of `rounds` equal runs of rows.
     pub fn rows_of_rounds(&self, rounds: usize, rows: Range<usize>) -> Self {
         let [all, cols] = self.dims();
         let (period, n) = (all / rounds, rounds * rows.len());
@@ -107,8 +107,8 @@ impl Weight {
         }
     }
 
-    /// Multiplies a block by `scale`: whole rows, or a single column of some. At 0 a packed matrix stays packed; other
-    /// scales turn it into f32, since bf16 could not hold the products.
+    /// Multiplies a block by `scale`: whole rows, or a single column of some rows. At 0 a packed matrix stays packed;
+    /// other scales turn it into f32, because bf16 could not hold the products.
     pub fn scale(&mut self, rows: Range<usize>, cols: Range<usize>, scale: f32) {
         if scale == 1.0 {
             return;
@@ -122,7 +122,7 @@ impl Weight {
             Self::F32(weight) => weight.inplace(|weight| {
                 let range = [rows, cols];
                 let old = weight.clone().slice(range.clone());
-                // Exactly 0, also where the weight is negative.
+                // Exactly 0, without a negative sign.
                 let new = if scale == 0.0 { Tensor::zeros_like(&old) } else { old * scale };
                 weight.slice_assign(range, new)
             }),
@@ -146,7 +146,7 @@ impl Weight {
         }
     }
 
-    /// Zeroes whole rows, or else whole columns, in one pass; a packed matrix stays packed.
+    /// Zeroes whole rows, or whole columns, in one pass; a packed matrix stays packed.
     pub fn zero_lines(&mut self, is_row: bool, indices: &[usize]) {
         if indices.is_empty() {
             return;

@@ -1,15 +1,16 @@
-//! The criterion by which a removal is called critical, and the figures that a confirmation holds for given targets.
+//! The criterion for a critical removal, and the figures of a confirmation for given targets.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ArmKind, ConfirmReport, EditTarget, RowCoord, WeightCoord};
 
-/// The least rise of the held-out loss, in nats, that a super weight causes alone. (ln 1.28: perplexity up by 28 %.)
+/// The least rise of the held-out loss, in nats, when a super weight alone is removed. (ln 1.28: perplexity up by 28
+/// %.)
 pub const MIN_DELTA_NATS: f32 = 0.25;
-/// The least ratio of that rise to the rise that any random scalar of the same matrix causes.
+/// The least ratio of that rise to the largest rise with a random scalar of the same matrix removed.
 pub const MIN_TIMES_CONTROL: f32 = 10.0;
 
-/// Returns `true` if a removal that costs `delta_nats`, beside controls that cost at most `control_nats`, is critical.
+/// Returns `true` if a removal is critical that costs `delta_nats` while its controls cost at most `control_nats`.
 pub fn is_critical(delta_nats: f32, control_nats: f32) -> bool {
     delta_nats >= MIN_DELTA_NATS && delta_nats >= MIN_TIMES_CONTROL * control_nats
 }
@@ -25,14 +26,14 @@ pub struct RowVerdict {
     pub control_nats: f32,
 }
 
-/// The measured costs of targets that are named together.
+/// The measured costs of targets that a source names together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
     /// Cost of removing each target alone, nats.
     pub deltas: Vec<f32>,
     /// The largest cost of any control, nats.
     pub control: f32,
-    /// Cost of removing all candidates together, nats, where there are several.
+    /// Cost of removing all candidates together, nats, if there are several.
     pub jointly: Option<f32>,
 }
 
@@ -51,7 +52,7 @@ impl Claimed {
 }
 
 impl ConfirmReport {
-    /// The costs that the report holds for these targets; `None` unless it measured each of them.
+    /// The costs of these targets in the report; `None` unless it measured each of them.
     pub fn claimed(&self, targets: &[EditTarget]) -> Option<Claimed> {
         let measured = targets.iter().map(|target| self.alone(target)).collect::<Option<Vec<_>>>()?;
         let (deltas, controls): (Vec<_>, Vec<_>) = measured.into_iter().unzip();

@@ -1,20 +1,21 @@
-//! Tables as CSV: the one writer, of whole tables and of rows that are appended to a file.
+//! Tables as CSV: the only writer, of whole tables and of rows appended to a file.
 
 use super::{Cell, Column, DataTable, Notation};
 
 impl DataTable {
-    /// The table as CSV by RFC 4180, but with `\n` at the ends of lines, and with the columns' names in its first line.
+    /// The table as CSV by RFC 4180, but with `
+    /// ` line ends. The first line has the columns' names.
     pub fn to_csv(&self) -> String {
         let lines = self.rows.iter().map(|row| self.csv_cells(row) + "\n");
         self.csv_head() + "\n" + &lines.collect::<String>()
     }
 
-    /// The first line of the CSV file, without its end.
+    /// The first line of the CSV file, without its line end.
     pub fn csv_head(&self) -> String {
         self.columns.iter().map(|column| quoted(&column.name, false)).collect::<Vec<_>>().join(",")
     }
 
-    /// A row of the CSV file, or its first cells, without the end of the line.
+    /// A row of the CSV file, or its first cells, without the line end.
     pub fn csv_cells(&self, cells: &[Cell]) -> String {
         let text = |(cell, column): (&Cell, &Column)| match cell {
             Cell::Number(number) if column.notation == Notation::Scientific => format!("{number:e}"),
@@ -26,7 +27,7 @@ impl DataTable {
     }
 }
 
-/// A field of a CSV file, in quotes if it needs them, or if it gets them `always`.
+/// A field of a CSV file, in quotes if it needs them or if `always`.
 fn quoted(text: &str, always: bool) -> String {
     match always || text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),

@@ -1,4 +1,4 @@
-//! Tables of figures, and pictures that name the columns they are drawn from, so that data and drawing cannot differ.
+//! Tables of figures, and plots that name the columns they are drawn from, so that data and drawing cannot differ.
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -12,7 +12,7 @@ pub struct DataTable {
     /// Title, as a code.
     pub title: Message,
     pub columns: Vec<Column>,
-    /// Rows, each with as many cells as there are columns.
+    /// Rows, each with one cell for each column.
     pub rows: Vec<Vec<Cell>>,
 }
 
@@ -20,7 +20,7 @@ pub struct DataTable {
 pub struct Column {
     /// `snake_case`, as in a CSV file's first line.
     pub name: String,
-    /// Unit of the values: `nats`, `tokens`, `probability`; empty where there is none.
+    /// Unit of the values: `nats`, `tokens`, `probability`; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unit: String,
     /// How a CSV file writes the cells. A JSON document does not hold it.
@@ -31,17 +31,17 @@ pub struct Column {
 /// How a CSV file writes the cells of a column.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Notation {
-    /// Numbers as decimals (`0.00015`), texts in quotes where RFC 4180 asks for them.
+    /// Numbers as decimals (`0.00015`), texts in quotes if RFC 4180 requires them.
     #[default]
     Plain,
     /// Numbers as digits and an exponent: `1.5e-4`.
     Scientific,
-    /// Texts in quotes always.
+    /// Texts always in quotes.
     Quoted,
 }
 
-/// A number, a text or nothing, written as such in JSON. A number that is not finite is written as nothing; an overflow
-/// is [`super::Evaluation::OVERFLOW`].
+/// A number, a text or nothing, written as such in JSON. A number that is not finite is written as nothing; an
+/// overflow is [`super::Evaluation::OVERFLOW`].
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum Cell {
@@ -69,7 +69,7 @@ pub struct DataPlot {
     pub title: Message,
     pub table: String,
     pub kind: PlotKind,
-    /// Names of columns, as are `y` and `by`.
+    /// Column of the horizontal axis; `y` and `by` are columns, too.
     pub x: String,
     pub y: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,13 +78,13 @@ pub struct DataPlot {
     pub log_x: bool,
     #[serde(default)]
     pub log_y: bool,
-    /// Only rows with this text in this column.
+    /// The column and the text that a row must have to be drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<(String, String)>,
-    /// Named places on the horizontal axis that are pointed out.
+    /// Named places on the horizontal axis.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<(f64, String)>,
-    /// Named places on the vertical axis that are pointed out.
+    /// Named places on the vertical axis.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<(f64, String)>,
 }
@@ -101,7 +101,7 @@ impl DataTable {
 
     /// # Panics
     ///
-    /// In a debug build, if there are not as many cells as columns.
+    /// In a debug build, if the number of cells is not the number of columns.
     pub fn push(&mut self, cells: impl Into<Vec<Cell>>) {
         let cells = cells.into();
         debug_assert_eq!(cells.len(), self.columns.len(), "{}", self.name);
@@ -126,7 +126,7 @@ impl DataTable {
         self
     }
 
-    /// The columns of these names, in this order; a name that is missing is left out.
+    /// The table with only these columns, in this order. Missing names are ignored.
     #[must_use]
     pub fn select(&self, names: &[&str]) -> Self {
         let places = names.iter().filter_map(|name| self.column(name)).collect::<Vec<_>>();
@@ -141,7 +141,7 @@ impl Column {
         Self { name: name.into(), unit: unit.into(), notation: Notation::default() }
     }
 
-    /// Name and unit for people: `loss, nats`. A unit that the name has is not repeated.
+    /// Name and unit for people: `loss, nats`. The unit is left out if the name contains it.
     pub fn label(&self) -> String {
         let name = self.name.replace('_', " ");
         let unit = if self.unit.is_empty() || name.contains(&self.unit) { String::new() } else { format!(", {}", self.unit) };
@@ -189,7 +189,7 @@ impl From<f64> for Cell {
     }
 }
 
-/// The cell holds the number with the fewest digits that name this `f32`: 0.1 stays 0.1.
+/// The number with the fewest digits that identify this `f32`: 0.1 stays 0.1.
 impl From<f32> for Cell {
     fn from(number: f32) -> Self {
         number.to_string().parse::<f64>().map_or(Self::Nothing, Self::from)
@@ -202,7 +202,7 @@ impl From<usize> for Cell {
     }
 }
 
-/// The cell holds a text if `f64` has no place for all digits.
+/// A number, or a text if `f64` cannot hold all digits.
 impl From<u64> for Cell {
     fn from(number: u64) -> Self {
         let as_float = number as f64;
@@ -231,7 +231,7 @@ impl<T: Into<Cell>> From<Option<T>> for Cell {
 impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            // A whole number is written as one, up to where f64 holds them all.
+            // Whole numbers are written without a decimal point, up to the largest that f64 holds exactly.
             Self::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => serializer.serialize_i64(*number as i64),
             Self::Number(number) => serializer.serialize_f64(*number),
             Self::Text(text) => serializer.serialize_str(text),

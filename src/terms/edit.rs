@@ -12,7 +12,7 @@ pub struct WeightEdit {
     pub scale: f32,
 }
 
-/// The places where [`Intervention`]s act and captures read. Widths are those of one token.
+/// The sites where [`Intervention`]s act and captures read. Widths are those of one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Site {

@@ -1,7 +1,8 @@
-//! Limits that the page, a link and the engine share, each written once, and the checks against a model's sizes.
+//! Limits that the page, a link and the engine share, and the checks against a model's sizes. Each limit is written
+//! only here.
 //!
-//! A refusal is a [`LimitError`] with the numbers in it. Its text is the engine's sentence; the page and a link say the same in
-//! words of their own.
+//! A refusal is a [`LimitError`] with its numbers. Its text is the engine's sentence; the page and a link have their
+//! own words.
 
 use std::ops::RangeInclusive;
 
@@ -9,15 +10,15 @@ use serde::Serialize;
 
 use super::{Coordinate, EditTarget, ModelInfo, PerLayer, Pick, Selection, WeightEdit};
 
-/// Scales of an edit, and factors of the super weights; the papers' sweeps stop at 3.
+/// The range of an edit's scale and of the super weights' factors; the papers' sweeps stop at 3.
 pub const SCALES: RangeInclusive<f32> = -3.0..=3.0;
-/// Layers, rows and columns in a link lie below this, whatever the model.
+/// Upper bound (exclusive) of layers, rows and columns in a link, for any model.
 pub const MAX_INDEX: usize = 1 << 20;
-/// The largest whole number that JavaScript holds exactly: seeds cross the worker boundary as one.
+/// The largest whole number that JavaScript holds exactly. Seeds cross the worker boundary as JavaScript numbers.
 pub const MAX_SEED: u64 = (1 << 53) - 1;
-/// Values of one setting of an experiment, and scalars of one experiment.
+/// The most values of one setting, and the most scalars, of an experiment.
 pub const MAX_VALUES: usize = 64;
-/// Sequences that channels are scored over: more than anybody waits for.
+/// The most sequences that channels are scored over, beyond any useful number.
 pub const MAX_SEQUENCES: usize = 100_000;
 
 /// A share of the channels in a [`Selection`].
@@ -28,7 +29,7 @@ pub enum ShareOf {
     Core,
     /// [`Selection::eta`].
     Halo,
-    /// The share of a [`Pick`] that ranks.
+    /// The share of a [`Pick::Lowest`] or [`Pick::Highest`].
     Removed,
 }
 
@@ -42,7 +43,7 @@ impl ShareOf {
         }
     }
 
-    /// The shares that are accepted, in words.
+    /// The accepted shares, in words.
     pub fn expected(self) -> &'static str {
         match self {
             Self::Core => "more than 0 and less than 1",
@@ -91,7 +92,7 @@ pub struct Sizes {
     pub hidden_size: usize,
     /// Feed-forward channels of a layer.
     pub intermediate_size: PerLayer,
-    /// Experts of a layer; `None` for a model without any, in which no coordinate may name one.
+    /// Experts of a layer; `None` for a model without experts, in which a coordinate must not name one.
     pub num_experts: Option<usize>,
 }
 
@@ -107,7 +108,7 @@ impl From<&ModelInfo> for Sizes {
 }
 
 impl Sizes {
-    /// The sizes that a link is checked against before its model is there.
+    /// The sizes that a link is checked against before its model is loaded.
     pub const LARGEST: Self = Self {
         num_hidden_layers: MAX_INDEX,
         hidden_size: MAX_INDEX,
@@ -115,7 +116,7 @@ impl Sizes {
         num_experts: Some(MAX_INDEX),
     };
 
-    /// Checks the unit and the scale of an edit: the one check of the page, of a link and of the engine.
+    /// Checks the unit and the scale of an edit, for the page, a link and the engine.
     ///
     /// # Errors
     ///
@@ -129,7 +130,8 @@ impl Sizes {
     ///
     /// # Errors
     ///
-    /// [`LimitError::Outside`] for the first coordinate outside, [`LimitError::NoExperts`] for an expert of a model that has none.
+    /// [`LimitError::Outside`] for the first coordinate outside, [`LimitError::NoExperts`] for an expert in a model
+    /// without experts.
     pub fn check_target(&self, target: &EditTarget) -> Result<(), LimitError> {
         let place = target.place();
         self.check_layer(place.layer)?;
@@ -142,11 +144,12 @@ impl Sizes {
         })
     }
 
-    /// Checks every number of a selection: the one check of the page, of a link and of the engine.
+    /// Checks every number of a selection, for the page, a link and the engine.
     ///
     /// # Errors
     ///
-    /// [`LimitError::Share`], [`LimitError::Support`] or [`LimitError::Outside`] for the first that is outside its limits.
+    /// [`LimitError::Share`], [`LimitError::Support`] or [`LimitError::Outside`] for the first number outside its
+    /// limits.
     pub fn check_selection(&self, selection: &Selection) -> Result<(), LimitError> {
         let Selection { pick, rho, eta, support, layer, .. } = *selection;
         ShareOf::Core.check(rho)?;
@@ -177,7 +180,7 @@ pub fn check_below(what: Coordinate, got: usize, limit: usize) -> Result<(), Lim
     if got < limit { Ok(()) } else { Err(LimitError::Outside { what, got, limit }) }
 }
 
-/// Checks a scale against [`SCALES`]; a number that is not finite is outside of them.
+/// Checks a scale against [`SCALES`]. A number that is not finite fails.
 ///
 /// # Errors
 ///
@@ -186,8 +189,8 @@ pub fn check_scale(got: f32) -> Result<(), LimitError> {
     if SCALES.contains(&got) { Ok(()) } else { Err(LimitError::Scale { got }) }
 }
 
-/// Edits at every limit of a model, just inside and just outside, each with whether it can be made. The page, a link and the
-/// engine are each tried with this table.
+/// Edits just inside and just outside each limit of a model, each with `true` if it is allowed. The page, a link and
+/// the engine are each tested with this table.
 #[cfg(test)]
 pub(crate) fn edits_at_the_limits(sizes: Sizes) -> Vec<(WeightEdit, bool)> {
     use super::{ChannelCoord, ColumnCoord, RowCoord, WeightCoord};

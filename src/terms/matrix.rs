@@ -9,7 +9,7 @@ pub enum Matrix {
     VProj,
     OProj,
     GateProj,
-    /// `up_proj`, or GPT-2's `c_fc` and its like.
+    /// `up_proj`, or the like of GPT-2's `c_fc`.
     UpProj,
     DownProj,
 }

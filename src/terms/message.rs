@@ -1,4 +1,4 @@
-//! What was found, as a code with arguments. Codes are compared; the room `language` makes sentences of them.
+//! Findings as codes with arguments. Codes are compared; the room `language` turns them into sentences.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// The code of a sentence that was written as one, as documents of version 1 have them: its argument is `text`.
+    /// The code of a finished sentence, as in documents of version 1. Its argument is `text`.
     pub const SAID: &str = "said";
 
     pub fn new(code: &str) -> Self {
@@ -28,7 +28,8 @@ impl Message {
         self
     }
 
-    /// Adds a place, as the arguments `layer`, `expert` if it is in one, and `row`, `col` or `channel`.
+    /// Adds a scalar of a `down_proj` matrix as the arguments `layer`, `row`, `col` and, for an expert's matrix,
+    /// `expert`.
     #[must_use]
     pub fn at(self, at: impl Into<EditTarget>) -> Self {
         let place = at.into().place();
@@ -64,7 +65,7 @@ impl Message {
         self.args.get(name).and_then(Cell::number).unwrap_or(f64::NAN)
     }
 
-    /// A text among the arguments; empty if there is none of this name.
+    /// The argument of this name as a text; empty if it is missing or not a text.
     pub fn text(&self, name: &str) -> &str {
         self.args.get(name).and_then(Cell::text).unwrap_or_default()
     }
@@ -82,7 +83,7 @@ impl From<&str> for Message {
     }
 }
 
-/// Reads a message, or a sentence of a document of version 1.
+/// Reads a message, or a sentence from a document of version 1.
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]

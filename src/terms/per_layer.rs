@@ -1,11 +1,11 @@
-//! A number of each layer.
+//! A number for each layer.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A number of each layer, such as the width of its feed-forward block: one for all layers, or a list. In JSON it is the number or
-/// the list, as Gemma 3n has them in `intermediate_size`.
+/// A number for each layer, such as the width of its feed-forward block. In JSON it is one number for all layers, or
+/// a list, as in Gemma 3n's `intermediate_size`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum PerLayer {
@@ -14,7 +14,7 @@ pub enum PerLayer {
 }
 
 impl PerLayer {
-    /// The number of a layer; 0 for a layer that the list does not have.
+    /// The number of a layer; 0 for a layer beyond the list.
     pub fn of(&self, layer: usize) -> usize {
         match self {
             Self::Same(number) => *number,
@@ -22,13 +22,13 @@ impl PerLayer {
         }
     }
 
-    /// The number that all layers have; `None` if they differ.
+    /// The number of all layers; `None` if they differ.
     pub fn uniform(&self) -> Option<usize> {
         let (smallest, largest) = self.range();
         (smallest == largest).then_some(largest)
     }
 
-    /// The smallest and the largest.
+    /// The smallest and the largest number.
     pub fn range(&self) -> (usize, usize) {
         match self {
             Self::Same(number) => (*number, *number),
@@ -36,12 +36,12 @@ impl PerLayer {
         }
     }
 
-    /// The sum over so many layers.
+    /// The sum over this many layers.
     pub fn total(&self, num_hidden_layers: usize) -> usize {
         (0..num_hidden_layers).map(|layer| self.of(layer)).sum()
     }
 
-    /// A number of each layer that is made of this one.
+    /// Applies a function to the number of each layer.
     #[must_use]
     pub fn map(&self, number: impl Fn(usize) -> usize) -> Self {
         match self {

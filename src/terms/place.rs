@@ -1,16 +1,17 @@
-//! Where weights are: coordinates in the matrices of a layer, and the units that an edit changes.
+//! The places of weights: coordinates in the matrices of a layer, and the units that an edit changes.
 //!
-//! What is known of a unit is said once, in [`Unit`] and [`EditTarget::place`]:
+//! [`Unit`] and [`EditTarget::place`] are the only definitions of a unit's properties:
 //!
-//! | unit | coordinates, as JSON names them | as they are typed | block of `down_proj.weight` |
+//! | unit | coordinates, as JSON names them | typed as | block of `down_proj.weight` |
 //! |---|---|---|---|
 //! | `scalar` | `layer`, `row`, `col` | `2,12,86` | `[row, col]` |
 //! | `row` | `layer`, `row` | `2,12` | `[row, :]` |
 //! | `column` | `layer`, `col` | `2,86` | `[:, col]` |
 //! | `channel`, `channel_mean` | `layer`, `channel` | `2,86` | `[:, channel]` |
 //!
-//! In a mixture of experts every coordinate may name the expert, too, whose own matrix is then meant: in JSON as `expert`, typed
-//! with a dot behind the layer (`2.5,12,86` is layer 2, expert 5). Row and column count inside that expert's matrix.
+//! In a mixture of experts a coordinate may also name the expert whose matrix is meant: in JSON as `expert`, and
+//! typed with a dot after the layer (`2.5,12,86` is layer 2, expert 5). Row and column count inside that expert's
+//! matrix.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Matrix;
 
-/// What a coordinate counts.
+/// The name of a coordinate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Coordinate {
@@ -47,7 +48,7 @@ impl Coordinate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WeightCoord {
     pub layer: usize,
-    /// The expert whose matrix it is, in a mixture of experts.
+    /// The expert that the matrix belongs to, in a mixture of experts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expert: Option<u16>,
     /// Output: a residual channel, `0..hidden_size`.
@@ -87,7 +88,7 @@ pub struct ChannelCoord {
 }
 
 impl WeightCoord {
-    /// A scalar of a layer that has no experts.
+    /// A scalar in a layer without experts.
     pub const fn new(layer: usize, row: usize, col: usize) -> Self {
         Self { layer, expert: None, row, col }
     }
@@ -99,28 +100,28 @@ impl WeightCoord {
 }
 
 impl RowCoord {
-    /// A row of a layer that has no experts.
+    /// A row in a layer without experts.
     pub const fn new(layer: usize, row: usize) -> Self {
         Self { layer, expert: None, row }
     }
 }
 
-/// The unit of the weights that a [`super::WeightEdit`] changes. It is always named: zeroing a scalar and zeroing the row that
-/// holds it are different experiments with different results.
+/// The unit of the weights that a [`super::WeightEdit`] changes. It is always explicit, because zeroing a scalar and
+/// zeroing its row are different experiments with different results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "unit", rename_all = "snake_case")]
 pub enum EditTarget {
     /// `down_proj.weight[row, col]`.
     Scalar(WeightCoord),
-    /// `down_proj.weight[row, :]`: everything the block writes to one residual channel (a bias is left alone).
+    /// `down_proj.weight[row, :]`: everything the block writes to one residual channel. A bias stays as it is.
     Row(RowCoord),
     /// `down_proj.weight[:, col]`: everything one feed-forward channel writes.
     Column(ColumnCoord),
     /// A whole feed-forward channel: its `down_proj` column is scaled, and at scale 0 its `gate_proj` and `up_proj`
-    /// rows (GPT-2: its `c_fc` column and bias) go too.
+    /// rows (GPT-2: its `c_fc` column and bias) are zeroed, too.
     Channel(ChannelCoord),
-    /// A feed-forward channel drawn towards its mean `m` over the bundled calibration text: `u = m + scale (u - m)`. At
-    /// scale 0 the channel is constant: the model loses the information it carried, but not its mean.
+    /// A feed-forward channel moved towards its mean `m` over the bundled calibration text: `u = m + scale (u - m)`.
+    /// At scale 0 the channel is constant: the model loses the channel's information, but keeps its mean.
     ChannelMean(ChannelCoord),
 }
 
@@ -135,7 +136,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The coordinates inside a layer, in the order in which they are typed.
+    /// The coordinates inside a layer, in the order of typing.
     pub const fn coordinates(self) -> &'static [Coordinate] {
         match self {
             Self::Scalar => &[Coordinate::Row, Coordinate::Column],
@@ -145,7 +146,7 @@ impl Unit {
         }
     }
 
-    /// The unit of a layer that has these numbers for its [`Self::coordinates`]; `None` if they are too few or too many.
+    /// The unit in a layer with these numbers as its [`Self::coordinates`]; `None` if there are too few or too many.
     pub fn target(self, layer: usize, expert: Option<u16>, numbers: &[usize]) -> Option<EditTarget> {
         Some(match (self, numbers) {
             (Self::Scalar, &[row, col]) => EditTarget::Scalar(WeightCoord { layer, expert, row, col }),
@@ -158,7 +159,7 @@ impl Unit {
     }
 }
 
-/// Where a unit is: a block of one matrix.
+/// The place of a unit: a block of one matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub unit: Unit,
@@ -167,7 +168,7 @@ pub struct Place {
     pub expert: Option<u16>,
     /// The row of the block, in `[out, in]`; `None` for all rows.
     pub row: Option<usize>,
-    /// Its column; `None` for all columns.
+    /// The column of the block; `None` for all columns.
     pub col: Option<usize>,
 }
 
@@ -178,14 +179,14 @@ impl Place {
         self.unit.coordinates().iter().filter_map(number)
     }
 
-    /// The place as it is typed: `2,12,86`, or `2.5,12,86` in expert 5.
+    /// The place in typed form: `2,12,86`, or `2.5,12,86` in expert 5.
     pub fn typed(self) -> String {
         let layer = self.expert.map_or(self.layer.to_string(), |expert| format!("{}.{expert}", self.layer));
         self.coordinates().fold(layer, |text, (_, number)| format!("{text},{number}"))
     }
 }
 
-/// Reads a layer as it is typed: `LAYER`, or `LAYER.EXPERT`.
+/// Reads a layer in typed form: `LAYER`, or `LAYER.EXPERT`.
 pub fn parse_layer(text: &str) -> Option<(usize, Option<u16>)> {
     let (layer, expert) = text.trim().split_once('.').map_or((text.trim(), None), |(layer, expert)| (layer, Some(expert)));
     Some((layer.parse().ok()?, expert.map(str::parse).transpose().ok()?))

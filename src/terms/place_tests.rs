@@ -1,6 +1,6 @@
 use super::*;
 
-/// Each unit: how it is said and typed, and its JSON.
+/// Each unit: its name, its typed form and its JSON.
 const UNITS: [(EditTarget, &str, &str, &str); 7] = [
     (EditTarget::scalar(2, 12, 86), "layer 2, [12, 86]", "2,12,86", r#"{"unit":"scalar","layer":2,"row":12,"col":86}"#),
     (EditTarget::row(0, 1), "layer 0, row 1", "0,1", r#"{"unit":"row","layer":0,"row":1}"#),

@@ -1,17 +1,17 @@
-//! Which removals a sweep measures, as data: the page, the command and the charts share one plan.
+//! The removals that a sweep measures, as data: page, command and charts share one plan.
 
 use super::{Pick, Pruning, Ranking, Replacement, Selection};
 
-/// What a sweep compares.
+/// The question that a sweep answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
-    /// Channels removed from the highest on, and groups: does the ranking find what matters?
+    /// Channels are removed from the highest score on, and in groups: does the ranking find the important ones?
     Removal,
-    /// Channels removed from the lowest on: what can be pruned?
+    /// Channels are removed from the lowest score on: which can be pruned?
     Pruning,
 }
 
-/// One line of a comparison: rules that differ in how much they remove, and in their draw.
+/// One line of a comparison: rules that differ only in the number of removed channels, and in the random draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SweepLine {
     Ranked(Ranking),
@@ -24,24 +24,24 @@ pub enum SweepLine {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub comparison: Comparison,
-    /// Each ranking is a line.
+    /// The rankings; each is a line.
     pub rankings: Vec<Ranking>,
     /// Shares of a layer's channels that each ranking removes.
     pub shares: Vec<f64>,
-    /// Sizes of the halos that are removed: shares of the channels outside the core. A pruning has none.
+    /// Sizes of the removed halos, as shares of the channels outside the core. Empty for a pruning.
     pub halos: Vec<f64>,
-    /// Draws of every rule that draws.
+    /// Seeds of every rule that draws at random.
     pub seeds: Vec<u64>,
 }
 
 impl Comparison {
-    /// Everything that the comparison measures, with the paper's core and over all layers: what the page asks for.
+    /// Everything that the comparison measures, with the paper's core and over all layers, as the page requests it.
     pub fn prunings(self, replacement: Replacement) -> Vec<Pruning> {
         let selections = Plan::of(self).selections(&Selection::new(Pick::Core));
         selections.into_iter().map(|selection| Pruning { selection, replacement }).collect()
     }
 
-    /// The line that a rule is a point of, if it belongs to this comparison.
+    /// The line that a rule belongs to; `None` if it is not part of this comparison.
     pub fn line_of(self, selection: &Selection) -> Option<SweepLine> {
         match (self, selection.pick) {
             (Self::Pruning, Pick::Lowest { by, .. }) | (Self::Removal, Pick::Highest { by, .. }) => Some(SweepLine::Ranked(by)),
@@ -54,13 +54,13 @@ impl Comparison {
 }
 
 impl Plan {
-    /// Shares of each layer's channels that a removal takes from the highest on.
+    /// Shares of each layer's channels that a removal takes, from the highest on.
     pub const SHARES: [f64; 7] = [0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2];
-    /// Shares of each layer's channels that a pruning takes from the lowest on.
+    /// Shares of each layer's channels that a pruning takes, from the lowest on.
     pub const SPARSITIES: [f64; 8] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];
     pub const HALOS: [f64; 5] = [0.01, 0.02, 0.05, 0.1, 0.2];
     pub const SEEDS: [u64; 3] = [1, 2, 3];
-    /// The rankings of a removal; a pruning compares them all.
+    /// The rankings of a removal. A pruning compares all rankings.
     const REMOVAL: [Ranking; 4] = [Ranking::LossProxy, Ranking::ActivationPower, Ranking::Magnitude, Ranking::Random];
 
     pub fn of(comparison: Comparison) -> Self {
@@ -85,8 +85,8 @@ impl Plan {
         lines
     }
 
-    /// Every rule, the smallest of each line first, so that the lines grow together. Core, support and layer are those of
-    /// `around`, and so is the halo that rankings are made with.
+    /// Every rule, starting with the smallest of each line, so that the lines grow together. Core, support, layer and
+    /// the halo used by rankings are those of `around`.
     pub fn selections(&self, around: &Selection) -> Vec<Selection> {
         let mut found = Vec::new();
         for at in 0..self.shares.len().max(self.halos.len()).max(1) {
@@ -98,18 +98,18 @@ impl Plan {
         found
     }
 
-    /// The same rules, ranking after ranking: what is found around the cores for one rule then serves the next.
+    /// The same rules, ranking by ranking, so that each rule can reuse the surroundings found for the previous one.
     pub fn line_by_line(&self, around: &Selection) -> Vec<Selection> {
         let (mut found, lines) = (self.selections(around), self.lines());
         found.sort_by_key(|selection| {
-            // A halo and what is matched with it stay together.
+            // A halo and its matched channels stay together.
             let line = self.comparison.line_of(selection).map(|line| if line == SweepLine::Matched { SweepLine::Halo } else { line });
             lines.iter().position(|known| Some(*known) == line)
         });
         found
     }
 
-    /// The rule of a line's size number `at`, if the line has as many.
+    /// The rule of a line's size number `at`; `None` beyond the last.
     fn selection(&self, line: SweepLine, at: usize, around: &Selection) -> Option<Selection> {
         let around = *around;
         Some(match line {
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_plan_names_every_removal_once() {
-        // Rankings and draws of each share; the core; five halos, each with three draws of what is matched.
+        // Rankings and draws of each share; the core; five halos, each with three draws of matched channels.
         for (comparison, n) in [(Comparison::Removal, 7 * (3 + 3) + 1 + 5 + 5 * 3), (Comparison::Pruning, 8 * (8 + 3))] {
             let prunings = comparison.prunings(Replacement::Zero);
             assert_eq!(prunings.len(), n);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Message, ModelRef, PerLayer, WeightCoord, text_digest};
 
-/// The sizes of a core that are reported, as shares of a layer's channels.
+/// The reported sizes of a core, as shares of a layer's channels.
 pub const RHOS: [f64; 4] = [0.005, 0.01, 0.02, 0.05];
 
 /// Text to score channels on, in place of the bundled one.
@@ -24,11 +24,12 @@ pub struct CalibrationText {
 impl CalibrationText {
     /// [`Calibration::text_digest`] of the bundled text.
     pub const BUNDLED_DIGEST: &str = "1f0fb13533b89c91";
-    /// The most bytes of a text that are read, 1 MiB: a tokenizer takes seconds for more. [`Calibration::convention`]
-    /// says so.
+    /// The most bytes read of a text, 1 MiB: a longer text takes a tokenizer seconds. [`Calibration::convention`]
+    /// mentions the limit.
     pub const MAX_BYTES: usize = 1 << 20;
 
-    /// The part of a text that is scored: its beginning, with line ends of one character.
+    /// The part of a text that is scored: its beginning, with `
+    /// ` line ends.
     pub fn scored(text: &str) -> String {
         text[..text.floor_char_boundary(Self::MAX_BYTES)].replace("\r\n", "\n")
     }
@@ -70,24 +71,23 @@ impl Metric {
 
 /// Scores of every channel of one layer, in the channels' own order.
 ///
-/// Means are over all tokens of all sequences, the last token of each too, whose gradient is zero. `u` is the input of
-/// `down_proj`, `g` the gradient of `L` with regard to it, and `L` the **mean** next-token cross-entropy of one sequence
-/// in nats, as in the authors' code. So `g` carries 1/T for sequences of T tokens, and the loss proxy 1/T²: ranks and
-/// shares compare between models and texts, values do not.
+/// Means are over all tokens of all sequences, including the last token of each, whose gradient is zero. `u` is the
+/// input of `down_proj`, `g` the gradient of `L` with regard to it, and `L` the **mean** next-token cross-entropy of
+/// one sequence in nats, as in the authors' code. So `g` contains 1/T for sequences of T tokens, and the loss proxy
+/// 1/T²: across models and texts, compare ranks and shares, not values.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChannelScores {
     pub layer: usize,
-    /// `1/2 mean (u g)²`, nats²: the joint moment, not `1/2 mean u² · mean g²`.
+    /// `1/2 mean (u g)²`, nats²: the mean of the product, not `1/2 mean u² · mean g²`.
     pub loss_proxy: Vec<f32>,
-    /// `mean u`, which a mean-ablation puts in the channel's place.
+    /// `mean u`, the value that replaces the channel in a mean-ablation.
     pub mean_activation: Vec<f32>,
     /// `mean u²`.
     pub activation_power: Vec<f32>,
-    /// `mean u² - (mean u)²`, from sums that are f32 within a sequence and f64 between sequences: the two means above,
-    /// in f32, have too few digits for a channel that hardly changes. Empty in older reports, which lack this field.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// `mean u² - (mean u)²`, from sums that are f32 within a sequence and f64 between sequences, because the two
+    /// means above, in f32, have too few digits for a channel that hardly changes. Empty in older reports.
     pub variance: Vec<f32>,
-    /// `max |u|`: shows an activation outlier.
+    /// `max |u|`: large for an activation outlier.
     pub peak_activation: Vec<f32>,
     /// `mean g²`.
     pub curvature: Vec<f32>,
@@ -95,7 +95,7 @@ pub struct ChannelScores {
     pub taylor: Vec<f32>,
     /// `‖down_proj.weight[:, i]‖₂`.
     pub down_norm: Vec<f32>,
-    /// `‖gate_proj.weight[i, :]‖₂`; empty where there is no gate (GPT-2).
+    /// `‖gate_proj.weight[i, :]‖₂`; empty if there is no gate (GPT-2).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gate_norm: Vec<f32>,
     /// `‖up_proj.weight[i, :]‖₂` (GPT-2: of `c_fc`).
@@ -129,12 +129,12 @@ pub struct Concentration {
     pub layer: usize,
     /// The share of the layer's loss proxy in its core, for each of [`RHOS`].
     pub shares: Vec<f32>,
-    /// Points `[share of channels, share of loss proxy]`, from `[0, 0]` to `[1, 1]`, with the channels sorted from the
-    /// largest on. The points are dense at the beginning and sparse at the end. The Lorenz curve is `[1 - x, 1 - y]`.
+    /// Points `[share of channels, share of loss proxy]`, from `[0, 0]` to `[1, 1]`, with the channels in descending
+    /// order. The points are dense at the beginning and sparse at the end. The Lorenz curve is `[1 - x, 1 - y]`.
     pub curve: Vec<[f32; 2]>,
 }
 
-/// The share of loss proxy in the cores of one size, over all layers.
+/// The shares of loss proxy in the cores of one size, summarised over all layers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ShareSummary {
     pub rho: f64,
@@ -143,8 +143,8 @@ pub struct ShareSummary {
     pub largest: f32,
 }
 
-/// The channels of a layer with the largest loss proxy, in descending order, as many as the largest of [`RHOS`] takes.
-/// Ties are ordered by channel, the lower first. A smaller core is a prefix of the list.
+/// The channels of a layer with the largest loss proxy, in descending order, as many as the largest of [`RHOS`]
+/// takes. Ties are in ascending order of channel. A smaller core is a prefix of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supernodes {
     pub layer: usize,
@@ -158,7 +158,7 @@ pub struct Overlap {
     pub metric: Metric,
     /// `|A ∩ B| / |A ∪ B|` of the core and the same number of channels with the largest `metric`, for each of [`RHOS`].
     pub jaccard: Vec<f32>,
-    /// Spearman's rank correlation over all channels; absent where one of the two is constant.
+    /// Spearman's rank correlation over all channels; `None` if one of the two is constant.
     pub spearman: Option<f32>,
 }
 
@@ -166,8 +166,8 @@ pub struct Overlap {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SuperWeightRank {
     pub at: WeightCoord,
-    /// Rank by loss proxy, 0 the largest. The channel is in the core of ρ if its rank is below that ρ's entry of
-    /// `core_sizes`.
+    /// Rank by loss proxy, 0 is the largest. The channel is in the core of ρ if its rank is below the entry of
+    /// `core_sizes` for ρ.
     pub rank: usize,
     /// Share of the layer's loss proxy.
     pub share: f32,
@@ -176,35 +176,35 @@ pub struct SuperWeightRank {
 /// The text that channels were scored on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// The text and how it was cut: code `sequences`.
+    /// Name of the text and of how it was cut.
     pub convention: Message,
-    /// First 16 hex digits of the SHA-256 of the text, as [`CalibrationText::scored`] has it.
+    /// First 16 hex digits of the SHA-256 of [`CalibrationText::scored`].
     #[serde(default)]
     pub text_digest: String,
     /// Tokens of a sequence, the BOS included.
     pub length: usize,
     pub n_sequences: usize,
-    /// Number of sequences that were asked for, or that the text has. Fewer were scored if the scoring was stopped, or
-    /// one overflowed.
+    /// Number of sequences that were requested, or that the text has. Fewer were scored if the scoring was stopped,
+    /// or if one overflowed.
     pub n_requested: usize,
     pub n_tokens: usize,
     /// Mean over sequences of their mean next-token cross-entropy, nats.
     pub loss_nats: f32,
 }
 
-/// The scores known after one more sequence.
+/// The scores after one more sequence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoreProgress {
     pub calibration: Calibration,
     pub concentration: Vec<Concentration>,
 }
 
-/// Scores of every channel of every layer, and statistics of them. Lists by layer are in the layers' order.
+/// Scores of every channel of every layer, and their statistics. Lists by layer are in the layers' order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoreReport {
     pub model: ModelRef,
     pub calibration: Calibration,
-    /// [`RHOS`], so that the report can be read alone.
+    /// [`RHOS`], so that the report is complete on its own.
     pub rhos: Vec<f64>,
     /// Channels in a layer's core, for each of `rhos`: `max(1, ⌊ρ m⌋)`.
     pub core_sizes: Vec<PerLayer>,
@@ -213,14 +213,13 @@ pub struct ScoreReport {
     pub supernodes: Vec<Supernodes>,
     /// Overlaps of every layer, for every [`Metric`] that the model has except the loss proxy.
     pub overlaps: Vec<Overlap>,
-    /// Ranks of the scalars that were asked for.
+    /// Ranks of the requested scalars.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub super_weights: Vec<SuperWeightRank>,
     pub channels: Vec<ChannelScores>,
 }
 
-/// The median: the mean of the middle two for an even number of values, and 0 for none. It is computed in f64, which
-/// f32 values survive unchanged.
+/// The median, computed in f64: the mean of the middle two for an even number of values, and 0 for none.
 pub fn median<T: Into<f64>>(values: impl IntoIterator<Item = T>) -> f64 {
     let mut sorted = values.into_iter().map(Into::into).collect::<Vec<f64>>();
     sorted.sort_unstable_by(f64::total_cmp);

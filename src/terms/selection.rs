@@ -3,8 +3,8 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | halo | the channels outside the core of whose writing the largest share lands where the core writes (`analysis::halo`) |
-//! | pruning | a selection, and what stands in place of the channels |
+//! | halo | the channels outside the core with the largest share of their writing in the residual channels that the core writes to (`analysis::halo`) |
+//! | pruning | a selection, and the value that replaces the channels |
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use super::{Calibration, text_digest};
 pub enum Ranking {
     /// SCAR-LP: the loss proxy `LP`.
     LossProxy,
-    /// SCAR-Prot: `LP · Protect`, which lets redundant channels of the halo go first.
+    /// SCAR-Prot: `LP · Protect`, which removes redundant channels of the halo first.
     Protected,
     /// SCAR-Conn: `LP · ((1 - Conn) + Conn · Protect)`.
     Connected,
@@ -62,9 +62,9 @@ pub enum Pick {
     /// The supernodes.
     Core,
     Halo,
-    /// As many channels as the halo has, with about its loss proxies, from neither halo nor core.
+    /// As many channels as the halo, with similar loss proxies, from outside halo and core.
     Matched,
-    /// As many channels as the core has, drawn from the others.
+    /// As many channels as the core, drawn from the others.
     Random,
     /// `⌊share · channels⌋` from the lowest on: one-shot structured pruning.
     Lowest {
@@ -79,13 +79,13 @@ pub enum Pick {
 }
 
 impl Pick {
-    /// Returns `true` if another seed picks other channels.
+    /// Returns `true` if the rule depends on the seed.
     pub fn is_drawn(self) -> bool {
         matches!(self, Self::Matched | Self::Random | Self::Lowest { by: Ranking::Random, .. } | Self::Highest { by: Ranking::Random, .. })
     }
 }
 
-/// A rule that picks channels by the scores that the engine keeps.
+/// A rule that picks channels by the engine's scores.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
     pub pick: Pick,
@@ -93,8 +93,7 @@ pub struct Selection {
     pub rho: f64,
     /// Size of the halo: a share of the channels outside the core.
     pub eta: f64,
-    /// `K`, the number of residual channels that count as where the core writes; if `None`, the authors' share of the
-    /// width.
+    /// `K`, the number of residual channels in the core's write support; if `None`, the authors' share of the width.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub support: Option<usize>,
     /// The only layer that is pruned; all if `None`.
@@ -138,8 +137,8 @@ pub struct Pruned {
     /// Number of removed channels in each layer.
     pub by_layer: Vec<usize>,
     pub n_channels: usize,
-    /// [`selection_digest`] of the removed channels. Other scores (another text, another device's rounding) may make
-    /// one rule pick others.
+    /// [`selection_digest`] of the removed channels. With other scores (another text, another device's rounding) the
+    /// same rule may pick other channels.
     pub digest: String,
 }
 

@@ -1,4 +1,5 @@
-//! The origin of a model, the facts known of its files before they are fetched, and its fit on a device.
+//! The origin of a model, the facts about its files before they are downloaded, and the check that it fits on a
+//! device.
 
 use std::fmt;
 
@@ -6,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::BackendInfo;
 
-/// One file of a model (`config.json`, `model.safetensors`, ...) and its address: a relative or `blob:` URL, or
-/// natively a path.
+/// One file of a model (`config.json`, `model.safetensors`, ...) and its address: a relative or `blob:` URL, or,
+/// natively, a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelFile {
     pub name: String,
@@ -18,13 +19,13 @@ pub struct ModelFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelSource {
-    /// Files with their own addresses: beside the page, picked by the visitor, or on a disk. The engine does not
+    /// Files with their own addresses: next to the page, picked by the visitor, or on a disk. The engine does not
     /// store them.
     Files(Vec<ModelFile>),
-    /// A repository of the Hugging Face Hub, or of a server with the Hub's addresses. Natively its files go to the cache of
-    /// Hugging Face's own tools, and in a browser to its store.
+    /// A repository of the Hugging Face Hub, or of a server with the Hub's paths. The files are stored: natively in
+    /// the cache of Hugging Face's own tools, in a browser in its storage.
     Hub(HubSource),
-    /// A folder on a web server, which only a browser reads.
+    /// A folder on a web server; only a browser reads it.
     Folder { url: String },
 }
 
@@ -35,12 +36,12 @@ pub struct HubSource {
     pub endpoint: String,
     /// Name of the repository: `HuggingFaceTB/SmolLM2-135M`.
     pub repo: String,
-    /// A commit of 40 hex digits, or a branch or tag that is looked up.
+    /// A commit of 40 hex digits, or a branch or tag.
     pub revision: String,
     /// Access token for gated repositories. It is kept in memory only, and sent to `endpoint` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// The files as a catalogue knows them.
+    /// The facts that a catalogue has about the files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<KnownFile>,
 }
@@ -68,7 +69,7 @@ impl fmt::Debug for HubSource {
 /// The Hub's own address.
 pub const HUB: &str = "https://huggingface.co";
 
-/// The facts known of a file before it is fetched.
+/// The facts known about a file before it is downloaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownFile {
     pub name: String,
@@ -80,7 +81,7 @@ pub struct KnownFile {
     pub sha256: Option<String>,
 }
 
-/// The origin of a loaded model, and how far it was verified.
+/// The origin of a loaded model, and the digests of its files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The server and repository, for people: "huggingface.co/HuggingFaceTB/SmolLM2-135M".
@@ -91,10 +92,10 @@ pub struct Provenance {
     /// The weights' files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileProof>,
-    /// The whole model lies in this browser's storage.
+    /// `true` if the whole model is in this browser's storage.
     #[serde(default)]
     pub stored: bool,
-    /// Notes for the reader, as sentences: why nothing was stored, what was read although offline.
+    /// Notes for the reader, as sentences: for example why nothing was stored, or that files were read offline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -107,32 +108,33 @@ pub struct FileProof {
     pub size: u64,
     /// SHA-256 of the bytes that were read, 64 hex digits.
     pub sha256: String,
-    /// The digest equals that of the catalogue or the Hub; false where neither gives one. (A contradiction is a
-    /// failure.)
+    /// `true` if the digest equals that of the catalogue or the Hub; `false` if neither gives one. (A contradiction
+    /// is a failure.)
     pub verified: bool,
 }
 
-/// The answer to whether a model fits, from its configuration and the headers of its weights, before these are fetched.
+/// The assessment of a model's fit on the device, made from its configuration and the headers of its weights before
+/// the download.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inspection {
     pub id: String,
     pub architecture: String,
     pub num_parameters: u64,
-    /// Bytes of the weights' files; `to_fetch` counts those that have still to come over the network.
+    /// Bytes of the weights' files; `to_fetch` counts the bytes that must still be downloaded.
     pub file_bytes: u64,
     pub to_fetch: u64,
     /// Bytes that the weights take on the device.
     pub weight_bytes: u64,
     /// The device that the model would run on.
     pub backend: BackendInfo,
-    /// The model can run there.
+    /// `true` if the model can run there.
     pub fits: bool,
     pub checks: Vec<FitCheck>,
-    /// Advice on what to do: for people.
+    /// Advice on what to do, for people.
     pub advice: String,
 }
 
-/// One requirement on size.
+/// One requirement on a resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FitCheck {
     pub kind: FitKind,
@@ -140,15 +142,15 @@ pub struct FitCheck {
     pub what: String,
     /// Bytes needed.
     pub needed: u64,
-    /// Bytes available; absent where unknown.
+    /// Bytes available; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// `needed <= limit`, and true where the limit is unknown. Storage that is too small only means that nothing is
-    /// kept; see [`Inspection::fits`].
+    /// `needed <= limit`, or `true` if the limit is unknown. If only the storage is too small, the model still runs
+    /// but is not stored; see [`Inspection::fits`].
     pub ok: bool,
 }
 
-/// The resource that has to be large enough.
+/// The resource that must be large enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FitKind {
@@ -169,7 +171,7 @@ pub struct StoredModel {
     pub origin: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// Bytes that are stored; `total` is the size of the whole model as far as known.
+    /// Bytes that are stored; `total` is the size of the whole model, as far as known.
     pub bytes: u64,
     pub total: u64,
 }

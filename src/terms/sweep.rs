@@ -14,7 +14,7 @@ pub struct SweepPoint {
     pub evaluation: Evaluation,
 }
 
-/// Rules measured one by one, in the order in which they were asked for.
+/// Rules measured one by one, in the requested order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SweepReport {
     pub model: ModelRef,
@@ -29,11 +29,11 @@ pub struct Deletion {
     pub channel: usize,
     /// The [`super::ChannelScores::loss_proxy`] that picked it.
     pub loss_proxy: f32,
-    /// The quantile of its layer's loss proxies that the channel was drawn from, 0 the largest.
+    /// The quantile of its layer's loss proxies that the channel was drawn from; 0 is the largest.
     pub quantile: usize,
-    /// Change of the held-out loss against the intact model, nats. It is a difference of means in f64, since f32 has
-    /// steps of 2.4e-7 between 2 and 4 nats, and a single channel may change less. [`Evaluation::OVERFLOW`] where the
-    /// loss is not finite.
+    /// Change of the held-out loss against the intact model, nats. It is a difference of means in f64, because f32
+    /// has steps of 2.4e-7 between 2 and 4 nats, and a single channel may change less. [`Evaluation::OVERFLOW`] if
+    /// the loss is not finite.
     pub delta_nats: f32,
 }
 
@@ -44,9 +44,9 @@ pub struct DeletionCorrelation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
     pub n: usize,
-    /// Spearman's correlation of loss proxy and change of loss over all deletions; absent if one is constant.
+    /// Spearman's correlation of loss proxy and change of loss over all deletions; `None` if one is constant.
     pub spearman: Option<f32>,
-    /// Deletions that raised the loss.
+    /// Number of deletions that raised the loss.
     pub n_positive: usize,
     /// Spearman's correlation over the deletions that raised the loss, as in the paper's code.
     pub spearman_positive: Option<f32>,
@@ -60,7 +60,7 @@ pub struct DeletionReport {
     pub intact: Evaluation,
     pub n_quantiles: usize,
     pub seed: u64,
-    /// The value that stood in place of each channel.
+    /// The value that replaced each channel.
     #[serde(default)]
     pub replacement: Replacement,
     pub deletions: Vec<Deletion>,

@@ -7,7 +7,7 @@ use super::{Calibration, Evaluation, ModelRef, ShareSummary, WeightCoord};
 /// A model's held-out loss at one point of its training, and the concentration of its loss proxy there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// The checkpoint's folder, within the one that holds them all: `seed-3/step-000500`.
+    /// Path of the checkpoint's folder below the training's folder: `seed-3/step-000500`.
     pub name: String,
     /// The number in the folder's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,11 +1,11 @@
-//! The page: eight sections over one state, and a client that talks to the engine's worker.
+//! The page: eight sections over one state, and a client of the engine's worker.
 //!
 //! | layer | holds | may import |
 //! |---|---|---|
-//! | [`state`] | everything that is known, and the reducer: pure, tested natively | nothing of the page |
-//! | [`pictures`] | words for what the page shows: pure, tested natively; tables and charts are those of `tables` and `draw` | |
-//! | [`page`] | the browser (`dom`), the engine's client, the context, what several sections share | `state` |
-//! | [`sections`] | one file or folder a section, named as the visitor reads it | all of them |
+//! | [`state`] | the page's data, and the reducer: pure, tested natively | nothing of the page |
+//! | [`pictures`] | texts for the page: pure, tested natively; tables and charts come from `tables` and `draw` | |
+//! | [`page`] | the browser (`dom`), the engine's client, the context, the sections' shared parts | `state` |
+//! | [`sections`] | one file or folder for each section, named after its heading | all of them |
 //!
 //! # Test ids
 //!
@@ -52,7 +52,7 @@ pub fn App() -> impl IntoView {
     let context = Context::new();
     provide_context(context);
     shared_run::open_address(context);
-    // The shell in index.html was for readers whose browser has not started this program.
+    // The shell in index.html is only for browsers that have not started this program.
     if let Some(shell) = document().get_element_by_id("shell") {
         shell.remove();
     }

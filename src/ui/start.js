@@ -1,4 +1,4 @@
-// Starts the page's program. The build announces its two files as preloads, under names that change with their content.
+// Starts the page's program. The build lists its two files as preloads, under names that change with their content.
 const preload = (selector) => document.querySelector(`head link${selector}`)?.href;
 
 try {

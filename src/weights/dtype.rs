@@ -1,4 +1,4 @@
-//! The types of a tensor's elements that the safetensors format knows.
+//! The element types of the safetensors format.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ dtypes! {
 }
 
 impl Dtype {
-    /// The dtype of that name.
+    /// The dtype with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|dtype| dtype.name() == name)
     }

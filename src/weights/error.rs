@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::dtype::Dtype;
 
-/// A checkpoint that cannot be loaded, and why. Sizes and positions are in bytes.
+/// The reason why a checkpoint cannot be loaded. Sizes and positions are in bytes.
 #[derive(Debug, Serialize, Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum WeightsError {
@@ -16,11 +16,11 @@ pub enum WeightsError {
     Truncated { file: String, expected: u64, got: u64 },
 
     // The safetensors header as a whole.
-    #[error("the file has {got} bytes, but its header speaks of {expected}")]
+    #[error("the file has {got} bytes, but its header requires {expected}")]
     TooShort { expected: u64, got: u64 },
-    #[error("the file has {got} bytes, but its header speaks of {expected} only")]
+    #[error("the file has {got} bytes, but its header describes only {expected}")]
     TooLong { expected: u64, got: u64 },
-    #[error("the header claims {got} bytes, more than the {max} that are allowed")]
+    #[error("the header claims {got} bytes; at most {max} are allowed")]
     HeaderTooLong { got: u64, max: u64 },
     #[error("the header starts with byte {got:#04x} where '{{' is expected: not a safetensors file")]
     HeaderStart { got: u8 },
@@ -31,19 +31,19 @@ pub enum WeightsError {
         #[serde(serialize_with = "in_words")]
         source: serde_json::Error,
     },
-    #[error("the header lists {got} tensors, more than the {max} that are allowed")]
+    #[error("the header lists {got} tensors; at most {max} are allowed")]
     TooManyTensors { got: usize, max: usize },
     #[error("a name in the header has {got} bytes, more than the {max} that are allowed")]
     NameTooLong { got: usize, max: usize },
-    #[error("listed twice: {name}")]
+    #[error("the header lists {name} twice")]
     DuplicateName { name: String },
 
     // One entry of the header.
     #[error("unknown dtype {got:?} of tensor {name}")]
     UnknownDtype { name: String, got: String },
-    #[error("{got} dimensions, more than the {max} that are allowed, in tensor {name}")]
+    #[error("tensor {name} has {got} dimensions; at most {max} are allowed")]
     TooManyDims { name: String, got: usize, max: usize },
-    #[error("the shape {shape:?} is too large to count, in tensor {name}")]
+    #[error("the shape {shape:?} of tensor {name} is too large")]
     ShapeOverflow { name: String, shape: Vec<u64> },
     #[error("{bits} bits are not a whole number of bytes, in tensor {name}")]
     PartialByte { name: String, bits: u64 },

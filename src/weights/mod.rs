@@ -1,4 +1,4 @@
-//! A checkpoint's tensors, wanted and arrived, under the names that the checkpoint gives them.
+//! A checkpoint's tensors, requested and loaded, under the checkpoint's names.
 
 pub mod dtype;
 pub mod error;

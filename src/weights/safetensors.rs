@@ -1,4 +1,4 @@
-//! The header of a safetensors file, checked before a byte of its data is believed.
+//! The header of a safetensors file, checked before its data is used.
 //!
 //! ```text
 //! 8 bytes       length n of the header, little-endian
@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Offsets are `u64` throughout, so that a browser (32-bit) can stream files that it could not address; the reference
-//! implementation multiplies in `usize`. This parser refuses all that the reference refuses, and also duplicate names,
-//! and headers so large that reading them would be the attack.
+//! implementation multiplies in `usize`. This parser refuses everything that the reference refuses, and also
+//! duplicate names, and headers so large that reading them would exhaust the memory.
 
 mod json;
 
@@ -18,9 +18,9 @@ use self::json::{Pairs, RawEntry, RawHeader, RawIndex};
 pub use super::dtype::Dtype;
 use super::error::WeightsError;
 
-/// The file of a checkpoint whose weights are one file.
+/// The file name of a checkpoint with a single file of weights.
 pub const SINGLE_FILE: &str = "model.safetensors";
-/// The file of a sharded checkpoint that says which of its files holds which tensor.
+/// The file of a sharded checkpoint that lists the file of each tensor.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Longest header read, in bytes. A checkpoint of 1,000 tensors has a header of about 100 KB.
 pub const MAX_HEADER_BYTES: u64 = 25_000_000;
@@ -81,7 +81,7 @@ pub fn header_len(prefix: &[u8; 8], file_len: u64) -> Result<u64, WeightsError> 
     Ok(got)
 }
 
-/// Reads the JSON of a header and checks everything that can be known without the data.
+/// Reads the JSON of a header and checks everything that can be checked without the data.
 ///
 /// # Errors
 ///
@@ -107,10 +107,10 @@ pub fn parse_header(json: &[u8], file_len: u64) -> Result<Header, WeightsError> 
     Ok(Header { tensors, metadata, data_start })
 }
 
-/// Reads `model.safetensors.index.json`: which file of a sharded checkpoint holds which tensor.
+/// Reads `model.safetensors.index.json`, which lists the file of each tensor in a sharded checkpoint.
 ///
-/// File names come from a stranger and are opened next, so only plain ones pass: letters, digits, `-`, `_` and `.`,
-/// ending in `.safetensors`.
+/// The file names come from an untrusted source and are opened next, so only plain ones are accepted: letters,
+/// digits, `-`, `_` and `.`, ending in `.safetensors`.
 ///
 /// # Errors
 ///
@@ -142,7 +142,7 @@ fn read_json(json: &[u8]) -> Result<RawHeader, WeightsError> {
         Some(&got) => return Err(WeightsError::HeaderStart { got }),
         None => return Err(WeightsError::TooShort { expected: PREFIX_BYTES + 2, got: PREFIX_BYTES }),
     }
-    // UTF-8 is checked in the header as a whole: the JSON reader does not look into strings that it skips.
+    // UTF-8 is checked in the whole header, because the JSON reader does not check strings that it skips.
     let text = std::str::from_utf8(json).map_err(|error| WeightsError::HeaderUtf8 { position: error.valid_up_to() })?;
     serde_json::from_str(text).map_err(|source| WeightsError::HeaderJson { source })
 }
@@ -167,8 +167,7 @@ fn unique<T>(pairs: Pairs<T>) -> Result<BTreeMap<String, T>, WeightsError> {
     Ok(map)
 }
 
-/// Checks that all that the header says about one tensor fits together, and makes its offsets count from the file's
-/// start.
+/// Checks that the header's facts about one tensor are consistent, and makes its offsets count from the file's start.
 fn check_entry(name: &str, raw: RawEntry, data_start: u64) -> Result<TensorEntry, WeightsError> {
     let name = || name.to_owned();
     let dtype = Dtype::from_name(&raw.dtype).ok_or_else(|| WeightsError::UnknownDtype { name: name(), got: start_of(&raw.dtype) })?;
@@ -192,13 +191,13 @@ fn check_entry(name: &str, raw: RawEntry, data_start: u64) -> Result<TensorEntry
     Ok(TensorEntry { name: name(), dtype, shape, begin: begin + data_start, end })
 }
 
-/// Checks that the tensors lie side by side from the start of the data to the end of the file.
+/// Checks that the tensors cover the data without gaps or overlaps, up to the end of the file.
 fn check_coverage(tensors: &BTreeMap<String, TensorEntry>, data_start: u64, file_len: u64) -> Result<(), WeightsError> {
     let mut in_order = tensors.values().collect::<Vec<_>>();
     in_order.sort_by_key(|entry| (entry.begin, entry.end));
     let mut expected = data_start;
     for entry in in_order {
-        // Errors count from the start of the data, as does the header that somebody will look at.
+        // Positions in errors count from the start of the data, like those in the header.
         let name = || entry.name.clone();
         let (wanted, got) = (expected - data_start, entry.begin - data_start);
         if got < wanted {
@@ -218,7 +217,7 @@ fn check_coverage(tensors: &BTreeMap<String, TensorEntry>, data_start: u64, file
     Ok(())
 }
 
-/// The first 40 characters of a text from outside, for a message.
+/// The first 40 characters of an untrusted text, for a message.
 fn start_of(text: &str) -> String {
     text.chars().take(40).collect()
 }

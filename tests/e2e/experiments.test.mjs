@@ -83,7 +83,7 @@ test('scaling is set, stopped, measured, saved, shared and recomputed', async ()
   await growing.locator('tbody tr').nth(rows + 1).waitFor();
   assert.ok(await growing.locator('summary').evaluate((summary) => summary === document.activeElement));
   await part(seen, 'experiment-stop').click();
-  await part(seen, 'experiment-status').filter({ hasText: 'Not to its end' }).waitFor();
+  await part(seen, 'experiment-status').filter({ hasText: 'Stopped early' }).waitFor();
   assert.ok(await part(seen, 'experiment-link').isDisabled());
 
   await measure(seen, 'scaling', SMALL);

@@ -251,7 +251,7 @@ test('published coordinates are offered to be checked on a model of that name an
   await part(seen, 'model-select').selectOption('*folder');
   await part(seen, 'folder-url').fill(`${hub.url}/folder/gpt2/`);
   await part(seen, 'model-load').click();
-  await says(seen, 'model-kept', /Until then it is .*13M/);
+  await says(seen, 'model-kept', /Until then .*13M/);
   await says(seen, 'model-status', 'gpt2 is ready');
   assert.equal(await part(seen, 'model-kept').count(), 0);
   await part(seen, 'published-run').click();

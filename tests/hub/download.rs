@@ -124,7 +124,7 @@ fn hub_out_of_reach_with_nothing_cached_is_told_in_words() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = of_platform(get(REPO, &home.settings(&format!("http://{closed}"))));
     assert!(matches!(refused, PlatformError::NotCached { .. }), "{refused}");
-    assert!(refused.to_string().starts_with("org/tiny at main is not in the cache whole"), "{refused}");
+    assert!(refused.to_string().starts_with("org/tiny at main is not completely in the cache"), "{refused}");
 }
 
 /// The paths of parts of downloads.

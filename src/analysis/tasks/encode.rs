@@ -32,7 +32,7 @@ pub struct EncodedChoice {
 }
 
 impl EncodedChoice {
-    /// Returns all ids but the last, which predicts nothing.
+    /// Returns all ids except the last, which predicts nothing.
     pub fn input(&self) -> Vec<u32> {
         [&self.context, &self.continuation[..self.continuation.len() - 1]].concat()
     }
@@ -44,19 +44,19 @@ impl EncodedItem {
         self.choices.iter().map(|choice| choice.context.len() + choice.continuation.len() - 1).sum()
     }
 
-    /// True if all choices follow the same tokens.
+    /// `true` if all choices follow the same tokens.
     pub fn has_one_context(&self) -> bool {
         self.choices.windows(2).all(|pair| pair[0].context == pair[1].context)
     }
 }
 
 impl EncodedTask {
-    /// Encodes the first `limit` items, as lm-evaluation-harness takes them, or as many drawn by `seed`, in the file's
-    /// order.
+    /// Encodes the first `limit` items, as lm-evaluation-harness does, or a draw of that number by `seed`, in the
+    /// file's order.
     ///
     /// # Errors
     ///
-    /// A line whose choice adds no token to its context, or is longer than the model's context by itself; or a stop.
+    /// A line whose choice adds no token to its context, or is longer than the model's context; or a stop.
     pub async fn of(
         task: &Task,
         limit: Option<usize>,
@@ -104,7 +104,7 @@ fn chosen(n: usize, limit: Option<usize>, seed: Option<u64>) -> Vec<usize> {
 
 fn encode(kind: TaskKind, item: &Item, tokenizer: &Tokenizer, limit: usize) -> Result<EncodedItem, AnalysisError> {
     let mut choices = Vec::with_capacity(item.choices.len());
-    // In most tasks all choices follow one context, so its ids are kept for the next choice.
+    // In most tasks all choices share one context, so its ids are kept for the next choice.
     let mut last: Option<(&str, Vec<u32>)> = None;
     for choice in &item.choices {
         let context = match last.take() {
@@ -122,7 +122,7 @@ fn encode(kind: TaskKind, item: &Item, tokenizer: &Tokenizer, limit: usize) -> R
     Ok(EncodedItem { line: item.line, choices, gold: item.gold })
 }
 
-/// A choice after the ids of its context; or else what is wrong with it.
+/// A choice after the ids of its context, or its error.
 fn follow(choice: &Choice, context: &[u32], tokenizer: &Tokenizer, limit: usize) -> Result<Result<EncodedChoice, String>, AnalysisError> {
     let whole = tokenizer.encode(&format!("{}{}", choice.context, choice.continuation))?;
     let continuation = whole.get(context.len()..).unwrap_or_default().to_vec();
@@ -130,7 +130,7 @@ fn follow(choice: &Choice, context: &[u32], tokenizer: &Tokenizer, limit: usize)
         return Ok(Err("has a choice that adds no token".into()));
     }
     if continuation.len() > limit {
-        return Ok(Err(format!("has a choice of {} tokens, and the model's context ends at {limit}", continuation.len())));
+        return Ok(Err(format!("has a choice of {} tokens, but the model's context has {limit}", continuation.len())));
     }
     let excess = (context.len() + continuation.len()).saturating_sub(limit + 1);
     Ok(Ok(EncodedChoice { context: context[excess..].to_vec(), continuation, n_characters: choice.n_characters }))

@@ -12,15 +12,15 @@ use crate::model::probe::Probe;
 use crate::model::{KvCache, Model, Positions};
 use crate::tensors::{DeviceError, Transaction};
 
-/// Scores a task's items one after the other; `probe` makes the probe of each pass. If `is_whole`, every choice is a
-/// pass of its own over all its tokens, as edits that look at a whole sequence need. Otherwise a context that several
-/// choices share runs once.
+/// Scores a task's items one after the other; `probe` creates the probe of each pass. If `is_whole`, every choice is
+/// a separate pass over all its tokens, as required by edits that depend on a whole sequence. Otherwise a context
+/// shared by several choices runs once.
 ///
 /// After each item, `progress` gets the number of tokens done, out of [`EncodedTask::n_tokens`].
 ///
 /// # Errors
 ///
-/// A failing device, or a stop. A log-likelihood that is not finite is no error: its item counts as wrong.
+/// A failing device, or a stop. A log-likelihood that is not finite is not an error: its item counts as wrong.
 pub async fn measure<'a>(
     model: &Model,
     task: &EncodedTask,
@@ -70,7 +70,7 @@ fn after_one_context<'a>(model: &Model, item: &EncodedItem, probe: &impl Fn() ->
     Tensor::cat(hidden, 0)
 }
 
-/// Logits are taken for the continuations only, and for a few tokens at a time.
+/// Computes logits for the continuations only, and for a few tokens at a time.
 async fn scores(model: &Model, item: &EncodedItem, hidden: Tensor<2>) -> Result<Vec<ChoiceScore>, AnalysisError> {
     let targets = item.choices.iter().flat_map(|choice| choice.continuation.iter().copied()).collect::<Vec<_>>();
     let (step, width) = (tokens_of(Limits::default().logits, &model.config), model.config.hidden_size);

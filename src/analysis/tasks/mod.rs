@@ -1,4 +1,4 @@
-//! Zero-shot tasks, scored as lm-evaluation-harness scores them.
+//! Zero-shot tasks, scored as in lm-evaluation-harness.
 //!
 //! The prompts and scores were compared with that project's version 0.4.13 (its `tasks/*`, `api/model.py`,
 //! `api/task.py`, `models/huggingface.py`), without few-shot examples, descriptions or chat templates:
@@ -18,23 +18,23 @@
 //!
 //! Cleaning replaces ` [title]` by `. `, removes text in brackets, and makes two spaces one.
 //!
-//! **Rows.** Each line of a file is a row in the data set's own form, or in one of the forms in which llm-foundry keeps
-//! it: `query`, `choices`, `gold`; `context_options`, `continuation`, `gold`; `context`, `continuation`. The prompts
-//! above are rebuilt from those, but what their makers dropped stays dropped: the titles before `BoolQ`'s passages,
+//! **Rows.** Each line of a file is a row in the data set's own form, or in one of llm-foundry's forms: `query`,
+//! `choices`, `gold`; `context_options`, `continuation`, `gold`; `context`, `continuation`. The prompts above are
+//! rebuilt from those forms, but without the parts that llm-foundry dropped: the titles before `BoolQ`'s passages,
 //! spaces around PIQA's answers, one of Social IQa's three answers (there the choices are letters), and Winograd's
-//! second space before the continuation, which the harness's `wsc273` has. Figures from those forms are not the
+//! second space before the continuation, which the harness's `wsc273` has. Figures from those forms differ from the
 //! harness's on the full data.
 //!
-//! **Tokens.** Spaces at the end of a context move to the continuation. The context is encoded alone, and together with
-//! the continuation, each time with the special tokens that the tokenizer adds by itself (a BOS, where the model has
-//! one). The continuation's tokens are those of both together beyond the number that the context has. A sequence longer
-//! than the model's context plus one token is cut from the left.
+//! **Tokens.** Spaces at the end of a context move to the continuation. The context is encoded alone, and together
+//! with the continuation, each time with the special tokens that the tokenizer adds (a BOS, if the model has one).
+//! The continuation's tokens are the joint tokens after the first n, where n is the number of the context's tokens. A
+//! sequence longer than the model's context plus one token is cut from the left.
 //!
-//! **Scores.** A choice's log-likelihood is the sum over its tokens. acc: the right choice has the largest, the first
-//! of equals counting; acc_norm: the right choice has the largest after dividing by the choice's length in characters
-//! (code points), without the space before it. lambada's acc is whether greedy decoding would have written the word;
-//! its perplexity is `exp(-mean)` over items of the log-likelihood, not over tokens. Standard errors are `s / √n`, with
-//! s the sample's standard deviation.
+//! **Scores.** A choice's log-likelihood is the sum over its tokens. acc: the right choice has the largest (in a tie,
+//! the first counts). acc_norm: the right choice has the largest after division by the choice's length in characters
+//! (code points), without the space before it. lambada's acc: greedy decoding would write the word; its perplexity is
+//! `exp(-mean)` over items of the log-likelihood, not over tokens. Standard errors are `s / √n`, with s the sample's
+//! standard deviation.
 
 mod encode;
 mod measure;
@@ -115,7 +115,7 @@ impl TaskKind {
         })
     }
 
-    /// True if the harness reports acc_norm for this task.
+    /// `true` if the harness reports acc_norm for this task.
     pub fn has_norm(self) -> bool {
         matches!(self, Self::ArcEasy | Self::ArcChallenge | Self::HellaSwag | Self::Piqa | Self::OpenBookQa | Self::SciQ)
     }
@@ -156,7 +156,7 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// A name that is no task's, a file without rows, or the first line that is no row of this task.
+    /// An unknown name, a file without rows, or the first line that is not a row of this task.
     pub fn of(file: &TaskFile) -> Result<Self, AnalysisError> {
         let kind = TaskKind::of_name(&file.name)?;
         let lines = file.jsonl.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());

@@ -11,10 +11,10 @@ type Question = (Vec<Choice>, usize);
 ///
 /// # Errors
 ///
-/// A description of the fault, to be read after "line 3 of the task piqa".
+/// A description of the error, to follow "line 3 of the task piqa".
 pub fn read(kind: TaskKind, line: &str) -> Result<Question, String> {
-    let Value::Object(row) = serde_json::from_str(line).map_err(|error| format!("is no JSON: {error}"))? else {
-        return Err("is no JSON object".into());
+    let Value::Object(row) = serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))? else {
+        return Err("is not a JSON object".into());
     };
     let row = Row(row);
     let (choices, gold) = match kind {
@@ -27,7 +27,7 @@ pub fn read(kind: TaskKind, line: &str) -> Result<Question, String> {
         return Err("has fewer than two choices".into());
     }
     if gold >= choices.len() {
-        return Err(format!("says that choice {gold} is right, and its choices are 0 to {}", choices.len() - 1));
+        return Err(format!("has the right choice {gold}, but its choices are 0 to {}", choices.len() - 1));
     }
     if choices.iter().any(|choice| choice.context.trim().is_empty()) {
         return Err("has nothing before its choices".into());
@@ -38,14 +38,14 @@ pub fn read(kind: TaskKind, line: &str) -> Result<Question, String> {
     Ok((choices, gold))
 }
 
-/// Makes choices of one context and several answers after it.
+/// Creates choices with one context and several answers.
 fn after(context: &str, answers: Vec<String>) -> Vec<Choice> {
     let choice =
         |answer: String| Choice { context: context.into(), n_characters: answer.chars().count(), continuation: format!(" {answer}") };
     answers.into_iter().map(choice).collect()
 }
 
-/// Makes choices of several contexts and the same continuation after each.
+/// Creates choices with several contexts and the same continuation.
 fn before(contexts: Vec<String>, continuation: &str) -> Vec<Choice> {
     let choice = |context: String| Choice {
         // The harness divides by the length of the part that differs.
@@ -74,7 +74,7 @@ impl Row {
         texts.ok_or_else(|| format!("has no list of texts {key:?}"))
     }
 
-    /// Reads a number from 0 on, also if written as a text or as false or true.
+    /// Reads a number from 0 on, which may be a text, false or true.
     fn index(&self, key: &str) -> Result<usize, String> {
         let index = match self.0.get(key) {
             Some(Value::Bool(is_second)) => Some(usize::from(*is_second)),
@@ -85,7 +85,7 @@ impl Row {
         index.ok_or_else(|| format!("has no number {key:?}, from 0 on"))
     }
 
-    /// Reads a lambada row: `context` and `continuation`, or a whole `text`.
+    /// Reads a lambada row: `context` and `continuation`, or a complete `text`.
     fn last_word(&self) -> Result<Question, String> {
         let (context, word) = match self.has("context") {
             true => (self.text("context")?, self.text("continuation")?),
@@ -154,7 +154,7 @@ impl Row {
                 let connector = match self.text("question")? {
                     "cause" => "because",
                     "effect" => "therefore",
-                    other => return Err(format!("asks for the {other}, and not for the cause or the effect")),
+                    other => return Err(format!("asks for the {other} instead of the cause or the effect")),
                 };
                 let mut premise = self.text("premise")?.trim().chars();
                 premise.next_back();
@@ -166,11 +166,11 @@ impl Row {
                 let gold = self.index("label")?.checked_sub(1).ok_or("has no label 1 to 3")?;
                 (after(&context, all(&["answerA", "answerB", "answerC"])?), gold)
             }
-            TaskKind::Lambada | TaskKind::WinoGrande | TaskKind::WinogradWsc => return Err("is of another task".into()),
+            TaskKind::Lambada | TaskKind::WinoGrande | TaskKind::WinogradWsc => return Err("belongs to another task".into()),
         })
     }
 
-    /// Reads answers under letters, as ARC and `OpenBookQA` have them.
+    /// Reads answers with letters, as in ARC and `OpenBookQA`.
     fn lettered(&self, context: &str) -> Result<Question, String> {
         let Some(Value::Object(choices)) = self.0.get("choices") else { return Err("has no \"choices\" with letters".into()) };
         let choices = Self(choices.clone());
@@ -186,7 +186,7 @@ fn cleaned(text: &str) -> String {
     let text = text.trim().replace(" [title]", ". ");
     let (mut out, mut rest) = (String::new(), text.as_str());
     while let Some(open) = rest.find('[') {
-        // A bracket that is not closed in its line is kept.
+        // A bracket that is not closed on its line is kept.
         let line = rest[open..].split('\n').next().unwrap_or_default();
         let Some(close) = line.find(']') else {
             out += &rest[..=open];
@@ -317,10 +317,10 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_row_is_said() {
         for (kind, row, expected) in [
-            (TaskKind::Piqa, "nothing", "is no JSON"),
-            (TaskKind::Piqa, "[1]", "is no JSON object"),
+            (TaskKind::Piqa, "nothing", "is not JSON"),
+            (TaskKind::Piqa, "[1]", "is not a JSON object"),
             (TaskKind::Piqa, r#"{"query":"a","choices":["b","c"]}"#, "has no number \"gold\""),
-            (TaskKind::Piqa, r#"{"query":"a","choices":["b","c"],"gold":2}"#, "says that choice 2 is right, and its choices are 0 to 1"),
+            (TaskKind::Piqa, r#"{"query":"a","choices":["b","c"],"gold":2}"#, "has the right choice 2, but its choices are 0 to 1"),
             (TaskKind::Piqa, r#"{"query":"a","choices":["b","c"],"gold":-1}"#, "has no number \"gold\""),
             (TaskKind::Piqa, r#"{"query":"a","choices":["b",1],"gold":0}"#, "has no list of texts \"choices\""),
             (TaskKind::Piqa, r#"{"goal":"a","sol1":"b","sol2":"c"}"#, "has no number \"label\""),

@@ -7,7 +7,7 @@ use super::TaskKind;
 pub struct ChoiceScore {
     /// Log-likelihood: the sum over the choice's tokens, nats.
     pub loglikelihood: f64,
-    /// True if each of the choice's tokens was the likeliest.
+    /// `true` if each of the choice's tokens was the likeliest.
     pub is_greedy: bool,
     pub n_tokens: usize,
     pub n_characters: usize,
@@ -38,7 +38,7 @@ pub struct TaskScore {
 }
 
 impl ItemScore {
-    /// Returns the likeliest choice, the first of equals; `None` if a log-likelihood is not finite.
+    /// Returns the likeliest choice, the first in a tie; `None` if a log-likelihood is not finite.
     pub fn chosen(&self) -> Option<usize> {
         self.best(|choice| choice.loglikelihood)
     }
@@ -102,7 +102,7 @@ mod tests {
         let items = vec![
             // The longer choice is better per character.
             item(1, &[(-2.0, 2), (-3.0, 9)]),
-            // The first of equal choices counts.
+            // In a tie, the first choice counts.
             item(0, &[(-4.0, 4), (-4.0, 4)]),
             item(1, &[(-4.0, 4), (-4.0, 4)]),
             item(0, &[(f64::NAN, 4), (-4.0, 4)]),

@@ -1,4 +1,4 @@
-// The block's output into the residual stream. Grid: [WIDTH / 256].
+// Adds a block's output to the residual stream. Grid: [WIDTH / 256].
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

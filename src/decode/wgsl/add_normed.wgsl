@@ -1,4 +1,4 @@
-// A block's normalised output into the residual stream. Grid: [1]. Needs: input_norm.wgsl; IN4.
+// Adds a block's normalised output to the residual stream. Grid: [1]. Needs: input_norm.wgsl; IN4.
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) tid: u32) {

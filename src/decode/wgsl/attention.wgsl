@@ -1,8 +1,8 @@
 // Attention of one new token: norms and rotates its query and key, writes key and value to the cache, and attends to
 // a part of the positions. Softmax over tiles of 256 with a running maximum. Grid: [HEADS, SPLITS].
 //
-// The cache is [position][keys of all heads, values of all heads], heads padded to whole vec4s. The newest position is
-// taken from `qkv` and not from the cache, since another workgroup is writing it there.
+// The cache is [position][keys of all heads, values of all heads], heads padded to whole vec4s. The newest position
+// is read from `qkv` and not from the cache, because another workgroup is writing it there.
 // Needs: reduce.wgsl, split.wgsl; HEADS, KV_HEADS, HEAD_DIM, HEAD4, SCALE, EPS, QK_NORM, ALL_HEADS, ROTARY,
 // ROTARY_DIM, ROPES.
 
@@ -20,7 +20,7 @@ var<workgroup> new_value: array<vec4<f32>, HEAD4>;
 var<workgroup> weights: array<f32, 256>;
 var<workgroup> sums: array<vec4<f32>, 256>;
 
-// Where the norms of this head's query and key begin.
+// Offsets of the norms of this head's query and key.
 var<private> norms_at: vec2<u32>;
 
 fn vector(at: u32) -> f32 {
@@ -37,7 +37,7 @@ fn head_scales() -> vec2<f32> {
     return 1.0 / sqrt(squares / f32(HEAD_DIM) + EPS);
 }
 
-// RMSNorm's scale of all queries and all keys; every workgroup for itself.
+// RMSNorm's scale of all queries and all keys; every workgroup computes it.
 fn all_scales(tid: u32) -> vec2<f32> {
     let n = vec2<u32>(HEADS, KV_HEADS) * HEAD_DIM;
     var squares = vec2<f32>();
@@ -73,7 +73,7 @@ fn rotated(d: u32, scales: vec2<f32>) -> vec2<f32> {
     return value * angle.x + normed(d - HALF, scales) * angle.y;
 }
 
-// Puts the new token's query, key and value into workgroup memory, and the latter two into the cache.
+// Puts the new token's query, key and value into workgroup memory, and key and value into the cache.
 fn take_new(tid: u32, head: u32, writes: bool) {
     let kv_head = head / GROUP;
     for (var d = tid; d < 4u * HEAD4; d += 256u) {

@@ -1,4 +1,4 @@
-// The token's embedding (and its position's, where learned) into the residual stream. Grid: [HIDDEN4 / 256].
+// Puts the token's embedding (plus its position's, if learned) into the residual stream. Grid: [HIDDEN4 / 256].
 // Needs: HIDDEN4; `embedding`.
 
 @compute @workgroup_size(256)

@@ -1,6 +1,5 @@
-// A matrix-vector product's input: what the parts of a split attention add up to. `parts` is
-// [HEADS][SPLITS][HEAD4 + 1]: weighted sums of values, then (largest score, sum of weights).
-// Needs: split.wgsl; IN4, CACHED4, HEAD_DIM, HEAD4.
+// A matrix-vector product's input: the sum of a split attention's parts. `parts` is [HEADS][SPLITS][HEAD4 + 1]:
+// weighted sums of values, then (largest score, sum of weights). Needs: split.wgsl; IN4, CACHED4, HEAD_DIM, HEAD4.
 
 var<workgroup> merged: array<vec4<f32>, CACHED4>;
 var<private> n_splits: u32;

@@ -1,7 +1,7 @@
-// A matrix-vector product's input: RMSNorm or LayerNorm of `x`. Every workgroup normalises for itself, which is cheaper
-// than a dispatch of its own. Needs: reduce.wgsl; IN4, CACHED4, EPS, CENTRED; `norm_weight()`, `norm_bias()`.
+// A matrix-vector product's input: RMSNorm or LayerNorm of `x`. Every workgroup computes it, which is cheaper than a
+// separate dispatch. Needs: reduce.wgsl; IN4, CACHED4, EPS, CENTRED; `norm_weight()`, `norm_bias()`.
 
-// The normalised vector, where it fits.
+// The normalised vector, as far as it fits.
 var<workgroup> normed: array<vec4<f32>, CACHED4>;
 var<private> mean: f32;
 var<private> scale: f32;

@@ -1,4 +1,4 @@
-// A matrix-vector product's input: a vector as it stands.
+// A matrix-vector product's input: a vector, unchanged.
 
 fn prepare(tid: u32) {}
 

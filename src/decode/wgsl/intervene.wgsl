@@ -1,5 +1,5 @@
-// Interventions at one place, in the order of their list. Grid: [1].
-// An invocation has its own channels and walks the whole list, so that several on one channel come in order.
+// Interventions at one place, in the order of their list. Grid: [1]. An invocation has its own channels and goes
+// through the whole list, so that several interventions on one channel are in order.
 
 struct Change { token: u32, channel: u32, sets: u32, value: f32 }
 

@@ -1,4 +1,4 @@
-// One digit of a search: counts the tokens that share the digits found so far by their next one. Grid: [parts].
+// One digit of a search: counts the tokens that share the digits found so far, by their next digit. Grid: [parts].
 // Needs: search.wgsl; VOCAB, PARTS, COUNTING.
 
 var<workgroup> near: array<atomic<u32>, WORDS * DIGITS>;
@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = tid; i < WORDS * DIGITS; i += 256u) {
         atomicStore(&near[i], 0u);
         if (group.x == 0u) {
-            // The next dispatch's.
+            // The bins of the next dispatch.
             atomicStore(&bins[WORDS * DIGITS * (stage.slot + 1u) + i], 0u);
         }
     }

@@ -1,4 +1,4 @@
-// The likeliest token is the next. Grid: [1]. Needs: summary.wgsl.
+// Takes the likeliest token as the next. Grid: [1]. Needs: summary.wgsl.
 
 @compute @workgroup_size(PARTS)
 fn main(@builtin(local_invocation_index) tid: u32) {

@@ -3,7 +3,7 @@
 // Needs: `prepare`, `input`, `row_product`, `finish`; Sum (f32, or vec2 for two matrices), OUT, LANES, ROUND, STEPS.
 
 const ROWS: u32 = 256u / LANES;
-// The first of two rounds leaves this many sums a row.
+// The first of two rounds leaves this many sums for each row.
 const LEFT: u32 = LANES / ROUND;
 
 var<workgroup> lane_sums: array<Sum, 256>;

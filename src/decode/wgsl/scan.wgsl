@@ -1,5 +1,5 @@
-// First look at the scores: per part of the vocabulary the largest (of equals the first), the sum of exponentials and
-// the stopwords' share of it. Grid: [PARTS]. Needs: VOCAB, PARTS.
+// First pass over the scores: for each part of the vocabulary the largest (in a tie, the first), the sum of
+// exponentials and the stopwords' share of it. Grid: [PARTS]. Needs: VOCAB, PARTS.
 
 const PER: u32 = (VOCAB + PARTS - 1u) / PARTS;
 
@@ -17,7 +17,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var is_broken = 0u;
     for (var i = begin + tid; i < end; i += 256u) {
         let value = logits[i];
-        // NaN and +infinity by their bits: a shader may assume that there are none.
+        // NaN and +infinity are detected by their bits, because a shader may assume that there are none.
         let bits = bitcast<u32>(value);
         if (bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u) {
             is_broken = 1u;
@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     if (tid == 0u) {
-        // Bit patterns, not floats: small integers look like subnormal floats, which a GPU may flush to 0.
+        // Bit patterns, not floats, because small integers look like subnormal floats, which a GPU may flush to 0.
         found[2u * group.x] = vec4<u32>(bitcast<u32>(best[0]), best_id[0], bitcast<u32>(masses[0].x), bitcast<u32>(masses[0].y));
         found[2u * group.x + 1u] = vec4<u32>(broken[0], 0u, 0u, 0u);
     }

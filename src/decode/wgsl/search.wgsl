@@ -1,23 +1,23 @@
-// Searches in the order of falling score, of equals the smaller id first, without sorting anything.
+// Searches in the order of falling score (in a tie, the smaller id first), without sorting.
 //
-// A score's key is 32 bits in the order of the floats. A search finds, eight bits a dispatch, the largest key at which
-// what stands above and at it reaches an amount: a number of tokens, or a mass. `bins` has what one dispatch counted by
-// the next digit, among the tokens that share the digits found so far.
+// A score's key is 32 bits in the order of the floats. A search finds, with eight bits in each dispatch, the largest
+// key at which the tokens with this key or a larger one reach an amount: a number of tokens, or a mass. `bins` has
+// the counts of one dispatch by the next digit, among the tokens that share the digits found so far.
 //
-// Masses are 64-bit integers, low word first: sums are exact, in whatever order the invocations come.
-// Needs: VOCAB, ONE, TOP_K, NUCLEUS.
+// Masses are 64-bit integers, low word first, so that sums are exact in any order of the invocations. Needs: VOCAB,
+// ONE, TOP_K, NUCLEUS.
 
-// Which digit of which search a dispatch is at. `slot` counts the dispatches; `top_p` is a fraction of 2^32.
+// The digit and the search of a dispatch. `slot` counts the dispatches; `top_p` is a fraction of 2^32.
 struct Stage { slot: u32, level: u32, goal: u32, top_k: u32, top_p: u32, temperature: f32 }
 
-// The digits found, the largest key of all, and what stands above the keys with these digits and has them (`n`).
+// The digits found, the largest key of all, the amount above the keys with these digits, and their number (`n`).
 struct Search { goal: u32, prefix: u32, top: u32, n: u32, n_above: u32, above: vec2<u32>, wanted: vec2<u32> }
 
 const DIGITS: u32 = 256u;
 // Words of a bin: mass, tokens, and the complement of the smallest id (so that an empty bin is 0 throughout).
 const WORDS: u32 = 4u;
 
-// Mass and number of tokens, by falling digit, and of 16 digits at a time.
+// Mass and number of tokens, by falling digit, and for 16 digits at a time.
 var<workgroup> sums: array<vec3<u32>, DIGITS>;
 var<workgroup> sums_of_16: array<vec3<u32>, 16>;
 var<workgroup> found_digit: Search;
@@ -65,16 +65,16 @@ fn plus(a: vec3<u32>, b: vec3<u32>) -> vec3<u32> {
     return vec3<u32>(add(a.xy, b.xy), a.z + b.z);
 }
 
-// Of a score, where the largest has ONE * 2^32.
+// The mass of a score; the largest score has ONE * 2^32.
 fn mass_of(key: u32, top: u32) -> vec2<u32> {
     if (key >= top) {
         return vec2<u32>(0u, ONE);
     }
-    // Minus infinity, which a shader had better not compute with.
+    // Minus infinity is excluded, because a shader should not compute with it.
     if (key < 0x00800000u) {
         return vec2<u32>();
     }
-    // Halves, since the difference of two floats may be too large for one.
+    // Halves, because the difference of two floats may overflow.
     let below = 0.5 * value_of(top) - 0.5 * value_of(key);
     if (!(0.05 * below < stage.temperature)) {
         return vec2<u32>();
@@ -84,7 +84,7 @@ fn mass_of(key: u32, top: u32) -> vec2<u32> {
     return vec2<u32>(u32((scaled - whole) * 4294967296.0), u32(whole));
 }
 
-// Brings a dispatch's bins near. Call from uniform control flow, as all that has `tid`.
+// Loads a dispatch's bins. Call from uniform control flow, like all functions that have `tid`.
 fn load_bins(tid: u32, slot: u32) {
     let at = WORDS * (DIGITS * slot + DIGITS - 1u - tid);
     sums[tid] = vec3<u32>(atomicLoad(&bins[at]), atomicLoad(&bins[at + 1u]), atomicLoad(&bins[at + 2u]));
@@ -112,7 +112,7 @@ fn reaches(sum: vec3<u32>, search: Search) -> bool {
     return !less(select(sum.xy, vec2<u32>(sum.z, 0u), search.goal == TOP_K), search.wanted);
 }
 
-// The search, one digit further: by the loaded bins.
+// The search, one digit further, by the loaded bins.
 fn descend(tid: u32, search: Search) -> Search {
     var above = vec3<u32>(search.above, search.n_above);
     for (var i = 0u; i < tid / 16u; i++) {
@@ -133,7 +133,7 @@ fn descend(tid: u32, search: Search) -> Search {
     return found_digit;
 }
 
-// How many of the tokens with the key that was found do not reach the wanted mass yet.
+// The number of tokens with the found key that do not reach the wanted mass yet.
 fn n_short(search: Search) -> u32 {
     let mass = mass_of(search.prefix, search.top);
     let left = minus(search.wanted, search.above);
@@ -146,7 +146,7 @@ fn n_short(search: Search) -> u32 {
     return min(n, search.n - 1u);
 }
 
-// The mass of all tokens up to where a search ended.
+// The mass of all tokens up to the end of a search.
 fn mass_up_to(search: Search) -> vec2<u32> {
     var n = stage.top_k - search.n_above;
     if (search.goal == NUCLEUS) {
@@ -173,8 +173,9 @@ fn aim(mass: vec2<u32>, top: u32) -> Search {
     return search;
 }
 
-// Where the search stands: a digit further than a dispatch ago, or at the first digit of the next one. Every search
-// begins with the first dispatch's bins, which are of all tokens: what a search before it has cut off lies below.
+// The state of the search: one digit further than in the previous dispatch, or at the first digit of the next search.
+// Every search begins with the first dispatch's bins, which count all tokens: tokens cut off by an earlier search are
+// below.
 fn stand(tid: u32) -> Search {
     let before = searches[stage.slot - 1u];
     load_bins(tid, stage.slot - 1u);

@@ -1,10 +1,10 @@
-// How a head's positions are shared out to workgroups.
+// The division of a head's positions among workgroups.
 
 const SPLITS: u32 = 8u;
 // Below this, another workgroup costs more than it saves.
 const MIN_CHUNK: u32 = 64u;
 
-// Positions that the newest of `len` may look at.
+// Positions that the newest of `len` positions may attend to.
 fn visible(len: u32, window: u32) -> u32 {
     if (window == 0u) {
         return len;

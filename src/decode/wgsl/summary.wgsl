@@ -1,11 +1,11 @@
-// What `scan` found, put together. Needs: PARTS.
+// The combined results of `scan`. Needs: PARTS.
 
 struct Summary { largest: f32, token: u32, stopword_mass: f32, is_broken: u32 }
 
 var<workgroup> part: array<vec4<u32>, PARTS>;
 var<workgroup> broken: array<u32, PARTS>;
 
-// Brings the parts near. Call from uniform control flow.
+// Loads the parts. Call from uniform control flow.
 fn load_parts(tid: u32) {
     if (tid < PARTS) {
         part[tid] = found[2u * tid];
@@ -14,7 +14,7 @@ fn load_parts(tid: u32) {
     workgroupBarrier();
 }
 
-// Of equals the first, as the parts are in the order of the vocabulary.
+// In a tie the first wins, because the parts are in the order of the vocabulary.
 fn summary() -> Summary {
     var all = Summary(-3.4e38, 0xffffffffu, 0.0, 0u);
     for (var i = 0u; i < PARTS; i++) {
@@ -35,7 +35,7 @@ fn summary() -> Summary {
     return all;
 }
 
-// Notes the next token, and puts it where the next pass begins.
+// Records the next token, and puts it where the next pass begins.
 fn hand_on(token: u32, all: Summary) {
     drawn[state.n_drawn] = vec4<u32>(token, bitcast<u32>(all.stopword_mass), all.is_broken, 0u);
     state.token = token;

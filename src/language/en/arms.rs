@@ -1,4 +1,4 @@
-//! The arms of experiments, and how weights were rounded.
+//! The arms of experiments, and the methods of rounding.
 
 /// The label of an arm's, a method's or a block's code.
 pub fn arm(code: &str) -> Option<String> {

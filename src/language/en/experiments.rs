@@ -20,22 +20,22 @@ pub fn title(kind: ExperimentKind) -> &'static str {
 pub fn asks(kind: ExperimentKind) -> &'static str {
     match kind {
         ExperimentKind::Importance => {
-            "What does removing the super weights cost, beside the largest other weights, and does putting the super activation back \
+            "What does removing the super weights cost, compared with the largest other weights, and does restoring the super activation \
              help? A minute; some minutes."
         }
         ExperimentKind::Propagation => "How far does the super activation travel through the layers? A second; seconds.",
         ExperimentKind::Scaling => {
-            "With less of the super weights, where does it collapse, and does more of them help? A minute; some minutes."
+            "At which scale of the super weights does the model collapse, and does a larger scale help? A minute; some minutes."
         }
         ExperimentKind::TokenShift => "How do the next token's probabilities change: do stopwords take over? A minute; some minutes.",
         ExperimentKind::ActivationQuantisation => {
             "What does rounding activations cost, with the super activation held out, and with SmoothQuant? Half a minute; some minutes."
         }
         ExperimentKind::WeightQuantisation => {
-            "How large may the blocks be that share a scale, with the super weights held out? Minutes; half an hour."
+            "How large may blocks with one scale be, with the super weights held out? Minutes; half an hour."
         }
-        ExperimentKind::WeightsOnly => "Which scalars do the weights point at before any forward pass? At once; a second.",
-        ExperimentKind::Sinks => "Do massive activations and attention sinks go with the super weights? A second; seconds.",
+        ExperimentKind::WeightsOnly => "Which candidates do the weights alone show, without a forward pass? At once; a second.",
+        ExperimentKind::Sinks => "Do massive activations and attention sinks vanish with the super weights? A second; seconds.",
     }
 }
 
@@ -62,7 +62,7 @@ pub fn summary(kind: ExperimentKind) -> &'static str {
         }
         ExperimentKind::Propagation => "Trace the super activation through every layer's residual stream, token by token (Figure 4)",
         ExperimentKind::Scaling => {
-            "Measure loss and accuracy over the super weights' scale, and find where the model collapses (Figures 6 and 8)"
+            "Measure loss and accuracy against the super weights' scale, and find where the model collapses (Figures 6 and 8)"
         }
         ExperimentKind::TokenShift => "Measure how the next token's probabilities shift over many prompts (Figures 5 and 11)",
         ExperimentKind::ActivationQuantisation => {
@@ -71,7 +71,7 @@ pub fn summary(kind: ExperimentKind) -> &'static str {
         ExperimentKind::WeightQuantisation => {
             "Round weights to 8, 4 and 3 bits in blocks, with and without the super weights held out (Figure 7)"
         }
-        ExperimentKind::WeightsOnly => "Find candidates from the weights alone, beside those of a scan",
+        ExperimentKind::WeightsOnly => "Find candidates from the weights alone, and compare them with a scan's",
         ExperimentKind::Sinks => "Measure massive activations and attention sinks, with and without the super weights",
     }
 }
@@ -110,18 +110,18 @@ pub fn option_help(id: SettingId) -> &'static str {
         SettingId::Block => {
             "Tokens of each block that the text (the bundled passages, or --text) is cut into, or the model's context if that is shorter"
         }
-        SettingId::NBlocks => "Number of blocks to measure, from the first on; without it, all are measured",
+        SettingId::NBlocks => "Number of blocks to measure, starting with the first; all by default",
         SettingId::Bos => {
-            "1 puts the tokenizer's special tokens (BOS) before each block, 0 does not. In the paper's protocol only the whole text has \
-             them in front; that is the default, except for the page's own models, which never saw a text without a BOS"
+            "1 puts the tokenizer's special tokens (BOS) before each block, 0 does not. The default is the paper's 0 (only \
+             one BOS before the whole text), but 1 for the bundled models, which never saw a text without a BOS"
         }
         SettingId::Limit => "Number of items of each task to measure: the first ones, or a draw by --item-seed",
-        SettingId::ItemSeed => "Seed that draws the items of --limit; without it, the first items are taken",
+        SettingId::ItemSeed => "Seed that draws the items of --limit; by default, the first items are used",
         SettingId::Seed => "Seed of the random control and, in a report, of the candidates' controls",
     }
 }
 
-/// What is wrong with a setting, as the page says it.
+/// The page's sentence for an invalid setting.
 pub fn setting_error(error: &SettingError) -> String {
     format!("{}: {}.", setting_label(error.id), error.problem)
 }

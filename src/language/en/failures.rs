@@ -12,12 +12,12 @@ pub fn reason(failure: &Failure) -> String {
         return reason;
     }
     let known = match failure.problem {
-        Problem::InsecureAddress => "This page came over https, and browsers let it read http addresses of this computer only.",
+        Problem::InsecureAddress => "This page was loaded over https, so browsers only let it read http addresses of this computer.",
         Problem::EngineNotCreated => "This browser refused to start a module worker.",
-        Problem::EngineUnreachable => "A message could not be handed to it.",
+        Problem::EngineUnreachable => "It did not accept a message.",
         Problem::MessageDamaged => "The browser could not decode it.",
         Problem::EngineStopped if failure.detail.is_empty() => {
-            "Its program could not be fetched: is this page complete, and are you online?"
+            "Its program could not be downloaded: is this page complete, and are you online?"
         }
         _ => &failure.detail,
     };
@@ -31,9 +31,9 @@ fn noticed(failure: &Failure) -> Option<String> {
     Some(match failure.problem {
         Problem::OtherVersion => {
             let (page, engine) = (number("page"), number("engine"));
-            format!("The page speaks version {page}, the engine version {engine}: your browser kept an old file.")
+            format!("The page has version {page}, the engine version {engine}: your browser kept an old file.")
         }
-        Problem::EngineNotStarted => format!("It did not report within {} seconds.", number("seconds")),
+        Problem::EngineNotStarted => format!("It did not answer within {} seconds.", number("seconds")),
         _ => return None,
     })
 }
@@ -151,11 +151,12 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
         Problem::EngineNotCreated => ("The engine could not be started", RESTART),
         Problem::EngineNotStarted => ("The engine did not start", RESTART),
         Problem::EngineUnreachable => ("The engine could not be reached", RESTART),
-        Problem::MessageDamaged => ("A message of the engine arrived damaged", RESTART),
+        Problem::MessageDamaged => ("A message of the engine was damaged", RESTART),
         Problem::MessageUnknown => ("The engine sent a message that this page cannot read", RESTART),
         Problem::RequestUnknown => ("The engine did not understand the page", "Reload the page; it may be older than the engine."),
-        Problem::OtherVersion => {
-            ("The page and its engine are of different versions", "Reload the page. If this stays, empty the browser's cache for it.")
-        }
+        Problem::OtherVersion => (
+            "The page and its engine are of different versions",
+            "Reload the page. If that does not help, clear the browser's cache for it.",
+        ),
     }
 }

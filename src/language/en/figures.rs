@@ -2,8 +2,8 @@
 
 use super::arms::arm;
 
-/// The name of a figure for people: `perplexity/prune_sw` is "perplexity, Prune SW". A name that is not known, as of a link
-/// that somebody else made, stays as it is.
+/// The name of a figure for people: `perplexity/prune_sw` is "perplexity, Prune SW". An unknown name, as in a link
+/// from elsewhere, stays as it is.
 pub fn figure(code: &str) -> String {
     let (figure, of) = code.split_once('/').unwrap_or((code, ""));
     let name = match figure {

@@ -12,12 +12,12 @@ pub mod titles;
 
 use crate::terms::Evaluation;
 
-/// A perplexity or a loss; an overflowed one has no figure.
+/// A perplexity or a loss; an overflowed one is put in words.
 fn shown(value: f64, decimals: usize) -> String {
     if has_overflowed(value) { "beyond all bounds".into() } else { format!("{value:.decimals$}") }
 }
 
-/// The signed difference of two losses or perplexities, taken in f32, as they were measured.
+/// The signed difference of two losses or perplexities, computed in f32, in which they were measured.
 fn apart(from: f64, to: f64, decimals: usize) -> String {
     let change = to as f32 - from as f32;
     if has_overflowed(from) || has_overflowed(to) { "beyond all bounds".into() } else { format!("{change:+.decimals$}") }

@@ -3,12 +3,12 @@
 use super::arms::arm;
 use crate::terms::Message;
 
-/// What is being done.
+/// The words for a step.
 pub fn doing(message: &Message) -> Option<String> {
     let label = || arm(message.text("arm")).unwrap_or_else(|| message.text("arm").into());
     let count = |name: &str| message.number(name);
     Some(match message.code.as_str() {
-        "looking_into_model" => "looking into the model".into(),
+        "looking_into_model" => "inspecting the model".into(),
         "loading_weights" => "loading weights".into(),
         "loading_file" => format!("loading weights, file {} of {}", count("index"), count("of")),
         "waiting_for_file" => format!("{}: {}", message.text("file"), message.text("why")),

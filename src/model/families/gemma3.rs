@@ -1,6 +1,6 @@
-//! Gemma 3: norms in front of and behind each block, whose weights are stored less 1, an RMSNorm on each head's queries and
-//! keys, embeddings multiplied by √hidden_size, a gate of GELU, and layers of two kinds: those with a window turn by
-//! angles of their own (`transformers.models.gemma3.modeling_gemma3`).
+//! Gemma 3: norms before and after each block, whose weights are stored less 1; an RMSNorm on each head's queries and
+//! keys; embeddings multiplied by √hidden_size; a GELU gate; and two kinds of layers, of which those with a window
+//! have their own rotary angles (`transformers.models.gemma3.modeling_gemma3`).
 
 use super::{Family, parts};
 use crate::model::attention::QkNorm;
@@ -12,7 +12,7 @@ use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "gemma3_text", config, build };
 
-/// Gemma 3 with images: its `model_type`, and what to say of it.
+/// Gemma 3 with images: its `model_type`, and the text of the refusal.
 pub(super) const WITH_IMAGES: (&str, &str) = ("gemma3", "gemma3 with its images; models of text alone (gemma3_text) are");
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
@@ -22,7 +22,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
     let head_dim = keys.get("head_dim")?.unwrap_or(256);
     let window = keys.get("sliding_window")?.unwrap_or(4096);
-    // One in every `pattern` layers sees everything.
+    // One in every `pattern` layers has no window.
     let pattern = match keys.get("sliding_window_pattern")? {
         Some(pattern) => pattern,
         None => keys.get("_sliding_window_pattern")?.unwrap_or(6_usize),
@@ -42,8 +42,8 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     })
 }
 
-/// Reads the angles of the layers that see everything, and of those with a window. transformers 5 writes them by kind
-/// of layer; transformers 4 had two bases, and stretched the first kind only.
+/// Reads the angles of the layers without a window, and of those with one. transformers 5 writes them by kind of
+/// layer; transformers 4 had two bases, and scaled only the first kind.
 fn ropes(keys: &Keys<'_>, head_dim: usize) -> Result<(Rope, Rope), ModelError> {
     let of_kind = |kind| keys.value("rope_parameters").and_then(|parameters| parameters.get(kind)).filter(|value| !value.is_null());
     let scaling = keys.value("rope_scaling").filter(|value| !value.is_null());
@@ -74,7 +74,7 @@ fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> R
     })
 }
 
-/// Adds 1 to a norm's weight, which the checkpoint stores less 1.
+/// Adds 1 to a norm's weight, because the checkpoint stores it less 1.
 fn with_one(norm: Norm) -> Norm {
     match norm {
         Norm::Rms { weight, eps } => Norm::Rms { weight: weight + 1.0, eps },

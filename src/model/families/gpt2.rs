@@ -1,5 +1,5 @@
-//! GPT-2: LayerNorm, learned positions, GELU, and matrices stored `[in, out]` (`Conv1D`). The negative control: no
-//! single scalar of it is critical (`transformers.models.gpt2.modeling_gpt2`).
+//! GPT-2: LayerNorm, learned positions, GELU, and matrices stored `[in, out]` (`Conv1D`). GPT-2 is the negative
+//! control: no single scalar in it is critical (`transformers.models.gpt2.modeling_gpt2`).
 
 use super::{Family, parts};
 use crate::model::attention::QkvProj;
@@ -13,7 +13,7 @@ use crate::weights::WeightsError;
 
 pub(super) static FAMILY: Family = Family { model_type: "gpt2", config, build };
 
-/// Reads GPT-2's own names of the keys. The head is tied where nothing is said.
+/// Reads GPT-2's own names of the keys. The head is tied by default.
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     keys.refuse("scale_attn_by_inverse_layer_idx", |is_set| *is_set)?;
     keys.refuse("scale_attn_weights", |is_set: &bool| !is_set)?;
@@ -46,7 +46,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 }
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
-    // The names in the Hub's own gpt2 have no prefix; those that transformers saves today have one.
+    // Names in the Hub's own gpt2 have no prefix; names written by transformers today have one.
     let root = if weights.contains("wte.weight") { "" } else { "transformer." };
     let hidden = config.hidden_size;
     let embed_tokens = weights.table(&format!("{root}wte.weight"), config.vocab_size, hidden)?;

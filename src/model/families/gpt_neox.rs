@@ -1,4 +1,4 @@
-//! GPT-NeoX and Pythia: attention and feed-forward block side by side on one residual stream, LayerNorm, biases, and
+//! GPT-NeoX and Pythia: attention and feed-forward block in parallel on one residual stream, LayerNorm, biases, and
 //! rotary positions of a part of each head (`transformers.models.gpt_neox.modeling_gpt_neox`).
 
 use super::{Family, parts};
@@ -15,7 +15,7 @@ pub(super) static FAMILY: Family = Family { model_type: "gpt_neox", config, buil
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
-    // transformers 4 has names of its own for base and share.
+    // transformers 4 has other names for base and share.
     let theta = keys.get("rotary_emb_base")?.unwrap_or(10_000.0);
     let share = match keys.rotary_share()? {
         Some(share) => share,

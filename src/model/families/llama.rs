@@ -1,5 +1,5 @@
 //! Llama 1 to 3, SmolLM2 and TinyLlama: RMSNorm before each block, rotary positions, SwiGLU
-//! (`transformers.models.llama.modeling_llama`). Mistral, Qwen2 and Qwen3 are the same but for [`Variant`].
+//! (`transformers.models.llama.modeling_llama`). Mistral, Qwen2 and Qwen3 differ only by a [`Variant`].
 
 use super::{Family, parts};
 use crate::model::config::{Keys, ModelConfig};

@@ -8,7 +8,7 @@ pub(super) static FAMILY: Family = Family { model_type: "mistral", config, build
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
-    // The first configurations leave the key out and mean 4,096; `null` means none.
+    // If the key is missing, as in the first configurations, the window is 4,096; `null` means none.
     let window = if keys.value("sliding_window").is_none() { Some(4096) } else { keys.get("sliding_window")? };
     let is_sliding = keys.sliding_layers(config.num_hidden_layers, |_| true)?;
     Ok(ModelConfig {

@@ -1,6 +1,6 @@
-//! Puts a [`Model`] together from a checkpoint's tensors, one file per family.
+//! Assembles a [`Model`] from a checkpoint's tensors, with one file for each family.
 //!
-//! To add a family: a file here that reads its keys of `config.json` and spells its tensor names and shapes, a line in
+//! To add a family: a file here that reads its keys of `config.json` and gives its tensor names and shapes, a line in
 //! [`FAMILIES`], and a fixture with golden values (`tests/fixtures/README.md`).
 
 mod gemma3;
@@ -20,7 +20,7 @@ use super::{Model, ModelError};
 use crate::model::weights::Weights;
 use crate::weights::WeightsError;
 
-/// The parts of a family that are its own.
+/// The parts that distinguish a family.
 struct Family {
     /// `model_type` in the family's `config.json`.
     model_type: &'static str,
@@ -41,19 +41,19 @@ const FAMILIES: [&Family; 10] = [
     &gemma3::FAMILY,
 ];
 
-/// The `model_type`s that are refused with a reason of their own, since they are near to a family.
+/// The `model_type`s that are refused with a special reason, because they are close to a family.
 const REFUSED: [(&str, &str); 1] = [gemma3::WITH_IMAGES];
 
-/// True if models of a `model_type` can be run: it is that of one of these families.
+/// `true` if this `model_type` belongs to a supported family.
 pub fn knows(model_type: &str) -> bool {
     FAMILIES.iter().any(|family| family.model_type == model_type)
 }
 
-/// Reads the keys of the family that `model_type` names.
+/// Reads the keys with the family of this `model_type`.
 ///
 /// # Errors
 ///
-/// [`ModelError::UnknownArchitecture`], or the fault that the family finds.
+/// [`ModelError::UnknownArchitecture`], or the error found by the family.
 pub(super) fn read_config(model_type: &str, keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     if let Some((_, what)) = REFUSED.iter().find(|(refused, _)| *refused == model_type) {
         return Err(ModelError::Unsupported { what: (*what).into() });
@@ -65,8 +65,8 @@ pub(super) fn read_config(model_type: &str, keys: &Keys<'_>) -> Result<ModelConf
     (family.config)(keys)
 }
 
-/// Builds the model that `config` describes. On [`Weights::plan`], it only notes which tensors the model takes; on
-/// loaded weights, it returns the model.
+/// Builds the model that `config` describes. On [`Weights::plan`], it only records the required tensors; on loaded
+/// weights, it returns the model.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub(super) fn read_config(model_type: &str, keys: &Keys<'_>) -> Result<ModelConf
 ///
 /// # Panics
 ///
-/// If the configuration was not read by [`ModelConfig::from_json`], and names no family.
+/// If the configuration was not read by [`ModelConfig::from_json`], and has an unknown family.
 pub fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     let family = FAMILIES.iter().find(|family| family.model_type == config.model_type).expect("a family that was read");
     (family.build)(config, weights)
@@ -90,7 +90,7 @@ mod tests {
         let read = |model_type: &str| ModelConfig::from_json(format!(r#"{{"model_type": "{model_type}"}}"#).as_bytes());
         assert!(super::knows("gemma3_text") && super::knows("llama"));
         assert!(!super::knows("gemma3") && !super::knows("mamba"));
-        // One that is near to a family is refused with the name of what does run.
+        // A model close to a family is refused with the name of the supported one.
         let refused = read("gemma3").unwrap_err();
         assert!(matches!(&refused, ModelError::Unsupported { what } if what.contains("gemma3_text")), "{refused}");
         let unknown = read("mamba").unwrap_err();

@@ -1,4 +1,4 @@
-//! OLMo: Llama with LayerNorms that have no parameters, and bounded queries, keys and values
+//! OLMo: Llama with LayerNorms without parameters, and clipped queries, keys and values
 //! (`transformers.models.olmo.modeling_olmo`).
 
 use super::{Family, parts};

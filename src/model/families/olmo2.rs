@@ -1,5 +1,5 @@
-//! OLMo-2: Llama with its norms behind the blocks instead of in front of them, and RMSNorms over all queries and all keys
-//! of a token (`transformers.models.olmo2.modeling_olmo2`).
+//! OLMo-2: Llama with norms after the blocks instead of before them, and RMSNorms over all queries and all keys of a
+//! token (`transformers.models.olmo2.modeling_olmo2`).
 
 use super::{Family, parts};
 use crate::model::config::{Keys, ModelConfig};

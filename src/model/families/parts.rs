@@ -1,4 +1,4 @@
-//! Parts that several families put together in one way.
+//! Parts that are built in the same way in several families.
 
 use burn::tensor::Tensor;
 
@@ -17,8 +17,8 @@ type Built<T> = Result<T, WeightsError>;
 /// The names of the embeddings and of the head in most families.
 pub(super) const TABLES: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
 
-/// Builds a model from its layers and its last norm. `[embeddings, head]` are the names of the tables; a tied head has
-/// none of its own.
+/// Builds a model from its layers and its last norm. `[embeddings, head]` are the names of the tables; a tied head
+/// has no table.
 pub(super) fn model(
     config: &ModelConfig,
     weights: &mut Weights,
@@ -44,7 +44,7 @@ pub(super) fn model(
     })
 }
 
-/// The rotary embedding of each layer; empty where positions are learned.
+/// The rotary embedding of each layer; empty if positions are learned.
 fn rotary_embeddings(config: &ModelConfig) -> Vec<RotaryEmbedding> {
     match &config.positions {
         Positions::Rotary(ropes) => ropes.iter().map(RotaryEmbedding::new).collect(),
@@ -82,7 +82,7 @@ pub(super) fn self_attn(config: &ModelConfig, weights: &mut Weights, layer: usiz
     Ok(attention(config, qkv_proj, linear(Matrix::OProj, [hidden, q], o_bias)?))
 }
 
-/// Builds `q_norm` and `k_norm`: of each head, or, if `whole`, of all heads together.
+/// Builds `q_norm` and `k_norm`: for each head, or, if `whole`, for all heads together.
 pub(super) fn qk_norm(config: &ModelConfig, weights: &mut Weights, layer: usize, whole: bool) -> Built<Option<QkNorm>> {
     let width = |heads: usize| if whole { heads * config.head_dim } else { config.head_dim };
     let mut norm = |name: &str, heads| rms_norm(config, weights, &format!("model.layers.{layer}.self_attn.{name}"), width(heads));
@@ -118,7 +118,7 @@ pub(super) fn layer_norm(config: &ModelConfig, weights: &mut Weights, path: &str
     Ok(Norm::Layer { weight: vector("weight")?, bias: vector("bias")?, eps: config.norm_eps })
 }
 
-/// A LayerNorm without parameters: ones and zeros do nothing, exactly.
+/// A LayerNorm without parameters: ones and zeros change nothing.
 pub(super) fn bare_layer_norm(config: &ModelConfig, weights: &Weights) -> Norm {
     let shape = [config.hidden_size];
     Norm::Layer { weight: Tensor::ones(shape, weights.device()), bias: Tensor::zeros(shape, weights.device()), eps: config.norm_eps }

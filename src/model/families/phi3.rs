@@ -1,5 +1,5 @@
-//! Phi-3: Llama with one matrix for queries, keys and values and one for gate and up, a window, and rotary positions of a
-//! part of each head where the configuration says so (`transformers.models.phi3.modeling_phi3`).
+//! Phi-3: Llama with one matrix for queries, keys and values and one for gate and up, a window, and, in some
+//! configurations, rotary positions of a part of each head (`transformers.models.phi3.modeling_phi3`).
 
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let parameters = keys.rope_parameters();
     let kind = parameters.and_then(|p| p.get("rope_type").or_else(|| p.get("type"))).and_then(Value::as_str);
     let (rope, longest) = match (parameters, kind) {
-        // All the names that the first checkpoints gave it.
+        // The first checkpoints used all of these names.
         (Some(parameters), Some("longrope" | "su" | "yarn")) => {
             longrope(keys, parameters, &config, Rope { dim, theta, scaling: RopeScaling::None })?
         }
@@ -37,9 +37,9 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     })
 }
 
-/// Reads the angles of a model whose context was stretched, and returns where its context ends here: at the length that
-/// it was trained with. Up to there it has one set of factors; beyond, transformers turns to another set for all
-/// positions at once, also for those whose keys are made already.
+/// Reads the angles of a model with a stretched context, and returns the context's length here: its length in
+/// pre-training. Up to there the model has one set of factors. Beyond, transformers uses another set for all
+/// positions at once, even for keys that are already computed.
 fn longrope(keys: &Keys<'_>, parameters: &Value, config: &ModelConfig, plain: Rope) -> Result<(Rope, usize), ModelError> {
     let bad = |key, why| ModelError::Config { key, why };
     let inside = |key: &str| parameters.get(key).and_then(Value::as_f64);

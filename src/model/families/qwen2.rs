@@ -1,4 +1,4 @@
-//! Qwen2 and Qwen2.5: Llama with biases on queries, keys and values, and a window that nobody uses
+//! Qwen2 and Qwen2.5: Llama with biases on queries, keys and values, and a window that is never enabled
 //! (`transformers.models.qwen2.modeling_qwen2`).
 
 use super::Family;
@@ -19,7 +19,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     })
 }
 
-/// Windows from layer `max_window_layers` on, where `use_sliding_window` says so.
+/// Windows from layer `max_window_layers` on, if `use_sliding_window` is set.
 pub(super) fn windows(keys: &Keys<'_>, num_hidden_layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
     let window = keys.get::<usize>("sliding_window")?;
     let first = match keys.get("use_sliding_window")? {

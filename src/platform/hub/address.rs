@@ -8,13 +8,13 @@ pub fn listing_url(source: &HubSource) -> String {
     format!("{}/api/models/{repo}/revision/{}?blobs=true", endpoint.trim_end_matches('/'), encoded(revision))
 }
 
-/// The beginning of the addresses of a repository's files, with a slash at its end.
+/// The common beginning of the addresses of a repository's files, with a slash at its end.
 pub fn base_url(source: &HubSource, revision: &str) -> String {
     format!("{}/{}/resolve/{}/", source.endpoint.trim_end_matches('/'), source.repo, encoded(revision))
 }
 
-/// The name of a model's folder in a store: every character that is not a letter, a digit, `.` or `-` becomes `_`, and
-/// a digest tells apart names that become alike.
+/// The name of a model's folder in a store: every character that is not a letter, a digit, `.` or `-` becomes `_`,
+/// and a digest distinguishes names that become equal.
 pub fn store_key(origin: &str, commit: &str) -> String {
     let readable = format!("{origin}@{}", &commit[..commit.len().min(12)]);
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
@@ -26,7 +26,7 @@ fn encoded(revision: &str) -> String {
     revision.replace('/', "%2F")
 }
 
-/// The first byte and the whole length in a `Content-Range: bytes 0-7/100`. The length may be missing.
+/// The first byte and the whole length from a `Content-Range: bytes 0-7/100`. The length may be missing.
 pub fn content_range(header: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = header.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
     let (first, _) = range.split_once('-')?;

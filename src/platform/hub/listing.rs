@@ -6,7 +6,8 @@ use super::{agreed, is_commit, is_plain_name, is_sha256};
 use crate::platform::PlatformError;
 use crate::terms::KnownFile;
 
-/// Longest listing that is read, bytes. Repositories with thousands of files exist; those of a model have dozens.
+/// The longest accepted listing, in bytes. Some repositories have thousands of files; a model's repository has
+/// dozens.
 pub const MAX_LISTING_BYTES: u64 = 16 << 20;
 
 /// The files of a repository at one commit.
@@ -16,7 +17,7 @@ pub struct Listing {
     pub files: Vec<KnownFile>,
 }
 
-/// The parts of the Hub's answer that concern us.
+/// The relevant parts of the Hub's answer.
 #[derive(Deserialize)]
 struct RawListing {
     sha: Option<String>,
@@ -37,11 +38,11 @@ struct RawLfs {
 }
 
 impl Listing {
-    /// Reads the answer to [`listing_url`]. Files in folders are left out: a model's lie at the top.
+    /// Reads the answer to [`listing_url`]. Files in folders are left out, because a model's files are at the top.
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong with the answer.
+    /// A sentence that names the error in the answer.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let raw: RawListing = serde_json::from_slice(json).map_err(|error| format!("its listing cannot be read: {error}"))?;
         let at_top = raw.siblings.into_iter().filter(|file| is_plain_name(&file.rfilename));
@@ -57,7 +58,7 @@ impl Listing {
         self.files.iter().find(|file| file.name == name)
     }
 
-    /// Adds the sizes and digests that a catalogue knows; where both sides give one, they have to agree.
+    /// Adds the sizes and digests of a catalogue. If both sides give one, they must agree.
     ///
     /// # Errors
     ///

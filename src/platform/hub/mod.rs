@@ -1,9 +1,9 @@
-//! The Hugging Face Hub as a browser and a machine of one's own both see it: its addresses and listings, which names and
-//! revisions are taken, and the digests that a file may have.
+//! The Hugging Face Hub, for browser and command alike: its addresses and listings, the valid names and revisions,
+//! and the digests of files.
 //!
-//! The addresses are `/api/models/{repo}/revision/{revision}` and `/{repo}/resolve/{revision}/{file}`, as the Hub's own
-//! clients use them (huggingface_hub, hf-hub). In a browser, a mirror or a server in a classroom that answers the second is
-//! enough; the first also tells sizes and digests.
+//! The addresses are `/api/models/{repo}/revision/{revision}` and `/{repo}/resolve/{revision}/{file}`, as in the
+//! Hub's own clients (huggingface_hub, hf-hub). In a browser, a mirror or a classroom's server only needs the second;
+//! the first adds sizes and digests.
 
 mod address;
 mod listing;
@@ -17,7 +17,7 @@ use super::PlatformError;
 use crate::terms::HubSource;
 use crate::words::is_lower_hex;
 
-/// Checks that the addresses of a source's files, and paths in a cache, can be made of what it says.
+/// Checks that a source's repository and revision are safe in addresses and in paths of a cache.
 ///
 /// # Errors
 ///
@@ -36,33 +36,34 @@ pub fn check(source: &HubSource) -> Result<(), PlatformError> {
     Ok(())
 }
 
-/// True if a text can be the name of a repository, `owner/name`. The Hub itself allows neither `--` nor `..` in it.
+/// `true` if a text can be the name of a repository, `owner/name`. Like the Hub, it allows neither `--` nor `..`.
 pub fn is_repo(text: &str) -> bool {
     let is_part = |part: &str| (1..=96).contains(&part.len()) && !part.starts_with(['.', '-']) && part.chars().all(is_name_char);
     text.split('/').count() == 2 && text.split('/').all(is_part) && !text.contains("..") && !text.contains("--")
 }
 
-/// True if a text can be a commit, a branch or a tag: it becomes part of an address and of a path.
+/// `true` if a text can be a commit, a branch or a tag, which becomes part of an address and of a path.
 pub fn is_revision(text: &str) -> bool {
     let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains("..") && part.chars().all(is_name_char);
     text.len() <= 255 && text.split('/').all(is_part)
 }
 
-/// True if a text is a whole commit, whose files never change.
+/// `true` if a text is a full commit, whose files never change.
 pub fn is_commit(text: &str) -> bool {
     is_lower_hex(text, 40)
 }
 
-/// True if a text is a SHA-256, as the Hub writes it.
+/// `true` if a text is a SHA-256 in the Hub's notation.
 pub fn is_sha256(text: &str) -> bool {
     is_lower_hex(text, 64)
 }
 
-/// The size or SHA-256 that a file should have, of the one on record and the one that the server gives: they have to agree.
+/// The expected size or SHA-256 of a file, from the one on record and the one that the server gives, which must
+/// agree.
 ///
 /// # Errors
 ///
-/// [`PlatformError::Changed`], with both.
+/// [`PlatformError::Changed`], with both values.
 pub fn agreed<T: Display + PartialEq>(name: &str, on_record: Option<T>, served: Option<T>) -> Result<Option<T>, PlatformError> {
     match (on_record, served) {
         (Some(ours), Some(theirs)) if ours != theirs => {
@@ -73,7 +74,7 @@ pub fn agreed<T: Display + PartialEq>(name: &str, on_record: Option<T>, served: 
     }
 }
 
-/// The meaning of the Hub's `X-Error-Code`, where it is about a whole repository.
+/// The error for the Hub's `X-Error-Code`, if it concerns a whole repository.
 pub fn refusal(source: &HubSource, code: Option<&str>) -> Option<PlatformError> {
     match code? {
         "RepoNotFound" => Some(PlatformError::NoRepository { origin: source.origin() }),
@@ -82,7 +83,7 @@ pub fn refusal(source: &HubSource, code: Option<&str>) -> Option<PlatformError> 
     }
 }
 
-/// True if `url` is an address of the web, without a name, a password, a query or a fragment in it.
+/// `true` if `url` is a web address without a user name, a password, a query or a fragment.
 pub fn is_web_address(url: &str) -> bool {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     rest.is_some_and(|rest| {
@@ -91,7 +92,7 @@ pub fn is_web_address(url: &str) -> bool {
     })
 }
 
-/// True if `name` can be the name of a file at the top of a folder.
+/// `true` if `name` can be the name of a file at the top of a folder.
 pub fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.len() <= 200 && name.chars().all(is_name_char)
 }

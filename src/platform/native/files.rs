@@ -1,4 +1,4 @@
-//! A model's files, wherever they are: on a disk, or in a repository of the Hub.
+//! A model's files, on a disk or in a repository of the Hub.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,18 +26,18 @@ impl Files {
         Self(Place::Disk(files.into_iter().map(|file| (file.name, file.url.into())).collect()))
     }
 
-    /// Finds the files of a source; for a repository that the cache does not have whole, asks the Hub for a listing. The
-    /// environment says where the cache is.
+    /// Finds the files of a source. For a repository that is not completely in the cache, asks the Hub for a listing.
+    /// The environment gives the cache's folder.
     ///
     /// # Errors
     ///
-    /// [`PlatformError`]: the Hub refuses, or is out of reach with nothing cached; [`PlatformError::Address`] for a folder
-    /// on a server, which only a browser reads.
+    /// [`PlatformError`] if the Hub refuses, or is out of reach with nothing cached; [`PlatformError::Address`] for a
+    /// folder on a server, which only a browser reads.
     pub async fn find(source: &ModelSource) -> Result<Self, PlatformError> {
         Self::find_with(source, &HubSettings::from_env())
     }
 
-    /// The same with the cache that `settings` name.
+    /// Like [`Self::find`], with the cache that `settings` name.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Files {
         }
     }
 
-    /// Sentences that a reader should know about these files.
+    /// Sentences about these files for the reader.
     pub fn notes(&self) -> Vec<String> {
         match &self.0 {
             Place::Disk(_) => Vec::new(),
@@ -78,16 +78,16 @@ impl Files {
         true
     }
 
-    /// Always false: this is about a browser's store.
+    /// Always `false`: only a browser has a store.
     pub fn is_kept(&self, _stream: &ByteStream) -> bool {
         false
     }
 
-    /// True if there is a file of this name.
+    /// `true` if there is a file of this name.
     ///
     /// # Errors
     ///
-    /// None here; in a browser a server may have to be asked.
+    /// Never; in a browser a server may have to be asked.
     pub async fn contains(&self, name: &str) -> Result<bool, PlatformError> {
         Ok(match &self.0 {
             Place::Disk(paths) => paths.contains_key(name),
@@ -95,7 +95,7 @@ impl Files {
         })
     }
 
-    /// The first `n` bytes of a file, without fetching the rest; `None` if there is none of that name.
+    /// The first `n` bytes of a file, without downloading the rest; `None` if there is no file of that name.
     ///
     /// # Errors
     ///
@@ -108,20 +108,20 @@ impl Files {
         Ok(Some(Peeked { bytes: stream.read(n).await?, len: stream.len(), to_fetch: 0 }))
     }
 
-    /// Looks for the reason why the contents of a file are no model's. A file in the cache is compared with its digest, and the
-    /// part of a download is removed, so that the next one does not go on from it.
+    /// Looks for the reason why a file's contents are wrong. A file in the cache is compared with its digest. A
+    /// partial download is removed, so that the next one starts anew.
     ///
     /// # Errors
     ///
-    /// [`PlatformError::Altered`]: the file is not what was published.
+    /// [`PlatformError::Altered`]: the file differs from the published one.
     pub async fn suspect(&self, name: &str) -> Result<(), PlatformError> {
         if let Place::Hub(repository) = &self.0 { repository.suspect(name).await } else { Ok(()) }
     }
 
-    /// Does nothing: there is no store that could be too small to begin with.
+    /// Does nothing, because there is no store here.
     pub fn keep_nothing(&self, _why: &str) {}
 
-    /// Opens a file for reading front to back; `None` if there is none of that name.
+    /// Opens a file for reading from front to back; `None` if there is no file of that name.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Vulkan.
+//! Opens a GPU through Vulkan.
 
 use std::sync::OnceLock;
 
@@ -7,25 +7,25 @@ use burn::tensor::wgpu::{WgpuBackend, wgpu};
 
 use crate::platform::{Gpu, gpu_of};
 
-/// Waits for the GPU, so that the callbacks of what it has done are called.
+/// Waits for the GPU, so that the callbacks of finished work are called.
 pub fn finish_gpu_work(device: &wgpu::Device) {
-    // A lost device calls them too, with errors.
+    // A lost device also calls them, with errors.
     let _ = device.poll(wgpu::PollType::wait_indefinitely());
 }
 
-/// Opens a GPU through Vulkan, with the shaders that a browser gets (WGSL).
+/// Opens a GPU through Vulkan, with the same shaders as in a browser (WGSL).
 ///
 /// # Errors
 ///
-/// A sentence that says why there is no GPU.
+/// A sentence with the reason why there is no GPU.
 pub async fn open_gpu() -> Result<Gpu, String> {
-    // Once in a process: Burn registers one runtime for it.
+    // Once in a process, because Burn registers one runtime for it.
     static OPENED: OnceLock<Result<Gpu, String>> = OnceLock::new();
     OPENED.get_or_init(open_vulkan).clone()
 }
 
 fn open_vulkan() -> Result<Gpu, String> {
-    // wgpu panics where no Vulkan loader can be found; to the caller that is one more way of having no GPU.
+    // wgpu panics if it finds no Vulkan loader. For the caller this means that there is no GPU.
     let opened = std::panic::catch_unwind(|| Device::wgpu_options().graphics_api(WgpuBackend::Vulkan).init_with_setup());
     match opened {
         Ok(Ok((device, setup))) => Ok(gpu_of(device, &setup, "vulkan")),

@@ -1,4 +1,4 @@
-//! A machine of one's own: folders of files, the Hub by way of a cache on disk, and Vulkan.
+//! The native platform: folders of files, the Hub through a cache on disk, and Vulkan.
 
 mod files;
 mod gpu;
@@ -18,7 +18,7 @@ pub async fn stored_models() -> Vec<StoredModel> {
 
 /// # Errors
 ///
-/// None.
+/// Never.
 pub async fn forget_stored(_key: Option<&str>) -> Result<(), String> {
     Ok(())
 }
@@ -27,5 +27,5 @@ pub async fn free_storage() -> Option<u64> {
     None
 }
 
-/// Does nothing: natively no other work waits on this thread.
+/// Does nothing, because natively no other work waits on this thread.
 pub async fn yield_now() {}

@@ -1,4 +1,4 @@
-//! Reads a file front to back, from a disk, or from the Hub as it arrives.
+//! Reads a file from front to back, from a disk, or from the Hub during its download.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -10,13 +10,13 @@ use crate::platform::PlatformError;
 #[derive(Debug)]
 pub struct ByteStream {
     len: u64,
-    /// Bytes handed out.
+    /// Bytes returned so far.
     at: u64,
-    /// The bytes that were read last, and how many of them were handed out.
+    /// The bytes read last, and how many of them were returned.
     piece: Vec<u8>,
     taken: usize,
     from: From,
-    /// What is known of a file of the Hub, and where it belongs.
+    /// The known facts about a file of the Hub, and its destination.
     expected: Option<Expected>,
 }
 
@@ -27,7 +27,7 @@ enum From {
 }
 
 impl ByteStream {
-    /// Opens a file on a disk; `None` if there is none.
+    /// Opens a file on a disk; `None` if it does not exist.
     pub(super) fn on_disk(path: &Path) -> Result<Option<Self>, PlatformError> {
         let failed = |error: std::io::Error| PlatformError::Read { name: path.display().to_string(), why: error.to_string() };
         match File::open(path) {
@@ -40,7 +40,7 @@ impl ByteStream {
         }
     }
 
-    /// A file that is still to arrive, whole or in part.
+    /// A file whose bytes, or some of them, must still arrive.
     pub(super) fn of_download(download: Download) -> Self {
         Self::new(download.len(), From::Hub(download))
     }
@@ -49,7 +49,7 @@ impl ByteStream {
         Self { len, at: 0, piece: Vec::new(), taken: 0, from, expected: None }
     }
 
-    /// Says what [`Self::finish`] compares the file with.
+    /// Sets the facts that [`Self::finish`] compares the file with.
     #[must_use]
     pub(super) fn expecting(mut self, expected: Expected) -> Self {
         self.expected = Some(expected);
@@ -65,7 +65,7 @@ impl ByteStream {
         self.len == 0
     }
 
-    /// The next `n` bytes, fewer only at the end of the file.
+    /// The next `n` bytes; fewer only at the end of the file.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl ByteStream {
         Ok(self.next(n).await?.to_vec())
     }
 
-    /// The next bytes where they lie: `n` of them, or fewer at the end of the file.
+    /// The next bytes without a copy: `n` of them, or fewer at the end of the file.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl ByteStream {
         Ok(&self.piece[begin..self.taken])
     }
 
-    /// Bytes that have arrived, handed out or not.
+    /// Bytes that have arrived, returned or not.
     pub fn arrived(&self) -> u64 {
         self.at + self.at_hand() as u64
     }
@@ -106,12 +106,12 @@ impl ByteStream {
         None
     }
 
-    /// Waits a moment for the bytes that [`Self::next`] would give; false if they are not there yet. A disk is not waited
-    /// for.
+    /// Waits a moment for the bytes that [`Self::next`] would return. Returns `false` if they have not arrived yet. A
+    /// disk needs no wait.
     ///
     /// # Errors
     ///
-    /// [`PlatformError`]: what came so far is in the cache, and a later call goes on from there.
+    /// [`PlatformError`]. The bytes received so far are in the cache, and a later call continues from there.
     pub async fn wait(&mut self, n: usize) -> Result<bool, PlatformError> {
         let From::Hub(download) = &mut self.from else { return Ok(true) };
         let is_there = |at_hand: usize, at: u64| at_hand >= n || at + at_hand as u64 >= self.len;
@@ -126,12 +126,13 @@ impl ByteStream {
         self.piece.len() - self.taken
     }
 
-    /// Ends the reading of the file, whose SHA-256 is given (64 hex digits), and takes a file of the Hub into the cache. True
-    /// if the catalogue or the Hub says the same; false if neither says anything, as of a file of one's own.
+    /// Ends the reading of the file, whose SHA-256 is given (64 hex digits), and moves a file of the Hub into the
+    /// cache. Returns `true` if the catalogue or the Hub has the same digest, `false` if neither has one, as for the
+    /// visitor's own files.
     ///
     /// # Errors
     ///
-    /// [`PlatformError::Corrupt`] or [`PlatformError::Altered`] if they say otherwise, and [`PlatformError::Cache`].
+    /// [`PlatformError::Corrupt`] or [`PlatformError::Altered`] if the digests differ, and [`PlatformError::Cache`].
     pub fn finish(&self, sha256: &str) -> Result<bool, PlatformError> {
         self.expected.as_ref().map_or(Ok(false), |expected| expected.finish(sha256))
     }

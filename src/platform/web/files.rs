@@ -1,5 +1,5 @@
-//! A model's files, wherever they are: beside the page, picked by the visitor, on the Hub or a mirror of it, in a
-//! folder of some server, or in this browser's store.
+//! A model's files: next to the page, picked by the visitor, on the Hub or a mirror, in a folder of some server, or
+//! in this browser's store.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,20 +19,20 @@ pub struct Files(Rc<Inner>);
 struct Inner {
     origin: String,
     commit: Option<String>,
-    /// Addresses that were given one by one.
+    /// Addresses given one by one.
     urls: BTreeMap<String, String>,
-    /// The beginning of the addresses of all other files.
+    /// The common beginning of the addresses of all other files.
     base: Option<String>,
-    /// Files that are known beforehand; with a whole listing, there are no others.
+    /// The files known in advance. If the listing is complete, there are no others.
     listing: Listing,
     is_listed: bool,
     authorization: Option<String>,
     store: RefCell<Option<Rc<Store>>>,
-    /// True once the server did not answer.
+    /// `true` once the server did not answer.
     is_down: Cell<bool>,
-    /// True once nothing more is to be stored.
+    /// `true` once nothing more is to be stored.
     is_frozen: Cell<bool>,
-    /// Files that were opened to see whether they are there, and not read yet.
+    /// Files that were opened to check that they exist, and not read yet.
     opened: RefCell<BTreeMap<String, ByteStream>>,
     notes: Rc<RefCell<Vec<String>>>,
 }
@@ -50,7 +50,7 @@ impl Files {
         Self(Rc::new(Inner { urls, is_listed: true, ..Inner::empty("files of your own".into()) }))
     }
 
-    /// Finds the files of a source; for a repository, asks its server for a listing.
+    /// Finds the files of a source. For a repository, asks its server for a listing.
     ///
     /// # Errors
     ///
@@ -96,28 +96,28 @@ impl Files {
         self.0.commit.as_deref()
     }
 
-    /// Sentences that a reader should know about these files.
+    /// Sentences about these files for the reader.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.0.notes.borrow().clone();
         notes.dedup();
         notes
     }
 
-    /// True if all of this file is in the store.
+    /// `true` if all of this file is in the store.
     pub fn is_kept(&self, stream: &ByteStream) -> bool {
         self.0.store.borrow().is_some() && stream.is_stored()
     }
 
-    /// True if the names of all files are known; otherwise each is asked for.
+    /// `true` if the names of all files are known; otherwise each file must be requested.
     pub fn is_listed(&self) -> bool {
         self.0.is_listed
     }
 
-    /// True if there is a file of this name.
+    /// `true` if there is a file of this name.
     ///
     /// # Errors
     ///
-    /// [`PlatformError`] where the server has to be asked.
+    /// [`PlatformError`] if the server must be asked.
     pub async fn contains(&self, name: &str) -> Result<bool, PlatformError> {
         if self.0.is_listed || self.0.urls.contains_key(name) {
             return Ok(self.0.urls.contains_key(name) || self.0.listing.find(name).is_some());
@@ -127,7 +127,7 @@ impl Files {
         Ok(true)
     }
 
-    /// The first `n` bytes of a file, without fetching the rest; `None` if there is no file of that name.
+    /// The first `n` bytes of a file, without downloading the rest; `None` if there is no file of that name.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl Files {
         Ok(Some(peeked))
     }
 
-    /// Opens a file for reading front to back; `None` if there is no file of that name.
+    /// Opens a file for reading from front to back; `None` if there is no file of that name.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl Files {
         let Some((url, known)) = self.0.locate(name) else { return Ok(None) };
         let size = known.as_ref().and_then(|known| known.size);
         let remote = Remote::new(name, url, size, self.0.authorization.clone());
-        // A server that did not answer for one file is not waited for with each.
+        // If the server did not answer for one file, the others get one attempt each.
         let remote = Rc::new(if self.0.is_down.get() { remote.with_tries(1) } else { remote });
         let store = self.0.store.borrow().clone();
         match store {
@@ -161,7 +161,7 @@ impl Files {
         }
     }
 
-    /// Stores nothing more, and notes why; what is stored already is still read.
+    /// Stops storing, and notes the reason. Stored files are still read.
     pub fn keep_nothing(&self, why: &str) {
         if self.0.store.borrow().is_some() {
             self.0.is_frozen.set(true);
@@ -170,11 +170,11 @@ impl Files {
         }
     }
 
-    /// Does nothing: what is stored has digests of its own.
+    /// Does nothing, because stored slabs have their own digests.
     ///
     /// # Errors
     ///
-    /// None here; natively a file in the cache may have been altered.
+    /// Never; natively a file in the cache may have been altered.
     pub async fn suspect(&self, _name: &str) -> Result<(), PlatformError> {
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Files {
     async fn open_remote(&self, remote: Rc<Remote>, expected: Option<String>) -> Result<Option<ByteStream>, PlatformError> {
         let is_local = self.0.base.is_none();
         let serving = match is_local {
-            // A file beside the page or on the visitor's disk is never resumed.
+            // A file next to the page or on the visitor's disk is never resumed.
             true => match remote.whole().await? {
                 Some(whole) => Probe::Whole(whole),
                 None => Probe::Missing,
@@ -219,7 +219,7 @@ impl Files {
         let notes = self.0.notes.clone();
         let is_same = remote.size().is_none_or(|size| size == head.size);
         let agrees = expected.as_ref().is_none_or(|expected| head.sha256.as_ref() == Some(expected));
-        // A commit or a digest names one content for ever; a folder's file may be another one today.
+        // A commit or a digest identifies the contents for ever; a file in a folder may change.
         let is_named = self.0.commit.is_some() || expected.is_some();
         let is_usable = file.is_complete() && is_same && agrees;
         if is_usable && is_named {
@@ -286,8 +286,8 @@ impl Inner {
         Some((format!("{base}{name}"), known))
     }
 
-    /// A repository's listing, and whether it is complete. A server that has no listing but does serve files is good
-    /// enough; where the network is down, the stored listing is.
+    /// A repository's listing, and `true` if it is complete. A server without a listing is accepted if it serves
+    /// files. If the network is down, the stored listing is used.
     async fn listing_of(&self, source: &HubSource) -> Result<(Listing, bool), PlatformError> {
         let stored = Store::about_any(&self.origin, &source.revision).await;
         if let Some(about) = stored.clone().filter(|_| hub::is_commit(&source.revision)) {

@@ -1,5 +1,6 @@
-//! One file behind an address, fetched by single ranges with patience: a connection may break at any byte, a server may
-//! ask to wait, know no ranges, or change the file meanwhile. Never `HEAD`, which the Hub's storage refuses across origins.
+//! Downloads one file by single ranges, with retries: a connection may break at any byte, and a server may ask to
+//! wait, not support ranges, or change the file meanwhile. Never uses `HEAD`, which the Hub's storage refuses across
+//! origins.
 
 use std::cell::{Cell, RefCell};
 
@@ -15,11 +16,11 @@ use super::whole::Whole;
 use crate::platform::PlatformError;
 use crate::platform::hub::content_range;
 
-/// Attempts without a single new byte before a fetch is given up.
+/// Attempts without a single new byte before a download is given up.
 const MAX_TRIES: u32 = 5;
-/// Milliseconds without a byte after which a connection counts as dead, though nobody says so.
+/// Milliseconds without a byte after which a connection counts as dead.
 const STALL_MS: u32 = 20_000;
-/// Longest wait that a server may ask for, in milliseconds; beyond it, the fetch is given up.
+/// Longest wait that a server may ask for, in milliseconds. Beyond it, the download is given up.
 const LONGEST_WAIT_MS: f64 = 60_000.0;
 
 /// A file on a server.
@@ -32,11 +33,11 @@ pub struct Remote {
     size: Cell<Option<u64>>,
     /// The file's ETag, or the date of its last change, which every page may read.
     version: RefCell<Option<String>>,
-    /// Controllers that abort the requests; `is_over` is set once nothing more is wanted.
+    /// Controllers that abort the requests. `is_over` is set once nothing more is wanted.
     attempts: RefCell<Vec<AbortController>>,
     is_over: Cell<bool>,
     max_tries: u32,
-    /// True once the server has answered anything.
+    /// `true` once the server has answered at all.
     is_heard: Cell<bool>,
     /// The server's code for the last error: `RepoNotFound`, `GatedRepo`, ...
     error_code: RefCell<Option<String>>,
@@ -47,7 +48,7 @@ pub struct Remote {
 /// The reason why an attempt failed.
 pub(super) enum Trouble {
     Final(PlatformError),
-    /// A failure that is worth another attempt, after a while.
+    /// A failure that justifies another attempt after a while.
     Passing {
         why: String,
         wait_ms: Option<f64>,
@@ -65,12 +66,12 @@ pub enum Probe {
     Missing,
     /// Single ranges are served, and the size is known.
     Ranges,
-    /// Only the whole file is served; this is the beginning of it.
+    /// Only the whole file is served; this is its beginning.
     Whole(Whole),
 }
 
 impl Drop for Remote {
-    /// Ends what is under way: nobody waits for it any more.
+    /// Ends the requests under way, because nobody waits for them any more.
     fn drop(&mut self) {
         self.abort();
     }
@@ -93,7 +94,7 @@ impl Remote {
         }
     }
 
-    /// Sets the number of attempts: fewer, where there is something else to fall back on.
+    /// Sets the number of attempts; fewer are enough if there is an alternative.
     #[must_use]
     pub fn with_tries(mut self, max_tries: u32) -> Self {
         self.max_tries = max_tries;
@@ -112,18 +113,18 @@ impl Remote {
         self.version.borrow().clone()
     }
 
-    /// The server's reason for its last refusal, where it is one of the Hub's.
+    /// The server's reason for its last refusal, if it is one of the Hub's.
     pub fn error_code(&self) -> Option<String> {
         self.error_code.borrow().clone()
     }
 
-    /// Ends all that is under way.
+    /// Ends all requests under way.
     pub fn abort(&self) {
         self.is_over.set(true);
         self.attempts.borrow_mut().drain(..).for_each(|attempt| attempt.abort());
     }
 
-    /// Asks for the first bytes, which tells whether there is such a file, how long it is, and whether ranges are served.
+    /// Requests the first bytes, to learn if the file exists, its length, and if ranges are served.
     ///
     /// # Errors
     ///
@@ -138,7 +139,7 @@ impl Remote {
         if self.size().is_some() {
             return Ok(Probe::Ranges);
         }
-        // A server that hides its Content-Range from other origins still tells the length of the whole.
+        // A server that hides its Content-Range from other origins still gives the length of the whole file.
         let Some(response) = self.patiently(|| self.send(Some((0, None)))).await? else { return Ok(Probe::Missing) };
         let mut whole = Whole::of(self, &response)?;
         if self.size().is_none() {
@@ -148,7 +149,7 @@ impl Remote {
         Ok(Probe::Ranges)
     }
 
-    /// Asks for the whole file as one stream; `None` if there is no such file.
+    /// Requests the whole file as one stream; `None` if there is no such file.
     ///
     /// # Errors
     ///
@@ -158,13 +159,13 @@ impl Remote {
         response.map(|response| Whole::of(self, &response)).transpose()
     }
 
-    /// Fills `into` with the bytes from `start` on. `got` says how many are there already, and counts the others as
-    /// they arrive.
+    /// Fills `into` with the bytes from `start` on. `got` is the number of bytes already there, and is increased as
+    /// more arrive.
     ///
     /// # Errors
     ///
-    /// [`PlatformError::Cut`] when nothing more came in several attempts, and every error that another attempt would
-    /// not mend.
+    /// [`PlatformError::Cut`] if several attempts brought nothing more, and every error that another attempt would
+    /// not fix.
     pub async fn range(&self, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), PlatformError> {
         self.until_full(into, got, async || self.part(start, into, got).await).await
     }
@@ -176,7 +177,7 @@ impl Remote {
     /// The errors of [`Self::range`].
     pub async fn next_of(&self, whole: &RefCell<Whole>, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), PlatformError> {
         self.until_full(into, got, async || {
-            // One reader at a time: the slabs of such a file are asked for one after the other.
+            // One reader at a time: the slabs of such a file are requested one after the other.
             let mut stream = whole.take();
             let filled = stream.fill(self, start, into, got).await;
             whole.replace(stream);
@@ -206,7 +207,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Repeats an attempt that only failed for the moment.
+    /// Repeats an attempt after a temporary failure.
     async fn patiently<T>(&self, attempt: impl AsyncFn() -> Result<T, Trouble>) -> Result<T, PlatformError> {
         let mut tries = 0;
         loop {
@@ -228,7 +229,7 @@ impl Remote {
             return Err(if self.is_heard.get() { PlatformError::Cut { name, why } } else { PlatformError::Unreachable { name, why } });
         }
         self.waiting.replace(Some(format!("{why}; trying again in {:.0} s", (wait_ms / 1000.0).ceil())));
-        // The wait is in steps, so that a download that was stopped does not hold its file for a minute.
+        // The wait is in steps, so that a stopped download does not hold its file for a minute.
         let mut left = wait_ms as u32;
         while left > 0 && !self.is_over.get() {
             let step = left.min(100);
@@ -243,8 +244,8 @@ impl Remote {
         PlatformError::Cut { name: self.name.clone(), why: "stopped".into() }
     }
 
-    /// Sends one request. `range` is a half-open interval of bytes; without an end, it goes to that of the file. `None`
-    /// if there is no such file.
+    /// Sends one request. `range` is a half-open interval of bytes, up to the end of the file if it has no end.
+    /// Returns `None` if there is no such file.
     pub(super) async fn send(&self, range: Option<(u64, Option<u64>)>) -> Result<Option<Response>, Trouble> {
         let mut headers = Vec::new();
         if let Some((start, end)) = range {
@@ -258,14 +259,14 @@ impl Remote {
         let mut options = vec![("headers", object(&headers)), ("signal", attempt.signal()), ("referrerPolicy", "no-referrer".into())];
         self.attempts.borrow_mut().push(attempt.clone());
         if range.is_some() {
-            // Firefox aborts large answers on their way into its cache, and a store of our own keeps what is worth it.
+            // Firefox aborts large answers on their way into its cache, and our own store keeps the useful ones.
             options.push(("cache", "no-store".into()));
         }
         let fetched = scope().fetch_with_str_and_init(&self.url, object(&options).unchecked_ref());
         let response = match self.answer(fetched).await {
             Ok(response) => response,
             Err(trouble) => {
-                // A request that never answers would keep its connection, of which there are few.
+                // A request that is never answered would keep its connection, of which there are few.
                 attempt.abort();
                 return Err(trouble);
             }
@@ -274,7 +275,7 @@ impl Remote {
         self.judge(&response, range.map(|(start, _)| start)).map(|found| found.then_some(response))
     }
 
-    /// Waits for a promise of the network, which may never be kept: at most [`STALL_MS`].
+    /// Waits at most [`STALL_MS`] for a promise of the network, which may never be fulfilled.
     async fn answer(&self, promise: Promise) -> Result<JsValue, Trouble> {
         match js::within(STALL_MS, &mut JsFuture::from(promise)).await {
             Some(Ok(value)) => Ok(value),
@@ -284,7 +285,7 @@ impl Remote {
         }
     }
 
-    /// Checks that an answer is what was asked for; false if there is no such file.
+    /// Checks that an answer fits the request. Returns `false` if there is no such file.
     fn judge(&self, response: &Response, start: Option<u64>) -> Result<bool, Trouble> {
         let header = |name: &str| response.headers().get(name).ok().flatten();
         self.is_heard.set(true);
@@ -317,7 +318,7 @@ impl Remote {
         Ok(true)
     }
 
-    /// Compares what an answer says of the whole file with what was known, and notes what is new.
+    /// Compares an answer's facts about the whole file with the known ones, and records new ones.
     pub(super) fn agree(&self, total: Option<u64>, version: Option<String>) -> Result<(), PlatformError> {
         if let Some(total) = total {
             if total >= MAX_FILE_BYTES {
@@ -343,7 +344,7 @@ impl Remote {
         PlatformError::Changed { name: self.name.clone(), why: why.into() }
     }
 
-    /// Makes one attempt at the missing rest of a range.
+    /// Makes one attempt to fetch the missing rest of a range.
     async fn part(&self, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), Trouble> {
         let (first, end) = (start + u64::from(got.get()), start + u64::from(into.length()));
         let response = self.send(Some((first, Some(end)))).await?.ok_or_else(|| self.changed("it is gone"))?;
@@ -352,7 +353,7 @@ impl Remote {
         }
         let reader = reader_of(self, &response)?;
         let filled = self.fill(&reader, into, got).await;
-        // Without this, a dead connection would be held on to.
+        // Otherwise a dead connection would be kept.
         js::forget(reader.cancel());
         filled
     }
@@ -362,7 +363,7 @@ impl Remote {
             let Some(chunk) = self.chunk(reader).await? else {
                 return Err(Trouble::Passing { why: "the connection was cut".into(), wait_ms: None });
             };
-            // Bytes beyond those asked for are of no use.
+            // Bytes beyond the range are ignored.
             let taken = chunk.length().min(into.length() - got.get());
             into.set(&chunk.subarray(0, taken), got.get());
             got.set(got.get() + taken);
@@ -386,7 +387,7 @@ pub(super) fn reader_of(remote: &Remote, response: &Response) -> Result<Readable
     Ok(response.body().ok_or_else(no_body)?.get_reader().unchecked_into())
 }
 
-/// Milliseconds that a `Retry-After` asks for: seconds, or a date.
+/// The wait in milliseconds from a `Retry-After`, which holds seconds or a date.
 fn wait_of(header: &str) -> Option<f64> {
     let seconds = header.trim().parse::<f64>().ok().map(|seconds| 1e3 * seconds);
     let until = || Date::parse(header) - Date::now();

@@ -1,5 +1,5 @@
-//! Parts of the browser that are not in web-sys as the dependencies build it (one more of its features would have Burn
-//! compiled anew), and small helpers around promises.
+//! Parts of the browser that web-sys lacks with the features of our dependencies (one more feature would compile Burn
+//! again), and small helpers for promises.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -60,7 +60,7 @@ extern "C" {
 pub fn object(fields: &[(&str, JsValue)]) -> JsValue {
     let object = Object::new();
     for (name, value) in fields {
-        // A fresh object takes any property.
+        // Setting a property of a new object cannot fail.
         let _ = Reflect::set(&object, &(*name).into(), value);
     }
     object.into()
@@ -71,7 +71,7 @@ pub fn get(of: &JsValue, name: &str) -> JsValue {
     Reflect::get(of, &name.into()).unwrap_or(JsValue::UNDEFINED)
 }
 
-/// Calls a method that gives a promise, and waits for it.
+/// Calls a method that returns a promise, and waits for it.
 pub async fn call(of: &JsValue, method: &str, args: &[JsValue]) -> Result<JsValue, JsValue> {
     let function: Function = get(of, method).dyn_into()?;
     let promise: Promise = Reflect::apply(&function, of, &args.iter().collect())?.dyn_into()?;
@@ -99,8 +99,7 @@ pub async fn sleep(ms: u32) {
     TimeoutFuture::new(ms).await;
 }
 
-/// Work that goes on by itself, whether or not anybody waits for it. It keeps the network busy while the last slab is
-/// looked at.
+/// Work that continues even if nobody waits for it. It keeps the network busy while the last slab is processed.
 pub struct Task<T>(Rc<RefCell<Outcome<T>>>);
 
 struct Outcome<T> {

@@ -1,4 +1,4 @@
-//! A browser's worker: the network, a store of its own, and WebGPU.
+//! The platform of a browser's worker: the network, its own store, and WebGPU.
 
 mod files;
 mod http;
@@ -25,27 +25,27 @@ fn scope() -> DedicatedWorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 
-/// Lets the worker's queue of messages run. A message to oneself comes back at once, where a timer of 0 ms is held back
-/// to 4 ms after a few rounds.
+/// Lets the worker's queue of messages run. A message to the worker itself arrives at once, while a timer of 0 ms is
+/// delayed to 4 ms after a few rounds.
 pub async fn yield_now() {
     let Ok(channel) = MessageChannel::new() else { return };
     let (sender, receiver) = (channel.port1(), channel.port2());
     let promise = Promise::new(&mut |resolve: Function, _reject| receiver.set_onmessage(Some(&resolve)));
     if sender.post_message(&JsValue::NULL).is_ok() {
-        // The promise has no way to fail.
+        // This promise cannot fail.
         let _ = JsFuture::from(promise).await;
     }
     sender.close();
 }
 
-/// Does nothing: a browser calls back by itself.
+/// Does nothing, because a browser calls the callbacks itself.
 pub fn finish_gpu_work(_device: &burn::tensor::wgpu::wgpu::Device) {}
 
 /// Opens WebGPU.
 ///
 /// # Errors
 ///
-/// A sentence that says why there is no GPU.
+/// A sentence with the reason why there is no GPU.
 pub async fn open_gpu() -> Result<Gpu, String> {
     let navigator = scope().navigator();
     let gpu = Reflect::get(&navigator, &"gpu".into()).unwrap_or(JsValue::UNDEFINED);
@@ -58,10 +58,10 @@ pub async fn open_gpu() -> Result<Gpu, String> {
     if adapter.is_null() {
         return Err("this browser offers no WebGPU adapter".into());
     }
-    // wgpu asks for an adapter of its own; the one above only tells that there is one, without a panic if not.
+    // wgpu requests its own adapter. The one above only shows that there is one; without it, wgpu would panic.
     let (device, setup) = Device::wgpu_options().init_with_setup_async().await.map_err(|error| error.to_string())?;
     let mut gpu = gpu_of(device, &setup, "webgpu");
-    // wgpu does not pass on what the browser says of its adapter.
+    // wgpu does not pass on the browser's description of its adapter.
     let info = Reflect::get(&adapter, &"info".into()).unwrap_or(JsValue::UNDEFINED);
     if let Some(name) = adapter_name(&info) {
         gpu.name = name;

@@ -1,4 +1,5 @@
-//! Models in the browser's own file system (OPFS): one folder a model, and for each file its bytes and a journal.
+//! Models in the browser's own file system (OPFS): one folder for each model, and for each file its bytes and a
+//! journal.
 
 use js_sys::Uint8Array;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use crate::terms::StoredModel;
 
 /// The folder that holds all models.
 const ROOT: &str = "linchpin-models";
-/// The file in each model's folder that says where the model came from.
+/// The file in each model's folder that holds its origin.
 const ABOUT: &str = "about.json";
 const JOURNAL: &str = ".journal";
 
@@ -20,7 +21,7 @@ const JOURNAL: &str = ".journal";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct About {
     pub origin: String,
-    /// The revision that was asked for.
+    /// The requested revision.
     pub revision: String,
     pub listing: Listing,
 }
@@ -33,7 +34,7 @@ pub struct Store {
 async fn root() -> Result<Directory, String> {
     let storage = get(&scope().navigator(), "storage");
     if get(&storage, "getDirectory").is_undefined() {
-        return Err("this browser keeps no files for pages (that takes https, or localhost)".into());
+        return Err("this browser stores no files for this page (storage needs https or localhost)".into());
     }
     let top: Directory = call(&storage, "getDirectory", &[]).await.map_err(|error| reason(&error))?.unchecked_into();
     let root = top.directory(ROOT, &create()).await.map_err(|error| reason(&error))?;
@@ -55,13 +56,13 @@ pub async fn free_bytes() -> Option<u64> {
 impl Store {
     /// # Errors
     ///
-    /// A sentence that says why this browser stores nothing.
+    /// A sentence with the reason why this browser stores nothing.
     pub async fn open(key: &str) -> Result<Self, String> {
         let folder = root().await?.directory(key, &create()).await.map_err(|error| reason(&error))?;
         Ok(Self { folder: folder.unchecked_into() })
     }
 
-    /// The description of a stored model of this origin. `revision` is its commit, or the revision that was asked for.
+    /// The description of a stored model from this origin. `revision` is its commit, or the requested revision.
     pub async fn about_any(origin: &str, revision: &str) -> Option<About> {
         let root = root().await.ok()?;
         for key in keys(&root).await {
@@ -83,7 +84,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// A sentence that says why it cannot be written.
+    /// A sentence with the reason why it cannot be written.
     pub async fn write_about(&self, about: &About) -> Result<(), String> {
         let json = serde_json::to_vec(about).map_err(|error| error.to_string())?;
         let handle = open_handle(&self.folder, ABOUT, EXCLUSIVE).await.map_err(|error| reason(&error))?;
@@ -92,17 +93,17 @@ impl Store {
         written.map(drop).map_err(|error| reason(&error))
     }
 
-    /// Opens a file of the model, as far as it is stored; a complete one can be opened by several tabs at a time.
+    /// Opens a file of the model, as far as it is stored. A complete file can be opened by several tabs at once.
     ///
     /// # Errors
     ///
-    /// A sentence that says why it cannot be opened.
+    /// A sentence with the reason why it cannot be opened.
     pub async fn file(&self, name: &str) -> Result<StoredFile, String> {
         let mut tries = 0;
         loop {
             match self.open_file(name).await {
                 Ok(file) => return Ok(file),
-                // A load that has just been stopped may hold the file for a moment more.
+                // A load that was just stopped may hold the file for another moment.
                 Err(error) if js::error_name(&error) == "NoModificationAllowedError" && tries < 5 => tries += 1,
                 Err(error) if js::error_name(&error) == "NoModificationAllowedError" => {
                     return Err("another tab is storing this model".into());
@@ -130,7 +131,7 @@ impl Store {
 
     /// Deletes a file and its journal.
     pub async fn delete(&self, name: &str) {
-        // A file that cannot be deleted is overwritten the next time.
+        // A file that cannot be deleted is overwritten next time.
         let _ = self.folder.remove(name, &JsValue::UNDEFINED).await;
         let _ = self.folder.remove(&format!("{name}{JOURNAL}"), &JsValue::UNDEFINED).await;
     }
@@ -166,7 +167,7 @@ async fn describe(folder: Directory, key: String) -> StoredModel {
 ///
 /// # Errors
 ///
-/// A sentence that says why one is still there.
+/// A sentence with the reason why a model could not be deleted.
 pub async fn forget(key: Option<&str>) -> Result<(), String> {
     let root = root().await?;
     let wanted = match key {
@@ -193,12 +194,12 @@ async fn keys(folder: &Directory) -> Vec<String> {
     names
 }
 
-/// Mode in which several tabs may have a complete file open, and one that finds it damaged may write. Where a browser
-/// does not know it, only one tab has the file.
+/// The mode in which several tabs may open a complete file, and a tab that finds it damaged may write it. In a
+/// browser without this mode, only one tab has the file.
 const SHARED: &str = "readwrite-unsafe";
 const EXCLUSIVE: &str = "readwrite";
 
-/// Opens a file, which is made if it is missing and has to be written alone.
+/// Opens a file. If it is missing it is created, and for writing it is locked.
 async fn open_handle(folder: &Directory, name: &str, mode: &str) -> Result<SyncHandle, JsValue> {
     let options = if mode == EXCLUSIVE { create() } else { JsValue::UNDEFINED };
     let file: FileHandle = folder.file(name, &options).await?.unchecked_into();
@@ -206,7 +207,7 @@ async fn open_handle(folder: &Directory, name: &str, mode: &str) -> Result<SyncH
 }
 
 async fn read_whole(folder: &Directory, name: &str) -> Option<Vec<u8>> {
-    // The file is not read through a sync handle, which another tab may hold.
+    // The file is not read through a sync handle, because another tab may hold it.
     let file = folder.file(name, &JsValue::UNDEFINED).await.ok()?;
     let file = call(&file, "getFile", &[]).await.ok()?;
     Some(Uint8Array::new(&call(&file, "arrayBuffer", &[]).await.ok()?).to_vec())

@@ -1,10 +1,10 @@
-//! One file in the browser's file system: its bytes, and a journal of them.
+//! One file in the browser's file system: its bytes and their journal.
 //!
-//! The file is kept in slabs, in whatever order they come. Its journal is a head of JSON padded to [`HEAD_BYTES`], then
-//! a record for each slab: how many of its bytes are there, and their XXH3, which is checked whenever they are read. So
-//! a download goes on at the very byte where it was cut, and what a disk has damaged is fetched again. (Anybody who
-//! could change these files on purpose could change this page's program. The file's SHA-256 was checked when it came;
-//! doing so at each load takes a browser three times as long as all else.)
+//! The file is stored in slabs, which may arrive in any order. Its journal is a head of JSON padded to [`HEAD_BYTES`], then a
+//! record for each slab: the number of stored bytes and their XXH3, which is checked at every read. So an interrupted
+//! download continues at the next byte, and damaged slabs are downloaded again. (XXH3 is enough: anybody who could
+//! change these files on purpose could also change this page's program. The file's SHA-256 was checked on arrival;
+//! checking it at each load would take a browser three times as long as everything else.)
 
 use std::cell::{Cell, RefCell};
 
@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::js::{SyncHandle, object, reason};
 
-/// Bytes that are fetched, checked and written at once.
+/// Bytes that are downloaded, checked and written at once.
 pub const SLAB_BYTES: u64 = 8 << 20;
 const HEAD_BYTES: u64 = 4096;
 const RECORD_BYTES: u64 = 16;
@@ -25,13 +25,13 @@ const MAX_JOURNAL_BYTES: f64 = 16e6;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     pub size: u64,
-    /// The file's version as the server gives it: an ETag, or the date of the last change.
+    /// The file's version from the server: an ETag, or the date of the last change.
     pub version: Option<String>,
     /// SHA-256 of the whole file, once it is complete.
     pub sha256: Option<String>,
 }
 
-/// The journal's record of a slab: how many of its bytes are there, and their XXH3.
+/// The journal's record of a slab: the number of stored bytes and their XXH3.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Record {
     pub len: u32,
@@ -70,9 +70,9 @@ pub struct StoredFile {
     journal: Guard,
     head: RefCell<Head>,
     records: RefCell<Vec<Record>>,
-    /// The error after which nothing more is stored.
+    /// The error that ended the storing.
     broken: RefCell<Option<String>>,
-    /// True once nothing more is to be stored; what is there stays.
+    /// `true` once nothing more is to be stored. Stored bytes stay.
     is_frozen: Cell<bool>,
 }
 
@@ -101,25 +101,25 @@ impl StoredFile {
         self.records.borrow().iter().map(|record| u64::from(record.len)).sum()
     }
 
-    /// The error after which nothing more is stored, if there was one.
+    /// The error that ended the storing, if any.
     pub fn trouble(&self) -> Option<String> {
         self.broken.borrow().clone()
     }
 
-    /// Stores nothing more from now on; what is there can still be read.
+    /// Stops storing. Stored bytes can still be read.
     pub fn freeze(&self) {
         self.is_frozen.set(true);
     }
 
-    /// Forgets the file's digest, since a part of a complete file is damaged: all of it has to be hashed again once
-    /// that part was fetched.
+    /// Drops the digest of a complete file because a part is damaged. Once that part is downloaded, the whole file
+    /// must be hashed again.
     pub fn distrust(&self) {
         self.head.borrow_mut().sha256 = None;
         self.note(self.write_head());
     }
 
-    /// True if the stored bytes are of a file with this size and version. Unless both versions are known, only a commit
-    /// or a digest that names the file (`is_named`) tells.
+    /// `true` if the stored bytes belong to a file with this size and version. Unless both versions are known, the
+    /// bytes count only if a commit or a digest identifies the file (`is_named`).
     pub fn is_of(&self, size: u64, version: Option<&str>, is_named: bool) -> bool {
         let known = self.head.borrow();
         let is_same = match (known.version.as_deref(), version) {
@@ -129,7 +129,7 @@ impl StoredFile {
         known.size == size && is_same
     }
 
-    /// Begins anew, for a file with this size and version.
+    /// Starts anew, for a file with this size and version.
     pub fn begin(&self, size: u64, version: Option<String>) {
         self.head.replace(Head { size, version, ..Head::default() });
         self.records.replace(vec![Record::default(); size.div_ceil(SLAB_BYTES) as usize]);
@@ -137,13 +137,13 @@ impl StoredFile {
         self.note(cleared.and_then(|()| self.write_head()));
     }
 
-    /// True if `len` bytes of a slab are there, as far as the journal tells.
+    /// `true` if `len` bytes of a slab are stored, according to the journal.
     pub fn has(&self, index: usize, len: u32) -> bool {
         self.records.borrow().get(index).is_some_and(|record| record.len == len)
     }
 
-    /// Puts the stored bytes of a slab behind the first `before` bytes of `to`, and returns true if there are any. If
-    /// they are no longer what was written, they are forgotten. Memory that is there already is not cleared first.
+    /// Puts the stored bytes of a slab after the first `before` bytes of `to`, and returns `true` if there are any.
+    /// If their digest is wrong, they are dropped. Existing memory of `to` is reused without clearing it.
     pub fn read_slab(&self, index: usize, to: &mut Vec<u8>, before: usize) -> bool {
         let record = self.records.borrow().get(index).copied().unwrap_or_default();
         to.resize(before + record.len as usize, 0);
@@ -158,7 +158,7 @@ impl StoredFile {
         false
     }
 
-    /// Stores the bytes of a slab that are there; nothing any more once a write has failed.
+    /// Stores the bytes of a slab; does nothing after a write has failed.
     pub fn keep(&self, index: usize, bytes: &[u8]) {
         if bytes.is_empty() || self.is_frozen.get() || self.broken.borrow().is_some() {
             return;
@@ -183,11 +183,11 @@ impl StoredFile {
         }
     }
 
-    /// Drops the stored bytes: they are not what they should be.
+    /// Drops the stored bytes, because they are wrong.
     pub fn clear(&self) {
         self.head.borrow_mut().sha256 = None;
         self.records.borrow_mut().fill(Record::default());
-        // If even this fails, the digests do not fit what is there.
+        // If this fails, too, the digests will not match.
         let _ = self.journal.0.truncate(0.0).and_then(|()| self.data.0.truncate(0.0));
     }
 
@@ -211,7 +211,7 @@ impl StoredFile {
     }
 }
 
-/// Not inlined: a browser runs new code slowly, and compiles small functions well long before large ones.
+/// Not inlined, because a browser runs new code slowly and optimises small functions long before large ones.
 #[inline(never)]
 fn checksum(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
@@ -219,11 +219,11 @@ fn checksum(bytes: &[u8]) -> u64 {
 
 pub(super) fn head_of(journal: &[u8]) -> Head {
     let head = journal.get(..HEAD_BYTES as usize).and_then(|head| serde_json::from_slice(head).ok());
-    // A damaged head must not have memory set aside for its claims.
+    // The size from a damaged head must not decide how much memory is allocated.
     head.filter(|head: &Head| head.size < MAX_FILE_BYTES).unwrap_or_default()
 }
 
-/// The journal's records of all slabs of a file of `size` bytes; a record that does not fit counts as empty.
+/// The journal's records of all slabs of a file of `size` bytes. An invalid record counts as empty.
 pub(super) fn records_of(journal: &[u8], size: u64) -> Vec<Record> {
     let n = size.div_ceil(SLAB_BYTES) as usize;
     let record = |index: usize| {

@@ -1,5 +1,5 @@
-//! Reads a file front to back, from the store as far as it is there, else from the network, a few slabs ahead of its
-//! reader.
+//! Reads a file from front to back, from the store as far as it is stored, otherwise from the network, a few slabs
+//! ahead of its reader.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,22 +13,22 @@ use super::stored_file::{SLAB_BYTES, StoredFile};
 use super::whole::Whole;
 use crate::platform::PlatformError;
 
-/// Slabs that are on their way at a time, so that the network is not idle while one is looked at.
+/// Slabs under way at the same time, so that the network is busy while one is processed.
 const AHEAD: usize = 3;
-/// Milliseconds that a reader waits before it is asked whether it still wants to.
+/// Milliseconds that a reader waits before it checks again if it should go on.
 const PATIENCE_MS: u32 = 100;
 
 /// Bytes of the widest value in a file, and of the unit in which a GPU's memory is written.
 const ALIGNMENT: usize = 8;
 
-/// The way in which a server serves a file.
+/// The way in which a server delivers a file.
 #[derive(Clone)]
 pub enum Serving {
     Ranges,
     Whole(Rc<RefCell<Whole>>),
 }
 
-/// A slab on its way, and how many of its bytes are there.
+/// A slab under way, and the number of its bytes that have arrived.
 struct Coming {
     slab: Task<Result<Uint8Array, PlatformError>>,
     got: Rc<Cell<u32>>,
@@ -39,17 +39,16 @@ pub struct ByteStream {
     stored: Option<Rc<StoredFile>>,
     serving: Serving,
     len: u64,
-    /// SHA-256 of the whole file, as the catalogue or the server says, 64 hex digits.
+    /// SHA-256 of the whole file according to the catalogue or the server, 64 hex digits.
     expected: Option<String>,
-    /// Bytes handed out.
+    /// Bytes returned so far.
     at: u64,
-    /// Chunks from the network that were not handed out yet: a byte is copied into the wasm once.
+    /// Chunks from the network that were not returned yet: a byte is copied into the wasm once.
     ready: VecDeque<Uint8Array>,
-    /// The bytes that were read from the store last, and how many of them were handed out. All slabs use the same
-    /// memory.
+    /// The slab read last from the store, and how many of its bytes were returned. All slabs use the same memory.
     stored_slab: (Vec<u8>, usize),
     pending: usize,
-    /// Memory for bytes that do not lie together.
+    /// Memory for joining bytes from several chunks.
     scratch: Vec<u8>,
     coming: VecDeque<Coming>,
     next_slab: usize,
@@ -94,7 +93,7 @@ impl ByteStream {
         }
     }
 
-    /// A stream of a file that is here already.
+    /// A stream of a file whose bytes are all here.
     pub(super) fn of_chunks(remote: Rc<Remote>, chunks: Vec<Uint8Array>, notes: Rc<RefCell<Vec<String>>>) -> Self {
         let pending = chunks.iter().map(|chunk| chunk.length() as usize).sum::<usize>();
         let len = pending as u64;
@@ -112,31 +111,31 @@ impl ByteStream {
         self.len == 0
     }
 
-    /// Bytes of the file that still have to come over the network.
+    /// Bytes of the file that must still be downloaded.
     pub fn to_fetch(&self) -> u64 {
         self.len - self.stored.as_ref().map_or(0, |stored| stored.stored_bytes()).min(self.len)
     }
 
-    /// Bytes that have arrived, handed out or not.
+    /// Bytes that have arrived, returned or not.
     pub fn arrived(&self) -> u64 {
         self.at + self.pending as u64 + self.coming.iter().map(|coming| u64::from(coming.got.get())).sum::<u64>()
     }
 
-    /// The reason for the current wait, if there is one for people.
+    /// The reason for the current wait, for people, if there is one.
     pub fn waiting_for(&self) -> Option<String> {
         self.remote.waiting.borrow().clone()
     }
 
-    /// SHA-256 of the whole file, if all of it is stored: each of its slabs is then compared with a digest of its own.
+    /// SHA-256 of the whole file, if all of it is stored; each of its slabs is then compared with its own digest.
     pub fn known_sha256(&self) -> Option<String> {
         self.stored.as_ref().filter(|stored| stored.is_complete())?.head().sha256
     }
 
-    /// Waits a moment for the bytes that [`Self::next`] would give; false if they are not there yet.
+    /// Waits a moment for the bytes that [`Self::next`] would return. Returns `false` if they have not arrived yet.
     ///
     /// # Errors
     ///
-    /// [`PlatformError`]: what came so far is stored, if there is a store.
+    /// [`PlatformError`]. The bytes received so far are stored, if there is a store.
     pub async fn wait(&mut self, n: usize) -> Result<bool, PlatformError> {
         loop {
             if self.pending >= n || self.in_store_slab() >= ALIGNMENT {
@@ -153,7 +152,7 @@ impl ByteStream {
         }
     }
 
-    /// The next `n` bytes, fewer only at the end of the file.
+    /// The next `n` bytes; fewer only at the end of the file.
     ///
     /// # Errors
     ///
@@ -164,8 +163,8 @@ impl ByteStream {
         Ok(bytes)
     }
 
-    /// The next bytes where they lie: `n` of them, or fewer where the bytes at hand end before, and then a multiple of
-    /// [`ALIGNMENT`]. Empty only at the end of the file.
+    /// The next bytes, if possible without a copy: `n` of them, or fewer if the available bytes end earlier, and then
+    /// a multiple of [`ALIGNMENT`]. Empty only at the end of the file.
     ///
     /// # Errors
     ///
@@ -187,7 +186,7 @@ impl ByteStream {
         Ok(&self.stored_slab.0[begin..begin + n])
     }
 
-    /// Bytes of the slab from the store that were not handed out.
+    /// Bytes of the store's slab that were not returned yet.
     fn in_store_slab(&self) -> usize {
         self.stored_slab.0.len() - self.stored_slab.1
     }
@@ -200,7 +199,7 @@ impl ByteStream {
                 self.take(first.slab.await?);
             }
         }
-        // Zeros are written once, not for every piece.
+        // The memory is cleared once, not for every piece.
         bytes.resize(n.min(self.pending), 0);
         let (slab, at) = &mut self.stored_slab;
         let mut filled = bytes.len().min(slab.len() - *at);
@@ -220,7 +219,7 @@ impl ByteStream {
         Ok(())
     }
 
-    /// The first `n` bytes, before anything is read, without fetching the rest.
+    /// The first `n` bytes, before anything is read, without downloading the rest.
     ///
     /// # Errors
     ///
@@ -250,12 +249,12 @@ impl ByteStream {
         Ok(bytes)
     }
 
-    /// Ends the reading of the file, whose SHA-256 is given (64 hex digits). True if the catalogue or the server says
-    /// the same; false if neither says anything.
+    /// Ends the reading of the file, whose SHA-256 is given (64 hex digits). Returns `true` if the catalogue or the
+    /// server has the same digest, `false` if neither has one.
     ///
     /// # Errors
     ///
-    /// [`PlatformError::Corrupt`] if they say otherwise; the stored bytes are dropped then.
+    /// [`PlatformError::Corrupt`] if the digests differ; the stored bytes are then dropped.
     pub fn finish(&self, sha256: &str) -> Result<bool, PlatformError> {
         let verified = match &self.expected {
             Some(expected) if expected != sha256 => {
@@ -270,7 +269,7 @@ impl ByteStream {
                 stored.finish(sha256.into());
             }
             if let Some(why) = stored.trouble() {
-                // An incomplete file would only take the place of something that can be complete.
+                // An incomplete file would only take space from one that can be completed.
                 stored.clear();
                 self.notes.borrow_mut().push(format!("{} could not be kept in this browser's storage: {why}", self.remote.name));
             }
@@ -292,7 +291,7 @@ impl ByteStream {
         self.ready.push_back(slab);
     }
 
-    /// Takes the next slab from the store, if all of it is there and nothing else comes before it.
+    /// Takes the next slab from the store, if it is complete and no other bytes come first.
     fn take_stored(&mut self) -> Result<bool, PlatformError> {
         let is_next = self.ready.is_empty() && self.coming.is_empty();
         let Some(stored) = self.stored.as_ref().filter(|_| is_next) else { return Ok(false) };
@@ -309,7 +308,8 @@ impl ByteStream {
         self.pending = slabs.len();
         self.next_slab += usize::from(is_there);
         if is_known && !is_there {
-            // The file's digest was believed: what takes the place of this slab would never be compared with it.
+            // The digest of the whole file was trusted, so the replacement of this slab would never be compared with
+            // it.
             stored.distrust();
             return Err(PlatformError::Damaged { name: self.remote.name.clone() });
         }
@@ -329,8 +329,8 @@ impl ByteStream {
     }
 }
 
-/// Gets one slab of a file of `len` bytes, from the store as far as it is there, else from the network; what comes is
-/// stored even if it is only a part.
+/// Gets one slab of a file of `len` bytes, from the store as far as it is stored, otherwise from the network.
+/// Downloaded bytes are stored even if the slab is incomplete.
 async fn slab(
     remote: Rc<Remote>,
     stored: Option<Rc<StoredFile>>,

@@ -1,4 +1,4 @@
-//! A file of a server without ranges, or one that lies beside the page: one stream, begun anew after a cut.
+//! A file from a server without ranges, or next to the page: one stream, restarted after an interruption.
 
 use std::cell::Cell;
 
@@ -9,33 +9,33 @@ use super::http::{Remote, Trouble, reader_of};
 use super::js;
 use crate::platform::PlatformError;
 
-/// A file that comes as one stream.
+/// A file that arrives as one stream.
 #[derive(Default)]
 pub struct Whole {
     reader: Option<ReadableStreamDefaultReader>,
-    /// Bytes of the file before what the reader and `rest` have next.
+    /// The position of the next byte of `rest` or of the reader.
     at: u64,
-    /// The part of a chunk that was not wanted yet.
+    /// The part of a chunk that was not needed yet.
     rest: Option<Uint8Array>,
 }
 
 impl Whole {
     pub(super) fn of(remote: &Remote, response: &Response) -> Result<Self, PlatformError> {
         let header = |name| response.headers().get(name).ok().flatten();
-        // For a compressed answer the header tells the compressed length, which says nothing about the file.
+        // For a compressed answer the header gives the compressed length, not the file's.
         let length = header("content-length").filter(|_| header("content-encoding").is_none()).and_then(|text| text.parse().ok());
         remote.agree(length, None)?;
         Ok(Self { reader: Some(reader_of(remote, response)?), ..Self::default() })
     }
 
-    /// Cancels the stream, which is not wanted after all.
+    /// Cancels the stream, which is not needed after all.
     pub(super) fn leave(&mut self) {
         if let Some(reader) = self.reader.take() {
             js::forget(reader.cancel());
         }
     }
 
-    /// Reads to the end, for servers that do not tell the length; at most `limit` bytes.
+    /// Reads to the end, for servers that do not give the length; at most `limit` bytes.
     ///
     /// # Errors
     ///
@@ -69,7 +69,8 @@ impl Whole {
         remote.chunk(reader).await
     }
 
-    /// Makes one attempt at filling the rest of a slab; after a cut it starts over and skips the bytes that are known.
+    /// Makes one attempt to fill the rest of a slab. After an interruption the stream restarts, and the known bytes
+    /// are skipped.
     pub(super) async fn fill(&mut self, remote: &Remote, start: u64, into: &Uint8Array, got: &Cell<u32>) -> Result<(), Trouble> {
         let wanted = start + u64::from(got.get());
         if self.reader.is_none() || self.at > wanted {

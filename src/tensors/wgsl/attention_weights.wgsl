@@ -1,4 +1,4 @@
-// y = softmax(x · scale + mask), a row a workgroup; mask row = row % seq. Needs: reduce.wgsl, row.wgsl.
+// y = softmax(x · scale + mask), one workgroup for each row; mask row = row % seq. Needs: reduce.wgsl, row.wgsl.
 
 fn score(at: u32, masked_at: u32) -> f32 {
     return x[at] * info.scale + mask[masked_at];

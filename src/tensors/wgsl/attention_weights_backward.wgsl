@@ -1,4 +1,5 @@
-// y = x (grad - Σ grad x) scale, where x are a softmax's results; a row a workgroup. Needs: reduce.wgsl, row.wgsl.
+// y = x (grad - Σ grad x) scale, where x is a softmax's result; one workgroup for each row. Needs: reduce.wgsl,
+// row.wgsl.
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) tid: u32) {

@@ -1,5 +1,5 @@
-// Down each column of u and its gradient g: Σ u, Σ u², max |u|, Σ g², Σ |u g|, Σ (u g)². A workgroup has 32 columns, and 8
-// invocations for each of them, which take every eighth row.
+// Down each column of u and its gradient g: Σ u, Σ u², max |u|, Σ g², Σ |u g|, Σ (u g)². A workgroup has 32 columns,
+// and 8 invocations for each of them, each of which takes every eighth row.
 
 const COLUMNS: u32 = 32u;
 const SLICES: u32 = 8u;

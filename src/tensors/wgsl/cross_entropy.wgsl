@@ -1,4 +1,4 @@
-// y = -log softmax(x)[target], a row a workgroup. Needs: row.wgsl, reduce.wgsl, log_sum_exp.wgsl.
+// y = -log softmax(x)[target], one workgroup for each row. Needs: row.wgsl, reduce.wgsl, log_sum_exp.wgsl.
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) tid: u32) {

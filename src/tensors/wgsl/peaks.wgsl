@@ -1,5 +1,5 @@
-// Each row's value of largest magnitude and its column, of equals the first; a row a workgroup. Magnitudes compare by
-// their bits, so that NaN and infinity come out on top. Needs: row.wgsl.
+// Each row's value of largest magnitude and its column (in a tie, the first); one workgroup for each row. Magnitudes
+// are compared by their bits, so that NaN and infinity are the largest. Needs: row.wgsl.
 
 var<workgroup> magnitudes: array<u32, 256>;
 var<workgroup> at: array<u32, 256>;

@@ -1,4 +1,4 @@
-// Sums and maxima over a workgroup of 256, without subgroups: two rounds of 16, since a barrier costs more than an
+// Sums and maxima over a workgroup of 256, without subgroups: two rounds of 16, because a barrier costs more than an
 // addition. Call both from uniform control flow; one may follow the other.
 
 var<workgroup> round_one: array<f32, 256>;

@@ -1,4 +1,4 @@
-// y = x / √(mean(x²) + eps) · weight, a row a workgroup. Needs: reduce.wgsl, row.wgsl.
+// y = x / √(mean(x²) + eps) · weight, one workgroup for each row. Needs: reduce.wgsl, row.wgsl.
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) tid: u32) {

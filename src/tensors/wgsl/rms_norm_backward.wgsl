@@ -1,5 +1,5 @@
-// With r = √(mean(x²) + eps) and g = grad · weight: y = g / r - x mean(g x) / r³, a row a workgroup.
-// Needs: reduce.wgsl, row.wgsl.
+// With r = √(mean(x²) + eps) and g = grad · weight: y = g / r - x mean(g x) / r³, one workgroup for each row. Needs:
+// reduce.wgsl, row.wgsl.
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) tid: u32) {

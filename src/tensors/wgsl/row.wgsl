@@ -1,4 +1,4 @@
-// Rows beyond a grid's longest dimension continue in the next.
+// Rows beyond the grid's first dimension continue in the second.
 
 const ROWS_ACROSS: u32 = 32768u;
 

@@ -1,4 +1,4 @@
-// Two bf16 values in each word, the first in its low half, as f32: exact. Needs: row.wgsl.
+// Two bf16 values in each word, the first in the low half, as f32; exact. Needs: row.wgsl.
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) tid: u32) {

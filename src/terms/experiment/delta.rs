@@ -1,12 +1,13 @@
-//! The growth of an outcome: while an experiment runs, each arm sends what is new, not the whole outcome again.
+//! The growth of an outcome: while an experiment runs, each arm sends only its additions, not the whole outcome
+//! again.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Experiment, ExperimentKind, Headline, Outcome};
 use crate::terms::{Cell, DataPlot, DataTable, Message};
 
-/// The new end of a list: the first `kept` items stay, then come `added`. Whatever changed before the end is sent again
-/// from there on.
+/// The new end of a list: the first `kept` items stay, and `added` follows. If an item changes, the list is sent
+/// again from there on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tail<T> {
     pub kept: usize,
@@ -28,14 +29,14 @@ impl<T: Clone + PartialEq> Tail<T> {
 /// The change of one table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum TableDelta {
-    /// The table is new, or other columns have taken the place of its own.
+    /// The table is new, or its columns changed.
     #[serde(rename = "table")]
     Table(DataTable),
     #[serde(rename = "rows")]
     Rows(Tail<Vec<Cell>>),
 }
 
-/// The difference between an outcome as it was told last and as it is now.
+/// The difference between the outcome that was sent last and the current one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Delta {
     pub kind: ExperimentKind,
@@ -44,7 +45,7 @@ pub struct Delta {
     pub head: Option<(Experiment, Option<Message>)>,
     pub findings: Tail<Message>,
     pub headline: Tail<Headline>,
-    /// One for each table of the outcome as it is now.
+    /// One for each table of the current outcome.
     pub tables: Vec<TableDelta>,
     pub plots: Tail<DataPlot>,
     pub is_partial: bool,
@@ -69,7 +70,7 @@ impl Outcome {
         }
     }
 
-    /// Takes a difference that [`Self::delta_to`] made of this state.
+    /// Applies a difference that [`Self::delta_to`] computed for this state.
     pub fn apply(&mut self, delta: Delta) {
         if let Some(head) = delta.head {
             (self.experiment, self.convention) = head;

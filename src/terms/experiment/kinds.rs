@@ -1,7 +1,7 @@
 //! The kinds of experiments, each with its settings.
 //!
 //! A new kind is a struct here with the paper's settings as its `Default`, an `impl` of [`Parts`], a variant of
-//! [`Settings`] and an arm of [`Settings::parts`]. Page, links and command read everything else from these.
+//! [`Settings`] and an arm of [`Settings::parts`]. Page, links and command derive everything else from these.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use strum::{EnumDiscriminants, EnumIter, EnumString, IntoEnumIterator, IntoStaticStr, VariantArray};
@@ -36,7 +36,7 @@ impl ExperimentKind {
         self.into()
     }
 
-    /// The settings of the paper, or ours where it has none.
+    /// The settings of the paper, or our own if the paper has none.
     pub fn default_settings(self) -> Settings {
         Settings::iter().nth(self as usize).unwrap_or_else(|| unreachable!("each kind is one variant of the settings"))
     }
@@ -46,7 +46,7 @@ impl ExperimentKind {
         self.default_settings().parts().text.is_some()
     }
 
-    /// Returns `true` if the kind measures on tasks, where some are given.
+    /// Returns `true` if the kind measures given tasks.
     pub fn reads_tasks(self) -> bool {
         self.default_settings().parts().tasks.is_some()
     }
@@ -67,13 +67,13 @@ impl ExperimentKind {
     }
 }
 
-/// What a kind reads: its settings, as page, links, command and engine see them.
+/// The inputs of a kind: its settings, as page, links, command and engine see them.
 #[derive(Default)]
 pub struct Parts<'a> {
     pub text: Option<&'a mut OnText>,
     pub tasks: Option<&'a mut OnTasks>,
     pub prompt: Option<&'a mut String>,
-    /// The settings beside those of `text` and `tasks`.
+    /// The settings other than those of `text` and `tasks`.
     pub numbers: Vec<(SettingId, &'a mut dyn Value)>,
     pub needs_super_weights: bool,
 }
@@ -115,17 +115,16 @@ impl Settings {
 /// A text that loss is measured on, and how it is cut into blocks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OnText {
-    /// `None` in a request stands for the text in use, which the outcome names.
+    /// `None` in a request means the current text, which the outcome names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextRef>,
     /// Tokens of each block, at most the model's context.
     #[serde(default = "paper_block")]
     pub block: usize,
     /// Puts the special tokens that the tokenizer adds before a text (its BOS) before each block. GPTQ's protocol has
-    /// them before the whole text only; models that never saw a text without a BOS are broken by that alone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// them before the whole text only, which breaks models that never saw a text without a BOS.
     pub bos: bool,
-    /// Number of blocks used, from the first on; all if `None`.
+    /// Number of blocks used, starting with the first; all if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_blocks: Option<usize>,
 }
@@ -140,7 +139,7 @@ impl Default for OnText {
     }
 }
 
-/// Tasks, from those of [`crate::protocol::Request::UseTasks`], and the items that are taken from each.
+/// Tasks, from those of [`crate::protocol::Request::UseTasks`], and the items used from each.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct OnTasks {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -148,16 +147,16 @@ pub struct OnTasks {
     /// Number of items of each task; all if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Seed that draws those items; if `None`, they are the first ones, as in lm-evaluation-harness.
+    /// Seed that draws the items; if `None`, the first items are used, as in lm-evaluation-harness.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item_seed: Option<u64>,
-    /// The outcome holds a row for every choice of every item.
+    /// If `true`, the outcome has a row for every choice of every item.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub log_samples: bool,
 }
 
-/// Table 1: the cost of removing the super weights, beside that of removing the largest other weights, and of restoring
-/// or replacing the super activation. Without super weights, it has the arms of the largest other weights.
+/// Table 1: the cost of removing the super weights, of removing the largest other weights, and of restoring or
+/// replacing the super activation. Without super weights, it has the arms of the largest other weights only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Importance {
@@ -167,7 +166,7 @@ pub struct Importance {
     pub tasks: OnTasks,
     /// Number of sequences of the bundled calibration text, each of [`Experiment::CALIBRATION_LENGTH`] tokens.
     pub n_calibration: usize,
-    /// Seed of the random control; other controls are the largest weights.
+    /// Seed of the random control; the other controls are the largest weights.
     pub seed: u64,
 }
 
@@ -197,7 +196,7 @@ impl Default for Propagation {
     }
 }
 
-/// Figures 6 and 8: loss and accuracy over the super weights' scale.
+/// Figures 6 and 8: loss and accuracy against the super weights' scale.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Scaling {
@@ -228,14 +227,14 @@ impl Scaling {
     }
 }
 
-/// Figures 5 and 11: shifts of the next token's probabilities, over the prompts of the tasks if there are any, or else
-/// the bundled ones.
+/// Figures 5 and 11: shifts of the next token's probabilities, over the prompts of the tasks, or over the bundled
+/// prompts if there are no tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TokenShift {
     #[serde(flatten)]
     pub tasks: OnTasks,
-    /// The largest number of prompts, all if `None`; in an outcome, the number that was used.
+    /// The largest number of prompts, all if `None`; in an outcome, the number used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_prompts: Option<usize>,
 }
@@ -263,12 +262,12 @@ impl TokenShift {
 pub struct ActivationQuantisation {
     #[serde(flatten)]
     pub text: OnText,
-    /// Documents of version 1 have a list here, of which the first was used.
+    /// Documents of version 1 have a list here; its first number was used.
     #[serde(deserialize_with = "one_of")]
     pub bits: u32,
     /// SmoothQuant's exponent.
     pub alpha: f32,
-    /// As of [`Importance`].
+    /// As in [`Importance`].
     pub n_calibration: usize,
 }
 
@@ -314,7 +313,7 @@ pub struct WeightQuantisation {
     pub bits: Vec<u32>,
     /// Consecutive scalars that share a scale; 0 is the whole matrix.
     pub block_sizes: Vec<usize>,
-    /// Clipping thresholds z: weights are clipped at `mean|w| + z std|w|` of their block. None means no clipping.
+    /// Clipping thresholds z: weights are clipped at `mean|w| + z std|w|` of their block. Empty means no clipping.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clips: Vec<f32>,
 }
@@ -328,7 +327,7 @@ impl Default for WeightQuantisation {
 }
 
 impl WeightQuantisation {
-    /// The most models of one experiment.
+    /// The largest number of models in one experiment.
     const MAX_ROUNDINGS: usize = 1000;
 
     fn parts(&mut self) -> Parts<'_> {
@@ -337,7 +336,7 @@ impl WeightQuantisation {
         Parts { text: Some(&mut self.text), tasks: Some(&mut self.tasks), numbers, ..Parts::default() }
     }
 
-    /// Checks the number of models, each rounded by one of the bits, block sizes and methods.
+    /// Checks the number of models: one for each combination of bits, block size and method.
     pub(super) fn check(&self) -> Result<(), SettingError> {
         let got = self.bits.len() * self.block_sizes.len() * (2 + self.clips.len());
         match got > Self::MAX_ROUNDINGS {
@@ -347,7 +346,7 @@ impl WeightQuantisation {
     }
 }
 
-/// Candidates from the weights alone, before any forward pass, beside the super weights that are named.
+/// Candidates from the weights alone, before any forward pass, next to the named super weights.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct WeightsOnly {}
 

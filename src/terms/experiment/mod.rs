@@ -22,17 +22,16 @@ pub use setting::*;
 
 use super::WeightCoord;
 
-/// The name and [`super::text_digest`] of a text or a task's file that an experiment was measured on, without its
-/// content.
+/// The name and [`super::text_digest`] of a text or of a task's file that was measured, without its content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextRef {
     pub name: String,
-    /// The digest; empty in a request, where the name alone decides.
+    /// The digest; empty in a request, where only the name counts.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
 }
 
-/// A task's file: lines of JSON.
+/// A task's file: JSON lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskFile {
     /// Name of the task: `lambada_openai`, `arc_easy`, … (`analysis::tasks` lists them).
@@ -40,8 +39,8 @@ pub struct TaskFile {
     pub jsonl: String,
 }
 
-/// One experiment: a kind with its settings, and the super weights that it is about. In JSON it is one flat object, in
-/// which `kind` names the kind.
+/// One experiment: a kind with its settings, and its super weights. In JSON it is one flat object, in which `kind`
+/// names the kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Experiment {
     #[serde(flatten)]
@@ -60,7 +59,7 @@ impl Experiment {
         Self { settings, super_weights }
     }
 
-    /// An experiment with the settings of the paper, or ours where it has none.
+    /// An experiment with the settings of the paper, or our own if the paper has none.
     pub fn of(kind: ExperimentKind, super_weights: Vec<WeightCoord>) -> Self {
         Self::new(kind.default_settings(), super_weights)
     }

@@ -5,10 +5,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::Experiment;
 use crate::terms::{BackendInfo, DataPlot, DataTable, Message, ModelRef};
 
-/// The result of an experiment, complete with all that it takes to repeat it.
+/// The result of an experiment, with everything needed to repeat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The experiment as it ran: with the text, the tasks and their digests.
+    /// The experiment as it ran, including the text, the tasks and their digests.
     pub experiment: Experiment,
     pub model: ModelRef,
     pub backend: BackendInfo,
@@ -20,20 +20,20 @@ pub struct Outcome {
     pub convention: Option<Message>,
     #[serde(default)]
     pub findings: Vec<Message>,
-    /// The few figures that a link carries, and that a recomputation is compared by.
+    /// The few figures that a link carries, and that a recomputation compares.
     #[serde(default)]
     pub headline: Vec<Headline>,
     #[serde(default)]
     pub tables: Vec<DataTable>,
     #[serde(default)]
     pub plots: Vec<DataPlot>,
-    /// Some arms are missing: the experiment is still running, or was stopped.
+    /// `true` if arms are missing, because the experiment is still running or was stopped.
     #[serde(default)]
     pub is_partial: bool,
 }
 
-/// One figure with its name: `perplexity.prune_sw`. The name is a code, whose parts after the first are an arm's code or
-/// what else tells the figure from others of its kind.
+/// One figure with its name: `perplexity.prune_sw`. The name is a code; the parts after the first are an arm's code,
+/// or distinguish the figure from others of its kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Headline {
     pub name: String,

@@ -1,6 +1,6 @@
-//! The table of settings: every number of an experiment that a person may change, with its name, the command's option, its
-//! bounds and its default. Page, links, command and engine all read this table; `language` has the label and the help of
-//! each. The kinds that read a setting, and its default, are in `kinds.rs`.
+//! The table of settings: every number of an experiment that a person may change, with its name, the command's
+//! option, its bounds and its default. Page, links, command and engine all read this table. Labels and help are in
+//! `language`; the kinds that read a setting, and its default, are in `kinds.rs`.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::terms::{MAX_INDEX, MAX_SEED, MAX_VALUES, SCALES};
 
-/// A setting. The order is that of the page.
+/// A setting. The order is the order on the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, VariantArray, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -29,7 +29,7 @@ pub enum SettingId {
     Seed,
 }
 
-/// Items, blocks, prompts: more than anybody waits for.
+/// An upper bound for items, blocks and prompts, beyond any useful number.
 const MANY: f64 = 100_000.0;
 
 impl SettingId {
@@ -45,7 +45,7 @@ impl SettingId {
         self.name().trim_start_matches("n_").replace('_', "-")
     }
 
-    /// The smallest and the largest value that is accepted.
+    /// The smallest and the largest accepted value.
     pub fn bounds(self) -> (f64, f64) {
         match self {
             Self::Factors => (f64::from(*SCALES.start()), f64::from(*SCALES.end())),
@@ -59,7 +59,7 @@ impl SettingId {
         }
     }
 
-    /// Checks values that `value` is to take.
+    /// Checks new values for `value`.
     ///
     /// # Errors
     ///
@@ -70,7 +70,8 @@ impl SettingId {
         if values.len() > value.most() {
             return refuse(SettingProblem::TooMany { got: values.len(), most: value.most() });
         }
-        // Values other than whole numbers are compared in f32, as they are kept: a bound like 0.01 then meets itself.
+        // Values other than whole numbers are compared in f32, in which they are stored, so that a value at a bound
+        // like 0.01 passes.
         let is_within = |value: f64| match is_whole {
             true => (low..=high).contains(&value) && value.fract() == 0.0,
             false => (low as f32..=high as f32).contains(&(value as f32)),
@@ -81,11 +82,11 @@ impl SettingId {
         }
     }
 
-    /// Sets the values that somebody typed, separated by commas or spaces.
+    /// Sets the values from a typed text, separated by commas or spaces.
     ///
     /// # Errors
     ///
-    /// [`SettingError`], also for nothing where a number is needed; the value then stays what it was.
+    /// [`SettingError`], also for an empty text if a number is needed. The value then stays unchanged.
     pub fn take(self, value: &mut dyn Value, typed: &str) -> Result<(), SettingError> {
         let mut values = Vec::new();
         for part in typed.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty()) {
@@ -101,7 +102,7 @@ impl SettingId {
     }
 }
 
-/// A setting that cannot be what was asked for.
+/// A setting that cannot have the requested value.
 #[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
 #[error("{}: {problem}", id.name())]
 pub struct SettingError {
@@ -110,27 +111,27 @@ pub struct SettingError {
     pub problem: SettingProblem,
 }
 
-/// What is wrong with the values of a setting.
+/// The reason why a setting cannot have its value.
 #[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum SettingProblem {
-    /// A text that was typed.
+    /// The typed text.
     #[error("“{got}” is not a number")]
     NoNumber { got: String },
     #[error("a number is needed")]
     Missing,
-    #[error("{got} values are too many, {most} at most")]
+    #[error("{got} values are too many; at most {most}")]
     TooMany { got: usize, most: usize },
     #[error("{got} is not {} from {low} to {high}", if *is_whole { "a whole number" } else { "a number" })]
     Outside { got: f64, low: f64, high: f64, is_whole: bool },
-    #[error("bits, block sizes and clipping thresholds come to {got} models, {most} at most: name fewer of them")]
+    #[error("bits, block sizes and clipping thresholds make {got} models, at most {most} are allowed: choose fewer values")]
     Roundings { got: usize, most: usize },
 }
 
 /// The value of a setting: one number, several, or none.
 pub trait Value {
     fn get(&self) -> Vec<f64>;
-    /// Sets values that [`SettingId::check`] accepted.
+    /// Sets values that passed [`SettingId::check`].
     fn set(&mut self, values: &[f64]);
     fn is_whole(&self) -> bool;
     /// The fewest values.
@@ -149,7 +150,7 @@ impl dyn Value + '_ {
         self.get().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
-    /// Drops values that occurred before.
+    /// Removes repeated values.
     pub fn drop_repeated(&mut self) {
         let mut once = Vec::new();
         for value in self.get() {
@@ -161,7 +162,7 @@ impl dyn Value + '_ {
     }
 }
 
-/// A number that settings are made of.
+/// A number type of a setting.
 trait Number: Copy {
     const IS_WHOLE: bool;
     fn to_f64(self) -> f64;
@@ -259,7 +260,7 @@ impl<T: Number> Value for Vec<T> {
     }
 }
 
-/// The number with the fewest digits that names this `f32`: 0.1 stays 0.1.
+/// The number with the fewest digits that identify this `f32`: 0.1 stays 0.1.
 pub fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }

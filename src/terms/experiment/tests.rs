@@ -12,7 +12,7 @@ fn kinds_are_named_as_in_json() {
 
 const AT: WeightCoord = WeightCoord::new(2, 12, 86);
 
-/// No field is left empty, so that a field that is not read is noticed.
+/// An outcome without an empty field, so that a field that is not read is noticed.
 fn full() -> Outcome {
     let text = |name: &str| TextRef { name: name.into(), digest: "0123456789abcdef".into() };
     let settings = WeightQuantisation {
@@ -88,7 +88,7 @@ fn experiments_of_version_1_are_read() {
     let text = OnText { block: 512, ..OnText::default() };
     let settings = ActivationQuantisation { text, bits: 6, alpha: 0.5, n_calibration: 4 };
     assert_eq!(old, Experiment::new(Settings::ActivationQuantisation(settings), vec![AT]));
-    // Nothing was clipped, and all prompts were read, where the field was absent.
+    // Older documents without these fields clipped nothing and read all prompts.
     let old = read(r#"{"kind":"weight_quantisation","block":2048,"bits":[8],"block_sizes":[64],"seed":1}"#);
     let settings = WeightQuantisation { bits: vec![8], block_sizes: vec![64], clips: Vec::new(), ..WeightQuantisation::default() };
     assert_eq!(old.settings, Settings::WeightQuantisation(settings));
@@ -160,7 +160,7 @@ fn deltas_take_an_outcome_from_any_state_to_any_later_one() {
         grown.tables[0].push(["prune_sw".into(), 4.0_f64.into()]);
         grown.findings.push("no_collapse".into());
         all.push(grown.clone());
-        // A row before the end changes, and a table takes the place of another.
+        // A row before the end changes, and one table replaces another.
         grown.tables[0].rows[0][1] = 1.0_f64.into();
         grown.plots[0].marks.push((2.0, "collapse".into()));
         grown.tables.push(DataTable::new("tasks", "Tasks", &["task"]));

@@ -1,4 +1,4 @@
-//! Draws a [`Chart`], lets pointer and arrow keys walk over its items, and offers it as SVG and CSV.
+//! Draws a [`Chart`], lets pointer and arrow keys move over its items, and offers it as SVG and CSV.
 
 use leptos::ev::{KeyboardEvent, PointerEvent};
 use leptos::html;
@@ -16,11 +16,11 @@ pub fn ChartView(
     name: &'static str,
     caption: &'static str,
     #[prop(into)] chart: Signal<Chart>,
-    /// Description of each item, in a line; empty where items cannot be pointed at.
+    /// Description of each item in one line; empty if items cannot be selected.
     #[prop(into)]
     lines: Signal<Vec<String>>,
     csv: Callback<(), String>,
-    /// The table, made only while it is open.
+    /// The table, created only while it is open.
     children: ChildrenFn,
 ) -> impl IntoView {
     let is_open = RwSignal::new(false);
@@ -46,7 +46,7 @@ pub fn ChartView(
     }
 }
 
-/// The table's HTML: rows under a head, each with its first cell as its header.
+/// The table's HTML: a head and rows, each with its first cell as its header.
 pub fn rows(table: &DataTable) -> AnyView {
     let head = table.columns.iter().map(|column| view! { <th scope="col">{column.label()}</th> }).collect_view();
     let row = |cells: &Vec<Cell>| {
@@ -58,7 +58,7 @@ pub fn rows(table: &DataTable) -> AnyView {
     view! { <table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table> }.into_any()
 }
 
-/// A cell as people read it: layers, channels and seeds with all digits.
+/// A cell for people: layers, channels and seeds with all digits.
 fn text(cell: &Cell) -> String {
     match cell {
         Cell::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => number.to_string(),

@@ -1,6 +1,6 @@
-//! The page's end of the engine: starts the worker, posts requests, and hands its events to the state.
+//! The page's client of the engine: starts the worker, posts requests, and passes its events to the state.
 //!
-//! Tokens arrive faster than a screen shows them, so events that only add to something are collected for a frame.
+//! Tokens arrive faster than a screen shows them, so additive events are collected for one frame.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,19 +16,19 @@ use crate::terms::{Failure, Message, Problem};
 use crate::ui::page::dom;
 use crate::ui::state::{AppState, EngineStatus};
 
-/// The worker's script beside index.html; Trunk names it after the worker's binary. A build for visitors gives its
-/// exact address, hash included, in `<meta name="linchpin-engine">`, so that this page never meets an engine from
-/// another build in the cache.
+/// The worker's script next to index.html; Trunk names it after the worker's binary. A build for visitors puts its
+/// exact address, with its hash, in `<meta name="linchpin-engine">`, so that this page never gets another build's
+/// engine from the cache.
 const WORKER_SCRIPT: &str = "./engine_loader.js";
 const WORKER_META: &str = "linchpin-engine";
 const READY_TIMEOUT_MS: u32 = 30_000;
 const FRAME_MS: u32 = 16;
-/// The interval of progress updates: people take in no more than ten figures a second.
+/// The interval of progress updates, because people read no more than ten figures a second.
 const PROGRESS_MS: u32 = 100;
-/// The silence of a working engine after which the page says so.
+/// The silence of a working engine after which the page mentions it.
 const QUIET_MS: u32 = 45_000;
 
-/// A running worker, and the closures that have to live as long as it does.
+/// A running worker, and the closures that must live as long.
 struct Connection {
     worker: Worker,
     _on_message: Closure<dyn FnMut(MessageEvent)>,
@@ -53,12 +53,12 @@ struct Inner {
     heard_since_check: bool,
 }
 
-/// The client of the engine: cheap to copy, and one for the page.
+/// The client of the engine, cheap to copy; the page has one.
 #[derive(Clone, Copy)]
 pub struct Client {
     state: RwSignal<AppState>,
     inner: StoredValue<Rc<RefCell<Inner>>, LocalStorage>,
-    /// The engine is working and has been silent for long.
+    /// `true` if the engine is working and has been silent for long.
     pub quiet: RwSignal<bool>,
 }
 
@@ -69,13 +69,13 @@ impl Client {
         client
     }
 
-    /// Changes the state, then posts whatever the engine can take.
+    /// Changes the state, then posts the requests that the engine can take.
     pub fn act(&self, change: impl FnOnce(&mut AppState)) {
         self.state.update(change);
         self.post_next();
     }
 
-    /// Makes a request that needs the engine, and starts the engine if need be.
+    /// Makes a request that needs the engine, and starts the engine if necessary.
     pub fn ask(&self, change: impl FnOnce(&mut AppState)) {
         if self.state.with_untracked(|state| state.engine.needs_start()) {
             self.start();
@@ -89,7 +89,7 @@ impl Client {
         }
     }
 
-    /// Applies a change of the edits by the visitor.
+    /// Applies a visitor's change of the edits.
     pub fn edit(&self, change: impl FnOnce(&mut AppState)) {
         let stop = self.state.try_update(|state| {
             change(state);
@@ -101,7 +101,7 @@ impl Client {
         self.post_next();
     }
 
-    /// Ends the worker, whatever it is doing, and starts another.
+    /// Ends the worker, even if it is working, and starts another.
     pub fn restart(&self) {
         self.quiet.set(false);
         self.start();
@@ -145,7 +145,7 @@ impl Client {
             Ok(envelope) => envelope,
             Err(why) => return self.died(Failure::new(Problem::MessageUnknown, why.to_string())),
         };
-        // An event that only adds to something can wait for the next frame; every other one is applied at once.
+        // An additive event can wait for the next frame; every other event is applied at once.
         let waits = matches!(
             envelope.event,
             Event::Token { .. } | Event::Progress(_) | Event::ScoreProgress(_) | Event::SweepPoint(_) | Event::Deletion(_)
@@ -210,7 +210,7 @@ fn connect(client: Client) -> Result<Connection, JsValue> {
     let on_message = Closure::new(move |event: MessageEvent| client.receive(event.data()));
     worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     let on_error = Closure::new(move |event: ErrorEvent| {
-        // The event has no message if the script could not be fetched.
+        // If the script could not be downloaded, the event has no message.
         let message = js_sys::Reflect::get(&event, &"message".into()).ok().and_then(|message| message.as_string());
         let failure = Failure::new(Problem::EngineStopped, message.unwrap_or_default());
         // The call is deferred, because it drops the closure that is running along with the connection.

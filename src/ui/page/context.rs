@@ -25,27 +25,26 @@ impl App {
         Self { state, client: Client::new(state), backend: RwSignal::new(BackendChoice::Auto) }
     }
 
-    /// A part of the state, which notifies its readers only when it really changed.
+    /// A part of the state, which notifies its readers only when it changed.
     pub fn part<T: Clone + PartialEq + Send + Sync + 'static>(self, get: impl Fn(&AppState) -> T + Send + Sync + 'static) -> Memo<T> {
         Memo::new(move |_| self.state.with(&get))
     }
 
-    /// A value drawn from the state, drawn again only when `key` changes: a chart of thousands of channels is not laid
-    /// out for every token that arrives.
+    /// A value computed from the state only when `key` changes, so that a chart of thousands of channels is not drawn
+    /// again for every token.
     pub fn drawn<K, T>(self, key: Memo<K>, draw: impl Fn(&AppState) -> T + Send + Sync + 'static) -> Memo<T>
     where
         K: PartialEq + Send + Sync + 'static,
         T: PartialEq + Send + Sync + 'static,
     {
         Memo::new(move |_| {
-            // The key is read, not only tracked: a memo that nobody has read yet follows nothing and would never
-            // notify.
+            // The key is read, not only tracked: a memo without a reader tracks nothing and would never notify.
             key.with(|_| ());
             self.state.with_untracked(&draw)
         })
     }
 
-    /// Loads a model of the catalogue, from the server that the visitor has named.
+    /// Loads a model of the catalogue from the server that the visitor has chosen.
     pub fn load_entry(self, entry: Entry) {
         self.load(self.state.with_untracked(|state| state.model.choice.source_of(entry, self.backend.get_untracked())));
     }
@@ -71,7 +70,7 @@ impl App {
         false
     }
 
-    /// Loads a model in place of the engine's present work.
+    /// Loads a model, and ends the engine's current work.
     pub fn load(self, source: Source) {
         if !self.can_reach(&source.from) {
             return;
@@ -83,12 +82,12 @@ impl App {
         self.client.ask(|state| state.load(source));
     }
 
-    /// Returns `true` while a model is loaded and ready for work.
+    /// Returns `true` if a model is loaded and ready for work.
     pub fn is_live(self) -> Memo<bool> {
         self.part(AppState::is_live)
     }
 
-    /// The catalogue's entry of the model that is loaded, or else of the one asked for.
+    /// The catalogue's entry of the loaded model, or, if there is none, of the requested one.
     pub fn entry(self) -> Memo<Option<Entry>> {
         self.part(|state| state.model.entry())
     }

@@ -1,4 +1,4 @@
-//! The few things that only the browser can do. Each gives up quietly where a browser forbids it.
+//! The few things that only the browser can do. Each does nothing if the browser forbids it.
 
 use js_sys::{Array, Function, Promise, Reflect};
 use leptos::task::spawn_local;
@@ -25,7 +25,7 @@ pub fn download(name: &str, mime: &str, text: &str) {
     let _ = save();
 }
 
-/// The present value of a CSS custom property, in the theme that is shown.
+/// The current value of a CSS custom property, in the current theme.
 pub fn css_colour(name: &str) -> String {
     let value = || {
         let window = window()?;
@@ -35,18 +35,18 @@ pub fn css_colour(name: &str) -> String {
     value().map(|value| value.trim().to_string()).filter(|value| !value.is_empty()).unwrap_or_else(|| "#888".into())
 }
 
-/// Copies text; `false` where the clipboard is out of reach (no secure context, no permission).
+/// Copies text; `false` if the clipboard is out of reach (no secure context, no permission).
 pub async fn copy(text: &str) -> bool {
     let Some(window) = window() else { return false };
     let navigator = window.navigator();
-    // The clipboard is absent outside of secure contexts, where calling it would throw.
+    // Outside of secure contexts there is no clipboard, and calling it would throw.
     if Reflect::get(&navigator, &"clipboard".into()).is_ok_and(|clipboard| clipboard.is_undefined()) {
         return false;
     }
     JsFuture::from(navigator.clipboard().write_text(text)).await.is_ok()
 }
 
-/// Stores a setting between visits: the theme, nothing else.
+/// Stores a setting between visits. Only the theme is stored.
 pub fn remember(key: &str, value: &str) {
     if let Some(storage) = window().and_then(|window| window.local_storage().ok().flatten()) {
         let _ = storage.set_item(key, value);
@@ -69,7 +69,7 @@ pub fn address() -> String {
     format!("{}{}", part(web_sys::Location::origin), part(web_sys::Location::pathname))
 }
 
-/// Removes the fragment from the address bar without a step in the history.
+/// Removes the fragment from the address bar without adding a step to the history.
 pub fn clear_fragment() {
     if let Some(history) = window().and_then(|window| window.history().ok()) {
         let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&address()));
@@ -82,27 +82,27 @@ pub fn meta(name: &str) -> Option<String> {
     found.get_attribute("content")
 }
 
-/// The time in milliseconds, for differences.
+/// The time in milliseconds, for measuring differences.
 pub fn now_ms() -> f64 {
     js_sys::Date::now()
 }
 
-/// Asks the browser to keep the page's storage. The answer changes nothing here.
+/// Asks the browser to keep the page's storage. The page works with either answer.
 pub fn keep_storage() {
     let Some(window) = window() else { return };
     let asked = call(&get(&window.navigator(), "storage"), "persist", &Array::new());
     if let Some(Ok(asked)) = asked.map(JsCast::dyn_into::<Promise>) {
-        // The answer is awaited, so that a refusal is no unhandled rejection.
+        // The answer is awaited, so that a refusal is not an unhandled rejection.
         spawn_local(async move { drop(JsFuture::from(asked).await) });
     }
 }
 
-/// A property that web-sys would need another feature for; undefined where it is missing.
+/// A property that web-sys only has with another feature; undefined if it is missing.
 pub fn get(object: &JsValue, name: &str) -> JsValue {
     Reflect::get(object, &name.into()).unwrap_or(JsValue::UNDEFINED)
 }
 
-/// Calls a method; `None` where the browser lacks it, or it throws.
+/// Calls a method; `None` if the browser lacks it, or if it throws.
 pub fn call(object: &JsValue, name: &str, arguments: &Array) -> Option<JsValue> {
     get(object, name).dyn_into::<Function>().ok()?.apply(object, arguments).ok()
 }
@@ -119,15 +119,15 @@ pub fn set_root_attribute(name: &str, value: Option<&str>) {
 /// A file that the visitor picked.
 pub struct PickedFile {
     pub name: String,
-    /// Name of the folder, where a folder was picked.
+    /// Name of the folder, if a folder was picked.
     pub folder: Option<String>,
-    /// The file is in a subfolder of that folder.
+    /// `true` if the file is in a subfolder of that folder.
     pub nested: bool,
     pub file: web_sys::File,
 }
 
 impl PickedFile {
-    /// An object URL of the content that lives as long as the page.
+    /// An object URL of the content, valid as long as the page.
     pub fn url(&self) -> Option<String> {
         Url::create_object_url_with_blob(&self.file).ok()
     }

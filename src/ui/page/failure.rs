@@ -34,6 +34,6 @@ pub fn Banner() -> impl IntoView {
             </div>
         }
     };
-    // The region is always present: screen readers announce content that enters it.
+    // The region is always in the document, because screen readers announce content that is added to it.
     view! { <div role="alert" class="failure-region">{move || failure.get().map(shown)}</div> }
 }

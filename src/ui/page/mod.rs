@@ -1,4 +1,4 @@
-//! The parts of the page that belong to no section: the browser, the engine's client, the context, shared widgets.
+//! Shared parts of the page: the browser, the engine's client, the context, shared widgets.
 
 pub mod chart;
 pub mod client;

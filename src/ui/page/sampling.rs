@@ -1,4 +1,4 @@
-//! Controls that decide a text: openings to start from, and the sampling of the next token.
+//! Controls that decide a text: example openings, and the sampling of the next token.
 
 use leptos::prelude::*;
 
@@ -6,7 +6,7 @@ use crate::share::MAX_NEW_TOKENS;
 use crate::terms::{MAX_SEED, Sampling};
 use crate::ui::page::context::app;
 
-/// Openings that suit the model, each chosen by one press.
+/// Openings that suit the model, each with a button.
 #[component]
 pub fn Openings(name: &'static str, pick: Callback<&'static str>) -> impl IntoView {
     let model = app().entry();
@@ -35,7 +35,7 @@ pub fn SamplingFields() -> impl IntoView {
     }
 }
 
-/// A number field: the value is taken when the field is left, and shown as it was taken.
+/// A number field. The value is accepted when the field is left, and shown as it was accepted.
 #[component]
 fn Number(
     name: &'static str,
@@ -50,7 +50,7 @@ fn Number(
         if let Some(number) = event_target_value(&event).trim().parse::<f64>().ok().filter(|number| number.is_finite()) {
             app.state.update(|state| set(&mut state.panes.sampling, number));
         }
-        // A value that was clamped or rejected is shown as it is now, even if that did not change.
+        // Shows a clamped or rejected value in its current form, even if it did not change.
         event_target::<web_sys::HtmlInputElement>(&event).set_value(&value.get_untracked());
     };
     view! {

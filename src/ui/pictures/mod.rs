@@ -1,4 +1,4 @@
-//! What the page says of its state in words. Nothing here touches the browser; charts are drawn by [`crate::draw`], from
-//! the tables of [`crate::tables`].
+//! Texts about the page's state. Nothing here uses the browser; [`crate::draw`] draws the charts from the tables of
+//! [`crate::tables`].
 
 pub mod words;

@@ -1,30 +1,30 @@
-//! A removal of channels in words.
+//! Descriptions of a removal of channels.
 
 use crate::tables::names::ranking_name;
 use crate::terms::{Pick, Pruning, Ranking, Replacement, Selection};
 use crate::words::fine_percent;
 
-/// A ranking's criterion, for somebody who meets it for the first time.
+/// A ranking's criterion, for a newcomer.
 pub fn ranking_hint(ranking: Ranking) -> &'static str {
     match ranking {
-        Ranking::LossProxy => "By the loss proxy, LP. The supernodes are kept; they come last anyway.",
+        Ranking::LossProxy => "By the loss proxy, LP. The supernodes are kept; they have the highest anyway.",
         Ranking::Protected => {
-            "By LP · Protect. Protect is 1, but in the halo it falls to 0.2 for channels that repeat what the core does: in spite of its name it lets them go first."
+            "By LP · Protect. Protect is 1, but falls to 0.2 for channels of the halo that repeat the core: despite its name, they are removed first."
         }
         Ranking::Connected => {
-            "By LP · ((1 − Conn) + Conn · Protect): as SCAR-Prot, the more so the more of its writing lands where the core writes."
+            "By LP · ((1 − Conn) + Conn · Protect): like SCAR-Prot, but stronger for channels with more connection to the core."
         }
-        Ranking::Random => "By a draw from the seed.",
-        Ranking::Magnitude => "By the sum of the norms of its gate row, up row and down column. No text is looked at.",
+        Ranking::Random => "A random order by the seed.",
+        Ranking::Magnitude => "By the sum of the norms of its gate row, up row and down column. No text is read.",
         Ranking::ActivationPower => "By the mean of u², its activation squared.",
-        Ranking::Wanda => "By the magnitudes of its weights times the norms of what they are multiplied with, added up.",
+        Ranking::Wanda => "By the sum of its weights' magnitudes times the norms of their inputs.",
         Ranking::Taylor => "By the mean of |u · ∂L/∂u|: LP without the square.",
         Ranking::Fluctuation => "By the variance of its activation times the squared norm of its down column.",
     }
 }
 
-/// The channels that are removed, and their replacement: "the 20 % lowest by SCAR-Prot in every layer, replaced by
-/// zero". Parameters that differ from the paper's are named, where they play a part.
+/// The removed channels and their replacement: "the 20 % lowest by SCAR-Prot in every layer, replaced by zero".
+/// Parameters that differ from the paper's are named if they matter.
 pub fn pruning_words(pruning: &Pruning) -> String {
     let selection = &pruning.selection;
     let place = selection.layer.map_or_else(|| "every layer".into(), |layer| format!("layer {layer}"));
@@ -39,8 +39,8 @@ fn which(selection: &Selection) -> String {
     let Selection { pick, rho, eta, seed, .. } = *selection;
     match pick {
         Pick::Core => format!("the supernodes (the {} highest by loss proxy)", percent(rho)),
-        Pick::Halo => format!("the halo (the {} outside the core of whose writing most lands where the core writes)", percent(eta)),
-        Pick::Matched => format!("as many as the halo, of about its loss proxies, from elsewhere (seed {seed})"),
+        Pick::Halo => format!("the halo (the {} of the other channels with the most connection to the core)", percent(eta)),
+        Pick::Matched => format!("as many as the halo, with similar loss proxies, from elsewhere (seed {seed})"),
         Pick::Random => format!("as many as the supernodes, drawn from the others (seed {seed})"),
         Pick::Lowest { by: Ranking::Random, share } | Pick::Highest { by: Ranking::Random, share } => {
             format!("{} drawn at random (seed {seed})", percent(share))

@@ -1,4 +1,4 @@
-//! Compare: removals by several rules side by side, and channels removed one at a time.
+//! Compare: removals by several rules side by side, and single channels removed one at a time.
 
 use leptos::prelude::*;
 
@@ -19,10 +19,10 @@ pub fn Compare() -> impl IntoView {
     view! {
         <section id="compare" aria-labelledby="compare-title">
             <p class="step" aria-hidden="true">"5"</p>
-            <h2 id="compare-title">"Compare: is it the ranking, or would anything do?"</h2>
+            <h2 id="compare-title">"Compare: does the ranking matter?"</h2>
             <p class="lead">
-                "A score is worth what its removals show. Take away the channels that each ranking puts first, and as many random ones, and look at the loss on the \
-                 held-out passages. Then the other end: how many of the last can go?"
+                "To test a score, remove the channels that each ranking puts first, and as many random ones, and compare the loss on the \
+                 held-out passages. Then remove from the other end: how many channels can be pruned?"
             </p>
             <div class="row">
                 <label class="field">
@@ -35,13 +35,13 @@ pub fn Compare() -> impl IntoView {
                 <button type="button" data-testid="compare-stop" class:gone=move || !running.get() on:click=move |_| app.client.stop()>"Stop"</button>
             </div>
             <div class="pair">
-                {comparison("removal", Comparison::Removal, mean, "Remove the highest", "Lines: channels removed from the highest on. Of random draws the mean of three, and from the smallest to the largest.")}
-                {comparison("pruning", Comparison::Pruning, mean, "Prune the lowest", "One shot, nothing trained afterwards. The three SCAR rankings keep the supernodes; these have the largest LP, so at such sparsities SCAR-LP would keep them anyway.")}
+                {comparison("removal", Comparison::Removal, mean, "Remove the highest", "Lines: channels removed from the highest score on. Random draws: mean and range of three.")}
+                {comparison("pruning", Comparison::Pruning, mean, "Prune the lowest", "One shot, without training afterwards. The three SCAR rankings keep the supernodes. These have the largest LP, so SCAR-LP would keep them anyway.")}
             </div>
             <p class="note">
-                "What the paper's released data contradicts: in its artifact lp_vs_activation_supernode_pruning.json, at 50 % sparsity, sparing the cores that activations define \
-                 gave a perplexity of 46.65, sparing those that LP defines 48.4 (four runs each). So it is not settled that LP finds the cores most worth sparing, and the lines here \
-                 do not test it: they compare rankings."
+                "The paper's released data (lp_vs_activation_supernode_pruning.json, 50 % sparsity, four runs each) raise a doubt: with cores defined by activations kept, \
+                 perplexity was 46.65; with cores defined by LP kept, 48.4. So it is open if LP finds the best cores to keep. The lines here \
+                 do not test this: they compare rankings."
             </p>
             <Deletions mean />
         </section>
@@ -93,7 +93,7 @@ fn comparison(name: &'static str, of: Comparison, mean: RwSignal<bool>, label: &
         _ if busy.get() && !running.get() => "Waiting…".to_string(),
         (known, all) if known == all => "All measured".to_string(),
         (0, all) => format!("{label} ({all} removals)"),
-        (known, all) => format!("Go on ({known} of {all})"),
+        (known, all) => format!("Continue ({known} of {all})"),
     };
     let picture = move || {
         let chart_name = if of == Comparison::Removal { "removal-chart" } else { "pruning-chart" };
@@ -132,7 +132,7 @@ fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
     view! {
         <h3>"One channel at a time"</h3>
         <p class="note">
-            "The loss proxy is an estimate for removing one channel. Here single channels are really removed, evenly drawn from eight quantiles of each layer's loss proxies."
+            "The loss proxy estimates the effect of removing one channel. Here single channels are really removed, drawn evenly from eight quantiles of each layer's loss proxies."
         </p>
         <div class="row">
             <label class="field count">
@@ -148,7 +148,7 @@ fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
         <p class="note" data-testid="deletions-line" role="status">{move || said.get()}</p>
         {move || has_any.get().then(|| view! {
             <div class="narrow">
-                <ChartView name="deletions-chart" caption="Loss proxy of a channel, and what removing it does" chart=chart lines=Signal::stored(Vec::new()) csv>{table}</ChartView>
+                <ChartView name="deletions-chart" caption="Loss proxy of a channel, and effect of removing it" chart=chart lines=Signal::stored(Vec::new()) csv>{table}</ChartView>
             </div>
         }.into_any())}
     }
@@ -166,7 +166,7 @@ fn deletion_table(state: &AppState) -> Option<DataTable> {
     Some(deletions::deletions(&state.comparison_reports().1?, backend))
 }
 
-/// The correlation of the loss proxy with the measured changes of loss, in a line.
+/// The correlation of the loss proxy with the measured changes of loss, as one line.
 fn deletion_line(state: &AppState) -> Option<String> {
     let report = state.comparisons.deletion_report.as_ref()?;
     let DeletionCorrelation { n, spearman, n_positive, spearman_positive, .. } = report.correlations.first()?;

@@ -26,8 +26,8 @@ pub fn Scan() -> impl IntoView {
             <p class="step" aria-hidden="true">"1"</p>
             <h2 id="scan-title">"Find: where do the numbers spike?"</h2>
             <p class="lead">
-                "One pass over a text. In every block, the last matrix of the feed-forward part, down_proj, turns hidden channels into a contribution to \
-                 the model's running state. Where one product of a huge input and one weight makes nearly all of a huge output, that weight is a suspect."
+                "The model reads a text once. In every block the last matrix of the feed-forward part, down_proj, turns hidden channels into a contribution to \
+                 the model's running state. If a huge output is nearly all one product of a huge input and one weight, that weight is a suspect."
             </p>
             <label class="field">
                 "Text to read"

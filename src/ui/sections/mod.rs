@@ -1,4 +1,4 @@
-//! The sections of the page, from the top to the bottom, each under the name that the visitor reads.
+//! The sections of the page, from top to bottom, each named after its heading.
 
 pub mod compare;
 pub mod experiments;

@@ -1,4 +1,4 @@
-//! Prove: no scalar is called a super weight before it was pulled beside controls.
+//! Prove: a scalar counts as a super weight only after its removal was compared with controls.
 
 use leptos::prelude::*;
 
@@ -20,7 +20,7 @@ pub fn Confirm() -> impl IntoView {
     let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Confirm { .. })));
     let published =
         app.part(|state| state.model.info.is_some() && state.model.entry().is_some_and(|entry| entry.published().next().is_some()));
-    // Before anything is loaded, the page's own model is assumed.
+    // Before anything is loaded, the text is about the page's own model.
     let is_bundled = app.part(|state| state.model.entry().map_or(state.model.info.is_none(), |entry| entry.hub().is_none()));
     let has_arms = app.part(|state| !state.scan.arms.is_empty());
     view! {
@@ -28,8 +28,8 @@ pub fn Confirm() -> impl IntoView {
             <p class="step" aria-hidden="true">"2"</p>
             <h2 id="confirm-title">"Prove: does anything break?"</h2>
             <p class="lead">
-                "A spike is a suspicion. So every candidate is set to zero, alone and together with the others, and beside it scalars that should not matter: \
-                 random ones of the same matrix, and the largest of the whole model. What counts is the loss on "
+                "A spike is not proof. Every candidate is set to zero, alone and together with the others. So are controls that should not matter: \
+                 random scalars of the same matrix, and the largest of the whole model. The measure is the loss on "
                 {move || if is_bundled.get() { "books that the model has not seen." } else { "passages of public-domain books, which it may have read in training." }}
             </p>
             <div class="row">
@@ -103,7 +103,7 @@ fn Verdicts() -> impl IntoView {
             verdict(at.to_string(), *confirmed, word, language::verdict(because), claim((*at).into(), &report))
         });
         let rows = report.rows.iter().map(|row| {
-            let word = if row.confirmed { "is critical, as a whole." } else { "is not critical." };
+            let word = if row.confirmed { "is critical as a whole." } else { "is not critical." };
             verdict(row.at.to_string(), row.confirmed, word, costs(row), claim(row.at.into(), &report))
         });
         view! {
@@ -119,7 +119,7 @@ fn costs(row: &RowVerdict) -> String {
     format!("Zeroing it changes the held-out loss by {delta} nats; the rows that follow it by at most {control}.")
 }
 
-/// The verdict on one target that was pulled, and the published claim on it.
+/// The verdict on one removed target, and the published claim about it.
 fn verdict(at: String, confirmed: bool, word: &'static str, because: String, claim: Option<String>) -> AnyView {
     view! {
         <li data-testid="verdict" data-confirmed=confirmed.to_string() class:confirmed=confirmed>

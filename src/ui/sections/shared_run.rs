@@ -1,4 +1,4 @@
-//! A run from the address: shown first, loaded and recomputed only when the reader presses.
+//! A run from a link: shown first; loaded and recomputed only when the reader presses a button.
 
 use leptos::prelude::*;
 
@@ -13,7 +13,7 @@ use crate::ui::state::experiments::Shared;
 use crate::ui::state::link::{LinkStage, LinkState, OtherChannels, loadable_entry};
 use crate::words::{short, visible};
 
-/// Reads the address. If it holds no run, the default model loads by itself; otherwise nothing is loaded.
+/// Reads the address. If it holds no run, the default model is loaded; otherwise nothing is loaded.
 pub fn open_address(app: App) {
     read_link(app);
     if app.state.with_untracked(|state| state.link == LinkState::None && state.experiments.shared == Shared::None) {
@@ -25,7 +25,7 @@ pub fn open_address(app: App) {
 
 fn read_link(app: App) {
     let link = match ShareLink::decode(&dom::fragment()) {
-        // An anchor of the page itself is no link to a run, and leaves an open run alone.
+        // An anchor of the page itself is not a link to a run, and an open run stays.
         Err(ShareError::NoRun) => return crate::ui::sections::experiments::read_link(app),
         Err(error) => LinkState::Refused(error.to_string()),
         Ok(link) => LinkState::Held { link: Box::new(link), stage: LinkStage::Waiting },
@@ -56,7 +56,7 @@ pub fn Panel() -> impl IntoView {
                     Err(why) => view! { <p class="error" data-testid="link-error">"It cannot be opened: "{why}"."</p> }.into_any(),
                     Ok(link) => held(link).into_any(),
                 }}
-                <button type="button" class="quiet" data-testid="link-dismiss" on:click=dismiss>"Close it and start afresh"</button>
+                <button type="button" class="quiet" data-testid="link-dismiss" on:click=dismiss>"Close and start afresh"</button>
             </section>
         }
     };
@@ -80,7 +80,7 @@ fn held(link: ShareLink) -> impl IntoView {
     };
     let waiting = move || matches!(stage.get(), Some(LinkStage::Waiting | LinkStage::Loading));
     let is_here = app.part(|state| state.is_live() && state.holds_model_of_link());
-    // If the model of this name is loaded and its weights differ, loading it again would not help.
+    // If the loaded model has this name but other weights, loading it again would not help.
     let wanted = id.clone();
     let other = app.part(move |state| state.model.info.as_ref().is_some_and(|info| info.model.id != wanted));
     let loadable = move || model.is_some() && (waiting() || other.get() && matches!(stage.get(), Some(LinkStage::Mismatch(_))));
@@ -92,7 +92,7 @@ fn held(link: ShareLink) -> impl IntoView {
     view! {
         {contents(&link)}
         {move || (stage.get() == Some(LinkStage::Waiting)).then(|| view! {
-            <p class="hint">"Nothing was downloaded or run for it so far."</p>
+            <p class="hint">"Nothing was downloaded or run yet."</p>
             {model.filter(|_| !is_here.get()).and_then(to_download)}
         })}
         {move || (loadable() || waiting() && is_here.get()).then(|| view! {
@@ -105,7 +105,7 @@ fn held(link: ShareLink) -> impl IntoView {
             </button>
         })}
         {move || (model.is_none() && waiting() && !is_here.get()).then(|| view! {
-            <p class="error" data-testid="link-mismatch">{format!("This page does not know the model “{id}”. If you have its files, or the name of its repository, open it below; the run is restored if it is the same.")}</p>
+            <p class="error" data-testid="link-mismatch">{format!("This page does not know the model “{id}”. If you have its files or its repository's name, open it below. The run is restored if the model is the same.")}</p>
         })}
         {move || restored().then(|| view! {
             <button type="button" class="primary" data-testid="link-recompute" disabled=move || !live.get() || stage.get() == Some(LinkStage::Recomputing) on:click=move |_| app.client.act(|state| state.recompute())>
@@ -120,8 +120,8 @@ fn held(link: ShareLink) -> impl IntoView {
 fn to_download(model: Entry) -> Option<impl IntoView> {
     let (hub, size) = (model.hub()?, model.download()?);
     let text = format!(
-        "Its model, {}, does not come with this page: {size} have to be downloaded from {} first, unless this browser has it stored. \
-         Below, it is described, and another server can be named.",
+        "Its model, {}, does not come with this page: {size} must be downloaded from {} first, unless this browser has stored it. \
+         See below for a description and for other servers.",
         hub.title, hub.repo
     );
     Some(view! { <p class="note" data-testid="link-download">{text}</p> })
@@ -157,7 +157,7 @@ fn removed(link: &ShareLink) -> Option<String> {
         digest => format!("a text of the sender's own (digest {digest})"),
     };
     Some(format!(
-        "{}; scored over {} sequences of {} tokens of {text}, which is done again here; selection digest {}",
+        "{}; scored over {} sequences of {} tokens of {text}, and scored again here; selection digest {}",
         pruning_words(pruning),
         selection.sequences,
         selection.length,
@@ -168,7 +168,10 @@ fn removed(link: &ShareLink) -> Option<String> {
 fn outcome(stage: LinkStage) -> Option<AnyView> {
     Some(match stage {
         LinkStage::Mismatch(why) => view! { <p class="error" data-testid="link-mismatch">{why}</p> }.into_any(),
-        LinkStage::Restored => view! { <p class="note">"Restored: opening, sampling and edits are as they were. Recompute to see whether the same text comes out here."</p> }.into_any(),
+        LinkStage::Restored => {
+            view! { <p class="note">"Opening, sampling and edits are restored. Recompute to see if the same text comes out here."</p> }
+                .into_any()
+        }
         LinkStage::Unjudged(why) => view! { <p class="note" data-testid="link-unjudged">{why}</p> }.into_any(),
         LinkStage::Verdict { text, picked } => view! { {picked.map(other_channels)} {verdict(text)} }.into_any(),
         LinkStage::Waiting | LinkStage::Loading | LinkStage::Recomputing => return None,
@@ -177,7 +180,7 @@ fn outcome(stage: LinkStage) -> Option<AnyView> {
 
 fn other_channels(OtherChannels { here, there }: OtherChannels) -> impl IntoView {
     let text = format!(
-        "The same rule picks other channels here (digest {here}, in the link {there}): scores round differently on another device. The text was \
+        "The same rule picks other channels here (digest {here}, in the link {there}), because devices round differently. The text was \
          recomputed with the channels picked here:"
     );
     view! { <p class="note" data-testid="link-channels">{text}</p> }
@@ -189,7 +192,7 @@ fn verdict(text: Recomputed) -> impl IntoView {
         Recomputed::Differs { pane, index } => {
             let pane = if pane == Pane::Intact { "intact" } else { "edited" };
             let words = format!(
-                "Not the same: in the {pane} pane, new token {} is the first that differs. Devices round differently, and sampling can tip over on a near tie.",
+                "Not the same: in the {pane} pane, new token {} is the first that differs. Devices round differently, which can decide a near tie.",
                 index + 1
             );
             (false, words)

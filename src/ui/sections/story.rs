@@ -1,4 +1,4 @@
-//! The first view: an introduction through a recording, before anything is loaded.
+//! The first view: an introduction with a recording, before anything is loaded.
 
 use leptos::prelude::*;
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::terms::{Evaluation, ModelInfo, Pane, RunRecord, read_json};
 use crate::words::{grouped, short};
 
-/// The recording that the native command wrote for the default model; it is parsed here, so that story and live run
+/// The recording of the default model, written by the native command. It is parsed here, so that story and live run
 /// share one schema.
 const RECORDED: &str = include_str!("../../../public/recorded/linchpin-13m.json");
 
@@ -68,8 +68,8 @@ fn recorded(run: RunRecord, (before, after): (f32, f32), parameters: Option<u64>
                 <span class="sr">" becomes "</span>
                 <span class="big pulled">{short(after.round())}</span>
                 <span class="what">
-                    "perplexity on books it has never seen: how many tokens it hesitates between, on average. "
-                    {format!("Every other number stays as it was, and it is {:.0} times as lost.", after / before)}
+                    "perplexity on unseen books: the number of tokens it hesitates between, on average. "
+                    {format!("Every other number stays the same, and the perplexity is {:.0} times as high.", after / before)}
                 </span>
             </p>
         </figure>
@@ -85,29 +85,29 @@ pub fn Colophon() -> impl IntoView {
                 <dt>"channel"</dt>
                 <dd>"One hidden unit of a feed-forward block: a column of its down_proj matrix."</dd>
                 <dt>"spike"</dt>
-                <dd>"The largest value that goes into, or comes out of, a down_proj in one pass over the text."</dd>
+                <dd>"The largest input or output of a down_proj in one pass over the text."</dd>
                 <dt>"super weight"</dt>
                 <dd>
                     "One scalar, down_proj.weight[row, column], whose removal collapses the model while the removal of others does not. \
-                     It is called so only after it was pulled beside controls."
+                     The name is used only after a test against controls."
                 </dd>
                 <dt>"loss proxy, LP"</dt>
-                <dd>"½ · mean over tokens of (u · ∂L/∂u)² for the channel's value u at the input of down_proj: an estimate of what its removal costs."</dd>
+                <dd>"½ · mean over tokens of (u · ∂L/∂u)² for the channel's value u at the input of down_proj: an estimate of its removal's cost."</dd>
                 <dt>"supernode, core"</dt>
-                <dd>"A channel among the top 1 % of its layer by loss proxy, and all of them together."</dd>
+                <dd>"A supernode is a channel among the top 1 % of its layer by loss proxy; the core is all of them."</dd>
                 <dt>"halo"</dt>
-                <dd>"The tenth of the other channels of whose writing the largest share (Conn) lands on the few residual channels that the core writes to most, its write support."</dd>
+                <dd>"A tenth of the other channels: those with the largest share of writing (Conn) to the core's write support, the few residual channels that the core writes to most."</dd>
                 <dt>"redundancy"</dt>
-                <dd>"How well a halo channel's effect on the loss is told by the core's, in nats: 0 if the two have nothing to do with each other."</dd>
+                <dd>"How well the core's effect on the loss predicts a halo channel's, in nats: 0 if they are unrelated."</dd>
                 <dt>"Jaccard, Spearman"</dt>
-                <dd>"Of two sets, what they share of what they hold together; of two rankings, 1 if they are the same, 0 if unrelated, −1 if opposite."</dd>
+                <dd>"Jaccard: the size of two sets' intersection over that of their union. Spearman: two rankings' correlation, 1 if equal, 0 if unrelated, −1 if opposite."</dd>
                 <dt>"perplexity"</dt>
-                <dd>"e to the mean loss on held-out text. Lower is better; compare it only within one text and one way of cutting it."</dd>
+                <dd>"e to the power of the mean loss on held-out text. Lower is better; compare it only for one text and one way of cutting it."</dd>
             </dl>
             <p>
                 "Layers, rows and columns count from 0, as in Hugging Face checkpoints: [output, input]. Super weights were described in \
-                 arXiv:2411.07191, supernodes and halos in arXiv:2604.23475. Nothing you type or open leaves this page: the model runs here, and there is no server behind it. Only a model \
-                 that you ask for is fetched, from the Hub or the server that you name."
+                 arXiv:2411.07191, supernodes and halos in arXiv:2604.23475. Nothing you type or open leaves this page, and there is no server behind it: the model runs here. Only a model \
+                 that you request is downloaded, from the Hub or your chosen server."
             </p>
         </footer>
     }

@@ -13,7 +13,7 @@ use crate::ui::state::entry::{Entry, MAIN, endpoint_of, hub_source};
 pub struct Choice {
     /// A model's id, [`REPO`] or [`FOLDER`].
     pub picked: String,
-    /// A server with the Hub's addresses.
+    /// A server with the Hub's paths.
     pub endpoint: String,
     /// Access token for gated repositories.
     pub token: String,
@@ -24,7 +24,7 @@ pub struct Choice {
     pub folder: String,
 }
 
-/// The choice of any repository by its name.
+/// The choice of any repository, by its name.
 pub const REPO: &str = "*repo";
 /// The choice of a folder on a server.
 pub const FOLDER: &str = "*folder";
@@ -47,12 +47,12 @@ impl Choice {
         Entry::find(&self.picked)
     }
 
-    /// Returns `true` if the choice is on the Hub, or on a server like it.
+    /// Returns `true` if the choice is on the Hub or a similar server.
     pub fn is_of_hub(&self) -> bool {
         self.picked == REPO || self.entry().is_some_and(|entry| entry.hub().is_some())
     }
 
-    /// Sets the server. A token is dropped with the server that it was typed for.
+    /// Sets the server. The token is dropped, because it was typed for another server.
     pub fn set_endpoint(&mut self, endpoint: String) {
         if endpoint_of(&endpoint) != endpoint_of(&self.endpoint) {
             self.token.clear();
@@ -69,7 +69,7 @@ impl Choice {
         Source { id: entry.id().into(), title: entry.title().into(), from, backend }
     }
 
-    /// The chosen source; `None` while something has still to be typed.
+    /// The chosen source; `None` while a field is empty.
     pub fn source(&self, backend: BackendChoice) -> Option<Source> {
         if let Some(entry) = self.entry() {
             return Some(self.source_of(entry, backend));
@@ -95,7 +95,7 @@ impl Choice {
         hub::MODELS.iter().filter(|_| self.picked == REPO).find(is_typed)
     }
 
-    /// The typed repository's name; the address of its page is accepted as well.
+    /// The typed repository's name, also if its page's address was typed.
     fn typed_repo(&self) -> &str {
         self.repo.trim().trim_start_matches(HUB).trim_matches('/')
     }
@@ -107,7 +107,7 @@ impl Choice {
     fn id_of_repo(&self) -> String {
         match self.typed_revision() {
             MAIN => model_id_from(self.typed_repo()),
-            // The beginning of a commit identifies it, and an id is short.
+            // The first 12 characters of a commit identify it and keep the id short.
             revision => model_id_from(&format!("{}-{}", self.typed_repo(), revision.get(..12).unwrap_or(revision))),
         }
     }

@@ -11,7 +11,7 @@ fn hub_model_is_asked_for_at_its_pinned_commit_with_what_is_known() {
     assert_eq!((source.id.as_str(), source.title.as_str(), hub.endpoint.as_str(), hub.repo.as_str()), (SMOL, model.title, HUB, model.repo));
     assert_eq!((hub.revision.as_str(), hub.token.as_deref()), (model.revision, None));
     assert_eq!((hub.known[0].size, hub.known[0].sha256.as_deref()), (Some(269_060_552), model.weights.map(|file| file.sha256)));
-    // The catalogue has no digests for this model.
+    // A model without digests in the catalogue.
     let untold = HubModel { weights: None, ..*model };
     let ModelSource::Hub(hub) = hub_source(&untold, HUB, None) else { panic!() };
     assert_eq!((hub.revision.as_str(), hub.known.len()), (model.revision, 0));
@@ -37,14 +37,14 @@ fn any_repository_and_any_folder_can_be_named() {
     assert_eq!(state.model.choice.source(BackendChoice::Auto), None, "nothing was typed");
     state.model.edit_choice(|choice| choice.repo = "https://huggingface.co/Somebody/gpt2/".into());
     let named = source(&state);
-    // Not the catalogue's model of that name.
+    // Another model than the catalogue's of that name.
     assert_eq!(
         (named.id.as_str(), named.title.as_str(), hub_of(&named).repo.as_str()),
         ("somebody-gpt2", "Somebody/gpt2", "Somebody/gpt2")
     );
     assert_eq!(hub_of(&named).revision, MAIN);
     state.model.edit_choice(|choice| (choice.repo, choice.revision) = ("openai-community/GPT2".into(), "step1000".into()));
-    // The catalogue knows nothing of revisions other than the pinned one.
+    // The catalogue only knows the pinned revision.
     assert_eq!((source(&state).id.as_str(), hub_of(&source(&state)).revision.as_str()), ("openai-community-gpt2-step1000", "step1000"));
     assert!(hub_of(&source(&state)).known.is_empty() && state.model.choice.known_repo().is_none());
     let pin = find_hub("gpt2").unwrap().revision;

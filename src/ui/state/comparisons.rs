@@ -1,4 +1,4 @@
-//! Surroundings, sweeps and single deletions: the results that the page keeps of them.
+//! The page's results of surroundings, sweeps and single deletions.
 
 use crate::protocol::{Event, Request};
 use crate::terms::{
@@ -7,7 +7,7 @@ use crate::terms::{
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Running;
 
-/// Quantiles of a layer's loss proxies that single deletions are drawn from, as the authors do.
+/// Quantiles of a layer's loss proxies that single deletions are drawn from, as in the authors' code.
 pub(super) const N_QUANTILES: usize = 8;
 
 /// The part of the state behind the section "Compare", and the halo of a core in the section "Weigh".
@@ -15,30 +15,30 @@ pub(super) const N_QUANTILES: usize = 8;
 pub struct ComparisonState {
     /// Surroundings of the core of one layer or several.
     pub surroundings: Option<SurroundingsReport>,
-    /// Removals that were measured with these scores, whichever experiment requested them.
+    /// Removals that were measured with the current scores, whichever comparison requested them.
     pub sweep: Vec<SweepPoint>,
     /// Length of `sweep` when the current sweep began.
     sweep_begins_at: usize,
     /// Channels removed one at a time, as their results arrive.
     pub deletions: Vec<Deletion>,
     pub deletion_report: Option<DeletionReport>,
-    /// Seed of the draw of `deletions`, and the replacement that stood in place of each.
+    /// Seed of the draw of `deletions`, and the value that replaced each channel.
     deletion_seed: u64,
     deletion_replacement: Replacement,
 }
 
 impl ComparisonState {
-    /// Drops every result, since it was measured with scores that are no longer those of the page.
+    /// Drops every result, because it was measured with outdated scores.
     pub(crate) fn forget(&mut self) {
         (self.surroundings, self.sweep, self.deletions, self.deletion_report) = Default::default();
     }
 
-    /// Returns `true` if a removal was measured with the present scores.
+    /// Returns `true` if a removal was measured with the current scores.
     pub(crate) fn is_measured(&self, pruning: &Pruning) -> bool {
         self.sweep.iter().any(|point| point.pruned.pruning == *pruning)
     }
 
-    /// The single deletions as the command would write them, including those of a stopped measurement.
+    /// The single deletions in the command's form, including those of a stopped measurement.
     pub(crate) fn deletions_as_report(
         &self,
         model: ModelRef,
@@ -88,7 +88,7 @@ impl Part for ComparisonState {
         }
     }
 
-    /// Drops the figures of a faulty device, and keeps those of earlier requests.
+    /// Drops the figures of a faulty device, but keeps those of earlier requests.
     fn fails(&mut self, over: &Running, kind: FailureKind) {
         match over.request {
             _ if kind != FailureKind::Device => {}
@@ -112,7 +112,7 @@ pub(crate) fn needs_scores(request: &Request) -> bool {
     }
 }
 
-/// Returns `true` if two scorings are of the same tokens, however many sequences were asked for.
+/// Returns `true` if two scorings used the same tokens, whatever number of sequences was requested.
 pub(crate) fn is_same(a: &Calibration, b: &Calibration) -> bool {
     a.convention == b.convention && a.text_digest == b.text_digest && (a.length, a.n_sequences) == (b.length, b.n_sequences)
 }
@@ -170,7 +170,7 @@ mod tests {
         tell(&mut state, scored(2));
         let all = Comparison::Removal.prunings(Replacement::Zero);
         state.comparisons.sweep.push(point(all[0]));
-        // A fresh engine has no scores, and the new ones differ: the point is dropped, and measured again.
+        // A new engine has no scores, and its scores will differ, so the point is dropped and measured again.
         state.scores.engine_calibration = None;
         state.compare(Comparison::Removal, Replacement::Zero);
         assert!(matches!(state.next_message().unwrap().request, Request::Score { .. }));

@@ -1,4 +1,4 @@
-//! What is to be changed in the model, the list of edits and the removal of channels, and what the engine has changed.
+//! The requested changes of the model (the list of edits and the removal of channels), and the applied ones.
 
 use crate::protocol::Event;
 use crate::share::MAX_EDITS;
@@ -11,11 +11,11 @@ use crate::ui::state::part::Part;
 /// One line of the list: a switch, a name and a scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EditRow {
-    /// Identifier of the line, constant while the list changes around it.
+    /// Identifier of the line, which stays the same when other lines change.
     pub key: u32,
     pub target: EditTarget,
     pub scale: f32,
-    /// When off, the line stays and its weights are intact.
+    /// If `false`, the line stays and its weights are intact.
     pub on: bool,
     pub origin: Origin,
 }
@@ -32,14 +32,14 @@ pub enum Origin {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EditState {
     pub rows: Vec<EditRow>,
-    /// Key of the newest row. It only grows: a view that is kept by its key would show a later row under an earlier
-    /// row's name.
+    /// Key of the newest row. It only grows, because a view is kept by its key and would show a later row under an
+    /// earlier row's name.
     last_key: u32,
-    /// The removal of channels that is switched on, next to the edits: see [`EditState::ablation`].
+    /// The active removal of channels, in addition to the edits: see [`EditState::ablation`].
     pub pruning: Option<Pruning>,
-    /// The ablation that the engine reports as in place, and its time to apply it in milliseconds.
+    /// The ablation that the engine has applied, and the time this took in milliseconds.
     pub applied: Option<(Ablation, f64)>,
-    /// Outcome of the pruning that is in place.
+    /// Outcome of the applied pruning.
     pub pruned: Option<Pruned>,
 }
 
@@ -48,12 +48,12 @@ impl EditState {
     pub fn add(&mut self, target: EditTarget, scale: f32, on: bool, origin: Origin, info: &ModelInfo) -> Result<(), String> {
         Sizes::from(info).check_edit(&WeightEdit { target, scale }).map_err(in_words)?;
         if let Some(row) = self.rows.iter_mut().find(|row| row.target == target) {
-            // A repeated request for a listed target pulls it.
+            // Adding a listed target again switches it on.
             (row.scale, row.on) = (scale, on || row.on);
             return Ok(());
         }
         if self.rows.len() >= MAX_EDITS {
-            return Err(format!("The list holds {MAX_EDITS} edits already; remove one first."));
+            return Err(format!("The list has {MAX_EDITS} edits already; remove one first."));
         }
         self.last_key += 1;
         self.rows.push(EditRow { key: self.last_key, target, scale, on, origin });
@@ -70,37 +70,37 @@ impl EditState {
         }
     }
 
-    /// Updates the lines of a scan. Its candidates are listed, switched off; earlier candidates that are neither pulled
-    /// nor found again are removed.
+    /// Updates the lines of a scan. Its candidates are listed, switched off. Earlier candidates that are neither
+    /// switched on nor found again are removed.
     pub fn offer(&mut self, candidates: &[Candidate], info: &ModelInfo) {
         self.rows.retain(|row| row.on || row.origin != Origin::Scan);
         for candidate in candidates {
             let target = EditTarget::from(candidate.at);
             if !self.rows.iter().any(|row| row.target == target) {
-                // A candidate outside of the model cannot be pulled; the scan still shows it.
+                // A candidate outside the model cannot be removed; the scan still shows it.
                 let _ = self.add(target, 0.0, false, Origin::Scan, info);
             }
         }
     }
 
-    /// The ablation that the engine is asked to apply: the edits in the list, and the pruning.
+    /// The requested ablation: the edits in the list, and the pruning.
     pub fn ablation(&self) -> Ablation {
         let active = self.rows.iter().filter(|row| row.on && row.scale != 1.0);
         let weight_edits = active.map(|row| WeightEdit { target: row.target, scale: row.scale }).collect();
         Ablation { weight_edits, pruning: self.pruning, ..Ablation::default() }
     }
 
-    /// The ablation that the engine has.
+    /// The ablation that the engine has applied.
     pub(crate) fn in_place(&self) -> Ablation {
         self.applied.as_ref().map(|(ablation, _)| ablation.clone()).unwrap_or_default()
     }
 
-    /// Returns `true` if a run was made with the present edits and channels.
+    /// Returns `true` if a run was made with the current edits and channels.
     pub fn is_current(&self, run: &RunRecord) -> bool {
         run.setup.ablation == self.ablation() && self.picks(run.pruned.as_ref().map(|pruned| pruned.digest.as_str()))
     }
 
-    /// Returns `true` if an earlier selection equals the present one, or the present one is unknown.
+    /// Returns `true` if an earlier selection equals the current one, or the current one is unknown.
     pub(crate) fn picks(&self, digest: Option<&str>) -> bool {
         self.pruned.as_ref().zip(digest).is_none_or(|(now, then)| now.digest == then)
     }
@@ -123,16 +123,16 @@ impl Part for EditState {
     }
 }
 
-/// Explains why a pruning is not valid for this model.
+/// Explains why a pruning is invalid for this model.
 pub fn check_pruning(pruning: &Pruning, info: &ModelInfo) -> Result<(), String> {
     Sizes::from(info).check_selection(&pruning.selection).map_err(in_words)
 }
 
-/// The units that the form offers, under the names that it gives them.
+/// The units in the form, with their names there.
 const UNITS: [(&str, Unit); 5] =
     [("scalar", Unit::Scalar), ("row", Unit::Row), ("column", Unit::Column), ("channel", Unit::Channel), ("mean", Unit::ChannelMean)];
 
-/// The page's words for a number outside its limits.
+/// The page's sentence for a number outside its limits.
 pub fn in_words(error: LimitError) -> String {
     match error {
         LimitError::Outside { what, got, limit } => {
@@ -154,7 +154,7 @@ pub fn in_words(error: LimitError) -> String {
     }
 }
 
-/// The unit that the four fields of the form name; the layer's may name an expert behind a dot.
+/// The unit named by the four fields of the form; the layer may name an expert after a dot.
 pub fn parse_target(unit: &str, layer: &str, row: &str, col: &str) -> Result<EditTarget, String> {
     let unit = UNITS.iter().find(|(name, _)| *name == unit).map_or(Unit::Scalar, |(_, unit)| *unit);
     let refused = |what: &str, text: &str| match text.trim() {
@@ -170,7 +170,7 @@ pub fn parse_target(unit: &str, layer: &str, row: &str, col: &str) -> Result<Edi
     Ok(unit.target(layer, expert, &numbers).expect("a number for each coordinate"))
 }
 
-/// Snaps a dragged slider to 1, where nothing is changed; the keyboard reaches every step.
+/// Snaps a dragged slider to 1, which changes nothing; the keyboard reaches every step.
 pub fn snap(scale: f32, dragged: bool) -> f32 {
     let scale = ((scale * 20.0).round() / 20.0).clamp(*SCALES.start(), *SCALES.end());
     if dragged && (scale - 1.0).abs() < 0.11 { 1.0 } else { scale }
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(message, "The scale must be from -3 to 3; 3.5 is not.");
     }
 
-    /// The table that a link and the engine are tried with, too.
+    /// The table that links and the engine are tested with, too.
     #[test]
     fn list_takes_every_edit_within_the_limits_and_no_other() {
         let info = info();

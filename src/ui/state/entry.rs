@@ -1,4 +1,4 @@
-//! A model that the page knows by name: one that comes with it, or one of the Hub.
+//! A model in the page's catalogue: bundled, or from the Hub.
 
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::published::{Fact, Kind};
@@ -64,7 +64,7 @@ impl Entry {
         self.hub().map(|model| bytes(model.download_bytes() as f64))
     }
 
-    /// Returns `true` if a loaded model has the shape of this entry, since a visitor's folder may have any name.
+    /// Returns `true` if a loaded model has the shape of this entry, because a visitor's folder may have any name.
     pub fn is_shaped_as(self, info: &ModelInfo) -> bool {
         self.hub().is_none_or(|model| {
             let shape = [model.shape.num_hidden_layers, model.shape.hidden_size, model.shape.intermediate_size];
@@ -72,7 +72,7 @@ impl Entry {
         })
     }
 
-    /// The targets on which others have published findings, in the catalogue's order.
+    /// The targets with published findings, in the catalogue's order.
     pub fn published(self) -> impl Iterator<Item = &'static EditTarget> {
         self.hub().map_or(&[][..], |model| model.facts).iter().flat_map(|fact| fact.at)
     }
@@ -83,7 +83,8 @@ impl Entry {
     }
 }
 
-/// Returns whether a finding was reproduced; `None` if it cannot be judged, or not all its targets were pulled.
+/// Returns `true` if a finding was reproduced; `None` if it cannot be judged, or if not all its targets were
+/// measured.
 pub fn agrees(fact: &Fact, report: &ConfirmReport) -> Option<bool> {
     let claimed = report.claimed(fact.at)?;
     match fact.kind {
@@ -94,7 +95,7 @@ pub fn agrees(fact: &Fact, report: &ConfirmReport) -> Option<bool> {
     }
 }
 
-/// The source of a Hub model's files, at the pinned commit, with the sizes and digests that are known.
+/// The source of a Hub model's files, at the pinned commit, with the known sizes and digests.
 pub fn hub_source(model: &HubModel, endpoint: &str, token: Option<String>) -> ModelSource {
     ModelSource::Hub(HubSource {
         endpoint: endpoint.into(),
@@ -105,7 +106,7 @@ pub fn hub_source(model: &HubModel, endpoint: &str, token: Option<String>) -> Mo
     })
 }
 
-/// The branch that is used if no revision is given.
+/// The default branch.
 pub const MAIN: &str = "main";
 
 /// The engine's name of a source, without its scheme: see [`crate::terms::Provenance::origin`]. `None` for single
@@ -118,7 +119,7 @@ pub fn origin(source: &ModelSource) -> Option<String> {
     }
 }
 
-/// The address that was typed, or else the Hub's own.
+/// The typed address, or the Hub's own if the field is empty.
 pub fn endpoint_of(typed: &str) -> &str {
     match typed.trim().trim_end_matches('/') {
         "" => HUB,
@@ -127,7 +128,7 @@ pub fn endpoint_of(typed: &str) -> &str {
 }
 
 /// The reason why a page served over https cannot read a source, if there is one. A browser would block the request
-/// without telling the page why.
+/// without telling the page the reason.
 pub fn out_of_reach(page: &str, source: &ModelSource) -> Option<Failure> {
     let address = match source {
         ModelSource::Files(_) => return None,
@@ -137,8 +138,8 @@ pub fn out_of_reach(page: &str, source: &ModelSource) -> Option<Failure> {
     (page.starts_with("https:") && is_http_elsewhere(address)).then(|| Failure::new(Problem::InsecureAddress, ""))
 }
 
-/// Returns `true` for an `http:` address of another computer. `localhost`, names below it, 127.0.0.0/8 and `[::1]` are
-/// this computer.
+/// Returns `true` for an `http:` address of another computer. `localhost`, its subdomains, 127.0.0.0/8 and `[::1]`
+/// are this computer.
 fn is_http_elsewhere(address: &str) -> bool {
     let Some((scheme, rest)) = address.trim().split_once("://") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -181,7 +182,7 @@ mod tests {
         ] {
             assert_eq!(out_of_reach(PAGE, &folder(here)), None, "{here}");
         }
-        // The address is checked in every kind of source, but files on the disk are always allowed.
+        // The address is checked in every kind of source; files on the disk are always allowed.
         let model = crate::catalog::find_hub("gpt2").unwrap();
         assert!(out_of_reach(PAGE, &hub_source(model, "http://mirror.example", None)).is_some());
         assert_eq!(out_of_reach(PAGE, &hub_source(model, HUB, None)), None);

@@ -21,7 +21,7 @@ pub enum Scalars {
     Link,
 }
 
-/// An experiment that came in the address.
+/// The experiment of a link.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Shared {
     #[default]
@@ -30,7 +30,7 @@ pub enum Shared {
     Held(Box<ExperimentLink>),
 }
 
-/// What is wrong with the visitor's last input.
+/// The error in the visitor's last input.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wrong {
     Setting(SettingError),
@@ -39,7 +39,7 @@ pub enum Wrong {
 }
 
 impl Wrong {
-    /// The setting, if it is one.
+    /// The invalid setting, if the error is one of a setting.
     pub fn setting(&self) -> Option<SettingId> {
         if let Self::Setting(error) = self { Some(error.id) } else { None }
     }
@@ -51,21 +51,20 @@ pub struct Experiments {
     /// Settings of each kind, in the order of [`ExperimentKind::ALL`].
     pub settings: Vec<Settings>,
     pub scalars: Scalars,
-    /// Name and content of the text that was opened.
+    /// Name and content of the opened text.
     pub text: Option<(String, String)>,
     pub tasks: Vec<TaskFile>,
     /// The latest outcome of each kind, including one measured while the model loads.
     pub(crate) outcomes: Vec<Outcome>,
     pub shared: Shared,
-    /// The setting that was typed wrong, or the file that could not be opened.
+    /// The invalid setting, or the file that could not be opened.
     pub error: Option<Wrong>,
-    /// A link to the outcome that is shared, or the reason why there is none.
+    /// A link to the shown outcome, or the reason why there is none.
     pub made: Option<Result<String, String>>,
     /// Number of changes to outcomes; `filled` counts how often settings were filled in.
     pub version: u32,
     pub filled: u32,
-    /// Digest of the text that the engine has in place of the bundled one; `engine_has_tasks` tells if it has the
-    /// tasks.
+    /// Digest of the engine's text, if it is not the bundled one; `engine_has_tasks` is `true` if it has the tasks.
     pub(crate) engine_text: Option<String>,
     pub(crate) engine_has_tasks: bool,
 }
@@ -75,7 +74,7 @@ impl Default for Experiments {
         let settings = |kind: &ExperimentKind| {
             let mut settings = kind.default_settings();
             match (&settings, settings.clone().number(SettingId::Limit)) {
-                // Prompts have a limit of their own.
+                // The number of prompts has its own limit.
                 (Settings::TokenShift(_), _) | (_, None) => {}
                 _ => settings.parts().tasks.into_iter().for_each(|of| of.limit = Some(TASK_ITEMS)),
             }
@@ -100,7 +99,7 @@ impl Default for Experiments {
 }
 
 impl Experiments {
-    /// The settings that are shown.
+    /// The settings on the page.
     pub fn setting(&self) -> &Settings {
         &self.settings[self.kind as usize]
     }
@@ -109,7 +108,7 @@ impl Experiments {
         &mut self.settings[self.kind as usize]
     }
 
-    /// Takes a file that was opened, or the reason why it could not be.
+    /// Accepts an opened file, or the reason why it could not be opened.
     pub fn take_file(&mut self, is_text: bool, read: Result<CalibrationText, String>) {
         match read {
             Ok(CalibrationText { name, text }) if is_text => self.text = Some((name, text)),
@@ -119,7 +118,7 @@ impl Experiments {
         self.error = None;
     }
 
-    /// Takes the text typed into a setting. The error of another setting is kept.
+    /// Accepts the text typed into a setting. The error of another setting is kept.
     pub fn take_setting(&mut self, id: SettingId, typed: &str) {
         let Some(value) = self.setting_mut().number(id) else { return };
         match id.take(value, typed) {
@@ -132,13 +131,13 @@ impl Experiments {
         (self.kind, self.error, self.made) = (kind, None, None);
     }
 
-    /// Drops the partial outcome that a faulty device had computed: it is no finding.
+    /// Drops a faulty device's partial outcome, which is not a finding.
     pub(crate) fn disown(&mut self, of: &Experiment) {
         self.outcomes.retain(|outcome| !(outcome.is_partial && outcome.experiment.kind() == of.kind()));
         self.changed();
     }
 
-    /// Takes a task's file, in place of one of the same name.
+    /// Accepts a task's file, which replaces one of the same name.
     pub fn add_task(&mut self, file_name: &str, jsonl: String) {
         let name = file_name.rsplit_once('.').map_or(file_name, |(name, _)| name);
         self.tasks.retain(|task| task.name != name);
@@ -153,10 +152,10 @@ impl Experiments {
         self.changed();
     }
 
-    /// Takes what was added to the outcome that is being measured.
+    /// Accepts an addition to the current outcome.
     pub(crate) fn grow(&mut self, delta: Delta) {
         let growing = self.outcomes.iter_mut().rfind(|outcome| outcome.is_partial && outcome.experiment.kind() == delta.kind);
-        // The engine tells the first state of an outcome before anything is added to it.
+        // The engine sends the first state of an outcome before any addition.
         debug_assert!(growing.is_some(), "an addition to an outcome that was not begun: {delta:?}");
         if let Some(outcome) = growing {
             outcome.apply(delta);
@@ -164,11 +163,11 @@ impl Experiments {
         self.changed();
     }
 
-    /// Notes that a model was loaded, the same again or another one.
+    /// Records that a model was loaded, the same or another one.
     pub(crate) fn loaded(&mut self, model: &ModelRef) {
         self.outcomes.retain(|outcome| outcome.model == *model);
         self.engine_forgot();
-        // The page's own models never saw a text without a BOS; the settings of a link are kept.
+        // The bundled models never saw a text without a BOS. A link's settings are kept.
         let of_link = if let Shared::Held(link) = &self.shared { Some(link.experiment.kind()) } else { None };
         for settings in self.settings.iter_mut().filter(|settings| Some(ExperimentKind::from(&**settings)) != of_link) {
             if let Some(text) = settings.parts().text {
@@ -180,7 +179,7 @@ impl Experiments {
         self.changed();
     }
 
-    /// Drops the link, since a link of an earlier outcome beside a new one would mislead.
+    /// Drops the link, because a link to an earlier outcome would mislead next to a new one.
     fn changed(&mut self) {
         self.version += 1;
         self.made = None;
@@ -190,17 +189,17 @@ impl Experiments {
         (self.engine_text, self.engine_has_tasks) = (None, false);
     }
 
-    /// Notes that the engine refused a text or tasks, and so does not have them.
+    /// Records that the engine refused a text or tasks, and so lacks them.
     pub(crate) fn refused(&mut self, request: &Request) {
         match request {
-            // The engine still has an earlier text, unknown here.
+            // The engine still has an earlier text, which is unknown here.
             Request::UseText { .. } | Request::UseBundledText => self.engine_text = Some(String::new()),
             Request::UseTasks { .. } => self.engine_has_tasks = false,
             _ => {}
         }
     }
 
-    /// Notes the text or tasks that are handed to the engine.
+    /// Records the text or tasks that are sent to the engine.
     pub(crate) fn handed(&mut self, request: &Request) {
         match request {
             Request::UseText { text, .. } => self.engine_text = Some(text_digest(text)),

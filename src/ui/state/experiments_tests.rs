@@ -49,7 +49,7 @@ pub(crate) fn scanned() -> AppState {
     state
 }
 
-/// All requests that wait, each answered at once.
+/// All waiting requests, each answered at once.
 fn asked(state: &mut AppState) -> Vec<Request> {
     let mut asked = Vec::new();
     while let Some(message) = state.next_message() {
@@ -151,7 +151,7 @@ fn texts_and_tasks_of_ones_own_come_first_and_once() {
     assert_eq!((of_tasks.tasks[0].name.as_str(), of_tasks.limit), ("arc_easy", Some(50)));
     state.run_experiment();
     assert!(matches!(&asked(&mut state)[..], [Request::Experiment(_)]), "the engine has them");
-    // Task files that were opened while others waited are handed over, too.
+    // Task files that were opened while others waited are sent, too.
     state.experiments.handed(&Request::UseTasks { tasks: Vec::new() });
     assert!(!state.experiments.engine_has_tasks);
     // The error of one setting is kept when another one is changed.
@@ -162,10 +162,10 @@ fn texts_and_tasks_of_ones_own_come_first_and_once() {
     state.experiments.take_setting(SettingId::Factors, "0, 1");
     assert_eq!(state.experiments.error, None);
     state.experiments.engine_has_tasks = true;
-    // After the engine refused a text it still has an earlier one, which the page does not know.
+    // After refusing a text, the engine still has an earlier one, which the page does not know.
     state.experiments.refused(&Request::UseText { name: "short".into(), text: "a".into(), max_tokens: 128 });
     assert_eq!(state.experiments.engine_text, Some(String::new()));
-    // A fresh engine has no text, and neither has one that refused a file.
+    // A new engine has no text, nor has one that refused a file.
     state.experiments.engine_forgot();
     state.run_experiment();
     state.next_message();
@@ -189,7 +189,7 @@ fn outcomes_stay_through_failures_and_go_with_the_model() {
     answer(&mut state, Event::Outcome(outcome(ExperimentKind::Sinks, false)));
     answer(&mut state, Event::Stopped);
     assert!(state.outcome(ExperimentKind::Scaling).unwrap().is_partial);
-    // Partial outcomes of a faulty device are dropped, and complete earlier ones are kept.
+    // A faulty device's partial outcomes are dropped; complete earlier ones are kept.
     state.run_experiment();
     state.next_message();
     answer(&mut state, Event::Outcome(outcome(ExperimentKind::Scaling, true)));

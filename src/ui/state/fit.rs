@@ -1,10 +1,10 @@
-//! The fit of a model: whether it can run here, before its weights are fetched.
+//! The fit of a model on this device, before its weights are downloaded.
 
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::shape::Place;
 use crate::terms::{FitCheck, FitKind, Inspection, ModelSource};
 
-/// The engine's inspection of a model before its weights are fetched.
+/// The engine's inspection of a model before its weights are downloaded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fit {
     pub title: String,
@@ -19,24 +19,24 @@ impl Fit {
         match self.inspection.fits {
             false => "does not fit.",
             true if self.inspection.checks.iter().any(is_unknown) => {
-                "may fit: nothing known speaks against it, but a browser does not tell how much GPU memory there is."
+                "may fit: no known limit is exceeded, but browsers do not reveal the size of GPU memory."
             }
             true => "fits.",
         }
     }
 }
 
-/// A word on whether one resource is large enough; `fits` says whether the model can run.
+/// A short answer for one resource; `fits` is `true` if the model can run.
 pub fn enough(check: &FitCheck, fits: bool) -> &'static str {
     match (check.ok, check.limit) {
-        (true, None) => "not known",
+        (true, None) => "unknown",
         (true, Some(_)) => "yes",
         (false, _) if fits && check.kind == FitKind::Storage => "no, but it runs",
         (false, _) => "no",
     }
 }
 
-/// The largest models of the catalogue that pass the checks that another one failed, at most three.
+/// The largest models of the catalogue that pass the checks that the inspected one failed, at most three.
 pub fn that_fit(inspection: &Inspection) -> Vec<&'static HubModel> {
     let place = if inspection.backend.kind == "cpu" { Place::Cpu } else { Place::Gpu };
     let passes =
@@ -48,8 +48,8 @@ pub fn that_fit(inspection: &Inspection) -> Vec<&'static HubModel> {
     fitting
 }
 
-/// Returns `true` if a model of the catalogue would pass a check that was made for another model. The requirement grows
-/// with the weights; for a single matrix, the embeddings count as the largest.
+/// Returns `true` if a model of the catalogue would pass a check that was made for another model. The requirement
+/// grows with the weights; for a single matrix, the embeddings count as the largest.
 fn is_met(check: &FitCheck, model: &HubModel, place: Place, inspection: &Inspection) -> bool {
     let Some(limit) = check.limit else { return true };
     let all = model.device_bytes(place) as f64;
@@ -59,7 +59,7 @@ fn is_met(check: &FitCheck, model: &HubModel, place: Place, inspection: &Inspect
             all * (embeddings as f64 / model.shape.num_parameters() as f64)
         }
         FitKind::Memory => check.needed as f64 * all / inspection.weight_bytes.max(1) as f64,
-        // Too little storage does not keep a model from running.
+        // A model runs without storage.
         FitKind::Storage => return true,
     };
     needed <= limit as f64

@@ -7,7 +7,7 @@ fn models_that_would_fit_are_the_largest_that_pass_every_check() {
     let memory = |limit| check(FitKind::Memory, 3_500_000_000, Some(limit));
     let matrix = |limit| check(FitKind::Buffer, 201_326_592, Some(limit));
     assert_eq!(names(vec![memory(3_000_000_000)]), ["llama-3.2-1b", "tinyllama-1.1b-chat", "qwen3-0.6b-base"]);
-    // OLMo 1B is of f32: 5 GB, though it has fewer parameters than SmolLM2 1.7B.
+    // OLMo 1B is stored as f32, 5 GB, although it has fewer parameters than SmolLM2 1.7B.
     assert!(!names(vec![memory(3_400_000_000)]).contains(&"olmo-1b-0724"));
     // The embeddings of Llama, of Qwen and of Gemma are larger than 256 MiB.
     assert_eq!(names(vec![memory(3_000_000_000), matrix(268_435_456)]), ["tinyllama-1.1b-chat", "pythia-410m", "smollm2-360m"]);
@@ -27,7 +27,7 @@ fn unknown_memory_is_not_called_enough() {
     assert_eq!((enough(&unknown, true), enough(&enough_of(FitKind::Memory), true)), ("not known", "yes"));
     assert!(verdict(true, &[enough_of(FitKind::Buffer), unknown]).contains("nothing known speaks against it"));
     assert_eq!(verdict(true, &[enough_of(FitKind::Memory)]), "fits.");
-    // A download that is not kept still runs, if the rest does.
+    // A model without room in the storage still runs, if the other checks pass.
     let storage = short_of(FitKind::Storage);
     assert_eq!((enough(&storage, true), verdict(true, &[enough_of(FitKind::Memory), storage.clone()])), ("no, but it runs", "fits."));
     assert_eq!((enough(&storage, false), enough(&short_of(FitKind::Buffer), false)), ("no", "no"));

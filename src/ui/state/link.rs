@@ -1,4 +1,4 @@
-//! The run that the page was opened with: how far it is restored, and the result of recomputing it.
+//! The run in the link that opened the page: its stage, and the result of recomputing it.
 
 use crate::protocol::{Event, Request};
 use crate::share::{LinkedSelection, Recomputed, ShareLink};
@@ -7,7 +7,7 @@ use crate::ui::state::entry::Entry;
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Queue;
 
-/// A link that the page was opened with.
+/// The link that opened the page.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum LinkState {
     #[default]
@@ -21,13 +21,13 @@ pub enum LinkState {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum LinkStage {
-    /// No model was loaded for the link: the reader has not pressed yet.
+    /// No model was loaded for the link, because the reader has not pressed the button yet.
     Waiting,
     Loading,
     Restored,
-    /// The link cannot be restored here, for this reason.
+    /// The link cannot be restored here; the text has the reason.
     Mismatch(String),
-    /// The link is restored, but a recomputation could not be judged at present, for this reason.
+    /// The link is restored, but a recomputation cannot be judged at present; the text has the reason.
     Unjudged(String),
     Recomputing,
     Verdict {
@@ -45,7 +45,7 @@ pub struct OtherChannels {
 }
 
 impl LinkState {
-    /// Returns `true` if a model is the link's: the same weights, whatever the folder was called.
+    /// Returns `true` if a model has the link's weights, under any name.
     pub(crate) fn is_about(&self, info: Option<&ModelInfo>) -> bool {
         let (Self::Held { link, .. }, Some(info)) = (self, info) else { return false };
         link.setup.model.revision == info.model.revision
@@ -57,19 +57,19 @@ impl LinkState {
         }
     }
 
-    /// The link, if it waits to be restored from the model that was just loaded.
+    /// The link, if it waits for the model that was just loaded.
     pub(crate) fn awaiting(&self) -> Option<&ShareLink> {
         let Self::Held { link, stage } = self else { return None };
         let waits = match stage {
             LinkStage::Loading | LinkStage::Mismatch(_) => true,
-            // A model that does not come with the page needs no button: opening its files is the request.
+            // A model from the visitor's files needs no button: opening the files is the request.
             LinkStage::Waiting => Entry::find(&link.setup.model.id).is_none(),
             LinkStage::Restored | LinkStage::Unjudged(_) | LinkStage::Recomputing | LinkStage::Verdict { .. } => false,
         };
         waits.then_some(link)
     }
 
-    /// Compares a finished run with the link, if it is the link's: another may have been running.
+    /// Compares a finished run with the link, if it is the link's run.
     fn judge(&mut self, run: &RunRecord) {
         let Self::Held { link, stage } = self else { return };
         let RunSetup { model, prompt, sampling, ablation } = &run.setup;
@@ -80,8 +80,8 @@ impl LinkState {
         }
     }
 
-    /// Takes the link back to a stage from which a recomputation or a load without a result can be requested again.
-    /// Text that is requested will be written with the ablation of the list.
+    /// Returns the link to a stage from which an unfinished recomputation or load can be requested again. Requested
+    /// text will be written with the list's ablation.
     pub(crate) fn leave_stage(&mut self, queue: &Queue, ablation: &Ablation) {
         let Self::Held { link, stage } = self else { return };
         let recomputes =
@@ -103,7 +103,7 @@ impl Part for LinkState {
     }
 }
 
-/// The verdict of a run of the link's setup.
+/// The verdict on a run of the link's setup.
 fn verdict(link: &ShareLink, run: &RunRecord) -> LinkStage {
     let text = link.compare(&run.intact.token_ids, &run.ablated.token_ids);
     let (Some(linked), Some(pruned)) = (&link.selection, &run.pruned) else { return LinkStage::Verdict { text, picked: None } };
@@ -127,7 +127,7 @@ pub(super) fn is_of(linked: &LinkedSelection, calibration: &Calibration) -> bool
 
 /// Returns `true` if this is the run of the link, on its model.
 fn asks_for(link: &ShareLink, prompt: &str, sampling: &Sampling, ablation: &Ablation) -> bool {
-    // A scale of 1 changes nothing, and the page leaves it out.
+    // A scale of 1 changes nothing, so the page leaves it out.
     fn changes(ablation: &Ablation) -> impl Iterator<Item = &WeightEdit> {
         ablation.weight_edits.iter().filter(|edit| edit.scale != 1.0)
     }
@@ -139,15 +139,15 @@ fn asks_for(link: &ShareLink, prompt: &str, sampling: &Sampling, ablation: &Abla
         && changes(ablation).eq(changes(&setup.ablation))
 }
 
-/// The reason why a link about one model cannot be restored on another. Weights decide: they may have another name
-/// here.
+/// The reason why a link about one model cannot be restored on another. The weights decide, because they may have
+/// another name here.
 pub(super) fn mismatch(want: &ModelRef, have: &ModelRef) -> Option<String> {
     if want.revision == have.revision {
         return None;
     }
     if want.id == have.id {
         return Some(format!(
-            "The link was made with revision {} of “{}”, and the one here is {}: other weights, so other text. Nothing was restored.",
+            "The link was made with revision {} of “{}”, but {} is loaded: other weights write other text. Nothing was restored.",
             want.revision, want.id, have.revision
         ));
     }
@@ -161,12 +161,12 @@ pub(super) fn mismatch(want: &ModelRef, have: &ModelRef) -> Option<String> {
     Some(format!("The link is about the model “{}”, and “{}” is loaded. {remedy}", want.id, have.id))
 }
 
-/// The catalogue's model that a link may be about; `None` if its weights are known to differ.
+/// The catalogue's model for a link; `None` if its weights are known to differ.
 pub fn loadable_entry(want: &ModelRef) -> Option<Entry> {
     Entry::find(&want.id).filter(|_| other_weights(want).is_none())
 }
 
-/// The reason why the catalogue's model of that name cannot be the link's, where its only file is known.
+/// The reason why the catalogue's model of that name cannot be the link's, if its only file is known.
 pub(super) fn other_weights(want: &ModelRef) -> Option<String> {
     let known = Entry::find(&want.id)?.hub()?.weights?.sha256.get(..16)?;
     (known != want.revision).then(|| {

@@ -1,4 +1,4 @@
-//! Links whose channels were removed.
+//! Links with removed channels.
 
 use super::*;
 use crate::terms::{CalibrationText, FailureKind, Pruned};

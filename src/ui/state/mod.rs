@@ -1,10 +1,10 @@
-//! Everything the page knows, as plain data, and the one place where an event of the engine changes it.
+//! The page's knowledge as plain data, and the only place where an event of the engine changes it.
 //!
-//! The state has one part for each section of the page. A part is a file with a struct, which implements
-//! [`Part`](part::Part): it takes the engine's events, and drops what a new model, a lost engine or a faulty device takes
-//! away. Rules that need several parts are in [`across`].
+//! The state has one part for each section of the page. A part is a file with a struct that implements
+//! [`Part`](part::Part): it processes the engine's events, and drops results that become invalid with a new model, a
+//! lost engine or a faulty device. Rules that need several parts are in [`across`].
 //!
-//! Results live here and not in the worker: nothing that was computed is lost if the worker has to be killed.
+//! Results are stored here and not in the worker, so that nothing is lost if the worker must be killed.
 
 mod across;
 pub mod choice;
@@ -60,7 +60,7 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// The state of a page that was just opened, with a text to read and to go on from.
+    /// The initial state of a page, with an example opening.
     pub fn new(opening: &str) -> Self {
         let scan = ScanState { prompt: opening.into(), ..ScanState::default() };
         let panes = PaneState { prompt: opening.into(), live: true, ..PaneState::default() };
@@ -74,7 +74,7 @@ impl AppState {
         [model, edits, scan, scores, comparisons, experiments, panes, link]
     }
 
-    /// The reducer: every message of the engine ends here.
+    /// The reducer: every message of the engine passes through here.
     pub fn apply(&mut self, EventEnvelope { id, event }: EventEnvelope) {
         self.relate(id, &event);
         self.parts().into_iter().for_each(|part| part.reduce(&event));
@@ -86,7 +86,7 @@ impl AppState {
             Event::Scored(_) => self.scored(),
             Event::Done | Event::Stopped => self.finished(id),
             Event::Failed(failure) => self.failed(id, failure),
-            // The parts have taken the rest, but for answers to requests that only tests and the command make.
+            // The parts process the other events; those left answer requests that only tests and the command make.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The model that is loaded, the one that is requested, and what is known of others before they are fetched.
+//! The loaded model, the requested one, and facts about others before they are downloaded.
 
 use crate::catalog;
 use crate::catalog::hub::HubModel;
@@ -12,8 +12,8 @@ use crate::ui::state::part::Part;
 use crate::ui::state::queue::Running;
 use crate::words::bytes;
 
-/// The least stored bytes that count as a begun download. An inspection stores a model's configuration and the header
-/// of its weights, which is less.
+/// The least stored bytes that count as a started download. An inspection stores only a model's configuration and the
+/// header of its weights.
 const BEGUN_BYTES: u64 = 1 << 20;
 
 /// The part of the state behind the section "The model".
@@ -26,14 +26,14 @@ pub struct ModelState {
     pub info: Option<ModelInfo>,
     /// The values of the controls in the section "The model".
     pub choice: Choice,
-    /// The fit of the model that was inspected last.
+    /// The inspection of the last inspected model.
     pub fit: Option<Fit>,
-    /// The models in this browser's storage, once they were listed.
+    /// The models in this browser's storage, if they were listed.
     pub stored: Option<Vec<StoredModel>>,
 }
 
 impl ModelState {
-    /// The catalogue's entry of the model that is loaded, or else of the one asked for.
+    /// The catalogue's entry of the loaded model, or, if there is none, of the requested one.
     pub fn entry(&self) -> Option<Entry> {
         match (&self.info, &self.requested) {
             (Some(info), _) => Entry::find(&info.model.id).filter(|entry| entry.is_shaped_as(info)),
@@ -41,19 +41,19 @@ impl ModelState {
         }
     }
 
-    /// Chooses another model. The inspection is dropped, since it is of the model before.
+    /// Chooses another model. The previous model's inspection is dropped.
     pub(crate) fn choose(&mut self, picked: &str) {
         self.choice.picked = picked.into();
         self.fit = None;
     }
 
-    /// Edits the choice as the visitor types. The inspection is dropped, since it is of another address.
+    /// Edits the choice as the visitor types. The previous address's inspection is dropped.
     pub fn edit_choice(&mut self, edit: impl FnOnce(&mut Choice)) {
         edit(&mut self.choice);
         self.fit = None;
     }
 
-    /// Takes the inspection that a running request made.
+    /// Accepts the inspection of a running request.
     pub(crate) fn inspected(&mut self, inspection: Inspection, running: Option<&Running>) {
         let (is_asked, id, source) = match running.map(|running| &running.request) {
             Some(Request::Inspect { id, source, .. }) => (true, id, source),
@@ -66,7 +66,7 @@ impl ModelState {
         }
     }
 
-    /// Takes the model that the engine has loaded, which may differ from the one requested last.
+    /// Accepts the model that the engine has loaded, which may differ from the last requested one.
     pub(crate) fn loaded(&mut self, info: ModelInfo, running: Option<&Running>) {
         self.info = Some(info);
         if let Some(Request::Load { id, source, backend }) = running.map(|running| &running.request) {
@@ -86,7 +86,7 @@ impl ModelState {
         }
     }
 
-    /// The stored part of a model, at its commit where one is pinned.
+    /// The stored part of a model, at its commit if one is pinned.
     fn stored_of(&self, source: &ModelSource) -> Option<&StoredModel> {
         let origin = origin(source)?;
         let commit = match source {
@@ -99,7 +99,7 @@ impl ModelState {
         self.stored.iter().flatten().filter(is_it).max_by_key(|model| model.bytes)
     }
 
-    /// The label of the load button, with the bytes that have to be fetched.
+    /// The label of the load button, with the bytes to download.
     pub fn load_label(&self) -> String {
         let Some(source) = self.choice.source(BackendChoice::Auto).filter(|source| origin(&source.from).is_some()) else {
             return "Load".into();
@@ -117,7 +117,7 @@ impl ModelState {
         };
         let verb = if stored.is_some_and(|stored| stored.bytes >= BEGUN_BYTES) { "Go on" } else { "Download and load" };
         match missing {
-            Some(0) => "Load what is stored here".into(),
+            Some(0) => "Load from storage".into(),
             Some(missing) => format!("{verb}, {}", bytes(missing as f64)),
             None => verb.into(),
         }
@@ -132,7 +132,7 @@ impl Part for ModelState {
     }
 }
 
-/// Returns `true` if two sources are the same place, whatever their tokens.
+/// Returns `true` if two sources are the same place, ignoring their tokens.
 fn is_same(a: &ModelSource, b: &ModelSource) -> bool {
     match (a, b) {
         (ModelSource::Hub(a), ModelSource::Hub(b)) => (&a.endpoint, &a.repo, &a.revision) == (&b.endpoint, &b.repo, &b.revision),

@@ -66,7 +66,7 @@ fn stored(bytes: u64, total: u64) -> StoredModel {
     }
 }
 
-/// A check as the engine makes it.
+/// A check in the engine's form.
 pub(crate) fn check(kind: FitKind, needed: u64, limit: Option<u64>) -> FitCheck {
     FitCheck { kind, what: "w".into(), needed, limit, ok: limit.is_none_or(|limit| needed <= limit) }
 }
@@ -95,22 +95,22 @@ fn load_label_names_the_bytes_to_fetch() {
     assert_eq!(state.model.load_label(), "Download and load, 269 MB");
     state.model.stored = Some(vec![stored(0, 269_060_552)]);
     assert_eq!(state.model.load_label(), "Download and load, 269 MB");
-    // The bytes that an inspection leaves behind do not count as a download.
+    // The bytes stored by an inspection do not count as a download.
     state.model.stored = Some(vec![stored(40_000, 269_060_552)]);
     assert_eq!(state.model.load_label(), "Download and load, 269 MB");
     state.model.stored = Some(vec![stored(200_000_000, 271_000_000)]);
     assert_eq!(state.model.load_label(), "Go on, 71.0 MB");
-    // A configuration alone is not the model.
+    // A configuration alone is not a model.
     state.model.stored = Some(vec![stored(2_000_000, 2_000_000)]);
     assert_eq!(state.model.load_label(), "Go on, 267 MB");
     state.model.stored = Some(vec![stored(271_000_000, 271_000_000)]);
     assert_eq!(state.model.load_label(), "Load what is stored here");
-    // A model of another commit or from another server does not count.
+    // Models of another commit or from another server do not count.
     state.model.stored = Some(vec![StoredModel { commit: Some("0".repeat(40)), ..stored(271_000_000, 271_000_000) }]);
     assert_eq!(state.model.load_label(), "Download and load, 269 MB");
     state.model.stored = Some(vec![StoredModel { origin: "mirror/HuggingFaceTB/SmolLM2-135M".into(), ..stored(271_000_000, 271_000_000) }]);
     assert_eq!(state.model.load_label(), "Download and load, 269 MB");
-    // The size of a repository that the catalogue does not know comes from an inspection only.
+    // The size of a repository outside the catalogue comes from an inspection only.
     state.choose(REPO);
     state.model.edit_choice(|choice| choice.repo = "a/b".into());
     assert_eq!(state.model.load_label(), "Download and load");
@@ -205,7 +205,7 @@ fn published_coordinates_are_pulled_like_candidates() {
     assert_eq!(state.next_message().unwrap().request, Request::Stored);
     answer(&mut state, Event::Done);
     assert_eq!(state.next_message().unwrap().request, Request::Confirm { candidates: published.to_vec(), rows: Vec::new(), seed });
-    // Where rows are published but no scalar, whole rows are pulled.
+    // If only rows are published, whole rows are tested.
     let mut state = with_hub(SMOL);
     state.confirm_published();
     state.next_message();
@@ -228,7 +228,7 @@ fn published_finding_is_held_against_the_outcome_here() {
         [agrees(smol, &row(10.3, 0.02)), agrees(smol, &row(0.1, 0.02)), agrees(smol, &row(10.3, 2.0))],
         [Some(true), Some(false), Some(false)]
     );
-    // Another model's row was not pulled.
+    // Another model's row was not tested.
     let qwen = Entry::find("qwen2.5-0.5b").unwrap().fact_on(EditTarget::row(21, 62)).unwrap();
     assert_eq!(agrees(qwen, &row(10.3, 0.02)), None);
 }

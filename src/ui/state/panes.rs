@@ -1,4 +1,4 @@
-//! The texts of both panes, token by token, the controls that decide them, and the loss on held-out text beside them.
+//! The texts of both panes, token by token, their controls, and the loss on held-out text.
 
 use crate::protocol::{Event, Request};
 use crate::terms::{Ablation, Evaluation, FailureKind, Finish, Generated, Pane, RunRecord, Sampling};
@@ -14,7 +14,7 @@ pub struct PaneText {
     pub done: Option<Generated>,
 }
 
-/// An evaluation of the pane on the right, with the ablation it was measured under.
+/// An evaluation of the right-hand pane, with the ablation it was measured with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     pub of: Ablation,
@@ -35,15 +35,14 @@ pub struct PaneState {
     pub intact: PaneText,
     pub ablated: PaneText,
     pub run: Option<RunRecord>,
-    /// Generates again whenever an edit changes, once there is text.
+    /// `true` if text is generated again whenever an edit changes.
     pub live: bool,
     pub intact_evaluation: Option<Evaluation>,
     pub ablated_evaluation: Option<Measured>,
 }
 
 impl PaneState {
-    /// Empties both panes together when the first token of a new text arrives, so that a text that never comes clears
-    /// nothing.
+    /// Clears both panes when the first token of a new text arrives, so that a text that never comes clears nothing.
     pub(crate) fn begin_text(&mut self, id: Option<u32>, running: Option<&Running>) {
         let Some(Running { id: running, request: Request::Generate { prompt, .. }, .. }) = running else { return };
         if id == Some(*running) && self.text_of != id {
@@ -55,7 +54,7 @@ impl PaneState {
 
     fn token(&mut self, pane: Pane, index: usize, token_id: u32, text: &str) {
         let pane = self.pane_mut(pane);
-        // Tokens come in order; one out of order belongs to a run whose panes were cleared since.
+        // Tokens arrive in order; one out of order belongs to a run whose panes were cleared.
         if index == pane.ids.len() {
             pane.ids.push(token_id);
             pane.pieces.push(text.into());
@@ -76,12 +75,12 @@ impl PaneState {
         }
     }
 
-    /// Returns `true` if both texts ended without being stopped.
+    /// Returns `true` if both texts ended without a stop.
     pub fn is_whole(&self) -> bool {
         [&self.intact, &self.ablated].iter().all(|pane| pane.done.as_ref().is_some_and(|done| done.finish != Finish::Stopped))
     }
 
-    /// Index of the first new token that differs, as far as both panes are filled.
+    /// Index of the first new token that differs, among the tokens that both panes have.
     pub fn first_difference(&self) -> Option<usize> {
         let (a, b) = (&self.intact, &self.ablated);
         if self.is_whole() {
@@ -114,7 +113,7 @@ impl Part for PaneState {
     fn fails(&mut self, over: &Running, kind: FailureKind) {
         match over.request {
             _ if kind != FailureKind::Device => {}
-            // If this request wrote no token, the text in the panes was written while the device worked.
+            // If this request wrote no token, the text in the panes is from before the device failed.
             Request::Generate { .. } if self.text_of == Some(over.id) => self.forget_text(),
             Request::Evaluate => self.forget_evaluations(),
             _ => {}

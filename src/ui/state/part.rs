@@ -4,23 +4,23 @@ use crate::protocol::{Event, Request};
 use crate::terms::FailureKind;
 use crate::ui::state::queue::Running;
 
-/// A part of the state: what one section of the page knows.
+/// A part of the state: the data of one section of the page.
 ///
-/// A part sees nothing of the others. A rule that needs several parts is in [`across`](super::across).
+/// A part cannot see the others. A rule that needs several parts is in [`across`](super::across).
 pub(crate) trait Part {
-    /// Takes what an event of the engine tells this part.
+    /// Processes an event of the engine.
     fn reduce(&mut self, event: &Event);
 
-    /// Notes that a request is handed to the engine.
+    /// Notes that a request is sent to the engine.
     fn begins(&mut self, _request: &Request) {}
 
-    /// Notes that a request failed. After [`FailureKind::Device`], the results that the request had so far are those of
-    /// a faulty device, and are dropped.
+    /// Notes that a request failed. After [`FailureKind::Device`], the request's results so far come from a faulty
+    /// device, and are dropped.
     fn fails(&mut self, _over: &Running, _kind: FailureKind) {}
 
-    /// Drops the results of the model before, which would be taken for those of the new one.
+    /// Drops the previous model's results, which would look like the new one's.
     fn forget_model(&mut self) {}
 
-    /// Drops what describes the engine: it is lost, or a model was just loaded into it.
+    /// Drops facts about the engine: it is lost, or a model was just loaded into it.
     fn forget_engine(&mut self) {}
 }

@@ -9,11 +9,11 @@ use crate::protocol::{Envelope, Request};
 pub struct Running {
     pub id: u32,
     pub request: Request,
-    /// The visitor, or a newer request, has asked it to end.
+    /// `true` if the visitor, or a newer request, has stopped it.
     pub stopping: bool,
 }
 
-/// Requests in order. Pure: the caller posts the envelopes that it hands out.
+/// Requests in order. Pure: the caller posts the envelopes that it returns.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Queue {
     pub running: Option<Running>,
@@ -22,9 +22,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Adds a request. It replaces a waiting one of its kind if that is `Score`, `Apply`, `Evaluate`, `Generate`,
-    /// `Inspect` or `Stored`. An `Apply` goes before any waiting text and figures, which depend on it, and a `Score`
-    /// before the `Apply` that picks by it.
+    /// Adds a request. It replaces a waiting request of its kind for `Score`, `Apply`, `Evaluate`, `Generate`,
+    /// `Inspect` and `Stored`. An `Apply` goes before waiting texts and figures, which depend on it, and a `Score`
+    /// before the `Apply` that uses the scores.
     pub fn push(&mut self, request: Request) {
         self.drop_same(&request);
         let is_score = |waiting: &Request| matches!(waiting, Request::Score { .. });
@@ -54,12 +54,12 @@ impl Queue {
         }
     }
 
-    /// The next request to be posted, if the engine is free.
+    /// The next request to post, if the engine is free.
     pub fn upcoming(&self) -> Option<&Request> {
         self.waiting.front().filter(|_| self.running.is_none())
     }
 
-    /// The next request to be posted, mutable, if the engine is free.
+    /// The next request to post, mutable, if the engine is free.
     pub fn upcoming_mut(&mut self) -> Option<&mut Request> {
         if self.running.is_some() { None } else { self.waiting.front_mut() }
     }
@@ -80,7 +80,7 @@ impl Queue {
         Some(Envelope { id, request })
     }
 
-    /// The message that ends the running request; `None` if nothing runs or it was already sent.
+    /// The message that ends the running request; `None` if nothing runs or if it was already sent.
     pub fn stop(&mut self) -> Option<Envelope> {
         match &mut self.running {
             Some(running) if !running.stopping => running.stopping = true,
@@ -89,12 +89,12 @@ impl Queue {
         Some(Envelope { id: self.new_id(), request: Request::Stop })
     }
 
-    /// Ends the request with this number, and returns it if it was the one that ran.
+    /// Ends the request with this number, and returns it if it was running.
     pub fn finish(&mut self, id: Option<u32>) -> Option<Running> {
         self.running.take_if(|running| id.is_none_or(|id| id == running.id))
     }
 
-    /// Clears the queue, since the engine behind it is gone.
+    /// Clears the queue, because its engine is gone.
     pub fn clear(&mut self) {
         self.running = None;
         self.waiting.clear();
@@ -105,7 +105,7 @@ impl Queue {
         self.waiting.retain(|request| matches!(request, Request::Forget { .. }));
     }
 
-    /// Drops requests that wait for a model that may be gone; a model that was just chosen still loads.
+    /// Drops requests that wait for a model that may be gone. A newly chosen model still loads.
     pub fn keep_loads(&mut self) {
         self.waiting.retain(|request| matches!(request, Request::Load { .. } | Request::Forget { .. }));
     }

@@ -1,13 +1,13 @@
-//! Download rate and remaining time, computed purely from the last seconds' byte counts.
+//! Download rate and remaining time, computed from the byte counts of the last seconds.
 
 use std::collections::VecDeque;
 
-/// Length of the window: older counts say little about the present rate.
+/// Length of the window. Older counts say little about the current rate.
 const WINDOW_MS: f64 = 5000.0;
-/// The shortest span that gives a rate: the first bytes of a connection come in a rush.
+/// The shortest span for a rate, because the first bytes of a connection arrive in a burst.
 const LEAST_MS: f64 = 500.0;
 
-/// Byte counts at times of the last seconds.
+/// Timed byte counts of the last seconds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rate {
     /// Pairs of (milliseconds, bytes), oldest first.
@@ -27,13 +27,13 @@ impl Rate {
         }
     }
 
-    /// Bytes per second over the window; `None` before there is enough to tell.
+    /// Bytes per second over the window; `None` if the span is too short.
     pub fn bytes_per_sec(&self) -> Option<f64> {
         let (&(from, before), &(to, after)) = (self.seen.front()?, self.seen.back()?);
         (to - from >= LEAST_MS && after > before).then(|| (after - before) / (to - from) * 1000.0)
     }
 
-    /// Seconds until `total` bytes have arrived, at the present rate.
+    /// Seconds until `total` bytes have arrived, at the current rate.
     pub fn remaining_secs(&self, total: f64) -> Option<f64> {
         let &(_, done) = self.seen.back()?;
         Some((total - done).max(0.0) / self.bytes_per_sec()?)
@@ -42,7 +42,7 @@ impl Rate {
 
 /// The duration in words: `8 s`, `3 min`, `2 h 5 min`.
 pub fn duration(secs: f64) -> String {
-    // Rounded up: a wait that is over early annoys nobody.
+    // Rounded up, because a wait that ends early annoys nobody.
     let secs = secs.clamp(0.0, 1e6).ceil() as u32;
     match secs.div_ceil(60) {
         _ if secs < 100 => format!("{secs} s"),

@@ -77,13 +77,13 @@ pub(crate) fn failure(kind: FailureKind) -> Failure {
     Failure::new(problem, "y")
 }
 
-/// Hands the engine's answer to the running request.
+/// Passes the engine's answer for the running request to the state.
 pub(crate) fn answer(state: &mut AppState, event: Event) {
     let id = state.queue.running.as_ref().map(|running| running.id);
     state.apply(EventEnvelope { id, event });
 }
 
-/// Hands the state an event that answers no request.
+/// Passes an event that answers no request to the state.
 pub(crate) fn tell(state: &mut AppState, event: Event) {
     state.apply(EventEnvelope { id: None, event });
 }
@@ -93,7 +93,7 @@ pub(crate) fn starts(state: &mut AppState) {
     tell(state, Event::Ready { protocol_version: PROTOCOL_VERSION });
 }
 
-/// A model of the same name as that of [`info`], with other weights.
+/// A model with the same name as that of [`info`] and other weights.
 pub(crate) fn other_info() -> ModelInfo {
     let mut other = info();
     other.model.revision = "ffffffffffffffff".into();
@@ -112,7 +112,7 @@ pub(crate) fn loaded() -> AppState {
     state
 }
 
-/// The visitor pulls a scalar.
+/// The visitor removes a scalar.
 pub(crate) fn pull(state: &mut AppState) -> Option<Envelope> {
     state.edits.add(EditTarget::scalar(2, 12, 86), 0.0, true, Origin::Hand, &info()).unwrap();
     state.edits_changed()
@@ -133,7 +133,7 @@ pub(crate) fn token(state: &mut AppState, pane: Pane, index: usize, token_id: u3
     answer(state, Event::Token { pane, index, token_id, text: format!(" {token_id}") });
 }
 
-/// The run, as it is when the visitor stops it.
+/// The run when the visitor stops it.
 pub(crate) fn stopped(mut run: RunRecord) -> RunRecord {
     (run.intact.finish, run.ablated.finish) = (Finish::Stopped, Finish::Stopped);
     run

@@ -1,4 +1,4 @@
-//! Scores of channels: the last ones, those on their way, and those that the engine still holds.
+//! Scores of channels: the latest, the partial ones, and those that the engine holds.
 
 use crate::protocol::{Event, Request};
 use crate::terms::{Calibration, CalibrationText, FailureKind, ScoreProgress, ScoreReport};
@@ -9,7 +9,7 @@ use crate::ui::state::queue::Running;
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreSetup {
     pub sequences: usize,
-    /// Tokens of a sequence; the engine takes no more than the model's context.
+    /// Tokens of a sequence, limited by the model's context.
     pub length: usize,
     /// Text to score on; the bundled text if `None`.
     pub text: Option<CalibrationText>,
@@ -26,12 +26,12 @@ impl Default for ScoreSetup {
 pub struct ScoreState {
     /// The values of the controls in the scoring section.
     pub setup: ScoreSetup,
-    /// The last scores of this model; they outlive the engine that made them.
+    /// The latest scores of this model; they stay when the engine is lost.
     pub report: Option<ScoreReport>,
-    /// Partial scores while channels are scored. Empty from the beginning of a scoring to its first sequence, and after
+    /// Partial scores while channels are scored. Empty from the start of a scoring to its first sequence, and after
     /// its report.
     pub progress: Option<ScoreProgress>,
-    /// Calibration of the scores that the engine holds. If `None`, a pruning waits for scores: a fresh engine has none.
+    /// Calibration of the scores that the engine holds. If `None`, as for a new engine, a pruning waits for scores.
     pub engine_calibration: Option<Calibration>,
 }
 
@@ -55,7 +55,7 @@ impl Part for ScoreState {
     fn fails(&mut self, over: &Running, kind: FailureKind) {
         if let Request::Score { .. } = over.request {
             self.progress = None;
-            // The scores that a resumed scoring started from are lost, unless it was refused before it began.
+            // The scores that a resumed scoring started from are lost, unless it was refused before it started.
             self.engine_calibration.take_if(|_| kind != FailureKind::Input);
         }
     }

@@ -67,7 +67,7 @@ fn pruned() -> AppState {
     state
 }
 
-/// Runs the pruning that is next, and has it pick these channels.
+/// Runs the next pruning, which picks these channels.
 fn apply(state: &mut AppState, channels: &[Vec<usize>]) {
     let Request::Apply { ablation } = next(state) else { panic!("{:?}", state.queue) };
     let calibration = state.scores.engine_calibration.clone().unwrap();

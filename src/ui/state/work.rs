@@ -1,15 +1,15 @@
-//! The engine's progress with the request that it is working on.
+//! The engine's progress on the running request.
 
 use crate::protocol::Progress;
 use crate::ui::state::rate::Rate;
 
-/// The progress, and the time by which its rate is measured.
+/// The progress, and the time for measuring its rate.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Work {
     pub progress: Option<Progress>,
     /// Rate at which the bytes of `progress` arrive.
     pub rate: Rate,
-    /// Arrival time of the events that are applied, in milliseconds.
+    /// Arrival time of the current events, in milliseconds.
     pub now_ms: f64,
 }
 

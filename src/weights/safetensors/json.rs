@@ -1,5 +1,5 @@
-//! The JSON of headers and indices as it stands: duplicate names kept (a map would hide them), and no list longer
-//! than its limit (25 MB of `[0,0,0,..` would fill the memory of a browser).
+//! The JSON of headers and indices in its original form: with duplicate names (a map would hide them), and no list
+//! longer than its limit (25 MB of `[0,0,0,..` would fill the memory of a browser).
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use super::{MAX_DIMS, MAX_TENSORS, start_of};
 
 const METADATA: &str = "__metadata__";
 
-/// An object's members in their order: the first [`MAX_TENSORS`] of them, and how many there were.
+/// An object's members in their order: the first [`MAX_TENSORS`] of them, and their number.
 pub(super) struct Pairs<T> {
     pub(super) kept: Vec<(String, T)>,
     pub(super) n: usize,
@@ -22,7 +22,7 @@ impl<T> Default for Pairs<T> {
     }
 }
 
-/// A shape: the first [`MAX_DIMS`] dimensions, and how many there were.
+/// A shape: the first [`MAX_DIMS`] dimensions, and their number.
 pub(super) struct Dims {
     pub(super) kept: Vec<u64>,
     pub(super) n: usize,
@@ -47,7 +47,7 @@ pub(super) struct RawIndex {
 }
 
 impl<T> Pairs<T> {
-    /// Reads the value of `name`; an error in it is told with its name.
+    /// Reads the value of `name`; an error in it includes the name.
     fn take<'de, A: MapAccess<'de>>(&mut self, name: String, object: &mut A) -> Result<(), A::Error>
     where
         T: Deserialize<'de>,

@@ -1,4 +1,4 @@
-//! Findings of activations, tokens and weights: what goes on inside a model.
+//! Findings about activations, tokens and weights inside a model.
 
 use super::super::percent;
 use crate::terms::{Cell, Message};
@@ -14,9 +14,9 @@ fn place(message: &Message) -> String {
     format!("layer {}, {expert}[{}, {}]", message.number("layer"), message.number("row"), message.number("col"))
 }
 
-/// "behind layer 3", or "in the embeddings" for -1.
+/// "after layer 3", or "in the embeddings" for -1.
 fn behind(layer: f64) -> String {
-    if layer < 0.0 { "in the embeddings".into() } else { format!("behind layer {layer}") }
+    if layer < 0.0 { "in the embeddings".into() } else { format!("after layer {layer}") }
 }
 
 /// The change from one number to another in percent.
@@ -28,7 +28,7 @@ fn of_activations(message: &Message) -> Option<String> {
     let number = |name: &str| message.number(name);
     Some(match message.code.as_str() {
         "channel_peak" => format!(
-            "Channel {} is largest {}: {:.2} at token {}, {:?}. It is above half of that from {} on to {}, of {} layers.",
+            "Channel {} is largest {}: {:.2} at token {}, {:?}. It stays above half of that from {} to {}, of {} layers.",
             number("row"),
             behind(number("behind")),
             number("value"),
@@ -41,8 +41,8 @@ fn of_activations(message: &Message) -> Option<String> {
         "channel_left" => {
             let is_removed = message.text("arm") == "removed";
             format!(
-                "{} the largest magnitude in that channel is {:.2} ({:+.0} %), and that of any channel {:.2} after {:.2} ({:+.0} %). \
-                 (Llama-7B in the paper, of any channel: {}.)",
+                "{} the largest magnitude in that channel is {:.2} ({:+.0} %), and in any channel {:.2}, from {:.2} ({:+.0} %). \
+                 (Llama-7B in the paper, in any channel: {}.)",
                 if is_removed { "Without the super weights" } else { "Without the other weight" },
                 number("left"),
                 change(number("before"), number("left")),
@@ -53,24 +53,24 @@ fn of_activations(message: &Message) -> Option<String> {
             )
         }
         "other_weight" => format!(
-            "The other weight is {}: {}, the largest magnitude of that matrix but for the super weights.",
+            "The other weight is {}: {}, the largest magnitude of that matrix except the super weights.",
             place(message),
             number("weight")
         ),
         "traced_first" => format!(
-            "Traced is the channel of the first super weight, {}; others write to other channels, and are removed with it.",
+            "The traced channel is that of the first super weight, {}; the others write to other channels, and are removed with it.",
             place(message)
         ),
-        "tokens_cut" => format!("The table of tokens has the first {} of {}; the maxima are of all.", number("shown"), number("of")),
+        "tokens_cut" => format!("The table of tokens has the first {} of {}; the maxima are over all.", number("shown"), number("of")),
         "sinks_hidden" => format!(
-            "In {} of {} layers a window hides the first token from the last ones, which counts as no attention.",
+            "In {} of {} layers a window hides the first token from the last ones; that counts as no attention.",
             number("hidden"),
             number("layers")
         ),
         "sink_heads" => sink_heads(message),
         "sink_definition" => format!(
-            "A sink's mean attention on the first token is above {}; a head that looks everywhere alike has {:.3} over these {} tokens. \
-             With the first query, which sees only itself, counted as in arXiv:2410.10781, the sinks are {} and {}; there texts have 64 \
+            "A sink's mean attention on the first token is above {}; a head with uniform attention has {:.3} over these {} tokens. \
+             If the first query, which sees only itself, is counted as in arXiv:2410.10781, there are {} and {} sinks; texts there have 64 \
              tokens.",
             number("threshold"),
             number("uniform"),
@@ -87,13 +87,13 @@ fn sink_heads(message: &Message) -> String {
     let [before, after] = ["before", "after"].map(|name| message.number(name) as u64);
     let verdict = match (before, after) {
         (0, 0) => "this model has no attention sinks on this prompt".to_owned(),
-        (0, _) => "sinks appear that were not there".to_owned(),
+        (0, _) => "new sinks appear".to_owned(),
         (_, 0) => "no sink is left".to_owned(),
-        _ if after >= before => "the sinks persist, all of them in number".to_owned(),
-        _ => format!("{:.0} % of their number persist", 100.0 * after as f64 / before as f64),
+        _ if after >= before => "their number does not fall".to_owned(),
+        _ => format!("{:.0} % of their number remain", 100.0 * after as f64 / before as f64),
     };
     format!(
-        "{before} of {} heads are sinks of the first token, and {after} with the super weights removed ({} of them the same heads): \
+        "{before} of {} heads are sinks on the first token, and {after} with the super weights removed ({} of them the same heads): \
          {verdict}. (The paper: sinks persist.)",
         message.number("heads"),
         message.number("same")
@@ -108,7 +108,7 @@ fn massive(message: &Message) -> String {
         count => format!("those of {count} of {} layers are", number("layers")),
     };
     format!(
-        "{}, the largest value stands out most behind layer {}: {:.2} at token {}, channel {}, {:.0} times the median. By the criterion of \
+        "{}, the largest value stands out most after layer {}: {:.2} at token {}, channel {}, {:.0} times the median. By the criterion of \
          arXiv:2402.17762 ({criterion}) {layers} massive.",
         if message.text("arm") == "intact" { "Intact" } else { "With the super weights removed" },
         number("layer"),
@@ -122,7 +122,7 @@ fn massive(message: &Message) -> String {
 fn of_tokens(message: &Message) -> Option<String> {
     let number = |name: &str| message.number(name);
     Some(match message.code.as_str() {
-        "fewer_prompts" => format!("{} prompts were asked for, and there are {}.", number("asked"), number("found")),
+        "fewer_prompts" => format!("{} prompts were requested, but there are {}.", number("asked"), number("found")),
         "stopwords" => {
             let (before, after) = (number("before"), number("after"));
             let times = match after / before {
@@ -131,15 +131,15 @@ fn of_tokens(message: &Message) -> Option<String> {
                 ratio => format!("down to {ratio:.2} times as much"),
             };
             format!(
-                "Stopwords and punctuation of our own list (the paper publishes none) get {:.1} % of the next token's probability, and \
-                 {:.1} % with the super weights removed: {times}. (Of the 100 likeliest tokens in the paper's own data, those that are \
-                 stopwords by a list of ours go from 16.8 to 32.9 % in Llama-7B, and from 15.9 to 5.4 % in Mistral-7B.)",
+                "Stopwords and punctuation on our own list (the paper publishes none) get {:.1} % of the next token's probability, and \
+                 {:.1} % with the super weights removed: {times}. (Of the 100 likeliest tokens in the paper's own data, the \
+                 stopwords on our list go from 16.8 to 32.9 % in Llama-7B, and from 15.9 to 5.4 % in Mistral-7B.)",
                 percent(before),
                 percent(after)
             )
         }
         "stopwords_risen" => format!(
-            "Of the {} stopwords among the {} likeliest tokens of the intact model {} become likelier.",
+            "Of the {} stopwords among the intact model's {} likeliest tokens, {} become likelier.",
             number("stopwords"),
             number("of"),
             number("risen")
@@ -152,7 +152,7 @@ fn of_tokens(message: &Message) -> Option<String> {
             percent(number("p_after"))
         ),
         "entropy" => {
-            format!("The mean entropy of the next token is {:.2} nats, and {:.2} without.", number("before"), number("after"))
+            format!("The next token's mean entropy is {:.2} nats, and {:.2} without the super weights.", number("before"), number("after"))
         }
         _ => return None,
     })
@@ -162,7 +162,7 @@ fn of_weights(message: &Message) -> Option<String> {
     let number = |name: &str| message.number(name);
     Some(match message.code.as_str() {
         "no_rows" => "There are no rows.".into(),
-        "no_gate" => "This model's feed-forward blocks have no gate: scores are of c_fc and down_proj alone.".into(),
+        "no_gate" => "This model's feed-forward blocks have no gate: scores use c_fc and down_proj alone.".into(),
         "row_rank" => {
             let points = match (number("col"), number("col_found")) {
                 (col, found) if col == found => "and points at it".into(),
@@ -182,7 +182,7 @@ fn of_weights(message: &Message) -> Option<String> {
                 None => String::new(),
             };
             let proof = match message.code.as_str() {
-                "first_row" => " A candidate is no finding: only removing it tells what it is worth.",
+                "first_row" => " A candidate is not a finding: only its removal can show that it matters.",
                 _ => "",
             };
             format!(

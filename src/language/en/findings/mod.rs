@@ -19,7 +19,7 @@ fn label(code: &str) -> String {
 fn of_arms(message: &Message) -> Option<String> {
     let number = |name: &str| message.number(name);
     let name = || label(message.text("arm"));
-    let per_tensor = |why: &str| format!("Prune Non-SW per tensor, as the paper's code has it, removes nothing here: {why}.");
+    let per_tensor = |why: &str| format!("Prune Non-SW per tensor, as in the paper's code, removes nothing here: {why}.");
     Some(match message.code.as_str() {
         "no_super_weight_arms" => "No super weight was named, so only the arms without one were measured.".into(),
         "per_tensor_too_small" => per_tensor("no weight tensor has a million scalars, and it takes a millionth of each"),
@@ -43,17 +43,17 @@ fn of_arms(message: &Message) -> Option<String> {
         "arm_accuracy" => {
             format!("{}: mean accuracy goes from {:.2} to {:.2} %.", name(), percent(number("before")), percent(number("after")))
         }
-        "restored_overflow" => "A loss is beyond all bounds, so no share of it can be told.".into(),
+        "restored_overflow" => "A loss is beyond all bounds, so it has no share.".into(),
         "restored_loss" => {
-            format!("Putting the super activation back gives back {:.0} % of the loss that pruning adds.", percent(number("share")))
+            format!("Restoring the super activation recovers {:.0} % of the loss that pruning adds.", percent(number("share")))
         }
-        "restored_too_little" => "Pruning adds too little to the loss for a share of it to mean anything.".into(),
+        "restored_too_little" => "Pruning adds too little to the loss for a meaningful share.".into(),
         "restored_accuracy" => format!(
-            "It gives back {:.0} % of the mean accuracy that pruning takes; the paper has about {:.0} % for Llama-7B.",
+            "It recovers {:.0} % of the mean accuracy that pruning costs; in the paper about {:.0} % for Llama-7B.",
             percent(number("share")),
             percent(number("paper"))
         ),
-        "restored_no_accuracy" => "Pruning takes nothing from the mean accuracy here, so nothing of it can be given back.".into(),
+        "restored_no_accuracy" => "Pruning does not lower the mean accuracy here, so nothing can be recovered.".into(),
         _ => return None,
     })
 }
@@ -62,19 +62,19 @@ fn of_scaling(message: &Message) -> Option<String> {
     let number = |name: &str| message.number(name);
     let cost = || apart(number("intact_nats"), number("removed_nats"), 3);
     Some(match message.code.as_str() {
-        "no_factor_0" => "Factor 0 was not asked for, so where the model collapses is not told.".into(),
+        "no_factor_0" => "Factor 0 was not requested, so the collapse cannot be located.".into(),
         "least_loss" => {
             let change = apart(number("intact_nats"), number("loss_nats"), 4);
             format!("The loss is least at factor {}: {change} nats from the intact model.", number("factor"))
         }
         "collapse" => format!(
-            "The model collapses below {:.2} times the super weight: there half of the {} nats that removing it costs are reached.",
+            "The model collapses below {:.2} times the super weight, where half of the {} nats that its removal costs are reached.",
             number("threshold"),
             cost()
         ),
-        "no_collapse" => format!("It does not collapse: removing what was scaled costs {} nats.", cost()),
+        "no_collapse" => format!("The model does not collapse: full removal costs {} nats.", cost()),
         "collapse_overflow" => {
-            format!("At factor 0 the loss is {}, so there is no half of what removing costs.", shown(number("removed_nats"), 3))
+            format!("At factor 0 the loss is {}, so half of the removal's cost is undefined.", shown(number("removed_nats"), 3))
         }
         "scaling_accuracy" => {
             let removed = match message.args.get("removed").and_then(Cell::number) {

@@ -1,4 +1,4 @@
-//! Findings of rounded weights and activations.
+//! Findings about rounded weights and activations.
 
 use super::super::{apart, percent, shown};
 use super::label;
@@ -38,13 +38,13 @@ fn of_rounded_activations(message: &Message) -> Option<String> {
         "rounding_noise" => {
             let noise = number("noise") as f32;
             let verdict = match number("gap").abs() as f32 <= noise {
-                true => "The gap here is not larger than that, so the shares of it may be chance.",
+                true => "The gap here is not larger than that, so its shares may be chance.",
                 false => "The gap here is larger than that.",
             };
             format!(
-                "A value between two levels falls either way by the order of sums alone, and all that comes after it with it. On the \
-                 model linchpin-13m, over 318 tokens, that moved the loss by up to {noise} nats; on other models and texts it was not \
-                 measured. {verdict}"
+                "The order of sums alone can decide how a value between two levels is rounded, and so change all later values. On \
+                 linchpin-13m, over 318 tokens, this moved the loss by up to {noise} nats; it was not measured on other models and \
+                 texts. {verdict}"
             )
         }
         "w8a8_paper" => {
@@ -70,8 +70,8 @@ fn held_out(message: &Message) -> String {
     let cols = list(&|at| Some(format!("{} of layer {}", at.get(2)?, at.first()?)));
     let places = list(&|at| Some(format!("layer {} [{}, {}]", at.first()?, at.get(1)?, at.get(2)?)));
     format!(
-        "Held out: of the inputs of queries, keys, values, gate and up of every layer one value of channel {}; of down_proj's input one \
-         value of channel {cols}; each where its magnitude is largest in a block of the text. Of the weights: down_proj of {places}.",
+        "Held out: in the inputs of queries, keys, values, gate and up of every layer, one value of channel {}; in down_proj's input one \
+         value of channel {cols}; each at its largest magnitude in a block of the text. Weights held out: down_proj of {places}.",
         message.text("rows")
     )
 }
@@ -106,7 +106,7 @@ fn of_rounded_weights(message: &Message) -> Option<String> {
             block(),
             shown(number("intact"), 4)
         ),
-        "no_block_size" => format!("{}: no block size was asked for.", rounding()),
+        "no_block_size" => format!("{}: no block size was requested.", rounding()),
         "holding_out_helps" | "holding_out_harms" => format!(
             "INT{}: holding the super weights out lowers the perplexity at {} of {} block sizes. It matters most at blocks of {}, where it \
              {}: {} without, {} with it; the mean squared error of all weights goes from {:.4e} to {:.4e}.",
@@ -122,7 +122,7 @@ fn of_rounded_weights(message: &Message) -> Option<String> {
         ),
         "no_super_weight_held_out" => "No super weight was named, so none was held out or put back.".into(),
         "blocks_whole" => format!(
-            "No matrix has more than {} scalars: blocks of as many and more are the whole matrix, and measured once.",
+            "No matrix has more than {} scalars: blocks of that size or larger are the whole matrix, and are measured once.",
             number("largest")
         ),
         _ => return None,

@@ -1,5 +1,5 @@
 //! The cache on disk: `models--organisation--name` with the files' contents in `blobs`, links to them in
-//! `snapshots/<commit>`, and in `refs` the commit that a branch was at.
+//! `snapshots/<commit>`, and the last known commit of each branch in `refs`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,15 +26,15 @@ impl RepoCache {
         Self { cache: Cache::new(folder.into()), repo: repo.into(), dir }
     }
 
-    /// The path that a file of a commit has, or will have.
+    /// The path of a file of a commit, whether or not it exists.
     pub fn path(&self, commit: &str, name: &str) -> PathBuf {
         self.dir.join("snapshots").join(commit).join(name)
     }
 
-    /// The files of a commit; `None` unless the cache has what a model needs, with all of the weights.
+    /// The files of a commit; `None` unless the cache has all files that a model needs, with all of the weights.
     pub fn whole(&self, commit: &str) -> Option<Listing> {
         let entries = fs::read_dir(self.path(commit, "")).ok()?.filter_map(Result::ok);
-        // A link whose contents were removed is no file.
+        // A link whose target was removed does not count.
         let files = entries.filter(|entry| entry.path().is_file()).map(|entry| entry.file_name().to_string_lossy().into_owned());
         let names = files.filter(|name| is_plain_name(name)).collect::<BTreeSet<_>>();
         let weights = match names.contains(SINGLE_FILE) {
@@ -46,12 +46,12 @@ impl RepoCache {
         is_whole.then(|| Listing { commit: Some(commit.into()), files: files.collect() })
     }
 
-    /// The path of the contents that the Hub names by `etag`.
+    /// The path of the contents with this `etag` of the Hub.
     pub fn blob(&self, etag: &str) -> PathBuf {
         self.dir.join("blobs").join(etag)
     }
 
-    /// The commit that a branch or tag was at when it was last asked for; a commit is its own.
+    /// The last known commit of a branch or tag; a commit stands for itself.
     pub fn resolve(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.into());
@@ -60,19 +60,19 @@ impl RepoCache {
         Some(commit.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Notes the commit that a branch or tag is at.
+    /// Records the commit of a branch or tag.
     pub fn remember(&self, revision: &str, commit: &str) -> Result<(), PlatformError> {
         let repo = Repo::with_revision(self.repo.clone(), RepoType::Model, revision.into());
         self.cache.repo(repo).create_ref(commit).map_err(|error| PlatformError::cache(&self.dir, &error))
     }
 
-    /// Links `path`, a file of a snapshot, to its contents; where links are not allowed, copies them.
+    /// Links `path`, a file of a snapshot, to its contents; copies them if links are not allowed.
     pub fn link(&self, blob: &Path, path: &Path) -> Result<(), PlatformError> {
         let failed = |error| PlatformError::cache(path, &error);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        // An old link goes first: its contents may have been removed, and a copy through it would empty them.
+        // An old link is removed first. Its target may be gone, and a copy through the link would empty the contents.
         let _ = fs::remove_file(path);
         let target = Path::new("..").join("..").join("blobs").join(blob.file_name().unwrap_or_default());
         #[allow(deprecated, reason = "the one name that it has on every system; where links are not allowed, a copy")]
@@ -81,7 +81,7 @@ impl RepoCache {
     }
 }
 
-/// The name of the contents that a file of a snapshot links to.
+/// The name of the blob that a file of a snapshot links to.
 pub fn blob_name(path: &Path) -> String {
     let blob = path.canonicalize().ok();
     blob.and_then(|blob| blob.file_name().map(|name| name.to_string_lossy().into_owned())).unwrap_or_default()

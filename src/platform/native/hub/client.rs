@@ -1,4 +1,4 @@
-//! The Hub over HTTP: the files of a revision, the Hub's name for a file's contents, and the file itself.
+//! The Hub over HTTP: the files of a revision, the ETag of a file, and the file itself.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ const MAX_REDIRECTS: usize = 5;
 /// An HTTP client for one repository.
 #[derive(Debug)]
 pub struct Client {
-    /// Follows redirects, and takes the token to no other host.
+    /// Follows redirects, but sends the token to no other host.
     agent: Agent,
-    /// Does not follow redirects: the Hub says what a file is before it sends elsewhere for it.
+    /// Does not follow redirects, because the Hub describes a file before it redirects to its storage.
     direct: Agent,
     source: HubSource,
 }
@@ -25,7 +25,7 @@ pub struct Client {
 /// The Hub's description of a file, before its download.
 #[derive(Debug)]
 pub struct Remote {
-    /// The file's ETag: the SHA-256 of a large file, git's name for the contents of a small one.
+    /// The file's ETag: the SHA-256 of a large file, or git's name for the contents of a small one.
     pub etag: String,
     pub bytes: u64,
 }
@@ -48,21 +48,21 @@ impl Client {
         }
     }
 
-    /// Asks for the commit and the files of the source's revision.
+    /// Requests the commit and the files of the source's revision.
     ///
     /// # Errors
     ///
-    /// No such repository or revision, no access, no answer, or one that cannot be used.
+    /// No such repository or revision, no access, no answer, or an unusable one.
     pub fn listing(&self) -> Result<Listing, PlatformError> {
         let url = hub::listing_url(&self.source);
         let answer = self.answered(&url, self.with_token(self.agent.get(&url)).call())?;
         let json = answer.into_body().into_with_config().limit(MAX_LISTING_BYTES).read_to_vec();
         let listing = Listing::parse(&json.map_err(|error| self.unreachable(&error))?).map_err(|why| unusable(&url, &why))?;
-        // The commit becomes part of a path.
-        if listing.commit.is_some() { Ok(listing) } else { Err(unusable(&url, "it names no commit")) }
+        // The commit becomes part of a path, so it must be there.
+        if listing.commit.is_some() { Ok(listing) } else { Err(unusable(&url, "it has no commit")) }
     }
 
-    /// Asks for a file's ETag and length. They are those of the first answer that is not a redirect within the Hub.
+    /// Requests a file's ETag and length, from the first answer that is not a redirect within the Hub.
     pub fn head(&self, commit: &str, name: &str) -> Result<Remote, PlatformError> {
         let mut url = self.url(commit, name);
         for _ in 0..MAX_REDIRECTS {
@@ -77,8 +77,8 @@ impl Client {
         Err(unusable(&url, "it redirects too often"))
     }
 
-    /// Asks for a file from byte `start` on, and at most `n` bytes of it if that is given. Returns the byte that the answer
-    /// begins with: 0 from a server that sends the whole file instead.
+    /// Requests a file from byte `start` on, and at most `n` bytes of it if given. Returns the first byte of the
+    /// answer, which is 0 if the server sends the whole file instead.
     ///
     /// # Errors
     ///
@@ -110,8 +110,8 @@ impl Client {
         }
     }
 
-    /// Turns a refusal into an error. The Hub gives its reason in a header; for a mirror that gives none, the status
-    /// decides.
+    /// Turns a refusal into an error. The Hub gives its reason in a header. For a mirror without this header, the
+    /// status decides.
     fn answered(&self, url: &str, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, PlatformError> {
         let answer = answer.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();

@@ -1,4 +1,4 @@
-//! A file on its way: what an earlier download left of it, then what the Hub sends, which is added to that.
+//! A file during its download: the part from an earlier download, then the Hub's bytes, which are appended to it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write, sink};
@@ -10,7 +10,7 @@ use ureq::BodyReader;
 use super::client::{Client, Remote};
 use crate::platform::PlatformError;
 
-/// Most bytes that are read at once.
+/// The most bytes that are read at once.
 const SLAB_BYTES: usize = 1 << 20;
 
 pub struct Download {
@@ -18,13 +18,13 @@ pub struct Download {
     commit: String,
     name: String,
     len: u64,
-    /// The part on disk: read up to `kept`, then written to.
+    /// The part on disk: it is read up to `kept`, then written to.
     part: File,
-    /// Bytes that an earlier download left.
+    /// Bytes from an earlier download.
     kept: u64,
     /// Bytes read.
     at: u64,
-    /// The Hub's answer, once it was asked.
+    /// The Hub's answer, after the first request.
     body: Option<BodyReader<'static>>,
     slab: Vec<u8>,
 }
@@ -36,8 +36,8 @@ impl std::fmt::Debug for Download {
 }
 
 impl Download {
-    /// Opens the part on disk, or begins one. A part that does not begin with `begin`, the bytes that are known already, is
-    /// of another file, and is begun anew.
+    /// Opens the part on disk, or starts a new one. A part that does not start with `begin`, the bytes already known,
+    /// belongs to another file and is replaced.
     pub fn open(
         client: Rc<Client>,
         commit: &str,
@@ -65,11 +65,11 @@ impl Download {
         self.len
     }
 
-    /// The bytes that come next, as many as there are; none at the end of the file.
+    /// The next bytes that are available; empty at the end of the file.
     ///
     /// # Errors
     ///
-    /// [`PlatformError::Cut`], and the errors of asking the Hub or of writing to the disk.
+    /// [`PlatformError::Cut`], and the errors of requests to the Hub and of writing to the disk.
     pub fn read(&mut self) -> Result<&[u8], PlatformError> {
         let (is_kept, end) = if self.at < self.kept { (true, self.kept) } else { (false, self.len) };
         let most = usize::try_from(end - self.at).unwrap_or(SLAB_BYTES).min(SLAB_BYTES);
@@ -98,7 +98,7 @@ impl Download {
         Ok(&self.slab[..n])
     }
 
-    /// Asks for the rest of the file. Of a server that sends the whole file once more, the known beginning is skipped.
+    /// Requests the rest of the file. If the server sends the whole file again, the known beginning is skipped.
     fn ask(&self) -> Result<BodyReader<'static>, PlatformError> {
         let (first, mut body) = self.client.get(&self.commit, &self.name, self.at, None)?;
         let skipped = std::io::copy(&mut body.by_ref().take(self.at - first), &mut sink());

@@ -1,11 +1,11 @@
-//! The Hub by way of the cache that its Python library keeps.
+//! The Hub, through the cache of its Python library.
 //!
-//! A commit that is in the cache whole is not asked for again, and without a network a branch is what it was when it
-//! was last asked for. Every file is hashed while it is read, whether it arrives or lies in the cache: the Hub names the large
+//! A commit that is completely in the cache is not requested again. Without a network a branch stands for its last
+//! known commit. Every file is hashed while it is read, from the network or from the cache: the Hub identifies large
 //! files by their SHA-256, and a catalogue may know some, too.
 //!
-//! Downloads go through `ureq`, and the cache's layout is `hf-hub`'s; that crate's own downloads would turn on features
-//! of crates that Burn is built on.
+//! Downloads use `ureq`, and the cache's layout is that of `hf-hub`. That crate's own downloads are not used, because
+//! they would enable features of crates that Burn depends on.
 
 mod cache;
 mod client;

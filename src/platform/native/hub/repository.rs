@@ -1,4 +1,4 @@
-//! The files of a repository at one commit: those that the cache has, and those that the Hub has still to send.
+//! The files of a repository at one commit: some in the cache, the others still on the Hub.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,9 +29,9 @@ pub struct Repository {
     client: Rc<Client>,
     /// The reason why the Hub could not be asked for the revision.
     offline: Option<String>,
-    /// The Hub's description of files that are not in the cache, once it was asked.
+    /// The Hub's descriptions of files that are not in the cache, as far as requested.
     remotes: RefCell<BTreeMap<String, Rc<Remote>>>,
-    /// The first bytes of such files, as they were peeked at.
+    /// The first bytes of such files, as far as read.
     beginnings: RefCell<BTreeMap<String, Vec<u8>>>,
 }
 
@@ -44,7 +44,7 @@ struct Located {
 }
 
 impl Repository {
-    /// Finds a revision in the cache, or asks the Hub for it.
+    /// Finds a revision in the cache, or requests it from the Hub.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Repository {
         }
     }
 
-    /// Takes a revision from the cache, as it was when the Hub was last asked for it.
+    /// Takes a revision from the cache, with its last known commit.
     fn from_cache(source: &HubSource, cache: RepoCache, why: String) -> Result<Self, PlatformError> {
         match cache.resolve(&source.revision).and_then(|commit| cache.whole(&commit)) {
             Some(listing) => Self::listed(source, cache, listing, Some(why)),
@@ -101,7 +101,7 @@ impl Repository {
         self.listing.find(name).is_some()
     }
 
-    /// The first `n` bytes of a file, without fetching the rest; `None` if there is none of that name.
+    /// The first `n` bytes of a file, without downloading the rest; `None` if there is no file of that name.
     pub fn peek(&self, name: &str, n: usize) -> Result<Option<Peeked>, PlatformError> {
         let Some(located) = self.locate(name)? else { return Ok(None) };
         let (path, remote) = match (&located.place, &located.remote) {
@@ -122,7 +122,7 @@ impl Repository {
         Ok(Some(Peeked { bytes, len: remote.bytes, to_fetch: remote.bytes.saturating_sub(on_disk) }))
     }
 
-    /// Opens a file for reading front to back; `None` if there is none of that name.
+    /// Opens a file for reading from front to back; `None` if there is no file of that name.
     pub fn open(&self, name: &str) -> Result<Option<ByteStream>, PlatformError> {
         let Some(Located { place, sha256, remote }) = self.locate(name)? else { return Ok(None) };
         let stream = match (&place, remote) {
@@ -170,7 +170,7 @@ impl Repository {
         if blob.metadata().is_ok_and(|blob| blob.len() == remote.bytes) {
             return Ok(Some(Located { place: Place::Shared(blob), sha256, remote: None }));
         }
-        // Named as the Hub's own tools name it.
+        // The name is the same as in the Hub's own tools.
         let part = blob.with_added_extension("incomplete");
         Ok(Some(Located { place: Place::Coming { part, blob }, sha256, remote: Some(remote) }))
     }

@@ -1,7 +1,7 @@
 //! The environment variables of Hugging Face's own tools.
 //!
-//! The engine takes the cache from them, and whether the Hub may be asked. Its address and the token are part of a
-//! [`HubSource`]: whoever makes one decides on them.
+//! The engine takes the cache from them, and the permission to contact the Hub. Address and token are part of a
+//! [`HubSource`], so its creator decides on them.
 
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ impl HubSettings {
         Self::new(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
-    /// A repository at this Hub, asked for with this token.
+    /// A repository of this Hub, with this token.
     pub fn source(&self, repo: &str, revision: &str, known: Vec<KnownFile>) -> HubSource {
         let (endpoint, token) = (self.endpoint.clone(), self.token.clone());
         HubSource { endpoint, repo: repo.into(), revision: revision.into(), token, known }

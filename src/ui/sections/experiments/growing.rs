@@ -1,5 +1,5 @@
-//! An outcome while it grows. Partial outcomes arrive while somebody reads, so each part is a memo of its own, and only
-//! what changed is drawn anew.
+//! An outcome while it grows. Partial outcomes arrive while somebody reads, so each part is its own memo, and only
+//! changed parts are drawn again.
 
 use leptos::prelude::*;
 
@@ -12,7 +12,7 @@ use crate::ui::page::dom;
 pub struct Growing {
     pub app: App,
     pub kind: ExperimentKind,
-    /// Changes with every outcome and every model that is loaded.
+    /// Changes with every outcome and every loaded model.
     version: Memo<u32>,
 }
 
@@ -22,7 +22,7 @@ impl Growing {
         Self { app, kind, version: app.part(|state| state.experiments.version) }
     }
 
-    /// A part of the outcome, read again with every outcome that arrives.
+    /// A part of the outcome, read again with every new outcome.
     pub fn part<T>(self, get: impl Fn(&Outcome) -> T + Send + Sync + 'static) -> Memo<T>
     where
         T: Default + PartialEq + Send + Sync + 'static,
@@ -30,7 +30,7 @@ impl Growing {
         self.app.drawn(self.version, move |state| state.outcome(self.kind).map(&get).unwrap_or_default())
     }
 
-    /// Saves the picture or the table of this number as a file.
+    /// Saves the picture or table with this number as a file.
     pub fn save(self, number: usize, extension: &str, mime: &str, content: fn(&Outcome, usize) -> Option<String>) {
         let content = self.app.state.with_untracked(|state| state.outcome(self.kind).and_then(|outcome| content(outcome, number)));
         if let Some(content) = content {
@@ -38,7 +38,7 @@ impl Growing {
         }
     }
 
-    /// One view for each of several things in their order. A view stays while things are added behind it.
+    /// One view for each of `count` things, in their order. Views stay when things are added at the end.
     pub fn each(self, count: Memo<usize>, view: fn(Self, usize) -> AnyView) -> AnyView {
         view! { <For each=move || 0..count.get() key=|number| *number children=move |number| view(self, number) /> }.into_any()
     }

@@ -1,4 +1,4 @@
-//! Experiments: the super-weight paper's tables and figures, on the model that is loaded.
+//! Experiments: the super-weight paper's tables and figures, on the loaded model.
 //!
 //! | file | the visitor sees |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | [`run`] | the buttons that run and stop it, its progress |
 //! | [`result`] | findings, figures, pictures, and the link |
 //! | [`table`] | a table of the result |
-//! | [`shared`] | the experiment that the page was opened with |
+//! | [`shared`] | the experiment in the link that opened the page |
 //!
 //! The views of a result and of its tables read the outcome through [`growing`].
 
@@ -32,8 +32,8 @@ pub fn Experiments() -> impl IntoView {
             <p class="step" aria-hidden="true">"6"</p>
             <h2 id="experiments-title">"Experiment: does the paper hold here?"</h2>
             <p class="lead">
-                "The super-weight paper (arXiv:2411.07191) measured models of billions of weights. Here, the same is measured on the one that is loaded, and \
-                 told whichever way it goes. Times are rough: for this page's model; for a billion weights."
+                "The super-weight paper (arXiv:2411.07191) measured models of billions of weights. Here the same is measured on the loaded model, and \
+                 every result is shown. Rough times: for the bundled model; for a billion weights."
             </p>
             {setup::setup()}
             {run::run()}

@@ -1,6 +1,6 @@
 //! The latest outcome of the chosen kind, partial or complete: findings, figures, pictures, tables and the link.
 //!
-//! Each part follows the outcome on its own (see [`Growing`]).
+//! Each part follows the outcome separately (see [`Growing`]).
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -41,7 +41,7 @@ fn outcome(of: Growing) -> AnyView {
     .into_any()
 }
 
-/// A picture. Its SVG holds all text as text, so that it can be set as it is.
+/// A picture. Its SVG has all text escaped, so it can be inserted as HTML.
 fn plot(of: Growing, number: usize) -> AnyView {
     let title = of.part(move |outcome| outcome.plots.get(number).map(language::plot_title).unwrap_or_default());
     let colour = |name: &str| if name == "paper" { "none".into() } else { format!("var(--{name})") };
@@ -64,7 +64,7 @@ fn link(of: Growing) -> AnyView {
     let shown = |made: Result<String, String>| {
         match made {
         Ok(link) => view! {
-            <label class="field long">"Copied where the browser lets it "<input type="text" readonly data-testid="experiment-made" value=link /></label>
+            <label class="field long">"Copied, if the browser allows it "<input type="text" readonly data-testid="experiment-made" value=link /></label>
         }
         .into_any(),
         Err(why) => view! { <p class="error" role="alert" data-testid="experiment-made-error">{format!("No link: {why}.")}</p> }.into_any(),
@@ -79,7 +79,7 @@ fn link(of: Growing) -> AnyView {
     .into_any()
 }
 
-/// Makes a link of the outcome that is shown, and copies it.
+/// Creates a link to the shown outcome, and copies it.
 fn share(app: App) {
     let made = app.state.with_untracked(|state| {
         let outcome = state.outcome(state.experiments.kind)?;
@@ -95,7 +95,7 @@ fn share(app: App) {
     app.state.update(|state| state.experiments.made = Some(made));
 }
 
-/// The view of the candidates from the weights alone, for the scan's section.
+/// The view of the candidates from the weights alone, for the section "Find".
 pub fn cold() -> AnyView {
     let app = app();
     let line = app.part(cold_line);
@@ -115,7 +115,7 @@ fn figures(outcome: &Outcome) -> Vec<String> {
         .collect()
 }
 
-/// The picture of this number as SVG, in the colours that `colour` gives.
+/// The picture with this number as SVG, with colours from `colour`.
 fn svg(outcome: &Outcome, number: usize, colour: impl Fn(&str) -> String) -> Option<String> {
     let plot = outcome.plots.get(number)?;
     Some(chart(plot, outcome.table(&plot.table)).to_svg(colour))
@@ -125,7 +125,7 @@ fn status(outcome: &Outcome, is_running: bool) -> String {
     let partial = match (outcome.is_partial, is_running) {
         (false, _) => "",
         (true, true) => "So far; more is coming. ",
-        (true, false) => "Not to its end: this is what there is. ",
+        (true, false) => "Stopped early: partial result. ",
     };
     let on = outcome.convention.as_ref().map(|convention| format!("{}; ", language::convention(convention))).unwrap_or_default();
     format!("{partial}{on}{}", outcome.backend.name)
@@ -135,7 +135,7 @@ fn cold_line(state: &AppState) -> Option<String> {
     let (first, is_same) = state.cold_candidates()?;
     let beside = match is_same {
         Some(true) => " The scan's first candidate is one of them.",
-        Some(false) => " The scan's first candidate is none of them.",
+        Some(false) => " The scan's first candidate is not one of them.",
         None => "",
     };
     Some(format!("Candidates from the weights alone, before any forward pass: {}.{beside}", coordinates(&first)))
@@ -164,7 +164,7 @@ mod tests {
         let mut outcome = outcome();
         outcome.convention = Some(crate::terms::Message::new("passages").with("text", "mine").with("limit", 128_usize));
         assert_eq!(status(&outcome, true), "So far; more is coming. mine, each passage on its own, first 128 tokens; n");
-        let stopped = "Not to its end: this is what there is. mine, each passage on its own, first 128 tokens; n";
+        let stopped = "Stopped early: partial result. mine, each passage on its own, first 128 tokens; n";
         assert_eq!(status(&outcome, false), stopped);
         (outcome.is_partial, outcome.convention) = (false, None);
         assert_eq!(status(&outcome, true), "n");

@@ -1,4 +1,4 @@
-//! The buttons that run an experiment and stop it, and the words on what it does or lacks.
+//! The buttons that run and stop an experiment, and a line on its progress or on missing inputs.
 
 use leptos::prelude::*;
 
@@ -40,13 +40,13 @@ fn label(state: &AppState) -> &'static str {
     }
 }
 
-/// Returns `true` if the chosen experiment lacks nothing, no setting is refused, and none has been asked for.
+/// Returns `true` if the chosen experiment has all its inputs, its settings are valid, and none is queued.
 fn can_run(state: &AppState) -> bool {
     let is_refused = state.experiments.error.as_ref().is_some_and(|wrong| wrong.setting().is_some());
     state.is_live() && !state.queue.any(is_experiment) && state.experiment().is_ok() && !is_refused
 }
 
-/// What is wrong with the visitor's last input.
+/// The error in the visitor's last input.
 fn in_words(wrong: &Wrong) -> String {
     match wrong {
         Wrong::Setting(error) => language::setting_error(error),
@@ -54,7 +54,7 @@ fn in_words(wrong: &Wrong) -> String {
     }
 }
 
-/// The progress of the experiment that runs, or what the chosen one lacks.
+/// The progress of the running experiment, or the missing input of the chosen one.
 fn doing(state: &AppState) -> String {
     if state.queue.runs(is_experiment) { progress(state) } else { state.experiment().err().unwrap_or_default().into() }
 }

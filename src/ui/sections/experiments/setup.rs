@@ -1,4 +1,4 @@
-//! The choice of an experiment, and everything that it is set up with.
+//! The choice of an experiment, and its inputs.
 
 use leptos::ev::Event;
 use leptos::prelude::*;
@@ -12,24 +12,23 @@ use crate::ui::sections::weigh::read_text;
 use crate::ui::state::AppState;
 use crate::ui::state::experiments::{Experiments, Scalars};
 
-/// The sources of super weights, with their values in the form and their names.
+/// The sources of super weights, with their form values and names.
 const SOURCES: [(Scalars, &str, &str); 3] = [
     (Scalars::Scan, "scan", "the scan's candidates"),
-    (Scalars::Edits, "edits", "edits of scalars that are on"),
-    (Scalars::Link, "link", "those of the link"),
+    (Scalars::Edits, "edits", "active edits of scalars"),
+    (Scalars::Link, "link", "the link's super weights"),
 ];
 
 const TEXT_HINT: &str = "All of it, one after the other, in blocks as in the paper (convention concat-2048, or shorter where the model is). \
                          One of your own then also serves Confirm and the perplexities.";
-const TASKS_HINT: &str =
-    "For accuracy: lines of JSON as the benchmark publishes them, in a file named after it: lambada_openai.jsonl, arc_easy.jsonl.";
+const TASKS_HINT: &str = "For accuracy: a benchmark's published JSON lines, in a file with its name: lambada_openai.jsonl, arc_easy.jsonl.";
 
 pub fn setup() -> AnyView {
     let app = app();
     let kind = app.part(|state| state.experiments.kind);
     let reads = |reads: fn(ExperimentKind) -> bool| app.part(move |state| reads(state.experiments.kind));
     let reads_prompt = reads(ExperimentKind::reads_prompt);
-    // A fold stays as it is from one kind that reads files to the next.
+    // A fold stays open or closed when another kind that reads files is chosen.
     let files = |reads: Memo<bool>, of: fn() -> AnyView| move || reads.get().then(of);
     view! {
         <div class="region">
@@ -64,7 +63,7 @@ fn kinds(chosen: Memo<ExperimentKind>) -> AnyView {
     view! { <div class="kinds" role="radiogroup" aria-label="Experiment">{choices}</div> }.into_any()
 }
 
-/// The source of the super weights, and those that it has.
+/// The source of the super weights, and its scalars.
 fn super_weights() -> AnyView {
     let app = app();
     let chosen = app.part(|state| state.experiments.scalars);
@@ -93,8 +92,8 @@ fn super_weights() -> AnyView {
     .into_any()
 }
 
-/// The value of a field. It is taken from the state when settings are filled in or a kind is chosen, and what is typed
-/// is left alone otherwise.
+/// The value of a field. It is taken from the state only when settings are filled in or a kind is chosen, so that
+/// typed text stays as it is.
 fn filled_in(app: App, text: impl Fn(&Settings) -> String + Send + Sync + 'static) -> Signal<String> {
     let filled = app.part(|state| (state.experiments.kind, state.experiments.filled));
     Signal::derive(move || {
@@ -155,7 +154,8 @@ fn tasks_line(of: &Experiments) -> String {
     format!("Tasks: {}", if names.is_empty() { "none" } else { &names })
 }
 
-/// Opens a file in place of none or of the bundled one; `names` are the test ids of the fold, the input and the button.
+/// Opens a file to replace the bundled text, or to add tasks. `names` are the test ids of the fold, the input and the
+/// button.
 fn files(is_text: bool, names: [&'static str; 3], line: fn(&Experiments) -> String, hint: &'static str, forget: fn(App)) -> AnyView {
     let app = app();
     let [fold, input, without] = names;
@@ -171,7 +171,7 @@ fn files(is_text: bool, names: [&'static str; 3], line: fn(&Experiments) -> Stri
             <p class="note">{hint}</p>
             <div class="row">
                 <label class="field">"A file of your own "<input type="file" data-testid=input on:change=open /></label>
-                {button(without, "small", "Without it".into(), false.into(), forget)}
+                {button(without, "small", "Remove it".into(), false.into(), forget)}
             </div>
         </details>
     }

@@ -1,4 +1,4 @@
-//! The experiment that the page was opened with: its contents, and its figures beside those that come out here.
+//! The experiment in the link that opened the page: its contents, and its figures next to those measured here.
 
 use leptos::prelude::*;
 
@@ -24,7 +24,7 @@ pub fn read_link(app: App) {
     app.state.update(|state| state.open_experiment(shared));
 }
 
-/// The panel of the experiment that the page was opened with, if any.
+/// The panel of the link's experiment, if there is one.
 pub fn panel() -> AnyView {
     let app = app();
     let shared = app.part(|state| state.experiments.shared.clone());
@@ -40,7 +40,7 @@ pub fn panel() -> AnyView {
             <section class="link-panel" data-testid="try-panel" aria-labelledby="try-title">
                 <h2 id="try-title">"Somebody shared an experiment with you"</h2>
                 {body}
-                {button("experiment-close", "quiet", "Close it".into(), false.into(), close)}
+                {button("experiment-close", "quiet", "Close".into(), false.into(), close)}
             </section>
         })
     };
@@ -65,7 +65,7 @@ fn held(link: &ExperimentLink) -> AnyView {
         {move || needs.get().map(|needs| view! { <p class="note" data-testid="try-needs">{needs}</p> })}
         {figures()}
         <p class="note">
-            "Figures agree within 1 %, or within 0.005 and a tenth of theirs. Nothing is downloaded or run before you press; the settings are filled in under "
+            "Figures agree within 1 %, or within 0.005 and a tenth of their value. Nothing is downloaded or run before you press a button; the settings are filled in under "
             <a href="#experiments">"Experiments"</a>"."
         </p>
         <div role="status">{move || notes.get().into_iter().map(note).collect_view()}</div>
@@ -74,7 +74,7 @@ fn held(link: &ExperimentLink) -> AnyView {
     .into_any()
 }
 
-/// The table of the link's figures beside those measured here.
+/// The table of the link's figures and those measured here.
 fn figures() -> AnyView {
     let app = app();
     let figures = app.part(compared);
@@ -124,7 +124,7 @@ fn buttons() -> AnyView {
     .into_any()
 }
 
-/// The experiment of a link in a line.
+/// The experiment of a link, as one line.
 fn contents(link: &ExperimentLink) -> String {
     let ExperimentLink { model, experiment, .. } = link;
     format!(
@@ -138,20 +138,20 @@ fn contents(link: &ExperimentLink) -> String {
     )
 }
 
-/// The settings that an experiment reads, each with its value: " Bits: 8, 4. Prompts: 500."
+/// The settings of an experiment, each with its value: " Bits: 8, 4. Prompts: 500."
 fn settings(experiment: &Experiment) -> String {
     let mut settings = experiment.settings.clone();
     settings.numbers().into_iter().map(|(id, value)| format!(" {}: {}.", language::setting_label(id), value.text())).collect()
 }
 
-/// The files that a reader has to open, where there are any.
+/// The files that a reader must open, if any.
 fn needs(files: &[String]) -> Option<String> {
     let named = visible(&files.join(", "));
     let needs = format!("Measured on {named}, which is not in the link: open the same file below. The engine compares its digest.");
     (!files.is_empty()).then_some(needs)
 }
 
-/// Each figure of the link: its name, its value there and here, and whether they agree.
+/// Each figure of the link: its name, its value there and here, and the verdict.
 fn compared(state: &AppState) -> Vec<[String; 4]> {
     let row = |figure: crate::share::Compared| {
         let verdict = match figure.agrees() {

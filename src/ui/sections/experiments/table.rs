@@ -1,4 +1,4 @@
-//! A table of an outcome, folded away, and its CSV file.
+//! A table of an outcome, collapsed, and its CSV file.
 
 use leptos::prelude::*;
 
@@ -7,10 +7,10 @@ use crate::language;
 use crate::terms::{Column, DataTable};
 use crate::ui::sections::experiments::growing::Growing;
 
-/// The most rows of a table that are shown; larger tables are for programs.
+/// The most rows of a table on the page; larger tables are for programs.
 const MAX_ROWS: usize = 200;
 
-/// A table as people read it.
+/// A table prepared for people.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Shown {
     title: String,
@@ -44,9 +44,9 @@ impl Shown {
         format!("Table: {} ({} rows)", self.title, self.n_rows)
     }
 
-    /// A note on the rows that are left out, where some are.
+    /// A note on left-out rows, if there are any.
     fn note(&self) -> Option<String> {
-        (self.n_rows > MAX_ROWS).then(|| format!("The first {MAX_ROWS} rows; all are in the CSV file."))
+        (self.n_rows > MAX_ROWS).then(|| format!("The first {MAX_ROWS} rows; the CSV file has all."))
     }
 }
 

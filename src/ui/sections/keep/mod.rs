@@ -1,4 +1,4 @@
-//! Keep: a link, and all results as one JSON file of the schema that the command writes too.
+//! Keep: a link, and all results as one JSON file with the command's schema.
 
 mod share;
 
@@ -38,8 +38,8 @@ fn Json() -> impl IntoView {
     };
     view! {
         <div>
-            <h3>"Everything as data"</h3>
-            <p class="hint">"Scan, confirmation, scores, removals, experiments, run and perplexities in one file, the same format that the native command writes. Each chart also has its own SVG and CSV."</p>
+            <h3>"All results as data"</h3>
+            <p class="hint">"Scan, confirmation, scores, removals, experiments, run and perplexities in one file, in the native command's format. Each chart also has its own SVG and CSV."</p>
             <button type="button" data-testid="export-json" disabled=move || !loaded.get() on:click=save>"Save JSON"</button>
         </div>
     }
@@ -63,8 +63,8 @@ pub fn export(state: &AppState) -> Option<Export> {
     Some(export)
 }
 
-/// Removes the address of a server that somebody typed, which is private; the Hub's address, the files and the commit
-/// stay.
+/// Removes the address of a server that the visitor typed, because it is private. The Hub's address, the files and
+/// the commit stay.
 fn without_address(mut info: ModelInfo, from: Option<&ModelSource>) -> ModelInfo {
     let is_public = match from {
         Some(ModelSource::Files(_)) => true,

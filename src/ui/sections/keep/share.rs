@@ -1,4 +1,4 @@
-//! The run on the page as a link.
+//! A link to the current run.
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -13,7 +13,7 @@ pub fn Share() -> impl IntoView {
     let run = app.part(|state| state.panes.run.clone());
     let link = RwSignal::new(None::<Result<String, String>>);
     let status = RwSignal::new("");
-    // A link of an earlier run would mislead beside a newer text.
+    // A link to an earlier run next to a newer text would mislead.
     Effect::new(move |_| {
         run.with(|_| ());
         link.set(None);
@@ -35,8 +35,8 @@ pub fn Share() -> impl IntoView {
         <div class="share">
             <h3>"A link to this run"</h3>
             <p class="hint">
-                "It holds the model's name and revision, the edits, the rule that channels were removed by, the opening, the sampling and the tokens that came out, so that others can recompute \
-                 it and see whether it is the same. It is all in the address; nothing is stored anywhere."
+                "The link holds the model's name and revision, the edits, the rule for removed channels, the opening, the sampling and the new tokens, so that others can recompute \
+                 the run and compare. All of it is in the address; nothing is stored elsewhere."
             </p>
             <div class="row">
                 <button type="button" data-testid="share-copy" disabled=move || run.with(Option::is_none) on:click=share>"Copy link"</button>

@@ -1,4 +1,4 @@
-//! The choice of model, source and device, with all that is known before anything is fetched.
+//! The choice of model, source and device, with the facts known before the download.
 
 use leptos::prelude::*;
 
@@ -74,7 +74,7 @@ fn download(model: &HubModel) -> String {
     bytes(model.download_bytes() as f64)
 }
 
-/// Fields for a model that the catalogue does not name, and for the Hub's address.
+/// Fields for a model outside the catalogue, and for the Hub's address.
 #[component]
 fn Fields() -> impl IntoView {
     let app = app();
@@ -97,16 +97,16 @@ fn Fields() -> impl IntoView {
     view! {
         {move || typed.get().map(named)}
         {move || pinned.get().map(|commit| view! {
-            <p class="hint" data-testid="hub-pinned">{format!("The catalogue knows this one: the catalogue's pinned revision, {commit}, is what is loaded.")}</p>
+            <p class="hint" data-testid="hub-pinned">{format!("This model is in the catalogue: its pinned revision, {commit}, is loaded.")}</p>
         })}
         {move || is_of_hub.get().then(|| view! {
             <details class="drawer" data-testid="server-options" open=move || is_gated.get()>
                 <summary>{move || format!("Server and access: {}", server.get())}</summary>
                 <div class="row">
-                    {field("hub-endpoint", "Server: the Hub, or one with its addresses", "text", |choice| &choice.endpoint, Choice::set_endpoint)}
+                    {field("hub-endpoint", "Server: the Hub, or one with its paths", "text", |choice| &choice.endpoint, Choice::set_endpoint)}
                     {field("hub-token", "Access token, for gated repositories", "password", |choice| &choice.token, |choice, text| choice.token = text)}
                 </div>
-                <p class="hint">{move || format!("The token stays in this page's memory until it is closed, and is sent to {} only. It is in no link, no export and no log.", server.get())}</p>
+                <p class="hint">{move || format!("The token stays in this page's memory until it is closed, and is sent to {} only. No link, export or log has it.", server.get())}</p>
             </details>
         })}
     }
@@ -133,7 +133,7 @@ fn field(
     .into_any()
 }
 
-/// The catalogue's facts on the chosen model.
+/// The catalogue's facts about the chosen model.
 #[component]
 fn Card() -> impl IntoView {
     let app = app();
@@ -148,7 +148,7 @@ fn card(model: &'static HubModel, server: Memo<String>) -> AnyView {
         (
             "licence",
             if model.is_gated {
-                format!("{}; gated: it has to be accepted on the repository's page, and takes an access token", model.license)
+                format!("{}; gated: accept it on the repository's page; loading needs an access token", model.license)
             } else {
                 model.license.into()
             },
@@ -172,7 +172,7 @@ fn card(model: &'static HubModel, server: Memo<String>) -> AnyView {
 /// Published findings on the model's super weights.
 fn published(model: &'static HubModel) -> AnyView {
     if model.facts.is_empty() {
-        return "Nothing that this page knows of: scan it and see.".into_any();
+        return "None known to this page: scan the model.".into_any();
     }
     let facts = model.facts.iter().map(|fact| {
         let at = fact.at.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

@@ -1,4 +1,4 @@
-//! The fit of a model, shown before its weights are fetched.
+//! The fit of a model, shown before its weights are downloaded.
 
 use leptos::prelude::*;
 
@@ -14,7 +14,7 @@ pub fn FitReport() -> impl IntoView {
     let fit = app.part(|state| state.model.fit.clone());
     view! {
         <div class="fit">
-            // The verdict is announced; the table is there to be read.
+            // Screen readers announce the verdict, but not the table.
             <div role="status">{move || fit.get().map(verdict)}</div>
             {move || fit.get().map(report)}
         </div>
@@ -40,9 +40,9 @@ fn verdict(fit: Fit) -> AnyView {
 fn report(Fit { inspection, .. }: Fit) -> AnyView {
     let others = if inspection.fits { Vec::new() } else { that_fit(&inspection) };
     view! {
-            <div class="scroll" tabindex="0" role="region" aria-label="What has to be large enough">
+            <div class="scroll" tabindex="0" role="region" aria-label="Required sizes">
                 <table data-testid="fit-checks">
-                    <thead><tr><th scope="col">"what"</th><th scope="col">"needed"</th><th scope="col">"there is"</th><th scope="col">"enough"</th></tr></thead>
+                    <thead><tr><th scope="col">"what"</th><th scope="col">"needed"</th><th scope="col">"available"</th><th scope="col">"enough"</th></tr></thead>
                     <tbody>{inspection.checks.into_iter().map(|check| row(check, inspection.fits)).collect_view()}</tbody>
                 </table>
             </div>
@@ -64,14 +64,14 @@ fn row(check: FitCheck, fits: bool) -> AnyView {
         <tr>
             <th scope="row">{what}</th>
             <td class="number">{bytes(needed as f64)}</td>
-            <td class="number">{limit.map_or_else(|| "not told".into(), |limit| bytes(limit as f64))}</td>
+            <td class="number">{limit.map_or_else(|| "unknown".into(), |limit| bytes(limit as f64))}</td>
             <td class:error=word == "no">{word}</td>
         </tr>
     }
     .into_any()
 }
 
-/// A button that chooses another model; it fetches nothing.
+/// A button that chooses another model, without downloading it.
 fn other(model: &'static HubModel) -> AnyView {
     let app = app();
     view! {

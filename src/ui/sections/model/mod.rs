@@ -71,7 +71,7 @@ fn Status() -> impl IntoView {
                 {provenance(info.provenance)}
             })}
             {move || busy.get().then(|| view! { <Working /> })}
-            {move || app.client.quiet.get().then(|| view! { <p class="note" data-testid="quiet">"The engine has said nothing for a while. It may be busy with something large, or stuck."</p> })}
+            {move || app.client.quiet.get().then(|| view! { <p class="note" data-testid="quiet">"The engine has been silent for a while. It may be busy or stuck."</p> })}
             {move || (dead.get() || app.client.quiet.get()).then(|| view! {
                 <button type="button" data-testid="engine-restart" on:click=move |_| app.client.restart()>"Restart engine"</button>
             })}
@@ -88,12 +88,12 @@ fn status(state: &AppState) -> String {
         (EngineStatus::Starting, _) => "The engine is starting.".into(),
         (EngineStatus::Dead, _) => "The engine is not running.".into(),
         (_, Some(Request::Load { .. })) => format!("Loading {}.", title(&state.model.requested)),
-        (_, Some(Request::Inspect { id, source, .. })) => format!("Looking whether {} fits.", state.model.title_of(id, source)),
-        (_, Some(Request::Forget { .. })) => "Deleting what was stored.".into(),
+        (_, Some(Request::Inspect { id, source, .. })) => format!("Checking if {} fits.", state.model.title_of(id, source)),
+        (_, Some(Request::Forget { .. })) => "Deleting stored models.".into(),
         (_, Some(Request::Scan { .. })) => "Scanning.".into(),
-        (_, Some(Request::Confirm { .. })) => "Confirming: pulling candidates and controls.".into(),
+        (_, Some(Request::Confirm { .. })) => "Confirming: removing candidates and controls.".into(),
         (_, Some(Request::Score { .. })) => "Scoring channels.".into(),
-        (_, Some(Request::Surround { .. })) => "Looking around a core.".into(),
+        (_, Some(Request::Surround { .. })) => "Finding a core's halo.".into(),
         (_, Some(Request::Sweep { .. } | Request::Delete { .. })) => "Removing channels and measuring.".into(),
         (_, Some(Request::Evaluate)) => "Measuring on held-out text.".into(),
         (_, Some(Request::Generate { .. })) => "Writing.".into(),
@@ -102,11 +102,11 @@ fn status(state: &AppState) -> String {
     }
 }
 
-/// A heading for the loaded model's figures while another model is loading.
+/// A heading for the current model's figures while another model is loading.
 fn kept(state: &AppState) -> Option<String> {
     let is_loading = state.queue.runs(|request| matches!(request, Request::Load { .. }));
     let (_, source) = (state.model.info.as_ref()?, state.model.source.as_ref()?);
-    (is_loading && state.model.requested.as_ref() != Some(source)).then(|| format!("Until then it is {}:", source.title))
+    (is_loading && state.model.requested.as_ref() != Some(source)).then(|| format!("Until then {} stays:", source.title))
 }
 
 fn facts(info: &ModelInfo) -> String {
@@ -125,7 +125,7 @@ fn facts(info: &ModelInfo) -> String {
     )
 }
 
-/// The provenance to show: none for the page's own models, which to the engine are files like any others.
+/// The provenance to show: none for the page's own models, which the engine treats like any other files.
 fn told(state: &AppState, provenance: Provenance) -> Provenance {
     let is_bundled = |source: &Source| find(&source.id).is_some_and(|model| source.from == ModelSource::Files(model.files()));
     if state.model.source.as_ref().is_some_and(is_bundled) {
@@ -134,7 +134,7 @@ fn told(state: &AppState, provenance: Provenance) -> Provenance {
     provenance
 }
 
-/// The view of the files' source, and of the checks that they passed.
+/// The view of the files' source, and of their checks.
 fn provenance(Provenance { origin, commit, files, stored, notes }: Provenance) -> Option<AnyView> {
     if origin.is_empty() {
         return None;
@@ -171,11 +171,11 @@ fn Working() -> impl IntoView {
     let part = app.part(|state| state.work.progress.as_ref().filter(|p| p.total > 0.0).map(|p| (p.done / p.total).clamp(0.0, 1.0)));
     let text = app.part(progress);
     let loads = app.part(|state| state.queue.runs(|request| matches!(request, Request::Load { .. } | Request::Inspect { .. })));
-    // The step is announced when it changes; the figures beside it are not.
+    // The step is announced when it changes; the figures are not.
     let doing = app.part(move |state| state.work.progress.as_ref().filter(|p| p.unit == "bytes").map(|p| language::doing(&p.doing)));
     view! {
         <div class="progress">
-            // Without a value the bar says "at work, end unknown".
+            // Without a value the bar is indeterminate.
             <progress data-testid="progress" aria-label="Progress" max="1" value=move || part.get()></progress>
             <span data-testid="progress-text">{move || text.get()}</span>
             <span class="sr" role="status">{move || doing.get()}</span>
@@ -214,7 +214,7 @@ mod tests {
         state.load(source("broken"));
         state.next_message();
         assert_eq!(status(&state), "Loading The broken.");
-        assert_eq!(kept(&state).as_deref(), Some("Until then it is The linchpin-13m:"));
+        assert_eq!(kept(&state).as_deref(), Some("Until then The linchpin-13m stays:"));
         answer(&mut state, Event::Failed(failure(FailureKind::Model)));
         assert_eq!(status(&state), "The linchpin-13m is ready.");
         assert_eq!(kept(&state), None);

@@ -12,10 +12,10 @@ use crate::ui::page::dom::{PickedFile, picked_files};
 use crate::ui::page::drop::{dropped, files_in};
 use crate::ui::state::Source;
 
-/// State of a part of the page that takes dropped files.
+/// State of the page as a target for dropped files.
 #[derive(Clone, Copy)]
 pub struct Drops {
-    /// Number of nested elements that the dragged files are above.
+    /// Number of nested elements under the dragged files.
     above: RwSignal<i32>,
     /// The reason why the files could not be opened.
     error: RwSignal<Option<String>>,
@@ -26,8 +26,8 @@ impl Drops {
         Self { above: RwSignal::new(0), error: RwSignal::new(None) }
     }
 
-    /// Takes files that are dropped anywhere on the page. A browser would open a file dropped elsewhere and leave the
-    /// page, with all its results.
+    /// Accepts files dropped anywhere on the page. Otherwise a browser would open the file and leave the page with
+    /// all its results.
     pub fn listen(self, app: App) {
         let listeners = [
             window_event_listener(leptos::ev::dragenter, move |event| self.moved(&event, 1)),
@@ -42,7 +42,7 @@ impl Drops {
         self.above.get() > 0
     }
 
-    /// Counts that files enter an element (`by` is 1) or leave it (-1).
+    /// Counts entries of files into an element (`by` is 1) and exits (-1).
     fn moved(self, event: &DragEvent, by: i32) {
         if files_in(event).is_some() {
             self.above.update(|above| *above += by);
@@ -68,7 +68,7 @@ impl Drops {
     }
 }
 
-/// Returns `true` for events on file fields, which take dropped files by themselves.
+/// Returns `true` for events on file fields, which accept dropped files themselves.
 fn is_for_a_field(event: &DragEvent) -> bool {
     let field = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
     field.is_some_and(|field| field.type_() == "file")
@@ -81,7 +81,7 @@ pub fn OwnFiles(drops: Drops) -> impl IntoView {
     let open = move |event: leptos::ev::Event| {
         let input: HtmlInputElement = event_target(&event);
         error.set(open_files(app, picked_files(&input)).err());
-        // Clearing the value lets the visitor pick the same files again after a correction.
+        // Clearing the value allows picking the same files again after a correction.
         input.set_value("");
     };
     view! {
@@ -89,7 +89,7 @@ pub fn OwnFiles(drops: Drops) -> impl IntoView {
             <summary>"Open a model of your own, or drop its folder here"</summary>
             <p class="hint">
                 "A Hugging Face folder of one of the families Llama, Mistral, Qwen2, Qwen3, GPT-2, GPT-NeoX, OLMo, OLMo-2, Phi-3 or Gemma 3: config.json, tokenizer.json, and its .safetensors \
-                 (with model.safetensors.index.json if there are several). The files are read where they lie: nothing is copied, and nothing is sent anywhere."
+                 (with model.safetensors.index.json if there are several). The files are read in place: nothing is copied or sent."
             </p>
             <div class="row">
                 <label class="field">"Files" <input type="file" multiple data-testid="open-files" accept=".json,.safetensors" on:change=open /></label>
@@ -114,7 +114,7 @@ fn open_files(app: App, picked: Vec<PickedFile>) -> Result<(), String> {
     Ok(())
 }
 
-/// Indices of the picked files that make up a model, or a message on what is missing.
+/// Indices of the picked files that make up a model, or a message about a missing file.
 fn pick(names: &[&str]) -> Result<Vec<usize>, String> {
     const SMALL: [&str; 4] = ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors.index.json"];
     for needed in &SMALL[..2] {
@@ -124,10 +124,10 @@ fn pick(names: &[&str]) -> Result<Vec<usize>, String> {
     }
     let n_weights = names.iter().filter(|name| name.ends_with(".safetensors")).count();
     if n_weights == 0 {
-        return Err("There is no .safetensors file among these files; other weight formats are not read.".into());
+        return Err("There is no .safetensors file among these files; other formats of weights are not supported.".into());
     }
     if n_weights > 1 && !names.contains(&SMALL[3]) {
-        return Err(format!("There are {n_weights} .safetensors files but no {}, which says what lies where.", SMALL[3]));
+        return Err(format!("There are {n_weights} .safetensors files but no {}, which lists their tensors.", SMALL[3]));
     }
     Ok((0..names.len()).filter(|&i| SMALL.contains(&names[i]) || names[i].ends_with(".safetensors")).collect())
 }

@@ -1,4 +1,4 @@
-//! The downloaded models in this browser's storage, and buttons to delete them.
+//! The models downloaded to this browser's storage, and buttons to delete them.
 
 use leptos::prelude::*;
 use web_sys::HtmlDetailsElement;
@@ -21,7 +21,7 @@ pub fn Stored() -> impl IntoView {
         <details class="drawer" data-testid="stored" on:toggle=look>
             <summary>"Stored in this browser"</summary>
             {move || match stored.get() {
-                None => view! { <p class="hint">"Looking, as soon as the engine is free."</p> }.into_any(),
+                None => view! { <p class="hint">"Listed as soon as the engine is free."</p> }.into_any(),
                 Some(models) => list(app, models),
             }}
         </details>
@@ -30,7 +30,7 @@ pub fn Stored() -> impl IntoView {
 
 fn list(app: App, models: Vec<StoredModel>) -> AnyView {
     if models.is_empty() {
-        return view! { <p class="hint" data-testid="stored-none">"No model. One that is downloaded is kept here, so that it is fetched once."</p> }.into_any();
+        return view! { <p class="hint" data-testid="stored-none">"No model yet. Downloaded models are stored here."</p> }.into_any();
     }
     let total = models.iter().map(|model| model.bytes).sum::<u64>();
     let rows = models.into_iter().map(|model| row(app, model)).collect_view();

@@ -11,17 +11,16 @@ use leptos::prelude::*;
 use crate::terms::{MAX_SEED, Pick, Pruning, Ranking, Replacement, Selection};
 use crate::words::{fine_percent, grouped, short};
 
-/// The delay of a dragged slider, which changes many times a second; the engine gets the value where it rests.
+/// The delay of a dragged slider, which changes many times a second; the engine only gets the final value.
 const DEBOUNCE_MS: u32 = 150;
 /// The paper's largest sparsity.
 const MAX_SPARSITY: f64 = 70.0;
 
-/// The state of the controls, switched on or not: the rule exactly as it is applied, and the values that the controls
-/// return to.
+/// The state of the controls, switched on or off: the exact rule, and the values that the controls return to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Choice {
     rule: Pruning,
-    /// Ranking for the picks that have one.
+    /// Ranking, for the picks that have one.
     by: Ranking,
     share: f64,
 }
@@ -34,7 +33,7 @@ impl Default for Choice {
 }
 
 impl Choice {
-    /// The controls' position for a rule that came from elsewhere, such as a link.
+    /// The controls' position for a rule from elsewhere, such as a link.
     fn of(rule: Pruning) -> Self {
         match rule.selection.pick {
             Pick::Lowest { by, share } | Pick::Highest { by, share } => Self { rule, by, share },
@@ -69,7 +68,7 @@ impl Choice {
         };
     }
 
-    /// Sets another ranking or share, for a pick that has them.
+    /// Sets another ranking or share, if the pick has them.
     fn rank(&mut self, by: Ranking, share: f64) {
         (self.by, self.share) = (by, share);
         self.pick(self.name());
@@ -85,7 +84,7 @@ const PICKS: [(&str, &str); 6] = [
     ("highest", "the highest by a ranking"),
 ];
 
-/// Controls for the channels and their source, and the switch.
+/// Controls for the channels and their ranking, and the switch.
 #[component]
 pub fn Channels() -> impl IntoView {
     let app = app();
@@ -123,7 +122,7 @@ pub fn Channels() -> impl IntoView {
     }
 }
 
-/// Moves the controls to a rule from a link, and drops a layer that a smaller model does not have.
+/// Moves the controls to a rule from a link, and drops a layer that a smaller model lacks.
 fn follow(app: App, choice: RwSignal<Choice>) {
     let given = app.part(|state| state.edits.pruning);
     Effect::new(move |_| {
@@ -186,7 +185,7 @@ fn Which(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
                 </select>
             </label>
             <label class="field">
-                "In their place"
+                "Replaced by"
                 <select data-testid="prune-replace" prop:value=replacement on:change=move |event| set(change, &event, |choice, value| {
                     choice.rule.replacement = if value == "mean" { Replacement::Mean } else { Replacement::Zero };
                 })>
@@ -242,14 +241,14 @@ fn Sizes(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
                 })}
             </div>
             <p class="note">
-                "Zero takes away everything that a channel writes. Its mean takes away only what it tells: a channel that writes much the same at every token does \
-                 harm when it is zeroed and none when it is replaced by its mean."
+                "Zero removes everything that a channel writes. The mean removes only its variation: if a channel writes nearly the same at every token, zeroing it does \
+                 harm, but replacing it by its mean does none."
             </p>
         </details>
     }
 }
 
-/// The outcome of the removal that is in place, in a line.
+/// The outcome of the applied removal, as one line.
 fn pruned_line(state: &AppState) -> Option<String> {
     let pruned = state.edits.pruned.as_ref().filter(|pruned| state.edits.pruning == Some(pruned.pruning))?;
     let info = state.model.info.as_ref()?;
@@ -264,11 +263,11 @@ fn pruned_line(state: &AppState) -> Option<String> {
     ))
 }
 
-/// A note on the scoring that precedes a removal, if the engine has no scores yet.
+/// A note on the scoring before a removal, if the engine has no scores yet.
 fn scores_ahead(state: &AppState) -> Option<String> {
     let info = state.model.info.as_ref().filter(|_| state.scores.engine_calibration.is_none())?;
     let ScoreSetup { sequences, length, .. } = &state.scores.setup;
-    Some(format!("The channels are scored first, over {sequences} sequences of {} tokens.", (*length).min(info.max_position_embeddings)))
+    Some(format!("Channels are scored first, over {sequences} sequences of {} tokens.", (*length).min(info.max_position_embeddings)))
 }
 
 #[cfg(test)]
@@ -289,7 +288,7 @@ mod tests {
             let rule = Pruning { selection, replacement: Replacement::Mean };
             let mut choice = Choice::of(rule);
             assert_eq!(choice.rule, rule);
-            // A repeated choice of the same pick changes nothing.
+            // Choosing the same pick again changes nothing.
             choice.pick(choice.name());
             assert_eq!(choice.rule, rule);
             choice.pick("halo");

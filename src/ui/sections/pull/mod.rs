@@ -1,4 +1,4 @@
-//! Pull: the list of edits, and two texts that show their effect.
+//! Pull: the list of edits, and two texts that show the effect.
 
 mod channels;
 mod panes;
@@ -15,7 +15,7 @@ use crate::words::{grouped, short};
 use channels::Channels;
 use panes::Panes;
 
-/// The delay of a dragged slider, which changes many times a second; the engine gets the value where it rests.
+/// The delay of a dragged slider, which changes many times a second; the engine only gets the final value.
 const DEBOUNCE_MS: u32 = 90;
 
 #[component]
@@ -23,10 +23,10 @@ pub fn Pull() -> impl IntoView {
     view! {
         <section id="pull" aria-labelledby="pull-title">
             <p class="step" aria-hidden="true">"4"</p>
-            <h2 id="pull-title">"Pull: what does it write without it?"</h2>
+            <h2 id="pull-title">"Pull: how does the text change?"</h2>
             <p class="lead">
-                "Switch an edit on and slide its scale: at 0 the number is gone, at 1 nothing is changed. Or remove whole channels by a rule. Both texts start from the same words \
-                 and the same dice."
+                "Switch an edit on and move its scale: 0 removes the number, 1 changes nothing. Or remove whole channels by a rule. Both texts start from the same words \
+                 and the same seed."
             </p>
             <div class="surgery">
                 <Suggestions />
@@ -39,7 +39,7 @@ pub fn Pull() -> impl IntoView {
     }
 }
 
-/// Buttons for the edits worth pulling first.
+/// Buttons for the most useful edits.
 #[component]
 fn Suggestions() -> impl IntoView {
     let app = app();
@@ -90,7 +90,7 @@ fn Edits() -> impl IntoView {
     let reset = move |_| app.client.edit(|state| state.edits.rows.clear());
     view! {
         <h3 id="edits-title">"Edits"</h3>
-        {move || (!any()).then(|| view! { <p class="hint">"None yet. Pull one of the above, a candidate of the scan, or type a coordinate below."</p> })}
+        {move || (!any()).then(|| view! { <p class="hint">"None yet. Choose one above or a candidate of the scan, or type a coordinate below."</p> })}
         <ul class="edits" data-testid="edit-list" aria-labelledby="edits-title">
             <For each=move || keys.get() key=|key| *key let:key><Edit key /></For>
         </ul>
@@ -107,7 +107,7 @@ fn Edit(key: u32) -> impl IntoView {
     let app = app();
     let row = app.part(move |state| state.edits.rows.iter().find(|row| row.key == key).copied());
     let Some(EditRow { target, scale: at_first, .. }) = row.get_untracked() else { return ().into_any() };
-    // A link may hold a scale below 0; without one, the end of the slider is where the number is gone.
+    // A link may have a scale below 0; otherwise the slider ends at 0, where the weight is removed.
     let lowest = if at_first < 0.0 { *SCALES.start() } else { 0.0 };
     let on = move || row.get().is_some_and(|row| row.on);
     let scale = move || row.get().map_or(1.0, |row| row.scale);
@@ -116,7 +116,7 @@ fn Edit(key: u32) -> impl IntoView {
     let slide = move |event: leptos::ev::Event| {
         let Ok(value) = event_target_value(&event).parse() else { return };
         let value = snap(value, dragged.get_value());
-        // The page follows at once; dropping the timer restarts the wait.
+        // The page follows at once; dropping the timer restarts the delay.
         app.state.update(|state| state.edits.set(key, |row| (row.scale, row.on) = (value, true)));
         timer.set_value(Some(Timeout::new(DEBOUNCE_MS, move || app.client.edit(|_| ()))));
     };
@@ -148,7 +148,7 @@ fn Edit(key: u32) -> impl IntoView {
     .into_any()
 }
 
-/// Form for a unit typed by hand.
+/// Form for typing the coordinates of a unit.
 #[component]
 fn AddEdit() -> impl IntoView {
     let app = app();

@@ -44,7 +44,7 @@ fn Controls() -> impl IntoView {
         </label>
         <Openings name="prompt" pick=Callback::new(move |text: &'static str| app.state.update(|state| state.panes.prompt = text.into())) />
         <details class="more">
-            <summary>"How the next token is drawn"</summary>
+            <summary>"Sampling of the next token"</summary>
             <SamplingFields />
         </details>
         <div class="row">
@@ -63,7 +63,7 @@ fn Controls() -> impl IntoView {
             </button>
             <label class="check">
                 <input type="checkbox" data-testid="live" prop:checked=move || regenerates.get() on:change=move |event| app.state.update(|state| state.panes.live = event_target_checked(&event)) />
-                "write again when an edit changes"
+                "generate again when an edit changes"
             </label>
         </div>
     }
@@ -83,7 +83,7 @@ fn Text(pane: Pane) -> impl IntoView {
     let empty = move || prompt.with(String::is_empty);
     view! {
         <div class="pane" class:pulled=pane == Pane::Ablated>
-            <h3 class="pane-name">{title}{move || stale.get().then(|| view! { <span class="stale" data-testid="stale">" (of the edits before)"</span> })}</h3>
+            <h3 class="pane-name">{title}{move || stale.get().then(|| view! { <span class="stale" data-testid="stale">" (with earlier edits)"</span> })}</h3>
             <p class="prose text" data-testid=id tabindex="0" role="group" aria-label=format!("Text, {title}")>
                 {move || empty().then(|| view! { <span class="hint">"Press Generate."</span> })}
                 <span class="prompt">{move || prompt.get()}</span>
@@ -119,15 +119,20 @@ fn difference(state: &AppState) -> String {
                     .map(|piece| format!("“{}”", visible(piece.trim_matches(' '))))
                     .unwrap_or_else(|| "its end".into())
             };
-            format!("The texts part at new token {}: {} intact, {} with the edits.", at + 1, token(Pane::Intact), token(Pane::Ablated))
+            format!(
+                "The texts differ from new token {} on: {} intact, {} with the edits.",
+                at + 1,
+                token(Pane::Intact),
+                token(Pane::Ablated)
+            )
         }
         None if state.panes.is_whole() => "The texts are the same, token for token.".into(),
-        None if finished && n_same > 0 => "The texts are the same as far as both were written.".into(),
+        None if finished && n_same > 0 => "The texts are the same as far as both go.".into(),
         None => String::new(),
     }
 }
 
-/// The text for screen readers: the end of the writing, not every token.
+/// The text for screen readers, which announces the end of a text, not every token.
 fn announcement(state: &AppState) -> String {
     if state.queue.runs(|request| matches!(request, Request::Generate { .. })) {
         return "Writing both texts.".into();

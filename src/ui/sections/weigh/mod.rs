@@ -1,4 +1,4 @@
-//! Weigh: every channel scored by gradients, and the spread of the scores.
+//! Weigh: every channel scored by gradients, and the distribution of the scores.
 
 mod surroundings;
 mod training;
@@ -20,7 +20,7 @@ use crate::ui::state::AppState;
 use crate::ui::state::scores::ScoreSetup;
 use crate::words::{fine_percent, percent, short};
 
-/// Bytes of the largest file that is read; the engine cuts larger texts anyway.
+/// Bytes of the largest accepted file; the engine cuts larger texts anyway.
 const MAX_TEXT_BYTES: f64 = 64e6;
 
 #[component]
@@ -30,11 +30,11 @@ pub fn Weigh() -> impl IntoView {
     view! {
         <section id="weigh" aria-labelledby="weigh-title">
             <p class="step" aria-hidden="true">"3"</p>
-            <h2 id="weigh-title">"Weigh: which channels does the loss hang on?"</h2>
+            <h2 id="weigh-title">"Weigh: which channels matter to the loss?"</h2>
             <p class="lead">
-                "A super weight is a single number. Ask the same of whole channels: if this one fell silent, how much would the loss change? A backward \
-                 pass over some text answers for all of them at once, with the loss proxy LP = ½ · mean over tokens of (u · ∂L/∂u)², where u is what \
-                 goes into down_proj. The few channels of a layer that hold most of it are its supernodes."
+                "A super weight is a single number. Now whole channels: how much would the loss change without this one? A backward \
+                 pass over a text answers for all channels at once with the loss proxy LP = ½ · mean over tokens of (u · ∂L/∂u)², where u is the \
+                 input of down_proj. The few channels with most of a layer's LP are its supernodes."
             </p>
             <Setup />
             {move || has_scores.get().then(|| view! { <Spread /> }.into_any())}
@@ -43,7 +43,7 @@ pub fn Weigh() -> impl IntoView {
     }
 }
 
-/// The spread of the scores known so far: partial while channels are scored.
+/// The distribution of the known scores: partial while channels are scored.
 fn spread(state: &AppState) -> Option<(&Calibration, &[Concentration])> {
     match (&state.scores.progress, &state.scores.report) {
         (Some(progress), _) => Some((&progress.calibration, &progress.concentration)),
@@ -117,18 +117,18 @@ fn calibration_line(state: &AppState) -> Option<String> {
     Some(format!("Scored over {of}, {n_tokens} tokens: {}. Loss {} nats.", language::convention(convention), short(*loss_nats)))
 }
 
-/// Reads the picked file, and hands over its text or the reason why it cannot be read.
+/// Reads the picked file, and passes on its text or the reason why it cannot be read.
 pub(crate) fn read_text(input: &HtmlInputElement, done: impl Fn(Result<CalibrationText, String>) + 'static) {
     let Some(file) = input.files().and_then(|files| files.get(0)) else { return };
     let name = file.name();
     if file.size() > MAX_TEXT_BYTES {
-        done(Err(format!("{name} is larger than 64 MB; cut out a part of it.")));
+        done(Err(format!("{name} is larger than 64 MB; use a part of it.")));
         return;
     }
     leptos::task::spawn_local(async move {
         let read = wasm_bindgen_futures::JsFuture::from(file.text()).await.ok().and_then(|text| text.as_string());
         done(match read {
-            Some(text) if text.contains('\u{fffd}') => Err(format!("{name} is no text in UTF-8.")),
+            Some(text) if text.contains('\u{fffd}') => Err(format!("{name} is not UTF-8 text.")),
             Some(text) if !text.trim().is_empty() => Ok(CalibrationText { name, text }),
             Some(_) => Err(format!("{name} is empty.")),
             None => Err(format!("{name} could not be read.")),
@@ -155,7 +155,7 @@ fn Count(name: &'static str, label: &'static str, get: fn(&ScoreSetup) -> usize,
     }
 }
 
-/// The charts of the spread, and the findings in words.
+/// The charts of the distribution, and the findings as text.
 #[component]
 fn Spread() -> impl IntoView {
     let app = app();
@@ -163,7 +163,7 @@ fn Spread() -> impl IntoView {
     let rho = RwSignal::new(1_usize);
     let picked = RwSignal::new(None::<usize>);
     let lorenz = RwSignal::new(false);
-    // The last progress and the final report have one calibration, and only the report names channels.
+    // The last progress and the final report have the same calibration, but only the report names channels.
     let key = app.part(|state| spread(state).map(|(calibration, _)| (calibration.clone(), state.scores.progress.is_some())));
     let spread = app.drawn(key, |state| spread(state).map(|(_, layers)| layers.to_vec()).unwrap_or_default());
     let named = Memo::new(move |_| key.with(|key| key.as_ref().is_some_and(|(_, is_progress)| !is_progress)));
@@ -193,7 +193,7 @@ fn Spread() -> impl IntoView {
     }
 }
 
-/// The charts. `named` is true once a report names the channels of the core.
+/// The charts. `named` becomes `true` when a report names the channels of the core.
 fn charts(
     spread: Memo<Vec<Concentration>>,
     named: Memo<bool>,
@@ -205,7 +205,7 @@ fn charts(
     let share = Signal::derive(move || spread.with(|layers| share_chart(layers, rho.get(), RHOS[rho.get()])));
     let mass = Signal::derive(move || spread.with(|layers| mass_chart(layers, layer.get(), lorenz.get())));
     let lines = Signal::derive(move || {
-        // Both signals are read in any state, so that each of their changes is noticed.
+        // Both signals are read in every state, so that each change is noticed.
         let (rho, named) = (rho.get(), named.get());
         let line = |state: &AppState, layer: &Concentration| layer_line(layer, rho, state.scores.report.as_ref().filter(|_| named));
         spread.with(|layers| app.state.with_untracked(|state| layers.iter().map(|layer| line(state, layer)).collect::<Vec<_>>()))
@@ -216,7 +216,7 @@ fn charts(
             <ChartView name="lp-share" caption="Share of the loss proxy in the core, by layer" chart=share lines csv=Callback::new(move |()| spread.with_untracked(|layers| shares(layers).to_csv()))>
                 {move || spread.with(|layers| rows(&shares(layers)))}
             </ChartView>
-            <ChartView name="lp-mass" caption="What the first channels of a layer hold together" chart=mass lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| spread.with_untracked(|layers| masses(layers).to_csv()))>
+            <ChartView name="lp-mass" caption="Cumulative share of the first channels of a layer" chart=mass lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| spread.with_untracked(|layers| masses(layers).to_csv()))>
                 {move || spread.with(|layers| rows(&masses(&chosen(layers))))}
             </ChartView>
         </div>
@@ -228,7 +228,7 @@ fn charts(
 #[component]
 fn Report(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     let app = app();
-    // The report is hidden while charts of another scoring are shown.
+    // The report is hidden while another scoring's charts are shown.
     let key =
         app.part(|state| state.scores.report.as_ref().filter(|_| state.scores.progress.is_none()).map(|scores| scores.calibration.clone()));
     let known = app.drawn(key, |state| state.scores.report.as_ref().map(|scores| scores.overlaps.clone()).unwrap_or_default());
@@ -262,18 +262,18 @@ fn agreement(known: Memo<Vec<Overlap>>, rho: RwSignal<usize>) -> AnyView {
     };
     view! {
         <div class="pair">
-            <ChartView name="lp-agreement" caption="What agrees with it: bar, Jaccard of the cores; ring, Spearman over all channels (grey: negative)" chart lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| known.with_untracked(|known| overlaps(known, rho.get_untracked()).to_csv()))>
+            <ChartView name="lp-agreement" caption="Agreement with LP: bar, Jaccard of the cores; ring, Spearman over all channels (grey: negative)" chart lines=Signal::stored(Vec::new()) csv=Callback::new(move |()| known.with_untracked(|known| overlaps(known, rho.get_untracked()).to_csv()))>
                 {move || known.with(|known| rows(&overlaps(known, rho.get())))}
             </ChartView>
             <div class="reading">
                 <h3>"How to read it"</h3>
                 <p class="note">
-                    "Compare ranks and shares, not values: the loss proxy carries 1/T² for sequences of T tokens and the scale of the loss. It is a local \
-                     estimate for removing one channel; what removing many together does is measured below, under Compare."
+                    "Compare ranks and shares, not values: the loss proxy contains 1/T² for sequences of T tokens, and the scale of the loss. It is a local \
+                     estimate for removing one channel; removing many together is measured below, under Compare."
                 </p>
                 <p class="note">
-                    "The paper (arXiv:2604.23475) reports weak overlap with activation outliers on models of billions of weights. That is a finding about those \
-                     models: the bars here say what holds for this one."
+                    "The paper (arXiv:2604.23475) reports weak overlap with activation outliers on models of billions of weights. That holds for those \
+                     models; the bars show this one."
                 </p>
                 <button type="button" class="link" data-testid="channels-csv" on:click=save>"All channels as CSV"</button>
             </div>
@@ -287,7 +287,7 @@ fn findings(scores: &ScoreReport, rho_index: usize, candidates: &[WeightCoord]) 
     let mut said = Vec::new();
     if let Some(ShareSummary { rho, median, smallest, largest }) = scores.summary.get(rho_index) {
         said.push(format!(
-            "The top {} of a layer's channels hold {} of its loss proxy in the median layer, {} to {} over all.{}",
+            "The top {} of a layer's channels hold {} of its loss proxy in the median layer, {} to {} over all layers.{}",
             fine_percent(*rho as f32),
             percent(*median),
             percent(*smallest),
@@ -300,7 +300,7 @@ fn findings(scores: &ScoreReport, rho_index: usize, candidates: &[WeightCoord]) 
         let is_in =
             if rank < scores.core_sizes.get(rho_index).map_or(0, |sizes| sizes.of(at.layer)) { "a supernode" } else { "not a supernode" };
         said.push(format!(
-            "The scan's candidate {at} lies in channel {}, number {} of its layer by loss proxy with {} of it: {is_in}.",
+            "The scan's candidate {at} is in channel {}, number {} of its layer by loss proxy, with {} of it: {is_in}.",
             at.col,
             rank + 1,
             fine_percent(share)
@@ -309,7 +309,7 @@ fn findings(scores: &ScoreReport, rho_index: usize, candidates: &[WeightCoord]) 
     said
 }
 
-/// Rank of a scalar's channel in its layer, 0 the largest, and its share. Ties rank the lower channel first.
+/// Rank of a scalar's channel in its layer (0 is the largest), and its share. In a tie the lower channel comes first.
 fn rank_of(scores: &ScoreReport, at: WeightCoord) -> Option<(usize, f32)> {
     let proxies = &scores.channels.iter().find(|scores| scores.layer == at.layer)?.loss_proxy;
     let own = *proxies.get(at.col)?;

@@ -1,4 +1,4 @@
-//! The surroundings of the core of one layer: its halo, drawn.
+//! The halo of one layer's core, as charts.
 
 use leptos::prelude::*;
 
@@ -41,15 +41,15 @@ pub fn Surroundings(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     view! {
         <h3>"The halo of a core"</h3>
         <p class="note">
-            "The supernodes of a layer write to a few residual channels, their write support. The channels that write there too are their halo. Some of it repeats what the \
-             core does (redundancy: what a channel does to the loss rises and falls with what the core does) and can be spared; some only shares the place."
+            "The supernodes of a layer write to a few residual channels, their write support. The other channels that write there most are their halo. Some repeat the \
+             core (redundancy: their effect on the loss rises and falls with the core's), and the model can do without them; some only write to the same place."
         </p>
         <div class="row">
             {number("halo-support", "Write support K", "width / 16", support)}
             {number("halo-eta", "Halo, %", "10", eta)}
             <label class="check"><input type="checkbox" data-testid="halo-redundancy" on:change=move |event| redundancy.set(event_target_checked(&event)) />"with redundancy (gradients)"</label>
             <button type="button" data-testid="halo-run" disabled=move || !live.get() || running.get() on:click=look>
-                {move || if running.get() { "Looking…".into() } else { format!("Look around the core of layer {}", layer.get()) }}
+                {move || if running.get() { "Working…".into() } else { format!("Find the halo of layer {}", layer.get()) }}
             </button>
         </div>
         <p class="error" role="alert" data-testid="halo-error">{move || error.get()}</p>
@@ -57,7 +57,7 @@ pub fn Surroundings(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     }
 }
 
-/// The write support, if one was typed, and the share of the halo.
+/// The write support (`None` if the field is empty), and the share of the halo.
 fn sizes(support: &str, eta: &str, hidden_size: usize) -> Result<(Option<usize>, f64), String> {
     let support = match support.trim() {
         "" => None,
@@ -65,14 +65,14 @@ fn sizes(support: &str, eta: &str, hidden_size: usize) -> Result<(Option<usize>,
             text.parse()
                 .ok()
                 .filter(|k| (1..=hidden_size).contains(k))
-                .ok_or(format!("The write support is a number from 1 to {hidden_size}."))?,
+                .ok_or(format!("The write support must be a number from 1 to {hidden_size}."))?,
         ),
     };
     let eta = match eta.trim() {
         "" => Selection::new(Pick::Halo).eta,
         text => {
             let percent = text.parse::<f64>().ok().filter(|percent| *percent > 0.0 && *percent <= 100.0);
-            percent.ok_or("The halo is more than 0 and at most 100 percent of the channels outside the core.")? / 100.0
+            percent.ok_or("The halo must be more than 0 and at most 100 percent of the channels outside the core.")? / 100.0
         }
     };
     Ok((support, eta))
@@ -85,7 +85,7 @@ fn one(state: &AppState) -> Option<(&SurroundingsReport, &LayerSurroundings)> {
 
 fn drawn() -> impl IntoView {
     let app = app();
-    // A layer's surroundings change with the request, or with the scores.
+    // A layer's surroundings change with the request or with the scores.
     let key = app.part(|state| {
         one(state).map(|(report, layer)| {
             (layer.layer, report.rho, report.eta, report.n_support, layer.redundancy.len(), report.calibration.clone())
@@ -113,7 +113,7 @@ fn drawn() -> impl IntoView {
     view! {
         <p class="note" data-testid="halo-line" role="status">{move || line.get()}</p>
         <div class="pair">
-            <ChartView name="halo-plane" caption="Directions of writing, seen on the core's main plane" chart=chart(plane) lines=Signal::stored(Vec::new()) csv>{body}</ChartView>
+            <ChartView name="halo-plane" caption="Directions of writing, in the core's main plane" chart=chart(plane) lines=Signal::stored(Vec::new()) csv>{body}</ChartView>
             <ChartView name="halo-connection" caption="Connection to the core, and loss proxy" chart=chart(connection) lines=Signal::stored(Vec::new()) csv>{body}</ChartView>
         </div>
         <p class="legend"><span class="key dot ablated">"core"</span><span class="key dot">"halo"</span><span class="key dot muted">"the rest"</span></p>

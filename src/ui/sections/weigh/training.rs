@@ -1,4 +1,4 @@
-//! The concentration of the loss proxy over the training of one model: a recording, drawn.
+//! The concentration of the loss proxy over the training of one model, drawn from a recording.
 
 use leptos::prelude::*;
 
@@ -8,13 +8,13 @@ use crate::tables::training::checkpoints as table;
 use crate::terms::{Checkpoint, DataTable, read_json};
 use crate::ui::page::chart::{ChartView, rows};
 
-/// The recording that `linchpin training` printed about the run that training/README.md describes.
+/// The output of `linchpin training` for the run described in training/README.md.
 const RECORDED: &str = include_str!("../../../../public/recorded/training.json");
 
-/// The columns that the page shows of the table: those that are drawn.
+/// The columns in the page's table: those that are drawn.
 const READ: [&str; 5] = ["step", "median_share_0.01", "smallest_share_0.01", "largest_share_0.01", "scalar_delta_nats"];
 
-/// The checkpoints of the recording in the order of training, and the device that measured them.
+/// The checkpoints of the recording in the order of training, and their measuring device.
 fn recorded() -> (Vec<Checkpoint>, Option<String>) {
     let recording = read_json::<Export>(RECORDED);
     recording.map(|export| (export.checkpoints, export.info.map(|info| info.backend.kind))).unwrap_or_default()
@@ -30,13 +30,13 @@ pub fn Training() -> impl IntoView {
     view! {
         <h3><span class="tag">"Recorded"</span>" Over training"</h3>
         <p class="note">
-            "A model of the bundled one's shape while it was trained on 171 million tokens, scored at fourteen checkpoints. The paper sees the concentration of OLMo-2-7B grow over \
+            "A model of the bundled one's shape, trained on 171 million tokens and scored at fourteen checkpoints. In the paper, the concentration of OLMo-2-7B grows over \
              pretraining. Here it grows in some layers only: the most concentrated goes from 12 % to 90 % and ends at 78 %, while the median layer rises from 7 % to 13 % and \
-             falls back to 7 %. Only later does one scalar become dear: +0.56 nats without it at the end."
+             falls back to 7 %. One scalar becomes critical only later: +0.56 nats without it at the end."
         </p>
         <div class="pair">
-            <ChartView name="training-shares" caption="Loss proxy in the top 1 %: median layer, and from the least to the most concentrated" chart=Signal::stored(shares) lines=Signal::stored(Vec::new()) csv>{body}</ChartView>
-            <ChartView name="training-rise" caption="Held-out loss, nats, when the scalar layer 3, [135, 195] is zeroed: the rise" chart=Signal::stored(rise) lines=Signal::stored(Vec::new()) csv>{body}</ChartView>
+            <ChartView name="training-shares" caption="Loss proxy in the top 1 %: median layer, and range over the layers" chart=Signal::stored(shares) lines=Signal::stored(Vec::new()) csv>{body}</ChartView>
+            <ChartView name="training-rise" caption="Rise of the held-out loss, nats, with the scalar layer 3, [135, 195] zeroed" chart=Signal::stored(rise) lines=Signal::stored(Vec::new()) csv>{body}</ChartView>
         </div>
     }
 }

@@ -1,5 +1,5 @@
-//! Experiments: their super weights come from a scan, from the edits or from a link, their texts go to the engine first,
-//! and a link's figures are compared with an outcome.
+//! Experiments: their super weights come from a scan, from the edits or from a link; their texts go to the engine
+//! first; a link's figures are compared with an outcome.
 
 use crate::protocol::Request;
 use crate::share::{Compared, ExperimentLink};
@@ -16,7 +16,7 @@ const BUNDLED_TEXT: &str = "held-out passages";
 impl AppState {
     pub(crate) fn handed_text(&mut self, request: &Request) {
         if matches!(request, Request::UseText { .. } | Request::UseBundledText) {
-            // The evaluations are of the text before it.
+            // The evaluations were measured on the previous text.
             (self.panes.intact_evaluation, self.panes.ablated_evaluation) = (None, None);
         }
         self.experiments.handed(request);
@@ -43,13 +43,13 @@ impl AppState {
         found
     }
 
-    /// The chosen experiment as it would run now, or a message on what is missing.
+    /// The chosen experiment with its current inputs, or a message about a missing input.
     pub fn experiment(&self) -> Result<Experiment, &'static str> {
         let of = &self.experiments;
         let mut experiment = Experiment::new(of.setting().clone(), self.scalars(of.scalars));
         let parts = experiment.settings.parts();
         if experiment.super_weights.is_empty() && parts.needs_super_weights {
-            return Err("There is no scalar to measure yet: scan, or pull one.");
+            return Err("There is no scalar to measure yet: scan, or edit one.");
         }
         if parts.prompt.is_some_and(|prompt| prompt.trim().is_empty()) {
             return Err("The text to read is empty.");
@@ -69,11 +69,11 @@ impl AppState {
         }
     }
 
-    /// Requests an experiment, after the text and tasks that it is measured on.
+    /// Requests an experiment, after its text and tasks.
     fn ask_for(&mut self, experiment: Experiment) {
         self.failure = None;
         if let Some(of) = experiment.text() {
-            // A link may be about the bundled text, whatever was opened here.
+            // A link may be about the bundled text even if another text was opened here.
             let wants_bundled = of.text.as_ref().is_some_and(|text| text.name.starts_with(BUNDLED_TEXT));
             match self.experiments.text.clone().filter(|_| !wants_bundled) {
                 Some((name, text)) if self.experiments.engine_text != Some(text_digest(&text)) => {
@@ -96,8 +96,8 @@ impl AppState {
         if let Shared::Held(link) = &self.experiments.shared { Some(link) } else { None }
     }
 
-    /// Takes the experiment that the page was opened with. Its model and kind are chosen and its settings filled in,
-    /// but nothing is requested.
+    /// Accepts the experiment of the link that opened the page. Its model and kind are chosen and its settings filled
+    /// in, but nothing is requested.
     pub fn open_experiment(&mut self, shared: Shared) {
         if let Shared::Held(link) = &shared {
             if let Some(entry) = Entry::find(&link.model.id) {
@@ -137,7 +137,7 @@ impl AppState {
         }
     }
 
-    /// The link's figures beside those measured here, and the differences between the two measurements.
+    /// The link's figures and those measured here, and the differences between the two measurements.
     pub fn shared_verdict(&self) -> (Vec<Compared>, Vec<String>) {
         let Some(link) = self.link_held() else { return Default::default() };
         let outcome = self.outcome(link.experiment.kind()).filter(|outcome| link.is_of(outcome));
@@ -146,37 +146,34 @@ impl AppState {
             && info.model.revision != link.model.revision
         {
             let ModelRef { id, revision } = &info.model;
-            other.push(format!(
-                "The link is about {} ({}), and {id} ({revision}) is loaded: another model.",
-                link.model.id, link.model.revision
-            ));
+            other.push(format!("The link is about {} ({}), but {id} ({revision}) is loaded.", link.model.id, link.model.revision));
         }
         if let Some(outcome) = outcome {
             let [there, here] = [&link.experiment, &outcome.experiment].map(Experiment::texts);
             if there.len() != here.len() || !there.iter().all(|there| here.iter().any(|here| there.digest == here.digest)) {
-                other.push("It was measured on another text or on other tasks here.".into());
+                other.push("Another text or other tasks were measured here.".into());
             }
         }
         (link.compare(outcome), other)
     }
 
-    /// The catalogue's model that the link is about, unless it is loaded.
+    /// The catalogue's model of the link, unless it is loaded.
     pub fn shared_entry(&self) -> Option<Entry> {
         let link = self.link_held()?;
         let is_here = self.model.info.as_ref().is_some_and(|info| info.model.revision == link.model.revision);
         Entry::find(&link.model.id).filter(|_| !is_here)
     }
 
-    /// The texts and tasks that the visitor has to open before the link can be recomputed.
+    /// The texts and tasks that the visitor must open before the link can be recomputed.
     pub fn shared_needs(&self) -> Vec<String> {
         let Some(link) = self.link_held() else { return Vec::new() };
-        // A task's file is never bundled, whatever it is named.
+        // A task's file is never bundled, even if its name matches.
         let own = link.experiment.text().and_then(|of| of.text).filter(|text| !text.name.starts_with(BUNDLED_TEXT));
         let texts = own.into_iter().chain(link.experiment.tasks().unwrap_or_default().tasks);
         texts.map(|text| format!("{} (digest {})", text.name, text.digest)).collect()
     }
 
-    /// The first candidates of the weights alone, and whether the scan's first is among them.
+    /// The first candidates from the weights alone, and `true` if the scan's first candidate is among them.
     pub fn cold_candidates(&self) -> Option<(Vec<WeightCoord>, Option<bool>)> {
         let table = self.outcome(ExperimentKind::WeightsOnly)?.table("candidates")?;
         let number = |row, column| Some(table.cell(row, column)?.number()? as usize);

@@ -5,7 +5,7 @@ use crate::terms::{Failure, FailureKind, Message, ModelInfo, Problem};
 use crate::ui::state::{AppState, EngineStatus};
 
 impl AppState {
-    /// Returns `true` if a model is loaded, and an engine is ready to work with it.
+    /// Returns `true` if a model is loaded and the engine is ready.
     pub fn is_live(&self) -> bool {
         let loads = || self.queue.any(|request| matches!(request, Request::Load { .. }));
         self.model.info.is_some() && self.engine == EngineStatus::Ready && !loads()
@@ -33,13 +33,13 @@ impl AppState {
         self.put_back();
     }
 
-    /// Notes that the worker is gone: its requests are dropped, its results kept.
+    /// Records the loss of the worker: its requests are dropped, its results kept.
     pub fn engine_died(&mut self, failure: Failure) {
         self.engine = EngineStatus::Dead;
         self.queue.clear();
         self.forget_engine();
         self.leave_link_stage();
-        // After a panic, the earlier failure holds its message; the trap that follows only says "unreachable".
+        // After a panic, the earlier failure has the message; the trap that follows only says "unreachable".
         let said = self.failure.take().filter(|failure| failure.kind() == FailureKind::Internal);
         self.failure = Some(said.unwrap_or(failure));
     }
@@ -50,8 +50,7 @@ impl AppState {
         self.parts().into_iter().for_each(|part| part.forget_engine());
     }
 
-    /// Notes that a fresh worker is starting, and requests the loaded model again, or else the one that was to be
-    /// loaded.
+    /// Records the start of a new worker, and requests the loaded model again, or else the one that was being loaded.
     pub fn engine_restarts(&mut self) {
         self.engine = EngineStatus::Starting;
         self.queue.clear();

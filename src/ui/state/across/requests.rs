@@ -1,4 +1,4 @@
-//! What the visitor asks for, as requests made of the values of several parts.
+//! The visitor's requests, built from the values of several parts.
 
 use crate::protocol::{Envelope, Request};
 use crate::terms::{Comparison, EditTarget, Replacement, RowCoord, Selection, WeightCoord};
@@ -8,7 +8,7 @@ use crate::ui::state::scores::ScoreSetup;
 use crate::ui::state::{AppState, Source};
 
 impl AppState {
-    /// Chooses another model. The storage is listed only if an engine is already started.
+    /// Chooses another model. The storage is listed only if an engine is already running.
     pub fn choose(&mut self, picked: &str) {
         self.model.choose(picked);
         if self.model.choice.is_of_hub() && self.model.stored.is_none() && !self.engine.needs_start() {
@@ -16,13 +16,13 @@ impl AppState {
         }
     }
 
-    /// Requests an inspection of a model, without fetching its weights.
+    /// Requests an inspection of a model, without downloading its weights.
     pub fn inspect(&mut self, source: Source) {
         (self.model.fit, self.failure) = (None, None);
         self.queue.push(Request::Inspect { id: source.id, source: source.from, backend: source.backend });
     }
 
-    /// Requests a model; results of the one before are kept until the new one is loaded.
+    /// Requests a model. The previous results are kept until it is loaded.
     pub fn load(&mut self, source: Source) {
         self.queue.clear_waiting();
         self.queue.push(Request::Load { id: source.id.clone(), source: source.from.clone(), backend: source.backend });
@@ -43,7 +43,7 @@ impl AppState {
         self.confirm_these(scan.candidates.iter().map(|candidate| candidate.at).collect(), Vec::new());
     }
 
-    /// Pulls the targets of published findings on the loaded model, beside controls.
+    /// Tests the targets of published findings on the loaded model, with controls.
     pub fn confirm_published(&mut self) {
         let Some(entry) = self.model.entry() else { return };
         let candidates = entry.published().filter_map(EditTarget::as_scalar).collect();
@@ -55,14 +55,14 @@ impl AppState {
         self.queue.push(Request::Confirm { candidates, rows, seed: self.panes.sampling.seed });
     }
 
-    /// Requests scores for the chosen setup; with `resume`, sequences that were scored before are not scored again.
+    /// Requests scores for the chosen setup. With `resume`, sequences that were scored before are not scored again.
     pub fn score(&mut self, resume: bool) {
         self.failure = None;
         let request = self.score_request(resume);
         self.queue.push(request);
     }
 
-    /// A request for scores, which also tells how the scan's candidates rank.
+    /// A request for scores, which also ranks the scan's candidates.
     pub(super) fn score_request(&self, resume: bool) -> Request {
         let ScoreSetup { sequences, length, text } = self.scores.setup.clone();
         let super_weights = self.scan.report.iter().flat_map(|scan| &scan.candidates).map(|candidate| candidate.at).collect();
@@ -76,7 +76,7 @@ impl AppState {
         self.queue.push(Request::Surround { rho, eta, support, layer: Some(layer), redundancy });
     }
 
-    /// Requests the removals of a comparison. Those that are known when its turn comes are not measured again.
+    /// Requests the removals of a comparison. Those already measured when its turn comes are skipped.
     pub fn compare(&mut self, comparison: Comparison, replacement: Replacement) {
         self.failure = None;
         self.queue.push(Request::Sweep { prunings: comparison.prunings(replacement) });
@@ -89,7 +89,7 @@ impl AppState {
         self.queue.push(Request::Delete { per_layer, n_quantiles: N_QUANTILES, layer: None, seed, replacement });
     }
 
-    /// Requests the listed edits and the pruning, unless the engine has them. Missing scores are requested first.
+    /// Requests the listed edits and the pruning, unless they are applied. Missing scores are requested first.
     pub fn apply_edits(&mut self) {
         let ablation = self.edits.ablation();
         let changes = |request: &Request| match request {
@@ -108,8 +108,8 @@ impl AppState {
         self.queue.push(Request::Generate { prompt: self.panes.prompt.clone(), sampling: self.panes.sampling });
     }
 
-    /// Stops the running request and drops waiting ones, when the visitor presses "Stop". A model that was just chosen
-    /// still loads.
+    /// Stops the running request and drops waiting ones, when the visitor presses "Stop". A newly chosen model still
+    /// loads.
     pub fn stop(&mut self) -> Option<Envelope> {
         self.queue.keep_loads();
         self.queue.stop()

@@ -9,8 +9,8 @@ use crate::ui::state::entry::Entry;
 use crate::ui::state::link::{LinkStage, LinkState, is_of, mismatch, other_weights};
 
 impl AppState {
-    /// Takes the link that the page was opened with. Its model is chosen in the controls, with its card and its server,
-    /// but nothing is requested.
+    /// Accepts the link that opened the page. Its model is chosen in the controls, with its card and its server, but
+    /// nothing is requested.
     pub fn open_link(&mut self, link: LinkState) {
         if let LinkState::Held { link, .. } = &link
             && let Some(entry) = Entry::find(&link.setup.model.id)
@@ -26,7 +26,7 @@ impl AppState {
         }
     }
 
-    /// Restores the link from the loaded model, and returns `true`; `false` if the link's own model has to be loaded
+    /// Restores the link on the loaded model, and returns `true`; returns `false` if the link's model must be loaded
     /// first.
     pub fn restore_link(&mut self) -> bool {
         let is_here = self.is_live() && self.holds_model_of_link();
@@ -42,7 +42,8 @@ impl AppState {
         is_here
     }
 
-    /// Applies what the page has switched on, unless it is a link's pruning that would be picked by scores of another text.
+    /// Applies the page's current edits, unless they are a link's pruning and its channels would be picked by scores
+    /// of another text.
     pub(super) fn put_back(&mut self) {
         let is_unjudged = matches!(&self.link, LinkState::Held { link, stage: LinkStage::Unjudged(_) }
             if link.selection.is_some() && link.setup.ablation.pruning == self.edits.pruning);
@@ -51,7 +52,7 @@ impl AppState {
         }
     }
 
-    /// Returns `true` if the loaded model is the link's: the same weights, whatever the folder was called.
+    /// Returns `true` if the loaded model has the link's weights, under any name.
     pub fn holds_model_of_link(&self) -> bool {
         self.link.is_about(self.model.info.as_ref())
     }
@@ -93,7 +94,7 @@ impl AppState {
         }
     }
 
-    /// Restores a link, and sets the stage that it reached.
+    /// Restores a link, and sets the resulting stage.
     fn restored(&mut self, link: &ShareLink) {
         let stage = match self.restore(link) {
             Err(why) => LinkStage::Mismatch(why),
@@ -102,21 +103,22 @@ impl AppState {
         self.link.set_stage(stage);
     }
 
-    /// Puts prompt, sampling, edits and pruning of a link into the page's controls, or explains why it cannot.
+    /// Puts prompt, sampling, edits and pruning of a link into the page's controls, or explains why this is
+    /// impossible.
     fn restore(&mut self, link: &ShareLink) -> Result<(), String> {
-        let Some(info) = &self.model.info else { return Err("There is no model to restore it on.".into()) };
+        let Some(info) = &self.model.info else { return Err("No model is loaded.".into()) };
         let mut edits = self.edits.clone();
         edits.rows.clear();
         for edit in &link.setup.ablation.weight_edits {
             if edits.rows.iter().any(|row| row.target == edit.target) {
-                return Err(format!("The link changes {} twice, and the list of edits holds it once.", edit.target));
+                return Err(format!("The link changes {} twice, but the list of edits allows it once.", edit.target));
             }
             edits
                 .add(edit.target, edit.scale, true, Origin::Link, info)
                 .map_err(|why| format!("The link changes {}, which this model does not have. {why}", edit.target))?;
         }
         if let Some(pruning) = &link.setup.ablation.pruning {
-            check_pruning(pruning, info).map_err(|why| format!("The link removes channels as this model cannot. {why}"))?;
+            check_pruning(pruning, info).map_err(|why| format!("The link's removal of channels is invalid for this model. {why}"))?;
         }
         self.panes.prompt.clone_from(&link.setup.prompt);
         self.panes.sampling = link.setup.sampling;
@@ -131,7 +133,7 @@ impl AppState {
         Ok(())
     }
 
-    /// Explains which text is missing for scoring the link's channels as before: one that does not come with the page.
+    /// Explains which text is missing for scoring the link's channels, if it does not come with the page.
     fn lacks_text(&self, link: &ShareLink) -> Option<String> {
         let linked = link.selection.as_ref()?;
         let chosen = || self.scores.setup.text.as_ref().is_some_and(|text| text.digest() == linked.text_digest);
@@ -145,7 +147,7 @@ impl AppState {
         ))
     }
 
-    /// Takes the link back to a stage from which a recomputation or a load without a result can be requested again.
+    /// Returns the link to a stage from which an unfinished recomputation or load can be requested again.
     pub(crate) fn leave_link_stage(&mut self) {
         let ablation = self.edits.ablation();
         self.link.leave_stage(&self.queue, &ablation);

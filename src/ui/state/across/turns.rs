@@ -1,4 +1,4 @@
-//! The turn of a request: what goes before it, what it drops, and what follows its end.
+//! The turn of a request: preparations, dropped results, and next steps.
 
 use crate::protocol::{Envelope, Request};
 use crate::terms::Failure;
@@ -20,8 +20,8 @@ impl AppState {
         Some(message)
     }
 
-    /// Requests scores before a pruning if the engine has none. The decision falls when the pruning's turn comes,
-    /// because scores may come, or go, while it waits.
+    /// Requests scores before a pruning if the engine has none. This is decided when the pruning's turn comes,
+    /// because scores may appear or vanish while it waits.
     fn score_before_pruning(&mut self) {
         if self.scores.engine_calibration.is_none() && self.queue.upcoming().is_some_and(needs_scores) {
             let request = self.score_request(true);
@@ -29,7 +29,7 @@ impl AppState {
         }
     }
 
-    /// Drops removals from the next sweep if they were measured before with the present scores.
+    /// Drops removals from the next sweep if they were already measured with the current scores.
     fn skip_measured(&mut self) {
         let Some(Request::Sweep { prunings }) = self.queue.upcoming_mut() else { return };
         prunings.retain(|pruning| !self.comparisons.is_measured(pruning));
@@ -38,8 +38,8 @@ impl AppState {
         }
     }
 
-    /// Applies the pruning again after a scoring, since other scores may pick other channels. After a stop no more work
-    /// is started.
+    /// Applies the pruning again after a scoring, because other scores may pick other channels. After a stop, no more
+    /// work is started.
     pub(in crate::ui::state) fn scored(&mut self) {
         if self.queue.running.as_ref().is_some_and(|running| !running.stopping) {
             self.apply_edits();
@@ -52,7 +52,7 @@ impl AppState {
         self.look_into_store(&over.request);
         self.leave_link_stage();
         let measured = self.panes.intact_evaluation.is_some() && self.current_ablated_evaluation().is_some();
-        // A stopped text also ends with "done"; after a stop no more work is started.
+        // A stopped text also ends with "done". After a stop, no more work is started.
         if matches!(over.request, Request::Generate { .. }) && !over.stopping && !measured {
             self.queue.push(Request::Evaluate);
         }

@@ -1,4 +1,4 @@
-//! Results of one part that hold only for what another part has.
+//! Results of one part that depend on another part.
 
 use crate::protocol::Event;
 use crate::terms::{Ablation, Calibration, DeletionReport, Evaluation, Pane, SweepReport};
@@ -7,7 +7,7 @@ use crate::ui::state::comparisons::is_same;
 use crate::ui::state::panes::Measured;
 
 impl AppState {
-    /// Tells parts what an event means to them beside what another part has, before any part takes the event.
+    /// Tells each part the consequences of an event that depend on another part, before any part processes the event.
     pub(in crate::ui::state) fn relate(&mut self, id: Option<u32>, event: &Event) {
         match event {
             Event::Token { .. } | Event::PaneDone { .. } | Event::Generated(_) => self.panes.begin_text(id, self.queue.running.as_ref()),
@@ -25,28 +25,28 @@ impl AppState {
         }
     }
 
-    /// Drops results measured with other scores, which cannot stand beside new ones.
+    /// Drops results measured with other scores, because they cannot be compared with new ones.
     fn forget_comparisons_of_others(&mut self, calibration: &Calibration) {
         if self.scores.report.as_ref().is_some_and(|scores| !is_same(&scores.calibration, calibration)) {
             self.comparisons.forget();
         }
     }
 
-    /// Returns `true` if the engine has this ablation, its channels picked by the scores that it holds now.
+    /// Returns `true` if the engine has this ablation, with its channels picked by the current scores.
     pub(super) fn is_in_place(&self, ablation: &Ablation) -> bool {
         let picked_by = self.edits.pruned.as_ref().map(|pruned| &pruned.calibration);
         self.edits.in_place() == *ablation && (ablation.pruning.is_none() || picked_by == self.scores.engine_calibration.as_ref())
     }
 
-    /// The evaluation of the pane on the right, if it matches the edits in the list.
+    /// The evaluation of the right-hand pane, if it belongs to the listed edits.
     pub fn current_ablated_evaluation(&self) -> Option<&Evaluation> {
         let measured = self.panes.ablated_evaluation.as_ref()?;
         let is_current = measured.of == self.edits.ablation() && self.edits.picks(measured.selection.as_deref());
         is_current.then_some(&measured.evaluation)
     }
 
-    /// The measured removals as the command would write them, including those of a stopped measurement. They stand
-    /// beside the loss of the intact model, and there are none without it.
+    /// The measured removals in the command's form, including those of a stopped measurement. They need the loss of
+    /// the intact model, and are `None` without it.
     pub fn comparison_reports(&self) -> (Option<SweepReport>, Option<DeletionReport>) {
         let (Some(info), Some(intact)) = (&self.model.info, &self.panes.intact_evaluation) else { return (None, None) };
         let sweep = SweepReport { model: info.model.clone(), intact: intact.clone(), points: self.comparisons.sweep.clone() };
