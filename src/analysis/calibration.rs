@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_knows_the_bundled_text_by_its_digest() {
+    fn page_knows_the_bundled_text_by_its_digest() {
         let bundled = CalibrationText { name: BUNDLED_NAME.into(), text: BUNDLED.into() };
         assert_eq!(bundled.digest(), CalibrationText::BUNDLED_DIGEST);
     }

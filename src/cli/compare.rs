@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_is_compared_by_itself_or_what_its_column_is_like() {
+    fn figure_is_compared_by_itself_or_its_column() {
         let before = table(&[(10.0, "a"), (0.001, "b"), (9.0, "c"), (1e5, "d")]);
         let of = |rows: &[(f64, &str)], name: &str| column("scaling", (&before, &table(rows)), name, 1e-3).differing;
         let with = |at: usize, loss: f64| {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_one_of_both_has_differs() {
+    fn parts_that_only_one_export_has_differ() {
         let rows = [(1.0, "a"), (2.0, "b")];
         let before = outcome(vec![table(&rows)]);
         assert!(differing(&before, &before).is_empty());

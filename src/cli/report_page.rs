@@ -227,7 +227,7 @@ mod tests {
     use crate::terms::{BackendInfo, Cell, DataPlot, Experiment, Headline, Message, ModelRef, PlotKind, Settings, Sinks};
 
     #[test]
-    fn whatever_a_model_writes_stays_text() {
+    fn model_output_stays_text() {
         let mut table = DataTable::new("tokens", "Tokens", &["token", "p (probability)"]);
         (0..MAX_ROWS + 1).for_each(|_| table.push([Cell::from("</script><b>"), 0.5_f64.into()]));
         let outcome = Outcome {

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_grid() {
+    fn grid_is_whole() {
         let all = prunings(&[]);
         // Pruning has eight methods and three draws at eight shares. Removal has three methods and three draws at seven
         // shares, the core, and five halos with three matches each. Both run twice.
@@ -164,7 +164,7 @@ mod tests {
 
     /// The page requests [`Comparison::prunings`].
     #[test]
-    fn the_command_measures_what_the_page_measures() {
+    fn command_measures_the_pages_rules() {
         for (comparison, name) in [(Comparison::Removal, "removal"), (Comparison::Pruning, "pruning")] {
             for (replacement, replace) in [(Replacement::Zero, "zero"), (Replacement::Mean, "mean")] {
                 let (command, page) = (prunings(&["--experiment", name, "--replace", replace]), comparison.prunings(replacement));

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_a_number_in_a_name() {
+    fn step_is_a_number_in_a_name() {
         let names = ["step-000500", "step1000-tokens4B", "stage1-step140000", "checkpoint-12", "7", "best"];
         assert_eq!(names.map(number), [Some(500), Some(1000), Some(140_000), Some(12), Some(7), None]);
     }

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_of_a_gap_that_there_is() {
+    fn share_is_of_a_gap_that_there_is() {
         let of = |perplexity: f32| Evaluation {
             loss_nats: perplexity.ln(),
             perplexity,

@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_of_several_super_weights_is_one_place() {
+    fn row_of_several_super_weights_is_one_place() {
         let at = |layer, row, col| WeightCoord::new(layer, row, col);
         assert_eq!(places(&[at(2, 7, 1), at(1, 7, 1), at(2, 7, 9)]), [(1, 7), (2, 7)]);
         assert_eq!((largest_counts(6_700_000_000), largest_counts(13_000_000)), (vec![7000], vec![14, 1000]));

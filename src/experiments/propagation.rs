@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_persists_while_above_half() {
+    fn activation_persists_while_above_half() {
         let level = |index: usize, values: &[f32]| Level {
             layer: index.checked_sub(1),
             at_channel: values.to_vec(),

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_threshold_is_halfway_between_the_factors_around_it() {
+    fn threshold_is_halfway_between_the_factors_around_it() {
         let losses = [(0.0, 7.0), (0.1, 6.0), (0.2, 4.0), (0.5, 3.1), (1.0, 3.0), (2.0, 9.0)];
         let found = collapse_threshold(&losses, 3.0, 7.0).unwrap();
         assert!((found - 0.15).abs() < 1e-6, "{found}");

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_falls_apart_at_the_first_block_that_doubles_the_perplexity() {
+    fn method_falls_apart_at_the_first_block_that_doubles_the_perplexity() {
         let points = [(64, 31.0), (256, 61.0), (1024, 59.0), (0, 900.0)].map(|(size, at)| point(size, Method::Nearest, at));
         let points = points.iter().collect::<Vec<_>>();
         let said = falls_apart(4, Method::Nearest, &points, 30.0);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_matrix_comes_last_and_nothing_is_held_out_of_nothing() {
+    fn whole_matrix_comes_last_and_nothing_is_held_out_of_nothing() {
         let settings = WeightQuantisation { block_sizes: vec![0, 64, 16], ..WeightQuantisation::default() };
         let none_named = methods(&settings, &[]);
         assert_eq!(none_named, [Method::Nearest, Method::Clipped(9.0)]);

@@ -234,7 +234,7 @@ mod tests {
     const SIZES: Sizes = Sizes { num_hidden_layers: 20, hidden_size: 256, intermediate_size: PerLayer::Same(448), num_experts: None };
 
     #[test]
-    fn a_refused_edit_is_told_with_its_numbers() {
+    fn refused_edit_is_told_with_its_numbers() {
         for (edit, can) in edits_at_the_limits(SIZES) {
             assert_eq!(SIZES.check_edit(&edit).is_ok(), can, "{edit:?}");
         }
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selection_is_checked_at_every_limit() {
+    fn selection_is_checked_at_every_limit() {
         let with = |change: fn(&mut Selection)| {
             let mut selection = Selection::new(Pick::Lowest { by: Ranking::Wanda, share: 0.5 });
             change(&mut selection);

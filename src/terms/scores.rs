@@ -234,7 +234,7 @@ mod tests {
     use super::median;
 
     #[test]
-    fn a_median_is_in_the_middle() {
+    fn median_is_in_the_middle() {
         assert_eq!((median([3.0_f32, -1.0, 2.0]), median([4.0, -1.0]), median([0.0_f32; 0])), (2.0, 1.5, 0.0));
     }
 }

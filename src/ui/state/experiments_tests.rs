@@ -81,7 +81,7 @@ fn outcome_grows_by_what_each_arm_adds_until_it_is_complete() {
 }
 
 #[test]
-fn the_pages_own_models_get_a_bos_before_each_block() {
+fn pages_own_models_get_a_bos_before_each_block() {
     let bos = |id: &str, shared: Shared| {
         let mut experiments = Experiments { shared, ..Experiments::default() };
         experiments.loaded(&ModelRef { id: id.into(), revision: "r".into() });
@@ -95,7 +95,7 @@ fn the_pages_own_models_get_a_bos_before_each_block() {
 }
 
 #[test]
-fn it_is_about_the_scans_candidates_or_the_edits() {
+fn experiment_is_about_the_scans_candidates_or_the_edits() {
     let mut state = loaded();
     state.experiments.kind = ExperimentKind::Scaling;
     assert!(state.experiment().unwrap_err().contains("scan"));
@@ -231,7 +231,7 @@ pub(crate) fn shared() -> ExperimentLink {
 }
 
 #[test]
-fn a_link_starts_nothing_and_is_measured_exactly() {
+fn link_starts_nothing_and_is_measured_exactly() {
     let mut state = loaded();
     state.open_experiment(Shared::Held(Box::new(shared())));
     assert_eq!(state.next_message(), None);

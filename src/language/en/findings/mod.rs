@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_out_is_named_by_layer_row_and_column() {
+    fn held_out_scalars_are_named_by_layer_row_and_column() {
         let told = said(Message::new("held_out").with("rows", "7, 12").with("scalars", "2,12,86; 3,7,9"));
         assert!(
             told.contains("one value of channel 7, 12; of down_proj's input one value of channel 86 of layer 2, 9 of layer 3;"),

@@ -325,7 +325,7 @@ mod tests {
     use crate::ui::state::scores::tests::{calibration, report};
 
     #[test]
-    fn a_candidate_is_ranked_among_its_layer() {
+    fn candidate_is_ranked_among_its_layer() {
         let scores = ChannelScores { layer: 2, loss_proxy: vec![1.0, 5.0, 1.0, 3.0], ..ChannelScores::default() };
         let report = ScoreReport { channels: vec![scores], ..report(calibration(1)) };
         let at = |layer, col| WeightCoord::new(layer, 0, col);
