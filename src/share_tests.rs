@@ -139,7 +139,7 @@ fn scales_are_refused_rather_than_changed() {
     let scale = |x: &str| with("e", &format!(r#"[{{"u":"r","l":0,"r":0,"x":{x}}}]"#));
     assert_eq!(scale("-3").unwrap().setup.ablation.weight_edits[0].scale, -3.0);
     assert_eq!(scale("-5"), Err(ShareError::Scale { found: "-5".into() }));
-    assert_eq!(scale("50").unwrap_err().to_string(), "the link scales a weight by 50, and -3 to 3 are accepted");
+    assert_eq!(scale("50").unwrap_err().to_string(), "the link scales a weight by 50; -3 to 3 are accepted");
     assert_eq!(scale("1e300"), Err(ShareError::Scale { found: "inf".into() }));
 }
 

@@ -86,6 +86,7 @@ pub struct ChannelScores {
     pub activation_power: Vec<f32>,
     /// `mean u² - (mean u)²`, from sums that are f32 within a sequence and f64 between sequences, because the two
     /// means above, in f32, have too few digits for a channel that hardly changes. Empty in older reports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variance: Vec<f32>,
     /// `max |u|`: large for an activation outlier.
     pub peak_activation: Vec<f32>,
