@@ -1,7 +1,7 @@
-//! The figures of the source: how it is divided, how long it is, and how it is written.
+//! The figures of the source: its structure, its length and its style.
 //!
-//! `tidy` prints them and holds two of them to limits. They are measured as the compiler reads the source, but for what
-//! only types tell: a call of a method does not count as a use of the file that has it.
+//! `tidy` prints them and enforces limits for some. They are measured as the compiler reads the source, except for
+//! facts that require types: a method call does not count as a use of the method's file.
 
 mod names;
 mod rooms;
@@ -19,17 +19,17 @@ use tree::{Function, Sources, Tree};
 const MAX_UPWARDS: usize = 0;
 const MAX_CIRCLES: usize = 2;
 
-/// All that is measured.
+/// All figures.
 #[derive(Default)]
 pub struct Figures {
     structure: Structure,
     /// The lines of each room, of `lib` and of `bin`.
     lines: BTreeMap<String, Lines>,
     longest_file: (usize, String),
-    /// Functions that are not of tests, shortest first.
+    /// Functions outside of tests, shortest first.
     functions: Vec<Function>,
     n_docs: usize,
-    /// How many doc comments begin with each of [`DOC_BEGINNINGS`].
+    /// The number of doc comments that begin with each of [`DOC_BEGINNINGS`].
     docs: [usize; DOC_BEGINNINGS.len()],
     n_tests: usize,
     vague_tests: usize,
@@ -37,7 +37,7 @@ pub struct Figures {
 
 impl Figures {
     /// Measures the Rust files of the repository, by their paths: structure and length below `src/`, doc comments and
-    /// the names of tests in all of them.
+    /// the names of tests everywhere.
     pub fn measure(files: &Sources, permissions: &Permissions<'_>) -> Result<Self, String> {
         let below_src = files.iter().filter_map(|(path, text)| Some((path.strip_prefix("src/")?.to_owned(), text.clone())));
         let sources: Sources = below_src.collect();
@@ -75,7 +75,7 @@ impl Figures {
         }
     }
 
-    /// Imports against the table, permissions that no code needs, and limits that are exceeded.
+    /// Imports against the table, unused permissions, and exceeded limits.
     pub fn findings(&self) -> Vec<String> {
         let counts = [
             ("imports that run upwards", self.structure.upwards.len(), MAX_UPWARDS),
@@ -88,7 +88,7 @@ impl Figures {
         forbidden.iter().cloned().chain(unused).chain(exceeded).collect()
     }
 
-    /// All of them, for people.
+    /// All figures, for people.
     pub fn table(&self) -> String {
         let mut table = String::new();
         self.add_structure(&mut table);

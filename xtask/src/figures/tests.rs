@@ -8,7 +8,7 @@ fn structure(files: &[(&str, &str)], permissions: &Permissions<'_>) -> Structure
     Structure::of(&Tree::read(&sources(files), "lib.rs").unwrap(), permissions)
 }
 
-/// Which file uses which, as `a.rs b.rs`.
+/// The uses of files, as `a.rs b.rs`.
 fn uses(files: &[(&str, &str)]) -> Vec<String> {
     let tree = Tree::read(&sources(files), "lib.rs").unwrap();
     let uses = tree.uses();
