@@ -63,7 +63,8 @@ fn published(model: &str, asked: Option<&str>) -> anyhow::Result<&'static HubMod
     }
     let repo = HubRepo::parse(model).filter(|_| !Path::new(model).is_dir());
     let entry = repo.as_ref().and_then(|repo| repo.entry.map(|entry| (repo, entry)));
-    let (repo, entry) = entry.context("this model is not in the catalogue: name its entry with --published (`linchpin models` lists them)")?;
+    let (repo, entry) =
+        entry.context("this model is not in the catalogue: name its entry with --published (`linchpin models` lists them)")?;
     repo.entry_at(&repo.revision).with_context(|| {
         let HubModel { id, title, revision, .. } = entry;
         let other = &repo.revision;
