@@ -17,8 +17,8 @@ async function engine() {
   const { worker, ask } = await startEngine();
   const answer = async (request) => {
     const events = await ask(request);
-    const { type, what, why } = events.at(-1);
-    if (type === 'failed') throw new Error(`${what}: ${why}`);
+    const { type, problem, detail } = events.at(-1);
+    if (type === 'failed') throw new Error(`${problem}: ${detail}`);
     return events;
   };
   return { ask: answer, end: () => worker.terminate() };

@@ -7,10 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod earlier;
 mod experiment;
 mod fragment;
 mod pruned;
-pub mod version1;
 
 pub use experiment::{ABSOLUTE, Compared, ExperimentLink, RELATIVE};
 use fragment::{pack, pack_ids, unpack, unpack_ids};
@@ -19,7 +19,7 @@ use pruned::{WirePruning, by_letter, letter};
 
 use crate::terms::{
     Ablation, Coordinate, Finish, LimitError, MAX_INDEX, MAX_SEED, ModelRef, Pane, Place, RunRecord, RunSetup, SCALES, Sampling,
-    SettingError, Sizes, Unit, WeightEdit, outcome_digest, shortest,
+    SettingError, Sizes, Unit, WeightEdit, outcome_digest, read_json, shortest,
 };
 use crate::words::is_lower_hex;
 
@@ -207,7 +207,7 @@ impl ShareLink {
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
         let (version, json) = unpack(FRAGMENT_KEY, LINK_VERSION, fragment)?;
-        let wire: Wire = serde_json::from_str(&json).map_err(|_| ShareError::Damaged)?;
+        let wire: Wire = read_json(&json).map_err(|_| ShareError::Damaged)?;
         let removes = wire.c.is_some();
         if version < SIGNED_VERSION && removes != (version == PRUNED_VERSION) {
             return Err(ShareError::Misfit { removes });

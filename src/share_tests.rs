@@ -52,7 +52,7 @@ fn with_edits(edits: &[WireEdit]) -> Result<ShareLink, ShareError> {
 }
 
 #[test]
-fn a_link_comes_back_as_it_was() {
+fn link_comes_back_as_it_was() {
     let text = link().encode().unwrap();
     assert_eq!(ShareLink::decode(&text), Ok(link()));
     assert_eq!(ShareLink::decode(&text[1..]), Ok(link()));
@@ -80,7 +80,7 @@ fn other_versions_are_refused() {
 }
 
 #[test]
-fn a_cut_or_changed_link_is_damaged() {
+fn cut_or_changed_link_is_damaged() {
     let text = link().encode().unwrap();
     for end in FRAGMENT_KEY.len()..text.len() {
         assert!(ShareLink::decode(&text[..end]).is_err(), "cut at {end}");
@@ -104,7 +104,7 @@ fn sizes_are_capped() {
 }
 
 #[test]
-fn the_longest_permitted_run_still_fits() {
+fn longest_permitted_run_still_fits() {
     let mut link = link();
     link.setup.prompt = "x".repeat(MAX_PROMPT_CHARS);
     link.intact = vec![128_000; MAX_NEW_TOKENS];
@@ -114,7 +114,7 @@ fn the_longest_permitted_run_still_fits() {
 }
 
 #[test]
-fn a_model_is_a_name_never_an_address() {
+fn model_is_a_name_never_an_address() {
     for id in ["", "../../etc/passwd", "https://example.org/m", "a/b", "a\\\\b", "Über", "A", "a b", "javascript:alert(1)"] {
         assert!(matches!(with("m", &format!("\"{id}\"")), Err(ShareError::ModelId { .. })), "{id}");
     }
@@ -139,13 +139,13 @@ fn scales_are_refused_rather_than_changed() {
     let scale = |x: &str| with("e", &format!(r#"[{{"u":"r","l":0,"r":0,"x":{x}}}]"#));
     assert_eq!(scale("-3").unwrap().setup.ablation.weight_edits[0].scale, -3.0);
     assert_eq!(scale("-5"), Err(ShareError::Scale { found: "-5".into() }));
-    assert_eq!(scale("50").unwrap_err().to_string(), "the link scales a weight by 50, and -3 to 3 are accepted");
+    assert_eq!(scale("50").unwrap_err().to_string(), "the link scales a weight by 50; -3 to 3 are accepted");
     assert_eq!(scale("1e300"), Err(ShareError::Scale { found: "inf".into() }));
 }
 
 /// The table that the page and the engine are tried with, too.
 #[test]
-fn a_link_takes_every_edit_within_the_limits_and_no_other() {
+fn link_takes_every_edit_within_the_limits_and_no_other() {
     for (edit, can) in edits_at_the_limits(Sizes::LARGEST) {
         let mut link = link();
         link.setup.ablation.weight_edits = vec![edit];
@@ -210,7 +210,7 @@ fn tokens_must_fit_the_digest() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_written() {
+fn unreadable_link_is_not_written() {
     let mut too_many = link();
     too_many.setup.ablation.weight_edits = vec![too_many.setup.ablation.weight_edits[0]; 65];
     assert_eq!(too_many.encode(), Err(ShareError::TooManyEdits { found: 65 }));
@@ -220,7 +220,7 @@ fn what_cannot_be_read_is_not_written() {
 }
 
 #[test]
-fn a_run_that_was_stopped_is_not_shared() {
+fn run_that_was_stopped_is_not_shared() {
     use crate::terms::{BackendInfo, Generated};
     let link = link();
     let pane = |token_ids: &[u32], finish| Generated {
@@ -255,7 +255,7 @@ fn comparing_names_the_pane_and_the_token() {
 }
 
 #[test]
-fn a_folder_name_becomes_a_model_id() {
+fn folder_name_becomes_a_model_id() {
     assert_eq!(model_id_from("SmolLM2 135M_Instruct"), "smollm2-135m-instruct");
     assert_eq!(model_id_from("../.."), "my-model");
     assert!(is_model_id(&model_id_from(&"é/".repeat(100))));

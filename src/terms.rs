@@ -22,7 +22,9 @@ mod data;
 mod digest;
 mod edit;
 mod experiment;
+mod failure;
 mod halo;
+mod json;
 mod limits;
 mod matrix;
 mod message;
@@ -40,7 +42,9 @@ pub use data::*;
 pub use digest::*;
 pub use edit::*;
 pub use experiment::*;
+pub use failure::*;
 pub use halo::*;
+pub use json::*;
 pub use limits::*;
 pub use matrix::*;
 pub use message::*;
@@ -197,8 +201,8 @@ pub struct ScanReport {
     /// One per layer: the largest `|down_proj output|`.
     pub outputs: Vec<Spike>,
     pub candidates: Vec<Candidate>,
-    /// The reason why the search stopped, for people.
-    pub stopped: String,
+    /// The reason why the search stopped.
+    pub stopped: Message,
     /// The output spikes that remain with every candidate removed, one per layer.
     pub outputs_after: Vec<Spike>,
 }
@@ -231,8 +235,8 @@ pub enum ArmKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfirmArm {
     pub kind: ArmKind,
-    /// For people: "layer 2, [12, 86]", "random [3, 101]".
-    pub label: String,
+    /// The change: `scalar` with its place, `random`, `jointly`, `largest_weights`, `channel`, `row`.
+    pub label: Message,
     /// The candidate that the arm belongs to, if any.
     pub at: Option<WeightCoord>,
     /// Number of scalars set to zero.
@@ -248,15 +252,16 @@ pub struct ConfirmArm {
 pub struct Verdict {
     pub at: WeightCoord,
     pub confirmed: bool,
-    /// For people: the rule and the figures that decided.
-    pub because: String,
+    /// The figures that decided: code `cost` with `delta` and `control` (nats), and the cost of all candidates together
+    /// (`jointly`) or of the whole channel (`channel`) if that is critical where the scalar alone is not.
+    pub because: Message,
 }
 
 /// Causal confirmation of candidates against controls on held-out text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfirmReport {
     pub model: ModelRef,
-    pub convention: String,
+    pub convention: Message,
     pub n_tokens: usize,
     pub arms: Vec<ConfirmArm>,
     pub verdicts: Vec<Verdict>,
@@ -277,7 +282,7 @@ pub struct Evaluation {
     /// Predicted positions.
     pub n_tokens: usize,
     /// Name of the text and of how it was cut.
-    pub convention: String,
+    pub convention: Message,
 }
 
 impl Evaluation {

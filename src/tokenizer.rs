@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
+use serde::Serialize;
 use thiserror::Error;
 use tokenizers::Tokenizer as HfTokenizer;
 
-#[derive(Debug, Error)]
+#[derive(Debug, Serialize, Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum TokenizerError {
     #[error("tokenizer.json could not be read: {why}")]
     Parse { why: String },

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use linchpin::protocol::{Event, Failure, FailureKind, Request};
-use linchpin::terms::{Ablation, EditTarget, Sampling, WeightEdit};
+use linchpin::protocol::{Event, Request};
+use linchpin::terms::{Ablation, EditTarget, Failure, Problem, Sampling, WeightEdit};
 
 use crate::support::{Copy, Session, files_in, fixture};
 
@@ -12,62 +12,63 @@ fn failure(copy: &Copy) -> Failure {
     let failure = session.load(files_in(copy.dir())).expect_err("a broken model");
     // The previous model still answers.
     session.ask(Request::Scan { prompt: "the old man".into() }).unwrap();
-    assert!(!failure.what.is_empty() && !failure.next_step.is_empty());
     failure
 }
 
-fn expect(failure: &Failure, kind: FailureKind, words: &str) {
-    assert_eq!(failure.kind, kind, "{failure:?}");
-    assert!(failure.why.contains(words), "{failure:?}");
+/// Expects this problem, and a part of the cause: its code, or one of its arguments.
+fn expect(failure: &Failure, problem: Problem, cause: &str) {
+    assert_eq!(failure.problem, problem, "{failure:?}");
+    assert!(failure.cause.as_ref().is_some_and(|of| of.id().contains(cause)), "{failure:?}");
+    assert!(!failure.detail.is_empty());
 }
 
 #[test]
 fn truncated_weights_file_is_refused() {
     let copy = Copy::of("llama", "truncated");
     copy.edit("model.safetensors", |bytes| bytes.truncate(bytes.len() - 100));
-    expect(&failure(&copy), FailureKind::Model, "bytes");
+    expect(&failure(&copy), Problem::WeightsDamaged, "too_short");
 }
 
 #[test]
 fn empty_weights_file_is_refused() {
     let copy = Copy::of("llama", "empty");
     copy.edit("model.safetensors", Vec::clear);
-    expect(&failure(&copy), FailureKind::Model, "bytes");
+    expect(&failure(&copy), Problem::WeightsDamaged, "truncated");
 }
 
 #[test]
 fn header_that_lies_about_its_length_is_refused() {
     let copy = Copy::of("llama", "lying");
     copy.edit("model.safetensors", |bytes| bytes[..8].copy_from_slice(&(1_u64 << 40).to_le_bytes()));
-    expect(&failure(&copy), FailureKind::Model, "header");
+    expect(&failure(&copy), Problem::WeightsDamaged, "header_too_long");
 }
 
 #[test]
 fn shapes_that_contradict_the_configuration() {
     let copy = Copy::of("llama", "shapes");
     copy.edit_config(|config| config["intermediate_size"] = 63.into());
-    expect(&failure(&copy), FailureKind::Model, "shape");
+    expect(&failure(&copy), Problem::WeightsMismatch, "shape");
 }
 
 #[test]
 fn more_layers_than_there_are() {
     let copy = Copy::of("llama", "layers");
     copy.edit_config(|config| config["num_hidden_layers"] = 4.into());
-    expect(&failure(&copy), FailureKind::Model, "model.layers.3");
+    expect(&failure(&copy), Problem::WeightsMismatch, "model.layers.3");
 }
 
 #[test]
 fn unknown_architecture_is_refused() {
     let copy = Copy::of("llama", "architecture");
     copy.edit_config(|config| config["model_type"] = "mamba".into());
-    expect(&failure(&copy), FailureKind::Model, "mamba");
+    expect(&failure(&copy), Problem::UnknownArchitecture, "mamba");
 }
 
 #[test]
 fn unknown_rope_is_refused() {
     let copy = Copy::of("llama", "rope");
     copy.edit_config(|config| config["rope_parameters"] = serde_json::json!({"rope_type": "yarn", "rope_theta": 1e4}));
-    expect(&failure(&copy), FailureKind::Model, "yarn");
+    expect(&failure(&copy), Problem::UnknownArchitecture, "yarn");
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn sizes_that_make_no_sense() {
     ] {
         let copy = Copy::of("llama", key);
         copy.edit_config(|config| config[key] = value);
-        expect(&failure(&copy), FailureKind::Model, key);
+        expect(&failure(&copy), Problem::BrokenConfig, key);
     }
 }
 
@@ -88,17 +89,17 @@ fn sizes_that_make_no_sense() {
 fn keys_that_no_family_reads_are_refused() {
     let copy = Copy::of("gpt2", "unread");
     copy.edit_config(|config| config["scale_attn_weights"] = false.into());
-    expect(&failure(&copy), FailureKind::Model, "scale_attn_weights");
+    expect(&failure(&copy), Problem::UnknownArchitecture, "scale_attn_weights");
     let copy = Copy::of("gpt2", "heads");
     copy.edit_config(|config| config["n_head"] = 5.into());
-    expect(&failure(&copy), FailureKind::Model, "head_dim");
+    expect(&failure(&copy), Problem::BrokenConfig, "head_dim");
 }
 
 /// A feature that would change the numbers is refused by its name.
 #[test]
 fn features_that_a_family_lacks_are_refused_by_name() {
     let longrope = serde_json::json!({"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]});
-    for (name, key, value, words) in [
+    for (name, key, value, cause) in [
         ("gemma3", "model_type", "gemma3".into(), "images"),
         ("gemma3", "final_logit_softcapping", 30.0.into(), "final_logit_softcapping"),
         ("gemma3", "attn_logit_softcapping", 50.0.into(), "attn_logit_softcapping"),
@@ -113,7 +114,9 @@ fn features_that_a_family_lacks_are_refused_by_name() {
     ] {
         let copy = Copy::of(name, &format!("refused-{key}"));
         copy.edit_config(|config| config[key] = value);
-        expect(&failure(&copy), FailureKind::Model, words);
+        let failure = failure(&copy);
+        assert!(matches!(failure.problem, Problem::UnknownArchitecture | Problem::BrokenConfig), "{failure:?}");
+        expect(&failure, failure.problem, cause);
     }
 }
 
@@ -125,7 +128,7 @@ fn unreadable_dtype_is_refused() {
         let at = bytes.windows(5).position(|window| window == b"\"F32\"").unwrap();
         bytes[at..at + 5].copy_from_slice(b"\"I32\"");
     });
-    expect(&failure(&copy), FailureKind::Model, "I32");
+    expect(&failure(&copy), Problem::UnsupportedDtype, "I32");
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn weights_that_are_nan() {
         let end = bytes.len();
         bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     });
-    expect(&failure(&copy), FailureKind::Model, "NaN");
+    expect(&failure(&copy), Problem::WeightsNotFinite, "non_finite");
 }
 
 #[test]
@@ -143,7 +146,7 @@ fn tokenizer_of_another_vocabulary_is_refused() {
     let copy = Copy::of("llama", "tokenizer");
     let foreign = fixture("llama3").join("tokenizer.json");
     std::fs::copy(foreign, copy.dir().join("tokenizer.json")).unwrap();
-    expect(&failure(&copy), FailureKind::Model, "another model");
+    expect(&failure(&copy), Problem::TokenizerMismatch, "other_vocabulary");
 }
 
 #[test]
@@ -151,10 +154,11 @@ fn files_that_are_missing_or_no_json() {
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         let copy = Copy::of("llama", &format!("without-{name}"));
         std::fs::remove_file(copy.dir().join(name)).unwrap();
-        expect(&failure(&copy), FailureKind::Model, name);
+        expect(&failure(&copy), Problem::FileMissing, name);
         if name != "model.safetensors" {
             std::fs::write(copy.dir().join(name), b"<html>not found</html>").unwrap();
-            expect(&failure(&copy), FailureKind::Model, name);
+            let problem = if name == "config.json" { Problem::BrokenConfig } else { Problem::TokenizerMismatch };
+            expect(&failure(&copy), problem, "");
         }
     }
 }
@@ -163,7 +167,7 @@ fn files_that_are_missing_or_no_json() {
 fn missing_shard_is_refused() {
     let copy = Copy::of("mistral", "shard");
     std::fs::remove_file(copy.dir().join("model-00002-of-00002.safetensors")).unwrap();
-    expect(&failure(&copy), FailureKind::Model, "model-00002-of-00002.safetensors");
+    expect(&failure(&copy), Problem::FileMissing, "model-00002-of-00002.safetensors");
 }
 
 #[test]
@@ -171,7 +175,7 @@ fn reference_that_the_model_does_not_meet_is_refused() {
     let copy = Copy::of("llama", "reference");
     let reference = serde_json::json!({"input_ids": [1, 2, 3], "top1": [0, 0, 0], "margins": [9.0, 9.0, 9.0], "last_logits": [[5, 1e6]]});
     std::fs::write(copy.dir().join("reference.json"), reference.to_string()).unwrap();
-    expect(&failure(&copy), FailureKind::Device, "self-check failed");
+    expect(&failure(&copy), Problem::SelfCheckFailed, "self_check");
 }
 
 /// Gemma 3's tokenizer has one token more than its models.
@@ -180,7 +184,7 @@ fn token_outside_the_vocabulary_is_refused() {
     let mut session = Session::with_model(&fixture("gemma3"));
     let failure =
         session.ask(Request::Scan { prompt: "the old <image_soft_token> man".into() }).expect_err("a token beyond the vocabulary");
-    expect(&failure, FailureKind::Input, "<image_soft_token>");
+    expect(&failure, Problem::UnknownToken, "<image_soft_token>");
     session.ask(Request::Scan { prompt: "the old man".into() }).unwrap();
 }
 
@@ -194,11 +198,11 @@ fn refusal(request: Request) -> Failure {
 #[test]
 fn prompts_that_are_empty_or_too_long() {
     for prompt in ["", "   \n"] {
-        expect(&refusal(Request::Scan { prompt: prompt.into() }), FailureKind::Input, "empty");
+        expect(&refusal(Request::Scan { prompt: prompt.into() }), Problem::EmptyPrompt, "empty_prompt");
     }
     let long = "the old man ".repeat(500);
-    expect(&refusal(Request::Scan { prompt: long.clone() }), FailureKind::Input, "but the model's context has");
-    expect(&refusal(Request::Generate { prompt: long, sampling: Sampling::default() }), FailureKind::Input, "but the model's context has");
+    expect(&refusal(Request::Scan { prompt: long.clone() }), Problem::PromptTooLong, "prompt_too_long");
+    expect(&refusal(Request::Generate { prompt: long, sampling: Sampling::default() }), Problem::PromptTooLong, "prompt_too_long");
 }
 
 #[test]
@@ -211,14 +215,14 @@ fn settings_out_of_range() {
         (Sampling { top_p: f32::NAN, ..good }, "top_p"),
         (Sampling { max_new_tokens: 0, ..good }, "max_new_tokens"),
     ] {
-        expect(&refusal(Request::Generate { prompt: "the old man".into(), sampling }), FailureKind::Input, key);
+        expect(&refusal(Request::Generate { prompt: "the old man".into(), sampling }), Problem::SettingOutOfRange, key);
     }
 }
 
 #[test]
 fn coordinates_out_of_range() {
     let ablation = Ablation { weight_edits: vec![WeightEdit { target: EditTarget::scalar(99, 0, 0), scale: 0.0 }], ..Ablation::default() };
-    expect(&refusal(Request::Apply { ablation }), FailureKind::Input, "layer is 99");
+    expect(&refusal(Request::Apply { ablation }), Problem::PlaceOutside, "got=99");
 }
 
 #[test]
@@ -233,14 +237,14 @@ fn edit_that_overflows_is_no_finding() {
     }];
     session.ask(Request::Apply { ablation: Ablation { interventions, ..Ablation::default() } }).unwrap();
     let failure = session.ask(Request::Evaluate).expect_err("not finite");
-    assert!(failure.why.contains("NaN or infinite"), "{failure:?}");
+    expect(&failure, Problem::NumbersOverflowed, "non_finite");
 }
 
 #[test]
 fn requests_without_a_model_are_refused_in_words() {
     let failure = Session::new().ask(Request::Evaluate).expect_err("no model");
-    expect(&failure, FailureKind::Input, "no model");
+    expect(&failure, Problem::NoModel, "not_loaded");
     let failure = Session::new().load(files_in(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").as_path())).expect_err("no model");
-    expect(&failure, FailureKind::Model, "config.json");
+    expect(&failure, Problem::FileMissing, "config.json");
     assert!(matches!(Session::new().ask(Request::Stop).unwrap().last(), Some(Event::Done)));
 }

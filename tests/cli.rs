@@ -62,7 +62,8 @@ fn another_text_is_named_in_the_convention() {
     let measured = export(&linchpin(&["perplexity", "--json", "--max-tokens", "16", "--text", path.to_str().unwrap()]));
     std::fs::remove_file(path).unwrap();
     let convention = &measured.evaluations[0].1.convention;
-    assert!(convention.contains(".txt") && convention.contains("first 16 tokens"), "{convention}");
+    assert!(convention.text("text").ends_with(".txt"), "{convention:?}");
+    assert_eq!((convention.code.as_str(), convention.number("limit")), ("passages", 16.0));
     assert!(measured.evaluations[0].1.n_tokens > 10);
 }
 

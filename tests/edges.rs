@@ -1,7 +1,7 @@
 //! Experiments of every kind with minimal input, with repeated input, after a stop, and on a GPU.
 
-use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
-use linchpin::terms::{Cell, Experiment, ExperimentKind, Outcome, SettingId, TaskFile, TextRef, WeightCoord};
+use linchpin::protocol::{BackendChoice, Event, Request};
+use linchpin::terms::{Cell, Experiment, ExperimentKind, FailureKind, Outcome, SettingId, TaskFile, TextRef, WeightCoord};
 
 use crate::support::{
     Copy, Session, finding, fixture, last_outcome, on_gpu, sentences, setting, stopped_after, with, with_prompt, with_tasks,
@@ -49,7 +49,7 @@ fn ran(session: &mut Session, experiment: Experiment) -> Outcome {
         let columns = [Some(&plot.x), Some(&plot.y), plot.by.as_ref(), plot.only.as_ref().map(|(column, _)| column)];
         assert!(columns.into_iter().flatten().all(|name| table.column(name).is_some()), "{kind:?}: {plot:?}");
         let is_drawn = |row: &Vec<Cell>| plot.only.as_ref().is_none_or(|(of, text)| row[table.column(of).unwrap()].text() == Some(text));
-        assert!(table.rows.iter().any(is_drawn), "{kind:?}: nothing to draw in {}", plot.title);
+        assert!(table.rows.iter().any(is_drawn), "{kind:?}: nothing to draw in {:?}", plot.title);
     }
     let mut names = outcome.headline.iter().map(|figure| &figure.name).collect::<Vec<_>>();
     names.sort();
@@ -77,10 +77,12 @@ fn every_kind_runs_in_a_context_of_eight_tokens() {
         for kind in ExperimentKind::ALL.iter().copied() {
             let outcome = ran(&mut session, short(kind));
             if name == "llama" && kind.reads_text() {
-                assert!(outcome.convention.starts_with("concat-8 "), "{}", outcome.convention);
+                let convention = outcome.convention.as_ref().unwrap();
+                assert_eq!((convention.code.as_str(), convention.number("block")), ("concat", 8.0));
             }
             if name == "llama" && kind == ExperimentKind::TokenShift {
-                assert!(outcome.convention.ends_with("3 of them only the last 8 tokens"), "{}", outcome.convention);
+                let convention = outcome.convention.as_ref().unwrap();
+                assert_eq!(["n_cut", "limit"].map(|name| convention.number(name)), [3.0, 8.0]);
             }
         }
     }
@@ -91,7 +93,8 @@ fn text_shorter_than_a_block_is_one_block() {
     let mut session = Session::with_model(&fixture("llama"));
     session.ask(Request::UseText { name: "mine".into(), text: "It was a dark evening.".into(), max_tokens: 128 }).unwrap();
     let outcome = ran(&mut session, with(short(ExperimentKind::Scaling), &[(SettingId::Block, &[64.0]), (SettingId::NBlocks, &[9.0])]));
-    assert!(outcome.convention.contains(" mine (") && outcome.convention.contains("in one, one block of "), "{}", outcome.convention);
+    let convention = outcome.convention.as_ref().unwrap();
+    assert_eq!((convention.text("text"), convention.number("blocks")), ("mine", 1.0));
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn setting_that_leaves_nothing_to_measure_is_refused() {
         (with(of, &[(SettingId::Factors, &[f64::NAN])]), "factors: NaN is not a number from -3 to 3"),
     ] {
         let failure = session.ask(Request::Experiment(experiment)).unwrap_err();
-        assert!(failure.kind == FailureKind::Input && failure.why.contains(expected), "{failure:?}");
+        assert!(failure.kind() == FailureKind::Input && failure.detail.contains(expected), "{failure:?}");
     }
 }
 
@@ -156,8 +159,9 @@ fn prompts_are_taken_from_all_tasks_in_turn() {
     };
     let n_prompts = |outcome: &Outcome| setting(&outcome.experiment, SettingId::NPrompts);
     let outcome = ran(&mut session, asked(3.0, 3.0));
-    let convention = "task-contexts-1 3 prompts, 2 of lambada_openai, 1 of piqa, each without what is to be predicted";
-    assert_eq!((outcome.convention.as_str(), n_prompts(&outcome)), (convention, Some(vec![3.0])));
+    let convention = outcome.convention.as_ref().unwrap().id();
+    assert_eq!(convention, "task_contexts_1 of_lambada_openai=2 of_piqa=1 prompts=3");
+    assert_eq!(n_prompts(&outcome), Some(vec![3.0]));
     // If there are fewer prompts than requested, a finding says so.
     let outcome = ran(&mut session, asked(50.0, 2.0));
     assert_eq!((sentences(&outcome)[0].as_str(), n_prompts(&outcome)), ("50 prompts were requested, but there are 4.", Some(vec![4.0])));

@@ -3,12 +3,12 @@
 use burn::tensor::Tensor;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
-use linchpin::protocol::{Event, FailureKind, Request};
+use linchpin::protocol::{Event, Request};
 use linchpin::share::{LinkedSelection, Recomputed, ShareLink};
 use linchpin::tensors::Weight;
 use linchpin::terms::{
-    Ablation, Action, CalibrationText, EditTarget, Evaluation, Intervention, Matrix, Pane, Pick, Pruned, Pruning, Ranking, Replacement,
-    Sampling, Selection, Site, WeightEdit,
+    Ablation, Action, CalibrationText, EditTarget, Evaluation, FailureKind, Intervention, Matrix, Pane, Pick, Problem, Pruned, Pruning,
+    Ranking, Replacement, Sampling, Selection, Site, WeightEdit,
 };
 
 use crate::support::{Copy, Session, bundled, fixture, fixtures, model, model_in, on_vulkan};
@@ -218,7 +218,7 @@ fn prunings_that_make_no_sense_are_refused() {
     let mut session = Session::with_model(&fixture("llama"));
     let apply = |selection| Request::Apply { ablation: Ablation::pruning(Pruning { selection, replacement: Replacement::Zero }) };
     let refused = session.ask(apply(Selection::new(Pick::Core))).unwrap_err();
-    assert_eq!((refused.kind, refused.what.as_str()), (FailureKind::Input, "No channel was scored yet"));
+    assert_eq!(refused.problem, Problem::NoScores);
     session = scored(&fixture("llama"), 1, 16);
     let core = Selection::new(Pick::Core);
     for selection in [
@@ -230,7 +230,7 @@ fn prunings_that_make_no_sense_are_refused() {
         Selection { support: Some(0), ..core },
         Selection::new(Pick::Lowest { by: Ranking::Taylor, share: 1.1 }),
     ] {
-        assert_eq!(session.ask(apply(selection)).unwrap_err().kind, FailureKind::Input, "{selection:?}");
+        assert_eq!(session.ask(apply(selection)).unwrap_err().kind(), FailureKind::Input, "{selection:?}");
     }
     // The scores are still there, and an ordinary ablation needs none.
     session.ask(apply(core)).unwrap();

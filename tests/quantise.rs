@@ -36,7 +36,7 @@ fn number(value: &Value) -> f64 {
 }
 
 fn loss(model: &Model, passages: Vec<Vec<u32>>) -> f64 {
-    let text = HeldOut { passages, stopword_ids: Vec::new(), convention: String::new() };
+    let text = HeldOut { passages, stopword_ids: Vec::new(), convention: "concat".into() };
     pollster::block_on(measure(model, &Ablation::default(), &text, &Control::silent(), |_done| {})).unwrap().loss_nats
 }
 

@@ -23,7 +23,9 @@ fn scale_sweep_finds_where_the_model_collapses() {
     let outcome = outcome(&told);
     assert!(!outcome.is_partial);
     // The bundled models never saw a text without a BOS.
-    assert!(outcome.convention.starts_with("concat-bos-512 held-out passages 1 ("), "{}", outcome.convention);
+    let convention = outcome.convention.as_ref().unwrap();
+    assert_eq!((convention.code.as_str(), convention.number("block")), ("concat_bos", 512.0));
+    assert_eq!(convention.text("text"), "held-out passages 1");
     let table = outcome.table("loss").unwrap();
     let column = |name: &str| (0..table.rows.len()).map(|row| table.cell(row, name).and_then(Cell::number).unwrap()).collect::<Vec<_>>();
     assert_eq!(column("factor"), [0.0, 0.5, 1.0, 2.0]);
@@ -42,7 +44,7 @@ fn repeat_makes_an_export_again_and_notices_a_changed_figure() {
     let [file, tables] = ["export.json", "tables"].map(|name| folder.join(name).display().to_string());
     let told = sweep(&["--bos", "false", "--json", "--tables", &tables]);
     let mut export = export(&told);
-    assert!(outcome(&export).convention.starts_with("concat-512 "));
+    assert_eq!(outcome(&export).convention.as_ref().unwrap().code, "concat");
     let csv = std::fs::read_to_string(folder.join("tables/scaling-loss.csv")).unwrap();
     assert_eq!(csv, outcome(&export).table("loss").unwrap().to_csv());
     let repeat = |export: &Export, extra: &[&str]| {
@@ -109,7 +111,8 @@ fn every_kind_is_made_again_and_a_report_shows_them_all() {
         assert!(!outcome(&told).tables.is_empty() && !outcome(&told).plots.is_empty() && !outcome(&told).headline.is_empty());
         // A calibrated experiment also names the calibration text.
         let is_calibrated = setting(&outcome(&told).experiment, SettingId::NCalibration).is_some();
-        assert_eq!(outcome(&told).convention.contains("; calibrated on calibration excerpts 1"), is_calibrated);
+        let calibration = outcome(&told).convention.as_ref().map(|convention| convention.text("calibrated_text"));
+        assert_eq!(calibration == Some("calibration excerpts 1"), is_calibrated);
         match &mut all {
             None => all = Some(told),
             Some(all) => {

@@ -14,10 +14,11 @@ use linchpin::engine::verify::relative_error;
 use linchpin::job::control::Control;
 use linchpin::model::Model;
 use linchpin::model::probe::{Probe, Reader, Summary};
-use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
+use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::tensors::N_CHANNEL_SUMS;
 use linchpin::terms::{
-    CalibrationText, ChannelScores, Metric, ModelSource, PerLayer, RHOS, Sampling, ScoreProgress, ScoreReport, Site, WeightCoord,
+    CalibrationText, ChannelScores, FailureKind, Metric, ModelSource, PerLayer, Problem, RHOS, Sampling, ScoreProgress, ScoreReport, Site,
+    WeightCoord,
 };
 use linchpin::tokenizer::Tokenizer;
 
@@ -294,7 +295,7 @@ fn sequence_that_overflows_takes_nothing_back() {
     let n_scored = |events: &[Event]| events.iter().filter(|event| matches!(event, Event::ScoreProgress(_))).count();
     let expected = report(&mut session, ask(16, 2)).1;
     let events = session.events_of(ask(16, 4));
-    assert!(matches!(events.last(), Some(Event::Failed(failure)) if failure.what == "The numbers overflowed"), "{:?}", events.last());
+    assert!(matches!(events.last(), Some(Event::Failed(failure)) if failure.problem == Problem::NumbersOverflowed), "{:?}", events.last());
     let found = the_event!(events, Event::Scored(report) => report);
     assert_eq!((found.calibration.n_sequences, found.calibration.n_requested), (2, 4));
     assert_eq!(found.channels, expected.channels);
@@ -323,12 +324,12 @@ fn more_tokens_than_fit_are_refused_before_anything_runs() {
     ];
     for request in requests {
         let refused = session.ask(request).unwrap_err();
-        assert_eq!(refused.kind, FailureKind::Input);
-        assert!(refused.why.ends_with("at most 2147483648 are possible here: 11585 tokens at most"), "{refused:?}");
+        assert_eq!(refused.kind(), FailureKind::Input);
+        assert!(refused.detail.ends_with("at most 2147483648 are possible here: 11585 tokens at most"), "{refused:?}");
     }
     // The previous text is still in use.
     let evaluated = the_event!(session.ask(Request::Evaluate).unwrap(), Event::Evaluated { evaluation, .. } => evaluation);
-    assert!(evaluated.convention.starts_with("held-out passages 1"), "{}", evaluated.convention);
+    assert_eq!(evaluated.convention.text("text"), "held-out passages 1");
 }
 
 /// The inputs of redundancy, one layer at a time.
@@ -368,12 +369,13 @@ fn bad_requests_are_refused() {
     let with = |text, sequences, length, super_weights| Request::Score { text, sequences, length, super_weights, resume: false };
     let empty = Vec::new;
     for request in [with(None, 0, 16, empty()), with(None, 1, 1, empty()), with(text(" \n"), 1, 16, empty()), with(None, 1, 16, vec![at])] {
-        assert_eq!(session.ask(request).unwrap_err().kind, FailureKind::Input);
+        assert_eq!(session.ask(request).unwrap_err().kind(), FailureKind::Input);
     }
     // A short text is one short sequence, and its name is reported.
     let (_, short) = report(&mut session, with(text("The pin fell."), 4, 512, empty()));
     assert_eq!((short.calibration.n_sequences, short.calibration.n_requested), (1, 1));
-    assert!(short.calibration.convention.starts_with("mine, cut into sequences of "), "{}", short.calibration.convention);
+    let convention = short.calibration.convention;
+    assert_eq!((convention.code.as_str(), convention.text("text")), ("sequences", "mine"));
 }
 
 #[test]
@@ -382,10 +384,10 @@ fn report_says_that_its_text_was_cut() {
     let mut convention_of = |bytes: usize| {
         let text = CalibrationText { name: "mine".into(), text: "The pin fell.\n\n".repeat(bytes / 15 + 1)[..bytes].into() };
         let request = Request::Score { text: Some(text), sequences: 1, length: 16, super_weights: Vec::new(), resume: false };
-        report(&mut session, request).1.calibration.convention
+        report(&mut session, request).1.calibration.convention.id()
     };
-    assert_eq!(convention_of(CalibrationText::MAX_BYTES), "mine, cut into sequences of 16 tokens");
-    assert_eq!(convention_of(CalibrationText::MAX_BYTES + 1), "first 1 MiB of mine, cut into sequences of 16 tokens");
+    assert_eq!(convention_of(CalibrationText::MAX_BYTES), "sequences length=16 text=mine");
+    assert_eq!(convention_of(CalibrationText::MAX_BYTES + 1), "sequences first_bytes=1048576 length=16 text=mine");
 }
 
 #[test]

@@ -16,9 +16,9 @@ use linchpin::loading::load::{LoadedWeights, load_weights};
 use linchpin::model::Model;
 use linchpin::model::config::ModelConfig;
 use linchpin::platform::{Files, Gpu, open_gpu};
-use linchpin::protocol::{BackendChoice, Event, Export, Failure, Request, outcome_of};
+use linchpin::protocol::{BackendChoice, Event, Export, Request, outcome_of};
 use linchpin::tensors::{CHUNK_UNIT, DeviceError, Packed, Table, Weight};
-use linchpin::terms::{Experiment, Matrix, Message, ModelFile, ModelSource, Outcome, SettingId, TextRef};
+use linchpin::terms::{Experiment, Failure, Matrix, Message, ModelFile, ModelSource, Outcome, SettingId, TextRef};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Every fixture with golden values, at least one of each family. A new fixture is tested automatically.
@@ -371,12 +371,12 @@ pub fn setting(experiment: &Experiment, id: SettingId) -> Option<Vec<f64>> {
     experiment.settings.clone().number(id).map(|value| value.get())
 }
 
-/// The last outcome of these events, with a sentence for every finding.
+/// The last outcome of these events, every code of which has words.
 #[track_caller]
 pub fn last_outcome(events: &[Event]) -> Outcome {
     let outcome = outcome_of(events).unwrap_or_else(|| panic!("no outcome: {events:?}"));
-    if let Some(finding) = outcome.findings.iter().find(|finding| !language::knows(finding)) {
-        panic!("no sentence: {finding:?}");
+    if let Some(message) = language::unknown(&outcome) {
+        panic!("no words: {message:?}");
     }
     outcome
 }

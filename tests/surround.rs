@@ -1,7 +1,9 @@
 //! The surroundings of cores: the report compared with selections that remove the same channels.
 
-use linchpin::protocol::{Event, FailureKind, Request};
-use linchpin::terms::{Ablation, CalibrationText, Pick, Pruning, Ranking, Replacement, Selection, SurroundingsReport, selection_digest};
+use linchpin::protocol::{Event, Request};
+use linchpin::terms::{
+    Ablation, CalibrationText, FailureKind, Pick, Pruning, Ranking, Replacement, Selection, SurroundingsReport, selection_digest,
+};
 
 use crate::support::{Session, bundled, export, fixture, linchpin, stopped_after};
 use crate::the_event;
@@ -73,10 +75,7 @@ fn channels_are_scored_over_the_given_text() {
         export(&linchpin(&args)).surroundings.expect("surroundings").calibration
     };
     let found = surround(&["--text", path.to_str().unwrap()]);
-    assert!(
-        found.convention.starts_with("linchpin-") && found.convention.ends_with("-surround.txt, cut into sequences of 16 tokens"),
-        "{found:?}"
-    );
+    assert!(found.convention.text("text").ends_with("-surround.txt") && found.convention.number("length") == 16.0, "{found:?}");
     assert_eq!(surround(&[]).text_digest, CalibrationText::BUNDLED_DIGEST);
     std::fs::remove_file(path).unwrap();
 }
@@ -106,8 +105,8 @@ fn stopped_scoring_equals_one_of_as_many_sequences() {
 fn surroundings_need_scores_and_a_layer_that_exists() {
     let mut session = Session::with_model(&fixture("llama"));
     let failure = session.ask(Request::Surround { rho: 0.01, eta: 0.1, support: None, layer: None, redundancy: false }).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Input);
+    assert_eq!(failure.kind(), FailureKind::Input);
     let mut session = scored(&fixture("llama"));
     let failure = session.ask(Request::Surround { rho: 0.01, eta: 0.1, support: None, layer: Some(99), redundancy: false }).unwrap_err();
-    assert!(failure.why.contains("99"), "{failure:?}");
+    assert!(failure.detail.contains("99"), "{failure:?}");
 }

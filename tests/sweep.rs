@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::process::Output;
 
-use linchpin::protocol::{Event, FailureKind, Request};
+use linchpin::protocol::{Event, Request};
 use linchpin::terms::{
-    Ablation, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Pick, Pruned, Pruning, Ranking, Replacement, Selection, SweepPoint,
-    SweepReport, WeightCoord, WeightEdit,
+    Ablation, Deletion, DeletionReport, EditTarget, Evaluation, FailureKind, Pane, Pick, Problem, Pruned, Pruning, Ranking, Replacement,
+    Selection, SweepPoint, SweepReport, WeightCoord, WeightEdit,
 };
 
 use crate::support::{Copy, Session, code, export, fixture, linchpin, silence_channel_0, stopped_after, with_values};
@@ -128,7 +128,7 @@ fn sweeps_that_make_no_sense_are_refused() {
     let delete = |per_layer, n_quantiles, layer| Request::Delete { per_layer, n_quantiles, layer, seed: 1, replacement: Replacement::Zero };
     for request in [Request::Sweep { prunings: some_prunings() }, delete(4, 2, None)] {
         let refused = session.ask(request).unwrap_err();
-        assert_eq!((refused.kind, refused.what.as_str()), (FailureKind::Input, "No channel was scored yet"));
+        assert_eq!(refused.problem, Problem::NoScores);
     }
     session.ask(score()).unwrap();
     let wrong = zero(Pick::Lowest { by: Ranking::Random, share: 1.5 });
@@ -141,7 +141,7 @@ fn sweeps_that_make_no_sense_are_refused() {
         delete(4, 2, Some(3)),
     ];
     for request in refused {
-        assert_eq!(session.ask(request.clone()).unwrap_err().kind, FailureKind::Input, "{request:?}");
+        assert_eq!(session.ask(request.clone()).unwrap_err().kind(), FailureKind::Input, "{request:?}");
     }
     assert_eq!(swept(&mut session, Vec::new()).points, []);
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use linchpin::protocol::{BackendChoice, Event, FailureKind, Request};
-use linchpin::share::version1;
+use linchpin::protocol::{BackendChoice, Event, Request};
+use linchpin::share::earlier;
 use linchpin::terms::{
-    Cell, Experiment, Importance, OnTasks, Outcome, Scaling, SettingId, Settings, TaskFile, TextRef, WeightCoord, text_digest,
+    Cell, Experiment, FailureKind, Importance, OnTasks, Outcome, Problem, Scaling, SettingId, Settings, TaskFile, TextRef, WeightCoord,
+    text_digest,
 };
 use serde_json::Value;
 
@@ -84,7 +85,7 @@ fn every_choice_is_what_pytorch_makes_of_it() {
     let (mut n, mut furthest) = (0, 0.0_f64);
     // The golden values have the names of version 1.
     for (arm, of_arm) in expected["arms"].as_object().unwrap() {
-        let arm = &version1::arm(arm);
+        let arm = &earlier::arm(arm);
         for (task, of_task) in of_arm.as_object().unwrap() {
             for item in of_task["items"].as_array().unwrap() {
                 for (index, choice) in item["choices"].as_array().unwrap().iter().enumerate() {
@@ -140,15 +141,15 @@ fn samples_make_the_accuracies(outcome: &Outcome) {
 }
 
 fn table_1_is_pytorchs(outcome: &Outcome, expected: &Value) {
-    let convention = format!("concat-{} ", expected["block"]);
-    assert!(outcome.convention.starts_with(&convention), "{}", outcome.convention);
+    let convention = outcome.convention.as_ref().unwrap();
+    assert_eq!((convention.code.as_str(), convention.number("block")), ("concat", expected["block"].as_f64().unwrap()));
     let arms = by_key(outcome, "loss", &["arm"]);
     let losses = expected["losses"].as_object().unwrap();
     // The random control is our own.
     assert_eq!((arms.len(), losses.len()), (N_ARMS, N_ARMS - 1), "{arms:?}");
     let column = |name: &str| outcome.table("loss").unwrap().column(name).unwrap();
     for (arm, theirs) in losses {
-        let arm = version1::arm(arm);
+        let arm = earlier::arm(arm);
         let row = arms[[arm.clone()].as_slice()];
         let (ours, theirs) = (row[column("loss")].number().unwrap(), theirs.as_f64().unwrap());
         assert!(is_near(ours, theirs), "{arm}: {ours}, not {theirs}");
@@ -235,12 +236,12 @@ fn experiment_names_the_tasks_that_it_was_made_on() {
         Experiment::new(Settings::Scaling(Scaling { tasks, factors: vec![1.0, 0.0], ..Scaling::default() }), vec![at])
     };
     let failure = session.ask(Request::Experiment(scaling(vec![named("piqa", "")]))).unwrap_err();
-    assert_eq!((failure.kind, failure.what.as_str()), (FailureKind::Input, "A task's file is missing"));
+    assert_eq!(failure.problem, Problem::TaskMissing);
     let failure = session.ask(Request::Experiment(scaling(vec![named("mmlu", "")]))).unwrap_err();
-    assert!(failure.why.contains("\"mmlu\"") && failure.why.contains("lambada_openai"), "{failure:?}");
+    assert!(failure.detail.contains("\"mmlu\"") && failure.detail.contains("lambada_openai"), "{failure:?}");
     session.ask(Request::UseTasks { tasks: vec![file("piqa"), TaskFile { name: "openbook_qa".into(), ..file("openbookqa") }] }).unwrap();
     let failure = session.ask(Request::Experiment(scaling(vec![named("piqa", "0123456789abcdef")]))).unwrap_err();
-    assert!(failure.why.contains("0123456789abcdef"), "{failure:?}");
+    assert!(failure.detail.contains("0123456789abcdef"), "{failure:?}");
     let asked = vec![named("piqa", &text_digest(&file("piqa").jsonl)), named("openbook_qa", ""), named("openbookqa", "")];
     let mut two = with(scaling(asked), &[(SettingId::Limit, &[2.0])]);
     two.settings.parts().tasks.unwrap().log_samples = false;
@@ -274,12 +275,12 @@ fn broken_task_file_is_refused_by_its_line_and_the_earlier_tasks_stay() {
         ("mmlu", good.into(), "there is no task \"mmlu\"; the tasks are lambada_openai, arc_easy"),
     ] {
         let failure = session.ask(use_tasks(name, &jsonl)).unwrap_err();
-        assert!(failure.why.starts_with(expected) && failure.kind == FailureKind::Input, "{failure:?}");
+        assert!(failure.detail.starts_with(expected) && failure.kind() == FailureKind::Input, "{failure:?}");
     }
     let outcome = ran(&mut session, importance(vec![], vec![TextRef { name: "openbookqa".into(), digest: String::new() }]));
     assert_eq!(outcome.experiment.texts()[1].digest, text_digest(good));
     let failure = session.ask(Request::Experiment(with(outcome.experiment, &[(SettingId::Limit, &[0.0])]))).unwrap_err();
-    assert!(failure.why.contains("limit: 0 is not a whole number from 1"), "{failure:?}");
+    assert!(failure.detail.contains("limit: 0 is not a whole number from 1"), "{failure:?}");
 }
 
 #[test]
@@ -298,7 +299,7 @@ fn choice_that_is_too_long_is_cut_or_refused() {
     });
     assert_eq!(losses[0], losses[1]);
     let failure = measured(format!("\n{}", row("It was", [&words(3000), "a"]))).unwrap_err();
-    assert!(failure.why.starts_with("line 2 of the task openbookqa has a choice of"), "{failure:?}");
+    assert!(failure.detail.starts_with("line 2 of the task openbookqa has a choice of"), "{failure:?}");
 }
 
 #[test]

@@ -4,19 +4,19 @@
 //! [`super::eval`] (public/calibration.md).
 
 use super::error::AnalysisError;
-use crate::terms::{CalibrationText, text_digest};
+use crate::terms::{CalibrationText, Message, text_digest};
 use crate::tokenizer::Tokenizer;
 
 pub(super) const BUNDLED: &str = include_str!("../../public/calibration.txt");
 const BUNDLED_NAME: &str = "calibration excerpts 1";
 
 /// Sequences of token ids, in the order in which they are scored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sequences {
     pub ids: Vec<Vec<u32>>,
     pub length: usize,
     /// The name of the text and how it was cut.
-    pub convention: String,
+    pub convention: Message,
     /// The digest of [`crate::terms::Calibration::text_digest`].
     pub text_digest: String,
 }
@@ -40,7 +40,7 @@ impl Sequences {
         max_position_embeddings: usize,
     ) -> Result<Self, AnalysisError> {
         let (name, text) = text.map_or((BUNDLED_NAME, BUNDLED), |given| (given.name.as_str(), given.text.as_str()));
-        let name = if text.len() > CalibrationText::MAX_BYTES { format!("first 1 MiB of {name}") } else { name.to_owned() };
+        let is_cut = text.len() > CalibrationText::MAX_BYTES;
         let text = CalibrationText::scored(text);
         let (before, ids) = tokenizer.encode_apart(text.trim())?;
         let length = length.min(max_position_embeddings).min(before.len() + ids.len());
@@ -50,15 +50,17 @@ impl Sequences {
         }
         let windows = ids.chunks_exact(room).collect::<Vec<_>>();
         let ids = spread(windows.len()).take(n).map(|index| [&before, windows[index]].concat()).collect();
-        let convention = format!("{name}, cut into sequences of {length} tokens");
+        let convention = Message::new("sequences").with("text", name).with("length", length);
+        let convention = if is_cut { convention.with("first_bytes", CalibrationText::MAX_BYTES) } else { convention };
         Ok(Self { ids, length, convention, text_digest: text_digest(&text) })
     }
 }
 
 impl Sequences {
-    /// The addition to an experiment's convention if it is calibrated on these sequences.
-    pub fn told(&self) -> String {
-        format!("; calibrated on {} ({}), {} of them", self.convention, self.text_digest, self.ids.len())
+    /// The convention of an experiment that was calibrated on these sequences.
+    pub fn added_to(&self, convention: Message) -> Message {
+        let told = convention.with("calibrated_text", self.convention.text("text")).with("calibrated_digest", self.text_digest.as_str());
+        told.with("calibrated_length", self.length).with("calibrated_sequences", self.ids.len())
     }
 }
 
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_knows_the_bundled_text_by_its_digest() {
+    fn page_knows_the_bundled_text_by_its_digest() {
         let bundled = CalibrationText { name: BUNDLED_NAME.into(), text: BUNDLED.into() };
         assert_eq!(bundled.digest(), CalibrationText::BUNDLED_DIGEST);
     }

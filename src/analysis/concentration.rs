@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_core_is_never_empty_and_never_rounded_up() {
+    fn core_is_never_empty_and_never_rounded_up() {
         assert_eq!([1536, 448, 199, 64, 1].map(|n| core_size(0.01, n)), [15, 4, 1, 1, 1]);
         assert_eq!(RHOS.map(|rho| core_size(rho, 1536)), [7, 15, 30, 76]);
         assert_eq!(core_size(0.05, 0), 0);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_is_compared_with_all_it_has() {
+    fn layer_is_compared_with_all_it_has() {
         let (proxy, other) = (vec![0.0, 5.0, 1.0, 2.0], vec![3.0, 4.0, 5.0, 1.0]);
         let scores = ChannelScores { layer: 2, loss_proxy: proxy.clone(), taylor: proxy, down_norm: other, ..ChannelScores::default() };
         let found = overlaps(&scores);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_is_over_layers() {
+    fn summary_is_over_layers() {
         let layer = |layer, share| Concentration { layer, shares: vec![share; 4], curve: Vec::new() };
         let found = summary(&[layer(0, 0.2), layer(1, 0.9), layer(2, 0.4)]);
         assert_eq!((found[1].rho, found[1].median, found[1].smallest, found[1].largest), (0.01, 0.4, 0.2, 0.9));

@@ -34,7 +34,7 @@ const N_NEXT_ROWS: usize = 3;
 /// One arm: its name and its change. The changed model is built when the arm's turn comes, and dropped afterwards.
 struct Arm {
     kind: ArmKind,
-    label: String,
+    label: Message,
     at: Option<WeightCoord>,
     n_zeroed: usize,
     change: Change,
@@ -106,22 +106,22 @@ impl Experiment<'_> {
         let edit = |kind, label, at, n_zeroed, ablation| Arm { kind, label, at, n_zeroed, change: Change::Edit(ablation) };
         let mut arms = vec![edit(ArmKind::Intact, "intact".into(), None, 0, Ablation::default())];
         for at in candidates {
-            arms.push(edit(ArmKind::Candidate, at.to_string(), Some(*at), 1, Ablation::zeroing([*at])));
+            arms.push(edit(ArmKind::Candidate, Message::new("scalar").at(*at), Some(*at), 1, Ablation::zeroing([*at])));
         }
         if candidates.len() > 1 {
-            let label = format!("all {} together", candidates.len());
+            let label = Message::new("jointly").with("n", candidates.len());
             arms.push(edit(ArmKind::Jointly, label, None, candidates.len(), Ablation::zeroing(candidates.iter().copied())));
         }
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         for at in candidates {
             for random in (0..N_RANDOM).map(|_| random_scalar(self.model, at.layer, &[*at], &mut rng)).collect::<Vec<_>>() {
-                arms.push(edit(ArmKind::RandomScalar, format!("random, {random}"), Some(*at), 1, Ablation::zeroing([random])));
+                arms.push(edit(ArmKind::RandomScalar, Message::new("random").at(random), Some(*at), 1, Ablation::zeroing([random])));
             }
         }
         // Without candidates there is nothing to compare controls with.
         for n in largest_counts(self.num_parameters).into_iter().filter(|_| !candidates.is_empty()) {
             let scalars = all_but(self.model, candidates, self.largest).take(n).collect::<Vec<_>>();
-            let label = format!("the {} largest |w|", scalars.len());
+            let label = Message::new("largest_weights").with("n", scalars.len());
             arms.push(Arm { kind: ArmKind::LargestWeights, label, at: None, n_zeroed: scalars.len(), change: Change::Zero(scalars) });
         }
         arms.extend(self.channels(candidates));
@@ -135,10 +135,18 @@ impl Experiment<'_> {
             if arms.iter().any(|arm| arm.at.is_some_and(|known| same_channel(known, *at))) {
                 continue;
             }
-            let removed = (ArmKind::Channel, EditTarget::Channel(at.channel()), self.model.layers[at.layer].mlp.channel_size());
-            for (kind, target, n_zeroed) in [removed, (ArmKind::ChannelMean, EditTarget::ChannelMean(at.channel()), 0)] {
+            let channel = at.channel();
+            let removed = (ArmKind::Channel, EditTarget::Channel(channel), self.model.layers[at.layer].mlp.channel_size());
+            for (kind, target, n_zeroed) in [removed, (ArmKind::ChannelMean, EditTarget::ChannelMean(channel), 0)] {
+                let code = if kind == ArmKind::Channel { "channel" } else { "channel_mean" };
                 let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
-                arms.push(Arm { kind, label: target.to_string(), at: Some(*at), n_zeroed, change: Change::Edit(ablation) });
+                arms.push(Arm {
+                    kind,
+                    label: Message::new(code).at(EditTarget::Channel(channel)),
+                    at: Some(*at),
+                    n_zeroed,
+                    change: Change::Edit(ablation),
+                });
             }
         }
         arms
@@ -152,7 +160,7 @@ impl Experiment<'_> {
             (0..=N_NEXT_ROWS).map(move |n| {
                 let row = RowCoord { row: (at.row + n) % hidden_size, ..at };
                 let kind = if n == 0 { ArmKind::Row } else { ArmKind::NextRow };
-                Arm { kind, label: row.to_string(), at: None, n_zeroed, change: Change::Edit(without_row(row)) }
+                Arm { kind, label: Message::new("row").at(row), at: None, n_zeroed, change: Change::Edit(without_row(row)) }
             })
         })
     }
@@ -185,14 +193,13 @@ fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
     let random = worst(ArmKind::RandomScalar, &|of| of == at).unwrap_or(0.0).abs();
     let passes = |delta: f32| is_critical(delta, random);
     let confirmed = passes(alone);
-    let controls = if random < 1e-4 { "less than 0.0001".into() } else { format!("at most {random:.4}") };
-    let mut because = format!("Zeroing it changes the held-out loss by {alone:+.3} nats; random scalars of the same matrix by {controls}.");
+    let mut because = Message::new("cost").with("delta", alone).with("control", random);
     if !confirmed {
         if let Some(jointly) = worst(ArmKind::Jointly, &|_| true).filter(|delta| passes(*delta) && nobody_alone(arms)) {
-            because += &format!(" But all candidates together cost {jointly:+.3} nats: they stand in for one another.");
+            because = because.with("jointly", jointly);
         }
         if let Some(channel) = worst(ArmKind::Channel, &|of| same_channel(of, at)).filter(|delta| passes(*delta)) {
-            because += &format!(" And its whole channel is critical: removing that costs {channel:+.3} nats.");
+            because = because.with("channel", channel);
         }
     }
     Verdict { at, confirmed, because }

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_is_of_its_seed_and_layer_alone() {
+    fn draw_depends_on_its_seed_and_layer_alone() {
         let channels = |layer, seed| drawn(layer, &falling(200), 16, 8, seed).iter().map(|d| d.channel).collect::<Vec<_>>();
         assert_eq!(channels(1, 7), channels(1, 7));
         assert_ne!(channels(1, 7), channels(2, 7));

@@ -1,6 +1,7 @@
 //! The error of a measurement.
 
 use burn::tensor::ExecutionError;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::job::Stopped;
@@ -9,7 +10,8 @@ use crate::tensors::DeviceError;
 use crate::tokenizer::TokenizerError;
 
 /// The measurement is impossible, or was stopped.
-#[derive(Debug, Error)]
+#[derive(Debug, Serialize, Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum AnalysisError {
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -22,10 +24,13 @@ pub enum AnalysisError {
     #[error("the file of the task {task} is empty")]
     EmptyTask { task: &'static str },
     #[error(transparent)]
+    #[serde(untagged)]
     Model(#[from] ModelError),
     #[error(transparent)]
+    #[serde(untagged)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
+    #[serde(untagged)]
     Device(#[from] DeviceError),
 }
 

@@ -9,7 +9,7 @@ use crate::job::control::Control;
 use crate::model::probe::Probe;
 use crate::model::{Model, Positions};
 use crate::tensors::{self, DeviceError, Transaction};
-use crate::terms::{Ablation, Evaluation, text_digest};
+use crate::terms::{Ablation, Evaluation, Message, text_digest};
 use crate::tokenizer::Tokenizer;
 
 /// The bundled passages, none of which was seen in training (public/held-out.md names their sources).
@@ -52,7 +52,7 @@ pub struct Cut {
 pub struct HeldOut {
     pub passages: Vec<Vec<u32>>,
     pub stopword_ids: Vec<u32>,
-    pub convention: String,
+    pub convention: Message,
 }
 
 impl HeldOut {
@@ -95,15 +95,15 @@ impl HeldOut {
         if passages.is_empty() {
             return Err(AnalysisError::EmptyText);
         }
-        let convention = format!("{name}, each passage on its own, first {limit} tokens");
+        let convention = Message::new("passages").with("text", name).with("limit", limit);
         Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
     }
 
     /// Tokenises the whole text at once and cuts it into blocks of `block` tokens, each predicted on its own: the
     /// protocol of GPTQ (arXiv:2210.17323), which the super-weight paper follows. A remainder is dropped, unless the
-    /// text is shorter than one block. With `bos`, every block begins with the tokenizer's special tokens, which
-    /// count towards its length. Otherwise only the first block does, because the tokens precede the whole text. The
-    /// first word of the convention is an id: `concat-2048`, `concat-bos-2048`.
+    /// text is shorter than one block. With `bos`, every block begins with the tokenizer's special tokens, which count
+    /// towards its length; without it, only the first does, since they precede the whole text. The code of the
+    /// convention is `concat`, or `concat_bos` with `bos`.
     ///
     /// # Errors
     ///
@@ -119,8 +119,8 @@ impl HeldOut {
         let blocks = ids.chunks_exact(room).take(cut.n_blocks.unwrap_or(usize::MAX));
         let passages = blocks.map(|ids| [before.as_slice(), ids].concat()).collect::<Vec<_>>();
         let Source { name, digest, .. } = source;
-        let bos = if cut.bos { "bos-" } else { "" };
-        let convention = format!("concat-{bos}{block} {name} ({digest}) in one, {} of {block} tokens", n_blocks(passages.len()));
+        let convention = Message::new(if cut.bos { "concat_bos" } else { "concat" }).with("block", block).with("blocks", passages.len());
+        let convention = convention.with("text", name.as_str()).with("digest", digest.as_str());
         Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
     }
 
@@ -128,10 +128,6 @@ impl HeldOut {
     pub fn n_tokens(&self) -> usize {
         self.passages.iter().map(|ids| ids.len() - 1).sum()
     }
-}
-
-fn n_blocks(n: usize) -> String {
-    if n == 1 { "one block".into() } else { format!("{n} blocks") }
 }
 
 /// An evaluation, and its loss at the precision of its sum.

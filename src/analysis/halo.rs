@@ -193,7 +193,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_matrix_is_the_same_in_any_layout_and_blocks() {
+    fn matrix_is_the_same_in_any_layout_and_blocks() {
         let weight = Tensor::<1>::from_data(WRITES, &Device::flex()).reshape([4, 5]);
         for (layout, weight) in [(Layout::OutIn, weight.clone()), (Layout::InOut, weight.transpose())] {
             let down_proj = Linear { weight: Weight::F32(weight), bias: None, layout, input_rounding: None };
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_support_is_where_the_core_writes_most() {
+    fn support_is_where_the_core_writes_most() {
         assert_eq!(write_support(&WRITES, 5, &[0], 2), [3, 0]);
         // The sums of the rows are 3, 0, 5, 4.
         assert_eq!(write_support(&WRITES, 5, &[0, 1], 2), [2, 3]);
@@ -216,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_the_share_of_writing_that_lands_there() {
+    fn connection_is_the_share_of_writing_that_lands_there() {
         assert_eq!(connections(&WRITES, 5, &[3, 0]), [0.875, 0.0, 0.5, 0.5, 0.0]);
         assert_eq!(connections(&WRITES, 5, &[0, 1, 2, 3])[..4], [1.0; 4]);
         assert_eq!(connections(&WRITES, 5, &[]), [0.0; 5]);
     }
 
     #[test]
-    fn the_halo_is_next_to_the_core_and_not_in_it() {
+    fn halo_is_next_to_the_core_and_not_in_it() {
         let connections = [0.875, 0.0, 0.5, 0.5, 0.0];
         // In a tie the lower channel comes first.
         assert_eq!(halo(&connections, &[0], 0.5), [2, 3]);

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_core_of_one_has_one_direction() {
+    fn core_of_one_has_one_direction() {
         let found = plane(&[1.0, 3.0, 1.0, 4.0], 2, &[0]);
         close(found[0], [1.0, 0.0]);
         // (3, 4) / 5 along (1, 1) / √2.
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_direction_is_the_one_most_shared() {
+    fn first_direction_is_the_one_most_shared() {
         // Three columns lie about (1, 1, 0), and one along the third axis.
         let writes = [
             1.0, 1.0, 0.9, 0.0, //

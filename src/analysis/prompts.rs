@@ -3,7 +3,7 @@
 use super::{calibration, eval};
 
 /// Id of the rule of [`bundled`] and its texts.
-pub const BUNDLED_NAME: &str = "first-sentences-1";
+pub const BUNDLED_NAME: &str = "first_sentences_1";
 /// Number of words in a usable sentence.
 const WORDS: std::ops::RangeInclusive<usize> = 8..=40;
 

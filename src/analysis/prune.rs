@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_core_is_kept_by_the_papers_own_and_none_else() {
+    fn core_is_kept_by_the_papers_own_ranking_alone() {
         assert_eq!(lowest(Ranking::LossProxy, 1.0), [0, 1, 3, 4]);
         assert_eq!(lowest(Ranking::Taylor, 1.0), [0, 1, 2, 3, 4]);
         for by in Ranking::ALL {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_larger_share_of_a_draw_holds_the_smaller() {
+    fn larger_share_of_a_draw_holds_the_smaller() {
         let (few, more) = (lowest(Ranking::Random, 0.4), lowest(Ranking::Random, 0.8));
         assert!(few.iter().all(|channel| more.contains(channel)), "{few:?} {more:?}");
     }

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_not_smaller_than_the_matrix_is_all_of_it() {
+    fn block_not_smaller_than_the_matrix_is_all_of_it() {
         let values = [0.0, 1.4, 3.0, 1.6, 0.0, 14.0, 30.0, 16.0];
         let whole = rounded(&values, 4, 3, 0, Method::Nearest, &[]);
         assert_eq!(rounded(&values, 4, 3, 8, Method::Nearest, &[]), whole);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_out_leaves_the_range_to_the_others_and_stays() {
+    fn held_out_values_leave_the_range_to_the_others_and_stay() {
         let values = [0.0, 1.4, -123.4, 3.0, 1.6, 0.0, 2.9, 77.7];
         let held = rounded(&values, 4, 2, 0, Method::HeldOut, &[2, 7]);
         assert_eq!(held, [0.0, 1.0, -123.4, 3.0, 2.0, 0.0, 3.0, 77.7]);
@@ -193,13 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn a_block_of_nothing_else_and_a_constant_one_stay() {
+    fn blocks_held_out_whole_and_constant_blocks_stay() {
         assert_eq!(rounded(&[5.0, -3.0, 0.5, 0.5], 4, 3, 2, Method::HeldOut, &[0, 1]), [5.0, -3.0, 0.5, 0.5]);
         assert_eq!(rounded(&[0.5, 9.0, 0.25, 0.25], 4, 3, 2, Method::HeldOut, &[1]), [0.5, 9.0, 0.25, 0.25]);
     }
 
     #[test]
-    fn what_is_far_out_is_clipped_and_super_weights_come_back() {
+    fn outliers_are_clipped_and_super_weights_come_back() {
         // |w| is 1, 1, 1, 5: mean 2, deviation 2, so that z = 1 bounds at 4: steps of 5/3 from -1.
         let values = [1.0, -1.0, 1.0, 5.0];
         let close = |ours: Vec<f32>, expected: [f32; 4]| ours.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);

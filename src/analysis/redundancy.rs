@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_five_most_alike_of_the_core_count() {
+    fn five_most_alike_of_the_core_count() {
         // A correlation of 0.8 with one of two core channels gives 1/2 of -1/2 ln(0.36).
         let mut moments = Moments::new(2, 1);
         let (core, other, halo) = ([1.0, 2.0, 3.0, 4.0], [1.0, -1.0, -1.0, 1.0], [1.0, 3.0, 2.0, 4.0]);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_redundant_are_protected_least() {
+    fn redundant_channels_are_protected_least() {
         let protect = protections(6, &[4, 1, 2], &[0.1, 0.9, 0.5]);
         let middle = 0.2 + 0.8 * (1.0 - 0.5_f32.powi(8));
         assert!((protect[2] - middle).abs() < 1e-6, "{protect:?}");

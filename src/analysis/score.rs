@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_channel_that_hardly_changes_has_its_variance() {
+    fn channel_that_hardly_changes_has_its_variance() {
         // One channel has one token per sequence: 2048, then 2049. Over both, mean u² - (mean u)² is 0.5 in f32.
         let of = |u: f32| LayerSums { channels: vec![u, u * u, u, 0.0, 0.0, 0.0], input_squares: Vec::new() };
         let mut totals = LayerTotals::default();

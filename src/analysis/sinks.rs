@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_value_is_told_with_the_median() {
+    fn largest_value_is_told_with_the_median() {
         let found = largest_of(&[1.0, -2.0, 3.0, -400.0, 0.5, 0.25], 3).unwrap();
         assert_eq!(found, Massive { token: 1, channel: 0, value: -400.0, median: 1.5 });
         assert!(!found.is_massive() && (found.ratio() - 266.666_66).abs() < 1e-3);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_count_has_the_first_query_in_it() {
+    fn published_count_has_the_first_query_in_it() {
         let sinks = Sinks { massive: Vec::new(), on_first: vec![vec![0.25, 0.31], vec![0.1, 0.3]], n_tokens: 11 };
         assert_eq!((sinks.count(), sinks.as_published()), (1, 3));
         assert!((uniform(11) - 0.201_987_7).abs() < 1e-6, "{}", uniform(11));

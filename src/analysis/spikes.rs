@@ -14,7 +14,7 @@ use crate::job::control::Control;
 use crate::model::probe::{Keep, Kept, Probe};
 use crate::model::{Model, Positions};
 use crate::tensors::{DeviceError, Transaction};
-use crate::terms::{Ablation, Candidate, Site, Spike, WeightCoord, median};
+use crate::terms::{Ablation, Candidate, Message, Site, Spike, WeightCoord, median};
 use crate::tokenizer::Tokenizer;
 
 /// The least multiple of the layers' median at which an output spike counts.
@@ -30,7 +30,7 @@ pub struct Found {
     pub inputs: Vec<Spike>,
     pub outputs: Vec<Spike>,
     pub candidates: Vec<Candidate>,
-    pub stopped: String,
+    pub stopped: Message,
     /// The output spikes that remain with every candidate removed.
     pub outputs_after: Vec<Spike>,
 }
@@ -49,16 +49,13 @@ pub async fn find_spikes(model: &Model, ids: &[u32], tokenizer: &Tokenizer, cont
         control.progress("looking_for_spikes", candidates.len() as f64, MAX_ITERATIONS as f64, "steps");
         control.checkpoint().await?;
         if candidates.len() == MAX_ITERATIONS {
-            break format!("{MAX_ITERATIONS} candidates were found, as many as the search looks for");
+            break Message::new("enough_candidates").with("limit", MAX_ITERATIONS);
         }
         if !peaks.outputs.iter().any(|layer| layer.largest().value.abs() >= MIN_RATIO * output_median) {
-            break format!("no output spike of {MIN_RATIO} times the layers' median is left");
+            break Message::new("no_spike_left").with("ratio", MIN_RATIO);
         }
         let Some(candidate) = first_candidate(model, &peaks, output_median, candidates.len(), &candidates).await? else {
-            break format!(
-                "the spikes that are left are not made by one weight: no single product explains {:.0} % of them",
-                100.0 * MIN_SHARE
-            );
+            break Message::new("not_one_weight").with("share", MIN_SHARE);
         };
         candidates.push(candidate);
         let removed = model.with_ablation(&Ablation::zeroing(candidates.iter().map(|candidate| candidate.at)))?;

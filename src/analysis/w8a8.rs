@@ -3,8 +3,8 @@
 //!
 //! Weights are rounded per matrix, between the least and largest of all its scalars, and activations per token; both
 //! asymmetrically, to `2^bits` values. The paper writes `2^(bits-1) - 1` steps; its released weight code has
-//! `2^bits - 1`, as here. The inputs and matrices of queries, keys, values, gate, up and down are rounded, and both
-//! products of the attention: a token's queries, keys (after their rotation) and values over all its heads together, and the
+//! `2^bits - 1`, as here. The inputs and matrices of queries, keys, values, gate, up and down are rounded, and both products
+//! of the attention: a token's queries, keys (after their rotation) and values over all its heads together, and the
 //! probabilities of each head and query. The output projection with its input, biases, norms, embeddings and head are
 //! not in the paper's list, and stay in f32.
 //!

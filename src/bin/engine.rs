@@ -11,7 +11,8 @@ mod worker {
     use linchpin::engine::Engine;
     use linchpin::job::control::Control;
     use linchpin::protocol::boundary::{event_to_js, from_js};
-    use linchpin::protocol::{Envelope, Event, Failure, FailureKind, PROTOCOL_VERSION, Request};
+    use linchpin::protocol::{Envelope, Event, PROTOCOL_VERSION, Request};
+    use linchpin::terms::{Failure, Problem};
     use wasm_bindgen::prelude::*;
     use wasm_bindgen_futures::spawn_local;
     use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
@@ -64,13 +65,7 @@ mod worker {
     /// Reports a panic to the page before it ends the worker.
     fn report_panics() {
         std::panic::set_hook(Box::new(|info| {
-            let failure = Failure {
-                kind: FailureKind::Internal,
-                what: "The engine crashed".into(),
-                why: info.to_string(),
-                next_step: "Restart the engine; what was computed before stays on the page.".into(),
-            };
-            post(None, Event::Failed(failure));
+            post(None, Event::Failed(Failure::new(Problem::EngineCrashed, info.to_string())));
         }));
     }
 
@@ -97,15 +92,7 @@ mod worker {
                     self.waiting.borrow_mut().push_back(envelope);
                     spawn_local(self.work());
                 }
-                Err(error) => post(
-                    None,
-                    Event::Failed(Failure {
-                        kind: FailureKind::Internal,
-                        what: "The engine did not understand the page".into(),
-                        why: error.to_string(),
-                        next_step: "Reload the page; it may be older than the engine.".into(),
-                    }),
-                ),
+                Err(error) => post(None, Event::Failed(Failure::new(Problem::RequestUnknown, error.to_string()))),
             }
         }
 

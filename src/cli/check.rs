@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_agrees_or_does_not() {
+    fn finding_agrees_or_does_not() {
         let options = Options { model: None, device: DeviceArg::Cpu, text: None, max_tokens: 128, json: false };
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("public/models/linchpin-13m");
         let mut session = Session::new(true);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_published_can_be_asked_for() {
+    fn every_published_coordinate_can_be_asked_for() {
         let mut targets = crate::catalog::hub::all().flat_map(|model| model.facts).flat_map(|fact| fact.at);
         assert!(targets.all(|target| target.as_scalar().is_some() || target.as_row().is_some()));
     }

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_is_both_experiments_unless_one_is_named() {
+    fn sweep_is_both_experiments_unless_one_is_named() {
         let parsed = parse(&["sweep", "--experiment", "removal", "--methods", "lp,flap", "--replace", "mean", "--etas", "0.1,0.2"]);
         let Ok(Command::Sweep(asked)) = parsed else { panic!("{parsed:?}") };
         assert_eq!(asked.experiment, [ExperimentArg::Removal]);

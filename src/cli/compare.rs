@@ -1,13 +1,13 @@
 //! Compares two outcomes of one experiment cell by cell.
 //!
 //! The comparison covers every table of either outcome, by columns of the same name and rows at the same index; the
-//! figures of the headline; the convention; and the list of plots. Findings are left out, because they only put the
-//! same figures into words.
+//! figures of the headline; the convention; and the list of plots. Findings and titles are left out: they tell nothing
+//! that the figures do not.
 
 use serde::Serialize;
 
 use super::print;
-use crate::terms::{Cell, Column, DataPlot, DataTable, Evaluation, Outcome};
+use crate::terms::{Cell, Column, DataPlot, DataTable, Evaluation, Message, Outcome};
 
 /// The comparison of one column.
 #[derive(Debug, Serialize)]
@@ -53,10 +53,10 @@ fn all_tables(outcome: &Outcome) -> Vec<DataTable> {
     let mut headline = DataTable::new("headline", "", &["name", "value"]);
     outcome.headline.iter().for_each(|of| headline.push([of.name.as_str().into(), of.value.into()]));
     let mut convention = DataTable::new("convention", "", &["convention"]);
-    convention.push([outcome.convention.as_str().into()]);
-    let mut plots = DataTable::new("plots", "", &["title", "table", "x", "y", "by"]);
-    for DataPlot { title, table, x, y, by, .. } in &outcome.plots {
-        plots.push([title, table, x, y].map(|text| Cell::from(text.as_str())).into_iter().chain([by.clone().into()]).collect::<Vec<_>>());
+    convention.push([outcome.convention.as_ref().map(Message::id).into()]);
+    let mut plots = DataTable::new("plots", "", &["table", "x", "y", "by"]);
+    for DataPlot { table, x, y, by, .. } in &outcome.plots {
+        plots.push([table, x, y].map(|text| Cell::from(text.as_str())).into_iter().chain([by.clone().into()]).collect::<Vec<_>>());
     }
     outcome.tables.iter().cloned().chain([headline, convention, plots]).collect()
 }
@@ -143,7 +143,7 @@ mod tests {
             model: ModelRef { id: "m".into(), revision: "r".into() },
             backend: BackendInfo { kind: "cpu".into(), name: "cpu".into(), reason: String::new() },
             software: "linchpin".into(),
-            convention: "concat-512".into(),
+            convention: Some("concat".into()),
             findings: Vec::new(),
             headline: Vec::new(),
             tables,
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_is_compared_by_itself_or_what_its_column_is_like() {
+    fn figure_is_compared_by_itself_or_its_column() {
         let before = table(&[(10.0, "a"), (0.001, "b"), (9.0, "c"), (1e5, "d")]);
         let of = |rows: &[(f64, &str)], name: &str| column("scaling", (&before, &table(rows)), name, 1e-3).differing;
         let with = |at: usize, loss: f64| {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_one_of_both_has_differs() {
+    fn parts_that_only_one_export_has_differ() {
         let rows = [(1.0, "a"), (2.0, "b")];
         let before = outcome(vec![table(&rows)]);
         assert!(differing(&before, &before).is_empty());
@@ -189,8 +189,8 @@ mod tests {
         let longer = outcome(vec![table(&[(1.0, "a"), (2.0, "b"), (3.0, "c")])]);
         assert_eq!(differing(&before, &longer).len(), 2);
         assert!(differing(&Outcome { is_partial: true, ..before.clone() }, &longer).is_empty());
-        assert_eq!(differing(&before, &Outcome { plots: Vec::new(), ..before.clone() })[0], ("plots".into(), "title".into(), 1, 1));
-        let other = Outcome { convention: "concat-256".into(), ..before.clone() };
+        assert_eq!(differing(&before, &Outcome { plots: Vec::new(), ..before.clone() })[0], ("plots".into(), "table".into(), 1, 1));
+        let other = Outcome { convention: Some("passages".into()), ..before.clone() };
         assert_eq!(differing(&before, &other), [("convention".into(), "convention".into(), 1, 1)]);
     }
 }

@@ -44,7 +44,7 @@ pub async fn run(session: &mut Session, args: &DeletionArgs, info: &ModelInfo) -
     let written = move |event: &Event| {
         let (Event::Deletion(deletion), Some(table)) = (event, &mut table) else { return Ok(()) };
         let draw = Draw { per_layer: Some(per_layer), n_quantiles: quantiles, replacement, seed };
-        let key = key(deletion, &draw, &scoring.measurement(&info, [&intact.convention, &text_digest]));
+        let key = key(deletion, &draw, &scoring.measurement(&info, &intact.convention, &text_digest));
         if table.knows(&key) {
             return Ok(());
         }

@@ -6,8 +6,7 @@ use anyhow::{Context, bail};
 
 use super::hub_repo::HubRepo;
 use super::print;
-use crate::protocol::{Failure, FailureKind};
-use crate::terms::{FileProof, ModelFile, ModelSource, Provenance};
+use crate::terms::{Failure, FailureKind, FileProof, ModelFile, ModelSource, Provenance};
 
 /// A model that the engine can load.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ impl Found {
     /// Adds to the engine's refusal that there is no folder of this name either, if the name may mean a folder.
     pub fn explain(&self, failure: &Failure, error: anyhow::Error) -> anyhow::Error {
         match &self.asked {
-            Some(HubRepo { repo, entry: None, .. }) if failure.kind == FailureKind::Input => {
+            Some(HubRepo { repo, entry: None, .. }) if failure.kind() == FailureKind::Input => {
                 error.context(format!("there is no folder {repo}, so the Hub was asked for it"))
             }
             _ => error,

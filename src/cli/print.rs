@@ -29,7 +29,7 @@ pub fn live(event: &Event) {
             let millions = info.num_parameters as f64 / 1e6;
             eprintln!("\r\x1b[K{} ({millions:.2} M parameters) on {} ({})", info.model.id, info.backend.name, info.backend.reason);
         }
-        Event::Arm { arm } => eprintln!("\r\x1b[K{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, arm.label),
+        Event::Arm { arm } => eprintln!("\r\x1b[K{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, language::change(&arm.label)),
         Event::SweepPoint(SweepPoint { pruned, evaluation }) => {
             let (loss, n) = (nats(evaluation.loss_nats), pruned.n_channels);
             eprintln!("\r\x1b[K{loss} nats  {n:6} channels: {}", rule(&pruned.pruning));
@@ -67,7 +67,7 @@ pub fn report(export: &Export) {
     }
     if let Some(pruned) = &export.pruned {
         let (n, digest, of) = (pruned.n_channels, &pruned.digest, &pruned.calibration.convention);
-        println!("{n} channels removed (digest {digest}), scored over {of}");
+        println!("{n} channels removed (digest {digest}), scored over {}", language::convention(of));
     }
     for (pane, measured) in &export.evaluations {
         evaluation(*pane, measured);
@@ -100,8 +100,8 @@ fn outcome(outcome: &Outcome, measured: &[Figure]) {
     let about = experiment.super_weights.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let about = if about.is_empty() { about } else { format!(": {about}") };
     println!("{} ({}){about}", experiment.kind().name().replace('_', " "), language::source(experiment.kind()));
-    if !convention.is_empty() {
-        println!("measured on {convention}");
+    if let Some(convention) = convention {
+        println!("measured on {}", language::convention(convention));
     }
     tables.iter().for_each(table);
     findings.iter().for_each(|finding| println!("{}", language::finding(finding)));
@@ -112,7 +112,7 @@ fn outcome(outcome: &Outcome, measured: &[Figure]) {
 }
 
 fn table(table: &DataTable) {
-    println!("\n{}", table.title);
+    println!("\n{}", language::table_title(table));
     let unit = |column: &Column| if column.unit.is_empty() { column.name.clone() } else { format!("{} ({})", column.name, column.unit) };
     let text = |column: &Column, cell: &Cell| match cell {
         Cell::Number(number) if *number >= f64::from(Evaluation::OVERFLOW) => "overflow".into(),
@@ -144,7 +144,10 @@ fn table(table: &DataTable) {
 
 fn surroundings(report: &SurroundingsReport) {
     let (rho, eta, n) = (100.0 * report.rho, 100.0 * report.eta, report.n_support);
-    println!("core {rho} %, halo {eta} % of the others, {n} residual channels of support, scored over {}", report.calibration.convention);
+    println!(
+        "core {rho} %, halo {eta} % of the others, {n} residual channels of support, scored over {}",
+        language::convention(&report.calibration.convention)
+    );
     println!("layer   core   halo   median connection of the core, the halo, the others   mean redundancy");
     for layer in &report.layers {
         let is_near = |channel: &usize| layer.core.contains(channel) || layer.halo.contains(channel);
@@ -213,7 +216,10 @@ fn scores(report: &ScoreReport) {
     let calibration = &report.calibration;
     println!(
         "{}: {} sequences, {} tokens, {:.4} nats",
-        calibration.convention, calibration.n_sequences, calibration.n_tokens, calibration.loss_nats
+        language::convention(&calibration.convention),
+        calibration.n_sequences,
+        calibration.n_tokens,
+        calibration.loss_nats
     );
     let heads = report.rhos.iter().zip(&report.core_sizes).map(|(rho, size)| format!("{:>12}", format!("{} % ({size})", 100.0 * rho)));
     println!("share of loss proxy in the core\nlayer {}   largest channels", heads.collect::<String>());
@@ -266,22 +272,25 @@ fn scan(report: &ScanReport) {
             candidate.at, candidate.weight, candidate.output, candidate.ratio, candidate.share
         );
     }
-    println!("stopped: {}", report.stopped);
+    println!("stopped: {}", language::stopped(&report.stopped));
 }
 
 fn confirm(report: &ConfirmReport) {
-    println!("{} ({} tokens)", report.convention, report.n_tokens);
+    println!("{} ({} tokens)", language::convention(&report.convention), report.n_tokens);
     for arm in &report.arms {
-        println!("{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, arm.label);
+        println!("{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, language::change(&arm.label));
     }
     for verdict in &report.verdicts {
-        println!("{}: {}", verdict.at, verdict.because);
+        println!("{}: {}", verdict.at, language::verdict(&verdict.because));
     }
 }
 
 fn evaluation(pane: Pane, measured: &Evaluation) {
     let Evaluation { loss_nats, perplexity, stopword_mass, convention, .. } = measured;
-    println!("{pane:?}: {loss_nats:.4} nats, perplexity {perplexity:.2}, stopword mass {stopword_mass:.3} ({convention})");
+    println!(
+        "{pane:?}: {loss_nats:.4} nats, perplexity {perplexity:.2}, stopword mass {stopword_mass:.3} ({})",
+        language::convention(convention)
+    );
 }
 
 fn run(record: &RunRecord) {

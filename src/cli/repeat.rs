@@ -12,7 +12,7 @@ use super::options::{DeviceArg, Options};
 use super::print;
 use super::session::Session;
 use crate::protocol::{Export, Request};
-use crate::share::version1;
+use crate::share::earlier;
 use crate::terms::{CalibrationText, Outcome, TaskFile, TextRef, text_digest, without_scheme};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -98,8 +98,11 @@ pub fn read(path: &Path) -> anyhow::Result<Export> {
         let (format, newest) = (Export::FORMAT, Export::VERSION);
         bail!("{} is {} {}, but this command reads {format} 1 to {newest}", path.display(), export.format, export.version);
     }
-    if export.version == 1 {
-        export.outcomes.iter_mut().for_each(version1::convert);
+    for outcome in &mut export.outcomes {
+        if export.version == 1 {
+            earlier::convert(outcome);
+        }
+        outcome.convention = outcome.convention.as_ref().map(earlier::convention);
     }
     if export.outcomes.is_empty() {
         bail!("{} has no experiments", path.display());

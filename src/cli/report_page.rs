@@ -143,8 +143,8 @@ fn facts(export: &Export, outcome: &Outcome) -> String {
     if let Some(prompt) = experiment.prompt() {
         facts.push(format!("Prompt: {prompt:?}"));
     }
-    if !outcome.convention.is_empty() {
-        facts.push(format!("Measured on {}", outcome.convention));
+    if let Some(convention) = &outcome.convention {
+        facts.push(format!("Measured on {}", language::convention(convention)));
     }
     let of_tasks = experiment.tasks().unwrap_or_default();
     for task in &of_tasks.tasks {
@@ -178,8 +178,11 @@ fn section(export: &Export, at: usize) -> String {
 }
 
 fn table_html(table: &DataTable) -> String {
-    let mut out =
-        format!("<details><summary>{} ({} rows)</summary>\n<div class=\"scroll\"><table>\n<tr>", escape(&table.title), table.rows.len());
+    let mut out = format!(
+        "<details><summary>{} ({} rows)</summary>\n<div class=\"scroll\"><table>\n<tr>",
+        escape(&language::table_title(table)),
+        table.rows.len()
+    );
     for column in &table.columns {
         let unit = if column.unit.is_empty() { String::new() } else { format!(" <small>{}</small>", escape(&column.unit)) };
         let _ = write!(out, "<th scope=\"col\">{}{unit}</th>", escape(&column.name));
@@ -224,7 +227,7 @@ mod tests {
     use crate::terms::{BackendInfo, Cell, DataPlot, Experiment, Headline, Message, ModelRef, PlotKind, Settings, Sinks};
 
     #[test]
-    fn whatever_a_model_writes_stays_text() {
+    fn model_output_stays_text() {
         let mut table = DataTable::new("tokens", "Tokens", &["token", "p (probability)"]);
         (0..MAX_ROWS + 1).for_each(|_| table.push([Cell::from("</script><b>"), 0.5_f64.into()]));
         let outcome = Outcome {
@@ -232,7 +235,7 @@ mod tests {
             model: ModelRef { id: "<m>".into(), revision: "r".into() },
             backend: BackendInfo { kind: "cpu".into(), name: "<gpu>".into(), reason: String::new() },
             software: "linchpin".into(),
-            convention: String::new(),
+            convention: None,
             findings: vec![Message::new(Message::SAID).with("text", "a < b & c")],
             headline: vec![Headline { name: "<number>".into(), value: 0.25 }],
             tables: vec![table],
@@ -278,7 +281,7 @@ mod tests {
             part.charts.iter().for_each(|chart| assert!(!chart.title.is_empty(), "{}", part.name));
             for table in &part.tables {
                 assert!(table.rows.iter().all(|row| row.len() == table.columns.len()), "{} {}", part.name, table.name);
-                assert!(html.contains(&escape(&table.title)), "{}", table.title);
+                assert!(html.contains(&escape(&language::table_title(table))), "{:?}", table.title);
             }
         }
         assert_eq!(html.matches("<svg").count(), parts.iter().map(|part| part.charts.len()).sum::<usize>());

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use crate::protocol::Request;
 use crate::tables::Measurement;
-use crate::terms::{CalibrationText, ModelInfo, Pick, Ranking, Replacement, Selection};
+use crate::terms::{CalibrationText, Message, ModelInfo, Pick, Ranking, Replacement, Selection};
 
 /// Sizes of core and halo, and the layer.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,7 +49,7 @@ impl ScoringArgs {
 
     /// The measurement of a table's rows. `text` is the convention and digest of the text that the loss is measured
     /// on.
-    pub fn measurement<'a>(&self, info: &'a ModelInfo, [text, digest]: [&'a str; 2]) -> Measurement<'a> {
+    pub fn measurement<'a>(&self, info: &'a ModelInfo, text: &'a Message, digest: &'a str) -> Measurement<'a> {
         let Self { sequences, length } = *self;
         Measurement { model: &info.model, backend: Some(&info.backend.kind), sequences, length, text, text_digest: Some(digest) }
     }

@@ -12,13 +12,19 @@ use super::options::Options;
 use super::print;
 use crate::engine::{self, Engine};
 use crate::job::control::Control;
-use crate::protocol::{Event, Export, Failure, Figure, Request};
-use crate::terms::{CalibrationText, Evaluation, ModelInfo, Pane, text_digest};
+use crate::language::{self, FailureWords};
+use crate::protocol::{Event, Export, Figure, Request};
+use crate::terms::{CalibrationText, Evaluation, Failure, ModelInfo, Pane, text_digest};
 
 /// A failure with the engine's text.
 #[derive(Debug, Error)]
-#[error("{}: {}\n{}", .0.what, .0.why, .0.next_step)]
+#[error("{}", in_words(.0))]
 struct Refused(Failure);
+
+fn in_words(failure: &Failure) -> String {
+    let FailureWords { problem, reason, next_step } = language::failure(failure);
+    format!("{problem}: {reason}\n{next_step}")
+}
 
 /// A function that sees events as they arrive.
 type Watcher = Box<dyn FnMut(&Event)>;

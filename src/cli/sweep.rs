@@ -12,7 +12,7 @@ use super::session::Session;
 use super::table::Table;
 use crate::protocol::{Event, Request};
 use crate::tables::sweep::{columns, figures, key};
-use crate::terms::{Cell, Comparison, ModelInfo, Pane, Pick, Plan, Pruning, SweepReport};
+use crate::terms::{Cell, Comparison, Message, ModelInfo, Pane, Pick, Plan, Pruning, SweepReport};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct SweepArgs {
@@ -80,7 +80,7 @@ fn parse_methods(text: &str) -> Result<Methods, String> {
 pub async fn run(session: &mut Session, args: &SweepArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let mut table = args.csv.as_ref().map(|path| Table::open(path, columns())).transpose()?;
     let intact = session.intact().await?;
-    let mut rows = VecDeque::from(args.rows(info, [&intact.convention, &session.text_digest]));
+    let mut rows = VecDeque::from(args.rows(info, &intact.convention, &session.text_digest));
     rows.retain(|(key, _)| table.as_ref().is_none_or(|table| !table.knows(key)));
     if rows.is_empty() {
         let evaluated = Event::Evaluated { pane: Pane::Intact, evaluation: intact.clone() };
@@ -100,10 +100,10 @@ pub async fn run(session: &mut Session, args: &SweepArgs, info: &ModelInfo) -> a
 }
 
 impl SweepArgs {
-    /// Returns every row to measure: its key in the table, and its pruning. `text` is the convention and digest of the
-    /// text.
-    fn rows(&self, info: &ModelInfo, text: [&str; 2]) -> Vec<(Vec<Cell>, Pruning)> {
-        let of = self.scoring.measurement(info, text);
+    /// Returns every row to measure: its key in the table, and its pruning. `text` and `digest` are those of the text
+    /// that the loss is measured on.
+    fn rows(&self, info: &ModelInfo, text: &Message, digest: &str) -> Vec<(Vec<Cell>, Pruning)> {
+        let of = self.scoring.measurement(info, text, digest);
         self.prunings().into_iter().map(|pruning| (key(&pruning, &of), pruning)).collect()
     }
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_grid() {
+    fn grid_is_whole() {
         let all = prunings(&[]);
         // Pruning has eight methods and three draws at eight shares. Removal has three methods and three draws at seven
         // shares, the core, and five halos with three matches each. Both run twice.
@@ -164,7 +164,7 @@ mod tests {
 
     /// The page requests [`Comparison::prunings`].
     #[test]
-    fn the_command_measures_what_the_page_measures() {
+    fn command_measures_the_pages_rules() {
         for (comparison, name) in [(Comparison::Removal, "removal"), (Comparison::Pruning, "pruning")] {
             for (replacement, replace) in [(Replacement::Zero, "zero"), (Replacement::Mean, "mean")] {
                 let (command, page) = (prunings(&["--experiment", name, "--replace", replace]), comparison.prunings(replacement));

@@ -42,7 +42,7 @@ pub async fn run(session: &mut Session, options: &Options, asked: &TrainingArgs)
         let found = Found::folder(&path, name.clone())?;
         let info = session.load(options, found, options.given_text()?).await.with_context(|| format!("checkpoint {name}"))?;
         let evaluation = session.intact().await?;
-        let of = asked.scoring.measurement(&info, [&evaluation.convention, &session.text_digest]);
+        let of = asked.scoring.measurement(&info, &evaluation.convention, &session.text_digest);
         let key = key(&name, step, asked.scalar.as_deref(), &of);
         if table.as_ref().is_none_or(|table| !table.knows(&key)) {
             let checkpoint = measured(session, asked, Folder { path, name, step }, &info, evaluation, scalar).await?;
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_a_number_in_a_name() {
+    fn step_is_a_number_in_a_name() {
         let names = ["step-000500", "step1000-tokens4B", "stage1-step140000", "checkpoint-12", "7", "best"];
         assert_eq!(names.map(number), [Some(500), Some(1000), Some(140_000), Some(12), Some(7), None]);
     }

@@ -4,6 +4,7 @@ use super::marks::{Anchor, Chart, Paint};
 use super::plot::WIDTH;
 use super::points::{Point, distinct, place, value_text};
 use super::scale::Scale;
+use crate::language::plot_title;
 use crate::terms::DataPlot;
 use crate::words::cut;
 
@@ -24,7 +25,7 @@ pub(super) fn heatmap(plot: &DataPlot, points: &[Point], label: &str) -> Option<
     let left = letters(&down, 14) as f32 * LETTER + 8.0;
     let (width, height) = ((WIDTH - left) / across.len().max(1) as f32, (260.0 / down.len().max(1) as f32).clamp(2.0, 16.0));
     let bottom = TOP + height * down.len() as f32;
-    let mut chart = Chart::new(plot.title.clone(), WIDTH, bottom + 56.0);
+    let mut chart = Chart::new(plot_title(plot), WIDTH, bottom + 56.0);
     chart.text(Paint::Muted, 0.0, 12.0, Anchor::Start, plot.by.as_deref().unwrap_or_default().replace('_', " "));
     for point in points {
         let (x, y) = (left + width * place(&across, &point.name) as f32, TOP + height * place(&down, &point.by) as f32);

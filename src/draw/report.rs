@@ -7,6 +7,7 @@ use super::scores::{agreement_chart, highest, mass_chart, share_chart};
 use super::spikes::{arms_chart, layer_chart};
 use super::surroundings::{connection_chart, plane_chart, surroundings_line};
 use super::training::{loss_chart, rise_chart, share_chart as training_share_chart};
+use crate::language;
 use crate::tables::{deletions as deletion_tables, scan as scan_tables, scores as score_tables, surroundings as surroundings_tables};
 use crate::tables::{sweep as sweep_tables, training as training_tables};
 use crate::terms::{
@@ -42,29 +43,28 @@ pub fn scan(report: &ScanReport) -> Part {
         title: "Scan",
         facts: vec![
             format!("One pass over {} tokens: {prompt:?}.{removed}", report.tokens.len()),
-            format!("The search removes a candidate and looks again. It stopped here: {}.", report.stopped),
+            format!("The search removes a candidate and looks again. It stopped here: {}.", language::stopped(&report.stopped)),
         ],
         charts: vec![layer_chart(inputs, &report.inputs, &[], true), layer_chart(outputs, &report.outputs, &report.outputs_after, true)],
         tables: vec![
             scan_tables::candidates(&report.candidates),
-            scan_tables::spikes("inputs", inputs, &report.inputs, &[]),
-            scan_tables::spikes("outputs", outputs, &report.outputs, &report.outputs_after),
+            scan_tables::spikes("inputs", "largest_inputs", &report.inputs, &[]),
+            scan_tables::spikes("outputs", "largest_down_proj_outputs", &report.outputs, &report.outputs_after),
         ],
     }
 }
 
 pub fn confirm(report: &ConfirmReport) -> Part {
     let verdict = |confirmed: bool, yes: &'static str, no: &'static str| if confirmed { yes } else { no };
-    let scalars = report
-        .verdicts
-        .iter()
-        .map(|of| format!("{} {}. {}", of.at, verdict(of.confirmed, "is a super weight", "is not a super weight"), of.because));
+    let scalars = report.verdicts.iter().map(|of| {
+        format!("{} {}. {}", of.at, verdict(of.confirmed, "is a super weight", "is not a super weight"), language::verdict(&of.because))
+    });
     let rows = report.rows.iter().map(|row| {
         let (delta, control) = (signed(row.delta_nats), short(row.control_nats));
         let word = verdict(row.confirmed, "is critical, as a whole", "is not critical");
         format!("{} {word}. Zeroing it changes the loss by {delta} nats; the rows that follow it by at most {control}.", row.at)
     });
-    let measured = format!("Measured on {} tokens: {}", grouped(report.n_tokens as i64), report.convention);
+    let measured = format!("Measured on {} tokens: {}", grouped(report.n_tokens as i64), language::convention(&report.convention));
     Part {
         name: "confirm",
         title: "Super weights",
@@ -107,7 +107,11 @@ pub fn scores(report: &ScoreReport) -> Part {
 }
 
 fn scored(Calibration { convention, n_sequences, n_tokens, loss_nats, .. }: &Calibration) -> String {
-    format!("Scored over {n_sequences} sequences, {n_tokens} tokens: {convention}. Loss {} nats.", short(*loss_nats))
+    format!(
+        "Scored over {n_sequences} sequences, {n_tokens} tokens: {}. Loss {} nats.",
+        language::convention(convention),
+        short(*loss_nats)
+    )
 }
 
 /// Draws surroundings. `scores` must have the same calibration; without them, `Conn` is not drawn against the loss
@@ -161,7 +165,12 @@ pub fn sweep(report: &SweepReport, info: Option<&ModelInfo>) -> Part {
             "{} removals were measured. Of repeated draws a line shows the mean, from the smallest to the largest.",
             report.points.len()
         ),
-        format!("Intact: {} nats, perplexity {}, on {}", short(intact.loss_nats), short(intact.perplexity), intact.convention),
+        format!(
+            "Intact: {} nats, perplexity {}, on {}",
+            short(intact.loss_nats),
+            short(intact.perplexity),
+            language::convention(&intact.convention)
+        ),
     ];
     let tables = vec![sweep_tables::points(&report.points, &report.model, info.map(|info| &info.backend.kind[..]), Some(intact))];
     Part { name: "sweep", title: "Removals of channels by rules", facts, charts, tables }

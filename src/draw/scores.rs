@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_the_most_concentrated_layer() {
+    fn peak_is_the_most_concentrated_layer() {
         assert_eq!(highest(&[concentration(0, 0.2), concentration(1, 0.9), concentration(2, 0.9)], 0), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::marks::{Anchor, Chart, Hit, Paint};
 use super::scale::Scale;
+use crate::language::change;
 use crate::terms::{ArmKind, ConfirmArm, Spike};
 use crate::words::{short, signed, visible};
 
@@ -113,13 +114,12 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
 pub fn arm_name(arm: &ConfirmArm) -> String {
     let what = match arm.kind {
         ArmKind::Intact => return "nothing changed".into(),
-        ArmKind::Channel | ArmKind::ChannelMean | ArmKind::Row => return visible(&arm.label),
+        ArmKind::Channel | ArmKind::ChannelMean | ArmKind::Row => return visible(&change(&arm.label)),
         ArmKind::Candidate => "candidate",
         ArmKind::Jointly => "all candidates together",
         ArmKind::RandomScalar | ArmKind::LargestWeights | ArmKind::NextRow => "control",
     };
-    let label = visible(&arm.label);
-    if label.is_empty() || arm.kind == ArmKind::Jointly { what.into() } else { format!("{what}: {label}") }
+    if arm.kind == ArmKind::Jointly { what.into() } else { format!("{what}: {}", visible(&change(&arm.label))) }
 }
 
 #[cfg(test)]
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn loss_that_is_no_number_fills_its_row() {
-        let arm = |kind, loss_nats| ConfirmArm { kind, label: "l".into(), at: None, n_zeroed: 1, loss_nats, delta_nats: loss_nats };
+        let arm = |kind, loss_nats| ConfirmArm { kind, label: "random".into(), at: None, n_zeroed: 1, loss_nats, delta_nats: loss_nats };
         inside(&arms_chart(&[arm(ArmKind::Intact, 3.3), arm(ArmKind::Candidate, f32::NAN)]));
         inside(&arms_chart(&[]));
     }

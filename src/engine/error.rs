@@ -1,6 +1,7 @@
 //! Every error that can end a request early.
 
 use burn::tensor::ExecutionError;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::analysis::AnalysisError;
@@ -16,7 +17,8 @@ use crate::tokenizer::TokenizerError;
 use crate::weights::WeightsError;
 
 /// A request was refused, failed or was stopped. Sizes are in bytes.
-#[derive(Debug, Error)]
+#[derive(Debug, Serialize, Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum EngineError {
     #[error("no model is loaded")]
     NotLoaded,
@@ -43,24 +45,34 @@ pub enum EngineError {
     #[error(transparent)]
     Stopped(#[from] Stopped),
     #[error(transparent)]
+    #[serde(untagged)]
     Setting(#[from] SettingError),
     #[error(transparent)]
+    #[serde(untagged)]
     Analysis(#[from] AnalysisError),
     #[error(transparent)]
+    #[serde(untagged)]
     Experiment(#[from] ExperimentError),
     #[error(transparent)]
+    #[serde(untagged)]
     Loading(#[from] LoadingError),
     #[error(transparent)]
+    #[serde(untagged)]
     Limit(#[from] LimitError),
     #[error(transparent)]
+    #[serde(untagged)]
     Weights(#[from] WeightsError),
     #[error(transparent)]
+    #[serde(untagged)]
     Model(#[from] ModelError),
     #[error(transparent)]
+    #[serde(untagged)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
+    #[serde(untagged)]
     Platform(#[from] PlatformError),
     #[error(transparent)]
+    #[serde(untagged)]
     Device(#[from] DeviceError),
 }
 

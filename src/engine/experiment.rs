@@ -44,7 +44,7 @@ impl Engine {
         let experiment = loaded.complete(experiment)?;
         let cut = experiment.text().map(|OnText { block, n_blocks, bos, .. }| Cut { block, n_blocks, bos });
         let text = cut.map(|cut| loaded.in_blocks(cut)).transpose()?;
-        let convention = text.as_ref().map(|text| text.convention.clone()).unwrap_or_default();
+        let convention = text.as_ref().map(|text| text.convention.clone());
         let tasks = loaded.encoded_tasks(&experiment, &self.control).await?;
         let bench = Bench {
             model: &loaded.intact,

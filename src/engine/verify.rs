@@ -12,8 +12,7 @@ use crate::model::{KvCache, Model, ModelError, Positions};
 use crate::platform::Files;
 use crate::protocol::TensorError;
 use crate::tensors::{DeviceError, Transaction};
-use crate::terms::ModelFile;
-use crate::terms::Site;
+use crate::terms::{ModelFile, Site};
 use crate::weights::WeightsError;
 use crate::weights::safetensors::{Dtype, header_len, parse_header};
 

@@ -18,8 +18,8 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Act
     let super_weights = draft.outcome.experiment.super_weights.clone();
     let (bits, alpha) = (settings.bits, settings.alpha);
     let mut sheet = Sheet::new(draft, &["arm"]);
-    draft.outcome.tables.push(DataTable::new(GAP, "Share of the gap closed", &["arm", "share_of_perplexity", "share_of_loss"]));
-    draft.outcome.plots.push(DataPlot::new(PlotKind::Bars, "Perplexity", "loss", "arm", "perplexity"));
+    draft.outcome.tables.push(DataTable::new(GAP, "gap_closed", &["arm", "share_of_perplexity", "share_of_loss"]));
+    draft.outcome.plots.push(DataPlot::new(PlotKind::Bars, "perplexity", "loss", "arm", "perplexity"));
     let (maxima, sequences) = maxima(bench, draft, settings.n_calibration).await?;
 
     let mut arms = vec![("full_precision", None), ("naive", Some(Handling::Naive))];
@@ -54,7 +54,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Act
     }
     draft.find("w8a8_paper".into());
     let smoothed = Message::new("smoothed").with("alpha", alpha).with("sequences", sequences.ids.len());
-    draft.find(smoothed.with("convention", sequences.convention.as_str()));
+    draft.find(smoothed.with("text", sequences.convention.text("text")).with("length", sequences.length));
     Ok(())
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Act
 async fn maxima(bench: &Bench<'_>, draft: &mut Draft<'_>, n: usize) -> Result<(Maxima, Sequences), ExperimentError> {
     let limit = bench.info.max_position_embeddings;
     let sequences = Sequences::of(None, n, Experiment::CALIBRATION_LENGTH, bench.tokenizer, limit)?;
-    draft.outcome.convention += &sequences.told();
+    draft.outcome.convention = draft.outcome.convention.take().map(|convention| sequences.added_to(convention));
     let maxima = Maxima::of(bench.model, &sequences.ids, bench.control).await;
     bench.check_gpu()?;
     Ok((maxima?, sequences))
@@ -117,13 +117,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_of_a_gap_that_there_is() {
+    fn share_is_of_a_gap_that_there_is() {
         let of = |perplexity: f32| Evaluation {
             loss_nats: perplexity.ln(),
             perplexity,
             stopword_mass: 0.0,
             n_tokens: 1,
-            convention: String::new(),
+            convention: Message::default(),
         };
         let [perplexity, loss] = shares(&[of(30.0), of(34.0), of(31.0)]);
         assert!((perplexity.unwrap() - 0.75).abs() < 1e-6, "{perplexity:?}");

@@ -1,6 +1,7 @@
 //! The error of an experiment.
 
 use burn::tensor::ExecutionError;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::analysis::AnalysisError;
@@ -10,23 +11,30 @@ use crate::tensors::DeviceError;
 use crate::tokenizer::TokenizerError;
 
 /// The experiment cannot run, or was stopped.
-#[derive(Debug, Error)]
+#[derive(Debug, Serialize, Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum ExperimentError {
     #[error(transparent)]
     Stopped(#[from] Stopped),
     #[error("the experiment {experiment} removes super weights, but none are named")]
     NoSuperWeights { experiment: &'static str },
     #[error(transparent)]
+    #[serde(untagged)]
     Setting(#[from] SettingError),
     #[error(transparent)]
+    #[serde(untagged)]
     Bounds(#[from] crate::terms::SettingError),
     #[error(transparent)]
+    #[serde(untagged)]
     Analysis(#[from] AnalysisError),
     #[error(transparent)]
+    #[serde(untagged)]
     Model(#[from] ModelError),
     #[error(transparent)]
+    #[serde(untagged)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
+    #[serde(untagged)]
     Device(#[from] DeviceError),
 }
 

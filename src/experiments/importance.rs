@@ -170,16 +170,18 @@ async fn means(bench: &Bench<'_>, draft: &mut Draft<'_>, super_weights: &[Weight
     if means.iter().any(|mean| !mean.is_finite()) {
         return Err(DeviceError::NonFinite { what: "the super activation" }.into());
     }
-    draft.outcome.convention += &sequences.told();
+    draft.outcome.convention = draft.outcome.convention.take().map(|convention| sequences.added_to(convention));
     for ((layer, row), mean) in places(super_weights).into_iter().zip(&means) {
         let finding = Message::new("super_activation_mean").with("layer", layer).with("row", row).with("mean", *mean);
-        draft.find(finding.with("sequences", sequences.ids.len()).with("convention", sequences.convention.as_str()));
+        draft.find(
+            finding.with("sequences", sequences.ids.len()).with("text", sequences.convention.text("text")).with("length", sequences.length),
+        );
     }
     Ok(means)
 }
 
 fn add_plots(bench: &Bench<'_>, draft: &mut Draft<'_>) {
-    let mut plot = DataPlot::new(PlotKind::Bars, "Perplexity by arm", "loss", "arm", "perplexity");
+    let mut plot = DataPlot::new(PlotKind::Bars, "perplexity_by_arm", "loss", "arm", "perplexity");
     plot.log_y = true;
     draft.outcome.plots.push(plot);
     let only = match bench.tasks.as_slice() {
@@ -187,7 +189,7 @@ fn add_plots(bench: &Bench<'_>, draft: &mut Draft<'_>) {
         [one] => one.kind.name(),
         _ => AVERAGE,
     };
-    let mut plot = DataPlot::new(PlotKind::Bars, "Accuracy by arm", "tasks", "arm", "acc");
+    let mut plot = DataPlot::new(PlotKind::Bars, "accuracy_by_arm", "tasks", "arm", "acc");
     plot.only = Some(("task".into(), only.into()));
     draft.outcome.plots.push(plot);
 }
@@ -245,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_of_several_super_weights_is_one_place() {
+    fn row_of_several_super_weights_is_one_place() {
         let at = |layer, row, col| WeightCoord::new(layer, row, col);
         assert_eq!(places(&[at(2, 7, 1), at(1, 7, 1), at(2, 7, 9)]), [(1, 7), (2, 7)]);
         assert_eq!((largest_counts(6_700_000_000), largest_counts(13_000_000)), (vec![7000], vec![14, 1000]));

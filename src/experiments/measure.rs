@@ -82,15 +82,15 @@ impl Sheet {
     /// Adds empty tables to the draft; `keys` are the columns that name an arm.
     pub fn new(draft: &mut Draft<'_>, keys: &[&str]) -> Self {
         let of_loss = ["loss (nats)", "perplexity", "change (nats)", "stopword_mass (probability)", "tokens"];
-        let mut tables = vec![DataTable::new("loss", "Loss on the text", &[keys, &of_loss].concat())];
+        let mut tables = vec![DataTable::new("loss", "loss_on_text", &[keys, &of_loss].concat())];
         if has_tasks(&draft.outcome.experiment) {
             let of_task =
                 ["task", "items", "acc (share)", "acc_stderr (share)", "acc_norm (share)", "acc_norm_stderr (share)", "perplexity"];
-            tables.push(DataTable::new("tasks", "Zero-shot accuracy", &[keys, &of_task].concat()));
+            tables.push(DataTable::new("tasks", "zero_shot_accuracy", &[keys, &of_task].concat()));
             if logs_samples(&draft.outcome.experiment) {
                 let of_choice =
                     ["task", "line", "choice", "loglikelihood (nats)", "greedy", "tokens", "characters", "gold", "chosen", "chosen_norm"];
-                tables.push(DataTable::new("samples", "Every choice of every item", &[keys, &of_choice].concat()));
+                tables.push(DataTable::new("samples", "choices", &[keys, &of_choice].concat()));
             }
         }
         draft.outcome.tables.append(&mut tables);

@@ -70,7 +70,7 @@ pub struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub fn new(experiment: Experiment, info: &ModelInfo, convention: String, control: &'a Control) -> Self {
+    pub fn new(experiment: Experiment, info: &ModelInfo, convention: Option<Message>, control: &'a Control) -> Self {
         let outcome = Outcome {
             experiment,
             model: info.model.clone(),
@@ -140,7 +140,7 @@ mod tests {
     use super::SOFTWARE;
 
     #[test]
-    fn the_version_of_burn_is_the_one_that_is_built() {
+    fn version_of_burn_is_the_one_that_is_built() {
         let (_, burn) = SOFTWARE.split_once("burn ").unwrap();
         assert!(include_str!("../../Cargo.toml").contains(&format!("burn = {{ version = \"={burn}\"")), "{burn}");
     }

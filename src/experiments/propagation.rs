@@ -49,16 +49,15 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Pro
 
 fn begin(draft: &mut Draft<'_>) {
     let columns = ["arm", "layer", "token", "token_text", "value", "largest"];
-    let residuals =
-        DataTable::new("residuals", "The super weight's channel behind every layer, at every token (layer -1: embeddings)", &columns);
+    let residuals = DataTable::new("residuals", "channel_behind_layers", &columns);
     let columns = ["arm", "layer", "at_row", "largest", "down_proj_output"];
-    let maxima = DataTable::new("maxima", "Largest magnitudes behind every layer, of all tokens", &columns);
+    let maxima = DataTable::new("maxima", "largest_behind_layers", &columns);
     draft.outcome.tables.extend([residuals, maxima]);
     let lines = |title, y| DataPlot::new(PlotKind::Lines, title, "maxima", "layer", y).by("arm");
     draft.outcome.plots.extend([
-        lines("Largest magnitude in the super weight's channel", "at_row"),
-        lines("Largest magnitude of all channels", "largest"),
-        lines("Largest magnitude of down_proj's output", "down_proj_output"),
+        lines("channel_peaks", "at_row"),
+        lines("largest_magnitudes", "largest"),
+        lines("largest_outputs", "down_proj_output"),
     ]);
 }
 
@@ -72,7 +71,7 @@ fn push(draft: &mut Draft<'_>, arm: &str, levels: &[Level], tokens: &[String]) {
         let output = level.layer.map(|_| level.down_proj_output);
         draft.outcome.tables[1].push([arm.into(), layer(), level.peak().into(), largest(&level.largest).into(), output.into()]);
     }
-    let mut map = DataPlot::new(PlotKind::Heatmap, "The channel at every token", "residuals", "token", "value").by("layer");
+    let mut map = DataPlot::new(PlotKind::Heatmap, "channel_at_tokens", "residuals", "token", "value").by("layer");
     map.only = Some(("arm".into(), arm.into()));
     draft.outcome.plots.push(map);
 }
@@ -120,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_persists_while_above_half() {
+    fn activation_persists_while_above_half() {
         let level = |index: usize, values: &[f32]| Level {
             layer: index.checked_sub(1),
             at_channel: values.to_vec(),

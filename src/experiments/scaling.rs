@@ -10,9 +10,9 @@ use crate::terms::{Ablation, DataPlot, MIN_DELTA_NATS, Message, PlotKind, Scalin
 pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Scaling) -> Result<(), ExperimentError> {
     let super_weights = draft.outcome.experiment.super_weights.clone();
     let mut sheet = Sheet::new(draft, &["factor"]);
-    draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, "Loss over the super weights' scale", "loss", "factor", "loss"));
+    draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, "loss_by_scale", "loss", "factor", "loss"));
     if !bench.tasks.is_empty() {
-        let title = "Task accuracy over the super weights' scale";
+        let title = "accuracy_by_scale";
         draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, title, "tasks", "factor", "acc").by("task"));
     }
     // The intact model comes first, because changes are relative to it.
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_threshold_is_halfway_between_the_factors_around_it() {
+    fn threshold_is_halfway_between_the_factors_around_it() {
         let losses = [(0.0, 7.0), (0.1, 6.0), (0.2, 4.0), (0.5, 3.1), (1.0, 3.0), (2.0, 9.0)];
         let found = collapse_threshold(&losses, 3.0, 7.0).unwrap();
         assert!((found - 0.15).abs() < 1e-6, "{found}");

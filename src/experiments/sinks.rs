@@ -42,22 +42,15 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Set
 }
 
 fn begin(draft: &mut Draft<'_>) {
-    let on_first = DataTable::new(
-        "sinks",
-        "Mean attention on the first token, of all queries but the first",
-        &["layer", "head", "intact (probability)", "removed (probability)"],
-    );
+    let on_first =
+        DataTable::new("sinks", "attention_on_first_by_head", &["layer", "head", "intact (probability)", "removed (probability)"]);
     let columns = ["arm", "layer", "token", "channel", "value", "median", "ratio", "is_massive"];
-    let massive = DataTable::new("massive", "The largest value behind each layer, and the median magnitude there", &columns);
+    let massive = DataTable::new("massive", "massive_activations", &columns);
     draft.outcome.tables.extend([on_first, massive]);
-    let map = |title, y| DataPlot::new(PlotKind::Heatmap, title, "sinks", "layer", y).by("head");
-    let mut ratio = DataPlot::new(PlotKind::Lines, "Largest value over the median", "massive", "layer", "ratio").by("arm");
+    let map = |arm| DataPlot::new(PlotKind::Heatmap, Message::new("attention_on_first").with("arm", arm), "sinks", "layer", arm).by("head");
+    let mut ratio = DataPlot::new(PlotKind::Lines, "largest_over_median", "massive", "layer", "ratio").by("arm");
     (ratio.log_y, ratio.levels) = (true, vec![(f64::from(MASSIVE.1), "massive".into())]);
-    draft.outcome.plots.extend([
-        map("Attention on the first token: intact", "intact"),
-        map("Attention on the first token: super weights removed", "removed"),
-        ratio,
-    ]);
+    draft.outcome.plots.extend([map("intact"), map("removed"), ratio]);
 }
 
 fn push(draft: &mut Draft<'_>, arm: &str, found: &Sinks) {

@@ -21,7 +21,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Tok
         draft.find(Message::new("fewer_prompts").with("asked", asked).with("found", prompts.len()));
     }
     let n_prompts = Some(prompts.len());
-    draft.outcome.convention = convention;
+    draft.outcome.convention = Some(convention);
     draft.outcome.experiment.settings = Settings::TokenShift(TokenShift { n_prompts, ..settings.clone() });
     let super_weights = draft.outcome.experiment.super_weights.clone();
     begin(draft);
@@ -48,7 +48,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Tok
 /// At most `n` prompts as token ids, and the name of their text and cut. They are the contexts of the requested tasks
 /// (LAMBADA's are passages without their last word), or the bundled prompts. If one is longer than the model's
 /// context, only its end is kept.
-fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), ExperimentError> {
+fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, Message), ExperimentError> {
     if !bench.tasks.is_empty() {
         return Ok(of_tasks(&bench.tasks, n));
     }
@@ -66,15 +66,14 @@ fn prompts_of(bench: &Bench<'_>, n: usize) -> Result<(Vec<Vec<u32>>, String), Ex
     if prompts.is_empty() {
         return Err(AnalysisError::EmptyText.into());
     }
-    let cut = if n_cut > 0 { format!(", {n_cut} of them only the last {limit} tokens") } else { String::new() };
-    let (name, n) = (prompts::BUNDLED_NAME, prompts.len());
-    let convention = format!("{name} {n} of the bundled texts ({digest}), each without its last word{cut}");
+    let convention = Message::new(prompts::BUNDLED_NAME).with("prompts", prompts.len()).with("digest", digest);
+    let convention = if n_cut > 0 { convention.with("n_cut", n_cut).with("limit", limit) } else { convention };
     Ok((prompts, convention))
 }
 
 /// Returns the context of each item's first choice. The tasks take turns, so that none is left out of the first `n`.
-fn of_tasks(tasks: &[EncodedTask], n: usize) -> (Vec<Vec<u32>>, String) {
-    let mut taken = vec![0; tasks.len()];
+fn of_tasks(tasks: &[EncodedTask], n: usize) -> (Vec<Vec<u32>>, Message) {
+    let mut taken = vec![0_usize; tasks.len()];
     let longest = tasks.iter().map(|task| task.items.len()).max().unwrap_or(0);
     let turns = (0..longest).flat_map(|index| tasks.iter().enumerate().map(move |(task, of)| (task, of.items.get(index))));
     let contexts = turns.filter_map(|(task, item)| Some((task, item?.choices.first()?.context.clone())));
@@ -83,26 +82,18 @@ fn of_tasks(tasks: &[EncodedTask], n: usize) -> (Vec<Vec<u32>>, String) {
         context
     });
     let contexts = contexts.collect::<Vec<_>>();
-    let counts = tasks.iter().zip(&taken).filter(|(_, n)| **n > 0).map(|(task, n)| format!("{n} of {}", task.kind.name()));
-    let convention = format!(
-        "task-contexts-1 {} prompts, {}, each without what is to be predicted",
-        contexts.len(),
-        counts.collect::<Vec<_>>().join(", ")
-    );
-    (contexts, convention)
+    let counts = tasks.iter().zip(&taken).filter(|(_, n)| **n > 0).map(|(task, n)| (task.kind.name(), *n));
+    let convention = Message::new("task_contexts_1").with("prompts", contexts.len());
+    (contexts, counts.fold(convention, |convention, (task, n)| convention.with(&format!("of_{task}"), n)))
 }
 
 fn begin(draft: &mut Draft<'_>) {
     let columns = ["arm", "stopwords (probability)", "other (probability)", "entropy (nats)", "largest (probability)", "prompts"];
-    let mass = DataTable::new(
-        "mass",
-        "Mean over prompts: probability on our list of stopwords, and on all else; entropy; likeliest token",
-        &columns,
-    );
+    let mass = DataTable::new("mass", "next_token_mass", &columns);
     let columns = ["arm", "rank", "token", "id", "probability (probability)"];
-    let likeliest = DataTable::new("likeliest", "The likeliest next tokens, as means over prompts", &columns);
+    let likeliest = DataTable::new("likeliest", "likeliest_tokens", &columns);
     let columns = ["token", "id", "is_stopword", "rank_before", "rank_after", "before (probability)", "after (probability)", "ratio"];
-    let tokens = DataTable::new("tokens", "The likeliest tokens of the intact model, and those without the super weights", &columns);
+    let tokens = DataTable::new("tokens", "likeliest_before_and_after", &columns);
     draft.outcome.tables.extend([mass, likeliest, tokens]);
 }
 
@@ -114,7 +105,7 @@ fn push(bench: &Bench<'_>, draft: &mut Draft<'_>, (arm, n): (&str, usize), found
         let text = bench.tokenizer.token_text(id as u32);
         draft.outcome.tables[1].push([arm.into(), (rank + 1).into(), text.into(), id.into(), found.probabilities[id].into()]);
     }
-    let mut bars = DataPlot::new(PlotKind::Bars, "The likeliest next tokens", "likeliest", "token", "probability");
+    let mut bars = DataPlot::new(PlotKind::Bars, "likeliest_next", "likeliest", "token", "probability");
     bars.only = Some(("arm".into(), arm.into()));
     draft.outcome.plots.push(bars);
 }

@@ -75,14 +75,14 @@ fn begin(draft: &mut Draft<'_>, settings: &WeightQuantisation, has_tasks: bool) 
     let mut add = |name: &str, title: &str, figure: &str| {
         draft.outcome.tables.push(DataTable::new(name, title, &[&KEYS[..], &[figure]].concat()));
     };
-    add(ERRORS, "How far the weights are from the intact ones", "mean_squared_error");
-    draft.outcome.plots = settings.bits.iter().map(|bits| plot(*bits, "loss", "perplexity", "Perplexity")).collect();
+    add(ERRORS, "weight_errors", "mean_squared_error");
+    draft.outcome.plots = settings.bits.iter().map(|bits| plot(*bits, "loss", "perplexity", "perplexity_by_block")).collect();
     for plot in &mut draft.outcome.plots {
         plot.log_y = true;
     }
     if has_tasks {
-        add(ACCURACIES, "Mean accuracy over the tasks", "acc (share)");
-        draft.outcome.plots.extend(settings.bits.iter().map(|bits| plot(*bits, ACCURACIES, "acc", "Mean accuracy over tasks")));
+        add(ACCURACIES, "mean_accuracy", "acc (share)");
+        draft.outcome.plots.extend(settings.bits.iter().map(|bits| plot(*bits, ACCURACIES, "acc", "accuracy_by_block")));
     }
 }
 
@@ -149,9 +149,9 @@ fn size(point: &Point) -> String {
     block(if point.is_whole { 0 } else { point.rounding.block_size })
 }
 
-fn plot(bits: u32, table: &str, y: &str, what: &str) -> DataPlot {
-    let title = format!("{what} over block size, weights in {bits} bits");
-    let plot = DataPlot::new(PlotKind::Lines, &title, table, "scalars", y).by("method");
+fn plot(bits: u32, table: &str, y: &str, title: &str) -> DataPlot {
+    let title = Message::new(title).with("bits", bits as usize);
+    let plot = DataPlot::new(PlotKind::Lines, title, table, "scalars", y).by("method");
     DataPlot { log_x: true, only: Some(("precision".into(), format!("INT{bits}"))), ..plot }
 }
 
@@ -226,13 +226,14 @@ mod tests {
     use crate::terms::Evaluation;
 
     fn point(block_size: usize, method: Method, perplexity: f32) -> Point {
-        let evaluation = Evaluation { loss_nats: perplexity.ln(), perplexity, stopword_mass: 0.0, n_tokens: 1, convention: String::new() };
+        let evaluation =
+            Evaluation { loss_nats: perplexity.ln(), perplexity, stopword_mass: 0.0, n_tokens: 1, convention: Message::default() };
         let (rounding, measured) = (Rounding { bits: 4, block_size, method }, Measured { evaluation, tasks: Vec::new() });
         Point { rounding, is_whole: block_size == 0, perplexity, mean_squared_error: 1e-6, measured }
     }
 
     #[test]
-    fn a_method_falls_apart_at_the_first_block_that_doubles_the_perplexity() {
+    fn method_falls_apart_at_the_first_block_that_doubles_the_perplexity() {
         let points = [(64, 31.0), (256, 61.0), (1024, 59.0), (0, 900.0)].map(|(size, at)| point(size, Method::Nearest, at));
         let points = points.iter().collect::<Vec<_>>();
         let said = falls_apart(4, Method::Nearest, &points, 30.0);
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_matrix_comes_last_and_nothing_is_held_out_of_nothing() {
+    fn whole_matrix_comes_last_and_nothing_is_held_out_of_nothing() {
         let settings = WeightQuantisation { block_sizes: vec![0, 64, 16], ..WeightQuantisation::default() };
         let none_named = methods(&settings, &[]);
         assert_eq!(none_named, [Method::Nearest, Method::Clipped(9.0)]);

@@ -15,7 +15,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
 
 /// Sends the candidates of a model's weights as a complete outcome, with no super weight named.
 pub fn tell(found: &Found, info: &ModelInfo, control: &Control) {
-    let mut draft = Draft::new(Experiment::of(ExperimentKind::WeightsOnly, Vec::new()), info, String::new(), control);
+    let mut draft = Draft::new(Experiment::of(ExperimentKind::WeightsOnly, Vec::new()), info, None, control);
     describe(found, &mut draft);
     draft.finish();
 }
@@ -24,8 +24,7 @@ fn describe(found: &Found, draft: &mut Draft<'_>) {
     let known = draft.outcome.experiment.super_weights.clone();
     let of_row = ["score", "ratio", "top1_share", "participation_ratio", "prominence"];
     let place = ["layer", "row", "col"];
-    let mut candidates =
-        DataTable::new("candidates", "Candidates from the weights alone", &[&["rank"], &place[..], &["weight"], &of_row].concat());
+    let mut candidates = DataTable::new("candidates", "candidates_by_weights", &[&["rank"], &place[..], &["weight"], &of_row].concat());
     for (rank, (row, weight)) in found.rows.iter().zip(&found.weights).enumerate() {
         let mut cells = vec![(rank + 1).into()];
         cells.extend(place_of(row.at));
@@ -33,7 +32,7 @@ fn describe(found: &Found, draft: &mut Draft<'_>) {
         cells.extend(figures(row));
         candidates.push(cells);
     }
-    let mut layers = DataTable::new("layers", "The most prominent row of each layer", &[&place[..], &of_row].concat());
+    let mut layers = DataTable::new("layers", "prominent_rows", &[&place[..], &of_row].concat());
     for row in best_of_layers(found) {
         layers.push(place_of(row.at).into_iter().chain(figures(row)).collect::<Vec<_>>());
     }
@@ -49,16 +48,16 @@ fn describe(found: &Found, draft: &mut Draft<'_>) {
     if !known.is_empty() {
         compare(found, &known, draft);
     }
-    let mut prominence = DataPlot::new(PlotKind::Lines, "Prominence of the first row of each layer", "layers", "layer", "prominence");
+    let mut prominence = DataPlot::new(PlotKind::Lines, "prominence_by_layer", "layers", "layer", "prominence");
     prominence.marks = known.iter().map(|at| (at.layer as f64, at.to_string())).collect();
-    let score = DataPlot::new(PlotKind::Lines, "Score of the same rows", "layers", "layer", "score");
+    let score = DataPlot::new(PlotKind::Lines, "score_by_layer", "layers", "layer", "score");
     draft.outcome.plots.extend([prominence, score]);
 }
 
 /// Compares the named super weights with the ranked rows.
 fn compare(found: &Found, known: &[WeightCoord], draft: &mut Draft<'_>) {
     let columns = ["layer", "row", "col", "rank", "rank_in_layer", "rows", "col_found", "score", "ratio", "top1_share"];
-    let mut table = DataTable::new("known", "Super weights that were named, among these rows", &columns);
+    let mut table = DataTable::new("known", "known_among_rows", &columns);
     for at in known {
         let is_row = |row: &&Row| (row.at.layer, row.at.row) == (at.layer, at.row);
         let Some(rank) = found.rows.iter().position(|row| is_row(&row)) else { continue };

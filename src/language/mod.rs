@@ -9,7 +9,7 @@ mod en;
 pub use en::experiments::{asks, option_help, setting_error, setting_label, source, summary, title};
 pub use en::figures::figure;
 
-use crate::terms::{Cell, DataPlot, Message};
+use crate::terms::{Cell, DataPlot, DataTable, Failure, Message, Outcome};
 use crate::words::short;
 
 /// The columns of tables that hold codes.
@@ -17,20 +17,21 @@ const CODES: [&str; 3] = ["arm", "method", "block"];
 
 /// The sentence of a finding.
 pub fn finding(message: &Message) -> String {
-    match message.code.as_str() {
-        Message::SAID => message.text("text").into(),
-        _ => en::findings::sentence(message).unwrap_or_else(|| plain(message)),
-    }
+    said(message, en::findings::sentence)
 }
 
-/// Returns `true` if there is a sentence for this finding.
-pub fn knows(message: &Message) -> bool {
-    message.code == Message::SAID || en::findings::sentence(message).is_some()
+/// Returns the first message of an outcome that there are no words for.
+pub fn unknown(outcome: &Outcome) -> Option<&Message> {
+    let is_known = |message: &Message, words: fn(&Message) -> Option<String>| message.code == Message::SAID || words(message).is_some();
+    let titles = outcome.tables.iter().map(|table| &table.title).chain(outcome.plots.iter().map(|plot| &plot.title));
+    let findings = outcome.findings.iter().find(|finding| !is_known(finding, en::findings::sentence));
+    let titles = titles.into_iter().find(|title| !is_known(title, en::titles::title));
+    findings.or(titles).or_else(|| outcome.convention.iter().find(|convention| !is_known(convention, en::conventions::convention)))
 }
 
 /// The current step, for a line of progress: "held-out text, arm 3 of 7".
 pub fn doing(message: &Message) -> String {
-    en::progress::doing(message).unwrap_or_else(|| plain(message))
+    said(message, en::progress::doing)
 }
 
 /// The text of a cell that holds a code, for people; other texts stay as they are.
@@ -39,11 +40,58 @@ pub fn label(column: &str, text: &str) -> String {
     known.unwrap_or_else(|| text.into())
 }
 
-/// The title of a picture, with its arm if it has one.
+/// A failure in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureWords {
+    pub problem: &'static str,
+    /// The reason, with the figures; empty if the problem says it all.
+    pub reason: String,
+    pub next_step: &'static str,
+}
+
+pub fn failure(failure: &Failure) -> FailureWords {
+    let (problem, next_step) = en::failures::words(failure.problem);
+    FailureWords { problem, reason: en::failures::reason(failure), next_step }
+}
+
+/// The text that was measured on, and how it was cut: "mine, each passage on its own, first 128 tokens".
+pub fn convention(message: &Message) -> String {
+    said(message, en::conventions::convention)
+}
+
+/// The reason for which a search for spikes ended, as the end of a sentence.
+pub fn stopped(message: &Message) -> String {
+    said(message, en::spikes::stopped)
+}
+
+/// The figures that decided on a candidate, in sentences.
+pub fn verdict(message: &Message) -> String {
+    said(message, en::spikes::verdict)
+}
+
+/// The change of an arm of a confirmation: "layer 2, [12, 86]".
+pub fn change(message: &Message) -> String {
+    said(message, en::spikes::change)
+}
+
+pub fn table_title(table: &DataTable) -> String {
+    said(&table.title, en::titles::title)
+}
+
+/// The title of a picture, with the arm that it is of.
 pub fn plot_title(plot: &DataPlot) -> String {
+    let title = said(&plot.title, en::titles::title);
     match &plot.only {
-        Some((column, text)) if CODES.contains(&column.as_str()) => format!("{}: {}", plot.title, label(column, text)),
-        _ => plot.title.clone(),
+        Some((column, text)) if CODES.contains(&column.as_str()) => format!("{title}: {}", label(column, text)),
+        _ => title,
+    }
+}
+
+/// The words of a message by a function that knows them; those of a message that came in words are its own.
+fn said(message: &Message, words: impl Fn(&Message) -> Option<String>) -> String {
+    match message.code.as_str() {
+        Message::SAID => message.text("text").into(),
+        _ => words(message).unwrap_or_else(|| plain(message)),
     }
 }
 

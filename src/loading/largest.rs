@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_above_is_found_in_every_lane() {
+    fn first_above_is_found_in_every_lane() {
         for len in (1..20).chain([32, 33, 70, 96]) {
             for at in 0..len {
                 for loud in [-3.0, 3.0, f32::INFINITY, f32::NAN] {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_are_the_same_whether_packed_or_not() {
+    fn largest_are_the_same_whether_packed_or_not() {
         let values =
             (0..4000_u32).map(|i| half::bf16::from_f32((f64::from(i * 7919 % 4001).sin() * 3.0) as f32).to_f32()).collect::<Vec<_>>();
         let (mut plain, mut packed) = (Largest::up_to(10), Largest::up_to(10));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_gives_a_millionth_of_its_scalars_whatever_is_in_the_others() {
+    fn tensor_gives_a_millionth_of_its_scalars_whatever_is_in_the_others() {
         // The second tensor is louder than the first throughout; the third is too small to keep any.
         let noise = |n: u32, scale: f64| (0..n).map(|i| ((f64::from(i) * 0.734).sin() * scale) as f32).collect::<Vec<_>>();
         let tensors = [noise(2_500_000, 1.0), noise(1_000_000, 50.0), noise(999_999, 90.0)];

@@ -176,7 +176,7 @@ mod tests {
 
     /// The table that the page and links are tested with, too.
     #[test]
-    fn the_engine_takes_every_edit_within_the_limits_and_no_other() {
+    fn engine_takes_every_edit_within_the_limits_and_no_other() {
         let config = ModelConfig::from_json(include_bytes!("../../public/models/linchpin-13m/config.json")).unwrap();
         for (edit, can) in edits_at_the_limits(config.sizes()) {
             let checked = config.check_ablation(&Ablation { weight_edits: vec![edit], ..Ablation::default() });

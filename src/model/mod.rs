@@ -17,6 +17,7 @@ pub mod rounding;
 pub mod weights;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::tensors::{self, Table};
@@ -29,7 +30,8 @@ use probe::{Probe, Reader};
 use rotary::{RotaryEmbedding, Rotation};
 
 /// Errors in a model's configuration, or in a request to a model.
-#[derive(Debug, Error)]
+#[derive(Debug, Serialize, Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum ModelError {
     #[error("config.json: {key} {why}")]
     Config { key: &'static str, why: String },
@@ -37,10 +39,11 @@ pub enum ModelError {
     UnknownArchitecture { model_type: String, known: String },
     #[error("not supported yet: {what}")]
     Unsupported { what: String },
-    #[error(transparent)]
-    Limit(#[from] LimitError),
     #[error("a channel cannot be replaced by its mean, because the mean is unknown")]
     NoMean,
+    #[error(transparent)]
+    #[serde(untagged)]
+    Limit(#[from] LimitError),
 }
 
 /// A decoder-only transformer with its weights on one or several devices: the embeddings, each layer, and norm with

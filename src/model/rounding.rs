@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_of_a_channel_is_held_out_where_it_is_largest() {
+    fn single_value_of_a_channel_is_held_out_where_it_is_largest() {
         let x = tensor(&[0.0, 1.4, 3.0, 50.0, 0.0, 1.4, 3.0, -90.5], [2, 4]);
         let rounding = InputRounding { bits: 2, smoothing: None, held_out: vec![3] };
         // The first token's own largest value is in its range; the second's is not.

@@ -266,7 +266,7 @@ mod tests {
 
     /// Two rounds of one row of queries, two of keys and one of values, three columns wide.
     #[test]
-    fn a_scalar_of_a_fused_tensor_has_a_place_in_its_own_matrix() {
+    fn scalar_of_a_fused_tensor_has_a_place_in_its_own_matrix() {
         let names = BTreeSet::from(["qkv.weight".to_owned()]);
         let mut weights = Weights::plan(&Device::flex(), names.clone());
         let parts = [(Matrix::QProj, 1), (Matrix::KProj, 2), (Matrix::VProj, 1)];

@@ -17,6 +17,7 @@ use std::task::{Poll, Waker};
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -33,7 +34,8 @@ pub const IN_BROWSER: bool = cfg!(target_family = "wasm");
 /// The largest file that is read as a whole (configuration, tokenizer, index), in bytes.
 pub const MAX_WHOLE_FILE_BYTES: u64 = 64 << 20;
 
-#[derive(Debug, Error)]
+#[derive(Debug, Serialize, Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum PlatformError {
     #[error("{name} could not be read: {why}")]
     Read { name: String, why: String },

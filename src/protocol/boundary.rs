@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_wasm_bindgen::{Error, Serializer};
 use wasm_bindgen::{JsValue, UnwrapThrowExt};
 
-use super::{Event, EventEnvelope, Failure, FailureKind};
+use super::{Event, EventEnvelope};
+use crate::terms::{Failure, Problem};
 
 /// Writes a message as a JavaScript value. An absent value is `null`, and a map is a plain object, so that scripts in
 /// JavaScript (tests, benchmarks) see the same shape as in JSON.
@@ -24,17 +25,8 @@ pub fn to_js<T: Serialize>(message: &T) -> Result<JsValue, Error> {
 /// that the waiting page gets an answer.
 pub fn event_to_js(id: Option<u32>, event: Event) -> JsValue {
     to_js(&EventEnvelope { id, event })
-        .or_else(|why| to_js(&EventEnvelope { id, event: Event::Failed(unwritable(&why)) }))
+        .or_else(|why| to_js(&EventEnvelope { id, event: Event::Failed(Failure::new(Problem::ResultNotHeld, why.to_string())) }))
         .expect_throw("a failure holds text only, which JavaScript can hold")
-}
-
-fn unwritable(why: &Error) -> Failure {
-    Failure {
-        kind: FailureKind::Internal,
-        what: "The engine could not hand over a result".into(),
-        why: why.to_string(),
-        next_step: "What was computed before stays on the page. Try again with other values, or restart the engine.".into(),
-    }
 }
 
 /// Reads a message from a JavaScript value.

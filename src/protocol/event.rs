@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Delta, Evaluation, Generated, Inspection, Message, ModelInfo, Outcome,
-    Pane, Pruned, RunRecord, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport,
+    Ablation, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Delta, Evaluation, Failure, Generated, Inspection, Message, ModelInfo,
+    Outcome, Pane, Pruned, RunRecord, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport,
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,31 +143,4 @@ pub struct Figure {
     pub of: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
-}
-
-/// A failure, in words for the user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    pub kind: FailureKind,
-    /// Summary of the failure.
-    pub what: String,
-    /// The reason, with the figures.
-    pub why: String,
-    /// The next thing to do.
-    pub next_step: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// The visitor's input: a text, a setting, a link or a file.
-    Input,
-    /// The model's files.
-    Model,
-    /// Network or disk.
-    Transport,
-    /// The GPU: missing, too small, lost, out of memory. Its results since then are never shown as a finding.
-    Device,
-    /// A bug in Linchpin.
-    Internal,
 }

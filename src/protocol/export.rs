@@ -50,8 +50,8 @@ pub struct Export {
 
 impl Export {
     pub const FORMAT: &str = "linchpin-export";
-    /// The current version. Version 1 had English sentences and names in its outcomes instead of codes.
-    pub const VERSION: u32 = 2;
+    /// Version 1 had English sentences and names in its outcomes, where there are codes now.
+    pub const VERSION: u32 = 3;
 
     pub fn new(model: ModelRef) -> Self {
         Self {

@@ -6,13 +6,13 @@
 
 use serde::de::DeserializeOwned;
 
-use super::{Event, Failure, FailureKind, Figure, Progress, Request, TensorError};
+use super::{Event, Figure, Progress, Request, TensorError};
 use crate::terms::{
     Ablation, Action, BackendInfo, Calibration, Candidate, Cell, ConfirmArm, ConfirmReport, DataPlot, DataTable, Deletion, DeletionReport,
-    EditTarget, Evaluation, Experiment, Generated, Headline, HubSource, Inspection, Intervention, KnownFile, Message, ModelFile, ModelInfo,
-    ModelRef, ModelSource, OnTasks, OnText, Outcome, Pane, Pick, PlotKind, Provenance, Pruned, Pruning, Ranking, Replacement, RowCoord,
-    RunRecord, RunSetup, Sampling, ScanReport, ScoreProgress, ScoreReport, Selection, Settings, Site, Spike, StoredModel,
-    SurroundingsReport, SweepPoint, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit, WeightQuantisation,
+    EditTarget, Evaluation, Experiment, Failure, Generated, Headline, HubSource, Inspection, Intervention, KnownFile, Message, ModelFile,
+    ModelInfo, ModelRef, ModelSource, OnTasks, OnText, Outcome, Pane, Pick, PlotKind, Problem, Provenance, Pruned, Pruning, Ranking,
+    Replacement, RowCoord, RunRecord, RunSetup, Sampling, ScanReport, ScoreProgress, ScoreReport, Selection, Settings, Site, Spike,
+    StoredModel, SurroundingsReport, SweepPoint, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit, WeightQuantisation,
 };
 
 /// Every kind of request; some occur again with another source of the model.
@@ -332,7 +332,7 @@ fn later_outcome() -> Outcome {
     later.tables[0].push(["prune_sw".into(), 4.75_f64.into()]);
     later.tables.push(DataTable::new("tasks", "Tasks", &["task"]));
     later.findings.push("no_collapse".into());
-    later.convention = "concat-512".into();
+    later.convention = Some("concat".into());
     Outcome { is_partial: false, ..later }
 }
 
@@ -348,7 +348,7 @@ fn outcome() -> Outcome {
         model: model(),
         backend: backend(),
         software: "s".into(),
-        convention: "concat-2048".into(),
+        convention: Some(Message::new("concat").with("block", 2048_usize)),
         findings: vec![Message::new("collapse").with("threshold", 0.25_f64).with("arm", "prune_sw").with("none", Cell::Nothing)],
         headline: vec![Headline { name: "h".into(), value: 0.1 }, Headline { name: "not a number".into(), value: f64::NAN }],
         tables: vec![table],
@@ -358,7 +358,7 @@ fn outcome() -> Outcome {
 }
 
 fn failure() -> Failure {
-    Failure { kind: FailureKind::Device, what: "w".into(), why: "y".into(), next_step: "n".into() }
+    Failure { cause: Some(Message::new("c").with("name", "n").with("got", 2.5_f64)), ..Failure::new(Problem::DeviceFailed, "d") }
 }
 
 #[cfg(test)]

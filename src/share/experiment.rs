@@ -7,8 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_PROMPT_CHARS, ShareError, check_model, pack, unpack, version1};
-use crate::terms::{Experiment, Headline, MAX_VALUES, ModelRef, Outcome, Sizes, TextRef};
+use super::{MAX_PROMPT_CHARS, ShareError, check_model, earlier, pack, unpack};
+use crate::terms::{Experiment, Headline, MAX_VALUES, ModelRef, Outcome, Sizes, TextRef, read_json};
 use crate::words::is_lower_hex;
 
 /// The beginning of a fragment that holds an experiment.
@@ -88,9 +88,9 @@ impl ExperimentLink {
     /// Reads the fragment of an address, with or without its `#`.
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
         let (version, json) = unpack(TRY_KEY, VERSION, fragment)?;
-        let mut wire: WireExperiment = serde_json::from_str(&json).map_err(|_| ShareError::Damaged)?;
+        let mut wire: WireExperiment = read_json(&json).map_err(|_| ShareError::Damaged)?;
         if version == 1 {
-            wire.h.iter_mut().for_each(|figure| figure.name = version1::figure(&figure.name));
+            wire.h.iter_mut().for_each(|figure| figure.name = earlier::figure(&figure.name));
         }
         read(wire)
     }

@@ -32,7 +32,7 @@ fn outcome() -> Outcome {
         model,
         backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "r".into() },
         software: String::new(),
-        convention: String::new(),
+        convention: None,
         findings: Vec::new(),
         headline,
         tables: Vec::new(),
@@ -59,7 +59,7 @@ fn with(path: &str, value: &str) -> Result<ExperimentLink, ShareError> {
 }
 
 #[test]
-fn a_link_comes_back_as_it_was() {
+fn link_comes_back_as_it_was() {
     let text = link().encode().unwrap();
     assert_eq!(ExperimentLink::decode(&text), Ok(link()));
     assert_eq!(ExperimentLink::decode(&text[1..]), Ok(link()));
@@ -69,7 +69,7 @@ fn a_link_comes_back_as_it_was() {
 }
 
 #[test]
-fn the_two_kinds_of_links_are_told_apart() {
+fn both_kinds_of_links_are_told_apart() {
     assert_eq!(ExperimentLink::decode("#run=1.e30"), Err(ShareError::NoRun));
     assert_eq!(ShareLink::decode(&link().encode().unwrap()), Err(ShareError::NoRun));
     assert_eq!(ExperimentLink::decode("#experiments"), Err(ShareError::NoRun));
@@ -79,7 +79,7 @@ fn the_two_kinds_of_links_are_told_apart() {
 }
 
 #[test]
-fn a_cut_or_changed_link_is_damaged() {
+fn cut_or_changed_link_is_damaged() {
     let text = link().encode().unwrap();
     for end in TRY_KEY.len()..text.len() {
         assert!(ExperimentLink::decode(&text[..end]).is_err(), "cut at {end}");
@@ -138,7 +138,7 @@ fn sizes_and_ranges_are_bounded() {
 }
 
 #[test]
-fn a_text_is_a_name_and_a_digest() {
+fn text_is_a_name_and_a_digest() {
     for digest in ["", "0123", "0123456789ABCDEF", "0123456789abcdeg"] {
         assert!(matches!(with("e.text", &format!("{{\"name\":\"a\",\"digest\":\"{digest}\"}}")), Err(ShareError::Setting(_))), "{digest}");
     }
@@ -154,7 +154,7 @@ fn a_text_is_a_name_and_a_digest() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_written() {
+fn unreadable_link_is_not_written() {
     let mut wrong = link();
     wrong.headline[0].value = f64::NAN;
     assert!(wrong.encode().is_err());

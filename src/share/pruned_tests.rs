@@ -39,7 +39,7 @@ fn with(field: &str, value: &str) -> Result<ShareLink, ShareError> {
 }
 
 #[test]
-fn the_format_stays_what_it_is() {
+fn format_stays_as_it_is() {
     let text = link().encode().unwrap();
     assert_eq!(
         json(&link())["c"].to_string(),
@@ -119,7 +119,7 @@ fn words_that_nobody_knows_are_refused() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_written() {
+fn unreadable_link_is_not_written() {
     let mut whole = link();
     whole.setup.ablation.pruning.as_mut().unwrap().selection.rho = 1.0;
     assert!(matches!(whole.encode(), Err(ShareError::Share { what: "the core", .. })));
@@ -135,7 +135,7 @@ fn what_cannot_be_read_is_not_written() {
 }
 
 #[test]
-fn a_run_tells_its_link_what_was_scored_and_not_what_was_asked_for() {
+fn run_tells_its_link_what_was_scored_and_not_what_was_asked_for() {
     let link = link();
     let pane = |token_ids: &[u32]| Generated {
         token_ids: token_ids.to_vec(),

@@ -36,7 +36,7 @@ pub fn columns() -> DataTable {
         "delta_nats (nats)",
         "intact_loss_nats (nats)",
     ];
-    let table = DataTable::new("deletions", "Channels removed one at a time", &columns);
+    let table = DataTable::new("deletions", "deletions", &columns);
     table.written(Notation::Quoted, &["model", "backend", "text"]).written(Notation::Scientific, &["loss_proxy", "delta_nats"])
 }
 
@@ -72,7 +72,7 @@ pub const DIFFERING: [&str; 5] = ["layer", "channel", "quantile", "loss_proxy", 
 /// Spearman's correlations, over all layers in the first row.
 pub fn correlations(correlations: &[DeletionCorrelation]) -> DataTable {
     let columns = ["layer", "deletions", "spearman", "positive_deletions", "spearman_positive"];
-    let mut table = DataTable::new("correlations", "Correlation of loss proxy and change of the loss", &columns);
+    let mut table = DataTable::new("correlations", "correlations", &columns);
     for DeletionCorrelation { layer, n, spearman, n_positive, spearman_positive } in correlations {
         let layer = layer.map_or_else(|| "all".into(), Cell::from);
         table.push([layer, (*n).into(), (*spearman).into(), (*n_positive).into(), (*spearman_positive).into()]);
@@ -82,7 +82,7 @@ pub fn correlations(correlations: &[DeletionCorrelation]) -> DataTable {
 
 /// The picture of [`correlations`].
 pub fn correlation_plot() -> DataPlot {
-    let title = "Spearman's correlation of loss proxy and change of the loss, by layer";
+    let title = "correlation_by_layer";
     DataPlot::new(PlotKind::Bars, title, "correlations", "layer", "spearman")
 }
 

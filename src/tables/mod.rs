@@ -23,7 +23,7 @@ pub mod surroundings;
 pub mod sweep;
 pub mod training;
 
-use crate::terms::{Cell, ModelRef};
+use crate::terms::{Cell, Message, ModelRef};
 
 /// The measurement of a row. Its columns are in every table that several calls may write into, to distinguish rows of
 /// different measurements. A value that the report lacks is `None`, and its cell is empty.
@@ -37,7 +37,7 @@ pub struct Measurement<'a> {
     /// Tokens of a sequence.
     pub length: usize,
     /// [Convention](crate::terms::Evaluation::convention) of the text that the loss was measured on.
-    pub text: &'a str,
+    pub text: &'a Message,
     /// First 16 hex digits of that text's SHA-256.
     pub text_digest: Option<&'a str>,
 }
@@ -45,7 +45,7 @@ pub struct Measurement<'a> {
 impl Measurement<'_> {
     /// The cells of `sequences`, `length`, `text` and `text_digest`, which are adjacent in every table.
     fn texts(&self) -> [Cell; 4] {
-        [self.sequences.into(), self.length.into(), self.text.into(), self.text_digest.into()]
+        [self.sequences.into(), self.length.into(), self.text.id().into(), self.text_digest.into()]
     }
 }
 

@@ -1,9 +1,9 @@
 //! Tables of a scan and of a confirmation.
 
-use crate::terms::{ArmKind, Candidate, Cell, ConfirmArm, DataTable, Spike};
+use crate::terms::{ArmKind, Candidate, Cell, ConfirmArm, DataTable, Message, Spike};
 
 /// One spike of each layer; `after` has the spikes that remain with every candidate removed.
-pub fn spikes(name: &str, title: &str, spikes: &[Spike], after: &[Spike]) -> DataTable {
+pub fn spikes(name: &str, title: impl Into<Message>, spikes: &[Spike], after: &[Spike]) -> DataTable {
     let columns = ["layer", "channel", "token", "token_text", "value", "ratio_to_median", "value_after_removal"];
     let mut table = DataTable::new(name, title, &columns);
     for spike in spikes {
@@ -23,7 +23,7 @@ pub fn spikes(name: &str, title: &str, spikes: &[Spike], after: &[Spike]) -> Dat
 
 pub fn candidates(candidates: &[Candidate]) -> DataTable {
     let columns = ["layer", "row", "col", "weight", "input", "output", "token", "ratio_to_median", "share_of_output", "iteration"];
-    let mut table = DataTable::new("candidates", "Candidates", &columns);
+    let mut table = DataTable::new("candidates", "candidates", &columns);
     for c in candidates {
         table.push([
             c.at.layer.into(),
@@ -43,11 +43,11 @@ pub fn candidates(candidates: &[Candidate]) -> DataTable {
 
 pub fn arms(arms: &[ConfirmArm]) -> DataTable {
     let columns = ["kind", "label", "layer", "row", "col", "n_zeroed", "loss_nats (nats)", "delta_nats (nats)"];
-    let mut table = DataTable::new("arms", "Held-out loss of every arm", &columns);
+    let mut table = DataTable::new("arms", "loss_of_arms", &columns);
     for arm in arms {
         table.push([
             kind(arm.kind),
-            text(&arm.label),
+            arm.label.id().into(),
             arm.at.map(|at| at.layer).into(),
             arm.at.map(|at| at.row).into(),
             arm.at.map(|at| at.col).into(),
@@ -82,9 +82,9 @@ mod tests {
 
     #[test]
     fn kinds_of_arms_are_called_as_in_the_json() {
-        let arm = |kind| ConfirmArm { kind, label: "l".into(), at: None, n_zeroed: 1, loss_nats: 3.5, delta_nats: 0.5 };
+        let arm = |kind| ConfirmArm { kind, label: "random".into(), at: None, n_zeroed: 1, loss_nats: 3.5, delta_nats: 0.5 };
         let csv = arms(&[arm(ArmKind::RandomScalar), arm(ArmKind::Intact)]).to_csv();
-        assert_eq!(csv.lines().nth(1).unwrap(), r#"random_scalar,"""l""",,,,1,3.5,0.5"#);
+        assert_eq!(csv.lines().nth(1).unwrap(), "random_scalar,random,,,,1,3.5,0.5");
         assert!(csv.lines().nth(2).unwrap().starts_with("intact,"));
     }
 }

@@ -9,7 +9,7 @@ use crate::terms::{
 pub fn shares(layers: &[Concentration]) -> DataTable {
     let mut columns = vec!["layer".to_string()];
     columns.extend(RHOS.iter().map(|rho| format!("top_{}_percent", (100.0 * rho) as f32)));
-    let mut table = DataTable::new("shares", "Share of the loss proxy in the core, by layer", &refs(&columns));
+    let mut table = DataTable::new("shares", "core_shares", &refs(&columns));
     for layer in layers {
         let shares = (0..RHOS.len()).map(|at| layer.shares.get(at).copied().into());
         table.push([Cell::from(layer.layer)].into_iter().chain(shares).collect::<Vec<_>>());
@@ -20,7 +20,7 @@ pub fn shares(layers: &[Concentration]) -> DataTable {
 /// The points of [`Concentration::curve`].
 pub fn masses(layers: &[Concentration]) -> DataTable {
     let columns = ["layer", "share_of_channels", "share_of_loss_proxy"];
-    let mut table = DataTable::new("masses", "Loss proxy held by the first channels", &columns);
+    let mut table = DataTable::new("masses", "masses", &columns);
     for layer in layers {
         layer.curve.iter().for_each(|[x, y]| table.push([layer.layer.into(), (*x).into(), (*y).into()]));
     }
@@ -30,7 +30,7 @@ pub fn masses(layers: &[Concentration]) -> DataTable {
 /// The agreement of other metrics with the loss proxy, for the core of [`RHOS`]`[rho_index]`.
 pub fn overlaps(overlaps: &[Overlap], rho_index: usize) -> DataTable {
     let columns = ["layer", "measure", "jaccard_of_the_cores", "spearman"];
-    let mut table = DataTable::new("overlaps", "Agreement with the loss proxy", &columns);
+    let mut table = DataTable::new("overlaps", "overlaps", &columns);
     for overlap in overlaps {
         let jaccard = overlap.jaccard.get(rho_index).copied().unwrap_or(0.0);
         table.push([overlap.layer.into(), metric_name(overlap.metric).into(), jaccard.into(), overlap.spearman.into()]);
@@ -40,7 +40,7 @@ pub fn overlaps(overlaps: &[Overlap], rho_index: usize) -> DataTable {
 
 /// The picture of [`overlaps`].
 pub fn overlap_plot() -> DataPlot {
-    let title = "Share of the core that another measure finds (Jaccard index), by layer";
+    let title = "overlap_of_cores";
     DataPlot::new(PlotKind::Heatmap, title, "overlaps", "layer", "jaccard_of_the_cores").by("measure")
 }
 
@@ -67,7 +67,7 @@ pub fn agreements(overlaps: &[Overlap], rho_index: usize) -> Vec<Agreement> {
 /// The ranks of super weights' channels, 0 the largest.
 pub fn super_weights(ranks: &[SuperWeightRank]) -> DataTable {
     let columns = ["layer", "row", "col", "rank", "share_of_loss_proxy"];
-    let mut table = DataTable::new("super_weights", "Super weights' channels by loss proxy", &columns);
+    let mut table = DataTable::new("super_weights", "ranks_of_super_weights", &columns);
     for SuperWeightRank { at, rank, share } in ranks {
         table.push([at.layer.into(), at.row.into(), at.col.into(), (*rank).into(), (*share).into()]);
     }
@@ -80,7 +80,7 @@ pub fn channels(layers: &[ChannelScores]) -> DataTable {
     let others = Metric::ALL.into_iter().filter(|metric| *metric != Metric::LossProxy).map(metric_id);
     let scores = ["loss_proxy", "mean_activation"].into_iter().chain(others).chain(["variance"]).collect::<Vec<_>>();
     let columns = [&["layer", "channel"][..], &scores].concat();
-    let mut table = DataTable::new("channels", "Scores of every channel", &columns).written(Notation::Scientific, &scores);
+    let mut table = DataTable::new("channels", "scores_of_channels", &columns).written(Notation::Scientific, &scores);
     for layer in layers {
         let others = Metric::ALL.into_iter().filter(|metric| *metric != Metric::LossProxy).map(|metric| layer.by(metric));
         let lists = [&layer.loss_proxy[..], &layer.mean_activation].into_iter().chain(others).chain([&layer.variance[..]]);

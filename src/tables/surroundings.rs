@@ -5,7 +5,7 @@ use crate::terms::{DataTable, SurroundingsReport};
 /// Channels around the core, with the core first. The other channels are included only if `all` is set.
 pub fn surroundings(report: &SurroundingsReport, all: bool) -> DataTable {
     let columns = ["layer", "group", "channel", "conn", "p1", "p2", "redundancy (nats)"];
-    let mut table = DataTable::new("channels", "Channels by their place around the core", &columns);
+    let mut table = DataTable::new("channels", "channels_around_core", &columns);
     for layer in &report.layers {
         let mut push = |group: &str, channel: usize, redundancy: Option<f32>| {
             let [x, y] = layer.plane.get(channel).copied().unwrap_or_default();

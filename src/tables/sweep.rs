@@ -36,7 +36,7 @@ const FIGURES: [&str; 8] = [
 
 /// The table without rows. A row has the cells of [`key`], then those of [`figures`].
 pub fn columns() -> DataTable {
-    let table = DataTable::new("points", "Removals by rules", &[&KEYS[..], &FIGURES].concat());
+    let table = DataTable::new("points", "removals_by_rules", &[&KEYS[..], &FIGURES].concat());
     table.written(Notation::Quoted, &["model", "backend", "text"])
 }
 

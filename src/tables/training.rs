@@ -16,7 +16,7 @@ pub fn columns() -> DataTable {
     let shares = RHOS.map(|rho| ["median", "smallest", "largest"].map(|which| format!("{which}_share_{rho}")));
     let shares = shares.iter().flatten().map(String::as_str);
     let names = keys.into_iter().chain(figures).chain(shares).collect::<Vec<_>>();
-    let table = DataTable::new("checkpoints", "Checkpoints", &names);
+    let table = DataTable::new("checkpoints", "checkpoints", &names);
     table.written(Notation::Quoted, &["name", "backend", "scalar", "text"])
 }
 

@@ -1,12 +1,14 @@
 //! The error of a device that holds tensors.
 
 use burn::tensor::ExecutionError;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::platform::GpuHealth;
 
 /// The device cannot hold the required data, or its results are wrong. Sizes are in bytes.
-#[derive(Debug, Error)]
+#[derive(Debug, Serialize, Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum DeviceError {
     #[error("the GPU's largest buffer has {limit} bytes, but this model needs {needed}")]
     GpuTooSmall { needed: u64, limit: u64 },

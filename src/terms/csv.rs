@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_a_csv_file() {
+    fn table_is_a_csv_file() {
         let mut table = DataTable::new("loss", "Loss", &["arm", "loss (nats)", "tokens"]);
         table.push(["Prune SW, +SA".into(), 3.5_f64.into(), 100_usize.into()]);
         table.push(["a \"b\"".into(), Cell::Nothing, 0_usize.into()]);

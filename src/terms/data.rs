@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A table in long form: each compared thing is a row.
+use super::Message;
+
+/// A table in long form: the things compared are rows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataTable {
     /// Identifier, used in file names and by [`DataPlot::table`]: `loss`, `samples`.
     pub name: String,
-    /// Title for people.
-    pub title: String,
+    /// Title, as a code.
+    pub title: Message,
     pub columns: Vec<Column>,
     /// Rows, each with one cell for each column.
     pub rows: Vec<Vec<Cell>>,
@@ -63,7 +65,8 @@ pub enum PlotKind {
 /// A picture of one table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataPlot {
-    pub title: String,
+    /// Title, as a code; where [`Self::only`] names an arm, the arm is added to it.
+    pub title: Message,
     pub table: String,
     pub kind: PlotKind,
     /// Column of the horizontal axis; `y` and `by` are columns, too.
@@ -88,7 +91,7 @@ pub struct DataPlot {
 
 impl DataTable {
     /// A table without rows. Each column is given as `name` or `name (unit)`.
-    pub fn new(name: &str, title: &str, columns: &[&str]) -> Self {
+    pub fn new(name: &str, title: impl Into<Message>, columns: &[&str]) -> Self {
         let column = |text: &&str| match text.split_once(" (") {
             Some((name, unit)) => Column::new(name, unit.trim_end_matches(')')),
             None => Column::new(text, ""),
@@ -147,7 +150,7 @@ impl Column {
 }
 
 impl DataPlot {
-    pub fn new(kind: PlotKind, title: &str, table: &str, x: &str, y: &str) -> Self {
+    pub fn new(kind: PlotKind, title: impl Into<Message>, table: &str, x: &str, y: &str) -> Self {
         Self {
             title: title.into(),
             table: table.into(),

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_edit_is_flat_and_names_its_unit() {
+    fn edit_is_flat_and_names_its_unit() {
         for (target, json) in [
             (EditTarget::scalar(2, 12, 86), r#"{"unit":"scalar","layer":2,"row":12,"col":86,"scale":0.1}"#),
             (EditTarget::row(0, 1), r#"{"unit":"row","layer":0,"row":1,"scale":0.1}"#),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_without_all_its_parts_is_refused() {
+    fn edit_without_all_its_parts_is_refused() {
         for json in [
             r#"{"unit":"scalar","layer":2,"row":12,"scale":0}"#,
             r#"{"unit":"scalar","layer":2,"row":12,"col":null,"scale":0}"#,
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intervention_is_flat_and_names_its_action() {
+    fn intervention_is_flat_and_names_its_action() {
         for (action, end) in
             [(Action::Scale(0.5), r#""action":"scale","value":0.5}"#), (Action::Set(-2.0), r#""action":"set","value":-2.0}"#)]
         {

@@ -6,6 +6,8 @@
 
 use std::ops::RangeInclusive;
 
+use serde::Serialize;
+
 use super::{Coordinate, EditTarget, ModelInfo, PerLayer, Pick, Selection, WeightEdit};
 
 /// The range of an edit's scale and of the super weights' factors; the papers' sweeps stop at 3.
@@ -20,7 +22,8 @@ pub const MAX_VALUES: usize = 64;
 pub const MAX_SEQUENCES: usize = 100_000;
 
 /// A share of the channels in a [`Selection`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ShareOf {
     /// [`Selection::rho`].
     Core,
@@ -63,7 +66,8 @@ impl ShareOf {
 }
 
 /// A number that lies outside its limits.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum LimitError {
     #[error("{} is {got}, but the model has {limit} (0 to {})", what.name(), limit.saturating_sub(1))]
     Outside { what: Coordinate, got: usize, limit: usize },
@@ -230,7 +234,7 @@ mod tests {
     const SIZES: Sizes = Sizes { num_hidden_layers: 20, hidden_size: 256, intermediate_size: PerLayer::Same(448), num_experts: None };
 
     #[test]
-    fn a_refused_edit_is_told_with_its_numbers() {
+    fn refused_edit_is_told_with_its_numbers() {
         for (edit, can) in edits_at_the_limits(SIZES) {
             assert_eq!(SIZES.check_edit(&edit).is_ok(), can, "{edit:?}");
         }
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selection_is_checked_at_every_limit() {
+    fn selection_is_checked_at_every_limit() {
         let with = |change: fn(&mut Selection)| {
             let mut selection = Selection::new(Pick::Lowest { by: Ranking::Wanda, share: 0.5 });
             change(&mut selection);

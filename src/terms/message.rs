@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Cell, WeightCoord};
+use super::{Cell, Coordinate, EditTarget, Unit};
 
 /// A code and its arguments: `collapse` with `threshold` and `cost`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Message {
     pub code: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -31,15 +31,36 @@ impl Message {
     /// Adds a scalar of a `down_proj` matrix as the arguments `layer`, `row`, `col` and, for an expert's matrix,
     /// `expert`.
     #[must_use]
-    pub fn at(self, at: WeightCoord) -> Self {
-        let placed = self.with("layer", at.layer).with("row", at.row).with("col", at.col);
-        match at.expert {
-            Some(expert) => placed.with("expert", usize::from(expert)),
-            None => placed,
+    pub fn at(self, at: impl Into<EditTarget>) -> Self {
+        let place = at.into().place();
+        let layer = self.with("layer", place.layer);
+        let numbers = place.coordinates().fold(layer, |message, (of, number)| message.with(argument(of), number));
+        match place.expert {
+            Some(expert) => numbers.with("expert", usize::from(expert)),
+            None => numbers,
         }
     }
 
-    /// The argument of this name as a number; NaN if it is missing or not a number.
+    /// The place that [`Self::at`] added; `None` if a coordinate of the unit is missing.
+    pub fn place(&self, unit: Unit) -> Option<EditTarget> {
+        let number = |name: &str| self.args.get(name).and_then(Cell::number).map(|number| number as usize);
+        let numbers = unit.coordinates().iter().filter_map(|of| number(argument(*of))).collect::<Vec<_>>();
+        let expert = number("expert").and_then(|expert| u16::try_from(expert).ok());
+        unit.target(number("layer")?, expert, &numbers)
+    }
+
+    /// Code and arguments on one line, the same in every language: `concat block=512 text=mine`. A CSV file holds it.
+    pub fn id(&self) -> String {
+        let value = |cell: &Cell| match cell {
+            Cell::Number(number) => number.to_string(),
+            Cell::Text(text) => text.clone(),
+            Cell::Nothing => String::new(),
+        };
+        let args = self.args.iter().map(|(name, cell)| format!(" {name}={}", value(cell)));
+        if self.code == Self::SAID { self.text("text").into() } else { args.fold(self.code.clone(), |id, arg| id + &arg) }
+    }
+
+    /// A number among the arguments; NaN if there is none of this name.
     pub fn number(&self, name: &str) -> f64 {
         self.args.get(name).and_then(Cell::number).unwrap_or(f64::NAN)
     }
@@ -50,7 +71,12 @@ impl Message {
     }
 }
 
-/// A message without arguments.
+/// The name of a coordinate as an argument, which is that in JSON.
+fn argument(of: Coordinate) -> &'static str {
+    if of == Coordinate::Column { "col" } else { of.name() }
+}
+
+/// The message of a code without arguments.
 impl From<&str> for Message {
     fn from(code: &str) -> Self {
         Self::new(code)
@@ -80,6 +106,7 @@ impl<'de> Deserialize<'de> for Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terms::{ChannelCoord, WeightCoord};
 
     #[test]
     fn messages_are_read_as_they_are_written_and_sentences_of_version_1_too() {
@@ -98,7 +125,13 @@ mod tests {
     #[test]
     fn arguments_that_are_missing_are_no_number_and_no_text() {
         let message = Message::new("rank").at(WeightCoord::new(2, 12, 86));
+        assert_eq!(message.id(), "rank col=86 layer=2 row=12");
+        assert_eq!(Message::new(Message::SAID).with("text", "mine, whole").id(), "mine, whole");
         assert_eq!(["layer", "row", "col"].map(|name| message.number(name)), [2.0, 12.0, 86.0]);
+        assert_eq!(message.place(Unit::Scalar), Some(EditTarget::scalar(2, 12, 86)));
+        let channel = ChannelCoord { layer: 3, expert: Some(5), channel: 7 };
+        let message_of = Message::new("channel").at(EditTarget::Channel(channel));
+        assert_eq!((message_of.place(Unit::Channel), message_of.place(Unit::Row)), (Some(EditTarget::Channel(channel)), None));
         assert!(message.number("none").is_nan() && message.text("layer").is_empty());
     }
 }

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::Matrix;
 
 /// The name of a coordinate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Coordinate {
     Layer,
     Expert,

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_names_every_removal_once() {
+    fn plan_names_every_removal_once() {
         // Rankings and draws of each share; the core; five halos, each with three draws of matched channels.
         for (comparison, n) in [(Comparison::Removal, 7 * (3 + 3) + 1 + 5 + 5 * 3), (Comparison::Pruning, 8 * (8 + 3))] {
             let prunings = comparison.prunings(Replacement::Zero);

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelRef, PerLayer, WeightCoord, text_digest};
+use super::{Message, ModelRef, PerLayer, WeightCoord, text_digest};
 
 /// The reported sizes of a core, as shares of a layer's channels.
 pub const RHOS: [f64; 4] = [0.005, 0.01, 0.02, 0.05];
@@ -85,6 +85,7 @@ pub struct ChannelScores {
     pub activation_power: Vec<f32>,
     /// `mean u² - (mean u)²`, from sums that are f32 within a sequence and f64 between sequences, because the two
     /// means above, in f32, have too few digits for a channel that hardly changes. Empty in older reports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variance: Vec<f32>,
     /// `max |u|`: large for an activation outlier.
     pub peak_activation: Vec<f32>,
@@ -176,7 +177,7 @@ pub struct SuperWeightRank {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Name of the text and of how it was cut.
-    pub convention: String,
+    pub convention: Message,
     /// First 16 hex digits of the SHA-256 of [`CalibrationText::scored`].
     #[serde(default)]
     pub text_digest: String,
@@ -233,7 +234,7 @@ mod tests {
     use super::median;
 
     #[test]
-    fn a_median_is_in_the_middle() {
+    fn median_is_in_the_middle() {
         assert_eq!((median([3.0_f32, -1.0, 2.0]), median([4.0, -1.0]), median([0.0_f32; 0])), (2.0, 1.5, 0.0));
     }
 }

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_of_the_pairs_and_not_of_their_order() {
+    fn digest_is_of_the_pairs_and_not_of_their_order() {
         let found = selection_digest(&[vec![7, 5], vec![], vec![86]]);
         // printf 0:5,0:7,2:86, | sha256sum
         assert_eq!(found, "d37c6d3f02094f4a");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selection_is_short_and_comes_back() {
+    fn selection_is_short_and_comes_back() {
         let pick = Pick::Lowest { by: Ranking::Protected, share: 0.5 };
         let pruning = Pruning { selection: Selection { layer: Some(2), ..Selection::new(pick) }, replacement: Replacement::Mean };
         let json = serde_json::to_string(&pruning).unwrap();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pick_says_what_it_needs_and_no_more() {
+    fn pick_says_what_it_needs_and_no_more() {
         assert_eq!(serde_json::to_string(&Pick::Core).unwrap(), r#"{"type":"core"}"#);
         assert_eq!(serde_json::from_str::<Pick>(r#"{"type":"matched"}"#).unwrap(), Pick::Matched);
         let highest = Pick::Highest { by: Ranking::Wanda, share: 0.25 };

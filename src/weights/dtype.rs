@@ -6,7 +6,7 @@ macro_rules! dtypes {
     ($($name:ident = $bits:literal),* $(,)?) => {
         /// The type of a tensor's elements, under the format's own names.
         #[allow(non_camel_case_types, reason = "the names in the file")]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
         pub enum Dtype { $($name),* }
 
         impl Dtype {

@@ -1,11 +1,13 @@
 //! Errors in a checkpoint's files.
 
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use super::dtype::Dtype;
 
 /// The reason why a checkpoint cannot be loaded. Sizes and positions are in bytes.
-#[derive(Debug, Error)]
+#[derive(Debug, Serialize, Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum WeightsError {
     // Files.
     #[error("there is no file {name}")]
@@ -25,7 +27,10 @@ pub enum WeightsError {
     #[error("the header is not UTF-8 from its byte {position}")]
     HeaderUtf8 { position: usize },
     #[error("the header cannot be read: {source}")]
-    HeaderJson { source: serde_json::Error },
+    HeaderJson {
+        #[serde(serialize_with = "in_words")]
+        source: serde_json::Error,
+    },
     #[error("the header lists {got} tensors; at most {max} are allowed")]
     TooManyTensors { got: usize, max: usize },
     #[error("a name in the header has {got} bytes, more than the {max} that are allowed")]
@@ -57,7 +62,10 @@ pub enum WeightsError {
     #[error("the index is too large: {got} bytes, more than the {max} that are allowed")]
     IndexTooLong { got: usize, max: usize },
     #[error("the index cannot be read: {source}")]
-    IndexJson { source: serde_json::Error },
+    IndexJson {
+        #[serde(serialize_with = "in_words")]
+        source: serde_json::Error,
+    },
     #[error("the index lists no tensors")]
     EmptyIndex,
     #[error("the index names {file:?}, which is not the plain name of a safetensors file, for tensor {name}")]
@@ -72,4 +80,8 @@ pub enum WeightsError {
     UnsupportedDtype { name: String, dtype: Dtype },
     #[error("value {index} is NaN or infinite, in tensor {name}")]
     NonFinite { name: String, index: usize },
+}
+
+fn in_words<S: Serializer>(source: &serde_json::Error, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(source)
 }

@@ -169,7 +169,7 @@ test('engine without WebGPU takes the CPU and says why', async () => {
   assert.match(info.backend.reason, /no GPU: .*WebGPU/);
   const refused = last(await load(seen, 'llama', 'gpu'));
   assert.equal(refused.type, 'failed');
-  assert.match(refused.what, /no GPU/);
+  assert.equal(refused.problem, 'no_gpu');
   // The previous model still answers.
   const scanned = await seen.page.evaluate(() => window.engine.ask({ type: 'scan', prompt: 'the old man' }));
   assert.equal(last(scanned).type, 'done');
@@ -239,7 +239,7 @@ for (const [work, request] of Object.entries(LONG_WORK)) {
         return asked;
       }, [request, fault]);
       assert.equal(last(events).type, 'failed', JSON.stringify(last(events)));
-      assert.equal(last(events).kind, 'device');
+      assert.equal(last(events).problem, 'device_failed', JSON.stringify(last(events)));
       const isFinding = ({ type, is_partial }) => type === 'generated' || (type.startsWith('outcome') && !is_partial);
       assert.ok(!events.some(isFinding), 'a record of work on a broken device');
       await seen.close();
@@ -259,7 +259,7 @@ test('weights that break off fail the load, and leave the engine usable', async 
     [cut],
   );
   assert.equal(last(events).type, 'failed');
-  assert.equal(last(events).kind, 'model');
+  assert.equal(last(events).problem, 'weights_damaged', JSON.stringify(last(events)));
   assert.equal(last(await load(seen, 'llama', 'cpu')).type, 'done');
   await seen.close();
 });

@@ -92,10 +92,10 @@ function expectLoaded(events) {
   return find(events, 'loaded');
 }
 
-function expectFailed(events, kind, words) {
+function expectFailed(events, problem, detail = /./) {
   assert.equal(last(events).type, 'failed', JSON.stringify(last(events)));
-  assert.equal(last(events).kind, kind, JSON.stringify(last(events)));
-  assert.match(`${last(events).what}; ${last(events).why}`, words);
+  assert.equal(last(events).problem, problem, JSON.stringify(last(events)));
+  assert.match(last(events).detail, detail);
 }
 
 /** Bytes of the weights that were sent. */
@@ -138,7 +138,7 @@ test('model is fetched once, verified, and read from the store after that', asyn
   assert.match(offline.provenance.notes.join(), /stored here is used/);
 
   assert.equal(find(await ask(seen, { type: 'forget', key: listed[0].key }), 'stored').models.length, 0);
-  expectFailed(await ask(seen, request(repository('org/model'))), 'transport', /does not answer/);
+  expectFailed(await ask(seen, request(repository('org/model'))), 'server_silent');
   await seen.close();
 });
 
@@ -166,7 +166,7 @@ test('stored bytes that were damaged since are fetched again', async () => {
   // The replacement of damaged bytes is also compared with the published digest.
   await damage(seen, 20 * MIB);
   await hub.fail({ kind: 'flip', on: 'cdn', path: WEIGHTS, at: 21 * MIB, times: 1000 });
-  expectFailed(await ask(seen, request(repository('org/model'))), 'model', /not what was published/);
+  expectFailed(await ask(seen, request(repository('org/model'))), 'file_corrupt');
   await hub.clear();
   assert.ok(expectLoaded(await ask(seen, request(repository('org/model')))).provenance.files[0].verified);
   await seen.close();
@@ -230,7 +230,7 @@ test('network that is gone at 99 % leaves the bytes that have come, also to the 
   const seen = await engineOn(browsers.cpu, server);
   const at = Math.floor(SIZE * 0.99);
   await hub.fail({ kind: 'cut', on: 'cdn', path: WEIGHTS, at, afterMs: 500, times: 1000 });
-  expectFailed(await ask(seen, request(repository('org/model'))), 'transport', /cut/);
+  expectFailed(await ask(seen, request(repository('org/model'))), 'download_cut');
   const [part] = await stored(seen);
   assert.ok(part.bytes >= at && part.bytes < part.total, JSON.stringify(part));
 
@@ -298,7 +298,7 @@ test('file that changes under way is not mixed', async () => {
     const seen = await engineOn(browsers.cpu, server);
     await hub.clear();
     await hub.fail({ on: 'cdn', path: WEIGHTS, ...fault });
-    expectFailed(await ask(seen, request(repository('org/model'))), 'transport', /changed/);
+    expectFailed(await ask(seen, request(repository('org/model'))), 'file_changed');
     await hub.clear();
     expectLoaded(await ask(seen, request(repository('org/model'))));
     await seen.close();
@@ -333,7 +333,7 @@ test('answers that a page may not read or cannot use fail a load, and the next o
 test('damaged bytes are found, and nothing of the file is kept', async () => {
   const seen = await engineOn(browsers.cpu, server);
   await hub.fail({ kind: 'flip', on: 'cdn', path: WEIGHTS, at: 20 * MIB, times: 1000 });
-  expectFailed(await ask(seen, request(repository('org/model'))), 'model', /not what was published.*SHA-256/);
+  expectFailed(await ask(seen, request(repository('org/model'))), 'file_corrupt', /SHA-256/);
   await hub.clear();
   await hub.forget();
   assert.ok(expectLoaded(await ask(seen, request(repository('org/model')))).provenance.files[0].verified);
@@ -343,8 +343,8 @@ test('damaged bytes are found, and nothing of the file is kept', async () => {
 
 test('gated model wants a token, which is sent to its server only and is not repeated', async () => {
   const seen = await engineOn(browsers.cpu, server);
-  expectFailed(await ask(seen, request(repository('org/gated'))), 'input', /permission/);
-  expectFailed(await ask(seen, request(repository('org/gated', { token: OUTSIDER }))), 'input', /permission/);
+  expectFailed(await ask(seen, request(repository('org/gated'))), 'access_denied');
+  expectFailed(await ask(seen, request(repository('org/gated', { token: OUTSIDER }))), 'access_denied');
   const events = await ask(seen, request(repository('org/gated', { token: TOKEN })));
   expectLoaded(events);
   assert.ok(!JSON.stringify(events).includes(TOKEN));
@@ -382,11 +382,11 @@ test('fit of a model is known without its weights', async () => {
   assert.deepEqual(await stored(seen).then((models) => models.map(({ bytes }) => bytes < 100_000)), [true]);
 
   const events = await ask(seen, request(repository('org/huge'), 'load', 'gpu'));
-  expectFailed(events, 'device', /largest buffer/);
+  expectFailed(events, 'gpu_too_small', /largest buffer/);
   const huge = find(events, 'inspected');
   assert.equal(huge.fits, false);
   assert.ok(huge.checks.some(({ ok, needed, limit }) => !ok && needed === 2 ** 32 && limit < needed), JSON.stringify(huge.checks));
-  expectFailed(await ask(seen, request(repository('org/huge'), 'load', 'cpu')), 'device', /page's memory/);
+  expectFailed(await ask(seen, request(repository('org/huge'), 'load', 'cpu')), 'memory_too_small');
   assert.ok(await weightsSent() < 200_000, `${await weightsSent()} bytes`);
   await seen.close();
 });
@@ -423,9 +423,9 @@ test('addresses that no model can lie at are refused in words', async () => {
     { hub: { endpoint: hub.url, repo: 'a/b', revision: 'main?x' } },
     { folder: { url: 'file:///etc' } },
   ];
-  for (const source of wrong) expectFailed(await ask(seen, request(source)), 'input', /no place to load/);
-  expectFailed(await ask(seen, request(repository('org/nothing', { token: TOKEN }))), 'input', /no such model/);
+  for (const source of wrong) expectFailed(await ask(seen, request(source)), 'no_address');
+  expectFailed(await ask(seen, request(repository('org/nothing', { token: TOKEN }))), 'no_such_model');
   await hub.fail({ kind: 'html', on: 'resolve', path: '/config.json', times: 1000 });
-  expectFailed(await ask(seen, request(repository('org/model'))), 'transport', /bytes instead of/);
+  expectFailed(await ask(seen, request(repository('org/model'))), 'file_unreadable', /bytes instead of/);
   await seen.close();
 });

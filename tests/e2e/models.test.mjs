@@ -14,8 +14,8 @@ const folder = path.join(root, 'public/models/linchpin-13m');
 const small = path.join(root, 'tests/fixtures/llama');
 const SIZE = statSync(path.join(folder, WEIGHTS)).size;
 const MIB = 1 << 20;
-/** A download that is slow enough for a slow machine to see it under way: three connections take half a minute. */
-const SLOW = { kind: 'slow', on: 'cdn', path: WEIGHTS, bytesPerSecond: MIB / 4, times: 1000 };
+/** A download that is slow enough for a slow machine to see it under way: three connections take more than a minute. */
+const SLOW = { kind: 'slow', on: 'cdn', path: WEIGHTS, bytesPerSecond: MIB / 8, times: 1000 };
 /** By then more has arrived than a connection may lose. */
 const UNDER_WAY = /: (?:[3-9]|\d\d)(?:\.\d+)? MB of 26\.4 MB, [\d.]+ [KM]B\/s, \d+ s left/;
 /** Entries of the catalogue, at the commits that it pins. The first has no digest, so any files will do. */
@@ -281,7 +281,7 @@ test('repository is loaded by its name; a gated one with a token, which stays in
   await says(seen, 'failure', /no such model.*spelling/is);
   await part(seen, 'hub-repo').fill('not a name');
   await part(seen, 'model-load').click();
-  await says(seen, 'failure', /no place to load.*owner\/name/is);
+  await says(seen, 'failure', /no model can be loaded.*owner\/name/is);
   await part(seen, 'hub-token').fill('');
   await part(seen, 'hub-repo').fill('org/small');
   await part(seen, 'model-load').click();

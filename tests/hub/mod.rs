@@ -118,7 +118,7 @@ fn another_revision_of_a_catalogued_model_is_another_model() {
 }
 
 #[test]
-fn the_catalogue_is_a_document_too() {
+fn catalogue_is_a_document_too() {
     let listed = Home::new("models").linchpin("http://127.0.0.1:1", &["models", "--json"]);
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let smol = listed["models"].as_array().unwrap().iter().find(|model| model["id"] == "smollm2-135m").unwrap();

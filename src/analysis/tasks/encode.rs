@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_takes_the_first_or_draws() {
+    fn limit_takes_the_first_or_draws() {
         assert_eq!(chosen(5, None, None), [0, 1, 2, 3, 4]);
         assert_eq!(chosen(5, Some(3), None), [0, 1, 2]);
         assert_eq!(chosen(5, Some(9), Some(1)), [0, 1, 2, 3, 4]);

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_is_filled_before_the_rest() {
+    fn blank_is_filled_before_the_rest() {
         let expected =
             (vec![("Ann paid Bea so Ann".to_owned(), " was rich.".to_owned()), ("Ann paid Bea so Bea".into(), " was rich.".into())], 1);
         let foundry = r#"{"context_options":["Ann paid Bea so Ann","Ann paid Bea so Bea"],"continuation":"was rich.","gold":1}"#;
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_is_the_answer() {
+    fn last_word_is_the_answer() {
         let expected = ("It was a dark".to_owned(), vec![" evening".to_owned()], 0);
         assert_eq!(asked(TaskKind::Lambada, r#"{"context":"It was a dark","continuation":"evening"}"#), expected);
         assert_eq!(asked(TaskKind::Lambada, r#"{"text":"It was a dark evening"}"#), expected);
@@ -309,13 +309,13 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_is_as_long_as_it_has_characters() {
+    fn choice_is_as_long_as_it_has_characters() {
         let (choices, _) = read(TaskKind::OpenBookQa, r#"{"query":"Café","choices":["é é","no"],"gold":0}"#).unwrap();
         assert_eq!(choices.iter().map(|choice| choice.n_characters).collect::<Vec<_>>(), [3, 2]);
     }
 
     #[test]
-    fn what_is_wrong_with_a_row_is_said() {
+    fn faults_of_a_row_are_named() {
         for (kind, row, expected) in [
             (TaskKind::Piqa, "nothing", "is not JSON"),
             (TaskKind::Piqa, "[1]", "is not a JSON object"),

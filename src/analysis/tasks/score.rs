@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_word_counts_if_it_is_greedy() {
+    fn last_word_counts_if_it_is_greedy() {
         let mut items = vec![item(0, &[(-1.0, 4)]), item(0, &[(-3.0, 4)])];
         items[0].choices[0].is_greedy = true;
         let score = TaskScore::of(TaskKind::Lambada, items);

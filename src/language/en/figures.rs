@@ -46,7 +46,7 @@ fn rank(of: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::version1;
+    use crate::share::earlier;
 
     #[test]
     fn figures_are_named_as_they_were_in_version_1() {
@@ -59,7 +59,7 @@ mod tests {
             "rank of layer 2, [12, 86]",
             "collapse threshold",
         ] {
-            assert_eq!(figure(&version1::figure(name)), name);
+            assert_eq!(figure(&earlier::figure(name)), name);
         }
         assert_eq!(figure("loss/factor_0.5"), "loss at factor 0.5");
         assert_eq!(figure("a name of nobody"), "a name of nobody");

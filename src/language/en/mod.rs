@@ -1,10 +1,14 @@
 //! English.
 
 pub mod arms;
+pub mod conventions;
 pub mod experiments;
+pub mod failures;
 pub mod figures;
 pub mod findings;
 pub mod progress;
+pub mod spikes;
+pub mod titles;
 
 use crate::terms::Evaluation;
 
@@ -25,4 +29,9 @@ fn has_overflowed(value: f64) -> bool {
 
 fn percent(share: f64) -> f64 {
     100.0 * share
+}
+
+/// A number of things: "1 block", "12 blocks".
+fn counted(n: f64, what: &str) -> String {
+    if n == 1.0 { format!("{n} {what}") } else { format!("{n} {what}s") }
 }

@@ -42,7 +42,7 @@ pub struct Delta {
     pub kind: ExperimentKind,
     /// The experiment and the convention, if they became known only now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head: Option<(Experiment, String)>,
+    pub head: Option<(Experiment, Option<Message>)>,
     pub findings: Tail<Message>,
     pub headline: Tail<Headline>,
     /// One for each table of the current outcome.

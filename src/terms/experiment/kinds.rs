@@ -123,6 +123,7 @@ pub struct OnText {
     pub block: usize,
     /// Puts the special tokens that the tokenizer adds before a text (its BOS) before each block. GPTQ's protocol has
     /// them before the whole text only, which breaks models that never saw a text without a BOS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bos: bool,
     /// Number of blocks used, starting with the first; all if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,9 +15,9 @@ pub struct Outcome {
     /// Versions of Linchpin and Burn: "linchpin 0.1.0, burn 0.22.1".
     #[serde(default)]
     pub software: String,
-    /// Name of the text and of how it was cut, if a loss was measured. The first word is the convention's id.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub convention: String,
+    /// The text and how it was cut, where a loss was measured; with the calibration text, where one was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convention: Option<Message>,
     #[serde(default)]
     pub findings: Vec<Message>,
     /// The few figures that a link carries, and that a recomputation compares.

@@ -103,15 +103,17 @@ impl SettingId {
 }
 
 /// A setting that cannot have the requested value.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
 #[error("{}: {problem}", id.name())]
 pub struct SettingError {
     pub id: SettingId,
+    #[serde(flatten)]
     pub problem: SettingProblem,
 }
 
 /// The reason why a setting cannot have its value.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum SettingProblem {
     /// The typed text.
     #[error("“{got}” is not a number")]

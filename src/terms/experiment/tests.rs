@@ -34,7 +34,7 @@ fn full() -> Outcome {
         model: ModelRef { id: "m".into(), revision: "r".into() },
         backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "b".into() },
         software: "s".into(),
-        convention: "concat-2048".into(),
+        convention: Some("concat".into()),
         findings: vec![Message::new("collapse").with("threshold", 0.25_f64)],
         headline: vec![Headline { name: "h".into(), value: 0.25 }],
         tables: vec![table],
@@ -166,7 +166,7 @@ fn deltas_take_an_outcome_from_any_state_to_any_later_one() {
         grown.tables.push(DataTable::new("tasks", "Tasks", &["task"]));
         all.push(grown.clone());
         grown.tables[1] = DataTable::new("tasks", "Tasks", &["task", "acc"]);
-        grown.convention = "concat-256".into();
+        grown.convention = Some("concat".into());
         all.push(Outcome { is_partial: false, ..grown });
         all
     };

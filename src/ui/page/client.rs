@@ -11,7 +11,8 @@ use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use crate::protocol::boundary::{from_js, to_js};
-use crate::protocol::{Envelope, Event, EventEnvelope, PROTOCOL_VERSION};
+use crate::protocol::{Envelope, Event, EventEnvelope};
+use crate::terms::{Failure, Message, Problem};
 use crate::ui::page::dom;
 use crate::ui::state::{AppState, EngineStatus};
 
@@ -119,7 +120,7 @@ impl Client {
         self.state.update(|state| state.engine = EngineStatus::Starting);
         match connect(client) {
             Ok(connection) => self.with_inner(|inner| inner.connection = Some(connection)),
-            Err(_) => self.died("The engine could not be started", "This browser refused to start a module worker."),
+            Err(_) => self.died(Failure::new(Problem::EngineNotCreated, "")),
         }
     }
 
@@ -135,14 +136,14 @@ impl Client {
             _ => false,
         });
         if !posted {
-            self.died("The engine could not be reached", "It did not accept a message.");
+            self.died(Failure::new(Problem::EngineUnreachable, ""));
         }
     }
 
     fn receive(&self, data: JsValue) {
         let envelope = match from_js::<EventEnvelope>(data) {
             Ok(envelope) => envelope,
-            Err(why) => return self.died("The engine sent a message that this page cannot read", &why.to_string()),
+            Err(why) => return self.died(Failure::new(Problem::MessageUnknown, why.to_string())),
         };
         // An additive event can wait for the next frame; every other event is applied at once.
         let waits = matches!(
@@ -185,10 +186,10 @@ impl Client {
         }
     }
 
-    fn died(&self, what: &str, why: &str) {
+    fn died(&self, failure: Failure) {
         self.flush();
         self.with_inner(|inner| inner.connection = None);
-        self.state.update(|state| state.engine_died(what, why));
+        self.state.update(|state| state.engine_died(failure));
     }
 
     fn check_quiet(&self) {
@@ -211,18 +212,18 @@ fn connect(client: Client) -> Result<Connection, JsValue> {
     let on_error = Closure::new(move |event: ErrorEvent| {
         // If the script could not be downloaded, the event has no message.
         let message = js_sys::Reflect::get(&event, &"message".into()).ok().and_then(|message| message.as_string());
-        let why = message.unwrap_or_else(|| "Its program could not be downloaded: is this page complete, and are you online?".into());
+        let failure = Failure::new(Problem::EngineStopped, message.unwrap_or_default());
         // The call is deferred, because it drops the closure that is running along with the connection.
-        Timeout::new(0, move || client.died("The engine stopped", &why)).forget();
+        Timeout::new(0, move || client.died(failure)).forget();
     });
     worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
     let on_message_error = Closure::new(move |_: MessageEvent| {
-        Timeout::new(0, move || client.died("A message of the engine was damaged", "The browser could not decode it.")).forget();
+        Timeout::new(0, move || client.died(Failure::new(Problem::MessageDamaged, ""))).forget();
     });
     worker.add_event_listener_with_callback("messageerror", on_message_error.as_ref().unchecked_ref())?;
     let ready_timeout = Timeout::new(READY_TIMEOUT_MS, move || {
-        let why = format!("It did not answer within {} seconds (protocol version {PROTOCOL_VERSION}).", READY_TIMEOUT_MS / 1000);
-        client.died("The engine did not start", &why);
+        let cause = Message::new("silence").with("seconds", (READY_TIMEOUT_MS / 1000) as usize);
+        client.died(Failure { cause: Some(cause), ..Failure::new(Problem::EngineNotStarted, "") });
     });
     Ok(Connection {
         worker,

@@ -2,7 +2,8 @@
 
 use leptos::prelude::*;
 
-use crate::protocol::{Failure, FailureKind};
+use crate::language;
+use crate::terms::{Failure, FailureKind};
 use crate::ui::page::context::app;
 use crate::ui::state::EngineStatus;
 
@@ -13,13 +14,14 @@ pub fn Banner() -> impl IntoView {
     let dead = app.part(|state| state.engine == EngineStatus::Dead);
     let shown = move |failure: Failure| {
         // After a device fault or a bug the engine may be in any state, so a fresh one is offered.
-        let restartable = dead.get() || matches!(failure.kind, FailureKind::Device | FailureKind::Internal);
+        let restartable = dead.get() || matches!(failure.kind(), FailureKind::Device | FailureKind::Internal);
+        let words = language::failure(&failure);
         view! {
-            <div class="failure" data-testid="failure" data-kind=format!("{:?}", failure.kind).to_ascii_lowercase()>
+            <div class="failure" data-testid="failure" data-kind=format!("{:?}", failure.kind()).to_ascii_lowercase()>
                 <div>
-                    <p class="what">{failure.what}</p>
-                    <p>{failure.why}</p>
-                    <p>{failure.next_step}</p>
+                    <p class="what">{words.problem}</p>
+                    <p>{words.reason}</p>
+                    <p>{words.next_step}</p>
                 </div>
                 <div class="actions">
                     {restartable.then(|| view! {

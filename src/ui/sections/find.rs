@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::draw::spikes::{layer_chart, spike_line};
+use crate::language;
 use crate::protocol::Request;
 use crate::tables::scan::{candidates as candidates_table, spikes as spikes_table};
 use crate::terms::{Candidate, EditTarget, ScanReport, Spike};
@@ -66,7 +67,7 @@ fn results(scan: ScanReport) -> impl IntoView {
             </p>
             <details class="tokens" data-testid="scan-tokens"><summary>{format!("The text as {n_tokens} tokens")}</summary><p>{tokens}</p></details>
             <Candidates candidates />
-            <p class="note" data-testid="scan-stopped">"The search removes a candidate and looks again. It stopped: "{stopped}"."</p>
+            <p class="note" data-testid="scan-stopped">"The search removes a candidate and looks again. It stopped here: "{language::stopped(&stopped)}"."</p>
         </div>
     }
 }

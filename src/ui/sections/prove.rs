@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::draw::spikes::{arm_name, arms_chart};
+use crate::language;
 use crate::protocol::Request;
 use crate::tables::scan::arms as arms_table;
 use crate::terms::{ConfirmArm, ConfirmReport, EditTarget, RowVerdict, Verdict};
@@ -99,7 +100,7 @@ fn Verdicts() -> impl IntoView {
     let told = move |report: ConfirmReport| {
         let scalars = report.verdicts.iter().map(|Verdict { at, confirmed, because }| {
             let word = if *confirmed { "is a super weight." } else { "is not a super weight." };
-            verdict(at.to_string(), *confirmed, word, because.clone(), claim((*at).into(), &report))
+            verdict(at.to_string(), *confirmed, word, language::verdict(because), claim((*at).into(), &report))
         });
         let rows = report.rows.iter().map(|row| {
             let word = if row.confirmed { "is critical as a whole." } else { "is not critical." };
@@ -107,7 +108,7 @@ fn Verdicts() -> impl IntoView {
         });
         view! {
             <ul class="verdicts" data-testid="verdicts">{scalars.chain(rows).collect_view()}</ul>
-            <p class="note" data-testid="confirm-convention">{format!("Measured on {} tokens: {}", grouped(report.n_tokens as i64), report.convention)}</p>
+            <p class="note" data-testid="confirm-convention">{format!("Measured on {} tokens: {}", grouped(report.n_tokens as i64), language::convention(&report.convention))}</p>
         }
     };
     view! { <div role="status">{move || report.get().map(told)}</div> }

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use serde::Deserialize;
 
-use crate::terms::{Evaluation, ModelInfo, Pane, RunRecord};
+use crate::terms::{Evaluation, ModelInfo, Pane, RunRecord, read_json};
 use crate::words::{grouped, short};
 
 /// The recording of the default model, written by the native command. It is parsed here, so that story and live run
@@ -24,7 +24,7 @@ fn evaluation(export: &Recording, of: Pane) -> Option<&Evaluation> {
 
 #[component]
 pub fn Story() -> impl IntoView {
-    let export = serde_json::from_str::<Recording>(RECORDED).ok();
+    let export = read_json::<Recording>(RECORDED).ok();
     let recording = export.and_then(|export| {
         let perplexities = (evaluation(&export, Pane::Intact)?.perplexity, evaluation(&export, Pane::Ablated)?.perplexity);
         let parameters = export.info.as_ref().map(|info| info.num_parameters);

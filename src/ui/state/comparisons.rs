@@ -1,7 +1,9 @@
 //! The page's results of surroundings, sweeps and single deletions.
 
-use crate::protocol::{Event, FailureKind, Request};
-use crate::terms::{Calibration, Deletion, DeletionReport, Evaluation, ModelRef, Pruning, Replacement, SurroundingsReport, SweepPoint};
+use crate::protocol::{Event, Request};
+use crate::terms::{
+    Calibration, Deletion, DeletionReport, Evaluation, FailureKind, ModelRef, Pruning, Replacement, SurroundingsReport, SweepPoint,
+};
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Running;
 

@@ -3,8 +3,7 @@
 use crate::catalog::hub::{self, HubModel};
 use crate::catalog::published::{Fact, Kind};
 use crate::catalog::{self, CatalogModel, Suggestion, find_hub};
-use crate::protocol::{Failure, FailureKind};
-use crate::terms::{ConfirmReport, EditTarget, HUB, HubSource, ModelInfo, ModelSource, without_scheme};
+use crate::terms::{ConfirmReport, EditTarget, Failure, HUB, HubSource, ModelInfo, ModelSource, Problem, without_scheme};
 use crate::words::bytes;
 
 /// An entry of the catalogue, of either kind.
@@ -136,12 +135,7 @@ pub fn out_of_reach(page: &str, source: &ModelSource) -> Option<Failure> {
         ModelSource::Hub(source) => &source.endpoint,
         ModelSource::Folder { url } => url,
     };
-    (page.starts_with("https:") && is_http_elsewhere(address)).then(|| Failure {
-        kind: FailureKind::Input,
-        what: "This address cannot be read from here".into(),
-        why: "This page was loaded over https, so browsers only let it read http addresses of this computer.".into(),
-        next_step: "Serve the models over https, or open a folder.".into(),
-    })
+    (page.starts_with("https:") && is_http_elsewhere(address)).then(|| Failure::new(Problem::InsecureAddress, ""))
 }
 
 /// Returns `true` for an `http:` address of another computer. `localhost`, its subdomains, 127.0.0.0/8 and `[::1]`

@@ -1,10 +1,11 @@
 //! The super-weight paper's experiments on the page: the chosen kind, its settings, texts and tasks, and the outcomes.
 
 use crate::catalog;
-use crate::protocol::{Event, FailureKind, Request};
+use crate::protocol::{Event, Request};
 use crate::share::ExperimentLink;
 use crate::terms::{
-    CalibrationText, Delta, Experiment, ExperimentKind, ModelRef, Outcome, SettingError, SettingId, Settings, TaskFile, text_digest,
+    CalibrationText, Delta, Experiment, ExperimentKind, FailureKind, ModelRef, Outcome, SettingError, SettingId, Settings, TaskFile,
+    text_digest,
 };
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Running;

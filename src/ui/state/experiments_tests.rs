@@ -1,6 +1,6 @@
 use super::*;
-use crate::protocol::{Event, EventEnvelope, FailureKind};
-use crate::terms::{BackendInfo, DataTable, Headline, ScanReport, SettingProblem, TextRef};
+use crate::protocol::{Event, EventEnvelope};
+use crate::terms::{BackendInfo, DataTable, Failure, FailureKind, Headline, Problem, ScanReport, SettingProblem, TextRef};
 use crate::ui::state::AppState;
 use crate::ui::state::tests::{answer, candidate, failure, info, loaded, pull};
 
@@ -12,7 +12,7 @@ pub(crate) fn outcome(kind: ExperimentKind, is_partial: bool) -> Outcome {
         model: info().model,
         backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "r".into() },
         software: String::new(),
-        convention: String::new(),
+        convention: None,
         findings: vec!["f".into()],
         headline: vec![Headline { name: "loss/factor_1".into(), value: 3.5 }],
         tables: Vec::new(),
@@ -81,7 +81,7 @@ fn outcome_grows_by_what_each_arm_adds_until_it_is_complete() {
 }
 
 #[test]
-fn the_pages_own_models_get_a_bos_before_each_block() {
+fn pages_own_models_get_a_bos_before_each_block() {
     let bos = |id: &str, shared: Shared| {
         let mut experiments = Experiments { shared, ..Experiments::default() };
         experiments.loaded(&ModelRef { id: id.into(), revision: "r".into() });
@@ -95,7 +95,7 @@ fn the_pages_own_models_get_a_bos_before_each_block() {
 }
 
 #[test]
-fn it_is_about_the_scans_candidates_or_the_edits() {
+fn experiment_is_about_the_scans_candidates_or_the_edits() {
     let mut state = loaded();
     state.experiments.kind = ExperimentKind::Scaling;
     assert!(state.experiment().unwrap_err().contains("scan"));
@@ -197,7 +197,7 @@ fn outcomes_stay_through_failures_and_go_with_the_model() {
     assert_eq!((state.outcome(ExperimentKind::Scaling), state.outcomes().count()), (None, 1));
     state.apply(EventEnvelope { id: None, event: Event::Outcome(outcome(ExperimentKind::Scaling, false)) });
     assert_eq!((state.outcomes().count(), state.outcome(ExperimentKind::Scaling).unwrap().is_partial), (2, false));
-    state.engine_died("w", "y");
+    state.engine_died(Failure::new(Problem::EngineStopped, "y"));
     assert_eq!(crate::ui::sections::keep::export(&state).unwrap().outcomes.len(), 2);
     let mut other = info();
     other.model.revision = "ffffffffffffffff".into();
@@ -231,7 +231,7 @@ pub(crate) fn shared() -> ExperimentLink {
 }
 
 #[test]
-fn a_link_starts_nothing_and_is_measured_exactly() {
+fn link_starts_nothing_and_is_measured_exactly() {
     let mut state = loaded();
     state.open_experiment(Shared::Held(Box::new(shared())));
     assert_eq!(state.next_message(), None);

@@ -1,8 +1,7 @@
 //! Links with removed channels.
 
 use super::*;
-use crate::protocol::FailureKind;
-use crate::terms::{CalibrationText, Pruned};
+use crate::terms::{CalibrationText, FailureKind, Pruned};
 use crate::ui::state::AppState;
 use crate::ui::state::samples::{answer, failure, loaded, run};
 use crate::ui::state::scores::tests::{applied, calibration, pruning, report};

@@ -26,7 +26,8 @@ pub mod scan;
 pub mod scores;
 pub mod work;
 
-use crate::protocol::{Event, EventEnvelope, Failure};
+use crate::protocol::{Event, EventEnvelope};
+use crate::terms::Failure;
 pub use engine::{EngineStatus, Source};
 
 use crate::ui::state::comparisons::ComparisonState;

@@ -1,10 +1,9 @@
 use super::*;
 use crate::catalog::find_hub;
-use crate::protocol::FailureKind;
 use crate::share::ShareLink;
 use crate::terms::{
-    BackendInfo, ConfirmReport, EditTarget, FitCheck, FitKind, HubSource, ModelRef, Provenance, RowCoord, RowVerdict, WeightCoord,
-    is_critical,
+    BackendInfo, ConfirmReport, EditTarget, Failure, FailureKind, FitCheck, FitKind, HubSource, ModelRef, Problem, Provenance, RowCoord,
+    RowVerdict, WeightCoord, is_critical,
 };
 use crate::ui::sections::keep::export;
 use crate::ui::state::choice::REPO;
@@ -221,7 +220,7 @@ fn published_finding_is_held_against_the_outcome_here() {
     let row = |delta_nats, control_nats| {
         let at = RowCoord::new(11, 507);
         let rows = vec![RowVerdict { at, confirmed: is_critical(delta_nats, control_nats), delta_nats, control_nats }];
-        let convention = "c".to_string();
+        let convention = "passages".into();
         ConfirmReport { model: info_of(SMOL).model, convention, n_tokens: 1, arms: Vec::new(), verdicts: Vec::new(), rows }
     };
     let smol = Entry::find(SMOL).unwrap().fact_on(EditTarget::row(11, 507)).unwrap();
@@ -249,7 +248,7 @@ fn restart_loads_from_the_same_place() {
     let mut state = with_hub(SMOL);
     let before = state.model.source.clone().unwrap();
     state.model.choice.set_endpoint("http://elsewhere".into());
-    state.engine_died("w", "y");
+    state.engine_died(Failure::new(Problem::EngineStopped, "y"));
     state.engine_restarts();
     state.engine = EngineStatus::Ready;
     let Request::Load { source, .. } = state.next_message().unwrap().request else { panic!() };

@@ -1,7 +1,7 @@
 //! The texts of both panes, token by token, their controls, and the loss on held-out text.
 
-use crate::protocol::{Event, FailureKind, Request};
-use crate::terms::{Ablation, Evaluation, Finish, Generated, Pane, RunRecord, Sampling};
+use crate::protocol::{Event, Request};
+use crate::terms::{Ablation, Evaluation, FailureKind, Finish, Generated, Pane, RunRecord, Sampling};
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Running;
 

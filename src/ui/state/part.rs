@@ -1,6 +1,7 @@
 //! The contract between the whole state and each of its parts.
 
-use crate::protocol::{Event, FailureKind, Request};
+use crate::protocol::{Event, Request};
+use crate::terms::FailureKind;
 use crate::ui::state::queue::Running;
 
 /// A part of the state: the data of one section of the page.

@@ -1,9 +1,9 @@
 //! States, models, runs and failures for tests, and the engine's answers that lead to them.
 
-use crate::protocol::{BackendChoice, Envelope, Event, EventEnvelope, Failure, FailureKind, PROTOCOL_VERSION, Request};
+use crate::protocol::{BackendChoice, Envelope, Event, EventEnvelope, PROTOCOL_VERSION, Request};
 use crate::terms::{
-    Ablation, BackendInfo, Candidate, EditTarget, Finish, Generated, ModelFile, ModelInfo, ModelRef, ModelSource, Pane, Provenance,
-    RunRecord, RunSetup, Sampling, WeightCoord, outcome_digest,
+    Ablation, BackendInfo, Candidate, EditTarget, Failure, FailureKind, Finish, Generated, ModelFile, ModelInfo, ModelRef, ModelSource,
+    Pane, Problem, Provenance, RunRecord, RunSetup, Sampling, WeightCoord, outcome_digest,
 };
 use crate::ui::state::edits::Origin;
 use crate::ui::state::{AppState, Source};
@@ -67,7 +67,14 @@ pub(crate) fn source(id: &str) -> Source {
 }
 
 pub(crate) fn failure(kind: FailureKind) -> Failure {
-    Failure { kind, what: "w".into(), why: "y".into(), next_step: "n".into() }
+    let problem = match kind {
+        FailureKind::Input => Problem::EmptyPrompt,
+        FailureKind::Model => Problem::WeightsDamaged,
+        FailureKind::Transport => Problem::DownloadCut,
+        FailureKind::Device => Problem::DeviceFailed,
+        FailureKind::Internal => Problem::EngineCrashed,
+    };
+    Failure::new(problem, "y")
 }
 
 /// Passes the engine's answer for the running request to the state.

@@ -1,7 +1,7 @@
 //! The scan of a text, and the confirmation of its candidates.
 
-use crate::protocol::{Event, FailureKind, Request};
-use crate::terms::{ConfirmArm, ConfirmReport, ScanReport};
+use crate::protocol::{Event, Request};
+use crate::terms::{ConfirmArm, ConfirmReport, FailureKind, ScanReport};
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Running;
 

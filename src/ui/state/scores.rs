@@ -1,7 +1,7 @@
 //! Scores of channels: the latest, the partial ones, and those that the engine holds.
 
-use crate::protocol::{Event, FailureKind, Request};
-use crate::terms::{Calibration, CalibrationText, ScoreProgress, ScoreReport};
+use crate::protocol::{Event, Request};
+use crate::terms::{Calibration, CalibrationText, FailureKind, ScoreProgress, ScoreReport};
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Running;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::terms::{Ablation, Pick, Pruned, Pruning, Ranking, ScanReport, Selection};
+use crate::terms::{Ablation, Failure, Pick, Problem, Pruned, Pruning, Ranking, ScanReport, Selection};
 use crate::ui::state::AppState;
 use crate::ui::state::edits::check_pruning;
 use crate::ui::state::samples::{answer, candidate, failure, info, loaded, other_info, pull, run, source, starts};
@@ -168,7 +168,7 @@ fn scores_that_a_failure_may_have_taken_are_not_counted_on() {
 #[test]
 fn restart_keeps_the_scores_on_the_page_and_makes_them_again_for_the_engine() {
     let mut state = pruned();
-    state.engine_died("The engine stopped", "it was killed");
+    state.engine_died(Failure::new(Problem::EngineStopped, "it was killed"));
     assert!(state.scores.report.is_some() && state.edits.pruned.is_none() && state.scores.engine_calibration.is_none());
     state.engine_restarts();
     starts(&mut state);
@@ -229,7 +229,7 @@ fn candidates_of_the_scan_are_looked_up_in_the_scores() {
         inputs: Vec::new(),
         outputs: Vec::new(),
         candidates: vec![candidate(2, 12, 86)],
-        stopped: String::new(),
+        stopped: "no_spike_left".into(),
         outputs_after: Vec::new(),
     });
     state.score(false);

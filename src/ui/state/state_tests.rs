@@ -1,6 +1,6 @@
 use super::*;
-use crate::protocol::{Envelope, FailureKind, PROTOCOL_VERSION, Request};
-use crate::terms::{Evaluation, Pane, RunRecord};
+use crate::protocol::{Envelope, PROTOCOL_VERSION, Request};
+use crate::terms::{Evaluation, Failure, FailureKind, Pane, Problem, RunRecord};
 use crate::ui::state::panes::PaneText;
 pub(crate) use crate::ui::state::samples::*;
 
@@ -69,7 +69,7 @@ fn crash_keeps_every_result_and_a_restart_loads_the_model_again() {
     answer(&mut state, Event::Applied { ablation, took_ms: 1.0, pruned: None });
     answer(&mut state, Event::Done);
     answer(&mut state, Event::Generated(run(&[1], &[2])));
-    state.engine_died("The engine stopped", "it was killed");
+    state.engine_died(Failure::new(Problem::EngineStopped, "it was killed"));
     assert!(state.panes.run.is_some() && state.failure.is_some());
     assert_eq!(state.next_message(), None);
     state.engine_restarts();
@@ -95,7 +95,7 @@ fn engine_of_another_version_is_refused() {
     let mut state = AppState::default();
     tell(&mut state, Event::Ready { protocol_version: PROTOCOL_VERSION + 1 });
     assert_eq!(state.engine, EngineStatus::Dead);
-    assert!(state.failure.unwrap().next_step.starts_with("Reload the page"));
+    assert_eq!(state.failure.unwrap().problem, Problem::OtherVersion);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn model_that_fails_to_load_does_not_take_the_place_of_the_one_that_works() {
 fn restart_without_a_model_that_works_asks_again_for_the_one_that_was_wanted() {
     let mut state = AppState::default();
     state.load(source("first"));
-    state.engine_died("The engine stopped", "why");
+    state.engine_died(Failure::new(Problem::EngineStopped, "why"));
     state.engine_restarts();
     starts(&mut state);
     assert_eq!(asked_for(&mut state), "first");
@@ -232,15 +232,13 @@ fn model_that_came_although_another_was_chosen_since_has_its_own_name() {
 #[test]
 fn reason_of_a_panic_outlives_the_trap_behind_it() {
     let mut state = writing();
-    let panic = Failure { why: "index out of bounds".into(), ..failure(FailureKind::Internal) };
+    let panic = Failure::new(Problem::EngineCrashed, "index out of bounds");
     tell(&mut state, Event::Failed(panic));
-    state.engine_died("The engine stopped", "RuntimeError: unreachable");
-    let shown = state.failure.clone().unwrap();
-    assert_eq!((shown.what.as_str(), shown.why.as_str()), ("w", "index out of bounds"));
-    assert!(shown.next_step.contains("Restart engine"));
+    state.engine_died(Failure::new(Problem::EngineStopped, "RuntimeError: unreachable"));
+    assert_eq!(state.failure, Some(Failure::new(Problem::EngineCrashed, "index out of bounds")));
     state.failure = Some(failure(FailureKind::Input));
-    state.engine_died("The engine stopped", "it was killed");
-    assert_eq!(state.failure.unwrap().why, "it was killed", "a prompt that was refused has not killed it");
+    state.engine_died(Failure::new(Problem::EngineStopped, "it was killed"));
+    assert_eq!(state.failure.unwrap().detail, "it was killed", "a prompt that was refused has not killed it");
 }
 
 #[test]
@@ -263,7 +261,7 @@ fn failure_or_stop_leaves_the_model_that_was_just_chosen() {
 #[test]
 fn dead_engine_is_started_for_a_model_that_is_asked_for() {
     let mut state = loaded();
-    state.engine_died("The engine stopped", "why");
+    state.engine_died(Failure::new(Problem::EngineStopped, "why"));
     assert!(state.engine.needs_start() && EngineStatus::Off.needs_start());
     assert!(!EngineStatus::Starting.needs_start() && !EngineStatus::Ready.needs_start());
     state.engine = EngineStatus::Starting;

@@ -32,7 +32,8 @@ pub struct Figures {
     /// The number of doc comments that begin with each of [`DOC_BEGINNINGS`].
     docs: [usize; DOC_BEGINNINGS.len()],
     n_tests: usize,
-    vague_tests: usize,
+    /// Tests whose name does not begin with its subject, as `path: name`.
+    vague_tests: Vec<String>,
 }
 
 impl Figures {
@@ -61,21 +62,22 @@ impl Figures {
                 *figures.lines.entry(room.to_owned()).or_default() += lines;
                 figures.longest_file = figures.longest_file.max((lines.total, path.clone()));
             }
-            figures.add_text(&text);
+            figures.add_text(path, &text);
         }
         Ok(figures)
     }
 
-    fn add_text(&mut self, text: &Text) {
+    fn add_text(&mut self, path: &str, text: &Text) {
         self.n_docs += text.docs.len();
         self.n_tests += text.tests.len();
-        self.vague_tests += text.tests.iter().filter(|name| text::is_vague_test(name)).count();
+        let vague = text.tests.iter().filter(|name| text::is_vague_test(name));
+        self.vague_tests.extend(vague.map(|name| format!("{path}: {name}")));
         for beginning in text.docs.iter().filter_map(|doc| text::doc_beginning(doc)) {
             self.docs[beginning] += 1;
         }
     }
 
-    /// Imports against the table, unused permissions, and exceeded limits.
+    /// Imports against the table, unused permissions, tests with vague names, and exceeded limits.
     pub fn findings(&self) -> Vec<String> {
         let counts = [
             ("imports that run upwards", self.structure.upwards.len(), MAX_UPWARDS),
@@ -85,7 +87,8 @@ impl Figures {
         let exceeded = exceeded.map(|(what, count, limit)| format!("src/: {count} {what}; at most {limit} (xtask/src/figures/mod.rs)"));
         let Structure { forbidden, unused, .. } = &self.structure;
         let unused = unused.iter().map(|permission| format!("xtask/src/modules.rs: no code needs the permission {permission}"));
-        forbidden.iter().cloned().chain(unused).chain(exceeded).collect()
+        let vague = self.vague_tests.iter().map(|test| format!("{test}: the name of a test begins with its subject"));
+        forbidden.iter().cloned().chain(unused).chain(vague).chain(exceeded).collect()
     }
 
     /// All figures, for people.
@@ -147,7 +150,7 @@ impl Figures {
         let counts = counts.collect::<Vec<_>>().join(", ");
         let _ = writeln!(table, "\ndoc comments: {}; beginning with {counts}", self.n_docs);
         let words = TEST_BEGINNINGS.join("/");
-        let _ = writeln!(table, "tests in Rust: {}; with a name beginning with {words}: {}", self.n_tests, self.vague_tests);
+        let _ = writeln!(table, "tests in Rust: {}; with a name beginning with {words}: {}", self.n_tests, self.vague_tests.len());
     }
 }
 

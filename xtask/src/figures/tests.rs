@@ -146,6 +146,14 @@ fn files_that_no_module_declares_are_refused() {
 }
 
 #[test]
+fn vague_test_is_a_finding() {
+    let named = |name: &str| sources(&[("src/lib.rs", ""), ("tests/tests.rs", &format!("#[test] fn {name}() {{}}"))]);
+    let findings = |name: &str| Figures::measure(&named(name), &[]).unwrap().findings();
+    assert_eq!(findings("files_are_read"), [""; 0]);
+    assert_eq!(findings("it_works"), ["tests/tests.rs: it_works: the name of a test begins with its subject"]);
+}
+
+#[test]
 fn figures_above_their_limits_are_findings() {
     let figures = |n: usize| {
         let structure = Structure { circles: vec![Vec::new(); n], ..Structure::default() };

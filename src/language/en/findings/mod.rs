@@ -25,12 +25,13 @@ fn of_arms(message: &Message) -> Option<String> {
         "per_tensor_too_small" => per_tensor("no weight tensor has a million scalars, and it takes a millionth of each"),
         "per_tensor_is_super_weights" => per_tensor("the largest millionth of each weight tensor is the super weights themselves"),
         "super_activation_mean" => format!(
-            "The super activation's mean at its peak in layer {}, row {} is {:.2}, over {} sequences of {}.",
+            "The super activation's mean at its peak in layer {}, row {} is {:.2}, over {} sequences of {}, each of {} tokens.",
             number("layer"),
             number("row"),
             number("mean"),
             number("sequences"),
-            message.text("convention")
+            message.text("text"),
+            number("length")
         ),
         "arm_loss" => format!(
             "{}: {} nats, perplexity {} to {}.",
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_out_is_named_by_layer_row_and_column() {
+    fn held_out_scalars_are_named_by_layer_row_and_column() {
         let told = said(Message::new("held_out").with("rows", "7, 12").with("scalars", "2,12,86; 3,7,9"));
         assert!(
             told.contains("one value of channel 7, 12; of down_proj's input one value of channel 86 of layer 2, 9 of layer 3;"),

@@ -53,10 +53,11 @@ fn of_rounded_activations(message: &Message) -> Option<String> {
                 .into()
         }
         "smoothed" => format!(
-            "SmoothQuant: alpha {}, with the largest activations over {} sequences of {}.",
+            "SmoothQuant: alpha {}, with the largest activations over {} sequences of {}, each of {} tokens.",
             number("alpha"),
             number("sequences"),
-            message.text("convention")
+            message.text("text"),
+            number("length")
         ),
         _ => return None,
     })

@@ -127,7 +127,7 @@ fn status(outcome: &Outcome, is_running: bool) -> String {
         (true, true) => "So far; more is coming. ",
         (true, false) => "Stopped early: partial result. ",
     };
-    let on = if outcome.convention.is_empty() { String::new() } else { format!("{}; ", outcome.convention) };
+    let on = outcome.convention.as_ref().map(|convention| format!("{}; ", language::convention(convention))).unwrap_or_default();
     format!("{partial}{on}{}", outcome.backend.name)
 }
 
@@ -162,10 +162,11 @@ mod tests {
     #[test]
     fn status_says_if_more_is_coming() {
         let mut outcome = outcome();
-        outcome.convention = "concat-256".into();
-        assert_eq!(status(&outcome, true), "So far; more is coming. concat-256; n");
-        assert_eq!(status(&outcome, false), "Stopped early: partial result. concat-256; n");
-        (outcome.is_partial, outcome.convention) = (false, String::new());
+        outcome.convention = Some(crate::terms::Message::new("passages").with("text", "mine").with("limit", 128_usize));
+        assert_eq!(status(&outcome, true), "So far; more is coming. mine, each passage on its own, first 128 tokens; n");
+        let stopped = "Stopped early: partial result. mine, each passage on its own, first 128 tokens; n";
+        assert_eq!(status(&outcome, false), stopped);
+        (outcome.is_partial, outcome.convention) = (false, None);
         assert_eq!(status(&outcome, true), "n");
     }
 

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::draw::points::cell_in;
+use crate::language;
 use crate::terms::{Column, DataTable};
 use crate::ui::sections::experiments::growing::Growing;
 
@@ -27,7 +28,7 @@ impl Shown {
             if unit.is_empty() { name } else { format!("{name}, {unit}") }
         };
         Self {
-            title: table.title.clone(),
+            title: language::table_title(table),
             n_rows: table.rows.len(),
             head: table.columns.iter().map(column).collect(),
             rows: table

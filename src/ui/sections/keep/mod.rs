@@ -89,7 +89,7 @@ mod tests {
     use crate::ui::state::samples::{info, loaded, source};
 
     #[test]
-    fn a_typed_address_is_in_no_export() {
+    fn typed_address_is_in_no_export() {
         let saved = |from: ModelSource, origin: &str| {
             let notes = vec![format!("The server could not be asked ({origin}: no answer).")];
             let provenance = Provenance { origin: origin.into(), commit: Some("c".repeat(40)), notes, ..Provenance::default() };

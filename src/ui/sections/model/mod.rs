@@ -203,7 +203,8 @@ pub(crate) fn progress(state: &AppState) -> String {
 #[cfg(test)]
 mod tests {
     use super::{kept, progress, proof, status};
-    use crate::protocol::{Event, FailureKind, Progress};
+    use crate::protocol::{Event, Progress};
+    use crate::terms::FailureKind;
     use crate::terms::FileProof;
     use crate::ui::state::samples::{answer, failure, loaded, source};
 
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_nobody_vouches_for_is_not_called_verified() {
+    fn file_that_nobody_vouches_for_is_not_called_verified() {
         let mut file =
             FileProof { name: "model.safetensors".into(), size: 5_000_000, sha256: "0123456789abcdef".repeat(4), verified: false };
         assert_eq!(proof(&file), "model.safetensors, 5.0 MB: not verified (nobody says what it should be): 0123456789abcdef");

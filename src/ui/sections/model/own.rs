@@ -137,7 +137,7 @@ mod tests {
     use super::pick;
 
     #[test]
-    fn a_model_is_picked_out_of_a_folder() {
+    fn model_is_picked_out_of_a_folder() {
         assert_eq!(pick(&["README.md", "config.json", "model.safetensors", "tokenizer.json"]), Ok(vec![1, 2, 3]));
         assert!(pick(&["config.json", "model.safetensors"]).unwrap_err().contains("tokenizer.json"));
         assert!(pick(&["config.json", "tokenizer.json", "model.gguf"]).unwrap_err().contains(".safetensors"));

@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use web_sys::HtmlInputElement;
 
 use crate::draw::scores::{agreement_chart, highest, layer_line, mass_chart, share_chart};
+use crate::language;
 use crate::protocol::Request;
 use crate::tables::scores::{agreements, channels, masses, overlaps, shares};
 use crate::terms::{Calibration, CalibrationText, Concentration, Overlap, RHOS, ScoreReport, ShareSummary, WeightCoord};
@@ -113,7 +114,7 @@ fn calibration_line(state: &AppState) -> Option<String> {
     let Calibration { convention, n_sequences, n_requested, n_tokens, loss_nats, .. } = calibration;
     let of =
         if n_sequences < n_requested { format!("{n_sequences} of {n_requested} sequences") } else { format!("{n_sequences} sequences") };
-    Some(format!("Scored over {of}, {n_tokens} tokens: {convention}. Loss {} nats.", short(*loss_nats)))
+    Some(format!("Scored over {of}, {n_tokens} tokens: {}. Loss {} nats.", language::convention(convention), short(*loss_nats)))
 }
 
 /// Reads the picked file, and passes on its text or the reason why it cannot be read.
@@ -324,7 +325,7 @@ mod tests {
     use crate::ui::state::scores::tests::{calibration, report};
 
     #[test]
-    fn a_candidate_is_ranked_among_its_layer() {
+    fn candidate_is_ranked_among_its_layer() {
         let scores = ChannelScores { layer: 2, loss_proxy: vec![1.0, 5.0, 1.0, 3.0], ..ChannelScores::default() };
         let report = ScoreReport { channels: vec![scores], ..report(calibration(1)) };
         let at = |layer, col| WeightCoord::new(layer, 0, col);

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use crate::draw::training::{rise_chart, share_chart};
 use crate::protocol::Export;
 use crate::tables::training::checkpoints as table;
-use crate::terms::{Checkpoint, DataTable};
+use crate::terms::{Checkpoint, DataTable, read_json};
 use crate::ui::page::chart::{ChartView, rows};
 
 /// The output of `linchpin training` for the run described in training/README.md.
@@ -16,7 +16,7 @@ const READ: [&str; 5] = ["step", "median_share_0.01", "smallest_share_0.01", "la
 
 /// The checkpoints of the recording in the order of training, and their measuring device.
 fn recorded() -> (Vec<Checkpoint>, Option<String>) {
-    let recording = serde_json::from_str::<Export>(RECORDED);
+    let recording = read_json::<Export>(RECORDED);
     recording.map(|export| (export.checkpoints, export.info.map(|info| info.backend.kind))).unwrap_or_default()
 }
 

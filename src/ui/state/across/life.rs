@@ -1,7 +1,7 @@
 //! The life of the engine and of its model: ready, loaded, lost, restarted.
 
-use crate::protocol::{Failure, FailureKind, PROTOCOL_VERSION, Request};
-use crate::terms::ModelInfo;
+use crate::protocol::{PROTOCOL_VERSION, Request};
+use crate::terms::{Failure, FailureKind, Message, ModelInfo, Problem};
 use crate::ui::state::{AppState, EngineStatus};
 
 impl AppState {
@@ -16,13 +16,8 @@ impl AppState {
             self.engine = EngineStatus::Ready;
             return;
         }
-        self.engine_died(
-            "The page and its engine are of different versions",
-            &format!("The page has version {PROTOCOL_VERSION}, the engine version {version}: your browser kept an old file."),
-        );
-        if let Some(failure) = &mut self.failure {
-            failure.next_step = "Reload the page. If that does not help, clear the browser's cache for it.".into();
-        }
+        let cause = Message::new("version").with("page", PROTOCOL_VERSION as usize).with("engine", version as usize);
+        self.engine_died(Failure { cause: Some(cause), ..Failure::new(Problem::OtherVersion, "") });
     }
 
     pub(in crate::ui::state) fn loaded(&mut self, info: ModelInfo) {
@@ -39,17 +34,14 @@ impl AppState {
     }
 
     /// Records the loss of the worker: its requests are dropped, its results kept.
-    pub fn engine_died(&mut self, what: &str, why: &str) {
+    pub fn engine_died(&mut self, failure: Failure) {
         self.engine = EngineStatus::Dead;
         self.queue.clear();
         self.forget_engine();
         self.leave_link_stage();
         // After a panic, the earlier failure has the message; the trap that follows only says "unreachable".
-        let said = self.failure.take().filter(|failure| failure.kind == FailureKind::Internal);
-        let (what, why) = said.map_or_else(|| (what.into(), why.into()), |failure| (failure.what, failure.why));
-        let next_step =
-            "Everything computed so far is still on the page. Press “Restart engine” to start a new one and load the model again.";
-        self.failure = Some(Failure { kind: FailureKind::Internal, what, why, next_step: next_step.into() });
+        let said = self.failure.take().filter(|failure| failure.kind() == FailureKind::Internal);
+        self.failure = Some(said.unwrap_or(failure));
     }
 
     /// Drops the state that only the lost engine had.

@@ -1,6 +1,7 @@
 //! The turn of a request: preparations, dropped results, and next steps.
 
-use crate::protocol::{Envelope, Failure, Request};
+use crate::protocol::{Envelope, Request};
+use crate::terms::Failure;
 use crate::ui::state::comparisons::needs_scores;
 use crate::ui::state::entry::origin;
 use crate::ui::state::{AppState, EngineStatus};
@@ -60,7 +61,7 @@ impl AppState {
     pub(in crate::ui::state) fn failed(&mut self, id: Option<u32>, failure: Failure) {
         self.queue.keep_loads();
         if let Some(over) = self.queue.finish(id) {
-            self.parts().into_iter().for_each(|part| part.fails(&over, failure.kind));
+            self.parts().into_iter().for_each(|part| part.fails(&over, failure.kind()));
             self.look_into_store(&over.request);
         }
         self.leave_link_stage();

@@ -1,7 +1,8 @@
-//! Links and exports of version 1, in which figures and arms of experiments have English names. The names are
-//! replaced by codes, so that an old document can be compared with a new measurement.
+//! Links and exports of earlier versions, in which things have English names: the codes that took their place, so that an
+//! old document is compared with a new measurement. Figures and arms have codes since version 2 of both, conventions
+//! since version 3 of exports.
 
-use crate::terms::{Cell, Outcome};
+use crate::terms::{Cell, Message, Outcome};
 
 /// The arms of version 1, in tables and in the names of figures, with their codes.
 const ARMS: [(&str, &str); 15] = [
@@ -110,18 +111,71 @@ pub fn convert(outcome: &mut Outcome) {
             }
         }
     }
-    for plot in &mut outcome.plots {
-        if plot.title == "The same: super weights removed" {
-            plot.title = "Attention on the first token: super weights removed".into();
-        }
-        if let Some((_, text)) = plot.only.as_mut().filter(|(column, _)| COLUMNS.contains(&column.as_str())) {
-            // The arm was part of the title.
-            if let Some(title) = plot.title.strip_suffix(&format!(": {text}")) {
-                plot.title = title.into();
-            }
+    for (column, text) in outcome.plots.iter_mut().filter_map(|plot| plot.only.as_mut()) {
+        if COLUMNS.contains(&column.as_str()) {
             *text = arm(text);
         }
     }
+}
+
+/// The code of a convention that was written as a sentence; another sentence stays as it is.
+pub fn convention(message: &Message) -> Message {
+    let known = || {
+        let (on, calibration) =
+            message.text("text").split_once("; calibrated on ").map_or((message.text("text"), None), |(a, b)| (a, Some(b)));
+        let convention = concatenated(on).or_else(|| prompts(on))?;
+        calibration.map_or(Some(convention.clone()), |told| calibrated(convention, told))
+    };
+    if message.code == Message::SAID { known().unwrap_or_else(|| message.clone()) } else { message.clone() }
+}
+
+/// Reads "concat-bos-512 NAME (DIGEST) in one, 12 blocks of 512 tokens".
+fn concatenated(said: &str) -> Option<Message> {
+    let (head, cut) = said.rsplit_once(" in one, ")?;
+    let (id, named) = head.split_once(' ')?;
+    let (code, block) = match id.strip_prefix("concat-bos-") {
+        Some(block) => ("concat_bos", block),
+        None => ("concat", id.strip_prefix("concat-")?),
+    };
+    let (text, digest) = named_with_digest(named)?;
+    let blocks = if cut.starts_with("one ") { 1 } else { number(cut)? };
+    Some(Message::new(code).with("block", number(block)?).with("blocks", blocks).with("text", text).with("digest", digest))
+}
+
+/// Reads "first-sentences-1 100 of the bundled texts (DIGEST), each ..., 3 of them only the last 8 tokens" and
+/// "task-contexts-1 3 prompts, 2 of lambada_openai, 1 of piqa, each ...".
+fn prompts(said: &str) -> Option<Message> {
+    if let Some(said) = said.strip_prefix("first-sentences-1 ") {
+        let digest = said.split_once('(')?.1.split_once(')')?.0;
+        let convention = Message::new("first_sentences_1").with("prompts", number(said)?).with("digest", digest);
+        return Some(match said.split_once("last word, ").map(|(_, cut)| cut.split_once(" of them only the last ")) {
+            Some(Some((n, limit))) => convention.with("n_cut", number(n)?).with("limit", number(limit)?),
+            _ => convention,
+        });
+    }
+    let said = said.strip_prefix("task-contexts-1 ")?;
+    let convention = Message::new("task_contexts_1").with("prompts", number(said)?);
+    let tasks = said.split(", ").filter_map(|part| part.split_once(" of ")).filter_map(|(n, task)| Some((number(n)?, task)));
+    Some(tasks.fold(convention, |convention, (n, task)| convention.with(&format!("of_{task}"), n)))
+}
+
+/// Reads "NAME, cut into sequences of 128 tokens (DIGEST), 4 of them".
+fn calibrated(convention: Message, told: &str) -> Option<Message> {
+    let (text, rest) = told.rsplit_once(", cut into sequences of ")?;
+    let (length, digest) = named_with_digest(rest.rsplit_once(", ")?.0)?;
+    let sequences = number(rest.rsplit_once(", ")?.1)?;
+    let told = convention.with("calibrated_text", text).with("calibrated_digest", digest);
+    Some(told.with("calibrated_length", number(length)?).with("calibrated_sequences", sequences))
+}
+
+/// Reads "NAME (DIGEST)".
+fn named_with_digest(named: &str) -> Option<(&str, &str)> {
+    named.strip_suffix(')')?.rsplit_once(" (")
+}
+
+/// The whole number that a text begins with.
+fn number(text: &str) -> Option<usize> {
+    text.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -147,5 +201,35 @@ mod tests {
         ] {
             assert_eq!(figure(name), code);
         }
+    }
+
+    #[test]
+    fn conventions_that_were_sentences_have_codes() {
+        for (sentence, id) in [
+            (
+                "concat-bos-512 held-out passages 1 (0123456789abcdef) in one, 12 blocks of 512 tokens",
+                "concat_bos block=512 blocks=12 digest=0123456789abcdef text=held-out passages 1",
+            ),
+            ("concat-8 mine (draft), new (ab) in one, one block of 8 tokens", "concat block=8 blocks=1 digest=ab text=mine (draft), new"),
+            (
+                "concat-8 a (ab) in one, 2 blocks of 8 tokens; calibrated on calibration excerpts 1, cut into sequences of 128 tokens (cd), 4 of them",
+                "concat block=8 blocks=2 calibrated_digest=cd calibrated_length=128 calibrated_sequences=4 calibrated_text=calibration \
+                 excerpts 1 digest=ab text=a",
+            ),
+            (
+                "first-sentences-1 100 of the bundled texts (ab), each without its last word, 3 of them only the last 8 tokens",
+                "first_sentences_1 digest=ab limit=8 n_cut=3 prompts=100",
+            ),
+            ("first-sentences-1 9 of the bundled texts (ab), each without its last word", "first_sentences_1 digest=ab prompts=9"),
+            (
+                "task-contexts-1 3 prompts, 2 of lambada_openai, 1 of piqa, each without what is to be predicted",
+                "task_contexts_1 of_lambada_openai=2 of_piqa=1 prompts=3",
+            ),
+            ("something else", "something else"),
+        ] {
+            assert_eq!(convention(&Message::new(Message::SAID).with("text", sentence)).id(), id);
+        }
+        let message = Message::new("concat").with("block", 8_usize);
+        assert_eq!(convention(&message), message);
     }
 }

@@ -1,0 +1,86 @@
+//! A scan's end, and the arms and verdicts of a confirmation.
+
+use crate::terms::{Cell, Message, Unit};
+
+/// The reason for which the search for spikes ended, as the end of a sentence.
+pub fn stopped(message: &Message) -> Option<String> {
+    Some(match message.code.as_str() {
+        "enough_candidates" => format!("{} candidates were found, and the search looks for no more", message.number("limit")),
+        "no_spike_left" => format!("no output spike of {} times the layers' median is left", message.number("ratio")),
+        "not_one_weight" => format!(
+            "the spikes that are left are not made by one weight: no single product explains {:.0} % of them",
+            100.0 * message.number("share")
+        ),
+        _ => return None,
+    })
+}
+
+/// The figures that decided on a candidate, in sentences.
+pub fn verdict(message: &Message) -> Option<String> {
+    let (delta, control) = (message.number("delta"), message.number("control"));
+    let cost = |name: &str| message.args.get(name).and_then(Cell::number);
+    if message.code != "cost" {
+        return None;
+    }
+    let controls = if control < 1e-4 { "less than 0.0001".into() } else { format!("at most {control:.4}") };
+    let mut said = format!("Zeroing it changes the held-out loss by {delta:+.3} nats; random scalars of the same matrix by {controls}.");
+    if let Some(jointly) = cost("jointly") {
+        said += &format!(" But all candidates together cost {jointly:+.3} nats: they stand in for one another.");
+    }
+    if let Some(channel) = cost("channel") {
+        said += &format!(" And its whole channel is critical: removing that costs {channel:+.3} nats.");
+    }
+    Some(said)
+}
+
+/// The change of an arm: "layer 2, [12, 86]", "random, layer 2, [3, 101]".
+pub fn change(message: &Message) -> Option<String> {
+    let place = |unit: Unit| message.place(unit).map(|at| at.to_string());
+    let n = || message.number("n");
+    Some(match message.code.as_str() {
+        "intact" => "nothing changed".into(),
+        "scalar" => place(Unit::Scalar)?,
+        "random" => format!("random, {}", place(Unit::Scalar)?),
+        "jointly" => format!("all {} together", n()),
+        "largest_weights" => format!("the {} largest |w|", n()),
+        "channel" => place(Unit::Channel)?,
+        "channel_mean" => place(Unit::ChannelMean)?,
+        "row" => place(Unit::Row)?,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terms::{ChannelCoord, EditTarget, WeightCoord};
+
+    #[test]
+    fn verdicts_tell_the_figures_that_decided() {
+        let cost = Message::new("cost").with("delta", 2.4567_f32).with("control", 0.00002_f32);
+        let alone = "Zeroing it changes the held-out loss by +2.457 nats; random scalars of the same matrix by less than 0.0001.";
+        assert_eq!(verdict(&cost).unwrap(), alone);
+        let both = verdict(&cost.with("control", 0.01_f32).with("jointly", 3.0_f32).with("channel", 4.5_f32)).unwrap();
+        assert!(
+            both.contains("at most 0.0100.") && both.contains("together cost +3.000") && both.ends_with("removing that costs +4.500 nats.")
+        );
+        assert_eq!(verdict(&"of_tomorrow".into()), None);
+    }
+
+    #[test]
+    fn changes_name_their_place() {
+        let at = |code: &str| Message::new(code).at(WeightCoord::new(2, 12, 86));
+        assert_eq!(change(&at("random")).unwrap(), "random, layer 2, [12, 86]");
+        assert_eq!(change(&at("scalar")).unwrap(), "layer 2, [12, 86]");
+        let mean = EditTarget::ChannelMean(ChannelCoord { layer: 2, expert: None, channel: 86 });
+        assert_eq!(change(&Message::new("channel_mean").at(mean)).unwrap(), mean.to_string());
+        assert_eq!(change(&Message::new("scalar").with("layer", 2_usize)), None);
+    }
+
+    #[test]
+    fn reasons_to_stop_end_a_sentence() {
+        let left = stopped(&Message::new("not_one_weight").with("share", 0.5_f32)).unwrap();
+        assert!(left.ends_with("no single product explains 50 % of them"), "{left}");
+        assert!(stopped(&Message::new("no_spike_left").with("ratio", 5.0_f32)).unwrap().contains("of 5 times"));
+    }
+}
