@@ -4,13 +4,12 @@ use serde::de::DeserializeOwned;
 
 /// Reads a value from JSON text.
 ///
-/// The page has the browser's own parser read the text, and then reads the parsed value as it reads the engine's
-/// messages, so that no type needs a second reader (40 KB less to download). Whole numbers beyond 2^53 are refused
-/// there.
+/// On the page the browser's own parser reads the text, and the parsed value is read like the engine's messages, so
+/// that no type needs a second reader (40 KB less to download). There, whole numbers beyond 2^53 are refused.
 ///
 /// # Errors
 ///
-/// A text that is no JSON, or that holds something other than a `T`; the reason is in English.
+/// A text that is not JSON, or not a `T`; the reason is in English.
 pub fn read_json<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     read(json)
 }

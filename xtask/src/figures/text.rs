@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 
 /// First words that a doc comment must not have, because the noun is then missing.
-pub const DOC_BEGINNINGS: [&str; 5] = ["Of", "What", "Those", "None of", "Whether"];
+pub const DOC_BEGINNINGS: [&str; 8] = ["Of", "What", "Those", "None of", "Whether", "Which", "Where", "How"];
 /// First words that the name of a test should not have.
 pub const TEST_BEGINNINGS: [&str; 7] = ["what", "whatever", "it", "one", "a", "an", "the"];
 
@@ -140,11 +140,11 @@ fn doc_text(attribute: &Group) -> Option<String> {
     (name == "doc").then(|| text.value())
 }
 
-/// The index in [`DOC_BEGINNINGS`] of a doc comment's first words.
-pub fn doc_beginning(doc: &str) -> Option<usize> {
+/// `true` if a doc comment begins with one of [`DOC_BEGINNINGS`].
+pub fn is_headless(doc: &str) -> bool {
     let mut words = doc.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
-    let (first, second) = (words.next()?, words.next().unwrap_or_default());
-    DOC_BEGINNINGS.iter().position(|beginning| match beginning.split_once(' ') {
+    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    DOC_BEGINNINGS.iter().any(|beginning| match beginning.split_once(' ') {
         None => first == *beginning,
         Some(both) => (first, second) == both,
     })
