@@ -177,7 +177,7 @@ fn native_command(options: &Options) -> Result<PathBuf, String> {
 fn bundled(options: &Options, shape: &Shape) -> Result<PathBuf, String> {
     let beside = options.dist.iter().cloned().chain([env::root().join("public"), env::root().join("dist")]);
     let found = beside.map(|folder| folder.join("models").join(shape.name)).find(|folder| folder.join("config.json").is_file());
-    found.ok_or_else(|| format!("the bundled model {} is neither beside the page nor in the repository", shape.name))
+    found.ok_or_else(|| format!("the bundled model {} is neither next to the page nor in the repository", shape.name))
 }
 
 /// Starts the server of the pages, which also receives their figures.
