@@ -23,12 +23,12 @@ pub struct Column {
     /// Unit of the values: `nats`, `tokens`, `probability`; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unit: String,
-    /// How a CSV file writes the cells. A JSON document does not hold it.
+    /// The form of the cells in a CSV file. A JSON document does not have it.
     #[serde(skip)]
     pub notation: Notation,
 }
 
-/// How a CSV file writes the cells of a column.
+/// The form of a column's cells in a CSV file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Notation {
     /// Numbers as decimals (`0.00015`), texts in quotes if RFC 4180 requires them.

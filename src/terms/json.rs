@@ -1,4 +1,4 @@
-//! Reading JSON text: exports, recordings and links.
+//! Reader of JSON text: exports, recordings and links.
 
 use serde::de::DeserializeOwned;
 

@@ -1,4 +1,4 @@
-//! A server on this machine that answers as the Hub does, and a home for the cache.
+//! A server on this machine that answers like the Hub, and a home folder for the cache.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -19,16 +19,16 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub const REPO: &str = "org/tiny";
 pub const TOKEN: &str = "hf_secret";
 
-/// What the server holds, and how it behaves.
+/// The server's files, and its behaviour.
 #[derive(Clone, Default)]
 pub struct Held {
     pub files: BTreeMap<String, Vec<u8>>,
     pub is_gated: bool,
-    /// Bytes after which the connection breaks, once, if the rest of a file is asked for.
+    /// Bytes after which the connection breaks, once, if the rest of a file is requested.
     pub breaks_after: Option<usize>,
-    /// Sends whole files, whatever part is asked for.
+    /// Sends whole files, even if a range is requested.
     pub knows_no_ranges: bool,
-    /// Lists the files' names alone, as some mirrors do.
+    /// Lists only the files' names, as some mirrors do.
     pub lists_names_alone: bool,
 }
 
@@ -46,7 +46,7 @@ pub struct Asked {
     pub headers: BTreeMap<String, String>,
 }
 
-/// A server until it is dropped.
+/// A server that runs until it is dropped.
 pub struct Server {
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -116,7 +116,7 @@ fn answer(stream: &mut TcpStream, held: &mut Held, log: &Mutex<Vec<Asked>>, addr
             return refuse(stream, 403, "GatedRepo");
         }
         if name.ends_with(".safetensors") {
-            // The Hub keeps large files elsewhere, and says what they are before it sends there.
+            // The Hub stores large files elsewhere, and describes them before it redirects.
             let (sha256, port) = (hex(&Sha256::digest(&bytes)), address.port());
             let head = format!(
                 "302 Found\r\nX-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{sha256}\"\r\nX-Linked-Size: {}\r\n\
@@ -154,7 +154,7 @@ fn info(stream: &mut TcpStream, held: &Held, asked: &str) {
     send(stream, "200 OK\r\nContent-Type: application/json", json.to_string().as_bytes(), false);
 }
 
-/// A large file from where it is kept, or a part of it.
+/// A large file from the storage, or a part of it.
 fn stored(stream: &mut TcpStream, bytes: &[u8], range: Option<&String>, held: &mut Held) {
     let range = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
     let (from, end) = range.map_or((0, None), |(from, last)| (from.parse().unwrap(), last.parse::<usize>().ok().map(|last| last + 1)));
@@ -180,7 +180,7 @@ fn send(stream: &mut TcpStream, head: &str, body: &[u8], is_head: bool) {
     if !is_head {
         answer.extend(body);
     }
-    // A client that knows enough may have gone.
+    // A client that has enough bytes may be gone.
     let _ = stream.write_all(&answer);
 }
 
@@ -188,7 +188,7 @@ fn refuse(stream: &mut TcpStream, status: u16, code: &str) {
     send(stream, &format!("{status} Refused\r\nX-Error-Code: {code}"), b"", false);
 }
 
-/// A home for the cache, removed at the end.
+/// A home folder for the cache, removed at the end.
 pub struct Home(pub PathBuf);
 
 impl Home {
@@ -212,7 +212,7 @@ impl Home {
         self.repo().join("snapshots").join(COMMIT)
     }
 
-    /// The command, with the environment of a person who uses this home.
+    /// The command, with the environment of a user with this home folder.
     pub fn linchpin(&self, endpoint: &str, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_linchpin"));
         for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
