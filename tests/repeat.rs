@@ -165,7 +165,7 @@ fn impossible_requests_are_refused_before_anything_is_measured() {
         (&["scaling", sw[0], sw[1], "--task", &broken], "line 1 of the task arc_easy is not JSON"),
         (&["scaling", sw[0], sw[1], "--task", "nowhere.jsonl"], "cannot read the task nowhere.jsonl"),
         (&["scaling", sw[0], sw[1], "--tables", &under_file], "cannot create the folder"),
-        (&["sinks", sw[0], sw[1], "--bits", "4"], "sinks does not read --bits"),
+        (&["sinks", sw[0], sw[1], "--bits", "4"], "sinks does not use --bits"),
         (&["repeat", &damaged], "is not an export of Linchpin"),
         (&["repeat", &damaged, "--tolerance", "nan"], "--tolerance is NaN"),
         (&["report", "--out", &data], "its data goes to"),

@@ -170,7 +170,7 @@ mod tests {
             }
             assert_eq!(of(other, Some("olmo-1b-0724")), Ok("olmo-1b-0724"));
         }
-        assert!(of("org/tiny", None).unwrap_err().contains("does not know this model"));
+        assert!(of("org/tiny", None).unwrap_err().contains("is not in the catalogue"));
         assert_eq!(of("org/tiny", Some("nothing")).unwrap_err(), "the catalogue has no nothing");
     }
 

@@ -248,7 +248,7 @@ mod tests {
     fn options_that_would_be_ignored_are_refused() {
         let args = parse(&["--alpha", "0.5"]);
         let error = args.check(&[ExperimentKind::WeightQuantisation]).unwrap_err();
-        assert_eq!(error.to_string(), "weight-quantisation does not read --alpha: leave it out");
+        assert_eq!(error.to_string(), "weight-quantisation does not use --alpha: leave it out");
         assert!(args.check(ExperimentKind::ALL).is_ok());
         let error = parse(&["--limit", "3"]).check(&[ExperimentKind::Importance]).unwrap_err();
         assert!(error.to_string().contains("name one with --task"), "{error}");

@@ -98,6 +98,6 @@ mod tests {
         assert!(proof("smollm2-135m", known, true).ends_with(&format!("SHA-256 {known} (verified against the catalogue)")));
         // Another commit than the catalogue's.
         assert!(proof("smollm2-135m@main", known, true).ends_with("(verified against the Hub's digest)"));
-        assert!(proof("org/tiny", &"0".repeat(64), false).ends_with("(not verified, the Hub tells no digest)"));
+        assert!(proof("org/tiny", &"0".repeat(64), false).ends_with("(not verified, because the Hub gives no digest)"));
     }
 }

@@ -199,7 +199,7 @@ mod tests {
         for part in ["llama3.2, gated", "layer 1, [698, 1417]", "arXiv:2507.23279", "revision: 4e20de36"] {
             assert!(llama.contains(part), "{llama}");
         }
-        assert!(details(hub::find_any("qwen2-7b").unwrap()).contains("nothing is published"));
+        assert!(details(hub::find_any("qwen2-7b").unwrap()).contains("no findings on its super weights"));
         let olmo = details(hub::find_any("olmo-2-1124-7b").unwrap());
         for name in ["@stage1-step150-tokens1B\n", "@stage1-step99000-tokens416B\n", "@stage1-step928646-tokens3896B\n"] {
             assert!(olmo.contains(name), "{olmo}");

@@ -252,7 +252,7 @@ mod tests {
         for part in ["a &lt; b &amp; c", "<svg", "The first 200 rows", "Sinks <small>appendix A.5", "Not measured: &lt;none&gt;"] {
             assert!(html.contains(part), "{part}");
         }
-        for part in ["href=\"#sinks\"", "id=\"sinks-2\"", "<td class=\"number\">0.25</td>", "(cpu) in 1.5 s", "stopped before"] {
+        for part in ["href=\"#sinks\"", "id=\"sinks-2\"", "<td class=\"number\">0.25</td>", "(cpu) in 1.5 s", "stopped early"] {
             assert!(html.contains(part), "{part}");
         }
         // The page only uses colours that its style sheet defines, in light and dark mode.
