@@ -12,8 +12,8 @@ use crate::{boundary, deps, env, process, setup, size, tidy, web};
 /// The features that are checked together: everything but CUDA, which wants a toolkit of its own.
 const LINTED_FEATURES: &str = "ui,worker,boundary,cli";
 
-/// A page that hangs fails its file: half an hour, for two cores that compute a GPU.
-const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=1800000";
+/// A page that hangs fails its file: an hour, more than a test's own patience (tests/e2e/patience.mjs) for what it waits for.
+const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=3600000";
 
 #[derive(Clone, Copy, Default)]
 struct Counts {
