@@ -77,10 +77,26 @@ export function launch({ webgpu = 'none', args = [] } = {}) {
 
 /** The built page's server, and a browser without a GPU beside one whose GPU is made of software. */
 export async function open() {
-  return { server: await serve(), browsers: { cpu: await launch(), gpu: await launch({ webgpu: 'swiftshader' }) } };
+  const browsers = {};
+  const server = await serve();
+  try {
+    browsers.cpu = await launch();
+    browsers.gpu = await launch({ webgpu: 'swiftshader' });
+  } catch (error) {
+    // Whatever runs on would keep the tests' process from its end.
+    await close({ server, browsers });
+    throw error;
+  }
+  return { server, browsers };
 }
 
-/** Ends what `open` started, as far as it got. */
+/** Closes the pages that a failed test has left open: they would go on asking and computing beside the next one. */
+export async function closePages(browsers) {
+  const contexts = Object.values(browsers ?? {}).flatMap((browser) => browser.contexts());
+  await Promise.all(contexts.map((context) => context.close()));
+}
+
+/** Ends what `open` started. */
 export async function close({ server, browsers }) {
   for (const browser of Object.values(browsers ?? {})) await browser.close();
   await server?.stop();
