@@ -1,8 +1,8 @@
 // Channels: scored, inspected, removed by rules, compared, and shared in a link.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { close, command, open, part, text, unfold, visit } from './lib.mjs';
+import { after, afterEach, before, test } from 'node:test';
+import { close, closePages, command, open, part, text, unfold, visit } from './lib.mjs';
 
 let server;
 let browsers;
@@ -11,6 +11,7 @@ before(async () => {
   ({ server, browsers } = await open());
 });
 
+afterEach(() => closePages(browsers));
 after(() => close({ server, browsers }));
 
 const SEQUENCES = 4;

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
-import { close, open, root } from './lib.mjs';
+import { after, afterEach, before, test } from 'node:test';
+import { close, closePages, open, root } from './lib.mjs';
 import { bareOn, engineOn as startOn, fixtureFiles, last, outcomeOf, start } from './worker.mjs';
 
 const fixtures = path.join(root, 'tests/fixtures');
@@ -20,6 +20,7 @@ before(async () => {
   ({ server, browsers } = await open());
 });
 
+afterEach(() => closePages(browsers));
 after(() => close({ server, browsers }));
 
 const engineOn = (kind) => startOn(browsers[kind], server);

@@ -1,8 +1,8 @@
 // The super-weight paper's experiments on the page: measured, shown, saved, shared in a link and measured again.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { close, open, part, text, unfold, visit } from './lib.mjs';
+import { after, afterEach, before, test } from 'node:test';
+import { close, closePages, open, part, text, unfold, visit } from './lib.mjs';
 
 let server;
 let browsers;
@@ -11,6 +11,7 @@ before(async () => {
   ({ server, browsers } = await open());
 });
 
+afterEach(() => closePages(browsers));
 after(() => close({ server, browsers }));
 
 async function scanned(browser, address, options) {

@@ -77,7 +77,23 @@ export function launch({ webgpu = 'none', args = [] } = {}) {
 
 /** The built page's server, a browser without a GPU, and one with a software GPU. */
 export async function open() {
-  return { server: await serve(), browsers: { cpu: await launch(), gpu: await launch({ webgpu: 'swiftshader' }) } };
+  const browsers = {};
+  const server = await serve();
+  try {
+    browsers.cpu = await launch();
+    browsers.gpu = await launch({ webgpu: 'swiftshader' });
+  } catch (error) {
+    // A server or browser that keeps running would keep the tests' process alive.
+    await close({ server, browsers });
+    throw error;
+  }
+  return { server, browsers };
+}
+
+/** Closes the pages that a failed test has left open: they would go on asking and computing beside the next one. */
+export async function closePages(browsers) {
+  const contexts = Object.values(browsers ?? {}).flatMap((browser) => browser.contexts());
+  await Promise.all(contexts.map((context) => context.close()));
 }
 
 /** Stops everything that `open` started. */

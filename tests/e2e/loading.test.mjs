@@ -7,7 +7,7 @@ import path from 'node:path';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OUTSIDER, TOKEN, startHub } from './hub.mjs';
-import { close, launch, open, root } from './lib.mjs';
+import { close, closePages, launch, open, root } from './lib.mjs';
 import { writeHuge } from './synthetic.mjs';
 import { engineOn, last, start } from './worker.mjs';
 
@@ -51,6 +51,8 @@ beforeEach(async () => {
   await hub.clear();
   await hub.forget();
 });
+
+afterEach(() => closePages(browsers));
 
 /** A page requests a model by GET only; preflights are the browser's own. */
 afterEach(async () => {
@@ -405,14 +407,14 @@ test('full disk keeps nothing and stops nobody', async () => {
 
 test('browser that keeps nothing for a page loads all the same', async () => {
   // Over http and by another name than localhost a page gets no file storage; nor does a page in some private windows.
-  const browser = await launch({ args: ['--host-resolver-rules=MAP class.test 127.0.0.1'] });
-  const seen = await engineOn(browser, { url: server.url.replace('127.0.0.1', 'class.test') });
+  browsers.elsewhere = await launch({ args: ['--host-resolver-rules=MAP class.test 127.0.0.1'] });
+  const seen = await engineOn(browsers.elsewhere, { url: server.url.replace('127.0.0.1', 'class.test') });
   assert.equal(await seen.page.evaluate(() => navigator.storage?.getDirectory), undefined);
   const { provenance } = expectLoaded(await ask(seen, request(repository('org/model'))));
   assert.deepEqual([provenance.files[0].verified, provenance.stored], [true, false]);
   assert.match(provenance.notes.join(), /keeps no files/);
   assert.deepEqual(await stored(seen), []);
-  await browser.close();
+  await seen.close();
 });
 
 test('addresses that no model can lie at are refused in words', async () => {

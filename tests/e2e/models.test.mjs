@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, before, beforeEach, test } from 'node:test';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { OUTSIDER, TOKEN, startHub } from './hub.mjs';
-import { close, open, part, root, screenshots, text, unfold, visit } from './lib.mjs';
+import { close, closePages, open, part, root, screenshots, text, unfold, visit } from './lib.mjs';
 import { writeGpt2, writeHuge } from './synthetic.mjs';
 
 const WEIGHTS = 'model.safetensors';
@@ -50,6 +50,8 @@ after(async () => {
   await close({ server, browsers });
   rmSync(scratch, { recursive: true, force: true });
 });
+
+afterEach(() => closePages(browsers));
 
 beforeEach(async () => {
   await hub.clear();

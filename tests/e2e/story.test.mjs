@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
-import { close, command, open, part, root, text, unfold, visit } from './lib.mjs';
+import { after, afterEach, before, test } from 'node:test';
+import { close, closePages, command, open, part, root, text, unfold, visit } from './lib.mjs';
 
 let server;
 let browsers;
@@ -13,6 +13,7 @@ before(async () => {
   ({ server, browsers } = await open());
 });
 
+afterEach(() => closePages(browsers));
 after(() => close({ server, browsers }));
 
 async function modelIsReady(seen) {

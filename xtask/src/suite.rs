@@ -12,8 +12,8 @@ use crate::{boundary, deps, env, process, setup, size, tidy, web};
 /// The features that are checked together: everything except CUDA, which needs its own toolkit.
 const LINTED_FEATURES: &str = "ui,worker,boundary,cli";
 
-/// The timeout for a test file whose page hangs: half an hour, for two cores that emulate a GPU.
-const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=1800000";
+/// The timeout for a test file whose page hangs: an hour, which is longer than a test's longest wait (tests/e2e/patience.mjs).
+const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=3600000";
 
 #[derive(Clone, Copy, Default)]
 struct Counts {
