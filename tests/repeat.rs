@@ -54,7 +54,7 @@ fn repeat_makes_an_export_again_and_notices_a_changed_figure() {
     };
     let again = repeat(&export, &[]);
     assert_eq!(code(&again), Some(0), "{}", String::from_utf8_lossy(&again.stdout));
-    assert!(String::from_utf8_lossy(&again.stdout).contains("reproduced: all of 38 cells are the same"));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("reproduced: all of 37 cells are the same"));
     let other = bundled("linchpin-11m-twin").display().to_string();
     let refused = linchpin_raw(&["repeat", &file, "--model", &other]);
     assert_eq!(code(&refused), Some(2));
