@@ -140,7 +140,7 @@ fn setting_that_leaves_nothing_to_measure_is_refused() {
     for (experiment, expected) in [
         (with(of.clone(), &[(SettingId::NBlocks, &[0.0])]), "n_blocks: 0 is not a whole number from 1"),
         (with(of.clone(), &[(SettingId::Block, &[1.0])]), "block: 1 is not a whole number from 2"),
-        (with(of.clone(), &[(SettingId::Factors, &many)]), "64 at most"),
+        (with(of.clone(), &[(SettingId::Factors, &many)]), "at most 64"),
         (with(of, &[(SettingId::Factors, &[f64::NAN])]), "factors: NaN is not a number from -3 to 3"),
     ] {
         let failure = session.ask(Request::Experiment(experiment)).unwrap_err();
