@@ -128,15 +128,21 @@ fn lint(what: &[&str]) -> Result<(), String> {
 fn cargo_test(what: &[&str]) -> Result<Counts, (Counts, String)> {
     let mut cargo = env::command("cargo");
     cargo.args(["test", "--locked"]).args(what);
+    cargo.env("LINCHPIN_XTASK", this_program().map_err(not_run)?);
     let (succeeded, heard) = process::run_and_listen(&mut cargo).map_err(not_run)?;
     let (counts, n_ignored) = cargo_counts(&heard);
     verdict(counts, n_ignored, succeeded)
 }
 
+/// This program, for tests that start a local Hub or a server with it.
+fn this_program() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|why| format!("cannot find this program: {why}"))
+}
+
 fn browser_tests(dist: &Path, samples: &Path) -> Result<Counts, (Counts, String)> {
     let tests = browser_test_files().map_err(not_run)?;
     let browser = setup::chromium().map_err(not_run)?;
-    let xtask = std::env::current_exe().map_err(|why| not_run(format!("cannot find this program: {why}")))?;
+    let xtask = this_program().map_err(not_run)?;
     let mut node: Command = env::command("node");
     node.args(["--test", "--test-reporter=spec", "--test-concurrency=1", BROWSER_TEST_TIMEOUT]).args(tests);
     node.env("LINCHPIN_DIST", dist).env("LINCHPIN_BOUNDARY", samples).env("LINCHPIN_XTASK", xtask).env("CHROME", browser);
