@@ -1,12 +1,12 @@
-// The engine's worker as a script talks to it: engine-page.js beside this, and tests/e2e/worker.mjs.
+// A script's client of the engine's worker, for engine-page.js and tests/e2e/worker.mjs.
 
 /**
  * Starts a worker and waits until it listens.
  *
  * `ready` is its first event. `ask(request)` resolves with all events of the answer, of which the last is `done`, `stopped` or
- * `failed`; `latest` is the last event of any answer. A worker that crashes fails whatever it was asked.
+ * `failed`; `latest` is the last event of any answer. A worker that crashes fails every open request.
  *
- * The tests hand the text of this function to a page: it refers to nothing outside of itself.
+ * The tests pass the text of this function to a page, so it refers to nothing outside.
  *
  * @param {string} address of the worker's script
  */

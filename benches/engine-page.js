@@ -7,12 +7,12 @@ const PROMPT = 'It was a dark evening, and the old man';
 const NAMES = ['config.json', 'generation_config.json', 'tokenizer.json', 'reference.json'];
 
 const query = new URLSearchParams(location.search);
-// ?only=load leaves it at that.
+// With ?only=load, only loading is measured.
 const nTokens = Number(query.get('tokens') ?? 64);
 const greedy = (n) => ({ temperature: 0, top_k: 0, top_p: 1, seed: 1, max_new_tokens: n });
 const find = (events, wanted) => events.find(({ type }) => type === wanted);
 
-/** A worker, and a function that asks it and resolves with the events of the answer; a failure is thrown. */
+/** A worker, and a function that sends it a request and resolves with the events of the answer; a failure is thrown. */
 async function engine() {
   const { worker, ask } = await startEngine();
   const answer = async (request) => {
@@ -26,17 +26,17 @@ async function engine() {
 
 const at = (folder, name) => ({ name, url: new URL(`${folder}/${name}`, location.href).href });
 
-/** The files of a model's folder: with one of weights, or with those that its index names. */
+/** The files of a model's folder, with one file of weights, or with those in its index. */
 async function files(folder) {
   const index = await fetch(`${folder}/model.safetensors.index.json`);
   const shards = index.ok ? ['model.safetensors.index.json', ...new Set(Object.values((await index.json()).weight_map))] : ['model.safetensors'];
   return [...NAMES, ...shards].map((name) => at(folder, name));
 }
 
-/** A folder on this server: what is fetched of it stays in the browser's store. */
+/** A folder on this server, which is stored in the browser. */
 const kept = (folder) => ({ folder: { url: new URL(folder, location.href).href } });
 
-/** A fresh worker with a model, and how long it took to load it and to write the first token. */
+/** A fresh worker with a model, and the times for loading it and for the first token. */
 async function start(folder, backend, source) {
   source ??= { files: await files(folder) };
   const began = performance.now();
@@ -46,7 +46,7 @@ async function start(folder, backend, source) {
     const loading = await ask({ type: 'load', id: folder.split('/').pop(), source, backend });
     const info = find(loading, 'loaded');
     const loadMs = performance.now() - ready;
-    // From the first bytes of the weights to the last, without what comes before and after.
+    // From the first bytes of the weights to the last, excluding the time before and after.
     const bytes = loading.filter(({ type, unit }) => type === 'progress' && unit === 'bytes');
     const weightsMs = bytes.at(-1).atMs - bytes[0].atMs;
     const megabytes = bytes.at(-1).total / 1e6;
@@ -58,7 +58,7 @@ async function start(folder, backend, source) {
   }
 }
 
-/** All figures of one model on one backend; `tell` is called as they come. */
+/** All figures of one model on one backend; `tell` is called with each. */
 async function measure(folder, backend, tell) {
   const measured = [];
   const result = { backend, model: folder, measured };
@@ -108,7 +108,7 @@ async function measure(folder, backend, tell) {
   await step('apply', 'ms', "one scalar, the engine's own time", async () => find(await ask({ type: 'apply', ablation: { weight_edits: [edit] } }), 'applied').took_ms);
   const rateOfBoth = async () => {
     const { intact, ablated } = find(await ask(generate), 'generated');
-    // Of each pane the tokens and the half of the time that it is charged with.
+    // Each pane's tokens, and the half of the time that it is charged with.
     const seconds = [intact, ablated].reduce((sum, pane) => sum + (pane.token_ids.length - 1) / pane.tokens_per_sec, 0);
     return (intact.token_ids.length + ablated.token_ids.length - 2) / seconds;
   };

@@ -1,8 +1,8 @@
-// The floor: hand-written matrix-vector products in the shapes of a model, and nothing else of it.
+// The floor: only the matrix-vector products of a model, hand-written, in its shapes.
 //
 // A token is six dispatches a layer (queries, keys and values in one; a stand-in for the attention; output; gate and up
-// in one; their activation; down) and the head: one compute pass, one submission, bind groups made once. Weights are
-// random bf16, two packed in a u32. No subgroups, no f16: what every WebGPU has.
+// in one; their activation; down) and the head, in one compute pass and one submission, with bind groups created once. Weights are
+// random bf16, two packed in a u32. No subgroups and no f16, so that every WebGPU can run it.
 
 import { list, machine, median, report } from './report.js';
 
@@ -16,7 +16,7 @@ const SHAPES = {
 const MAX_GRID = 65535;
 const WORKGROUP = 128;
 
-/** Each row's dot product with x is shared by LANES invocations, which then add up in workgroup memory. */
+/** LANES invocations share each row's dot product with x, and then add their parts in workgroup memory. */
 const MATVEC = `
 override IN: u32; override OUT: u32; override LANES: u32; override ADD: bool;
 @group(0) @binding(0) var<storage, read> w: array<vec4<u32>>;
@@ -45,7 +45,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (lane == 0u && row < OUT) { y[row] = clamp(select(0.0, y[row], ADD) + sums[i], -4.0, 4.0); }
 }`;
 
-/** In place of the attention: something that reads the queries, keys and values, and is as wide as the output wants. */
+/** A stand-in for the attention, which reads the queries, keys and values, and has the width of the output's input. */
 const MIX = `
 override OUT: u32; override IN: u32;
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
@@ -64,7 +64,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (id.x < OUT) { let gate = gate_up[id.x]; u[id.x] = gate / (1.0 + exp(-gate)) * gate_up[OUT + id.x]; }
 }`;
 
-/** bf16 of either sign, 0.016 to 0.031, two to a word. */
+/** bf16 values of either sign, 0.016 to 0.031, two in each word. */
 const FILL = `
 @group(0) @binding(0) var<storage, read_write> w: array<u32>;
 @compute @workgroup_size(256)
@@ -86,7 +86,7 @@ async function open() {
   return device;
 }
 
-/** A token's dispatches, recorded; `loads` is how many 16-byte loads of a row an invocation makes. */
+/** A token's dispatches, recorded; `loads` is the number of 16-byte loads of a row in each invocation. */
 function plan(device, { layers, hidden, inter, qkv, vocab }, weights, loads) {
   const pipeline = (code, constants) =>
     device.createComputePipeline({ layout: 'auto', compute: { module: device.createShaderModule({ code }), constants } });
@@ -137,7 +137,7 @@ function randomWeights(device, { layers, hidden, inter, qkv, vocab }) {
   return [...sizes, hidden * vocab].map(matrix);
 }
 
-/** Tokens a second. Reads after every `every` tokens (0: never) and keeps up to `ahead` reads under way. */
+/** Tokens per second. Reads after every `every` tokens (0: never) and keeps up to `ahead` reads under way. */
 async function decode(device, { steps, logits }, n, every, ahead) {
   const reads = [];
   const began = performance.now();
@@ -169,7 +169,7 @@ async function measure(device, shape, n, rounds) {
   device.pushErrorScope('out-of-memory');
   device.pushErrorScope('validation');
   const weights = randomWeights(device, shape);
-  // The best of a few ways to share a row, so that the floor is one.
+  // The best of a few ways to share a row, so that the floor is not too low.
   let best = { rate: 0 };
   for (const loads of [2, 4, 8]) {
     const planned = plan(device, shape, weights, loads);

@@ -1,4 +1,4 @@
-// The steps of load-floor.html, in a worker, which alone may read its files at once.
+// The steps of load-floor.html, in a worker, because only a worker may read files synchronously.
 
 const SLAB = 8 << 20;
 const AHEAD = 3;
@@ -10,7 +10,7 @@ async function rate(n, work) {
   return (n * SLAB) / 1e3 / (performance.now() - began);
 }
 
-/** Every slab through `take`, `AHEAD` of them at a time and in their order. */
+/** Passes every slab to `take`, `AHEAD` of them at a time and in their order. */
 async function ahead(n, take) {
   const coming = [];
   for (let i = 0; i < n; i++) {

@@ -1,10 +1,10 @@
-// What loading a model takes of a browser's memory: the built page, a local Hub, and a model of random weights.
+// The memory that loading a model takes in a browser, with the built page, a local Hub, and a model of random weights.
 //
 //     node benches/loading.mjs [--shape smollm2-360m-21-layers] [--dtype bf16] [--shards 1] [--browsers cpu,gpu]
 //
-// It needs a built page (`cargo xtask build`; LINCHPIN_DIST if it lies elsewhere), the end-to-end tests' npm packages (which
+// It needs a built page (`cargo xtask build`; LINCHPIN_DIST if it is elsewhere), the end-to-end tests' npm packages (which
 // `cargo xtask test` installs), Linux for the processes' figures, and room for the model in the temporary folder. It prints
-// JSON. The GPU is SwiftShader: its buffers are the GPU process's memory, as those of a real one would be the card's.
+// JSON. The GPU is SwiftShader: its buffers are in the GPU process's memory; a real GPU's would be in the card's.
 
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,7 +21,7 @@ const EVERY_MS = 20;
 const SETTLE_MS = 3000;
 const REPO = 'org/model';
 
-/** Keeps the engine's memory where it can be asked for: WebAssembly's never shrinks, so its size is its peak. */
+/** Makes the engine's memory accessible. WebAssembly's memory never shrinks, so its size is its peak. */
 const HOOK = `
 const { instantiate, instantiateStreaming } = WebAssembly;
 const keep = (made) => ((self.engineMemory = (made.instance ?? made).exports?.memory ?? self.engineMemory), made);
@@ -32,7 +32,7 @@ WebAssembly.instantiate = (...given) => instantiate(...given).then(keep);
 /**
  * Loads a model of random weights in each kind of browser.
  * @param {{shape?: string, dtype?: string, shards?: string, browsers?: string}} options
- * @returns what was measured, in bytes and milliseconds; `beyond` is what the engine's memory grew by beside the model's weights
+ * @returns the measurements, in bytes and milliseconds; `beyond` is the growth of the engine's memory without the model's weights
  */
 export async function measureLoading({ shape = SHAPES.SMOLLM2_360M_21_LAYERS, dtype = 'bf16', shards = '1', browsers = 'cpu,gpu' } = {}) {
   const scratch = mkdtempSync(path.join(tmpdir(), 'linchpin-memory-'));
@@ -50,7 +50,7 @@ export async function measureLoading({ shape = SHAPES.SMOLLM2_360M_21_LAYERS, dt
     const measured = [];
     for (const kind of browsers.split(',')) {
       const figures = await measure(kind, hub.url, server.url);
-      // As f32 on the CPU, where the engine's memory is the only one; a GPU has its own.
+      // On the CPU the weights are f32 in the engine's memory; a GPU has its own memory.
       const own = { cpu: dtype === 'f32' ? fileBytes : 2 * fileBytes, gpu: 0 }[kind];
       measured.push({ kind, beyond: figures.engineMemory.grown - own, ...figures });
     }
@@ -70,7 +70,7 @@ function weightsOf(files) {
   return Object.entries(files).filter(([name]) => name.endsWith('.safetensors')).reduce((sum, [, { size }]) => sum + size, 0);
 }
 
-/** Loads the model through the page's controls, and looks at what it takes until the weights are there. */
+/** Loads the model through the page's controls, and samples its memory until the weights are loaded. */
 async function measure(kind, hubUrl, pageUrl) {
   const browser = await launch({ webgpu: kind === 'gpu' ? 'swiftshader' : 'none' });
   try {
@@ -91,7 +91,7 @@ async function measure(kind, hubUrl, pageUrl) {
     let heap = 0;
     let loadedMs;
     for (;;) {
-      // A worker at work answers when it gets to it: what is between two answers is not seen here, but in the process's peak.
+      // A busy worker answers late. Peaks between two answers are missed here, but are in the process's peak.
       heap = Math.max(heap, await engine.heap());
       const state = await seen.page.evaluate(() => {
         const text = (id) => document.querySelector(`[data-testid="${id}"]`)?.textContent ?? '';
@@ -99,8 +99,8 @@ async function measure(kind, hubUrl, pageUrl) {
       });
       if (state.failure) throw new Error(state.failure);
       if (isWhole(state.progress)) loadedMs ??= performance.now() - begun;
-      // SwiftShader takes minutes for the first tokens that follow, with which a device is checked.
-      // On the CPU the page may be ready before a look at its last bytes.
+      // SwiftShader then takes minutes for the first tokens, which check the device.
+      // On the CPU the page may be ready before the last bytes are sampled.
       if (state.status === `${REPO} is ready.`) loadedMs ??= performance.now() - begun;
       if (state.status === `${REPO} is ready.` || (kind === 'gpu' && performance.now() - begun > loadedMs + SETTLE_MS)) break;
       if (performance.now() - begun > PATIENCE_MS) throw new Error(`not loaded after ${PATIENCE_MS / 60_000} minutes: ${JSON.stringify(state)}`);
@@ -126,7 +126,7 @@ function isWhole(progress) {
   return done !== undefined && done === total;
 }
 
-/** The page's engine, as the browser's debugger sees its worker. */
+/** The page's engine, through the browser's debugger of its worker. */
 class Engine {
   #session;
   #target;
@@ -153,27 +153,27 @@ class Engine {
     return answer;
   }
 
-  /** Bytes of WebAssembly's memory. */
+  /** Bytes of the WebAssembly memory. */
   async engineMemory() {
     const { result } = await this.#ask('Runtime.evaluate', { expression: 'self.engineMemory.buffer.byteLength' });
     return result.value;
   }
 
-  /** Bytes of JavaScript's objects and of their buffers. */
+  /** Bytes of JavaScript's objects and their buffers. */
   async heap() {
     const usage = await this.#ask('Runtime.getHeapUsage');
     return usage.usedSize + (usage.embedderHeapUsedSize ?? 0) + (usage.backingStorageSize ?? 0);
   }
 }
 
-/** The browser's processes that a model lies in. */
+/** The browser's processes that may hold a model. */
 async function processesOf(browser) {
   const session = await browser.newBrowserCDPSession();
   const { processInfo } = await session.send('SystemInfo.getProcessInfo');
   return processInfo.filter(({ type }) => type === 'renderer' || type === 'GPU');
 }
 
-/** Bytes of a line of `/proc/{id}/status`, by kind of process. */
+/** Bytes in a line of `/proc/{id}/status`, by kind of process. */
 function read(processes, name) {
   const all = {};
   for (const { id, type } of processes) {

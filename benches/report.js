@@ -1,15 +1,15 @@
-// How a page of this folder tells its figures: on itself, in window.__result, and to `cargo xtask bench` if it serves.
+// Reports the figures of a page in this folder: on the page, in window.__result, and to `cargo xtask bench` if it serves the page.
 
-/** Tells what is known so far; `done` ends the run. */
+/** Reports the figures so far; `done` ends the run. */
 export async function report(page, figures, { done = false } = {}) {
   const text = JSON.stringify({ page, done, figures }, null, 2);
   document.querySelector('#out').textContent = text;
-  // Any other server refuses, and nobody minds.
+  // Any other server refuses, which does no harm.
   await fetch('./__result', { method: 'POST', body: text }).catch(() => {});
   if (done) window.__result = JSON.stringify(figures);
 }
 
-/** The machine, as far as a page can tell. */
+/** The facts about the machine that a page can see. */
 export async function machine() {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: 'high-performance' });
   const info = adapter?.info ?? {};

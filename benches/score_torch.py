@@ -1,12 +1,12 @@
-"""Scores every feed-forward channel of a model with PyTorch, as `linchpin score` does, and says how long that took.
+"""Scores every feed-forward channel of a model with PyTorch, like `linchpin score`, and prints the time that it took.
 
     python benches/score_torch.py MODEL [--sequences 64] [--length 512] [--dtype float32] [--compare linchpin.json]
 
 MODEL is a Hugging Face folder. The text is public/calibration.txt in the same windows, the sums are float32 on the device
-within a sequence and float64 between sequences, and only the inputs of `down_proj` are kept: weights want no gradients.
-`--dtype bfloat16` is how the authors run their models; `float32` is what Linchpin computes in. `--compare` takes what
-`linchpin score --json` printed, and says how far the loss proxies are from it. The time is that of the sequences, after one
-to warm up, without loading.
+within a sequence and float64 between sequences, and only the inputs of `down_proj` are kept: weights have no gradients.
+The authors run their models with `--dtype bfloat16`; Linchpin computes in `float32`. `--compare` takes the output of
+`linchpin score --json`, and prints the distance of the loss proxies from it. The time is that of the sequences, after one
+for warming up, without loading.
 """
 
 import argparse
@@ -23,7 +23,7 @@ TEXT = Path(__file__).parent / "../public/calibration.txt"
 
 
 def windows(folder, n, length):
-    """Windows of the text in the order in which Linchpin takes them: in steps of about 0.618 of their number."""
+    """Windows of the text in Linchpin's order: in steps of about 0.618 of their number."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     text = TEXT.read_text().strip()
     ids, plain = tokenizer.encode(text).ids, tokenizer.encode(text, add_special_tokens=False).ids
@@ -35,17 +35,17 @@ def windows(folder, n, length):
 
 
 class Scores:
-    """Sums over tokens of what the scores are made of, taken where the backward pass crosses each layer."""
+    """Sums over tokens for the scores, taken where the backward pass crosses each layer."""
 
     def __init__(self, model):
         self.sums = [None] * len(model.model.layers)
         for layer, block in enumerate(model.model.layers):
             block.mlp.down_proj.register_forward_pre_hook(lambda _, args, layer=layer: self.keep(layer, args[0]))
-        # Weights want no gradient, so the graph has to begin somewhere.
+        # Weights have no gradients, so the graph begins at the embeddings.
         model.model.embed_tokens.register_forward_hook(lambda _, __, out: out.requires_grad_(True))
 
     def keep(self, layer, u):
-        # Not u itself: a hook that held it would keep its whole graph alive.
+        # Detached, because a hook that held u itself would keep its whole graph alive.
         value = u.detach()
         u.register_hook(lambda grad: self.add(layer, value[0].float(), grad[0].float()))
 
@@ -73,7 +73,7 @@ def score(model, scores, sequences, device):
 
 
 def compare(proxies, path):
-    """The largest distance of a loss proxy from Linchpin's, of the layer's root mean square; and how many cores are the same."""
+    """The largest distance of a loss proxy from Linchpin's, relative to the layer's root mean square; and the number of equal cores."""
     report = json.loads(path.read_text())["scores"]
     worst, same = 0.0, 0
     for ours, theirs in zip(proxies, report["channels"]):

@@ -12,10 +12,11 @@
 //!                                                                          platform (WebGPU or CPU, files, the Hub)
 //! ```
 //!
-//! Imports go down only. The table in `xtask/src/modules.rs` lists the rooms that each room may import; `cargo xtask
-//! tidy` fails for an import that is not in it, for an unused entry, and for a new circle between files. The rooms
-//! are not a workspace of crates because the same code is built with three sets of features (page, worker, command),
-//! which every crate would have to repeat, and because kernels, model and engine are optimised as one crate.
+//! Imports go down only. The table in `xtask/src/modules.rs` lists the rooms that each room may import;
+//! `cargo xtask tidy` fails for an import that is not in it, for an unused entry, and for a new circle between files.
+//! The rooms are not a workspace of crates because the same code is built with three sets of features (page, worker,
+//! command), which every crate would have to repeat, and because kernels, model and engine are optimised as one
+//! crate.
 //!
 //! # Invariants
 //!

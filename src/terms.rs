@@ -16,6 +16,7 @@
 //! channel. (The caption of the paper's Figure 3 swaps the two words, and GPT-2 stores its matrices `[in, out]`;
 //! neither reaches this module.)
 
+mod cell;
 mod confirm;
 mod csv;
 mod data;
@@ -37,6 +38,7 @@ mod source;
 mod sweep;
 mod training;
 
+pub use cell::*;
 pub use confirm::*;
 pub use data::*;
 pub use digest::*;

@@ -54,8 +54,8 @@ pub fn bytes(n: f64) -> String {
     }
 }
 
-/// Formats a number of bytes with two or three digits, or all digits of a small one: `269 MB`, `13.5 GB`, `900
-/// bytes`.
+/// Formats a number of bytes with two or three digits, or all digits of a small one: `269 MB`, `13.5 GB`,
+/// `900 bytes`.
 pub fn rough_bytes(n: u64) -> String {
     match n {
         0..1_000_000 => format!("{n} bytes"),

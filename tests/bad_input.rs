@@ -1,4 +1,4 @@
-//! Broken and foreign models, and requests that make no sense: each gets its message, and what was loaded stays.
+//! Broken and unsupported models, and invalid requests: each gets its message, and the loaded model stays.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::support::{Copy, Session, files_in, fixture};
 fn failure(copy: &Copy) -> Failure {
     let mut session = Session::with_model(&fixture("llama"));
     let failure = session.load(files_in(copy.dir())).expect_err("a broken model");
-    // The model from before still answers.
+    // The previous model still answers.
     session.ask(Request::Scan { prompt: "the old man".into() }).unwrap();
     failure
 }
@@ -95,7 +95,7 @@ fn keys_that_no_family_reads_are_refused() {
     expect(&failure(&copy), Problem::BrokenConfig, "head_dim");
 }
 
-/// What would change the numbers is refused by its name.
+/// A feature that would change the numbers is refused by its name.
 #[test]
 fn features_that_a_family_lacks_are_refused_by_name() {
     let longrope = serde_json::json!({"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]});
@@ -124,7 +124,7 @@ fn features_that_a_family_lacks_are_refused_by_name() {
 fn unreadable_dtype_is_refused() {
     let copy = Copy::of("llama", "dtype");
     copy.edit("model.safetensors", |bytes| {
-        // The same length, so that only the type is wrong.
+        // The length is the same, so that only the type is wrong.
         let at = bytes.windows(5).position(|window| window == b"\"F32\"").unwrap();
         bytes[at..at + 5].copy_from_slice(b"\"I32\"");
     });

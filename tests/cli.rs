@@ -1,4 +1,4 @@
-//! The command as somebody calls it.
+//! The command, called like a user calls it.
 
 use linchpin::protocol::Export;
 

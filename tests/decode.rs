@@ -1,4 +1,4 @@
-//! Path B against Path A, on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`).
+//! Path B compared with Path A, on a Vulkan device (lavapipe is enough: `mesa-vulkan-drivers`).
 
 use burn::tensor::Tensor;
 use linchpin::decode::error::DecodeError;
@@ -13,9 +13,9 @@ use linchpin::terms::{Ablation, Action, EditTarget, Intervention, Matrix, Sampli
 use crate::support::{self, Copy, Session, fixture, fixtures, in_chunks_of, model_in, model_on, whole_and_in_chunks};
 use crate::the_event;
 
-/// Path B rounds in another order; the largest logit is what errors are measured by.
+/// Path B rounds in another order. Errors are relative to the largest logit.
 const TOLERANCE: f32 = 1e-3;
-/// Below this lead, as a share of the largest logit, either of two tokens may come out first; the engine counts so, too.
+/// Below this lead, as a share of the largest logit, either of two tokens may win; the engine has the same limit.
 const SAFE_MARGIN: f32 = 1e-3;
 
 /// A device, for plans and for Path A.
@@ -107,7 +107,7 @@ fn add_bias(linear: &mut Linear) {
     linear.bias = Some(Tensor::zeros([linear.shape()[0]], &linear.weight.device()));
 }
 
-/// The kernels are made for one layer and serve all.
+/// The kernels are made for one layer and used for all.
 #[test]
 fn layers_that_are_not_built_alike_have_no_plan() {
     on_gpu(|vulkan| {
@@ -136,7 +136,7 @@ fn layers_that_are_not_built_alike_have_no_plan() {
             change(&mut other.layers[1]);
             assert!(is_refused(&other), "change {index}");
         }
-        // Queries have a bias, keys and values have none, in every layer.
+        // In every layer, queries have a bias, and keys and values have none.
         let mut other = model.clone();
         for layer in &mut other.layers {
             add_bias(layer.matrix_mut(Matrix::QProj).unwrap());
@@ -165,8 +165,8 @@ fn every_family_in_bf16_decodes_what_path_a_computes() {
     });
 }
 
-/// Both layouts of matrices, in f32 and packed, and layers of every build: blocks side by side, norms behind them, matrices
-/// that were one tensor. Under the names of their fixtures.
+/// Both layouts of matrices, in f32 and packed, and layers of every kind: parallel blocks, norms after blocks, fused
+/// matrices. With the names of their fixtures.
 fn every_build(vulkan: &Vulkan, test: &str) -> Vec<(&'static str, Model)> {
     let rounded = model_in(Copy::in_bf16("gpt2", test).dir(), &vulkan.device);
     let names = ["llama", "llama3", "gpt2", "gpt-neox", "phi3", "gemma3"];
@@ -186,7 +186,7 @@ fn gpu_draws_the_golden_tokens_twice() {
     });
 }
 
-/// The same logits bit for bit: only where they are computed differs.
+/// The logits are the same bit for bit, because only the place of the computation differs.
 #[test]
 fn tables_in_chunks_decode_what_whole_ones_do() {
     on_gpu(|vulkan| {
@@ -195,9 +195,9 @@ fn tables_in_chunks_decode_what_whole_ones_do() {
                 let ([whole, mut cut], _) = whole_and_in_chunks(copy.dir(), &vulkan.device);
                 let (prompt, ids) = (3, &golden_ids(name, "input_ids")[..10]);
                 let n_head = cut.lm_head.weight.chunks().count();
-                // But for the embeddings' dispatch and the head's, as with whole tables.
+                // The dispatches except those of embeddings and head, as with whole tables.
                 let n_others = DecodePlan::new(&vulkan.gpu, &whole, &[], &[], 8).unwrap().dispatches() - 2;
-                // The embeddings in a few chunks, and then in many.
+                // The embeddings are in a few chunks, and then in many.
                 for _ in 0..2 {
                     check_forced(name, vulkan, &cut, ids, prompt);
                     assert_eq!(plan_logits(vulkan, &cut, ids, prompt), plan_logits(vulkan, &whole, ids, prompt), "{name}");
@@ -228,7 +228,7 @@ fn tables_in_chunks_draw_the_golden_tokens() {
     });
 }
 
-/// A buffer cannot be bound anywhere.
+/// A buffer can be bound only at multiples of an alignment.
 #[test]
 fn head_cut_where_no_buffer_begins_is_left_to_path_a() {
     on_gpu(|vulkan| {
@@ -241,7 +241,7 @@ fn head_cut_where_no_buffer_begins_is_left_to_path_a() {
 #[test]
 fn ablated_models_decode_what_path_a_computes() {
     let scaled = [(EditTarget::scalar(1, 5, 17), -3.0), (EditTarget::row(0, 3), 0.5), (EditTarget::channel(1, 9), 0.0)];
-    // What is packed stays so.
+    // Packed matrices stay packed.
     let zeroed = [(EditTarget::scalar(1, 5, 17), 0.0), (EditTarget::row(0, 3), 0.0), (EditTarget::channel(2, 8), 0.0)];
     on_gpu(|vulkan| {
         for (name, intact) in &every_build(vulkan, "decode-ablated") {
@@ -257,7 +257,7 @@ fn ablated_models_decode_what_path_a_computes() {
             check_forced(name, vulkan, &at_mean, ids, 3);
             let scalars = Matrix::ALL.map(|matrix| (1, matrix, 13));
             check_forced(name, vulkan, &intact.with_zeroed(&scalars), ids, 3);
-            // Constants in one layer only, where the others had no bias.
+            // Constants in one layer only, although the others have no bias.
             let means = vec![vec![2.0; intact.config.intermediate_size.of(0)]; intact.layers.len()];
             check_forced(name, vulkan, &intact.without_channels(&[vec![], vec![8, 9, 30]], Some(&means)), ids, 3);
             check_forced(name, vulkan, intact, ids, 3);
@@ -282,7 +282,7 @@ fn two_plans_in_one_submission_do_not_disturb_each_other() {
         });
         let [a, b] = &mut plans;
         let mut together = [Vec::new(), Vec::new()];
-        // The second is asked for before the first is read.
+        // The second batch is requested before the first is read.
         let batches = [8, 8].map(|n| submit(&mut [(&mut *a, Vec::new()), (&mut *b, Vec::new())], n).unwrap());
         for batch in batches {
             for (all, drawn) in together.iter_mut().zip(pollster::block_on(batch.read()).unwrap()) {
@@ -293,7 +293,7 @@ fn two_plans_in_one_submission_do_not_disturb_each_other() {
     });
 }
 
-/// As many positions as the model has: the cache grows, heads are split, and a window leaves the first positions behind.
+/// As many positions as the model has: the cache grows, heads are split, and a window leaves the first positions.
 #[test]
 fn cache_grows_without_a_seam() {
     on_gpu(|vulkan| {
@@ -304,7 +304,7 @@ fn cache_grows_without_a_seam() {
     });
 }
 
-/// Past 8 splits of 256 positions each takes more than one tile.
+/// Beyond 8 splits of 256 positions, each split takes more than one tile.
 #[test]
 fn long_context_takes_several_tiles() {
     on_gpu(|vulkan| {
@@ -314,7 +314,7 @@ fn long_context_takes_several_tiles() {
     });
 }
 
-/// What a token costs in a browser is mostly its dispatches (docs/benchmarks.md).
+/// The cost of a token in a browser is mostly its dispatches (docs/benchmarks.md).
 #[test]
 fn token_takes_five_dispatches_a_layer_one_a_norm_behind_a_block_and_four_more() {
     on_gpu(|vulkan| {
@@ -331,7 +331,7 @@ fn token_takes_five_dispatches_a_layer_one_a_norm_behind_a_block_and_four_more()
 
 const SITES: [Site; 4] = [Site::ResidPre, Site::DownProjInput, Site::DownProjOutput, Site::ResidPost];
 
-/// The same at every site: factors, then a value and a factor on one channel, which only in this order give what they do.
+/// The same interventions at every site: factors, then a value and a factor on one channel, whose order matters.
 fn interventions_at(token: usize) -> Vec<Intervention> {
     let at = |site, layer, channel, action| Intervention { site, layer, token, channel, action };
     let of_site = |site| {
@@ -341,7 +341,7 @@ fn interventions_at(token: usize) -> Vec<Intervention> {
             at(site, 0, 5, Action::Set(2.5)),
             at(site, 0, 5, Action::Scale(-2.0)),
             at(site, 0, 6, Action::Scale(0.0)),
-            // Beyond the width or the layers: nothing, on both paths.
+            // An index beyond the width or the layers changes nothing on both paths.
             at(site, 0, 1 << 20, Action::Set(9.0)),
             at(site, 99, 0, Action::Set(9.0)),
         ]
@@ -358,7 +358,7 @@ fn interventions_on_new_tokens_are_path_as() {
             let untouched = logits_of(&[]);
             for site in SITES {
                 let here = |token| interventions_at(token).into_iter().filter(move |at| at.site == site);
-                // A token of the prompt, the first new one, and two later ones.
+                // A token of the prompt, the first new token, and two later ones.
                 let some = [1, 3, 4, 9].into_iter().flat_map(here).collect::<Vec<_>>();
                 check_intervened(&format!("{name}, {site:?}"), vulkan, model, &some, ids, 3);
                 let alone = here(3).collect::<Vec<_>>();
@@ -370,7 +370,7 @@ fn interventions_on_new_tokens_are_path_as() {
     });
 }
 
-/// A spike's size, so that a sum with it would lose what a block writes.
+/// The activation has a spike's size, so that adding it would lose the digits of a block's output.
 #[test]
 fn huge_activation_does_not_blur_the_others() {
     on_gpu(|vulkan| {
@@ -387,7 +387,8 @@ fn only_places_with_interventions_take_dispatches() {
     on_gpu(|vulkan| {
         let model = model_on("llama", &vulkan.device);
         let dispatches = |interventions: &[Intervention]| DecodePlan::new(&vulkan.gpu, &model, interventions, &[], 8).unwrap().dispatches();
-        // One a place, and where the output of `down_proj` is changed another that adds it. The places of layer 99 take none.
+        // One dispatch for each place, and another that adds the output of `down_proj` if it is changed. The places
+        // of layer 99 take none.
         assert_eq!(dispatches(&interventions_at(3)) - dispatches(&[]), 2 * (4 + 1));
     });
 }
@@ -396,7 +397,7 @@ fn only_places_with_interventions_take_dispatches() {
 fn gpu_engine_writes_the_text_of_the_cpu_engine() {
     on_gpu(|_vulkan| {
         let at = |token| Intervention { site: Site::ResidPost, layer: 0, token, channel: 5, action: Action::Set(4.0) };
-        // One in the prompt, others while text is written.
+        // One intervention in the prompt, others while text is written.
         let interventions = [at(1), at(12), at(13), at(20), at(30)];
         for (temperature, top_k, top_p) in [(0.0, 0, 1.0), (0.8, 40, 0.95), (1.5, 256, 1.0), (0.8, 0, 1.0), (1.2, 0, 0.7)] {
             let sampling = Sampling { temperature, top_k, top_p, seed: 7, max_new_tokens: 40 };

@@ -1,4 +1,4 @@
-//! A model whose layers lie on two devices, against the same model on one.
+//! A model with its layers on two devices, compared with the same model on one.
 
 use burn::tensor::wgpu::WgpuBackend;
 use burn::tensor::{Device, DeviceKind, Tensor};
@@ -88,7 +88,7 @@ fn assert_near(name: &str, computed: &[Vec<f32>], expected: &[Vec<f32>]) {
 #[test]
 fn layers_on_two_gpu_devices_compute_what_one_device_does() {
     on_gpu(|gpu| {
-        // A second device of the software renderer, with memory and a queue of its own.
+        // A second device of the software renderer, with its own memory and queue.
         let other = Device::wgpu_options().device_kind(DeviceKind::Cpu).graphics_api(WgpuBackend::Vulkan).init();
         let other = other.expect("this test needs Mesa's lavapipe: install mesa-vulkan-drivers");
         assert_ne!(other, gpu.device);
@@ -99,7 +99,7 @@ fn layers_on_two_gpu_devices_compute_what_one_device_does() {
             let (computed, expected) = (all_of(&two), all_of(&one));
             match gpu.is_software {
                 true => assert_eq!(computed, expected, "{name}"),
-                // The first device is a real GPU, which rounds in another way.
+                // The first device is a real GPU, which rounds differently.
                 false => assert_near(name, &computed, &expected),
             }
             let plan = DecodePlan::new(&DecodeGpu::new(gpu.handles.clone()), &two, &[], &[], 8);

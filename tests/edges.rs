@@ -1,4 +1,4 @@
-//! Experiments of every kind where little is there, where one thing is named twice, in the middle of a stop, and on a GPU.
+//! Experiments of every kind with minimal input, with repeated input, after a stop, and on a GPU.
 
 use linchpin::protocol::{BackendChoice, Event, Request};
 use linchpin::terms::{Cell, Experiment, ExperimentKind, FailureKind, Outcome, SettingId, TaskFile, TextRef, WeightCoord};
@@ -11,12 +11,12 @@ fn at(layer: usize, row: usize, col: usize) -> WeightCoord {
     WeightCoord::new(layer, row, col)
 }
 
-/// Of several layers, rows and columns.
+/// Super weights in several layers, rows and columns.
 fn several() -> Vec<WeightCoord> {
     vec![at(0, 3, 5), at(0, 3, 6), at(1, 4, 5)]
 }
 
-/// As few of everything as make a figure.
+/// The smallest experiment that gives a figure.
 fn short(kind: ExperimentKind) -> Experiment {
     let all = with_prompt(Experiment::of(kind, several()), "It was");
     let first_two = |id| setting(&all, id).map(|values| values.into_iter().take(2).collect::<Vec<_>>()).unwrap_or_default();
@@ -37,7 +37,7 @@ fn short(kind: ExperimentKind) -> Experiment {
     )
 }
 
-/// The complete outcome; what its plots name is there.
+/// The complete outcome; checks that everything named by its plots exists.
 #[track_caller]
 fn ran(session: &mut Session, experiment: Experiment) -> Outcome {
     let kind = experiment.kind();
@@ -99,7 +99,7 @@ fn text_shorter_than_a_block_is_one_block() {
 
 #[test]
 fn every_kind_keeps_what_it_has_when_it_is_stopped() {
-    // The weights are searched at once.
+    // The search of the weights is too fast to be stopped.
     for kind in ExperimentKind::ALL.iter().copied().filter(|kind| *kind != ExperimentKind::WeightsOnly) {
         let is_row = |event: &Event| matches!(event, Event::Outcome(outcome) if outcome.is_partial);
         let events = stopped_after(is_row, vec![Request::Experiment(short(kind))]);
@@ -126,7 +126,7 @@ fn super_weights_and_settings_named_twice_count_once() {
     let outcome = ran(&mut session, grid);
     // Three methods at two block sizes.
     assert_eq!(outcome.table("loss").unwrap().rows.len(), 1 + 3 * 2);
-    // Empty lists stand for the defaults.
+    // Empty lists mean the defaults.
     let empty = with(short(ExperimentKind::Scaling), &[(SettingId::Factors, &[])]);
     let ran = ran(&mut session, empty).experiment;
     assert_eq!(setting(&ran, SettingId::Factors).map(|factors| factors.len()), Some(15));
@@ -162,10 +162,10 @@ fn prompts_are_taken_from_all_tasks_in_turn() {
     let convention = outcome.convention.as_ref().unwrap().id();
     assert_eq!(convention, "task_contexts_1 of_lambada_openai=2 of_piqa=1 prompts=3");
     assert_eq!(n_prompts(&outcome), Some(vec![3.0]));
-    // Fewer than were asked for is said.
+    // If there are fewer prompts than requested, a finding says so.
     let outcome = ran(&mut session, asked(50.0, 2.0));
     assert_eq!((sentences(&outcome)[0].as_str(), n_prompts(&outcome)), ("50 prompts were requested, but there are 4.", Some(vec![4.0])));
-    // One and the same context, as a task's and as a file of its own, gives the same distribution.
+    // The same context in a task and in a separate file gives the same distribution.
     let one = |name: &str, jsonl: &str| TaskFile { name: name.into(), jsonl: jsonl.into() };
     let as_task = [
         one("lambada_openai", r#"{"text":"It was a dark evening"}"#),
@@ -201,7 +201,7 @@ fn accuracies_are_drawn_over_block_sizes_where_there_are_tasks() {
     assert!(sentences(&outcome).iter().any(|said| said.starts_with("INT3, SW held out: mean accuracy")), "{:?}", outcome.findings);
     let without = ran(&mut session, with_tasks(grid, Vec::new()));
     assert!(without.table("mean_accuracy").is_none() && without.plots.len() == 2);
-    // Accuracy over the scale, too, with the best factor in words.
+    // Accuracy against the scale, too, with the best factor in words.
     let scaling = with(short(ExperimentKind::Scaling), &[(SettingId::Factors, &[0.0]), (SettingId::Limit, two)]);
     let scaling = with_tasks(scaling, vec![named("copa")]);
     let scaling = ran(&mut session, scaling);
@@ -209,7 +209,8 @@ fn accuracies_are_drawn_over_block_sizes_where_there_are_tasks() {
     assert!(scaling.headline.iter().any(|figure| figure.name == "mean_accuracy/factor_0"), "{:?}", scaling.headline);
 }
 
-/// Rounded activations fall either way between two levels, so that kind is held loosely; tests/quantise.rs holds it tightly.
+/// Rounded activations may fall either way between two levels, so that kind is compared loosely; tests/quantise.rs
+/// compares it closely.
 #[test]
 fn every_kind_comes_to_the_same_with_packed_weights_on_a_gpu() {
     on_gpu(|_| {

@@ -1,4 +1,4 @@
-//! Ablations: what they change, and that undoing them leaves no trace.
+//! Ablations: they change the right weights, and undoing them leaves no trace.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ fn some_of_each() -> Ablation {
     ])
 }
 
-/// At 0 as if the activation were set to its mean at every token, at 1 as if nothing were done, and straight between.
+/// At 0 the channel is at its mean at every token, at 1 it is unchanged, and in between it is interpolated.
 #[test]
 fn channel_at_its_mean_is_a_constant() {
     for name in ["llama", "gpt2", "gemma3"] {
@@ -64,7 +64,7 @@ fn channel_at_its_mean_is_a_constant() {
     }
 }
 
-/// Wherever a checkpoint keeps them: also those of a tensor that is several matrices.
+/// The checkpoint's layout does not matter, even for fused tensors.
 #[test]
 fn largest_weights_are_named_by_their_place_in_their_own_matrix() {
     for name in &fixtures() {
@@ -85,7 +85,7 @@ fn largest_weights_are_named_by_their_place_in_their_own_matrix() {
         let found = loaded.largest.iter().map(|(layer, matrix, flat)| matrices[&(*layer, *matrix)][*flat].abs()).collect::<Vec<_>>();
         assert!(found.len() > 1000, "{name}");
         assert_eq!(found, of_all[..found.len()], "{name}");
-        // Each is a place of its own, and can be zeroed there.
+        // Each place is distinct, and can be zeroed.
         let mut zeroed = loaded.model.with_zeroed(&loaded.largest[..50]);
         let left = zeroed.layers.iter_mut().flat_map(|layer| {
             Matrix::ALL.map(|matrix| layer.matrix_mut(matrix).map_or(0.0, |linear| largest(&values(linear.weight.to_f32()))))
@@ -123,7 +123,7 @@ fn edits_that_change_nothing_leave_the_bits_alone() {
     }
 }
 
-/// A scalar, a row and a column in coordinates `[out, in]`, also where the checkpoint stores `[in, out]`.
+/// A scalar, a row and a column in coordinates `[out, in]`, even if the checkpoint stores `[in, out]`.
 #[test]
 fn edit_changes_exactly_the_weights_it_names() {
     for name in ["llama", "gpt2"] {

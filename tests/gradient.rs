@@ -1,4 +1,4 @@
-//! The backward pass against central differences: an independent witness beside the golden gradients.
+//! The backward pass compared with central differences: an independent check, in addition to the golden gradients.
 
 use linchpin::analysis::concentration::ranked;
 use linchpin::analysis::loss::mean_loss;
@@ -16,7 +16,8 @@ fn loss(model: &Model, interventions: &[Intervention]) -> f64 {
     f64::from(loss.into_data().try_into_vec::<f32>().unwrap()[0])
 }
 
-/// The loss proxy by its definition: what moving each token's activation does to the loss, no backward pass in sight.
+/// The loss proxy by its definition: the effect of a change of each token's activation on the loss, without a
+/// backward pass.
 #[test]
 fn loss_proxies_match_central_differences() {
     for name in ["llama", "gpt2", "gpt-neox", "olmo2", "gemma3"] {
@@ -29,7 +30,7 @@ fn loss_proxies_match_central_differences() {
             let Kept::Everything(u) = probe.captured[layer].kept.clone() else { panic!("everything was asked for") };
             let [_, width] = u.dims();
             let u = u.into_data().try_into_vec::<f32>().unwrap();
-            // The largest, whose slopes stand out of the loss's rounding.
+            // The largest, because their slopes exceed the loss's rounding.
             for channel in ranked(&scores.loss_proxy)[..2].iter().copied() {
                 let squares = (0..IDS.len()).map(|token| {
                     let value = u[token * width + channel];
@@ -58,7 +59,7 @@ fn gradients_match_central_differences() {
             let Kept::Everything(u) = probe.captured[layer].kept.clone() else { panic!("everything was asked for") };
             let u = u.inner().into_data().try_into_vec::<f32>().unwrap();
             let largest = grad.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
-            // A spread of places, and the one with the largest gradient.
+            // A selection of places, and the one with the largest gradient.
             let top = grad.iter().position(|g| g.abs() == largest).unwrap();
             for index in (0..grad.len()).step_by(61).chain([top]) {
                 let (token, channel) = (index / width, index % width);

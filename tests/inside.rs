@@ -1,5 +1,5 @@
-//! Experiments that look inside a model: candidates from the weights alone, the super activation's way, attention sinks and
-//! massive activations, and the next token's probabilities.
+//! Experiments that look inside a model: candidates from the weights alone, the path of the super activation,
+//! attention sinks and massive activations, and the next token's probabilities.
 
 use linchpin::analysis::cold::{self, Found};
 use linchpin::analysis::next_token::next_token;
@@ -16,11 +16,11 @@ use crate::support::{
 };
 use crate::the_event;
 
-/// Of sums and means of many values in f32.
+/// Tolerance of sums and means of many values in f32.
 const TOLERANCE: f64 = 2e-5;
 const MODELS: [&str; 5] = ["linchpin-13m", "linchpin-11m-twin", "gpt2", "gemma3", "mistral"];
 
-/// `tests/golden/experiments.json`, made by `experiments.py` beside it.
+/// `tests/golden/experiments.json`, made by `experiments.py` in the same folder.
 fn golden(name: &str) -> serde_json::Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/experiments.json");
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -41,13 +41,13 @@ fn place(golden: &serde_json::Value) -> WeightCoord {
     WeightCoord::new(layer, row, col)
 }
 
-/// The model of a golden file's arm.
+/// The model of an arm in a golden file.
 fn arm(model: &Model, golden: &serde_json::Value, name: &str) -> Model {
     let zeroed = (name == "removed").then(|| place(golden));
     model.with_ablation(&Ablation::zeroing(zeroed)).unwrap()
 }
 
-/// Each of some numbers against its golden value, `scale` being what small ones are measured by.
+/// Compares numbers with their golden values; small ones are compared relative to `scale`.
 fn near(what: &str, ours: &[f32], expected: &[f64], scale: f64) {
     assert_eq!(ours.len(), expected.len(), "{what}");
     for (index, (ours, expected)) in ours.iter().zip(expected).enumerate() {
@@ -78,7 +78,7 @@ fn rows_are_scored_and_ranked_by_their_weights_as_in_pytorch() {
         assert_eq!(ours, first, "{name}");
         assert_eq!(found.is_gated, name != "gpt2");
     }
-    // What the search for spikes finds is first by the weights alone, whether the model hangs on it or not.
+    // The spike search's candidate is first by the weights alone, even if it is not critical.
     for name in ["linchpin-13m", "linchpin-11m-twin"] {
         let (at, found) = (place(&golden(name)), search(&on_cpu(name)));
         assert_eq!(found.rows[0].at, at);
@@ -146,7 +146,7 @@ fn next_token_is_that_of_transformers() {
     }
 }
 
-/// Packed matrices are looked through as those in f32 are, and so is the largest weight beside the super weights.
+/// Packed matrices are searched like those in f32, and so is the largest weight other than the super weights.
 #[test]
 fn gpu_finds_the_same_candidates_in_packed_weights() {
     let copy = Copy::in_bf16("gpt2", "cold");
@@ -173,7 +173,7 @@ fn gpu_finds_the_same_candidates_in_packed_weights() {
     }
 }
 
-/// One pass of each kind on a GPU, where attention and peaks are kernels of our own.
+/// One pass of each kind on a GPU, where attention and peaks are our own kernels.
 #[test]
 fn gpu_sees_the_same_stream_sinks_and_next_token() {
     on_vulkan(|device| {
@@ -268,7 +268,7 @@ fn experiments_on_the_bundled_model_find_its_super_weight() {
     );
 
     let shift = ask(ExperimentKind::TokenShift);
-    // Not what the paper shows of Llama-7B.
+    // In the paper, Llama-7B shows the opposite.
     assert!(headline(&shift, "stopword_mass/removed") < headline(&shift, "stopword_mass/intact"), "{:?}", shift.headline);
     assert!(sentences(&shift)[0].contains(": down to 0."), "{:?}", shift.findings);
     let mass = shift.table("mass").unwrap();
@@ -326,7 +326,7 @@ fn stop_keeps_the_arms_that_were_measured() {
     {
         let experiment = with(Experiment::of(kind, at.clone()), &[(SettingId::NPrompts, &[10.0])]);
         let is_first = |event: &Event| matches!(event, Event::Outcome(outcome) if outcome.is_partial);
-        // Of one arm: three layers, and the embeddings.
+        // One arm has three layers, and the embeddings.
         let events = stopped_after(is_first, vec![Request::Experiment(experiment)]);
         assert_eq!(events.last(), Some(&Event::Stopped), "{kind:?}");
         let last = last_outcome(&events);
@@ -353,7 +353,7 @@ fn candidates_are_told_before_the_model_is_loaded() {
     assert_eq!(["layer", "row", "col"].map(|column| found.tables[0].cell(0, column).unwrap().number().unwrap()), [2.0, 12.0, 86.0]);
 }
 
-/// Norms that f32 does not hold are no reason to refuse a model.
+/// A model is not refused if its norms overflow f32.
 #[test]
 fn search_that_overflows_fails_no_load() {
     let copy = Copy::of("llama", "loud");

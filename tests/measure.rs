@@ -1,4 +1,4 @@
-//! The engine's own figures of speed: that they are there, not what they are.
+//! The engine's own figures of speed: they exist; their values are not tested.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -33,7 +33,7 @@ fn measuring_leaves_the_model_alone() {
         |session: &mut Session| the_event!(session.ask(Request::Evaluate).unwrap(), Event::Evaluated { evaluation, .. } => evaluation);
     let before = loss(&mut session);
     session.ask(Request::Measure).unwrap();
-    // Another cut has the loss computed anew.
+    // With another cut the loss is computed again.
     let text = include_str!("../public/held-out.txt").to_owned();
     session.ask(Request::UseText { name: "held-out passages 1".into(), text, max_tokens: 128 }).unwrap();
     assert_eq!(loss(&mut session), before);
@@ -48,7 +48,7 @@ fn stop_ends_measuring() {
     let own = Rc::new(RefCell::new(None::<Control>));
     let last = Rc::new(Cell::new(None));
     let (of_sink, ended) = (own.clone(), last.clone());
-    // Somebody presses stop as soon as there is something to see.
+    // The user presses stop as soon as there is something to see.
     let control = Control::new(move |event| {
         if let (Event::Progress(_), Some(control)) = (&event, of_sink.borrow().as_ref()) {
             control.request_stop();
@@ -60,7 +60,7 @@ fn stop_ends_measuring() {
     pollster::block_on(engine.handle(load));
     assert_eq!(last.take(), Some(Event::Done));
     *own.borrow_mut() = Some(control);
-    // Progress is told ten times a second at most, and loading has just told some.
+    // Progress is reported at most ten times a second, and loading has just reported some.
     std::thread::sleep(Duration::from_millis(150));
     pollster::block_on(engine.handle(Request::Measure));
     assert_eq!(last.take(), Some(Event::Stopped));

@@ -1,4 +1,4 @@
-//! Models whose matrices stay in bf16 on a Vulkan device, beside the same values in f32 on the CPU.
+//! Models with bf16 matrices on a Vulkan device, compared with the same values in f32 on the CPU.
 
 use burn::tensor::{Device, Tensor};
 use linchpin::decode::{DecodeGpu, DecodePlan};
@@ -31,7 +31,7 @@ fn assert_same_logits(name: &str, packed: &Model, plain: &Model) {
     assert!(error <= TOLERANCE, "{name}: {error}");
 }
 
-/// Every matrix of the layers: whose it is, whether it is packed, and its values.
+/// Every matrix of the layers: its layer and name, `true` if it is packed, and its values.
 fn matrices(model: &Model) -> Vec<((usize, Matrix), bool, Vec<f32>)> {
     let mut layers = model.layers.clone();
     let mut all = Vec::new();
@@ -45,7 +45,7 @@ fn matrices(model: &Model) -> Vec<((usize, Matrix), bool, Vec<f32>)> {
     all
 }
 
-/// The same on both, bit for bit, and packed but for those that are named.
+/// Both models have the same values, bit for bit, and all matrices are packed except the named ones.
 #[track_caller]
 fn assert_same_matrices(name: &str, packed: &Model, plain: &Model, in_f32: &[(usize, Matrix)]) {
     for ((at, is_packed, packed), (_, _, plain)) in matrices(packed).into_iter().zip(matrices(plain)) {
@@ -71,7 +71,7 @@ fn zeroing() -> Ablation {
     ablation(&targets.map(|target| (target, 0.0)))
 }
 
-/// Scales under which two `down_proj` do not stay packed, and a channel that is zeroed in one of them.
+/// Scales that turn two `down_proj` into f32, and a channel that is zeroed in one of them.
 fn scaling() -> Ablation {
     ablation(&[(EditTarget::scalar(1, 5, 17), -3.0), (EditTarget::row(0, 3), 0.5), (EditTarget::channel(1, 9), 0.0)])
 }
@@ -152,7 +152,7 @@ fn matrix_of_an_odd_width_is_in_f32_among_packed_ones() {
                 let [packed, plain] = [&packed, &plain].map(|model| model.with_ablation(&edits).unwrap());
                 assert_same_logits(name, &packed, &plain);
             }
-            // The kernels of decoding read four values at a time; such a model does without.
+            // The decoding kernels read four values at a time, so such a model is decoded without them.
             assert!(DecodePlan::new(&DecodeGpu::new(gpu.handles.clone()), &packed, &[], &[], 8).is_err(), "{name}");
             let [on_gpu, on_cpu] = [BackendChoice::Gpu, BackendChoice::Cpu].map(|backend| {
                 let mut session = Session::with_model_on(copy.dir(), backend);
@@ -165,7 +165,7 @@ fn matrix_of_an_odd_width_is_in_f32_among_packed_ones() {
     });
 }
 
-/// Where a tensor's values begin in a file.
+/// The place of a tensor's values in a file.
 fn begin_of(file: &[u8], tensor: &str) -> usize {
     let (header, metadata) = SafeTensors::read_metadata(file).unwrap();
     8 + header + metadata.info(tensor).unwrap().data_offsets.0
@@ -176,7 +176,7 @@ fn packed_weights_that_are_not_finite_are_refused_by_their_place() {
     const VOCAB: usize = 50_000;
     const LARGEST: u16 = 0x7f7f;
     on_vulkan(|gpu| {
-        // More than the loader takes at a time.
+        // More than the loader takes at once.
         let copy = Copy::of("llama3", "packed-nan")
             .with_tensors(|name, shape| if name == EMBED_TOKENS { vec![VOCAB, shape[1]] } else { shape.to_vec() });
         copy.edit_config(|config| config["vocab_size"] = VOCAB.into());
@@ -188,7 +188,7 @@ fn packed_weights_that_are_not_finite_are_refused_by_their_place() {
         };
         let last = 48 * VOCAB - 1;
         for (index, bits) in [(last, 0x7fc0), ((4 << 20) / 2, 0xff80), ((4 << 20) / 2 - 1, 0x7f80), (1, 0xff81)] {
-            // Those set before come after it.
+            // Values that were set earlier come after it.
             set(index, bits);
             let error = load_in(copy.dir(), gpu).expect_err("a weight that is not finite").to_string();
             assert!(error.contains(&format!("value {index} is NaN or infinite, in tensor {EMBED_TOKENS}")), "{error}");

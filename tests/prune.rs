@@ -1,4 +1,4 @@
-//! Channels removed together: what goes, what stays, and what it costs.
+//! Channels removed together: the removed ones, the others, and the cost.
 
 use burn::tensor::Tensor;
 use linchpin::model::probe::{Keep, Kept, Probe};
@@ -23,7 +23,7 @@ fn logits(model: &Model, interventions: &[Intervention]) -> Vec<f32> {
     values(model.forward(&IDS, None, Positions::All, &mut Probe::with_interventions(interventions)))
 }
 
-/// Some of the first and the last layer, neighbours in a word among them.
+/// Some channels of the first and the last layer, including neighbours in one word.
 fn some(model: &Model) -> Vec<Vec<usize>> {
     let mut channels = vec![Vec::new(); model.layers.len()];
     channels[0] = vec![3, 8, 9, 33];
@@ -37,7 +37,7 @@ fn one_by_one(channels: &[Vec<usize>]) -> Ablation {
     Ablation { weight_edits: channels.iter().enumerate().flat_map(of_layer).collect(), ..Ablation::default() }
 }
 
-/// Every matrix of the feed-forward blocks, and whether it is packed.
+/// Every matrix of the feed-forward blocks, with `true` if it is packed.
 fn matrices(model: &Model) -> Vec<(bool, Vec<f32>)> {
     let mut layers = model.layers.clone();
     let linears = layers.iter_mut().flat_map(|layer| {
@@ -74,7 +74,7 @@ fn packed_matrices_stay_packed() {
     }
 }
 
-/// Against activations that are set token by token.
+/// Compared with activations that are set token by token.
 #[test]
 fn mean_stands_in_place_of_a_channel() {
     for name in &fixtures() {
@@ -94,7 +94,7 @@ fn mean_stands_in_place_of_a_channel() {
         for (a, b) in logits(&replaced, &[]).iter().zip(logits(&intact, &set)) {
             assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{name}: {a} is not {b}");
         }
-        // Nothing is left of the channels themselves.
+        // Nothing is left of the removed channels.
         let mut probe = Probe::empty().capturing(&[Site::DownProjInput], Keep::Everything);
         replaced.forward(&IDS, None, Positions::Last, &mut probe);
         let Kept::Everything(u) = probe.captured[0].kept.clone() else { panic!("everything was asked for") };
@@ -122,7 +122,7 @@ fn prune(session: &mut Session, selection: Selection, replacement: Replacement) 
 
 #[test]
 fn pruning_a_share_removes_that_share_and_none_changes_nothing() {
-    // Their widths, and a tenth of the channels outside a core of one.
+    // The width, and a tenth of the channels outside a core of one.
     for (name, width, halo) in [("llama", 64, 6), ("gpt2", 96, 9)] {
         let mut session = scored(&fixture(name), 2, 24);
         for by in Ranking::ALL {
@@ -157,7 +157,7 @@ fn selection_is_the_same_whenever_it_is_made() {
     };
     let mut session = scored(&fixture("qwen3"), 3, 24);
     let found = digests(&mut session, &picks);
-    // In another order, what was found around the cores comes from elsewhere.
+    // In another order, the surroundings of the cores come from other requests.
     let mut backwards = picks;
     backwards.reverse();
     let mut again = digests(&mut scored(&fixture("qwen3"), 3, 24), &backwards);
@@ -183,12 +183,12 @@ fn supernodes_hold_the_model_up_and_random_channels_do_not() {
     let ((n, core), (n_random, random)) = (cost(Pick::Core, None), cost(Pick::Random, None));
     assert_eq!(n, n_random);
     assert!(core > 1.0 && core > 10.0 * random.abs(), "{n} supernodes cost {core} nats, as many random channels {random}");
-    // Channel 86 of layer 2 leads its core.
+    // Channel 86 of layer 2 is first in its core.
     let (core, random) = (cost(Pick::Core, Some(2)).1, cost(Pick::Random, Some(2)).1);
     assert!(core > 0.5 && core > 10.0 * random.abs(), "layer 2: {core} nats, {random}");
 }
 
-/// What a reader does with a link: scores as it says, and looks whether the same channels go.
+/// A link's reader scores in the link's way, and checks that the same channels go.
 #[test]
 fn link_scores_and_picks_as_its_sender_did() {
     let prompt = Request::Generate { prompt: "Once upon".into(), sampling: Sampling { max_new_tokens: 4, ..Sampling::default() } };
@@ -200,7 +200,7 @@ fn link_scores_and_picks_as_its_sender_did() {
     };
     let pick = Pick::Lowest { by: Ranking::Protected, share: 0.3 };
     let pruning = Pruning { selection: Selection { seed: 3, ..Selection::new(pick) }, replacement: Replacement::Mean };
-    // More than the text has, and longer than the context: a link holds what was scored.
+    // More than the text has, and longer than the context: a link has the actual numbers.
     let dir = fixture("llama");
     let mut sender = scored(&dir, 3, 100_000);
     let sent = run(&mut sender, pruning);

@@ -1,4 +1,4 @@
-//! Simulated quantisation: against PyTorch, on a GPU against the CPU, and what the experiments make of it.
+//! Simulated quantisation: compared with PyTorch, on a GPU with the CPU, and in the experiments.
 
 use burn::tensor::Device;
 use linchpin::analysis::eval::{HeldOut, measure};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::{Copy, Session, bundled, finding, fixtures, last_outcome, model, model_in, on_vulkan, with};
 
-/// Nats. The order of f32 sums decides which way a value goes that lies between two levels: a few of a million do.
+/// Nats. The order of f32 sums decides how a value between two levels is rounded: a few values in a million.
 const TOLERANCE: f64 = 1e-3;
 
 fn golden(name: &str) -> Value {
@@ -106,7 +106,7 @@ fn rounded_weights_are_those_of_pytorch() {
     }
 }
 
-/// What leaves some layers, at some tokens and channels.
+/// The output of some layers, at some tokens and channels.
 fn residuals(model: &Model, ids: &[u32], of: &Value) -> Vec<Vec<f64>> {
     let mut probe = Probe::empty().capturing(&[Site::ResidPost], Keep::Everything);
     let _ = model.forward(ids, None, Positions::Last, &mut probe);
@@ -128,12 +128,13 @@ fn apart(ours: &[f64], expected: &[f64]) -> f64 {
     ours.iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
 }
 
-/// One value that falls the other way, by the order of sums alone, moves all that comes after it by a level here and there,
-/// and weights in bf16 lie exactly between two levels by the hundred: PyTorch's own figures in f32 and f64 are up to 7e-3
-/// nats apart (`loss_in_float64`) on the trained model, which is as much as all the rounding costs. So losses are held
-/// loosely, and what leaves a layer tightly, as a share of what rounding does to it, wherever nothing has fallen the other way
-/// yet. In the fixtures, whose random weights lie between no two levels, that is all of the first layer, and so every product
-/// of a layer in both forms (fused; separate with rotation, a gate and fewer heads of keys); and a token at least behind the last.
+/// One value that is rounded the other way, because of the order of sums alone, moves some later values by a level,
+/// and hundreds of bf16 weights are exactly between two levels. On the trained model, PyTorch's own figures in f32
+/// and f64 differ by up to 7e-3 nats (`loss_in_float64`), as much as all the rounding costs. So losses are compared
+/// loosely. The output of a layer is compared closely, as a share of its change by rounding, as long as no value was
+/// rounded the other way. In the fixtures, whose random weights are never between two levels, this covers all of the
+/// first layer, and so every product of a layer in both forms (fused; separate with rotation, a gate and fewer heads
+/// of keys), and at least one token after the last layer.
 #[test]
 fn rounded_factors_are_those_of_pytorch() {
     for (name, model) in both().into_iter().chain([("llama3", model("llama3"))]) {
@@ -187,7 +188,7 @@ fn rounded_factors_are_those_of_pytorch() {
     }
 }
 
-/// What of any family runs with 16 bits is close to what it is without, so no part of a family is left out or wrong.
+/// With 16 bits every family is close to its unrounded form, so no part of a family is left out or wrong.
 #[test]
 fn every_family_at_16_bits_keeps_its_loss() {
     let passage = (0..40).map(|i| (i * i * 31 + i * 7 + 3) % 250).collect::<Vec<u32>>();
@@ -206,7 +207,7 @@ fn every_family_at_16_bits_keeps_its_loss() {
     }
 }
 
-/// Levels that are `step` apart: a value between two may go either way, and few do.
+/// Levels are `step` apart: a value between two may be rounded either way, and few are.
 #[track_caller]
 fn assert_close(what: &str, ours: &[f32], expected: &[f32]) {
     assert_eq!(ours.len(), expected.len());
@@ -253,7 +254,7 @@ fn outcome(experiment: Experiment) -> Outcome {
     last_outcome(&session.ask(Request::Experiment(experiment)).unwrap())
 }
 
-/// On little text.
+/// An experiment on little text.
 fn short(kind: ExperimentKind, super_weights: &[WeightCoord]) -> Experiment {
     let few: [(_, &[f64]); 3] = [(SettingId::Block, &[64.0]), (SettingId::NBlocks, &[2.0]), (SettingId::NCalibration, &[2.0])];
     with(Experiment::of(kind, super_weights.to_vec()), &few)
@@ -276,7 +277,7 @@ fn weights_are_quantised_block_size_by_block_size() {
     let expected = [&["intact"][..], &of_each("nearest"), &of_each("sw_held_out"), &of_each("clipped_9")].concat();
     assert_eq!(methods, expected);
     let losses = column(&outcome, "loss", "loss").into_iter().map(|cell| cell.number().unwrap()).collect::<Vec<_>>();
-    // No matrix is as large as the second block: it is the whole, under both names.
+    // No matrix is as large as the second block, so both names mean the whole matrix.
     assert!(losses[2] == losses[3] && losses[5] == losses[6]);
     assert!(losses[1] > losses[0] && losses[2] > losses[1] + 0.5, "{losses:?}");
     assert_ne!(losses[2], losses[5]);

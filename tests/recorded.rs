@@ -1,4 +1,4 @@
-//! The recorded story that the page opens with: still what the engine computes.
+//! The recorded story of the page: the engine still reproduces it.
 
 use linchpin::protocol::{Event, Export, Request};
 

@@ -1,4 +1,4 @@
-//! Every family against Hugging Face transformers, on golden values (tests/fixtures/README.md).
+//! Every family compared with Hugging Face transformers, on golden values (tests/fixtures/README.md).
 
 use linchpin::engine::verify::relative_error;
 use linchpin::model::Positions as Predicted;
@@ -10,7 +10,7 @@ use linchpin::terms::{Ablation, EditTarget, Pane, WeightEdit};
 use crate::support::{Session, bundled, file, fixture, fixtures, model};
 use crate::the_event;
 
-/// f32 against f32: what is left is the order of sums (tests/fixtures/README.md).
+/// f32 against f32: only the order of sums differs (tests/fixtures/README.md).
 const TOLERANCE: f32 = 1e-4;
 
 #[test]
@@ -22,7 +22,7 @@ fn every_family_computes_what_transformers_computes() {
         let compared = the_event!(session.ask(Request::Verify { golden }).unwrap(), Event::Verified { compared } => compared);
         let n_layers = compared.iter().filter(|error| error.name.starts_with("grad_down_proj_input.")).count();
         assert!(n_layers >= 2, "{name}: gradients of {n_layers} layers only");
-        // Per layer: four sites and a gradient. And logits, loss, logits through the cache, greedy ids.
+        // Per layer, four sites and a gradient; and logits, loss, logits with the cache, greedy ids.
         assert_eq!(compared.len(), 5 * n_layers + 4, "{name}: {compared:?}");
         far.extend(
             compared.into_iter().filter(|error| error.relative.is_nan() || error.relative > TOLERANCE).map(|error| (name.clone(), error)),
@@ -67,7 +67,7 @@ fn null_window_is_none_and_a_missing_one_is_mistrals_own() {
     assert!(relative_error(&logits, &expected, model.config.vocab_size) <= TOLERANCE);
 }
 
-/// Pythia, OLMo, Phi-3 and Gemma have keys that mean something where they are left out.
+/// Pythia, OLMo, Phi-3 and Gemma have keys with a default that matters.
 #[test]
 fn keys_that_are_left_out_have_transformers_defaults() {
     let without = |name: &str, keys: &[&str]| {
@@ -81,7 +81,7 @@ fn keys_that_are_left_out_have_transformers_defaults() {
     assert_eq!(without("olmo", &["clip_qkv"]).clip_qkv, None);
     let phi3 = without("phi3", &["sliding_window", "rope_parameters"]);
     assert_eq!((phi3.sliding_window[0], phi3.rope(0).map(|rope| rope.dim)), (None, Some(phi3.head_dim)));
-    // A stretched context ends where its original did.
+    // A stretched context ends at its original length.
     assert_eq!(without("phi3-long", &[]).max_position_embeddings, 64);
     let left_out = ["query_pre_attn_scalar", "sliding_window", "sliding_window_pattern", "rope_theta", "rope_local_base_freq"];
     let gemma = without("gemma3", &[&left_out[..], &["rope_scaling", "hidden_activation"]].concat());
@@ -91,7 +91,7 @@ fn keys_that_are_left_out_have_transformers_defaults() {
     assert!(every_sixth.sliding_window.iter().all(Option::is_some) && every_sixth.tie_word_embeddings);
 }
 
-/// `tests/golden/linchpin.json`, made by `linchpin.py` beside it.
+/// `tests/golden/linchpin.json`, made by `linchpin.py` in the same folder.
 fn golden(id: &str) -> serde_json::Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/linchpin.json");
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();

@@ -1,11 +1,11 @@
-//! Experiments of the command, made again from one JSON document.
+//! Experiments of the command, repeated from one JSON document.
 
 use linchpin::protocol::Export;
 use linchpin::terms::{Cell, Outcome, SettingId};
 
 use crate::support::{bundled, code, export, fixture, linchpin_raw, setting};
 
-/// The scale sweep of the page's own model, at few factors on one block.
+/// The scale sweep of the bundled model, with few factors on one block.
 fn sweep(extra: &[&str]) -> std::process::Output {
     let model = bundled("linchpin-13m").display().to_string();
     let args = ["scaling", "--model", &model, "--device", "cpu", "--super-weight", "2,12,86", "--factors", "0,0.5,1,2", "--blocks", "1"];
@@ -22,7 +22,7 @@ fn scale_sweep_finds_where_the_model_collapses() {
     let told = export(&sweep(&["--json"]));
     let outcome = outcome(&told);
     assert!(!outcome.is_partial);
-    // The page's models never saw a text without a BOS.
+    // The bundled models never saw a text without a BOS.
     let convention = outcome.convention.as_ref().unwrap();
     assert_eq!((convention.code.as_str(), convention.number("block")), ("concat_bos", 512.0));
     assert_eq!(convention.text("text"), "held-out passages 1");
@@ -77,7 +77,7 @@ fn repeat_makes_an_export_again_and_notices_a_changed_figure() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// Every kind, small, of the tiny model without a gate.
+/// Every kind, small, on the tiny model without a gate.
 const KINDS: [&[&str]; 8] = [
     &["importance", "--blocks", "1", "--calibration", "1"],
     &["propagation"],
@@ -109,7 +109,7 @@ fn every_kind_is_made_again_and_a_report_shows_them_all() {
         let [figure] = &told.measured[..] else { panic!("{:?}", told.measured) };
         assert_eq!((figure.name.as_str(), figure.of.as_str()), ("experiment", outcome(&told).experiment.kind().name()));
         assert!(!outcome(&told).tables.is_empty() && !outcome(&told).plots.is_empty() && !outcome(&told).headline.is_empty());
-        // What is calibrated names the text of that, too.
+        // A calibrated experiment also names the calibration text.
         let is_calibrated = setting(&outcome(&told).experiment, SettingId::NCalibration).is_some();
         let calibration = outcome(&told).convention.as_ref().map(|convention| convention.text("calibrated_text"));
         assert_eq!(calibration == Some("calibration excerpts 1"), is_calibrated);
@@ -132,7 +132,7 @@ fn every_kind_is_made_again_and_a_report_shows_them_all() {
         assert!(html.contains(&format!("id=\"{name}\"")) && html.contains(&format!("href=\"#{name}\"")), "{name}");
     }
     assert!(!html.contains("<script") && html.matches("<svg").count() == all.outcomes.iter().map(|of| of.plots.len()).sum::<usize>());
-    // One that was stopped is compared by what it has, and one whose table is gone is not the same.
+    // A stopped outcome is compared by its part, and an outcome without a table is different.
     all.outcomes.retain(|outcome| ["sinks", "propagation"].contains(&outcome.experiment.kind().name()));
     all.outcomes[0].is_partial = true;
     all.outcomes[0].tables[0].rows.truncate(5);

@@ -1,4 +1,4 @@
-//! The header parser: what a writer writes is read back, what lies is refused, and nothing panics.
+//! The header parser: it reads written headers, refuses wrong ones, and never panics.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
-/// Parses a header in front of `data_bytes` bytes.
+/// Parses a header before `data_bytes` bytes.
 fn parse(header: impl AsRef<[u8]>, data_bytes: u64) -> Result<Header, E> {
     let header = header.as_ref();
     parse_header(header, 8 + header.len() as u64 + data_bytes)
@@ -65,7 +65,7 @@ fn reads_empty_tensors_and_empty_files() {
 
 #[test]
 fn reads_files_that_32_bits_cannot_address() {
-    // 2^29 f32 values: their bits do not fit into 32 bits, and the bytes of two such tensors neither.
+    // 2^29 f32 values: neither their bits nor the bytes of two such tensors fit into 32 bits.
     let entry = |begin: u64| json!({"dtype": "F32", "shape": [1 << 15, 1 << 14], "data_offsets": [begin, begin + (1 << 31)]});
     let text = json!({"a": entry(0), "b": entry(1 << 31), "c": entry(1 << 32)}).to_string();
     let header = parse(&text, 3 << 31).unwrap();
@@ -82,7 +82,7 @@ fn dtype_names_are_those_of_the_format() {
     }
 }
 
-/// The fixtures were written by the reference implementation: both must see the same bytes under the same names.
+/// The reference implementation wrote the fixtures: both must read the same bytes under the same names.
 #[test]
 fn reads_every_fixture_as_the_reference_does() {
     let mut n_files = 0;
@@ -305,7 +305,7 @@ fn index_that_is_none() {
 
 // -------------------------------------------------------------------------------------------------------- properties
 
-/// A tensor to be written: name, dtype, shape.
+/// A tensor to write: name, dtype, shape.
 type Plan = (String, Dtype, Vec<u64>);
 
 fn plans(count: Range<usize>) -> impl Strategy<Value = Vec<Plan>> {
@@ -321,7 +321,7 @@ fn n_bits(dtype: Dtype, shape: &[u64]) -> u64 {
     shape.iter().product::<u64>() * dtype.size_bits()
 }
 
-/// The header of these tensors laid side by side in this order, and how many bytes they have.
+/// The header of these tensors side by side in this order, and their number of bytes.
 fn write(plans: &[Plan]) -> (serde_json::Map<String, serde_json::Value>, u64) {
     let (mut entries, mut begin) = (serde_json::Map::new(), 0);
     for (name, dtype, shape) in plans {
@@ -372,7 +372,7 @@ proptest! {
         let _ = (parse_header(&almost, len), parse_index(&almost));
     }
 
-    /// A few bytes of a good file are overwritten. Whatever is still accepted, the reference accepts as well.
+    /// A few bytes of a good file are overwritten. The reference accepts every file that is still accepted.
     #[test]
     fn damaged_files_are_refused_wherever_the_reference_does(plans in plans(0..8), damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         let (entries, data_bytes) = write(&plans);
@@ -386,7 +386,7 @@ proptest! {
         }
     }
 
-    /// One number of a good header is replaced. Both implementations come to the same verdict (on 64 bits).
+    /// One number of a good header is replaced. Both implementations reach the same verdict (on 64 bits).
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn lying_numbers_are_refused_exactly_where_the_reference_does(plans in plans(1..8), which in any::<prop::sample::Index>(), field in 0usize..3, lie in number()) {

@@ -1,4 +1,4 @@
-//! Scores of channels: against PyTorch autograd, and what the engine makes of them.
+//! Scores of channels: compared with PyTorch autograd, and in the engine.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -25,10 +25,10 @@ use linchpin::tokenizer::Tokenizer;
 use crate::support::{Copy, Session, bundled, files_in, fixture, model_in, on_vulkan, silence_channel_0, with_values};
 use crate::the_event;
 
-/// Of a layer's root mean square. Squares of squares of f32 figures, printed with five digits.
+/// Relative to a layer's root mean square. Squares of squares of f32 figures, printed with five digits.
 const TOLERANCE: f32 = 1e-3;
 
-/// `tests/golden/scores.json`, made by `scores.py` beside it.
+/// `tests/golden/scores.json`, made by `scores.py` in the same folder.
 fn golden(name: &str) -> serde_json::Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/scores.json");
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -49,7 +49,7 @@ fn scores(model: &Model, sequences: &[Vec<u32>]) -> Scores {
     })
 }
 
-/// Holds every list of every layer that the golden file has against ours.
+/// Compares every list of every layer in the golden file with ours.
 fn check_against_pytorch(name: &str, model: &Model) {
     let golden = golden(name);
     let scores = scores(model, &sequences(&golden));
@@ -69,7 +69,7 @@ fn check_against_pytorch(name: &str, model: &Model) {
             let ours: Vec<f32> = serde_json::from_value(ours[&metric].clone()).unwrap();
             let error = relative_error(&ours, &expected, expected.len());
             assert!(error <= TOLERANCE, "{name}, layer {}, {metric}: {error}", layer.layer);
-            // A sum of squares or magnitudes is as exact in a quiet channel as in a loud one.
+            // A sum of squares or magnitudes is equally exact in a quiet and in a loud channel.
             if metric != "mean_activation" {
                 let each = relative_error(&ours, &expected, 1);
                 assert!(each <= TOLERANCE, "{name}, layer {}, {metric}, a channel: {each}", layer.layer);
@@ -95,7 +95,7 @@ fn scores_on_a_gpu_are_those_of_pytorch() {
     });
 }
 
-/// The same by one graph over the whole model, with the logits of all positions in it.
+/// The same sums from one graph over the whole model, with the logits of all positions.
 fn whole(model: &Model, ids: &[u32]) -> SequenceSums {
     let mut probe = Probe::empty().with_taps(Site::DownProjInput).summarising(&[Reader::Mlp], Summary::Squares);
     let loss = mean_loss(model, ids, &mut probe);
@@ -124,7 +124,7 @@ fn synthetic(model: &Model, length: usize) -> Vec<u32> {
     (0..length).map(|i| ((i * i * 31 + i * 7 + 3) % model.config.vocab_size) as u32).collect()
 }
 
-/// One layer at a time, and logits of five tokens at a time, the last part being shorter.
+/// One layer at a time, and logits of five tokens at a time, with a shorter last part.
 fn smallest(model: &Model) -> Limits {
     Limits { kept_bytes: 0, logits: 5 * model.config.vocab_size }
 }
@@ -197,11 +197,11 @@ fn report_adds_up_and_its_last_progress_says_the_same() {
             let core = supernodes.channels[..size.of(layer.layer)].iter().map(|channel| layer.loss_proxy[*channel]).sum::<f32>();
             assert!((core / total - share).abs() < 1e-5);
         }
-        // The joint moment is not the product of the moments.
+        // The mean of the product is not the product of the means.
         let factored = layer.activation_power.iter().zip(&layer.curvature).map(|(a, r)| 0.5 * a * r).sum::<f32>();
         assert!((factored / total - 1.0).abs() > 0.05, "{factored} {total}");
     }
-    // Three layers, each with every metric but the loss proxy.
+    // Three layers, each with every metric except the loss proxy.
     assert_eq!(report.overlaps.len(), 3 * (Metric::ALL.len() - 1));
     let without_gate = self::report(&mut Session::with_model(&fixture("gpt2")), ask(24, 1)).1;
     assert_eq!(without_gate.overlaps.len(), 3 * (Metric::ALL.len() - 2));
@@ -215,10 +215,10 @@ fn scoring_goes_on_where_it_ended() {
     let (progress, resumed) = report(&mut session, resume(ask(16, 5)));
     assert_eq!(progress.len(), 3, "two were there already");
     assert_eq!(resumed, whole);
-    // Another length is another experiment, and without being asked nothing is gone on with.
+    // Another length is another scoring, and nothing is resumed unless requested.
     assert_eq!(report(&mut session, resume(ask(17, 5))).0.len(), 5);
     assert_eq!(report(&mut session, ask(17, 5)).0.len(), 5);
-    // Nothing is left to do, and the report is the same again.
+    // Nothing is left to do, and the report is the same.
     let (progress, again) = report(&mut session, resume(ask(17, 5)));
     assert_eq!((progress.len(), again.calibration.n_sequences), (0, 5));
 }
@@ -228,7 +228,7 @@ fn stop_keeps_what_was_scored() {
     let own = Rc::new(RefCell::new(None::<Control>));
     let (of_sink, seen) = (own.clone(), Rc::new(RefCell::new(Vec::new())));
     let events = seen.clone();
-    // After how many sequences somebody presses stop, once.
+    // The number of sequences after which the user presses stop, once.
     let stop_after = Rc::new(Cell::new(Some(2)));
     let stop = stop_after.clone();
     let control = Control::new(move |event| {
@@ -262,7 +262,8 @@ fn stop_keeps_what_was_scored() {
     let n_scored = |events: &[Event]| events.iter().filter(|event| matches!(event, Event::ScoreProgress(_))).count();
     assert_eq!(n_scored(&done), 2);
 
-    // Other scores that are stopped before the first take nothing away. (Progress is told ten times a second.)
+    // A scoring that is stopped before its first sequence takes nothing away. (Progress is reported ten times a
+    // second.)
     std::thread::sleep(std::time::Duration::from_millis(150));
     stop_after.set(Some(0));
     let stopped = events_of(ask(17, 3));
@@ -298,7 +299,7 @@ fn sequence_that_overflows_takes_nothing_back() {
     let found = the_event!(events, Event::Scored(report) => report);
     assert_eq!((found.calibration.n_sequences, found.calibration.n_requested), (2, 4));
     assert_eq!(found.channels, expected.channels);
-    // They stay, also where they were gone on with.
+    // They stay, even if they were resumed.
     for _ in 0..2 {
         let events = session.events_of(resume(ask(16, 4)));
         assert_eq!(n_scored(&events), 0);
@@ -326,12 +327,12 @@ fn more_tokens_than_fit_are_refused_before_anything_runs() {
         assert_eq!(refused.kind(), FailureKind::Input);
         assert!(refused.detail.ends_with("at most 2147483648 are possible here: 11585 tokens at most"), "{refused:?}");
     }
-    // The text of before is still there.
+    // The previous text is still in use.
     let evaluated = the_event!(session.ask(Request::Evaluate).unwrap(), Event::Evaluated { evaluation, .. } => evaluation);
     assert_eq!(evaluated.convention.text("text"), "held-out passages 1");
 }
 
-/// What redundancy is made of, a layer at a time.
+/// The inputs of redundancy, one layer at a time.
 #[test]
 fn products_of_halos_are_the_same_by_layer() {
     for name in ["llama", "gpt2"] {
@@ -346,7 +347,7 @@ fn products_of_halos_are_the_same_by_layer() {
             let error = relative_error(ours, expected, expected.len());
             assert!(error <= 1e-4, "{name}, layer {layer}: {error}");
         }
-        // Their squares are what the loss proxy is the mean of.
+        // The loss proxy is the mean of their squares.
         let sums = pollster::block_on(sequence_sums(&model, &ids, Limits::default())).unwrap();
         let width = model.config.intermediate_size.of(0);
         for (layer, products) in whole.iter().enumerate() {
@@ -370,7 +371,7 @@ fn bad_requests_are_refused() {
     for request in [with(None, 0, 16, empty()), with(None, 1, 1, empty()), with(text(" \n"), 1, 16, empty()), with(None, 1, 16, vec![at])] {
         assert_eq!(session.ask(request).unwrap_err().kind(), FailureKind::Input);
     }
-    // A short text is one short sequence, and its name is told.
+    // A short text is one short sequence, and its name is reported.
     let (_, short) = report(&mut session, with(text("The pin fell."), 4, 512, empty()));
     assert_eq!((short.calibration.n_sequences, short.calibration.n_requested), (1, 1));
     let convention = short.calibration.convention;

@@ -1,4 +1,4 @@
-//! What several test modules need.
+//! Functions shared by several test modules.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use linchpin::tensors::{CHUNK_UNIT, DeviceError, Packed, Table, Weight};
 use linchpin::terms::{Experiment, Failure, Matrix, Message, ModelFile, ModelSource, Outcome, SettingId, TextRef};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-/// Every fixture with golden values, at least one of each family: a new one is tested by being there.
+/// Every fixture with golden values, at least one of each family. A new fixture is tested automatically.
 pub fn fixtures() -> Vec<String> {
     let folders = std::fs::read_dir(fixture("")).unwrap().map(|entry| entry.unwrap().path());
     let with_golden = folders.filter(|folder| folder.join("golden.safetensors").is_file());
@@ -39,15 +39,15 @@ pub fn bundled(id: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("public/models").join(id)
 }
 
-/// The tests on the GPU take turns: they share the one device.
+/// The tests on the GPU take turns, because they share one device.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Runs a test on a Vulkan device (lavapipe will do: `mesa-vulkan-drivers`), which must not report an error.
+/// Runs a test on a Vulkan device (lavapipe is enough: `mesa-vulkan-drivers`), which must not report an error.
 pub fn on_vulkan(test: impl FnOnce(&burn::tensor::Device)) {
     on_gpu(|gpu| test(&gpu.device));
 }
 
-/// The same, with all there is of the device.
+/// Like [`on_vulkan`], with everything about the device.
 pub fn on_gpu(test: impl FnOnce(&Gpu)) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let gpu = pollster::block_on(open_gpu()).expect("these tests need a Vulkan device: install mesa-vulkan-drivers and libvulkan1");
@@ -55,7 +55,7 @@ pub fn on_gpu(test: impl FnOnce(&Gpu)) {
     assert_eq!(gpu.health.error(), None);
 }
 
-/// The files of a folder under their names.
+/// The files of a folder by name.
 pub fn files_in(dir: &Path) -> Vec<ModelFile> {
     let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let path = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path();
@@ -85,7 +85,7 @@ pub fn load_in(dir: &Path, device: &burn::tensor::Device) -> Result<LoadedWeight
     pollster::block_on(load_weights(&files, &config, &Onto::new(device, None), &Control::silent()))
 }
 
-/// The same where no tensor may have more than `limit` bytes.
+/// Loads a folder with at most `limit` bytes for a tensor.
 pub fn load_within(dir: &Path, device: &burn::tensor::Device, limit: u64) -> Result<LoadedWeights, LoadingError> {
     let config = ModelConfig::from_json(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
     let files = Files::new(files_in(dir));
@@ -93,8 +93,8 @@ pub fn load_within(dir: &Path, device: &burn::tensor::Device, limit: u64) -> Res
     pollster::block_on(load_weights(&files, &config, &onto, &Control::silent()))
 }
 
-/// A model with its tables whole, the same with tables in chunks, and the limit in bytes that made them: the least that
-/// its matrices leave.
+/// A model with its tables whole, the same model with tables in chunks, and the limit in bytes for the latter: the
+/// smallest that its matrices allow.
 pub fn whole_and_in_chunks(dir: &Path, device: &burn::tensor::Device) -> ([Model; 2], u64) {
     let whole = model_in(dir, device);
     let bytes = |weight: &Weight, rows: usize| {
@@ -107,7 +107,7 @@ pub fn whole_and_in_chunks(dir: &Path, device: &burn::tensor::Device) -> ([Model
     let largest = matrices.flatten().map(|weight| bytes(&weight, weight.dims()[0])).max().unwrap();
     let of_tables = whole.embed_tokens.chunks().map(|(_, table)| bytes(table, CHUNK_UNIT)).max().unwrap();
     let mut limit = largest.max(of_tables);
-    // Matrices that are one tensor in the file have to fit together.
+    // Fused matrices must fit together.
     let cut = load_within(dir, device, limit).or_else(|error| match error {
         LoadingError::Device(DeviceError::GpuTooSmall { needed, .. }) => {
             limit = needed;
@@ -118,7 +118,7 @@ pub fn whole_and_in_chunks(dir: &Path, device: &burn::tensor::Device) -> ([Model
     ([whole, cut.unwrap().model], limit)
 }
 
-/// A table cut after every so many rows.
+/// A table cut after every `step` rows.
 pub fn in_chunks_of(table: &Table, step: usize) -> Table {
     let [rows, cols] = table.dims();
     let (_, whole) = table.chunks().next().unwrap();
@@ -137,7 +137,7 @@ pub fn in_chunks_of(table: &Table, step: usize) -> Table {
 pub struct Copy(PathBuf);
 
 impl Copy {
-    /// `test` tells the copies of several tests apart.
+    /// `test` distinguishes the copies of several tests.
     pub fn of(name: &str, test: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("linchpin-{}-{test}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
@@ -172,8 +172,8 @@ impl Copy {
         })
     }
 
-    /// Rewrites all weights in bf16, to the nearest and of two to the even one, and each in the shape that `resize` makes
-    /// of its own: cut, or filled up with zeros.
+    /// Rewrites all weights in bf16, rounded to nearest even, each in the shape that `resize` returns for it: cut, or
+    /// padded with zeros.
     pub fn with_tensors(self, resize: impl Fn(&str, &[usize]) -> Vec<usize>) -> Self {
         for name in files_in(&self.0).into_iter().map(|file| file.name) {
             if name.starts_with("model") && name.ends_with(".safetensors") {
@@ -184,7 +184,7 @@ impl Copy {
     }
 }
 
-/// Changes values of tensors in f32 in place; `change` gets a tensor's name, its last dimension and its values.
+/// Changes values of f32 tensors in place; `change` gets a tensor's name, its last dimension and its values.
 pub fn with_values(file: &mut [u8], change: impl Fn(&str, usize, &mut [f32])) {
     let (length, metadata) = SafeTensors::read_metadata(file).unwrap();
     for (name, info) in metadata.tensors() {
@@ -196,7 +196,7 @@ pub fn with_values(file: &mut [u8], change: impl Fn(&str, usize, &mut [f32])) {
     }
 }
 
-/// Residual channel 0 of a llama without values in it: nothing is embedded there, nothing writes there.
+/// Zeroes residual channel 0 of a llama: no embedding has it, and nothing writes to it.
 pub fn silence_channel_0(name: &str, width: usize, values: &mut [f32]) {
     if name.contains("embed_tokens") {
         values.iter_mut().step_by(width).for_each(|value| *value = 0.0);
@@ -243,7 +243,7 @@ impl Drop for Copy {
     }
 }
 
-/// An engine and the events it sent.
+/// An engine and its events.
 pub struct Session {
     engine: Engine,
     events: Rc<RefCell<Vec<Event>>>,
@@ -273,7 +273,7 @@ impl Session {
         self.ask(Request::Load { id: "test".into(), source: ModelSource::Files(files), backend: BackendChoice::Cpu })
     }
 
-    /// The events that answered a request; the last one says that it is over.
+    /// The events that answer a request; the last one ends it.
     pub fn ask(&mut self, request: Request) -> Result<Vec<Event>, Failure> {
         let events = self.events_of(request);
         match events.last().expect("an answer") {
@@ -283,15 +283,15 @@ impl Session {
         }
     }
 
-    /// The same, and what came before a failure.
+    /// Like [`Self::ask`], with the events before a failure.
     pub fn events_of(&mut self, request: Request) -> Vec<Event> {
         pollster::block_on(self.engine.handle(request));
         self.events.take()
     }
 }
 
-/// What the last of these requests brought from an engine with the fixture `llama`, which is told to stop whenever it has
-/// sent an event of a kind.
+/// The events of the last of these requests to an engine with the fixture `llama`, which is told to stop after each
+/// event of a kind.
 pub fn stopped_after(is_enough: impl Fn(&Event) -> bool + 'static, requests: Vec<Request>) -> Vec<Event> {
     let (events, own) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None::<Control>)));
     let (basket, of_sink) = (events.clone(), own.clone());
@@ -322,7 +322,7 @@ pub fn linchpin_raw(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_linchpin")).args(args).output().unwrap()
 }
 
-/// What `--json` printed.
+/// The output of `--json`.
 pub fn export(output: &Output) -> Export {
     let shown = |bytes| String::from_utf8_lossy(bytes).into_owned();
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", shown(&output.stdout), shown(&output.stderr)))
@@ -366,7 +366,7 @@ pub fn with_prompt(mut experiment: Experiment, prompt: &str) -> Experiment {
     experiment
 }
 
-/// The values of a setting; `None` if the kind has none of this name.
+/// The values of a setting; `None` if the kind does not have it.
 pub fn setting(experiment: &Experiment, id: SettingId) -> Option<Vec<f64>> {
     experiment.settings.clone().number(id).map(|value| value.get())
 }

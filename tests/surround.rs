@@ -1,4 +1,4 @@
-//! What is around the cores: the report against the selections that remove the same channels.
+//! The surroundings of cores: the report compared with selections that remove the same channels.
 
 use linchpin::protocol::{Event, Request};
 use linchpin::terms::{
@@ -40,7 +40,7 @@ fn report_shows_what_a_selection_removes() {
         assert_eq!((layer.core.len(), layer.halo.len(), layer.support.len()), (8, 44, 16));
         assert_eq!((layer.connections.len(), layer.plane.len()), (448, 448));
         assert!(layer.plane.iter().all(|[x, y]| x * x + y * y <= 1.0 + 1e-5));
-        // The core lies in its own plane more than the rest does.
+        // The core is more in its own plane than the other channels.
         let length = |channel: usize| layer.plane[channel].iter().map(|x| x * x).sum::<f32>();
         let core = layer.core.iter().map(|channel| length(*channel)).sum::<f32>() / 8.0;
         let others = (0..448).map(length).sum::<f32>() / 448.0;
@@ -58,7 +58,7 @@ fn surroundings_of_one_layer_are_those_among_all_layers() {
     let mut of_one = scored(&fixture("gpt2"));
     let one = surround(&mut of_one, Some(1), true);
     assert_eq!(one.layers, all.layers[1..2]);
-    // What was found of one layer is gone on with.
+    // The surroundings of one layer are reused.
     assert_eq!(surround(&mut of_one, None, true).layers, all.layers);
     let layer = &one.layers[0];
     assert_eq!((layer.redundancy.len(), layer.protect.len()), (layer.halo.len(), layer.halo.len()));

@@ -79,7 +79,7 @@ fn sweep_point_is_what_applying_it_gives() {
             assert_eq!((Some(&point.pruned), &point.evaluation), (pruned.as_ref(), &after), "{name}");
             assert_eq!(found.intact, intact, "{name}");
         }
-        // Another rule that picks the core is the core; nothing removed is the intact model.
+        // Another rule that picks the core is equal to the core; removing nothing is equal to the intact model.
         assert_eq!(found.points[0].pruned.digest, found.points[5].pruned.digest, "{name}");
         assert_eq!(found.points[0].evaluation, found.points[5].evaluation, "{name}");
         assert_eq!(found.points[3].evaluation, found.intact, "{name}");
@@ -116,7 +116,7 @@ fn stop_keeps_what_was_measured() {
     assert_eq!(events.last(), Some(&Event::Stopped));
     assert_eq!(events.iter().filter(|event| matches!(event, Event::Deletion(_))).count(), 1);
     assert!(intact(&events) < events.iter().position(|event| matches!(event, Event::Deletion(_))).unwrap());
-    // Neither costs the scores.
+    // Neither loses the scores.
     let sweep = Request::Sweep { prunings: some_prunings()[..1].to_vec() };
     let events = stopped_after(|event| matches!(event, Event::Deletion(_)), vec![score(), delete(), sweep]);
     assert_eq!(events.last(), Some(&Event::Done));
@@ -223,11 +223,11 @@ fn removal_that_overflows_is_a_finding() {
     let n = report.points.iter().filter(is_overflow).count();
     assert!(report.points.len() == 8 && (1..8).contains(&n), "{n}");
     assert!(report.intact.loss_nats < 100.0);
-    // It comes back from JSON as it is.
+    // It is unchanged after a round trip through JSON.
     assert_eq!(serde_json::from_str::<SweepReport>(&serde_json::to_string(&report).unwrap()).unwrap(), report);
 }
 
-/// A table that one test writes.
+/// A table written by one test.
 struct Csv(PathBuf);
 
 impl Csv {
@@ -281,7 +281,7 @@ const BOTH: [&str; 12] = [
 fn interrupted_sweep_ends_as_one_that_was_not() {
     let (csv, whole) = (Csv::new("sweep"), Csv::new("whole-sweep"));
     let points = export(&whole.after(&BOTH)).sweep.unwrap().points;
-    // Both experiments with lp, scar-conn and two draws at two shares; core, halo and two that are matched; twice.
+    // Both experiments with lp, scar-conn and two draws at two shares; core, halo and two matched ones; twice.
     assert_eq!((points.len(), whole.read().lines().count()), (2 * (2 * 8 + 4), 1 + 2 * (2 * 8 + 4)));
     csv.write(&interrupted(&whole.read(), 23));
     let rest = export(&csv.after(&BOTH)).sweep.unwrap().points;
@@ -290,7 +290,7 @@ fn interrupted_sweep_ends_as_one_that_was_not() {
     // Nothing is left to do.
     assert_eq!(export(&csv.after(&BOTH)).sweep.unwrap().points, []);
     assert_eq!(csv.read(), whole.read());
-    // A row holds what its point holds.
+    // A row has the values of its point.
     let (row, point) = (whole.read().lines().nth(2).unwrap().to_owned(), &points[1]);
     assert!(row.contains(&format!(",{},{},{},", point.pruned.n_channels, point.pruned.digest, point.evaluation.loss_nats)), "{row}");
     assert!(row.contains(",lowest,lp,0.5,zero,1,,0.01,0.1,,2,16,"), "{row}");
@@ -324,7 +324,7 @@ fn deletions_are_a_report_and_a_table() {
     assert_eq!(csv.read(), table, "the same deletions are there once");
 }
 
-/// A text of the same name is another if it says something else.
+/// A text with the same name and other contents is another text.
 #[test]
 fn table_knows_a_text_by_what_it_says() {
     let text = Csv::new("text");
@@ -335,7 +335,7 @@ fn table_knows_a_text_by_what_it_says() {
     let dir = checkpoint.dir().parent().unwrap().to_path_buf();
     let training = ["training", dir.to_str().unwrap()];
     for (command, n) in [(&sweep[..], 8), (&deletions, 2), (&training, 1)] {
-        // Other tests have tables of the bare names.
+        // Other tests have tables with the bare names.
         let csv = Csv::new(&format!("text-{}", command[0]));
         let rows_after = |says: &str| {
             text.write(says);
@@ -362,7 +362,7 @@ fn checkpoints_are_measured_in_order_in_one_call() {
     assert_eq!(found.model, second.model);
     assert_ne!(first.model.revision, second.model.revision);
     assert!(first.evaluation.loss_nats != second.evaluation.loss_nats && first.summary.len() == 4);
-    // As the other commands have it.
+    // As in the other commands.
     let scored = export(&linchpin(&["score", "--sequences", "2", "--length", "16", "--json"])).scores.unwrap();
     assert_eq!((&first.summary, &first.calibration), (&scored.summary, &scored.calibration));
     let measured = export(&linchpin(&["perplexity", "--scalar", "1,5,17", "--json"])).evaluations;
@@ -373,12 +373,12 @@ fn checkpoints_are_measured_in_order_in_one_call() {
     assert_eq!((rest.len(), &rest[0]), (1, second));
     assert_eq!(csv.read(), whole.read());
     drop((early, late));
-    // Nothing is left to be a checkpoint.
+    // No checkpoint is left.
     assert_eq!(code(&csv.after(&args)), Some(2));
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
-/// A channel that stands at its mean is another experiment than one that is gone.
+/// A channel at its mean is another experiment than a removed one.
 #[test]
 fn single_channels_may_stand_at_their_means() {
     let mut session = Session::with_model(&fixture("llama"));
@@ -395,7 +395,7 @@ fn single_channels_may_stand_at_their_means() {
     }
 }
 
-/// The edit has the engine find means, the bundled calibration text's.
+/// The edit makes the engine compute means, over the bundled calibration text.
 #[test]
 fn edit_may_draw_a_channel_to_its_mean() {
     let mut session = Session::with_model(&fixture("llama"));

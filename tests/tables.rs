@@ -1,4 +1,4 @@
-//! Tables in chunks of rows beside the same ones whole: operations, loading, and all that a model computes.
+//! Tables in chunks of rows compared with whole ones: operations, loading, and all computations of a model.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::bf16;
@@ -18,11 +18,11 @@ use safetensors::SafeTensors;
 use crate::support::{Copy, file, fixture, fixtures, in_chunks_of, load_within, model_in, on_vulkan, whole_and_in_chunks};
 
 const TOLERANCE: f32 = 1e-6;
-/// As of the families against transformers (tests/reference.rs).
+/// As for the families against transformers (tests/reference.rs).
 const GOLDEN_TOLERANCE: f32 = 1e-4;
 const IDS: [u32; 10] = [1, 17, 64, 9, 250, 3, 99, 180, 7, 63];
 
-/// Numbers between -2 and 2 that bf16 holds, some of them -0.
+/// Numbers between -2 and 2 that bf16 holds exactly, some of them -0.
 fn value(index: usize) -> f32 {
     if index % 11 == 3 { -0.0 } else { bf16::from_f32((index as f32 * 0.7).sin() * 2.0).to_f32() }
 }
@@ -103,7 +103,7 @@ fn products_with_chunks_are_those_with_the_whole_and_so_are_their_gradients() {
     });
 }
 
-/// Every family, loaded where its tables do not fit.
+/// Every family, loaded with a limit below its tables' size.
 fn check_families(device: &Device, in_bf16: bool) {
     for name in &fixtures() {
         let copy = if in_bf16 { Copy::in_bf16(name, "tables") } else { Copy::of(name, "tables-f32") };
@@ -115,7 +115,7 @@ fn check_families(device: &Device, in_bf16: bool) {
         let [whole_logits, cut_logits] = [&whole, &cut].map(|model| floats(model.forward(&IDS, None, Positions::All, &mut Probe::empty())));
         let error = relative_error(&cut_logits, &whole_logits, whole.config.vocab_size);
         assert!(error <= TOLERANCE, "{name}: logits off by {error}");
-        // The backward pass of scores.
+        // The backward pass for scores.
         let [whole_sums, cut_sums] = [&whole, &cut].map(|model| {
             let sums = pollster::block_on(sequence_sums(model, &IDS, Limits::default())).unwrap();
             sums.layers.into_iter().map(|layer| layer.channels).collect::<Vec<_>>()
@@ -159,7 +159,7 @@ fn learned_positions_may_be_in_chunks() {
     });
 }
 
-/// A chunk has some rows at least, and a layer's matrix is never cut.
+/// A chunk has at least some rows, and a layer's matrix is never cut.
 #[test]
 fn limit_that_leaves_no_room_is_refused_with_what_is_needed() {
     let cpu = Device::flex();
@@ -175,7 +175,7 @@ fn limit_that_leaves_no_room_is_refused_with_what_is_needed() {
     }
 }
 
-/// More than WebGPU promises to bind, and than many GPUs do: how many chunks it takes here is the device's business.
+/// More than WebGPU, and many GPUs, allow to bind: the number of chunks depends on the device.
 #[test]
 fn table_larger_than_a_buffer_is_loaded_onto_the_gpu() {
     const VOCAB: usize = 1_500_000;

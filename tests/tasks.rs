@@ -1,4 +1,4 @@
-//! Zero-shot tasks and Table 1 of the super-weight paper, against PyTorch item by item (tests/golden/tasks.py).
+//! Zero-shot tasks and Table 1 of the super-weight paper, compared with PyTorch item by item (tests/golden/tasks.py).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// All of the committed files, by name.
+/// All committed files, by name.
 fn files() -> Vec<TaskFile> {
     let paths = std::fs::read_dir(golden("tasks")).unwrap().map(|entry| entry.unwrap().path());
     let file = |path: PathBuf| TaskFile {
@@ -66,7 +66,7 @@ fn is_near(ours: f64, theirs: f64) -> bool {
     (ours - theirs).abs() <= 1e-3_f64.max(1e-3 * theirs.abs())
 }
 
-/// Of Table 1, with one super weight in a model of small tensors.
+/// The arms of Table 1, with one super weight in a model of small tensors.
 const N_ARMS: usize = 8;
 
 #[test]
@@ -74,7 +74,7 @@ fn every_choice_is_what_pytorch_makes_of_it() {
     let expected: Value = serde_json::from_slice(&std::fs::read(golden("tasks.json")).unwrap()).unwrap();
     let mut session = Session::with_model(&bundled("linchpin-13m"));
     session.ask(Request::UseTasks { tasks: files() }).unwrap();
-    // Of each task as many items as have all forms among them.
+    // As many items of each task as contain all forms.
     let experiment = with(importance(vec![SUPER_WEIGHT], refs(&files())), &[(SettingId::Limit, &[4.0])]);
     let outcome = ran(&mut session, experiment);
     assert!(!outcome.is_partial);
@@ -107,7 +107,7 @@ fn every_choice_is_what_pytorch_makes_of_it() {
                 assert!(ours.zip(theirs).map_or(ours == theirs, |(ours, theirs)| is_near(ours, theirs)), "{arm} {task} {name}: {ours:?}");
             }
         }
-        // The paper's AVG is of acc.
+        // The paper's AVG is the mean of acc.
         let mean = of_arm.as_object().unwrap().values().map(|task| task["acc"].as_f64().unwrap()).sum::<f64>() / 12.0;
         let average = tasks[[arm.clone(), "AVG".into()].as_slice()];
         assert!((of_tasks(average, "acc").unwrap() - mean).abs() < 1e-9 && of_tasks(average, "items") == Some(48.0), "{arm}");
@@ -118,7 +118,7 @@ fn every_choice_is_what_pytorch_makes_of_it() {
     table_1_is_pytorchs(&outcome, &expected["table1"]);
 }
 
-/// Of the right choices as many were chosen as accuracy says, by likelihood and by character.
+/// Compares the share of right choices, by likelihood and by character, with the accuracies.
 fn samples_make_the_accuracies(outcome: &Outcome) {
     let (samples, tasks) = (outcome.table("samples").unwrap(), outcome.table("tasks").unwrap());
     let of = |row: usize, name: &str| shown(samples.cell(row, name).unwrap());
@@ -128,7 +128,7 @@ fn samples_make_the_accuracies(outcome: &Outcome) {
         let (arm, task, items) = (shown(cell("arm")), shown(cell("task")), cell("items").number().unwrap());
         let own = (0..samples.rows.len()).filter(|row| of(*row, "arm") == arm && of(*row, "task") == task).collect::<Vec<_>>();
         let count = |flag: &str| own.iter().filter(|row| of(**row, "gold") == "1" && of(**row, flag) == "1").count() as f64;
-        // That of the average is no sample's, and lambada's is greedy.
+        // The average has no samples, and lambada's accuracy is greedy.
         if !["AVG", "lambada_openai"].contains(&task.as_str()) {
             assert_eq!(Some(count("chosen") / items), cell("acc").number(), "{arm}, {task}");
         }
@@ -145,7 +145,7 @@ fn table_1_is_pytorchs(outcome: &Outcome, expected: &Value) {
     assert_eq!((convention.code.as_str(), convention.number("block")), ("concat", expected["block"].as_f64().unwrap()));
     let arms = by_key(outcome, "loss", &["arm"]);
     let losses = expected["losses"].as_object().unwrap();
-    // The random control is ours.
+    // The random control is our own.
     assert_eq!((arms.len(), losses.len()), (N_ARMS, N_ARMS - 1), "{arms:?}");
     let column = |name: &str| outcome.table("loss").unwrap().column(name).unwrap();
     for (arm, theirs) in losses {
@@ -253,11 +253,11 @@ fn experiment_names_the_tasks_that_it_was_made_on() {
     assert!(tasks.iter().all(|(key, row)| shown(&row[2]) == if key[1] == "AVG" { "4" } else { "2" }), "{tasks:?}");
     assert!(outcome.table("samples").is_none());
     assert_eq!(outcome.plots.iter().map(|plot| plot.table.as_str()).collect::<Vec<_>>(), ["loss", "tasks"]);
-    // The same, drawn.
+    // The same experiment with drawn items.
     let drawn = ran(&mut session, with(outcome.experiment.clone(), &[(SettingId::ItemSeed, &[3.0])]));
     assert_ne!(drawn.table("tasks"), None);
     assert_eq!(setting(&drawn.experiment, SettingId::ItemSeed), Some(vec![3.0]));
-    // Not named, not measured.
+    // Tasks that are not named are not measured.
     let outcome = ran(&mut session, scaling(Vec::new()));
     assert!(outcome.table("tasks").is_none() && outcome.plots.len() == 1);
 }

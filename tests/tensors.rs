@@ -1,5 +1,5 @@
-//! The kernels of `src/tensors` against their definitions in stock operations, forward and backward, on a Vulkan device;
-//! and the hand-written gradients against central differences.
+//! The kernels of `src/tensors` compared with their definitions in stock operations, forward and backward, on a
+//! Vulkan device; and the hand-written gradients compared with central differences.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::bf16;
@@ -9,10 +9,10 @@ use linchpin::tensors::{self, Packed, Weight};
 use crate::support::on_vulkan;
 
 const TOLERANCE: f32 = 5e-5;
-/// More than there are workgroups along one side of a grid of rows.
+/// More rows than workgroups along one side of a grid.
 const MANY_ROWS: usize = 32_770;
 
-/// Numbers between -1 and 1 that depend on nothing but `seed`.
+/// Numbers between -1 and 1 that depend only on `seed`.
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
     let mut next = || {
@@ -27,7 +27,7 @@ fn tensor<const D: usize>(shape: [usize; D], seed: u32, device: &Device) -> Tens
     Tensor::from_data(TensorData::new(numbers(n, seed), shape), device)
 }
 
-/// The same bf16 numbers as they go to a device: packed or in f32.
+/// The same bf16 numbers on a device: packed or in f32.
 fn weight(rows: usize, cols: usize, packed: bool, device: &Device) -> Weight {
     let values = numbers(rows * cols, 99).into_iter().map(bf16::from_f32).collect::<Vec<_>>();
     if packed {
@@ -43,7 +43,7 @@ fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
-/// What an operation computes, and the gradient of `Σ y · weights` with regard to each input.
+/// The result of an operation, and the gradient of `Σ y · weights` with regard to each input.
 fn with_gradients<const D: usize>(inputs: &[Tensor<D>], operation: impl Fn(&[Tensor<D>]) -> Tensor<D>) -> Vec<Vec<f32>> {
     let leaves = inputs.iter().map(|input| input.clone().autodiff().require_grad()).collect::<Vec<_>>();
     let y = operation(&leaves);
@@ -53,7 +53,7 @@ fn with_gradients<const D: usize>(inputs: &[Tensor<D>], operation: impl Fn(&[Ten
     std::iter::once(floats(y.inner())).chain(gradients).collect()
 }
 
-/// Runs the same on the CPU and on the GPU, and compares all that comes back.
+/// Runs the same on the CPU and on the GPU, and compares all results.
 #[track_caller]
 fn same_on_both(name: &str, gpu: &Device, compute: impl Fn(&Device) -> Vec<Vec<f32>>) {
     let (ours, stock) = (compute(gpu), compute(&Device::flex()));
@@ -67,7 +67,7 @@ fn same_on_both(name: &str, gpu: &Device, compute: impl Fn(&Device) -> Vec<Vec<f
 #[test]
 fn products_are_those_of_the_cpu() {
     on_vulkan(|gpu| {
-        // The last ones are large enough for the larger tiles, also where nothing divides by four.
+        // The last ones are large enough for the larger tiles, including sizes that are not divisible by four.
         for (m, k, n) in [
             (1, 4, 6),
             (3, 68, 36),
@@ -122,7 +122,7 @@ fn rotations_are_those_of_the_cpu_for_interleaved_heads() {
     });
 }
 
-/// Causal: 0 where a position may look, -1e9 where it must not.
+/// A causal mask: 0 where a position may look, -1e9 where it must not.
 fn causal(seq: usize, total: usize, device: &Device) -> Tensor<2> {
     let hidden = |i: usize| i % total > i / total + total - seq;
     let mask = (0..seq * total).map(|i| if hidden(i) { -1e9_f32 } else { 0.0 }).collect::<Vec<_>>();
@@ -132,7 +132,7 @@ fn causal(seq: usize, total: usize, device: &Device) -> Tensor<2> {
 #[test]
 fn attention_is_that_of_the_cpu() {
     on_vulkan(|gpu| {
-        // The last ones have heads enough for the larger tiles, forward and backward.
+        // The last ones have enough heads for the larger tiles, forward and backward.
         for (heads, kv_heads, seq, total, head_dim) in [
             (1, 1, 1, 1, 4),
             (6, 2, 17, 40, 6),
@@ -147,7 +147,7 @@ fn attention_is_that_of_the_cpu() {
                 let inputs = [
                     tensor([heads, seq, head_dim], 1, device) * 3.0,
                     tensor([kv_heads, total, head_dim], 2, device),
-                    // As a projection leaves it: heads interleaved.
+                    // The layout after a projection: heads interleaved.
                     tensor([total, kv_heads, head_dim], 3, device).swap_dims(0, 1),
                 ];
                 with_gradients(&inputs, |x| attend(x, &mask))
@@ -156,7 +156,7 @@ fn attention_is_that_of_the_cpu() {
     });
 }
 
-/// Three dimensions as the inputs have.
+/// Attention on the inputs' three tensors.
 fn attend(x: &[Tensor<3>], mask: &Tensor<2>) -> Tensor<3> {
     tensors::attention(x[0].clone(), x[1].clone(), x[2].clone(), mask, 0.7).unsqueeze()
 }
@@ -220,7 +220,7 @@ fn tap_changes_nothing_and_leaves_the_channel_sums_behind() {
             let (x, factor) = (tensor([5, 40], 1, device), tensor([5, 40], 2, device));
             let sink = || Tensor::<2>::zeros([tensors::N_CHANNEL_SUMS, 40], device).autodiff().require_grad();
             let (leaf, sinks) = (x.clone().autodiff().require_grad(), [sink(), sink()]);
-            // The first has nothing behind it that wants a gradient.
+            // Nothing before the first one needs a gradient.
             let first = tensors::tap(x.clone(), &sinks[0]);
             let y = tensors::tap(first + leaf.clone(), &sinks[1]);
             assert_eq!(floats(y.clone().inner()), floats(x.clone() * 2.0));
@@ -277,7 +277,7 @@ fn more_words_than_a_side_of_a_grid_reaches_are_unpacked() {
     });
 }
 
-/// Every kind of edit, on the packed matrix and on the same values in f32: bit for bit.
+/// Every kind of edit, on the packed matrix and on the same values in f32, bit for bit.
 #[test]
 fn packed_weights_are_edited_as_those_in_f32() {
     on_vulkan(|gpu| {

@@ -1,4 +1,5 @@
-//! A model whose two layers have feed-forward blocks of different widths, against the same computed by hand in f64.
+//! A model whose two layers have feed-forward blocks of different widths, compared with the same model computed by
+//! hand in f64.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +38,7 @@ fn names() -> BTreeSet<String> {
     layers.chain(["model.embed_tokens.weight", "model.norm.weight"].map(String::from)).collect()
 }
 
-/// The model's numbers, as any program could make them, under the checkpoint's names.
+/// The model's numbers under the checkpoint's names, simple enough for any program to create.
 fn numbers() -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let mut plan = Weights::plan(&Device::flex(), names());
     families::build(&config(), &mut plan).unwrap();
@@ -63,7 +64,7 @@ fn model(device: &Device) -> Model {
 
 type Vectors = Vec<Vec<f64>>;
 
-/// Layer, token, channel and value of a hidden vector's number, to what takes its place.
+/// Maps layer, token, channel and value of a hidden vector's number to a replacement.
 type Change<'a> = &'a dyn Fn(usize, usize, usize, f64) -> f64;
 
 /// The forward pass by hand.
@@ -238,7 +239,7 @@ fn scores_and_selections_have_the_width_of_their_layer() {
         let mut lowest = order[..WIDTHS[layer] / 2].to_vec();
         lowest.sort_unstable();
         assert_eq!(channels(&selection, Layer { scores, around: &around }), lowest);
-        // Conn of a channel: how much of what it writes lands where the core writes.
+        // Conn of a channel: the share of its writing in the core's write support.
         let halo = pollster::block_on(layer_halo(&model, layer, around.core, HIDDEN, 1.0)).unwrap();
         assert_eq!(halo.connections.len(), WIDTHS[layer]);
         assert!(halo.connections.iter().all(|share| (share - 1.0).abs() < 1e-6), "all residual channels are in the support");

@@ -1,10 +1,10 @@
-"""Find the candidate super weights of a model and measure what each is worth.
+"""Find the candidate super weights of a model and measure the cost of removing each.
 
     python training/evaluate.py MODEL_FOLDER [--text public/held-out.txt] [--tokens 128] [--zero LAYER,ROW,COL] [--json]
 
 For every layer, one forward pass gives the largest output of down_proj (dimension `row`, at one token) and the product
-u[col] * W[row, col] that contributes most to it. That scalar is the layer's candidate. A candidate proves nothing: each is
-set to zero, alone, and the loss measured again, beside its whole column (its channel), its whole row, and random scalars.
+u[col] * W[row, col] that contributes most to it. That scalar is the layer's candidate. A candidate proves nothing, so each is
+set to zero, alone, and the loss is measured again; so are its whole column (its channel), its whole row, and random scalars.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def inputs_and_targets(windows):
 
 
 def largest(values):
-    """Of values [A, rows, channels]: per arm, the largest magnitude of each channel, and the row where it is."""
+    """For values [A, rows, channels]: per arm, the largest magnitude of each channel, and its row."""
     return values.abs().max(1)
 
 
@@ -50,14 +50,14 @@ def spikes(u, y, down):
 
 
 def loss_proxy_share(u, gradient):
-    """The share of the layer's loss proxy, mean of (u dL/du)^2, that its top 1 % of channels hold."""
+    """The share of the layer's loss proxy, mean of (u dL/du)^2, in its top 1 % of channels."""
     proxy = (u * gradient).pow(2).mean(1).sort(1, descending=True).values
     top = max(1, round(0.01 * proxy.shape[1]))
     return proxy[:, :top].sum(1) / proxy.sum(1)
 
 
 class edited:
-    """Within the `with`, `weight[where]` is zero; afterwards it is what it was, bit for bit."""
+    """Within the `with`, `weight[where]` is zero; afterwards it is restored, bit for bit."""
 
     def __init__(self, weight, where):
         self.weight, self.where = weight, where

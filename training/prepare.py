@@ -4,7 +4,7 @@
 
 DIR holds .txt or .md files, plain or compressed (.xz, .bz2), in any depth. A file holds one book, or several separated by
 <|endoftext|>. Every book that shares a passage with public/held-out.txt is held out, then further whole books, chosen by hash.
-Written: tokenizer.json and its two companions, train.npy, held_out.npy (uint16, each book closed by <|eos|>), prepared.json.
+Output: tokenizer.json and its two companions, train.npy, held_out.npy (uint16, each book closed by <|eos|>), prepared.json.
 """
 
 import argparse
@@ -71,7 +71,7 @@ FRONT_MATTER = re.compile(r"\A.{0,2000}?^\s*-{5,}\s*$", re.M | re.S)
 
 
 def is_wrapped(lines):
-    """Prose broken at a fixed width, as against verse or a list: long lines, many of which go on in lower case."""
+    """True for prose broken at a fixed width, not for verse or a list: long lines, many of which continue in lower case."""
     if len(lines) < 3:
         return False
     typical = sorted(map(len, lines[:-1]))[len(lines) // 2 - 1]
@@ -113,7 +113,7 @@ HELD_OUT = fingerprints(HELD_OUT_TEXT.read_text().strip().split("\n\n"))
 
 
 def prepare_book(raw):
-    """The cleaned text, and whether it shares a passage with the held-out text."""
+    """The cleaned text, and True if it shares a passage with the held-out text."""
     text = clean(raw)
     bare = letters(text)
     return text, any(mark in bare for mark in HELD_OUT)

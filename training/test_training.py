@@ -1,4 +1,4 @@
-"""Train a tiny model on the CPU and check what comes out. Run: python training/test_training.py (under a minute)."""
+"""Train a tiny model on the CPU and check the results. Run: python training/test_training.py (under a minute)."""
 
 import json
 import random

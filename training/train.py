@@ -2,11 +2,11 @@
 
     python training/train.py --config training/linchpin-13m.json --text DIR --out DIR
 
-Several arms (seeds, learning rates, weight decays) are trained at once; the configuration's stages say how long, at what
-batch and on what schedule, and how many arms go on to the next stage: those whose candidate scalar costs most when zeroed.
-Plain next-token cross-entropy, plain AdamW, BOS at position 0 of every window. Nothing is planted and nothing rewarded.
+Several arms (seeds, learning rates, weight decays) are trained at once; the configuration's stages give the length, the
+batch, the schedule, and the number of arms for the next stage: those whose candidate scalar costs most when zeroed.
+The training is plain next-token cross-entropy with AdamW, BOS at position 0 of every window. Nothing is planted or rewarded.
 
-Written to OUT: data/ (tokenizer and tokens, made once), log.jsonl, seed-S/step-N/ (checkpoints as Hugging Face folders),
+Output in OUT: data/ (tokenizer and tokens, created once), log.jsonl, seed-S/step-N/ (checkpoints as Hugging Face folders),
 summary.json, and best/, a copy of the final checkpoint whose scalar matters most.
 """
 
@@ -86,7 +86,7 @@ class Trainer:
             )  # fmt: skip
 
     def captured(self):
-        """The step as a CUDA graph. Warming up moves the state, so load the weights and moments after this."""
+        """The step as a CUDA graph. Warming up changes the state, so load the weights and moments after this."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -134,7 +134,7 @@ def learning_rate_factor(stage, step, steps):
 
 
 class Run:
-    """What the stages share: the configuration, the data, the log, the clock."""
+    """The state shared by the stages: the configuration, the data, the log, the clock."""
 
     def __init__(self, config, arms, out, minutes, device):
         self.config, self.arms, self.out, self.device = config, arms, out, device

@@ -1,4 +1,4 @@
-//! Answers with the faults that were asked for.
+//! Answers, with the requested faults.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::{Answer, Body, Failure, never};
 
 const PAGE: &str = "<!DOCTYPE html><html><head><title>Sorry</title></head><body><h1>We will be back soon</h1></body></html>\n";
 
-/// One request and what its answer is made of.
+/// One request, and the parts of its answer.
 pub struct Exchange {
     pub request: Parts,
     pub entry: Entry,
@@ -44,7 +44,7 @@ impl Exchange {
         locked(&self.faults).take(kind, &mut self.entry.now(), applies)
     }
 
-    /// A failure that was asked for in the place of everything else.
+    /// The requested failure that replaces the whole answer, if there is one.
     pub async fn failure(&self) -> Option<Result<Answer, Failure>> {
         if self.take(Kind::Drop).is_some() {
             self.entry.end("dropped");
@@ -68,7 +68,7 @@ impl Exchange {
         Some(Ok(self.say(status, [(CONTENT_TYPE, "text/html; charset=utf-8".to_owned())], PAGE)))
     }
 
-    /// A text: a redirect or an error, with which nothing goes wrong that goes wrong with bodies.
+    /// A text: a redirect or an error, to which the faults of bodies do not apply.
     pub fn say(&self, status: StatusCode, headers: impl IntoIterator<Item = (HeaderName, String)>, text: &str) -> Answer {
         let mut map = HeaderMap::new();
         set(&mut map, CONTENT_TYPE, "text/plain; charset=utf-8");
@@ -83,7 +83,7 @@ impl Exchange {
         self.answer(status, map, Full::new(text).map_err(never), Plan::whole(size))
     }
 
-    /// A file or a part of it, and the faults of its body.
+    /// A file or a part of it, with the faults of its body.
     pub async fn send(&self, file: &Published, headers: Vec<(HeaderName, String)>, has_ranges: bool) -> Result<Answer, Failure> {
         let has_ranges = has_ranges && self.take(Kind::NoRange).is_none();
         let mut request = Request::builder().method(self.request.method.clone()).uri("/").body(Empty::<Bytes>::new())?;
@@ -116,7 +116,7 @@ impl Exchange {
         Ok(self.answer(parts.status, map, body, plan))
     }
 
-    /// Decides what is sent of a body, and writes the headers that say so, or do not.
+    /// Plans the bytes of a body, and writes the headers for it, with their faults.
     fn plan(&self, headers: &mut HeaderMap, size: u64) -> Plan {
         let range = headers.get(CONTENT_RANGE).and_then(|value| {
             let (first, last) = value.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?.0.split_once('-')?;
@@ -152,7 +152,7 @@ impl Exchange {
         plan
     }
 
-    /// Status, headers with what goes wrong with them, and a body that is sent as planned.
+    /// Status, headers with their faults, and a body that is sent as planned.
     fn answer<B>(&self, status: StatusCode, mut headers: HeaderMap, body: B, plan: Plan) -> Answer
     where
         B: hyper::body::Body<Data = Bytes, Error: Into<Failure>> + Send + 'static,
@@ -206,7 +206,7 @@ fn gzipped(bytes: &[u8]) -> std::io::Result<Bytes> {
     encoder.finish().map(Bytes::from)
 }
 
-/// Sets a header whose value can be one.
+/// Sets a header if the value is valid.
 fn set(headers: &mut HeaderMap, name: HeaderName, value: impl AsRef<str>) {
     if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
         headers.insert(name, value);

@@ -1,4 +1,4 @@
-//! What can go wrong with an answer, when a test asks for it.
+//! The faults that a test can request.
 
 use std::collections::BTreeMap;
 
@@ -6,54 +6,55 @@ use serde::{Deserialize, Serialize};
 
 use crate::log::Asked;
 
-/// A kind of fault. Offsets (`at`) are those of the whole file, whatever range was asked for, and only an answer that has that
+/// A kind of fault. Offsets (`at`) are those of the whole file, for any requested range, and only an answer with that
 /// byte fails. Faults of different kinds combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Instead of an answer: the connection is closed without a word.
+    /// Instead of an answer: the connection is closed.
     Drop,
-    /// Instead of an answer: nothing is ever said.
+    /// Instead of an answer: nothing is ever sent.
     Silence,
     /// Instead of an answer: `status` (503) with `retry_after` and `body`.
     Status,
-    /// Instead of an answer: 302 to the same address, again and again.
+    /// Instead of an answer: 302 to the same address, without end.
     RedirectLoop,
     /// Instead of an answer: a page of HTML, with `status` (200).
     Html,
     /// The headers that let other origins read the answer are missing.
     NoCors,
-    /// Every answer has another ETag and X-Linked-ETag, or the one in `etag`.
+    /// Every answer has a different ETag and X-Linked-ETag, or the one in `etag`.
     Etag,
-    /// The `headers` are set, or left out where their value is null.
+    /// The `headers` are set, or left out if their value is null.
     Headers,
-    /// The connection is closed after exactly `bytes` of the body or before the byte `at`; Content-Length promises all. A browser
-    /// drops what it has not handed out when a connection breaks: `after_ms` leaves it time to do so. `reset` closes it with a
-    /// reset, which may take bytes that were sent along.
+    /// The connection is closed after exactly `bytes` of the body or before the byte `at`, although Content-Length
+    /// promises the whole body. When a connection breaks, a browser drops bytes that it has not passed on yet;
+    /// `after_ms` gives it time to do so. `reset` closes the connection with a reset, which may lose bytes that were
+    /// already sent.
     Cut,
-    /// Nothing more comes after `bytes` (0) of the body or before the byte `at`.
+    /// Nothing is sent after `bytes` (0) of the body or before the byte `at`.
     Stall,
-    /// The body comes at `bytes_per_second`.
+    /// The body is sent at `bytes_per_second`.
     Slow,
     /// The lowest bit of the byte `at` is flipped.
     Flip,
-    /// The body is `bytes` (1) shorter than was asked for, and the headers say so.
+    /// The body is `bytes` (1) shorter than requested, and the headers say so.
     Short,
-    /// The body is `bytes` (1) longer than was asked for. Content-Length says so, Content-Range does not.
+    /// The body is `bytes` (1) longer than requested. Content-Length says so, Content-Range does not.
     Long,
-    /// Content-Length is off by `by` (1); the body is right.
+    /// Content-Length is off by `by` (1), although the body is right.
     WrongLength,
     /// The size in Content-Range is off by `by` (1).
     WrongTotal,
-    /// Content-Range says that the range begins and ends `by` (1) later than it does.
+    /// Content-Range begins and ends `by` (1) later than the range.
     WrongStart,
-    /// A range is ignored, and 200 answers with everything.
+    /// A range is ignored, and 200 answers with the whole file.
     NoRange,
-    /// The body is compressed on the way, as some hosts do with text: without Content-Length.
+    /// The body is compressed on the way, as some hosts do with text, and Content-Length is missing.
     Gzip,
 }
 
-/// A fault that is to happen, and to which answers.
+/// A fault, and the answers that it applies to.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
@@ -61,12 +62,12 @@ pub struct Rule {
     /// A part of the address, or of the file's own name.
     #[serde(default)]
     pub path: String,
-    /// The part of the Hub (see [`Asked::on`]); any, unless it is given.
+    /// The part of the Hub (see [`Asked::on`]); any by default.
     pub on: Option<String>,
-    /// So many answers are spared first.
+    /// The number of answers that are spared first.
     #[serde(default)]
     pub after: u64,
-    /// It happens so many times.
+    /// The number of times that it happens.
     #[serde(default = "once")]
     pub times: u64,
     pub status: Option<u16>,
@@ -90,7 +91,7 @@ fn once() -> u64 {
 }
 
 impl Rule {
-    /// A fault of a kind with its defaults: it happens once, to whatever is asked for next.
+    /// A fault of a kind with its defaults: it happens once, to the next answer.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
@@ -118,7 +119,7 @@ impl Rule {
     }
 }
 
-/// The faults that were asked for, each with how often it is still to happen.
+/// The requested faults, each with its remaining number of times.
 #[derive(Default)]
 pub struct Faults {
     rules: Vec<Rule>,
@@ -134,13 +135,13 @@ impl Faults {
         self.rules.clear();
     }
 
-    /// A number that never came before.
+    /// A number that was not returned before.
     pub fn fresh(&mut self) -> u64 {
         self.n_numbers += 1;
         self.n_numbers
     }
 
-    /// The first fault of a kind that is to happen to this answer; it has happened then.
+    /// The first fault of a kind that applies to this answer; it counts as used.
     pub fn take(&mut self, kind: Kind, asked: &mut Asked, applies: impl Fn(&Rule) -> bool) -> Option<Rule> {
         for rule in &mut self.rules {
             if rule.kind != kind || rule.times == 0 || !rule.is_for(asked) || !applies(rule) {

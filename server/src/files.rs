@@ -1,4 +1,4 @@
-//! Files as a Hub publishes them.
+//! Files in the form in which a Hub publishes them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// Files that the Hub keeps elsewhere: those of these kinds, and all of this size.
+/// Extensions of files that the Hub stores elsewhere, whatever their size. Larger files are stored there, too.
 const LARGE: [&str; 9] = ["safetensors", "bin", "pt", "pth", "gguf", "onnx", "h5", "msgpack", "npz"];
 const LARGE_BYTES: u64 = 10 << 20;
 
-/// A file on this disk under the name by which it is published.
+/// A file on this disk, with its published name.
 pub struct Published {
     pub name: String,
     pub path: PathBuf,
@@ -25,7 +25,7 @@ pub struct Published {
     digests: OnceLock<Digests>,
 }
 
-/// Git's id of a file (of its pointer, for a large one), and the SHA-256 of a large one.
+/// Git's id of a file (for a large file, of its pointer), and the SHA-256 of a large file.
 pub struct Digests {
     pub blob_id: String,
     pub sha256: String,
@@ -35,7 +35,7 @@ pub struct Digests {
 /// Files by name.
 pub type Files = BTreeMap<String, Arc<Published>>;
 
-/// The files of a folder and single ones; `sha256` has the digests that are known.
+/// The files of a folder, and single files; `sha256` has the known digests.
 pub fn publish(folder: Option<&Path>, files: &BTreeMap<String, PathBuf>, sha256: &BTreeMap<String, String>) -> io::Result<Files> {
     let mut paths = files.clone();
     if let Some(folder) = folder {
@@ -57,7 +57,7 @@ pub fn publish(folder: Option<&Path>, files: &BTreeMap<String, PathBuf>, sha256:
 }
 
 impl Published {
-    /// The digests, computed when they are first asked for.
+    /// The digests, computed at the first call.
     pub fn digests(&self) -> io::Result<&Digests> {
         if let Some(digests) = self.digests.get() {
             return Ok(digests);
@@ -77,7 +77,7 @@ impl Published {
         Ok(Digests { blob_id, sha256, pointer_size: pointer.len() })
     }
 
-    /// The file in a list of what a model consists of.
+    /// The file's entry in a model's listing.
     pub fn sibling(&self, with_blobs: bool) -> io::Result<Value> {
         if !with_blobs {
             return Ok(json!({ "rfilename": self.name }));

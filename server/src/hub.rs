@@ -1,4 +1,4 @@
-//! A Hugging Face Hub, its storage at another port, and a server of plain folders: what they hold.
+//! A Hugging Face Hub, its storage at another port, and a server of plain folders: their contents.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,9 +13,9 @@ use crate::files::{Files, Published, publish, sha256_of};
 use crate::log::{Asked, Log, locked};
 use crate::{listen, runtime};
 
-/// A token that opens every model here.
+/// A token that may read every model here.
 pub const TOKEN: &str = "hf_opens_everything";
-/// A token of somebody whom no gated model lets in.
+/// A token without access to any gated model.
 pub const OUTSIDER: &str = "hf_was_not_let_in";
 
 /// A commit of a model.
@@ -26,29 +26,29 @@ pub struct Repo {
     pub folder: Option<PathBuf>,
     /// and these, by name.
     pub files: BTreeMap<String, PathBuf>,
-    /// 40 hex digits; chosen, unless it is given.
+    /// 40 hex digits; random by default.
     pub revision: Option<String>,
-    /// Branches and tags beside `main`.
+    /// Branches and tags in addition to `main`.
     pub names: Vec<String>,
     /// `auto` or `manual` for a gated model.
     pub gated: Option<String>,
-    /// Lists the files' names alone, as some mirrors do.
+    /// Lists only the files' names, as some mirrors do.
     pub names_alone: bool,
-    /// Digests that are known, by file; others are computed.
+    /// Known digests, by file; others are computed.
     pub sha256: BTreeMap<String, String>,
 }
 
-/// Files at `/folder/{name}/{file}`, of a server that knows nothing but files.
+/// Files at `/folder/{name}/{file}`, on a plain file server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Folder {
     pub folder: Option<PathBuf>,
     #[serde(default)]
     pub files: BTreeMap<String, PathBuf>,
-    /// Whether it answers with a part where one is asked for.
+    /// `true` if it answers requests for ranges with a range.
     #[serde(default = "yes")]
     pub ranges: bool,
-    /// Whether other origins may read the files.
+    /// `true` if other origins may read the files.
     #[serde(default = "yes")]
     pub cors: bool,
 }
@@ -69,13 +69,13 @@ pub struct Model {
 pub struct Content {
     pub models: BTreeMap<String, Model>,
     pub folders: BTreeMap<String, (Files, Folder)>,
-    /// Large files by their key at the storage, each with its own name.
+    /// Large files by their key in the storage, each with its own name.
     pub stored: BTreeMap<String, (Arc<Published>, String)>,
     /// The storage's address.
     pub storage: String,
 }
 
-/// All that answers share.
+/// The state shared by all answers.
 #[derive(Clone, Default)]
 pub struct State {
     pub content: Arc<Mutex<Content>>,
@@ -83,7 +83,7 @@ pub struct State {
     pub log: Arc<Log>,
 }
 
-/// A Hub that answers until it is dropped.
+/// A Hub that runs until it is dropped.
 pub struct Hub {
     state: State,
     /// `http://127.0.0.1:PORT`
@@ -97,14 +97,14 @@ impl Hub {
         let (state, runtime) = (State::default(), runtime()?);
         let storage = state.clone();
         let storage = listen(&runtime, 0, move |request, wire| storage.clone().answer_as_storage(request, wire))?;
-        // By another name, so that it is another host, too.
+        // Another name for the same machine makes it another host.
         locked(&state.content).storage = format!("http://localhost:{}", storage.port());
         let hub = state.clone();
         let address = listen(&runtime, 0, move |request, wire| hub.clone().answer_as_hub(request, wire))?;
         Ok(Self { state, url: format!("http://{address}"), _runtime: runtime })
     }
 
-    /// Adds a model, or a commit to it: `main` is the latest, and those before stay. Returns its revision.
+    /// Adds a model, or a commit to it. `main` is the latest; earlier commits stay. Returns its revision.
     pub fn publish(&self, id: &str, repo: &Repo) -> io::Result<String> {
         let files = publish(repo.folder.as_deref(), &repo.files, &repo.sha256)?;
         let content = &mut *locked(&self.state.content);
@@ -121,24 +121,24 @@ impl Hub {
         Ok(revision)
     }
 
-    /// Adds a folder, or puts another in its place.
+    /// Adds a folder, or replaces it.
     pub fn add_folder(&self, name: &str, folder: Folder) -> io::Result<()> {
         let files = publish(folder.folder.as_deref(), &folder.files, &BTreeMap::new())?;
         locked(&self.state.content).folders.insert(name.to_owned(), (files, folder));
         Ok(())
     }
 
-    /// Has something go wrong.
+    /// Adds a fault.
     pub fn fail(&self, rule: Rule) {
         locked(&self.state.faults).add(rule);
     }
 
-    /// Nothing goes wrong any more.
+    /// Removes all faults.
     pub fn clear(&self) {
         locked(&self.state.faults).clear();
     }
 
-    /// Every request since [`forget`](Self::forget), and what has become of it so far.
+    /// Every request since [`forget`](Self::forget), with the state of its answer.
     pub fn requests(&self) -> Vec<Asked> {
         self.state.log.all()
     }

@@ -1,7 +1,7 @@
-//! The servers of this machine: a static host ([`Site`]) and a Hugging Face Hub that fails on demand ([`Hub`]).
+//! The servers for this machine: a static host ([`Site`]) and a Hugging Face Hub that fails on demand ([`Hub`]).
 //!
-//! hyper speaks HTTP and tower-http sends files. Written here is what a library has no use for: answers that are wrong, cut or
-//! late ([`faults`]), and a log that says how many bytes have left this program ([`wire`]).
+//! hyper handles HTTP and tower-http sends files. This crate adds faulty, interrupted and late answers ([`faults`]),
+//! and a log of the bytes that have left this program ([`wire`]).
 
 mod answer;
 mod faults;
@@ -39,8 +39,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Failure>;
 type Answer = Response<Body>;
 
-/// Opens a port of this machine only, and returns its address; port 0 picks a free one. An answer that is an error closes the
-/// connection without a word.
+/// Opens a port of this machine only, and returns its address; port 0 picks a free one. If an answer is an error, the
+/// connection is closed without a reply.
 fn listen<F>(
     runtime: &Runtime,
     port: u16,
@@ -57,14 +57,14 @@ where
     runtime.spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else { continue };
-            // Nagle's algorithm would hold the small pieces of a slow answer back.
+            // Nagle's algorithm would delay the small pieces of a slow answer.
             let _ = stream.set_nodelay(true);
             let wire = Wire::default();
             let io = TokioIo::new(Observed::new(stream, wire.clone()));
             let answer = answer.clone();
             tokio::spawn(async move {
                 let service = service_fn(move |request| answer(request, wire.clone()));
-                // A visitor who hangs up in the middle is no error of the server.
+                // A visitor who disconnects is not an error of the server.
                 let _ = http1::Builder::new().serve_connection(io, service).await;
             });
         }
@@ -72,12 +72,12 @@ where
     Ok(address)
 }
 
-/// The threads that answer, until they are dropped.
+/// The threads that answer, stopped when this is dropped.
 fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
-/// An error of a body that has none.
+/// The error type of a body that cannot fail.
 fn never(error: Infallible) -> Failure {
     match error {}
 }

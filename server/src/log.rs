@@ -1,4 +1,4 @@
-//! What a Hub was asked for, and what came of it.
+//! The log of a Hub's requests and answers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,20 +17,20 @@ pub struct Asked {
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// The file by its own name, `/{id}/{file}` or `/folder/{name}/{file}`, as far as the address says it.
+    /// The file by its own name, `/{id}/{file}` or `/folder/{name}/{file}`, as far as the address tells.
     pub file: String,
     pub range: Option<String>,
     pub authorization: Option<String>,
     pub origin: Option<String>,
     pub status: Option<u16>,
-    /// The bytes of the body that the operating system has.
+    /// The bytes of the body that were passed to the operating system.
     pub bytes_sent: u64,
-    /// How the answer ended: `whole`, `client left`, or the name of what was done to it.
+    /// The end of the answer: `whole`, `client left`, or the name of the fault.
     pub ended: Option<&'static str>,
     pub faults: Vec<Kind>,
 }
 
-/// An entry of the log, which its answer goes on to write.
+/// An entry of the log, which its answer updates.
 #[derive(Clone)]
 pub struct Entry(Arc<Mutex<Asked>>);
 
@@ -39,7 +39,7 @@ impl Entry {
         locked(&self.0)
     }
 
-    /// Says how the answer ended, once.
+    /// Records the end of the answer, once.
     pub fn end(&self, how: &'static str) {
         self.now().ended.get_or_insert(how);
     }
@@ -70,7 +70,7 @@ impl Log {
         entry
     }
 
-    /// Every request since the log was last emptied, as it stands now.
+    /// Every request since the log was last emptied, in its current state.
     pub fn all(&self) -> Vec<Asked> {
         locked(&self.0).iter().map(|entry| entry.now().clone()).collect()
     }
@@ -80,7 +80,7 @@ impl Log {
     }
 }
 
-/// A lock whose holder panicked guards nothing that could be half done here.
+/// Locks a mutex. A panic of another holder is ignored, because no operation here can be left half done.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A Hub as a process: it takes orders as lines of JSON, and answers each with a line.
+//! A Hub as a process: it reads orders as lines of JSON, and answers each with a line.
 
 use std::io::{self, BufRead, Write};
 
@@ -19,7 +19,7 @@ enum Order {
     Forget,
 }
 
-/// Starts a Hub, tells its address, and obeys until the orders end.
+/// Starts a Hub, reports its address, and obeys until the orders end.
 pub fn obey(orders: impl BufRead, mut answers: impl Write) -> io::Result<()> {
     let hub = Hub::start()?;
     let mut say = |answer: &Value| {

@@ -1,18 +1,21 @@
-//! How a Hub, its storage and a server of plain folders answer.
+//! The answers of a Hub, its storage and a server of plain folders.
 //!
-//! What it imitates was read off public captures of huggingface.co's answers (2025 and 2026), and decides what a client sees:
-//! - `/{id}/resolve/{revision}/{file}` answers with redirects only. A small file is at a second address of the Hub itself
-//!   (307, relative), a large one at another origin (302), signed anew each time. A page that follows sees the headers of the
-//!   last answer only, so neither `X-Repo-Commit` nor `X-Linked-ETag` of a large file, and the storage's ETag is not the file's
-//!   SHA-256. Revision, size and SHA-256 come from `/api/models/{id}/revision/{revision}?blobs=true`.
-//! - The Hub names the origin that asked, which may read the headers in [`EXPOSED`]; `Retry-After` is not among them. The
-//!   storage answers `*` for both.
-//! - Who asks without a token for a model that is not there is told 401, as for a private one; with a token, 404.
-//! - What a gated model consists of is public; its files are not. Without a token, or with one that nobody knows: 401; with one
-//!   of somebody who was not let in: 403. A public model does not mind a wrong token.
+//! The behaviour is taken from public captures of huggingface.co's answers (2025 and 2026), as far as a client can
+//! see it:
+//! - `/{id}/resolve/{revision}/{file}` only answers with redirects: for a small file to a second address of the Hub
+//!   itself (307, relative), for a large one to another origin (302), newly signed each time. A page that follows sees
+//!   only the headers of the last answer, so neither `X-Repo-Commit` nor `X-Linked-ETag` of a large file, and the
+//!   storage's ETag is not the file's SHA-256. Revision, size and SHA-256 come from
+//!   `/api/models/{id}/revision/{revision}?blobs=true`.
+//! - The Hub allows the requesting origin by name, and lets it read the headers in [`EXPOSED`]; `Retry-After` is not
+//!   among them. The storage answers `*` for both.
+//! - A request without a token for a missing model gets 401, as for a private one; with a token, it gets 404.
+//! - The listing of a gated model is public; its files are not. Without a token, or with an unknown one: 401; with a
+//!   token without access: 403. For a public model a wrong token is ignored.
 //!
-//! A browser sends `Range: bytes=1-2` or `bytes=1-` without asking first; `Authorization`, `If-Range` and `If-None-Match` it
-//! asks for with OPTIONS. A preflight of the storage is refused, which is stricter than the Hub: nobody has promised one.
+//! A browser sends `Range: bytes=1-2` or `bytes=1-` without a preflight; for `Authorization`, `If-Range` and
+//! `If-None-Match` it first sends OPTIONS. The storage refuses a preflight, which is stricter than the Hub, because
+//! nobody guarantees one.
 
 use std::io;
 use std::sync::Arc;
@@ -35,7 +38,7 @@ use crate::log::locked;
 use crate::wire::Wire;
 use crate::{Answer, Failure};
 
-/// The headers that a page of another origin may read of the Hub's answers.
+/// The headers of the Hub's answers that a page of another origin may read.
 const EXPOSED: &str = "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,X-Total-Count,ETag,Link,Accept-Ranges,Content-Range,\
                        X-Linked-Size,X-Linked-ETag,X-Xet-Hash";
 
@@ -43,7 +46,7 @@ const COMMIT: HeaderName = HeaderName::from_static("x-repo-commit");
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
 const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
 
-/// A file of a model, or the model.
+/// The requested file of a model, or the requested model.
 struct Wanted {
     on: &'static str,
     id: String,
@@ -51,7 +54,7 @@ struct Wanted {
     name: String,
 }
 
-/// What an address asks for.
+/// The meaning of an address.
 enum Route {
     Model(Wanted),
     Folder { folder: String, name: String },
@@ -138,7 +141,7 @@ impl State {
         self.redirect(exchange, wanted, revision, file)
     }
 
-    /// Finds the commit that is asked for.
+    /// Finds the requested commit.
     fn find(&self, request: &Parts, wanted: &Wanted) -> Result<Found, Refusal> {
         let Wanted { on, id, revision, .. } = wanted;
         let token = request.headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok()?.strip_prefix("Bearer "));

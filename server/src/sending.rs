@@ -1,4 +1,4 @@
-//! Bodies on their way: cut, stalled, slow or damaged as planned, and counted as they leave.
+//! Bodies while they are sent: cut, stalled, slow or damaged as planned, and counted.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::log::Entry;
 use crate::wire::{Closed, Wire};
 use crate::{Body, Failure};
 
-/// A slow body comes in this many pieces a second.
+/// The number of pieces per second of a slow body.
 const PIECES_PER_SECOND: u64 = 20;
 
-/// What is sent of a body.
+/// The bytes to send as a body.
 pub struct Plan {
     pub n_bytes: u64,
-    /// So many of them are zeros behind the body.
+    /// The number of zeros appended to the body.
     pub extra: u64,
     pub bytes_per_second: Option<u64>,
     /// The byte of the body whose lowest bit is flipped.
@@ -36,12 +36,12 @@ impl Plan {
     }
 }
 
-/// A body on its way.
+/// A body that is being sent.
 pub struct Sending {
     out: Sender<Bytes, Failure>,
     wire: Wire,
     entry: Entry,
-    /// What the connection will have taken once every piece so far has left.
+    /// The number of bytes that the connection has taken when every piece so far has left.
     goal: u64,
 }
 
@@ -97,7 +97,7 @@ impl Sending {
         if extra > 0 {
             self.piece(vec![0; usize::try_from(extra).unwrap_or(0)].into()).await?;
         }
-        // Where the body is cut at once, its head goes out first.
+        // If the body is cut at once, its head is sent first.
         self.wire.left(self.goal).await
     }
 

@@ -1,7 +1,7 @@
-//! A static host: what `cargo xtask serve`, the benchmark and the end-to-end tests use.
+//! A static host for `cargo xtask serve`, the benchmark and the end-to-end tests.
 //!
-//! It does what any static host does (types, ranges, index files) and nothing that some lack (no headers that turn on
-//! cross-origin isolation, no compression), so that what works here works there.
+//! It does what any static host does (types, ranges, index files), but nothing that some lack (no headers that enable
+//! cross-origin isolation, no compression), so that a page that works here works there.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,20 +19,20 @@ use tower_http::services::ServeDir;
 
 use crate::{Answer, Failure, listen, never, runtime};
 
-/// Longest result that a page may post.
+/// The longest result that a page may post.
 const MAX_BODY_BYTES: usize = 16 << 20;
 
-/// The folders that are served, and how.
+/// The served folders and their settings.
 pub struct Site {
-    /// Where a file is looked for, in this order.
+    /// The folders in which a file is searched, in this order.
     pub folders: Vec<PathBuf>,
-    /// The path that the site lies under.
+    /// The path of the site.
     pub base: String,
-    /// Where what pages post to `__result` goes; without it nothing may be posted.
+    /// The receiver of results that pages post to `__result`; if `None`, posting is refused.
     pub results: Option<Sender<String>>,
 }
 
-/// A site that answers until this is dropped.
+/// A site that runs until this is dropped.
 pub struct Serving {
     address: SocketAddr,
     base: String,
@@ -47,7 +47,7 @@ impl Serving {
 }
 
 impl Site {
-    /// Serves the site at a port of this machine only; port 0 picks a free one.
+    /// Serves the site on a port of this machine only; port 0 picks a free one.
     pub fn serve(mut self, port: u16) -> io::Result<Serving> {
         self.base = format!("/{}/", self.base.trim_matches('/')).replace("//", "/");
         let (base, site, runtime) = (self.base.clone(), Arc::new(self), runtime()?);
@@ -57,7 +57,7 @@ impl Site {
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, Failure> {
         let mut answer = self.find(request).await?;
-        // A build replaces files under the same names: browsers ask each time.
+        // A build replaces files under the same names, so browsers must check each time.
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         Ok(answer)
@@ -71,17 +71,18 @@ impl Site {
         };
         if let (&Method::POST, Some(results), "__result") = (request.method(), &self.results, below.as_str()) {
             let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await?.to_bytes();
-            // Whoever waited for it may be gone.
+            // The receiver may be gone.
             drop(results.send(String::from_utf8_lossy(&body).into_owned()));
             return text(StatusCode::OK);
         }
         for folder in &self.folders {
             let mut asked = Request::builder().method(request.method()).uri(format!("/{below}")).body(Empty::<Bytes>::new())?;
             asked.headers_mut().clone_from(request.headers());
-            // Nothing of that name, or a name that no file system takes.
+            // There is no file of that name, or the file system does not allow the name.
             let Ok(answer) = ServeDir::new(folder).try_call(asked).await else { continue };
             if answer.status().is_redirection() && answer.headers().contains_key(LOCATION) {
-                // A folder's address without its slash, which is not below the base for the library.
+                // The address of a folder lacks its slash. The library does not know the base, so the redirect is
+                // made here.
                 return redirect(&format!("{path}/"));
             }
             if answer.status() != StatusCode::NOT_FOUND {

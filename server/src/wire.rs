@@ -1,7 +1,7 @@
-//! A connection that says which bytes have left this program.
+//! A connection that reports the bytes that have left this program.
 //!
-//! hyper takes pieces of a body, writes them, and flushes the connection once its buffer is empty. A flush after a piece was
-//! taken therefore means that the operating system has the piece.
+//! hyper takes pieces of a body, writes them, and flushes the connection once its buffer is empty. So a flush after a
+//! piece was taken means that the operating system has the piece.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,14 +18,14 @@ use tokio::sync::watch;
 
 use crate::Failure;
 
-/// What is known of one connection.
+/// The state of one connection.
 #[derive(Clone, Default)]
 pub struct Wire(Arc<State>);
 
 struct State {
     /// Bytes of bodies that hyper has taken, and one for the head of each answer.
     taken: AtomicU64,
-    /// How many of them have left, and nothing once the connection is closed.
+    /// The number of them that have left; `None` once the connection is closed.
     left: watch::Sender<Option<u64>>,
     resets: AtomicBool,
 }
@@ -44,7 +44,7 @@ impl Wire {
         self.0.taken.load(Ordering::SeqCst)
     }
 
-    /// Waits until the first `n` bytes that were taken have left.
+    /// Waits until the first `n` taken bytes have left.
     pub async fn left(&self, n: u64) -> Result<(), Closed> {
         let mut left = self.0.left.subscribe();
         match left.wait_for(|left| left.is_none_or(|left| left >= n)).await {
@@ -58,7 +58,7 @@ impl Wire {
         let _ = self.left(u64::MAX).await;
     }
 
-    /// Has the connection end with a reset, which may take bytes that were sent along.
+    /// Ends the connection with a reset, which may lose bytes that were already sent.
     pub fn reset(&self) {
         self.0.resets.store(true, Ordering::SeqCst);
     }
@@ -68,7 +68,7 @@ impl Wire {
     }
 }
 
-/// A body whose pieces are counted as they are taken.
+/// A body whose pieces are counted when they are taken.
 pub struct Counted {
     pieces: Channel<Bytes, Failure>,
     wire: Wire,
@@ -100,7 +100,7 @@ impl Body for Counted {
     }
 }
 
-/// A connection that tells its [`Wire`] what happens to it.
+/// A connection that reports its events to its [`Wire`].
 pub struct Observed {
     stream: TcpStream,
     wire: Wire,

@@ -1,4 +1,4 @@
-//! The servers as a client meets them: whatever a test of the program does not ask of them itself.
+//! The servers from a client's view, as far as the program's own tests do not cover them.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -11,7 +11,7 @@ const CONFIG: &str = "{\"model_type\":\"llama\"}\n";
 const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
 const WEIGHTS_PATH: &str = "/org/open/resolve/main/model.safetensors";
 const CONFIG_PATH: &str = "/org/open/resolve/main/config.json";
-/// More than is sent at once, and not a multiple of it.
+/// More bytes than are sent at once, and not a multiple of that.
 const N: usize = (5 << 18) + 17;
 
 /// A folder with a model in it, removed at the end.
@@ -49,12 +49,12 @@ fn weights() -> Vec<u8> {
     (0..N).map(|i| ((i * 31 + (i >> 11)) % 256) as u8).collect()
 }
 
-/// What came of a request.
+/// The result of a request.
 struct Came {
     status: u16,
     headers: BTreeMap<String, String>,
     bytes: Vec<u8>,
-    /// Whether the body came to its end.
+    /// `true` if the body was complete.
     is_whole: bool,
 }
 
@@ -64,7 +64,7 @@ impl Came {
     }
 }
 
-/// Asks, with headers; nothing where no answer comes.
+/// Sends a request with headers; `None` if there is no answer.
 fn ask(url: &str, headers: &[(&str, &str)], redirects: u32) -> Option<Came> {
     let config = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(redirects).max_redirects_will_error(false);
     let agent = config.timeout_global(Some(Duration::from_secs(10))).build().new_agent();
@@ -102,7 +102,7 @@ fn files_are_at_the_addresses_of_the_hub() {
     assert!(list.contains(&sha256) && list.contains(REVISION) && !list.contains("Last-Modified"), "{list}");
     assert_eq!(get(&hub, CONFIG_PATH, "").bytes, CONFIG.as_bytes());
     assert_eq!(get(&hub, WEIGHTS_PATH, "").bytes, weights());
-    // A commit more moves `main`, and the one before stays.
+    // Another commit moves `main`; the earlier one stays.
     let newer = hub.publish("org/open", &Repo { folder: Some(scratch.0.clone()), ..Repo::default() }).unwrap();
     assert_eq!(first(CONFIG_PATH).header("x-repo-commit"), newer);
     assert_eq!(first(&CONFIG_PATH.replace("main", REVISION)).header("x-repo-commit"), REVISION);
@@ -248,7 +248,7 @@ fn faults_take_the_place_of_an_answer() {
     assert_eq!(with(Rule { times: 100, ..Rule::new(Kind::RedirectLoop) }).unwrap().status, 302);
     hub.clear();
     assert!(with(Rule::new(Kind::Html)).unwrap().header("content-type").starts_with("text/html"));
-    // One is spared, and then it happens.
+    // One answer is spared, then the fault happens.
     hub.fail(Rule { after: 1, path: "config".into(), ..Rule::new(Kind::Status) });
     assert_eq!([(); 3].map(|()| ask(&url, &[], 5).unwrap().status), [200, 503, 200]);
     for kind in [Kind::Silence, Kind::Stall] {

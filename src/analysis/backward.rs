@@ -9,10 +9,10 @@
 //! where n is 3 for silu (gate, up, u), about 8 for gelu, which consists of stock operations, and 11 for gelu with a
 //! gate. As many layers as fit into [`Limits::of`] the model form one graph, at least one. For a short sequence all
 //! layers form one graph. Otherwise a first pass without autodiff keeps the residual stream that enters each group of
-//! layers, and each group, from the last to the first, is run again from there. Memory is then at most `4 bytes ·
-//! layers · T · hidden_size`, plus one group and its backward pass. The last group runs only once. A backward pass
-//! costs about as much as a forward pass, because no weight has a gradient. The total is two passes for short
-//! sequences and at most three.
+//! layers, and each group, from the last to the first, is run again from there. Memory is then at most
+//! `4 bytes · layers · T · hidden_size`, plus one group and its backward pass. The last group runs only once. A
+//! backward pass costs about as much as a forward pass, because no weight has a gradient. The total is two passes for
+//! short sequences and at most three.
 //!
 //! Logits are computed for a few tokens at a time ([`Limits::logits`]). Two things stay quadratic in T: one layer's
 //! attention weights, `num_attention_heads · T²`, of which its forward and backward pass hold several copies, and the

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Here gate and up include the gain of the norm before the block; the gain of a norm after it (Gemma, OLMo-2)
-//! multiplies the row. Biases and centring of norms are ignored. A block without a gate (GPT-2, GPT-NeoX) has `‖c_fc
-//! row i‖²` alone.
+//! multiplies the row. Biases and centring of norms are ignored. A block without a gate (GPT-2, GPT-NeoX) has
+//! `‖c_fc row i‖²` alone.
 //!
 //! Rows are **ranked** by `ratio · top-1 share`. Scores of different layers are not comparable: they grow with depth,
 //! as does the residual stream, and in the bundled models the scalar that the spike search finds is only 6th and 19th

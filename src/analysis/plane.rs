@@ -1,9 +1,9 @@
 //! A flat picture of the channels' write directions, projected onto the plane that the core writes in most.
 //!
-//! With `v_i` the column of `down_proj` that channel `i` writes with and `M` the core, the rows `v_s / ‖v_s‖₂` of `s
-//! ∈ M` form a matrix `U`, not centred. Its first two right singular vectors `p₁`, `p₂` span the plane, and channel
-//! `i` is drawn at `(v_i·p₁, v_i·p₂) / ‖v_i‖₂`: within the unit circle, on its rim if the channel only writes in the
-//! plane, and near 0 if it writes elsewhere.
+//! With `v_i` the column of `down_proj` that channel `i` writes with and `M` the core, the rows `v_s / ‖v_s‖₂` of
+//! `s ∈ M` form a matrix `U`, not centred. Its first two right singular vectors `p₁`, `p₂` span the plane, and
+//! channel `i` is drawn at `(v_i·p₁, v_i·p₂) / ‖v_i‖₂`: within the unit circle, on its rim if the channel only writes
+//! in the plane, and near 0 if it writes elsewhere.
 
 /// Power iterations for each vector. A picture needs only three digits, and the gaps between a core's singular values
 /// are wide.

@@ -86,10 +86,10 @@ pub enum Command {
     Experiment(ExperimentCommand),
     /// Repeat the experiments of an export and compare every figure; the exit code is 1 if one differs.
     Repeat(RepeatArgs),
-    /// Write every experiment on the model as a static page with its plots, and the data beside it; the exit code is 1
+    /// Write every experiment on the model as a static page with its plots, and the data next to it; the exit code is 1
     /// if an experiment failed.
     Report(ReportArgs),
-    /// Measure the published findings on the model: zero its known coordinates beside controls; the exit code is 1 if
+    /// Measure the published findings on the model: zero its known coordinates, with controls; the exit code is 1 if
     /// an undisputed finding is not reproduced.
     Check(CheckArgs),
     /// List the catalogue's models of the Hugging Face Hub, and the published findings on them.

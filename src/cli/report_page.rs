@@ -69,8 +69,8 @@ fn about(export: &Export) -> String {
     let mut out = format!("<p>{}.</p>\n<p class=\"note\">", facts.join("; "));
     if !export.outcomes.is_empty() {
         out += "The experiments are those of The Super Weight in Large Language Models \
-                (<a href=\"https://arxiv.org/abs/2411.07191\">arXiv:2411.07191</a>), made on this model. <code>linchpin repeat</code> makes \
-                them again from the file of data beside this page, and compares every figure. ";
+                (<a href=\"https://arxiv.org/abs/2411.07191\">arXiv:2411.07191</a>), run on this model. <code>linchpin repeat</code> repeats \
+                them from the data file next to this page, and compares every figure. ";
     }
     out + "Compare perplexities only if they have the same convention.</p>\n"
 }

@@ -124,7 +124,7 @@ impl Kernel {
 /// A norm's place in a layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum NormAt {
-    /// Before the attention; also the final norm, in the place of one more layer.
+    /// Before the attention; also the final norm, as the first norm of one more layer.
     First,
     /// Before the feed-forward block.
     Second,

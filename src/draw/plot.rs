@@ -81,7 +81,7 @@ impl Plot {
         self.chart.text(Paint::Muted, LEFT + 4.0, y + 13.0, Anchor::Start, name);
     }
 
-    /// Draws a dashed vertical line at a value, with its name beside it at the top.
+    /// Draws a dashed vertical line at a value, with its name next to it at the top.
     pub fn mark(&mut self, value: f32, name: &str) {
         let x = self.x(value);
         self.chart.line(Paint::Ink, (x, TOP), (x, BOTTOM), true);

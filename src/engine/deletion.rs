@@ -68,7 +68,7 @@ impl Loaded {
         let widths = &self.info.intermediate_size;
         let width = asked.layer.map_or(widths.range().0, |layer| widths.of(layer));
         if !(1..=width).contains(&asked.n_quantiles) {
-            return setting("n_quantiles", asked.n_quantiles, "1 or more, and no more than a layer has channels");
+            return setting("n_quantiles", asked.n_quantiles, "from 1 to the number of a layer's channels");
         }
         let scored = self.scored.as_ref().ok_or(EngineError::NotScored)?;
         let layers = scored.scores.loss_proxies().into_iter().enumerate();

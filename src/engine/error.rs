@@ -45,7 +45,6 @@ pub enum EngineError {
     #[error(transparent)]
     Stopped(#[from] Stopped),
     #[error(transparent)]
-    #[serde(untagged)]
     Setting(#[from] SettingError),
     #[error(transparent)]
     #[serde(untagged)]

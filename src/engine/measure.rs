@@ -179,7 +179,7 @@ impl Measuring<'_> {
         let (value, missing) = match outcome {
             // JSON has no infinity.
             Ok(value) if value.is_finite() => (Some(value), None),
-            Ok(value) => (None, Some(format!("came out as {value}"))),
+            Ok(value) => (None, Some(format!("was {value}"))),
             Err(error) => (None, Some(error.to_string())),
         };
         self.figures.push(Figure { name: name.into(), value, unit: unit.into(), of: of.into(), missing });

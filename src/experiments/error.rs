@@ -16,11 +16,10 @@ use crate::tokenizer::TokenizerError;
 pub enum ExperimentError {
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     #[error("the experiment {experiment} removes super weights, but none are named")]
     NoSuperWeights { experiment: &'static str },
-    #[error(transparent)]
-    #[serde(untagged)]
-    Setting(#[from] SettingError),
     #[error(transparent)]
     #[serde(untagged)]
     Bounds(#[from] crate::terms::SettingError),

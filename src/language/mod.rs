@@ -20,7 +20,7 @@ pub fn finding(message: &Message) -> String {
     said(message, en::findings::sentence)
 }
 
-/// Returns the first message of an outcome that there are no words for.
+/// Returns the first message of an outcome without a sentence.
 pub fn unknown(outcome: &Outcome) -> Option<&Message> {
     let is_known = |message: &Message, words: fn(&Message) -> Option<String>| message.code == Message::SAID || words(message).is_some();
     let titles = outcome.tables.iter().map(|table| &table.title).chain(outcome.plots.iter().map(|plot| &plot.title));
@@ -44,7 +44,7 @@ pub fn label(column: &str, text: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureWords {
     pub problem: &'static str,
-    /// The reason, with the figures; empty if the problem says it all.
+    /// The reason, with the figures; empty if the problem is enough.
     pub reason: String,
     pub next_step: &'static str,
 }
@@ -54,17 +54,17 @@ pub fn failure(failure: &Failure) -> FailureWords {
     FailureWords { problem, reason: en::failures::reason(failure), next_step }
 }
 
-/// The text that was measured on, and how it was cut: "mine, each passage on its own, first 128 tokens".
+/// The measured text and its cut: "mine, each passage on its own, first 128 tokens".
 pub fn convention(message: &Message) -> String {
     said(message, en::conventions::convention)
 }
 
-/// The reason for which a search for spikes ended, as the end of a sentence.
+/// The reason why a search for spikes ended, to end a sentence.
 pub fn stopped(message: &Message) -> String {
     said(message, en::spikes::stopped)
 }
 
-/// The figures that decided on a candidate, in sentences.
+/// The figures that decided about a candidate, as sentences.
 pub fn verdict(message: &Message) -> String {
     said(message, en::spikes::verdict)
 }
@@ -78,7 +78,7 @@ pub fn table_title(table: &DataTable) -> String {
     said(&table.title, en::titles::title)
 }
 
-/// The title of a picture, with the arm that it is of.
+/// The title of a picture, with its arm if it has one.
 pub fn plot_title(plot: &DataPlot) -> String {
     let title = said(&plot.title, en::titles::title);
     match &plot.only {
@@ -87,7 +87,7 @@ pub fn plot_title(plot: &DataPlot) -> String {
     }
 }
 
-/// The words of a message by a function that knows them; those of a message that came in words are its own.
+/// The sentence of a message from `words`; a message that is already a sentence keeps it.
 fn said(message: &Message, words: impl Fn(&Message) -> Option<String>) -> String {
     match message.code.as_str() {
         Message::SAID => message.text("text").into(),

@@ -199,8 +199,8 @@ impl Model {
         (self.embed(input_ids, start), pass)
     }
 
-    /// Runs one layer of a pass, from the residual stream that enters it to the one that leaves it, each `[seq,
-    /// hidden_size]`. The result is on the layer's device; the input may be on another.
+    /// Runs one layer of a pass, from the residual stream that enters it to the one that leaves it, each
+    /// `[seq, hidden_size]`. The result is on the layer's device; the input may be on another.
     pub(crate) fn layer(&self, index: usize, x: Tensor<2>, pass: &Pass, cache: Option<&mut LayerCache>, probe: &mut Probe) -> Tensor<2> {
         let layer = &self.layers[index];
         let x = probe.visit(index, Site::ResidPre, tensors::moved_to(x, &pass.devices[index]));

@@ -1,6 +1,6 @@
-//! Links and exports of earlier versions, in which things have English names: the codes that took their place, so that an
-//! old document is compared with a new measurement. Figures and arms have codes since version 2 of both, conventions
-//! since version 3 of exports.
+//! Links and exports of earlier versions, with English names in place of codes. The names are replaced by codes, so that
+//! an old document can be compared with a new measurement. Figures and arms have codes since version 2 of both,
+//! conventions since version 3 of exports.
 
 use crate::terms::{Cell, Message, Outcome};
 
@@ -118,7 +118,7 @@ pub fn convert(outcome: &mut Outcome) {
     }
 }
 
-/// The code of a convention that was written as a sentence; another sentence stays as it is.
+/// The code of a convention in the form of a sentence; another sentence stays as it is.
 pub fn convention(message: &Message) -> Message {
     let known = || {
         let (on, calibration) =
@@ -173,7 +173,7 @@ fn named_with_digest(named: &str) -> Option<(&str, &str)> {
     named.strip_suffix(')')?.rsplit_once(" (")
 }
 
-/// The whole number that a text begins with.
+/// The whole number at the beginning of a text.
 fn number(text: &str) -> Option<usize> {
     text.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }

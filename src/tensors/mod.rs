@@ -110,8 +110,8 @@ pub fn peaks(x: Tensor<2>) -> (Tensor<2>, Tensor<2, Int>) {
 /// Rows of [`channel_sums`].
 pub const N_CHANNEL_SUMS: usize = 6;
 
-/// The sums over tokens for the scores of feed-forward channels: rows `Σ u`, `Σ u²`, `max |u|`, `Σ g²`, `Σ |u g|`, `Σ
-/// (u g)²`, with `g` the gradient of `u`. The last squares each token's product, so it is not the product of the
+/// The sums over tokens for the scores of feed-forward channels: rows `Σ u`, `Σ u²`, `max |u|`, `Σ g²`, `Σ |u g|`,
+/// `Σ (u g)²`, with `g` the gradient of `u`. The last squares each token's product, so it is not the product of the
 /// second and the fourth.
 ///
 /// # Shapes

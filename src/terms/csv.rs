@@ -3,8 +3,7 @@
 use super::{Cell, Column, DataTable, Notation};
 
 impl DataTable {
-    /// The table as CSV by RFC 4180, but with `
-    /// ` line ends. The first line has the columns' names.
+    /// The table as CSV by RFC 4180, but with `\n` line ends. The first line has the columns' names.
     pub fn to_csv(&self) -> String {
         let lines = self.rows.iter().map(|row| self.csv_cells(row) + "\n");
         self.csv_head() + "\n" + &lines.collect::<String>()

@@ -49,7 +49,7 @@ impl Message {
         unit.target(number("layer")?, expert, &numbers)
     }
 
-    /// Code and arguments on one line, the same in every language: `concat block=512 text=mine`. A CSV file holds it.
+    /// Code and arguments on one line, for CSV files, the same in every language: `concat block=512 text=mine`.
     pub fn id(&self) -> String {
         let value = |cell: &Cell| match cell {
             Cell::Number(number) => number.to_string(),
@@ -60,7 +60,7 @@ impl Message {
         if self.code == Self::SAID { self.text("text").into() } else { args.fold(self.code.clone(), |id, arg| id + &arg) }
     }
 
-    /// A number among the arguments; NaN if there is none of this name.
+    /// The argument of this name as a number; NaN if it is missing or not a number.
     pub fn number(&self, name: &str) -> f64 {
         self.args.get(name).and_then(Cell::number).unwrap_or(f64::NAN)
     }
@@ -71,12 +71,12 @@ impl Message {
     }
 }
 
-/// The name of a coordinate as an argument, which is that in JSON.
+/// The name of a coordinate as an argument, as in JSON.
 fn argument(of: Coordinate) -> &'static str {
     if of == Coordinate::Column { "col" } else { of.name() }
 }
 
-/// The message of a code without arguments.
+/// A message without arguments.
 impl From<&str> for Message {
     fn from(code: &str) -> Self {
         Self::new(code)

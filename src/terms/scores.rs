@@ -28,8 +28,7 @@ impl CalibrationText {
     /// mentions the limit.
     pub const MAX_BYTES: usize = 1 << 20;
 
-    /// The part of a text that is scored: its beginning, with `
-    /// ` line ends.
+    /// The part of a text that is scored: its beginning, with `\n` line ends.
     pub fn scored(text: &str) -> String {
         text[..text.floor_char_boundary(Self::MAX_BYTES)].replace("\r\n", "\n")
     }

@@ -18,7 +18,7 @@ after(async () => {
   await server?.stop();
 });
 
-/** Runs in the page: a worker that answers with its samples of events, and with what it could not read of the requests. */
+/** Runs in the page: a worker that answers with its samples of events, and with the requests that it could not read. */
 async function exchange(address) {
   const module = await import(address);
   await module.default();
@@ -50,7 +50,7 @@ test('every request and every event is read as it was written', async () => {
   assert.deepEqual(requests, []);
   assert.deepEqual(events, []);
   assert.ok(counts.every((n) => n > 15), `only ${counts} messages were sent`);
-  // Other scripts read events, too: plain objects, as JSON has them, and nothing that a Map would hide.
+  // Other scripts read events, too, so they are plain objects, as in JSON, and not Maps.
   assert.deepEqual(Object.keys(received.find((event) => event.ready).ready), ['protocol_version']);
   const applied = received.find((event) => event.applied).applied;
   assert.deepEqual(applied.ablation.weight_edits[1], { unit: 'row', layer: 3, row: 9, scale: 0 });

@@ -1,4 +1,4 @@
-// Channels: weighed, looked at, removed by rules, compared, and passed on in a link.
+// Channels: scored, inspected, removed by rules, compared, and shared in a link.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
@@ -44,7 +44,7 @@ async function write(seen, nTokens) {
   await part(seen, 'perplexity-ablated').filter({ hasText: '×' }).waitFor();
 }
 
-/** What "Save JSON" saves. */
+/** The document saved by "Save JSON". */
 async function saved(seen) {
   const [download] = await Promise.all([seen.page.waitForEvent('download'), part(seen, 'export-json').click()]);
   const chunks = [];
@@ -62,9 +62,9 @@ test('channels are weighed, looked around, removed, shared and recomputed', asyn
   assert.match(findings, /top 1 % of a layer's channels hold \d+ %/);
   assert.match(findings, /layer 2, \[12, 86\] lies in channel 86, number 1 of its layer by loss proxy.*a supernode/s);
   for (const chart of ['lp-share', 'lp-mass', 'lp-agreement']) await part(seen, chart).waitFor();
-  // The most concentrated layer is read out by itself.
+  // The most concentrated layer is described at first.
   await part(seen, 'lp-share-readout').filter({ hasText: /layer 2: \d+ % in 4 of 448 channels: 86/ }).waitFor();
-  // Arrow keys walk over the layers, and the core's channels are named.
+  // Arrow keys move over the layers, and the core's channels are named.
   await part(seen, 'lp-share').press('Home');
   await part(seen, 'lp-share').press('ArrowRight');
   await part(seen, 'lp-share').press('ArrowRight');
@@ -81,7 +81,7 @@ test('channels are weighed, looked around, removed, shared and recomputed', asyn
   assert.match(await text(seen, 'halo-line'), /4 in the core, 44 in the halo.*16 of 256 residual channels.*Redundancy/s);
   await part(seen, 'halo-plane').waitFor();
 
-  // The core goes, and the text with it.
+  // Without the core, the text falls apart.
   await part(seen, 'prune-switch').check();
   await part(seen, 'prune-status').filter({ hasText: '80 channels are removed' }).waitFor();
   await write(seen, 24);
@@ -91,7 +91,7 @@ test('channels are weighed, looked around, removed, shared and recomputed', asyn
   await seen.screenshot('channels-desktop-light');
   assert.deepEqual(await seen.barriers(), []);
 
-  // The command picks the same channels, and measures the same.
+  // The command picks the same channels, and measures the same figures.
   const page = await saved(seen);
   const native = command('prune', '--group', 'core', '--sequences', String(SEQUENCES), '--length', String(LENGTH));
   assert.equal(page.pruned.digest, native.pruned.digest);
@@ -101,7 +101,7 @@ test('channels are weighed, looked around, removed, shared and recomputed', asyn
   assert.equal(page.surroundings.layers[0].halo.length, 44);
   assert.equal(page.run.pruned.digest, page.pruned.digest);
 
-  // A link holds the rule; whoever opens it has the channels scored again.
+  // A link has the rule; opening it scores the channels again.
   await part(seen, 'share-copy').click();
   const link = await part(seen, 'share-link').inputValue();
   assert.match(link, /#run=2\./);
@@ -128,7 +128,7 @@ test('stopped scoring keeps its sequences and goes on; a visitor\'s own text is 
   await put(seen, 'score-length', LENGTH);
   await part(seen, 'score-run').click();
   await part(seen, 'score-status').filter({ hasText: /([2-9]|\d\d+) of 200 sequences/ }).waitFor();
-  // Charts stand while more is coming.
+  // Charts stay while more results arrive.
   await part(seen, 'lp-share').waitFor();
   await part(seen, 'score-stop').click();
   await part(seen, 'score-resume').waitFor();
@@ -160,7 +160,7 @@ test('comparison of rules can be stopped and goes on from there', async () => {
   await seen.page.waitForFunction(() => !document.querySelector('[data-testid="compare-removal"]').disabled);
   const known = Number(/\((\d+) of/.exec(await text(seen, 'compare-removal'))[1]);
   await part(seen, 'compare-removal').click();
-  // Several may come between two looks.
+  // Several may arrive between two checks.
   await seen.page.waitForFunction((known) => {
     const [, n] = /\((\d+) of 63\)/.exec(document.querySelector('[data-testid="compare-removal"]').textContent) ?? [];
     return Number(n) > known;

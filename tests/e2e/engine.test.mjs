@@ -1,4 +1,4 @@
-// The engine's worker by itself, in the browser: golden values of every family on WebGPU and on the CPU.
+// The engine's worker alone, in the browser: golden values of every family on WebGPU and on the CPU.
 
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
@@ -25,7 +25,7 @@ after(() => close({ server, browsers }));
 
 const engineOn = (kind) => startOn(browsers[kind], server);
 
-/** Loads a fixture; all events of the answer. */
+/** Loads a fixture, and returns all events of the answer. */
 function load(seen, name, backend) {
   return seen.page.evaluate(
     ([id, files, backend]) => {
@@ -57,7 +57,7 @@ for (const backend of ['cpu', 'gpu']) {
   }
 }
 
-/** Asks the same of a loaded fixture on both backends; what was asked of the events, by backend. */
+/** Does the same work with a loaded fixture on both backends, and returns the results by backend. */
 async function onBoth(name, work) {
   const found = {};
   for (const backend of ['cpu', 'gpu']) {
@@ -138,16 +138,16 @@ test('experiments of the paper come to the same figures on WebGPU and on the CPU
     return found;
   });
   for (const kind of Object.keys(kinds)) {
-    // A value between two levels falls either way, and what follows with it.
+    // A value between two levels may be rounded either way, which changes later values.
     const tolerance = kind.endsWith('quantisation') ? 0.02 : 1e-3;
     const [cpu, gpu] = [tables.cpu[kind], tables.gpu[kind]];
     assert.deepEqual(gpu.map(({ name, rows }) => [name, rows.length]), cpu.map(({ name, rows }) => [name, rows.length]), kind);
-    // What rounding adds is small, and its shares are not compared.
+    // The increase by rounding is small, so its shares are not compared.
     for (const [at, table] of cpu.entries()) if (table.name !== 'gap') checkTable(kind, table, gpu[at], tolerance);
   }
 });
 
-/** Texts are the same, numbers as near as so much of the largest of their column. */
+/** Checks that texts are equal, and that numbers are within a tolerance relative to the largest in their column. */
 function checkTable(kind, cpu, gpu, tolerance) {
   assert.ok(cpu.rows.length > 0, `${kind}, ${cpu.name}`);
   cpu.columns.forEach(({ name }, column) => {
@@ -171,7 +171,7 @@ test('engine without WebGPU takes the CPU and says why', async () => {
   const refused = last(await load(seen, 'llama', 'gpu'));
   assert.equal(refused.type, 'failed');
   assert.equal(refused.problem, 'no_gpu');
-  // What was loaded before still answers.
+  // The previous model still answers.
   const scanned = await seen.page.evaluate(() => window.engine.ask({ type: 'scan', prompt: 'the old man' }));
   assert.equal(last(scanned).type, 'done');
   await seen.close();
@@ -213,7 +213,7 @@ async function engineWithReachableGpu() {
       };
       self.addEventListener('message', (event) => {
         if (!(event.data in faults)) return;
-        // It is not for the engine, which would complain.
+        // The engine would reject this event.
         event.stopImmediatePropagation();
         devices.forEach(faults[event.data]);
       });

@@ -1,4 +1,4 @@
-// The super-weight paper's experiments on the page: measured, shown, saved, passed on in a link and measured again.
+// The super-weight paper's experiments on the page: measured, shown, saved, shared in a link and measured again.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
@@ -46,7 +46,7 @@ async function downloaded(seen, id) {
   return Buffer.concat(chunks).toString();
 }
 
-/** A link around any JSON, as a hostile author would write it. */
+/** A link with any JSON, as from a hostile author. */
 const linkOf = (json) => `${server.url}#try=1.${Buffer.from(json).toString('base64url')}`;
 
 /** The JSON of a link. */
@@ -60,19 +60,19 @@ test('scaling is set, stopped, measured, saved, shared and recomputed', async ()
   assert.equal(await part(seen, 'experiment-scan').count(), 0);
   assert.ok(await part(seen, 'experiment-run').isEnabled());
 
-  // What cannot be is refused where it is typed.
+  // An impossible value is refused at its field.
   await put(seen, 'setting-factors', '0, much');
   await part(seen, 'experiment-error').filter({ hasText: '“much” is not a number' }).waitFor();
   assert.ok(await part(seen, 'experiment-run').isDisabled());
   await put(seen, 'setting-factors', '0, 4');
   await part(seen, 'experiment-error').filter({ hasText: 'is not a number from -3 to 3' }).waitFor();
 
-  // A stop keeps what there is.
+  // A stop keeps the partial result.
   await put(seen, 'setting-factors', Array.from({ length: 30 }, (_, i) => i / 10).join(', '));
   await put(seen, 'setting-block', 256);
   await part(seen, 'experiment-run').click();
   await part(seen, 'experiment-result').waitFor();
-  // What a reader has unfolded, typed and put the focus on stays when a partial outcome arrives.
+  // When a partial outcome arrives, folds, typed text and focus stay.
   const growing = part(seen, 'experiment-table-0');
   await growing.locator('summary').click();
   const rows = await growing.locator('tbody tr').count();
@@ -109,14 +109,14 @@ test('scaling is set, stopped, measured, saved, shared and recomputed', async ()
   assert.deepEqual(await seen.barriers(), []);
   await seen.screenshot('experiments-desktop-light');
 
-  // All of it is in the saved file.
+  // The saved file has all of it.
   const saved = JSON.parse(await downloaded(seen, 'export-json'));
   const outcome = saved.outcomes.find(({ experiment: { kind } }) => kind === 'scaling');
   assert.equal(outcome.tables[0].rows.length, 3);
   assert.deepEqual(seen.problems, []);
   await seen.close();
 
-  // Opening starts nothing: it fills in.
+  // Opening a link fills in the settings, and starts nothing.
   const reader = await visit(browsers.cpu, link, { theme: 'dark' });
   await part(reader, 'try-panel').waitFor();
   assert.match(await text(reader, 'try-contents'), /Scaling on linchpin-13m .*layer 2, \[12, 86\].*0, 0\.5, 1/);
@@ -136,7 +136,7 @@ test('scaling is set, stopped, measured, saved, shared and recomputed', async ()
   assert.deepEqual(reader.problems, []);
   await reader.close();
 
-  // Figures that were made up are told, and so are other weights.
+  // Forged figures and other weights are reported.
   const forged = contentsOf(link);
   forged.h[0].value += 1;
   forged.r = 'ffffffffffffffff';
@@ -157,7 +157,7 @@ test('weights-only search and attention sinks fit on a phone', async () => {
   assert.match(await text(seen, 'experiment-findings'), /weights alone/);
   await measure(seen, 'sinks');
   assert.ok((await seen.page.locator('[data-testid^="experiment-plot-"] svg').count()) >= 2);
-  // What was measured before is still there.
+  // Earlier results are still there.
   await part(seen, 'experiment-weights_only').check();
   assert.match(await text(seen, 'experiment-findings'), /weights alone/);
   assert.equal(await seen.overflowPx(), 0);
@@ -170,7 +170,7 @@ test('weights-only search and attention sinks fit on a phone', async () => {
 });
 
 test('visitor\'s own text is used, and whoever opens its link needs it', async () => {
-  // Markup in a file's name is text, wherever it is shown.
+  // Markup in a file's name is always shown as text.
   const name = '<img src=x onerror="document.title=1">mine.txt';
   const seen = await scanned(browsers.cpu, server.url);
   await part(seen, 'experiment-scaling').check();
@@ -192,7 +192,7 @@ test('visitor\'s own text is used, and whoever opens its link needs it', async (
   assert.match(await text(reader, 'try-needs'), /mine\.txt \(digest [0-9a-f]{16}\)/);
   await part(reader, 'experiment-load').click();
   await part(reader, 'backend').waitFor();
-  // The engine refuses to measure on another text in its place.
+  // The engine refuses to measure on another text instead.
   await part(reader, 'experiment-recompute').click();
   await part(reader, 'failure').filter({ hasText: 'mine.txt' }).waitFor();
   await part(reader, 'failure-dismiss').click();
@@ -227,7 +227,7 @@ test('hostile links are refused in words, and run nothing', async () => {
     assert.deepEqual(seen.problems, []);
     await seen.close();
   }
-  // Markup in a link is text.
+  // Markup in a link is shown as text.
   const name = '<img src=x onerror="document.title=1">';
   const seen = await visit(browsers.cpu, linkOf(wire({ h: [{ name, value: 1 }], e: { kind: 'sinks', prompt: name, seed: 1 } })));
   await part(seen, 'try-figure').waitFor();

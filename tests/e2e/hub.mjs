@@ -1,4 +1,4 @@
-// The local Hub (server/src/hub.rs) as a process of its own, and orders to it.
+// The local Hub (server/src/hub.rs) as a separate process, and orders to it.
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { root, xtask } from './xtask.mjs';
 
-/** A token that opens every model of the Hub, and one of somebody whom no gated model lets in. */
+/** A token that may read every model of the Hub, and one without access to any gated model. */
 export const TOKEN = 'hf_opens_everything';
 export const OUTSIDER = 'hf_was_not_let_in';
 
@@ -32,7 +32,7 @@ class Hub {
   #ended;
   #scratch = mkdtempSync(path.join(tmpdir(), 'linchpin-hub-'));
   #nFolders = 0;
-  /** Orders are answered in turn. */
+  /** The last order; orders are answered in turn. */
   #turn = Promise.resolve();
 
   async start() {
@@ -70,17 +70,17 @@ class Hub {
     await this.#order({ 'add-folder': { name, folder: this.#onDisk(folder) } });
   }
 
-  /** Has something go wrong: a `Rule` of server/src/faults.rs. */
+  /** Adds a fault: a `Rule` of server/src/faults.rs. */
   async fail(rule) {
     await this.#order({ fail: rule });
   }
 
-  /** Nothing goes wrong any more. */
+  /** Removes all faults. */
   async clear() {
     await this.#order('clear');
   }
 
-  /** Every request since `forget`, and what has become of it so far: `Asked` of server/src/log.rs. */
+  /** Every request since `forget`, with the state of its answer: `Asked` of server/src/log.rs. */
   async requests() {
     return (await this.#order('requests')).requests;
   }
@@ -89,7 +89,7 @@ class Hub {
     await this.#order('forget');
   }
 
-  /** Bytes of the files whose name ends so that went out. */
+  /** Bytes that were sent of the files whose names end with `name`. */
   async bytesSent(name) {
     const requests = await this.requests();
     return requests.filter(({ file }) => file.endsWith(name)).reduce((sum, { bytesSent }) => sum + bytesSent, 0);
@@ -101,7 +101,7 @@ class Hub {
     rmSync(this.#scratch, { recursive: true, force: true });
   }
 
-  /** Files that are given by their content become files of this disk, which is what the Hub publishes. */
+  /** Writes files given by their content to the disk, because the Hub only publishes files on the disk. */
   #onDisk({ files = {}, ...rest }) {
     this.#nFolders += 1;
     const folder = path.join(this.#scratch, String(this.#nFolders));

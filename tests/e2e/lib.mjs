@@ -1,4 +1,4 @@
-// What the end-to-end tests share: a server, a browser, and a page that is listened to.
+// Shared parts of the end-to-end tests: a server, a browser, and a page with a record of its problems.
 //
 // `cargo xtask test` runs them. By hand, on a page built by `cargo xtask build`: node --test tests/e2e/*.test.mjs
 
@@ -18,10 +18,10 @@ export const screenshots = path.join(path.resolve(root, process.env.CARGO_TARGET
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** A page is quiet once it has asked for nothing for so long. */
+/** A page is quiet after this time without a request. */
 const QUIET_MS = 500;
 
-/** Nothing that a browser does on its own, so that a page alone decides what is loaded and when. */
+/** Disables the browser's own activities, so that only the page makes requests. */
 const BROWSER_ARGS = [
   '--no-sandbox',
   '--disable-gpu-sandbox',
@@ -32,7 +32,7 @@ const BROWSER_ARGS = [
   '--disable-quic',
 ];
 
-/** Two kinds of visitors: one whose browser finds no adapter for WebGPU, and one with WebGPU (computed on the CPU). */
+/** Two kinds of visitors: one whose browser finds no WebGPU adapter, and one with WebGPU (emulated on the CPU). */
 const WEBGPU_ARGS = {
   none: [],
   swiftshader: ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'],
@@ -75,7 +75,7 @@ export function launch({ webgpu = 'none', args = [] } = {}) {
   return chromium.launch({ executablePath, headless: true, timeout: PATIENCE_MS, args: [...BROWSER_ARGS, ...WEBGPU_ARGS[webgpu], ...args] });
 }
 
-/** The built page's server, and a browser without a GPU beside one whose GPU is made of software. */
+/** The built page's server, a browser without a GPU, and one with a software GPU. */
 export async function open() {
   const browsers = {};
   const server = await serve();
@@ -83,27 +83,27 @@ export async function open() {
     browsers.cpu = await launch();
     browsers.gpu = await launch({ webgpu: 'swiftshader' });
   } catch (error) {
-    // Whatever runs on would keep the tests' process from its end.
+    // A process that runs on would keep the tests from ending.
     await close({ server, browsers });
     throw error;
   }
   return { server, browsers };
 }
 
-/** Closes the pages that a failed test has left open: they would go on asking and computing beside the next one. */
+/** Closes the pages that a failed test left open, so that they do not work beside the next test. */
 export async function closePages(browsers) {
   const contexts = Object.values(browsers ?? {}).flatMap((browser) => browser.contexts());
   await Promise.all(contexts.map((context) => context.close()));
 }
 
-/** Ends what `open` started. */
+/** Stops everything that `open` started. */
 export async function close({ server, browsers }) {
   for (const browser of Object.values(browsers ?? {})) await browser.close();
   await server?.stop();
 }
 
 /**
- * Opens an address as a visitor of its own (nothing stored) and listens to what goes wrong.
+ * Opens an address as a new visitor (nothing stored) and records its problems.
  * @param {import('playwright-core').Browser} browser
  */
 export async function visit(browser, url, { theme = 'light', width = 1280, height = 900, reducedMotion = 'reduce' } = {}) {
@@ -118,7 +118,7 @@ export async function visit(browser, url, { theme = 'light', width = 1280, heigh
   page.on('pageerror', (error) => problems.push(`uncaught: ${error.stack ?? error}`));
   page.on('crash', () => problems.push('the page crashed'));
   page.on('requestfailed', (request) => {
-    // A page that stops a download of its own accord has no problem.
+    // A download that the page itself stops is not a problem.
     const why = request.failure()?.errorText;
     if (why !== 'net::ERR_ABORTED') problems.push(`request failed: ${request.url()} (${why})`);
   });
@@ -129,19 +129,19 @@ export async function visit(browser, url, { theme = 'light', width = 1280, heigh
   return seen;
 }
 
-/** The browser asks for a page's icon whenever it likes. */
+/** The browser may request a page's icon at any time. */
 const isIcon = (url) => /\/(fav)?icon[^/]*\.(svg|ico)$/.test(new URL(url).pathname);
 
 export class Visit {
   #lastRequestMs = 0;
 
-  /** Listens from the first request on: before the page is opened. */
+  /** Listens before the page is opened, to record the first request. */
   constructor(page) {
     /** @type {import('playwright-core').Page} */
     this.page = page;
-    /** @type {string[]} What went wrong so far: errors on the console or uncaught, requests that failed. */
+    /** @type {string[]} The problems so far: errors on the console, uncaught errors, failed requests. */
     this.problems = [];
-    /** @type {string[]} The addresses that were asked for so far, but for the icon. */
+    /** @type {string[]} The addresses requested so far, except the icon. */
     this.requests = [];
     page.on('request', (request) => {
       if (isIcon(request.url())) return;
@@ -150,14 +150,14 @@ export class Visit {
     });
   }
 
-  /** Waits until the page has asked for nothing for a while, from now on. */
+  /** Waits until the page has been quiet for a while from now on. */
   async quiet() {
     const beganMs = performance.now();
     await this.page.waitForLoadState('networkidle');
     while (performance.now() - Math.max(beganMs, this.#lastRequestMs) < QUIET_MS) await sleep(QUIET_MS / 10);
   }
 
-  /** Once the page is quiet, a function that says what it has asked for since then, when it is quiet again. */
+  /** Waits until the page is quiet, and returns a function that lists the requests from then until it is quiet again. */
   async requestsFromNow() {
     await this.quiet();
     const n = this.requests.length;
@@ -167,7 +167,7 @@ export class Visit {
     };
   }
 
-  /** What only a press may ask for, of all that was asked for once the page is quiet: the engine, models, and other servers. */
+  /** Waits until the page is quiet, and returns the requests that need a press of a button: the engine, models, and other servers. */
   async downloads() {
     await this.quiet();
     const own = new URL(this.page.url()).origin;
@@ -182,7 +182,7 @@ export class Visit {
     return file;
   }
 
-  /** What axe-core holds against the page, of the kinds that keep somebody out. */
+  /** The serious accessibility problems that axe-core finds on the page. */
   async barriers() {
     // Evaluated rather than added as a script: a content security policy may forbid the latter.
     await this.page.evaluate(axeSource);
@@ -191,7 +191,7 @@ export class Visit {
     return grave.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} (${node.failureSummary})`));
   }
 
-  /** By how many pixels the page is wider than its window. */
+  /** The number of pixels by which the page is wider than its window. */
   overflowPx() {
     return this.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   }
@@ -204,7 +204,7 @@ export class Visit {
 /** The page's parts by their test ids. */
 export const part = (seen, id) => seen.page.getByTestId(id);
 
-/** What a part says. */
+/** The text of a part. */
 export async function text(seen, id) {
   return (await part(seen, id).first().innerText()).trim();
 }
@@ -214,7 +214,7 @@ export async function unfold(details) {
   if (!(await details.evaluate(({ open }) => open))) await details.locator('summary').first().click();
 }
 
-/** What the native command prints for the bundled model, on the CPU. */
+/** The native command's output for the bundled model, on the CPU. */
 export function command(...args) {
   const program = path.join(path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/linchpin');
   const model = path.join(root, 'public/models/linchpin-13m');

@@ -1,4 +1,4 @@
-// Models from a server: the engine's worker in a real browser against a local Hub that fails in every way there is.
+// Models from a server: the engine's worker in a real browser with a local Hub that fails in every possible way.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
@@ -17,7 +17,7 @@ const WEIGHTS = 'model.safetensors';
 const SIZE = statSync(path.join(folder, WEIGHTS)).size;
 const SHA256 = /^[0-9a-f]{64}$/;
 const MIB = 1 << 20;
-/** By itself the engine looks up after so much silence of a server: a stop that is heard is heard before. */
+/** The engine gives up a connection after this much silence; a stop must be obeyed sooner. */
 const LOOKS_UP_MS = 20_000;
 
 let server;
@@ -34,7 +34,7 @@ before(async () => {
       'org/model': { folder },
       'org/gated': { folder: llama, gated: 'manual' },
       'org/shards': { folder: shards },
-      // Nobody reads it to its end.
+      // It is never read to its end.
       'org/huge': { files: writeHuge(scratch), sha256: { [WEIGHTS]: '0'.repeat(64) } },
     },
     folders: { plain: { folder }, 'no-ranges': { folder, ranges: false } },
@@ -54,7 +54,7 @@ beforeEach(async () => {
 
 afterEach(() => closePages(browsers));
 
-/** A page asks for a model by GET alone; a preflight is the browser's own. */
+/** A page requests a model by GET only; preflights are the browser's own. */
 afterEach(async () => {
   const methods = new Set((await hub.requests()).map(({ method }) => method));
   assert.deepEqual([...methods].filter((method) => method !== 'GET' && method !== 'OPTIONS'), []);
@@ -68,7 +68,7 @@ function ask(seen, asked) {
   return seen.page.evaluate((asked) => window.engine.ask(asked), asked);
 }
 
-/** Asks, and has it stopped once so many bytes have arrived. */
+/** Sends a request, and stops it once this many bytes have arrived. */
 function askAndStopAt(seen, asked, bytes) {
   return seen.page.evaluate(
     async ([asked, bytes]) => {
@@ -100,7 +100,7 @@ function expectFailed(events, problem, detail = /./) {
   assert.match(last(events).detail, detail);
 }
 
-/** Bytes of the weights that went out. */
+/** Bytes of the weights that were sent. */
 const weightsSent = () => hub.bytesSent(WEIGHTS);
 
 async function stored(seen) {
@@ -134,7 +134,7 @@ test('model is fetched once, verified, and read from the store after that', asyn
   assert.deepEqual(await hub.requests(), [], 'a pinned model that is stored asks nobody');
   assert.deepEqual(again.provenance.files, provenance.files);
 
-  // Without a network the newest revision is the one that is there.
+  // Without a network the newest stored revision is used.
   await hub.fail({ kind: 'drop', times: 1000 });
   const offline = expectLoaded(await ask(seen, request(repository('org/model'))));
   assert.match(offline.provenance.notes.join(), /stored here is used/);
@@ -144,7 +144,7 @@ test('model is fetched once, verified, and read from the store after that', asyn
   await seen.close();
 });
 
-/** Changes some bytes of the one model's stored weights. */
+/** Changes some bytes of the model's stored weights. */
 function damage(seen, position) {
   return seen.page.evaluate(async ([name, position]) => {
     let folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('linchpin-models');
@@ -165,7 +165,7 @@ test('stored bytes that were damaged since are fetched again', async () => {
   const sent = await weightsSent();
   assert.ok(sent >= 8 * MIB && sent < 9 * MIB, `${sent} bytes`);
 
-  // What takes the place of damaged bytes is held against the published digest, too.
+  // The replacement of damaged bytes is also compared with the published digest.
   await damage(seen, 20 * MIB);
   await hub.fail({ kind: 'flip', on: 'cdn', path: WEIGHTS, at: 21 * MIB, times: 1000 });
   expectFailed(await ask(seen, request(repository('org/model'))), 'file_corrupt');
@@ -188,7 +188,7 @@ test('folder whose files have changed since is not mixed with what is stored of 
   const first = expectLoaded(await ask(seen, request(source)));
   await hub.forget();
   expectLoaded(await ask(seen, request(source)));
-  // Without the header that tells a range's size to other origins, the second question is for all, and left once it is answered.
+  // Without the header that gives other origins a range's size, the second request is for the whole file, and is aborted once it is answered.
   const asked = (await hub.requests()).filter(({ file }) => file.endsWith(WEIGHTS)).map(({ range }) => range);
   assert.deepEqual(asked, ['bytes=0-7', 'bytes=0-'], 'nothing has changed, and nothing is fetched');
 
@@ -222,7 +222,7 @@ for (const at of [1, 5 * MIB, 8 * MIB, Math.floor(SIZE * 0.99), SIZE - 1]) {
     const { provenance } = expectLoaded(await ask(seen, request(repository('org/model'))));
     assert.ok(provenance.files[0].verified);
     assert.ok((await hub.requests()).some(({ ended }) => ended === 'cut'));
-    // What a browser has of a connection that breaks, but has not handed out yet, it drops: up to 1 MB each time.
+    // When a connection breaks, a browser drops the bytes that it has not passed on yet: up to 1 MB each time.
     assert.ok(await weightsSent() < SIZE + 2.2 * MIB, `${await weightsSent()} bytes sent for ${SIZE}`);
     await seen.close();
   });
@@ -248,14 +248,14 @@ test('network that is gone at 99 % leaves the bytes that have come, also to the 
 
 test('stop is heard in the middle of a slab, and the next load goes on from there', async () => {
   const seen = await engineOn(browsers.cpu, server);
-  // Three connections come to 0.75 MiB/s: their slabs are whole after 32 seconds, and half of the file after 17.
+  // Three connections make 0.75 MiB/s: their slabs are complete after 32 seconds, and half of the file after 17.
   await hub.fail({ kind: 'slow', on: 'cdn', path: WEIGHTS, bytesPerSecond: MIB / 4, times: 1000 });
   const { events, begunMs } = await askAndStopAt(seen, request(repository('org/model')), 6 * MIB);
   assert.equal(last(events).type, 'stopped');
   const bytes = events.filter(({ type, unit }) => type === 'progress' && unit === 'bytes');
   assert.ok(bytes.length >= 3, 'progress is told while a slab is on its way');
   assert.ok(bytes.at(-1).done < SIZE / 2, `${bytes.at(-1).done} bytes came before the stop was heard`);
-  // From the question on: a busy page may hear of several updates at once, but never of one before it was sent.
+  // Counted from the request: a busy page may receive several updates at once, but none before it was sent.
   const seconds = (bytes.at(-1).atMs - begunMs) / 1000;
   assert.ok(bytes.length <= 10 * seconds + 1, `${bytes.length} updates in ${seconds} s`);
   assert.ok(bytes.every(({ total }) => total === SIZE));
@@ -406,7 +406,7 @@ test('full disk keeps nothing and stops nobody', async () => {
 });
 
 test('browser that keeps nothing for a page loads all the same', async () => {
-  // Over http and by another name than localhost a page gets no files of its own; nor do some private windows.
+  // Over http and by another name than localhost a page gets no file storage; nor does a page in some private windows.
   browsers.elsewhere = await launch({ args: ['--host-resolver-rules=MAP class.test 127.0.0.1'] });
   const seen = await engineOn(browsers.elsewhere, { url: server.url.replace('127.0.0.1', 'class.test') });
   assert.equal(await seen.page.evaluate(() => navigator.storage?.getDirectory), undefined);

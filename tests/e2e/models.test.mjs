@@ -1,4 +1,4 @@
-// A visitor and the models of others: from a local Hub, a server's folder and the own disk, through the page's controls.
+// A visitor loads other models through the page's controls: from a local Hub, a server's folder and the visitor's own disk.
 
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -14,11 +14,11 @@ const folder = path.join(root, 'public/models/linchpin-13m');
 const small = path.join(root, 'tests/fixtures/llama');
 const SIZE = statSync(path.join(folder, WEIGHTS)).size;
 const MIB = 1 << 20;
-/** A download that is still under way when a slow machine has looked at it: three connections take more than a minute. */
+/** A download that is slow enough for a slow machine to see it under way: three connections take more than a minute. */
 const SLOW = { kind: 'slow', on: 'cdn', path: WEIGHTS, bytesPerSecond: MIB / 8, times: 1000 };
-/** More has come by then than a connection may lose. */
+/** By then more has arrived than a connection may lose. */
 const UNDER_WAY = /: (?:[3-9]|\d\d)(?:\.\d+)? MB of 26\.4 MB, [\d.]+ [KM]B\/s, \d+ s left/;
-/** Entries of the catalogue, at the commits that it pins. Of the first it knows no digest, so any files will do. */
+/** Entries of the catalogue, at the commits that it pins. The first has no digest, so any files will do. */
 const UNCHECKED = { id: 'smollm2-1.7b', repo: 'HuggingFaceTB/SmolLM2-1.7B', revision: 'effd688a12921b4cc83e3312b6feb579f70f9c71' };
 const CHECKED = { id: 'smollm2-135m', repo: 'HuggingFaceTB/SmolLM2-135M', revision: '93efa2f097d58c2a74874c7e644dbc9b0cee75a2' };
 const GATED = { id: 'gemma-3-270m', repo: 'google/gemma-3-270m', revision: '9b0cfec892e2bc2afd938c98eabe4e4a7b1e0ca1' };
@@ -38,7 +38,7 @@ before(async () => {
       [CHECKED.repo]: { folder, revision: CHECKED.revision },
       [GATED.repo]: { folder: small, revision: GATED.revision, gated: 'manual' },
       'org/small': { folder: small },
-      // Nobody reads it to its end.
+      // It is never read to its end.
       'org/huge': { files: writeHuge(scratch), sha256: { [WEIGHTS]: '0'.repeat(64) } },
     },
     folders: { plain: { folder: small }, gpt2: { files: writeGpt2(scratch) } },
@@ -58,14 +58,14 @@ beforeEach(async () => {
   await hub.forget();
 });
 
-/** Opens the page; the bundled model is ready then. */
+/** Opens the page, and waits for the bundled model. */
 async function arrive(options, browser = browsers.cpu) {
   const seen = await visit(browser, server.url, options);
   await part(seen, 'backend').waitFor();
   return seen;
 }
 
-/** Chooses a model of the Hub, and the local one as its server. */
+/** Chooses a model of the Hub, with the local Hub as its server. */
 async function choose(seen, id, { token } = {}) {
   await part(seen, 'model-select').selectOption(id);
   await part(seen, 'server-options').evaluate((details) => (details.open = true));
@@ -82,7 +82,7 @@ const says = (seen, id, words) => part(seen, id).filter({ hasText: words }).firs
 
 const weightsSent = () => hub.bytesSent(WEIGHTS);
 
-/** What "Save JSON" saves, as text. */
+/** The document saved by "Save JSON", as text. */
 async function exported(seen) {
   const [download] = await Promise.all([seen.page.waitForEvent('download'), part(seen, 'export-json').click()]);
   return readFileSync(await download.path(), 'utf8');
@@ -130,7 +130,7 @@ test('model is described before anybody is asked for it, and its fit is known wi
   await part(seen, 'model-fit').click();
   await part(seen, 'fit').and(seen.page.locator('[data-fits="false"]')).waitFor();
   assert.match(await text(seen, 'fit-checks'), /no$/m);
-  // The model from before is still there, and the alternatives are one press away.
+  // The previous model is still there, and the alternatives are one press away.
   await part(seen, 'fit-alternative').first().click();
   assert.notEqual(await part(seen, 'model-select').inputValue(), '*repo');
   assert.ok(await part(seen, 'scan-run').isEnabled());
@@ -163,7 +163,7 @@ test('download says how far it is, can be left and taken up, and is there withou
     assert.ok(provenance.includes(words), `${words} is not in: ${provenance}`);
   }
   assert.equal(await part(seen, 'provenance-file').getAttribute('data-verified'), 'true');
-  // Somebody's other files under that name: what is published on the catalogue's model is not said of them.
+  // These are other files under that name, so the findings on the catalogue's model do not apply.
   assert.equal(await part(seen, 'published-run').count(), 0);
   // Another visit, without that server.
   await hub.fail({ kind: 'drop', times: 1000 });
@@ -194,7 +194,7 @@ test('stored models are listed with their sizes, and deleted one by one or all a
   assert.ok(listed.some((row) => row.includes('org/small') && /\d+ kB, whole/i.test(row)), listed.join());
   assert.match(await text(seen, 'stored-total'), /26\.\d MB in all/);
 
-  // The newest that is stored will do where the server is gone; the page says so.
+  // If the server is gone, the newest stored revision is used, and the page says so.
   await hub.fail({ kind: 'drop', times: 1000 });
   await part(seen, 'model-load').click();
   await says(seen, 'provenance-note', /stored here is used/);
@@ -203,7 +203,7 @@ test('stored models are listed with their sizes, and deleted one by one or all a
   await part(seen, 'stored-model').filter({ hasText: UNCHECKED.repo }).getByRole('button').click();
   await seen.page.waitForFunction(() => document.querySelectorAll('[data-testid="stored-model"]').length === 1);
   assert.match(await text(seen, 'stored-model'), /org\/small/);
-  // The model that runs was stored and is not needed any more to go on running.
+  // The running model no longer needs its stored files.
   await part(seen, 'stored-delete-all').click();
   await part(seen, 'stored-none').waitFor();
   await scan(seen, 'the old man');
@@ -223,7 +223,7 @@ test('network that is gone at 99 % costs nothing but the rest', async () => {
   assert.match(await text(seen, 'failure'), /download was cut.*load the model again.*the rest is fetched/is);
   assert.equal(await text(seen, 'scan-results'), found);
   await says(seen, 'model-load', /Go on, \d+ kB/i);
-  // Wherever the page is scrolled to, the sentence is in sight.
+  // The sentence is visible at any scroll position.
   const inSight = await seen.page.locator('.failure .what').evaluate((what) => {
     const { left, top, width, height } = what.getBoundingClientRect();
     return document.elementFromPoint(left + width / 2, top + height / 2) === what;
@@ -231,7 +231,7 @@ test('network that is gone at 99 % costs nothing but the rest', async () => {
   assert.ok(inSight, 'something lies above the failure');
   await seen.page.screenshot({ path: path.join(screenshots, 'models-cut-light-360.png') });
   assert.deepEqual(await seen.barriers(), []);
-  // Still the model from before, and it still works.
+  // The previous model is still there and works.
   await scan(seen);
 
   await hub.clear();
@@ -245,7 +245,7 @@ test('network that is gone at 99 % costs nothing but the rest', async () => {
 
 test('published coordinates are offered to be checked on a model of that name and shape', async () => {
   const seen = await arrive();
-  // By its repository it is the catalogue's own, of which the digest is known: another revision is not.
+  // By its repository it is the catalogue's model, with a known digest; another revision is not.
   await chooseRepository(seen, 'openai-community/gpt2');
   assert.match(await text(seen, 'hub-pinned'), /pinned revision, [0-9a-f]{40}/);
   await part(seen, 'hub-revision').fill('another');
@@ -260,7 +260,7 @@ test('published coordinates are offered to be checked on a model of that name an
   await says(seen, 'model-status', /Confirming/);
   await part(seen, 'confirm-stop').click();
   await says(seen, 'model-status', 'is ready');
-  // A plain folder is asked for what need not be there.
+  // Optional files are requested from a plain folder, too.
   assert.deepEqual(seen.problems.filter((problem) => !/generation_config|reference/.test(problem)), []);
   await seen.close();
 });
@@ -314,17 +314,17 @@ test('repository is loaded by its name; a gated one with a token, which stays in
   assert.deepEqual(fields, ['password']);
   const stored = await seen.page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
   assert.ok(!stored.includes(TOKEN));
-  // It is for the server that it was typed for.
+  // The token was typed for another server.
   await part(seen, 'hub-endpoint').fill('http://127.0.0.1:9');
   assert.equal(await part(seen, 'hub-token').inputValue(), '');
   assert.deepEqual((await hub.requests()).filter(({ on, authorization }) => on === 'cdn' && authorization), []);
   await seen.close();
 });
 
-/** The fixture's files, as a folder of a model has them. */
+/** The fixture's files that belong in a model's folder. */
 const ownFiles = () => readdirSync(small).filter((name) => !/golden|planted/.test(name));
 
-/** Drops files onto the section or beside it, as a script can: with no entries of a file system behind them. */
+/** Drops files onto the section or next to it, as a script can: without file-system entries. */
 async function drop(seen, names, { beside = false } = {}) {
   const files = names.map((name) => ({ name, base64: readFileSync(path.join(small, name)).toString('base64') }));
   await part(seen, 'load').evaluate(async (section, { files, beside }) => {
@@ -341,7 +341,7 @@ async function drop(seen, names, { beside = false } = {}) {
   }, { files, beside });
 }
 
-/** Drops what lies on the disk onto the section, as a hand does. */
+/** Drops files of the disk onto the section, as a hand does. */
 async function dropFromDisk(seen, where) {
   await part(seen, 'model-status').scrollIntoViewIfNeeded();
   const { x, y } = await part(seen, 'model-status').boundingBox();
@@ -351,7 +351,7 @@ async function dropFromDisk(seen, where) {
   }
 }
 
-/** A folder as people have them: with more in it than a model. */
+/** A realistic folder, with more in it than a model. */
 function ownFolder(name) {
   const own = path.join(scratch, name);
   mkdirSync(path.join(own, 'checkpoint'), { recursive: true });
@@ -413,7 +413,7 @@ test('link to a model of the Hub says what it takes, and asks the visitor\'s own
   await part(reader, 'link-download').waitFor();
   assert.match(await text(reader, 'link-download'), /SmolLM2 1\.7B.*3\.42 GB/s);
   assert.match(await text(reader, 'link-restore'), /3\.42 GB/);
-  // What it would load is chosen in the section below, with its card and its server.
+  // The link's model is chosen in the section below, with its card and its server.
   assert.equal(await part(reader, 'model-select').inputValue(), UNCHECKED.id);
   const asked = await reader.requestsFromNow();
   await choose(reader, UNCHECKED.id);
@@ -455,7 +455,7 @@ for (const theme of ['light', 'dark']) {
       await part(seen, 'model-fit').click();
       await part(seen, 'fit').waitFor();
       await look('does-not-fit');
-      // Gated, and much is published on it.
+      // A gated model with many published findings.
       await choose(seen, 'llama-3.2-1b');
       await look('card');
       assert.deepEqual(await seen.barriers(), []);

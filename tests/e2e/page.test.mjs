@@ -1,4 +1,4 @@
-// The page as it is met: it opens, complains about nothing, and keeps nobody out.
+// The page at first sight: it opens, reports no problem, and is accessible.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -17,7 +17,7 @@ after(async () => {
   await server?.stop();
 });
 
-/** Opens the page, waits until it shows something, looks at it, and closes it. */
+/** Opens the page, waits until it shows something, checks it, and closes it. */
 async function look(options, check, url = server.url) {
   const seen = await visit(browser, url, options);
   try {

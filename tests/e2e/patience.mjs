@@ -1,2 +1,2 @@
-/** How long a test waits for anything before it gives up, for machines that are slow, busy or both; speed is measured by the benchmarks. */
+/** The longest wait of a test, for machines that are slow, busy or both; the benchmarks measure speed. */
 export const PATIENCE_MS = 1_800_000;

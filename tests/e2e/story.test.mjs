@@ -1,4 +1,4 @@
-// The visitor's story, from the first view to a link that somebody else recomputes.
+// A visit from the first view to a link that another visitor recomputes.
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -47,12 +47,12 @@ function assertSameNumbers(page, native) {
 test('bundled model is scanned, confirmed, pulled, run, shared, reopened and recomputed', async () => {
   const seen = await visit(browsers.cpu, server.url);
 
-  // Before anything runs, the page has told its story, marked as recorded.
+  // Before anything runs, the page shows its story, marked as recorded.
   assert.match(await text(seen, 'recorded'), /recorded/i);
   assert.ok((await text(seen, 'recorded-intact')).length > 100);
   assert.ok((await text(seen, 'recorded-ablated')).length > 100);
 
-  // The bundled model loads by itself and says where it runs and why.
+  // The bundled model loads automatically; the page shows its device and the reason.
   await modelIsReady(seen);
   assert.match(await text(seen, 'backend'), /cpu/);
   assert.match(await text(seen, 'backend'), /WebGPU/);
@@ -140,7 +140,7 @@ async function openFixture(seen, name, change = (file) => file) {
 
 test('visitor\'s own model is scanned, confirmed, pulled, run, shared and recomputed on WebGPU', async () => {
   const seen = await visit(browsers.gpu, server.url, { theme: 'dark' });
-  // The bundled model takes the CPU by itself: this browser's only GPU is made of software.
+  // The bundled model runs on the CPU, because this browser's only GPU is software.
   await modelIsReady(seen);
   assert.match(await text(seen, 'backend'), /cpu.*software/s);
   await part(seen, 'backend-choice').selectOption('gpu');
@@ -153,7 +153,7 @@ test('visitor\'s own model is scanned, confirmed, pulled, run, shared and recomp
   assert.match(await text(seen, 'candidate'), /1.*5.*17/s);
   await part(seen, 'confirm-run').click();
   await part(seen, 'verdict').first().waitFor();
-  // Planted in a random model: a spike that a loss near chance hardly notices.
+  // The spike is planted in a random model, whose loss near chance hardly changes.
   assert.equal(await part(seen, 'verdict').first().getAttribute('data-confirmed'), 'false');
   await part(seen, 'candidate-pull').first().click();
   await part(seen, 'applied').filter({ hasText: 'in place' }).waitFor();
@@ -166,7 +166,7 @@ test('visitor\'s own model is scanned, confirmed, pulled, run, shared and recomp
   assert.deepEqual(seen.problems, []);
   await seen.close();
 
-  // Whoever opens it has to bring the same files; the page says so, and restores the run once they are there.
+  // The reader must open the same files; the page says so, and then restores the run.
   const reader = await visit(browsers.gpu, link);
   await part(reader, 'link-mismatch').waitFor();
   await part(reader, 'backend-choice').selectOption('gpu');
@@ -179,7 +179,7 @@ test('visitor\'s own model is scanned, confirmed, pulled, run, shared and recomp
   await reader.close();
 });
 
-/** Opens a fixture once the model before it is there. */
+/** Opens a fixture once the previous model is loaded. */
 async function openFixtureWhenIdle(seen, name, change) {
   await unfold(seen.page.locator('details.own'));
   await part(seen, 'model-status').filter({ hasText: /ready|No model|Nothing is loaded/ }).waitFor();
@@ -197,7 +197,7 @@ test('broken file is explained, and the page goes on', async () => {
   await seen.screenshot('failure-desktop-light');
   assert.deepEqual(await seen.barriers(), []);
   await part(seen, 'failure-dismiss').click();
-  // The model from before still works.
+  // The previous model still works.
   await part(seen, 'scan-run').click();
   await part(seen, 'scan-results').waitFor();
   await seen.close();
@@ -209,13 +209,13 @@ test('killed engine can be restarted, and its results stay', async () => {
   await part(seen, 'scan-run').click();
   await part(seen, 'scan-results').waitFor();
   const worker = seen.page.workers()[0];
-  // The engine dies as it would of a lack of memory: an error that nobody catches.
+  // The engine dies as if it were out of memory: by an uncaught error.
   await worker.evaluate(() => setTimeout(() => { throw new Error('out of memory'); }, 0)).catch(() => {});
   await part(seen, 'failure-restart').waitFor();
   assert.ok(await part(seen, 'scan-results').isVisible());
   await part(seen, 'failure-restart').click();
   await seen.page.waitForFunction(() => !document.querySelector('[data-testid="scan-run"]').disabled);
-  // Another text is another number of tokens.
+  // Another text has another number of tokens.
   const before = await text(seen, 'scan-tokens');
   await part(seen, 'scan-prompt').fill('the old man');
   await part(seen, 'scan-run').click();

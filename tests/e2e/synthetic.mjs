@@ -1,7 +1,7 @@
-// Models of random weights in the shapes of well-known ones, as Hugging Face folders: they load and compute, and say nothing.
+// Models of random weights in the shapes of well-known ones, as Hugging Face folders. They load and compute, but write nonsense.
 //
 // `cargo xtask model` writes them (as `bench` does: weights of deviation 0.02, norms of one, and a byte-level tokenizer of 272
-// tokens, which any larger vocabulary has room for). By hand: node tests/e2e/synthetic.mjs OUT --shape smollm2-360m --dtype bf16
+// tokens, which fits into any larger vocabulary). By hand: node tests/e2e/synthetic.mjs OUT --shape smollm2-360m --dtype bf16
 
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { root, xtask } from './xtask.mjs';
 
-/** What there is, and how many bytes of weights in bf16. */
+/** The shapes, with their bytes of weights in bf16. */
 export const SHAPES = {
   TINY: 'tiny', // 0.2 MB
   SMOLLM2_135M: 'smollm2-135m', // 269 MB
@@ -23,7 +23,7 @@ export const SHAPES = {
 
 /**
  * Writes a model; the same arguments write the same bytes.
- * @param {string} folder made if need be; a model that is there makes way
+ * @param {string} folder created if necessary; an existing model is replaced
  * @param {{shape: string, dtype?: 'bf16' | 'f32', seed?: number, shards?: number}} options
  * @returns {Promise<Object<string, {size: number, sha256: string}>>} its files by name
  */
@@ -47,9 +47,9 @@ export async function writeSynthetic(folder, { shape, dtype = 'bf16', seed = 1, 
 }
 
 /**
- * A model with one matrix of 4 GiB: a header, and a hole where its weights would be.
+ * A model with one matrix of 4 GiB: a header, and a sparse hole instead of its weights.
  * @param {string} folder that is there
- * @returns its files, as a local Hub (hub.mjs) takes them; a digest of the hole should be given along
+ * @returns its files, for a local Hub (hub.mjs); the digest of the hole should be given, too
  */
 export function writeHuge(folder) {
   const config = configOf('llama');
@@ -68,9 +68,9 @@ export function writeHuge(folder) {
 }
 
 /**
- * A model of zeros in GPT-2's shape (170 MB), but for its vocabulary, which is the fixture's, and its positions.
+ * A model of zeros in GPT-2's shape (170 MB), except for its vocabulary, which is the fixture's, and its positions.
  * @param {string} folder that is there
- * @returns its files, as a local Hub (hub.mjs) takes them
+ * @returns its files, for a local Hub (hub.mjs)
  */
 export function writeGpt2(folder) {
   const config = { ...configOf('gpt2'), n_embd: 768, n_head: 12, n_layer: 12 };

@@ -1,4 +1,4 @@
-// The engine's worker by itself, in a page of its own.
+// The engine's worker alone, in a separate page.
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -6,7 +6,7 @@ import path from 'node:path';
 import { startEngine } from '../../benches/engine-client.mjs';
 import { root, visit } from './lib.mjs';
 
-/** What the engine is built to speak. */
+/** The engine's protocol version. */
 const PROTOCOL_VERSION = Number(/PROTOCOL_VERSION: u32 = (\d+);/.exec(readFileSync(path.join(root, 'src/protocol/mod.rs'), 'utf8'))[1]);
 
 /** Runs in the page: files given as base64 become blob URLs. */
@@ -17,7 +17,7 @@ function toUrls(files) {
   });
 }
 
-/** A page of the server's without the app on it, and what it takes to start an engine there; `options` are those of `visit`. */
+/** A page of the server without the app, with the functions for starting an engine there; `options` are those of `visit`. */
 export async function bareOn(browser, server, options) {
   const seen = await visit(browser, new URL('models/linchpin-13m/config.json', server.url).href, options);
   await seen.page.evaluate((base) => {
@@ -28,7 +28,7 @@ export async function bareOn(browser, server, options) {
   return seen;
 }
 
-/** Starts an engine in such a page, in place of any before, as `window.engine`; `address` is an expression. */
+/** Starts an engine in such a page as `window.engine`, replacing an earlier one; `address` is an expression. */
 export async function start(seen, address = 'undefined') {
   const { protocol_version: version } = await seen.page.evaluate(`startEngine(${address}).then((engine) => (window.engine = engine).ready)`);
   assert.equal(version, PROTOCOL_VERSION);
@@ -49,7 +49,7 @@ export function fixtureFiles(name) {
 
 export const last = (events) => events[events.length - 1];
 
-/** The outcome that these events tell: a first state, and what was added to it. */
+/** The outcome in these events: a first state, and the additions to it. */
 export function outcomeOf(events) {
   let outcome;
   const grow = (list, { kept, added }) => [...list.slice(0, kept), ...added];

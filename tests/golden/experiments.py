@@ -1,15 +1,15 @@
-"""Writes what the experiments read out of a model, as PyTorch and transformers compute it, in float32 on the CPU.
+"""Writes the values that the experiments read out of a model, computed with PyTorch and transformers in float32 on the CPU.
 
     pip install -r ../fixtures/requirements.txt && python experiments.py [--out experiments.json]
 
-Of each model, with `at` the scalar `down_proj.weight[row, col]` of a layer that is set to zero where it says "removed":
+For each model (`at` is the scalar `down_proj.weight[row, col]` of a layer, which is set to zero under "removed"):
 
-    cold: of some rows [layer, row] their score, ratio, top-1 share, participation ratio and column, and the first rows of the ranking
-        (src/analysis/cold.rs has the formulas); the gain of the norm in front is folded into what the block reads with
-    residual: at channel `row` and at the largest magnitude, of every token, before layer 0 and behind every layer; and the largest
-        magnitude of every down_proj's output; the median magnitude of all that is behind each layer. By hooks: the last of
-        transformers' hidden states has the final norm in it
-    sinks: per layer and head, the mean probability of token 0 over all queries but the first
+    cold: score, ratio, top-1 share, participation ratio and column of some rows [layer, row], and the first rows of the ranking
+        (src/analysis/cold.rs has the formulas); the gain of the norm before the block is folded into its reading matrices
+    residual: at channel `row` and at the largest magnitude, of every token, before layer 0 and after every layer; and the largest
+        magnitude of every down_proj's output; the median magnitude after each layer. By hooks, because the last of
+        transformers' hidden states includes the final norm
+    sinks: per layer and head, the mean probability of token 0 over all queries except the first
     next_token: mean over prompts of the next token's probability: the likeliest tokens, the sum of p^2, and the mean entropy
 """
 
@@ -44,7 +44,7 @@ TOP, FIRST = 20, 5
 
 
 def blocks(model):
-    """Of every layer: the layer, its down projection, and [out, in] weights: down, what it reads with, the gains before and behind."""
+    """For every layer: the layer, its down projection, the [out, in] weights of down and of its reading matrices, and the gains of the norms before and after."""
     if hasattr(model, "transformer"):
         for block in model.transformer.h:
             yield block, block.mlp.c_proj, block.mlp.c_proj.weight.T, [block.mlp.c_fc.weight.T], block.ln_2.weight, None
@@ -52,7 +52,7 @@ def blocks(model):
         for layer in model.model.layers:
             mlp = layer.mlp
             before, behind = layer.post_attention_layernorm.weight, None
-            if hasattr(layer, "pre_feedforward_layernorm"):  # Gemma's are stored less 1.
+            if hasattr(layer, "pre_feedforward_layernorm"):  # Gemma's weights are stored less 1.
                 before, behind = 1 + layer.pre_feedforward_layernorm.weight, 1 + layer.post_feedforward_layernorm.weight
             yield layer, mlp.down_proj, mlp.down_proj.weight, [mlp.gate_proj.weight, mlp.up_proj.weight], before, behind
 

@@ -1,8 +1,8 @@
-"""Writes what Hugging Face transformers computes with the bundled models, in float32 on the CPU.
+"""Writes the values that Hugging Face transformers computes with the bundled models, in float32 on the CPU.
 
     python linchpin.py --models ../../public/models [--text ../../public/held-out.txt] [--out linchpin.json]
 
-Greedy decoding is done by hand: `generate` would mask position 0 wherever pad_token_id equals bos_token_id, and
+Greedy decoding is done by hand: `generate` would mask position 0 if pad_token_id equals bos_token_id, and
 these models collapse without their BOS.
 """
 
@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 PROMPT = "It was a dark evening, and the old man"
 NEW_TOKENS, TOP = 40, 8
-# The held-out text is scored as public/held-out.md says.
+# The held-out text is scored as described in public/held-out.md.
 PASSAGE_TOKENS = 128
 # The scalar that the spikes of each model point at: layer, row (residual channel), column (feed-forward channel).
 SCALARS = {"linchpin-13m": (2, 12, 86), "linchpin-11m-twin": (0, 162, 150)}

@@ -1,9 +1,9 @@
-"""Writes what PyTorch and Hugging Face transformers make of simulated quantisation, in float32 on the CPU.
+"""Writes the results of simulated quantisation with PyTorch and Hugging Face transformers, in float32 on the CPU.
 
     python quantise.py --models ../../public/models --fixtures ../fixtures [--out quantise.json]
 
 Written from the formulas alone: asymmetric rounding to the nearest of 2^bits values, in blocks of weights (as stored), and
-per tensor and per token of both factors of every product but the output projection's and the head's.
+per tensor and per token of both factors of every product except the output projection's and the head's.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from transformers.models.gpt2 import modeling_gpt2
 from transformers.models.llama import modeling_llama
 from transformers.utils import logging
 
-# Layer, row, column of the scalars that are held out, and the lengths of what loss is measured over.
+# Layer, row, column of the scalars that are held out, and the lengths of the measured texts.
 SOME = [(1, 5, 17), (1, 6, 17), (0, 5, 40)]
 MODELS = {"linchpin-13m": [(2, 12, 86)], "gpt2": SOME, "llama3": SOME}
 ALPHA = 0.85
@@ -39,7 +39,7 @@ def rounded(x, bits):
 
 
 def rounded_weight(weight, bits, block, method, held):
-    """The median of the others stands in for what is held out; the flat order is that of the file."""
+    """The median of the others replaces the held-out values; the flat order is that of the file."""
     flat = weight.flatten().clone()
     blocks = [flat] if block == 0 else list(flat.split(block))
     start, out = 0, []
@@ -197,7 +197,7 @@ def weights_rounded(model, parts, at, passages, which):
 
 
 def token_rounding(bits, channels, scale=None):
-    """One value of each of these channels, where it is largest, is the median of its token's others while it is rounded."""
+    """One value of each of these channels, where it is largest, is replaced by the median of its token's others during rounding."""
 
     def change(x):
         x = x if scale is None else x / scale
@@ -257,7 +257,7 @@ def factors_rounded(model, parts, at, passages, held, smooth=None):
 
 
 def residuals(model, parts, ids):
-    """What leaves some layers, at some tokens and channels."""
+    """The output of some layers, at some tokens and channels."""
     found = {}
 
     def keep(index):
@@ -290,7 +290,7 @@ def describe(folder, at, passages, calibration, with_weights=True):
         smooth=factors_rounded(model, parts, at, passages, False, seen),
         first_maxima=[[of_reader[:8].tolist() for of_reader in layer] for layer in seen],
     )
-    # The same in float64: what rounding decisions move that fall the other way by the order of sums alone.
+    # The same in float64, to show the effect of rounding decisions that depend only on the order of sums.
     model, seen = model.double(), [[of_reader.double() for of_reader in layer] for layer in seen]
     factors["loss_in_float64"] = dict(
         naive=factors_rounded(model, parts, at, passages, False)["loss"],

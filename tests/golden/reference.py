@@ -1,8 +1,8 @@
-"""Writes `reference.json` into a model's folder: what transformers computes in float32 for a short prompt.
+"""Writes `reference.json` into a model's folder: the results of transformers in float32 for a short prompt.
 
     python reference.py ../../public/models/linchpin-13m
 
-The engine checks it whenever it loads the model, so that a device that computes something else is found out before
+The engine checks it whenever it loads the model, so that a device with other results is detected before
 anything is shown.
 """
 

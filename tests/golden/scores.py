@@ -1,9 +1,9 @@
-"""Writes the scores of feed-forward channels as PyTorch autograd computes them, in float32 on the CPU.
+"""Writes the scores of feed-forward channels computed by PyTorch autograd, in float32 on the CPU.
 
     pip install -r ../fixtures/requirements.txt && python scores.py [--out scores.json]
 
-`u` is the input of `down_proj` (GPT-2: of `mlp.c_proj`), `s` the gradient of the mean next-token cross-entropy of one
-sequence with regard to `u`. Per channel, over all tokens of all sequences (the last of each too, whose gradient is 0):
+`u` is the input of `down_proj` (GPT-2: the input of `mlp.c_proj`), `s` the gradient of the mean next-token cross-entropy of one
+sequence with regard to `u`. Per channel, over all tokens of all sequences (including the last of each, whose gradient is 0):
 
     mean_activation = mean u        activation_power = mean u^2     peak_activation = max |u|
     curvature = mean s^2            taylor = mean |u s|             loss_proxy = 1/2 mean (u s)^2
@@ -38,7 +38,7 @@ def sequences_of(folder):
 
 
 def blocks(model):
-    """Of every layer: the down projection, a module that reads the block's input, and all weights as [out, in]."""
+    """For every layer: the down projection, a module that reads the block's input, and all weights as [out, in]."""
     if hasattr(model, "transformer"):
         for block in model.transformer.h:
             yield block.mlp.c_proj, block.mlp.c_fc, dict(down=block.mlp.c_proj.weight.T, up=block.mlp.c_fc.weight.T)

@@ -1,9 +1,9 @@
-"""Writes the loss of the trained 260,032-parameter TinyStories model, as Hugging Face transformers computes it.
+"""Writes the loss of the trained 260,032-parameter TinyStories model, computed by Hugging Face transformers.
 
     python stories260k.py --model DIR --text FILE [--out stories260k.json]
 
 DIR holds karpathy/tinyllamas' stories260K as config.json, model.safetensors and tokenizer.json; FILE is a list of
-TinyStories without separators. Both are fetched by whoever runs the check; neither is part of this repository.
+TinyStories without separators. Download both to run the check; neither is part of this repository.
 """
 
 import argparse

@@ -104,7 +104,7 @@ def question(name, row):
 
 
 def encode_pair(tokenizer, context, continuation, limit):
-    """The ids that run, and the continuation's: spaces at the context's end go over, and the left is cut."""
+    """The ids to run, and the continuation's ids: spaces at the context's end move to the continuation, and the left is cut."""
     stripped = context.rstrip()
     whole = tokenizer.encode(context + continuation).ids
     head = tokenizer.encode(stripped).ids
@@ -177,8 +177,8 @@ def without(model, coords):
 
 @contextlib.contextmanager
 def at_peaks(model, coords, values, new=None, read=None):
-    """Edits the output of `down_proj` on each super weight's row at the token where the original value is largest: puts the
-    original back (`values`: what the weights were), or `new[(layer, row)]`, or only appends it to `read`."""
+    """Edits the output of `down_proj` on each super weight's row at the token where the original value is largest: restores
+    the original (`values` are the former weights), or `new[(layer, row)]`, or only appends it to `read`."""
 
     def hook(layer, row, cols):
         def edit(_, args, out):
@@ -220,7 +220,7 @@ def restored(model, coords):
 
 
 def calibration(tokenizer, text, limit):
-    """As src/analysis/calibration.rs cuts it."""
+    """The windows of src/analysis/calibration.rs."""
     ids = tokenizer.encode(text.strip(), add_special_tokens=False).ids
     special = tokenizer.encode(text.strip()).ids[: -len(ids)]
     room = min(CALIBRATION_LENGTH, limit) - len(special)

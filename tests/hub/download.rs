@@ -1,4 +1,4 @@
-//! What comes from the Hub, and what the cache makes of it.
+//! Downloads from the Hub, and their place in the cache.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use super::server::{COMMIT, Held, Home, REPO, Server, TOKEN};
 use super::stderr;
 use crate::support::{Copy, files_in, fixture, load_in};
 
-/// A repository that was loaded.
+/// A loaded repository.
 #[derive(Debug)]
 struct Brought {
     commit: String,
@@ -47,7 +47,7 @@ fn load(asked: &str, settings: &HubSettings, known: Vec<KnownFile>, control: &Co
     })
 }
 
-/// The error of the platform, which is what a server or a disk has done.
+/// The platform's error, which comes from a server or a disk.
 fn of_platform<T: std::fmt::Debug>(loaded: Result<T, LoadingError>) -> PlatformError {
     match loaded {
         Err(LoadingError::Platform(error)) => error,
@@ -73,12 +73,12 @@ fn cache_is_laid_out_as_pythons() {
         assert!(file.verified, "{file:?}");
     }
     load_in(&home.snapshot(), &Device::flex()).unwrap();
-    // The token went to the Hub, and not to where it keeps large files.
+    // The token went to the Hub, but not to its storage of large files.
     for asked in server.asked() {
         let expected = (asked.on != "cdn").then(|| format!("Bearer {TOKEN}"));
         assert_eq!(asked.authorization, expected, "{asked:?}");
     }
-    // Now nothing is downloaded, and a commit is not even asked for.
+    // Now nothing is downloaded, and a commit is not even requested.
     let before = server.asked().len();
     get(REPO, &home.settings(server.endpoint())).unwrap();
     assert_eq!(server.asked().len(), before + 1);
@@ -112,7 +112,7 @@ fn offline_means_that_nobody_is_asked() {
     let n = server.asked().len();
     let notes = get(&format!("{REPO}@step1"), &offline).unwrap().notes;
     assert!(matches!(notes.as_slice(), [note] if note.contains("HF_HUB_OFFLINE")), "{notes:?}");
-    // Another branch was never asked for.
+    // Another branch was never requested.
     assert!(matches!(of_platform(get(REPO, &offline)), PlatformError::NotCached { .. }));
     assert_eq!(server.asked().len(), n);
 }
@@ -126,7 +126,7 @@ fn hub_out_of_reach_with_nothing_cached_is_told_in_words() {
     assert!(refused.to_string().starts_with("org/tiny at main is not completely in the cache"), "{refused}");
 }
 
-/// The paths of parts of downloads.
+/// The paths of partial downloads.
 fn parts(home: &Home) -> Vec<PathBuf> {
     let blobs = std::fs::read_dir(home.blobs()).unwrap().map(|entry| entry.unwrap().path());
     blobs.filter(|path| path.extension().is_some()).collect()
@@ -177,7 +177,7 @@ fn download_reports_its_progress_and_obeys_a_stop() {
     assert_eq!((progress.doing.code.as_str(), progress.unit.as_str(), progress.total), ("loading_weights", "bytes", total));
     let arrived = std::fs::metadata(&parts(&home)[0]).unwrap().len();
     assert!(0.0 < progress.done && progress.done < total && progress.done == arrived as f64, "{progress:?}");
-    // What has arrived is not fetched again.
+    // Bytes that have arrived are not downloaded again.
     get(REPO, &settings).unwrap();
     assert_eq!(server.downloads().last().unwrap().range, Some(format!("bytes={arrived}-")));
 }
@@ -192,7 +192,7 @@ fn download_begun_with_other_bytes_is_begun_anew() {
     let settings = home.settings(server.endpoint());
     let part = home.blobs().join(format!("{etag}.incomplete"));
     std::fs::create_dir_all(part.parent().unwrap()).unwrap();
-    // The digest tells that a part is of another file, at the latest.
+    // The digest shows, at the latest, that a part belongs to another file.
     let mut other = bytes[..100_000].to_vec();
     other[50_000] ^= 1;
     let altered = hex(&Sha256::digest([&other, &bytes[100_000..]].concat()));
@@ -202,7 +202,7 @@ fn download_begun_with_other_bytes_is_begun_anew() {
     assert!(refused.to_string().contains(&etag) && refused.to_string().contains(&altered), "{refused}");
     assert!(!part.exists());
     get(REPO, &settings).unwrap();
-    // The beginning tells it before anything is used.
+    // The beginning shows it before anything is used.
     std::fs::remove_dir_all(home.repo()).unwrap();
     std::fs::create_dir_all(part.parent().unwrap()).unwrap();
     std::fs::write(&part, b"something else").unwrap();
@@ -230,7 +230,7 @@ fn weights_that_are_not_numbers_are_not_gone_on_with() {
 
 #[test]
 fn cached_file_that_has_changed_is_refused() {
-    // In the data, and in the header.
+    // One change in the data, and one in the header.
     for place in [5000, 3] {
         let home = Home::new(&format!("changed-{place}"));
         let server = Server::start(Held::folder(&fixture("llama")));
@@ -248,7 +248,7 @@ fn cached_file_that_has_changed_is_refused() {
         for part in [&sha256, got, "Remove that file", path.to_str().unwrap()] {
             assert!(told.contains(part), "{part}: {told}");
         }
-        // As the message says.
+        // The next step in the message.
         std::fs::remove_file(path).unwrap();
         assert_eq!(get(REPO, &settings).unwrap().weights[0].sha256, sha256);
         assert!(home.snapshot().join("model.safetensors").is_symlink());
@@ -274,7 +274,7 @@ fn digests_of_the_catalogue_and_of_the_hub_have_to_agree() {
         assert_eq!(server.downloads().len(), 0);
         let brought = load(REPO, &settings, known(&of_hub), &Control::silent()).unwrap();
         assert!(brought.weights[0].verified, "{brought:?}");
-        // In the cache the name of the contents is the Hub's digest.
+        // In the cache, the name of the contents is the Hub's digest.
         refused(&HubSettings { is_offline: true, ..settings });
     }
 }

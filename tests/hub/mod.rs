@@ -1,4 +1,4 @@
-//! Models of the Hub, from a server on this machine that answers as the Hub does.
+//! Models of the Hub, from a server on this machine that answers like the Hub.
 
 mod download;
 mod server;
@@ -24,7 +24,7 @@ fn command_brings_a_model_and_needs_no_network_for_it_again() {
     for part in ["verified against the Hub's digest", "not pinned: main is currently 0123456789abcdef", "tiny (", progress] {
         assert!(stderr(&first).contains(part), "{part}: {}", stderr(&first));
     }
-    // Its JSON says where it came from, and what it was held against.
+    // The JSON names the origin, and the source of the digests.
     let json = home.linchpin(&endpoint, &[&generate[..], &["--json"]].concat());
     let export: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     let provenance = &export["info"]["provenance"];
@@ -36,7 +36,7 @@ fn command_brings_a_model_and_needs_no_network_for_it_again() {
     assert_eq!((code(&again), &again.stdout.is_empty()), (Some(0), &false), "{}", stderr(&again));
     assert!(stderr(&again).contains("From the cache, because the Hub could not be asked"), "{}", stderr(&again));
     assert_eq!(digest_line(&again), digest_line(&first));
-    // What is in a folder is the same model.
+    // The same files in a folder are the same model.
     let folder = home.linchpin(&endpoint, &[&generate[..1], &["--model", fixture("llama").to_str().unwrap()], &generate[3..]].concat());
     assert_eq!(digest_line(&folder), digest_line(&first));
 }
@@ -114,7 +114,7 @@ fn another_revision_of_a_catalogued_model_is_another_model() {
     let refused = of(&["check"]);
     assert_eq!(code(&refused), Some(2));
     assert!(stderr(&refused).contains("--published olmo-1b-0724"), "{}", stderr(&refused));
-    // Asked for, it is held to the shape, as any other model is.
+    // On request, the shape is compared, as for any other model.
     assert!(stderr(&of(&["check", "--published", "olmo-1b-0724"])).contains("this is not OLMo 1B"));
 }
 

@@ -1,4 +1,4 @@
-//! A local Hub with one model, and a home for the cache.
+//! A local Hub with one model, and a home folder for the cache.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,23 +14,23 @@ use crate::support::files_in;
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub const REPO: &str = "org/tiny";
-/// Somebody whom no gated model lets in (`OUTSIDER` in server/src/hub.rs).
+/// A token without access to any gated model (`OUTSIDER` in server/src/hub.rs).
 pub const TOKEN: &str = "hf_was_not_let_in";
 
-/// How often the header of a file is asked for before its rest.
+/// The requests for a file's header, which come before the one for its rest.
 const N_HEADER_REQUESTS: u64 = 2;
 
-/// What the server holds, and how it behaves.
+/// The server's files, and its behaviour.
 #[derive(Clone, Default)]
 pub struct Held {
     /// Files of this disk, by name.
     pub files: BTreeMap<String, PathBuf>,
     pub is_gated: bool,
-    /// The byte of a large file before which the connection breaks, once, if the rest of the file is asked for.
+    /// The byte of a large file before which the connection breaks, once, if the rest of the file is requested.
     pub breaks_before: Option<u64>,
-    /// Sends whole files, whatever part is asked for.
+    /// Sends whole files, even if a range is requested.
     pub knows_no_ranges: bool,
-    /// Lists the files' names alone, as some mirrors do.
+    /// Lists only the files' names, as some mirrors do.
     pub lists_names_alone: bool,
 }
 
@@ -48,13 +48,13 @@ impl Held {
 /// One request: `Asked` in server/src/log.rs.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Asked {
-    /// The part of the Hub; large files are at its storage, `cdn`.
+    /// The part of the Hub; `cdn` is its storage of large files.
     pub on: String,
     pub range: Option<String>,
     pub authorization: Option<String>,
 }
 
-/// The local Hub of server/ until it is dropped. It is a process of its own: linked into these tests, its HTTP library would
+/// The local Hub of server/, which runs until it is dropped. It is a process of its own: linked into these tests, its HTTP library would
 /// turn on features of crates that Burn is built with, and Burn would be built twice.
 pub struct Server {
     process: Child,
@@ -70,7 +70,7 @@ impl Server {
         let endpoint = answer(&mut answers)["url"].as_str().unwrap().to_owned();
         let server = Self { process, wire: RefCell::new((orders, answers)), endpoint };
         if let Some(at) = held.breaks_before {
-            // A server without ranges sends the whole file to whoever asks for its header, too.
+            // A server without ranges answers requests for the header with the whole file, too.
             let n_headers = if held.knows_no_ranges { N_HEADER_REQUESTS } else { 0 };
             server.order(&json!({ "fail": { "kind": "cut", "on": "cdn", "at": at, "after": n_headers } }));
         }
@@ -132,7 +132,7 @@ fn xtask() -> Command {
     }
 }
 
-/// A home for the cache, removed at the end.
+/// A home folder for the cache, removed at the end.
 pub struct Home(pub PathBuf);
 
 impl Home {
@@ -156,7 +156,7 @@ impl Home {
         self.repo().join("snapshots").join(COMMIT)
     }
 
-    /// The command, with the environment of a person who uses this home.
+    /// The command, with the environment of a user with this home folder.
     pub fn linchpin(&self, endpoint: &str, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_linchpin"));
         for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {

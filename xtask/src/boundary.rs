@@ -1,4 +1,4 @@
-//! The module `boundary`: samples of every message, for the browser test of what page and engine say to each other.
+//! The module `boundary`: samples of every message, for the browser test of the boundary between page and engine.
 
 use std::path::PathBuf;
 

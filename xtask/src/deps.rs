@@ -1,23 +1,23 @@
-//! Keeps crates out of the page: Cargo says which are linked, for the features that the page is built with.
+//! Keeps unwanted crates out of the page: Cargo lists the linked ones, for the page's features.
 
 use crate::{env, process};
 
-/// A crate as `cargo tree` shows it, with the features it is built with.
+/// A crate in the output of `cargo tree`, with its features.
 #[derive(Debug, PartialEq)]
 struct Package {
     name: String,
     features: Vec<String>,
 }
 
-/// The page holds no tensor code.
+/// Checks that the page has no tensor code.
 pub fn check_page() -> Result<(), String> {
     let packages = dependencies("ui")?;
     let offenders = packages.iter().filter(|p| is_tensor_code(&p.name));
     none(offenders.map(|p| p.name.clone()), "the page (features ui) must do without")
 }
 
-/// The engine holds no interface, and of Burn only what a browser is served well by: without a clock and threads
-/// autotune and fusion cost start-up time and size and give nothing.
+/// Checks that the engine has no interface, and only those parts of Burn that help in a browser. Without a clock and
+/// threads, autotune and fusion cost start-up time and size for nothing.
 pub fn check_engine() -> Result<(), String> {
     let packages = dependencies("worker")?;
     if !packages.iter().any(|p| p.name == "burn") {
@@ -38,7 +38,7 @@ fn is_unwanted_crate(name: &str) -> bool {
 }
 
 fn unwanted_features(package: &Package) -> Vec<String> {
-    // The crate wgpu names every graphics interface that it could use; which are, it decides by target.
+    // The crate wgpu lists every graphics interface that it could use, and selects by target.
     if !is_tensor_code(&package.name) || package.name.starts_with("wgpu") {
         return Vec::new();
     }
@@ -64,7 +64,7 @@ fn dependencies(features: &str) -> Result<Vec<Package>, String> {
 }
 
 fn package(line: &str) -> Option<Package> {
-    // Packages that occur again are marked, and come with the same features.
+    // A repeated package is marked, and has the same features.
     let (package, features) = line.trim_end_matches(" (*)").split_once('|')?;
     Some(Package { name: package.split(' ').next()?.to_owned(), features: features.split(',').map(str::to_owned).collect() })
 }

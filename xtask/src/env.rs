@@ -1,4 +1,4 @@
-//! Where things are: the repository, the build outputs, the tools.
+//! The places of the repository, the build outputs and the tools.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// The repository.
 pub fn root() -> PathBuf {
-    // Set by `cargo run`; a binary started by hand looks upwards from where it stands.
+    // Set by `cargo run`; a binary that is started by hand searches upwards from the current folder.
     if let Some(xtask) = std::env::var_os("CARGO_MANIFEST_DIR")
         && let Some(root) = Path::new(&xtask).parent()
     {
@@ -24,8 +24,8 @@ pub fn target_dir() -> PathBuf {
     }
 }
 
-/// Where `setup` installs the tools that this project wants in a version of its own. Clones that share an output
-/// folder share them.
+/// The folder in which `setup` installs the tools that this project needs in a specific version. Clones with the same
+/// output folder share them.
 pub fn tools_dir() -> PathBuf {
     target_dir().join("tools")
 }
@@ -35,27 +35,27 @@ pub fn e2e_dir() -> PathBuf {
     root().join("tests/e2e")
 }
 
-/// The search path with `first` put before it.
+/// The search path with `first` in front.
 pub fn path_with(first: &[PathBuf]) -> OsString {
     let rest = std::env::var_os("PATH").unwrap_or_default();
     let folders = first.iter().cloned().chain(std::env::split_paths(&rest));
     std::env::join_paths(folders).unwrap_or(rest)
 }
 
-/// Where the search path has `program`.
+/// The place of `program` in the search path.
 pub fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
     std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|candidate| candidate.is_file())
 }
 
-/// Says whether a file's name ends in `.extension`.
+/// `true` if a file's name ends in `.extension`.
 pub fn has_extension(name: &str, extension: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == extension)
 }
 
-/// A command run from the repository, without what the `cargo run` around this process left in the environment: it
-/// describes this crate, and a Cargo below would take it for its own.
+/// A command run from the repository, without the environment variables of the surrounding `cargo run`, which
+/// describe this crate and would mislead another Cargo.
 pub fn command(program: impl Into<OsString>) -> Command {
     let mut command = Command::new(program.into());
     command.current_dir(root());
@@ -65,7 +65,7 @@ pub fn command(program: impl Into<OsString>) -> Command {
         }
     }
     command.env("CARGO_TARGET_DIR", target_dir());
-    // `cargo run` puts its compiler's libraries here, which another compiler would load.
+    // `cargo run` adds its compiler's libraries here, which another compiler would load.
     if let Some(libraries) = std::env::var_os("LD_LIBRARY_PATH") {
         let target = target_dir();
         let kept = std::env::split_paths(&libraries).filter(|p| !p.starts_with(&target) && !p.iter().any(|part| part == "toolchains"));

@@ -1,14 +1,15 @@
-//! Who may import whom: the map at the head of `src/lib.rs`, as a table that is checked.
+//! The permitted imports: the map at the head of `src/lib.rs`, as a table that is checked.
 
-/// The rooms (the top modules of the library), and those that each may import. Every room imports only rooms above it here.
+/// The rooms (the library's top-level modules), and the rooms that each may import. Every room imports only rooms
+/// above it here.
 pub const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("words", &[]),
     ("terms", &[]),
     ("protocol", &["terms"]),
     ("share", &["words", "terms"]),
-    // `share` in its tests only: the names of figures are those of old links.
+    // Only tests need `share`: the names of figures are those of old links.
     ("language", &["words", "terms", "share"]),
-    // `words` and `share` in its tests only: an id is one that a link can hold.
+    // Only tests need `words` and `share`: an id must be valid in a link.
     ("catalog", &["words", "terms", "share"]),
     ("tables", &["terms"]),
     ("draw", &["words", "terms", "language", "tables"]),
@@ -20,7 +21,7 @@ pub const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("tensors", &["platform"]),
     ("model", &["terms", "weights", "tensors"]),
     ("loading", &["terms", "platform", "job", "weights", "tensors", "model"]),
-    // `sampling` in its tests only: it is what the GPU's choice is compared with.
+    // Only tests need `sampling`: the GPU's choice is compared with it.
     ("decode", &["terms", "platform", "sampling", "tensors", "model"]),
     ("analysis", &["terms", "tokenizer", "job", "tensors", "model"]),
     ("experiments", &["terms", "protocol", "platform", "tokenizer", "job", "tensors", "model", "analysis"]),
@@ -46,31 +47,31 @@ pub const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("ui", &["words", "terms", "protocol", "share", "language", "catalog", "tables", "draw"]),
 ];
 
-/// Crates of tensors, which these modules do without.
+/// Crates of tensors, which these modules must not use.
 const TENSOR_CRATES: [&str; 5] = ["burn", "cubecl", "wgpu", "tokenizers", "half"];
 const WITHOUT_TENSORS: [&str; 11] =
     ["words", "terms", "language", "tables", "catalog", "protocol", "share", "draw", "platform", "cli", "ui"];
 
-/// Modules that read no files and open no connections.
+/// Modules that must not read files or open connections.
 const WITHOUT_IO: [&str; 11] =
     ["words", "terms", "language", "tables", "draw", "job", "sampling", "tensors", "model", "analysis", "experiments"];
 
-/// The room that a source file (its path below `src/`) is in; none for the library's head and the binaries.
+/// The room of a source file (its path below `src/`); `None` for the library's head and the binaries.
 fn room(path: &str) -> Option<&str> {
     let name = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
-    // The tests of a module may lie beside it.
+    // A module's tests may be next to it.
     let name = name.trim_end_matches("_tests");
     (!matches!(name, "lib" | "bin")).then_some(name)
 }
 
-/// Finds what a source file (its path below `src/`) takes from crates and the system that its room does without.
+/// Finds uses of forbidden crates and system functions in a source file (its path below `src/`).
 pub fn violations(path: &str, source: &str) -> Vec<String> {
     let Some(room) = room(path) else { return Vec::new() };
     let code = source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
     let mut found = Vec::new();
     if WITHOUT_TENSORS.contains(&room) {
         let tensors = TENSOR_CRATES.iter().filter(|name| has_path(&code, name));
-        // The platform is where a GPU is asked for.
+        // The platform requests the GPU.
         let tensors = tensors.filter(|name| room != "platform" || **name == "tokenizers");
         found.extend(tensors.map(|name| format!("src/{path}: `{room}` may not import the crate `{name}`")));
     }
@@ -81,7 +82,7 @@ pub fn violations(path: &str, source: &str) -> Vec<String> {
     found
 }
 
-/// Says whether `name::` occurs as the beginning of a path.
+/// `true` if `name::` occurs as the beginning of a path.
 fn has_path(code: &str, name: &str) -> bool {
     code.match_indices(&format!("{name}::")).any(|(at, _)| {
         let before = code[..at].chars().next_back();

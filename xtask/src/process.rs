@@ -1,23 +1,23 @@
-//! Running other programs.
+//! Runs other programs.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-/// The command as one would type it.
+/// The command in typed form.
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     words.join(" ")
 }
 
-/// Runs a command, its output going straight to the terminal.
+/// Runs a command with its output on the terminal.
 pub fn run(command: &mut Command) -> Result<(), String> {
     println!("    $ {}", shown(command));
     let status = command.status().map_err(|why| cannot_start(command, &why))?;
     if status.success() { Ok(()) } else { Err(format!("`{}` failed ({status})", shown(command))) }
 }
 
-/// Runs a command and returns what it prints; its errors when it fails.
+/// Runs a command and returns its output, or its errors if it fails.
 pub fn output(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|why| cannot_start(command, &why))?;
     if output.status.success() {
@@ -28,7 +28,7 @@ pub fn output(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// Runs a command, showing its standard output while also returning it, whether it succeeds or not.
+/// Runs a command, and both shows and returns its standard output. The `bool` is `true` if it succeeded.
 pub fn run_and_listen(command: &mut Command) -> Result<(bool, String), String> {
     println!("    $ {}", shown(command));
     command.stdout(Stdio::piped());

@@ -1,10 +1,11 @@
-//! `setup`: makes sure of everything that building and testing the page wants and Cargo does not bring.
+//! `setup`: installs everything for building and testing the page that Cargo does not provide.
 //!
-//! Two kinds of machine are meant: one with rustup and the internet, and one that reaches only the package registries
-//! of Rust, npm and Debian. Each step says what it does and why, and is nearly free when there is nothing to do.
+//! It supports two kinds of machine: one with rustup and the internet, and one that reaches only the package
+//! registries of Rust, npm and Debian. Each step prints what it does and why, and takes almost no time if nothing is
+//! missing.
 //!
-//! `wasm-opt` is absent on purpose: it makes the file smaller and the download larger (2.26 MB gzipped before it,
-//! 2.40 MB after; docs/benchmarks.md).
+//! `wasm-opt` is not used, because it makes the file smaller but the download larger (2.26 MB gzipped before, 2.40 MB
+//! after; docs/benchmarks.md).
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::process::Command;
 
 use crate::{env, process, toolchain, tools};
 
-/// The version of Node that the browser driver of the end-to-end tests asks for.
+/// The oldest Node.js for the end-to-end tests' browser driver.
 const OLDEST_NODE: u32 = 20;
 
 const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chromium-headless-shell"];
@@ -38,7 +39,7 @@ pub fn setup(browser: bool) -> Result<(), String> {
     Err(message)
 }
 
-/// Prints one line of what setup does.
+/// Prints one line about a step.
 pub fn say(what: &str) {
     println!("[setup] {what}");
 }
@@ -51,7 +52,7 @@ pub fn chromium() -> Result<PathBuf, String> {
             say(&format!("browser: {} (from CHROME)", chosen.display()));
             Ok(chosen)
         } else {
-            Err(format!("the browser that CHROME names, {}, is not there", chosen.display()))
+            Err(format!("the browser in CHROME, {}, does not exist", chosen.display()))
         };
     }
     if let Some(found) = BROWSERS.iter().find_map(|name| env::find_program(name)) {
@@ -64,7 +65,7 @@ pub fn chromium() -> Result<PathBuf, String> {
         .ok_or_else(|| "a browser for the end-to-end tests: install Chromium or Chrome, or name one in CHROME".to_owned())
 }
 
-/// Installs what the end-to-end tests import: a driver for the browser and an accessibility checker.
+/// Installs the npm packages of the end-to-end tests: a driver for the browser and an accessibility checker.
 pub fn npm_packages() -> Result<(), String> {
     if env::find_program("node").is_none() || env::find_program("npm").is_none() {
         say("node: missing; installing Debian's, which runs the end-to-end tests");
@@ -91,7 +92,7 @@ pub fn npm_packages() -> Result<(), String> {
     std::fs::write(&installed, wanted).map_err(|why| format!("cannot write {}: {why}", installed.display()))
 }
 
-/// A Vulkan driver for the tests of the GPU path: that of a GPU, or Mesa's, which computes on the CPU.
+/// Finds a Vulkan driver for the tests of the GPU path: a GPU's, or Mesa's, which computes on the CPU.
 pub fn vulkan() -> Result<(), String> {
     let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d"];
     let is_driver = |path: PathBuf| env::has_extension(&path.to_string_lossy(), "json");
@@ -111,11 +112,11 @@ pub fn vulkan() -> Result<(), String> {
     }
 }
 
-/// Installs packages of Debian.
+/// Installs Debian packages.
 pub fn apt_install(packages: &[&str]) -> Result<(), String> {
     let wanted = packages.join(" ");
     if env::find_program("apt-get").is_none() {
-        return Err(format!("this machine has no apt-get to install {wanted} with"));
+        return Err(format!("this machine has no apt-get for installing {wanted}"));
     }
     let apt = || {
         let mut apt = as_root("apt-get");

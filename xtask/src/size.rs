@@ -1,4 +1,4 @@
-//! The sizes of the files that a visitor downloads before anything works, and how much we allow.
+//! The sizes of the files that a visitor downloads before anything works, and their budgets.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,21 +8,21 @@ use flate2::write::GzEncoder;
 
 use crate::env;
 
-/// In bytes, compressed by gzip at its best, with 1 KB = 1,000 bytes and 1 MB = 1,000,000.
+/// In bytes, compressed by gzip -9, with 1 KB = 1,000 bytes and 1 MB = 1,000,000.
 const PAGE_BUDGET: u64 = 600_000;
 /// Page and engine together.
 const SUM_BUDGET: u64 = 4_000_000;
 
-/// One WebAssembly file of the page, or both.
+/// A WebAssembly file of the page, or the sum of both.
 pub struct Measured {
     pub name: String,
     pub bytes: u64,
     pub gzip_bytes: u64,
-    /// The engine has none of its own.
+    /// `None` for the engine, which has no separate budget.
     pub budget: Option<u64>,
 }
 
-/// The WebAssembly files of a built page, which must be there, and their sum.
+/// The WebAssembly files of a built page, which must exist, and their sum.
 pub fn measure(dist: &Path) -> Result<Vec<Measured>, String> {
     let names = wasm_files(dist)?;
     let mut files = Vec::new();
@@ -54,7 +54,7 @@ pub fn wasm_files(dist: &Path) -> Result<Vec<String>, String> {
     Ok(names.filter(|name| env::has_extension(name, "wasm")).collect())
 }
 
-/// Fails on the first size above its budget, if any.
+/// Fails for the first size above its budget.
 pub fn check(sizes: &[Measured]) -> Result<(), String> {
     for Measured { name, gzip_bytes, budget, .. } in sizes {
         if let Some(budget) = budget.filter(|budget| gzip_bytes > budget) {
@@ -75,7 +75,7 @@ pub fn table(sizes: &[Measured]) -> String {
 
 fn gzip_bytes(contents: &[u8]) -> u64 {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    // Writing to memory does not fail.
+    // Writing to memory cannot fail.
     let _ = encoder.write_all(contents);
     encoder.finish().map_or(u64::MAX, |compressed| compressed.len() as u64)
 }

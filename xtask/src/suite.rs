@@ -1,6 +1,6 @@
-//! `test`: every check and test there is, one after the other, and what came of each.
+//! `test`: runs every check and test, one after the other, and reports the results.
 //!
-//! Nothing is skipped: a tool or a file that is missing fails the step that wants it.
+//! Nothing is skipped: a missing tool or file fails the step that needs it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use crate::web::BuildOptions;
 use crate::{boundary, deps, env, process, setup, size, tidy, web};
 
-/// The features that are checked together: everything but CUDA, which wants a toolkit of its own.
+/// The features that are checked together: everything except CUDA, which needs its own toolkit.
 const LINTED_FEATURES: &str = "ui,worker,boundary,cli";
 
-/// A page that hangs fails its file: an hour, more than a test's own patience (tests/e2e/patience.mjs) for what it waits for.
+/// The timeout for a test file whose page hangs: an hour, longer than a test waits for anything (tests/e2e/patience.mjs).
 const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=3600000";
 
 #[derive(Clone, Copy, Default)]
@@ -87,7 +87,7 @@ impl Suite {
             Ok(counts) => (counts, None),
             Err((mut counts, why)) => {
                 println!("FAILED: {why}");
-                // A step that fails as a whole counts, too.
+                // A step that fails as a whole also counts.
                 counts.failed = counts.failed.max(1);
                 (counts, Some(why))
             }
@@ -113,12 +113,13 @@ impl Suite {
     }
 }
 
-/// A refusal to run, of no tests at all.
+/// The result of a step that could not run.
 fn not_run(why: String) -> (Counts, String) {
     (Counts::default(), why)
 }
 
-/// Clippy on this machine's own target: it reads the page's code as well, and one pass compiles Burn's types once.
+/// Runs Clippy for this machine's own target. It reads the page's code as well, and one pass compiles Burn's types
+/// once.
 fn lint(what: &[&str]) -> Result<(), String> {
     let mut cargo = env::command("cargo");
     cargo.args(["clippy", "--locked", "--all-targets"]).args(what).args(["--", "-D", "warnings"]);
@@ -134,7 +135,7 @@ fn cargo_test(what: &[&str]) -> Result<Counts, (Counts, String)> {
     verdict(counts, n_ignored, succeeded)
 }
 
-/// This program, for tests that start a local Hub or a server with it.
+/// The path of this program, which tests start as a local Hub or server.
 fn this_program() -> Result<PathBuf, String> {
     std::env::current_exe().map_err(|why| format!("cannot find this program: {why}"))
 }
@@ -177,7 +178,7 @@ fn verdict(counts: Counts, n_skipped: usize, succeeded: bool) -> Result<Counts, 
     }
 }
 
-/// Sums of the lines `test result: ok. 3 passed; 0 failed; 0 ignored; ...`, and how many were ignored.
+/// Sums the lines `test result: ok. 3 passed; 0 failed; 0 ignored; ...`, and returns the number of ignored tests.
 fn cargo_counts(heard: &str) -> (Counts, usize) {
     let mut counts = Counts::default();
     let mut n_ignored = 0;
@@ -196,7 +197,7 @@ fn cargo_counts(heard: &str) -> (Counts, usize) {
     (counts, n_ignored)
 }
 
-/// Reads the lines `ℹ pass 3`, `ℹ fail 0`, ... at the end: the counts, and how many tests were skipped or left to do.
+/// Reads the final lines `ℹ pass 3`, `ℹ fail 0`, ...: the counts, and the number of skipped or unfinished tests.
 fn node_counts(heard: &str) -> (Counts, usize) {
     let mut counts = Counts::default();
     let mut n_skipped = 0;

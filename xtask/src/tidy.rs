@@ -1,4 +1,4 @@
-//! Rules of this repository that no compiler knows.
+//! Rules of this repository that the compiler does not check.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,24 +7,24 @@ use crate::figures::Figures;
 use crate::{env, modules, process};
 
 const MAX_LINES: usize = 400;
-/// Longer files under `src/`, each with the reason why it should stay so.
+/// Files under `src/` that may be longer, each with the reason.
 const MAY_BE_LONGER: [(&str, &str); 0] = [];
 
-/// Kinds of files that people write; data (models, texts, tokenizers) is not looked into.
+/// Kinds of files that people write; data (models, texts, tokenizers) is not checked.
 const WRITTEN: [&str; 17] =
     ["rs", "wgsl", "toml", "md", "html", "css", "js", "mjs", "cjs", "json", "yml", "yaml", "sh", "py", "svg", "lock", "npmrc"];
 const DATA_FOLDERS: [&str; 3] = ["public/models/", "public/texts/", "tests/golden/"];
 
-/// A place in a file, and what is wrong there.
+/// A place in a file, and the violation there.
 type Finding = String;
 
-/// Looks at every file of the repository, and prints the figures of those in Rust.
+/// Checks every file of the repository, and prints the figures of its Rust files.
 pub fn check() -> Result<(), String> {
     let root = env::root();
     let mut findings = Vec::new();
     let mut sources = BTreeMap::new();
     for path in files()? {
-        // A file that was deleted and not yet committed is listed, too.
+        // A file that was deleted but not yet committed is also listed.
         if let Ok(bytes) = std::fs::read(root.join(&path))
             && is_written_by_people(&path)
         {
@@ -57,7 +57,7 @@ pub fn check() -> Result<(), String> {
     Err(format!("{} findings\n    {}", findings.len(), findings.join("\n    ")))
 }
 
-/// Tracked files, and those not ignored that will be.
+/// Tracked files, and untracked ones that are not ignored.
 fn files() -> Result<Vec<String>, String> {
     let mut git = env::command("git");
     git.args(["ls-files", "--cached", "--others", "--exclude-standard"]);
@@ -72,7 +72,7 @@ fn is_written_by_people(path: &str) -> bool {
     written && !DATA_FOLDERS.iter().any(|folder| path.starts_with(folder))
 }
 
-/// The path of a file of Rust below `src/`.
+/// The path of a Rust file below `src/`.
 fn below_src(path: &str) -> Option<&str> {
     path.strip_prefix("src/").filter(|below| env::has_extension(below, "rs"))
 }
@@ -110,7 +110,7 @@ fn asks_for_the_target(line: &str) -> bool {
     code.contains("cfg") && (code.contains("target_") || code.contains("cfg(target"))
 }
 
-/// The words are put together here so that this file does not find itself.
+/// The words are assembled here so that this file does not find itself.
 fn has_home_folder(line: &str) -> bool {
     let homes = ["/ho", "/ro", "/Us", "C:\\Us"];
     let rests = ["me/", "ot/", "ers/", "ers\\"];

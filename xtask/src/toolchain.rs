@@ -1,7 +1,8 @@
-//! The Rust that builds the page: the active one where it has a standard library for the browser, otherwise Debian's.
+//! The Rust toolchain that builds the page: the active one if it has a standard library for the browser, otherwise
+//! Debian's.
 //!
-//! Debian packs a recent compiler (for building browsers) and the source of its standard library, but no library for
-//! WebAssembly: it is built here, once, and put into a folder of ours.
+//! Debian packages a recent compiler (for building browsers) and the source of its standard library, but no library
+//! for WebAssembly: it is built here, once, and put into our own folder.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,14 +19,14 @@ const DEBIAN_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/std";
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum WasmToolchain {
-    /// The one that builds everything else.
+    /// The toolchain that builds everything else.
     Active,
-    /// Debian's, beside the active one.
+    /// Debian's, installed next to the active one.
     Debian,
 }
 
 impl WasmToolchain {
-    /// A command whose Cargo, and whatever it starts, builds with this toolchain and finds our tools.
+    /// A command whose Cargo and child processes build with this toolchain and find our tools.
     pub fn command(self, program: &str) -> Command {
         let mut command = env::command(program);
         let mut first = vec![env::tools_dir().join("bin")];
@@ -42,7 +43,7 @@ impl WasmToolchain {
         command
     }
 
-    /// Finds out if it can build for the browser, by asking it to.
+    /// Tests if it can build for the browser.
     fn works(self) -> bool {
         let mut rustc = match self {
             Self::Active => self.command("rustc"),
@@ -70,7 +71,7 @@ impl WasmToolchain {
     }
 }
 
-/// The toolchain that builds the page, installing a standard library for the browser where there is none.
+/// The toolchain that builds the page; installs a standard library for the browser if it is missing.
 pub fn find_or_install() -> Result<WasmToolchain, String> {
     let forced = std::env::var("LINCHPIN_WASM_TOOLCHAIN").unwrap_or_default();
     let (try_active, try_debian) = match forced.as_str() {
@@ -131,16 +132,16 @@ fn install_debian() -> Result<(), String> {
     cargo.args(["build", "--release", "--target=wasm32-unknown-unknown"]);
     cargo.arg("-Zbuild-std=std,panic_abort").current_dir(seed());
     cargo.env("CARGO_TARGET_DIR", &target).env_remove("RUSTUP_TOOLCHAIN");
-    // Building the standard library is for nightly compilers, or for those who say that they know.
+    // Building the standard library requires a nightly compiler, or this variable.
     cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
-    // Instead of the flags that this repository builds its own code with. Link-time optimisation of the page reads
-    // bitcode, which Cargo leaves out of a plain release build.
+    // Replaces the flags of this repository's own code. Link-time optimisation of the page needs bitcode, which Cargo
+    // leaves out of a plain release build.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Cembed-bitcode=yes");
     process::run(&mut cargo)?;
     fill_sysroot(&target.join("wasm32-unknown-unknown/release/deps")).map_err(|why| format!("cannot fill {}: {why}", sysroot().display()))
 }
 
-/// A crate of nothing, for the sake of what it depends on.
+/// An empty crate, of which only the dependencies are built.
 fn write_empty_crate() -> Result<(), String> {
     const MANIFEST: &str = "[package]\nname = \"seed\"\nedition = \"2021\"\n[workspace]\n";
     let write = || {
@@ -151,10 +152,10 @@ fn write_empty_crate() -> Result<(), String> {
     write().map_err(|why| format!("cannot write {}: {why}", seed().display()))
 }
 
-/// Puts what was built where a compiler looks for it.
+/// Puts the built libraries where a compiler searches for them.
 fn fill_sysroot(built: &Path) -> std::io::Result<()> {
     let libraries = sysroot().join("lib/rustlib/wasm32-unknown-unknown/lib");
-    // Those of an older compiler would only be in the way.
+    // Libraries of an older compiler are removed.
     let _ = std::fs::remove_dir_all(&libraries);
     std::fs::create_dir_all(&libraries)?;
     for entry in std::fs::read_dir(built)? {
@@ -167,14 +168,14 @@ fn fill_sysroot(built: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A panic names the file it comes from: visitors download neither the builder's folders nor their length.
+/// A panic contains the path of its source file. Remapping spares visitors the builder's folders and their length.
 fn remap_flags() -> Vec<String> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let sources = home.and_then(|home| std::fs::read_dir(home.join("registry/src")).ok());
     let mut folders: Vec<PathBuf> = sources.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     folders.sort();
-    // Flags are told apart by spaces: a folder with one in its name stays as it is.
+    // Flags are separated by spaces, so a folder with a space in its name is not remapped.
     let names = folders.iter().map(|folder| folder.display().to_string()).filter(|name| !name.contains(' '));
     names.map(|name| format!("--remap-path-prefix={name}/=")).collect()
 }

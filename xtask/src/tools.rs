@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use crate::setup::say;
 use crate::{env, process};
 
-/// Must equal the wasm-bindgen that Cargo.toml pins.
+/// Must equal the wasm-bindgen version in Cargo.toml.
 const WASM_BINDGEN: Tool = Tool {
     crate_name: "wasm-bindgen-cli",
     program: "wasm-bindgen",
     version: "0.2.130",
     arguments: &["--bin", "wasm-bindgen", "--no-default-features"],
-    // It walks through megabytes of WebAssembly: unoptimised it would take longer to run than it saves to build.
+    // It processes megabytes of WebAssembly: unoptimised, it would take longer to run than it saves to build.
     opt_level: "1",
 };
 
-/// Trunk 0.22 wants a newer Rust than 1.95. Nothing is downloaded through it, so it goes without TLS and without its
+/// Trunk 0.22 needs a newer Rust than 1.95. Trunk downloads nothing here, so it is built without TLS and without its
 /// check for updates.
 const TRUNK: Tool =
     Tool { crate_name: "trunk", program: "trunk", version: "0.21.14", arguments: &["--locked", "--no-default-features"], opt_level: "0" };
@@ -66,7 +66,7 @@ impl Tool {
         let mut cargo = env::command("cargo");
         cargo.args(["install", self.crate_name, "--version", self.version, "--force", "--root"]);
         cargo.arg(env::tools_dir()).args(self.arguments);
-        // Both ask for fat link-time optimisation, which costs minutes and gains nothing here.
+        // Both request fat link-time optimisation, which costs minutes and gains nothing here.
         cargo
             .env("CARGO_TARGET_DIR", &build)
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", self.opt_level)
@@ -76,7 +76,7 @@ impl Tool {
         process::run(&mut cargo).map_err(|why| {
             format!("{} {}: {why}\n   it comes from crates.io; is the Cargo registry reachable?", self.program, self.version)
         })?;
-        // Half a gigabyte that nobody needs again.
+        // Half a gigabyte that is not needed again.
         let _ = std::fs::remove_dir_all(build);
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::{env, process, size, tools};
 
 #[derive(clap::Args)]
 pub struct BuildOptions {
-    /// The only path (/sub/path/) that the page will be served from; without it, it works wherever it is put
+    /// The only path (/sub/path/) that the page will be served from; by default, it works in any folder
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
     /// Larger and slower, but built in a fraction of the time
@@ -26,7 +26,7 @@ impl BuildOptions {
     }
 }
 
-/// Builds the page into `dist/`; Cargo knows what has changed since it was built before.
+/// Builds the page into `dist/`. Cargo rebuilds only what has changed.
 pub fn build(options: &BuildOptions) -> Result<PathBuf, String> {
     let dist = env::root().join("dist");
     let toolchain = toolchain::find_or_install()?;
@@ -38,7 +38,7 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf, String> {
     let mut command = toolchain.command(&trunk.to_string_lossy());
     command.args(["build", "--offline", "true", "--locked", "true", "--cargo-profile", options.profile()]);
     command.args(["--public-url", options.public_url(), "--dist"]).arg(&dist);
-    // Trunk reads it as its own yes-or-no flag and refuses the customary value 1.
+    // Trunk reads NO_COLOR as its own boolean flag and refuses the customary value 1.
     command.env_remove("NO_COLOR");
     process::run(&mut command)?;
     pin_worker(&dist)?;
@@ -47,18 +47,18 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf, String> {
     Ok(dist)
 }
 
-/// Downloads the page's dependencies; Trunk and the Cargo below it then run offline.
+/// Downloads the page's dependencies, so that Trunk and its Cargo can run offline.
 fn fetch(toolchain: WasmToolchain) -> Result<(), String> {
     let mut cargo = toolchain.command("cargo");
     cargo.args(["fetch", "--quiet", "--locked", "--target", "wasm32-unknown-unknown"]);
     process::run(&mut cargo).map_err(|why| format!("{why}\n  is the Cargo registry reachable, and Cargo.lock in step?"))
 }
 
-/// Makes one page load one engine.
+/// Makes each page load its own engine.
 ///
-/// Trunk names the page's own files by a hash of what is in them, but the worker's files always the same, so that a
-/// browser may put a new page beside an old engine from its cache. The worker's files therefore refer to each other
-/// with their hash as a query, and the page finds the address to start in `<meta name="linchpin-engine">`.
+/// Trunk puts a hash of the content into the names of the page's own files, but not of the worker's, so that a
+/// browser might combine a new page with an old engine from its cache. Therefore the worker's files refer to each
+/// other with their hash as a query, and the page finds the worker's address in `<meta name="linchpin-engine">`.
 fn pin_worker(dist: &Path) -> Result<(), String> {
     let read = |name: &str| {
         let path = dist.join(name);

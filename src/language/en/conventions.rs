@@ -1,4 +1,4 @@
-//! The texts that were measured on, and how they were cut.
+//! The measured texts and their cuts.
 
 use super::counted;
 use crate::terms::{Cell, Message};
@@ -31,7 +31,7 @@ fn of_text(message: &Message) -> Option<String> {
         "task_contexts_1" => {
             let tasks = message.args.iter().filter_map(|(name, n)| Some(format!("{} of {}", n.number()?, name.strip_prefix("of_")?)));
             let (prompts, tasks) = (counted(number("prompts"), "task prompt"), tasks.collect::<Vec<_>>().join(", "));
-            format!("{prompts}, {tasks}, each without what is to be predicted")
+            format!("{prompts}, {tasks}, each without its predicted part")
         }
         _ => return None,
     })
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(convention(&sequences).unwrap(), "mine, cut into sequences of 16 tokens");
         assert!(convention(&sequences.with("first_bytes", 1_048_576_usize)).unwrap().starts_with("first 1 MiB of mine,"));
         let tasks = Message::new("task_contexts_1").with("prompts", 3_usize).with("of_piqa", 1_usize).with("of_lambada_openai", 2_usize);
-        assert_eq!(convention(&tasks).unwrap(), "3 task prompts, 2 of lambada_openai, 1 of piqa, each without what is to be predicted");
+        assert_eq!(convention(&tasks).unwrap(), "3 task prompts, 2 of lambada_openai, 1 of piqa, each without its predicted part");
         assert_eq!(convention(&"of_tomorrow".into()), None);
     }
 }

@@ -2,20 +2,20 @@
 
 use crate::terms::{Cell, Message, Unit};
 
-/// The reason for which the search for spikes ended, as the end of a sentence.
+/// The reason why the search for spikes ended, to end a sentence.
 pub fn stopped(message: &Message) -> Option<String> {
     Some(match message.code.as_str() {
-        "enough_candidates" => format!("{} candidates were found, and the search looks for no more", message.number("limit")),
+        "enough_candidates" => format!("{} candidates were found, the most of a search", message.number("limit")),
         "no_spike_left" => format!("no output spike of {} times the layers' median is left", message.number("ratio")),
         "not_one_weight" => format!(
-            "the spikes that are left are not made by one weight: no single product explains {:.0} % of them",
+            "the remaining spikes have no single cause: no single product explains {:.0} % of them",
             100.0 * message.number("share")
         ),
         _ => return None,
     })
 }
 
-/// The figures that decided on a candidate, in sentences.
+/// The figures that decided about a candidate, as sentences.
 pub fn verdict(message: &Message) -> Option<String> {
     let (delta, control) = (message.number("delta"), message.number("control"));
     let cost = |name: &str| message.args.get(name).and_then(Cell::number);
@@ -25,10 +25,10 @@ pub fn verdict(message: &Message) -> Option<String> {
     let controls = if control < 1e-4 { "less than 0.0001".into() } else { format!("at most {control:.4}") };
     let mut said = format!("Zeroing it changes the held-out loss by {delta:+.3} nats; random scalars of the same matrix by {controls}.");
     if let Some(jointly) = cost("jointly") {
-        said += &format!(" But all candidates together cost {jointly:+.3} nats: they stand in for one another.");
+        said += &format!(" But all candidates together cost {jointly:+.3} nats: each can replace the others.");
     }
     if let Some(channel) = cost("channel") {
-        said += &format!(" And its whole channel is critical: removing that costs {channel:+.3} nats.");
+        said += &format!(" Its whole channel is critical: removing it costs {channel:+.3} nats.");
     }
     Some(said)
 }
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(verdict(&cost).unwrap(), alone);
         let both = verdict(&cost.with("control", 0.01_f32).with("jointly", 3.0_f32).with("channel", 4.5_f32)).unwrap();
         assert!(
-            both.contains("at most 0.0100.") && both.contains("together cost +3.000") && both.ends_with("removing that costs +4.500 nats.")
+            both.contains("at most 0.0100.") && both.contains("together cost +3.000") && both.ends_with("removing it costs +4.500 nats.")
         );
         assert_eq!(verdict(&"of_tomorrow".into()), None);
     }

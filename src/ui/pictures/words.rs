@@ -101,11 +101,11 @@ mod tests {
         );
         assert_eq!(
             words(Pick::Halo, |pruning| pruning.selection.layer = Some(2)),
-            "the halo (the 10 % outside the core of whose writing most lands where the core writes) in layer 2, replaced by zero"
+            "the halo (the 10 % of the other channels with the most connection to the core) in layer 2, replaced by zero"
         );
         assert_eq!(
             words(Pick::Matched, |pruning| pruning.replacement = Replacement::Mean),
-            "as many as the halo, of about its loss proxies, from elsewhere (seed 1) in every layer, replaced by their means"
+            "as many as the halo, with similar loss proxies, from elsewhere (seed 1) in every layer, replaced by their means"
         );
         assert_eq!(
             words(Pick::Random, |pruning| pruning.selection.seed = 7),
@@ -133,6 +133,6 @@ mod tests {
             words(Pick::Highest { by: Ranking::LossProxy, share: 0.5 }, change),
             "the 50 % highest by SCAR-LP in every layer, replaced by zero"
         );
-        assert!(words(Pick::Halo, change).ends_with("writes) in every layer (core 2 %, write support 36), replaced by zero"));
+        assert!(words(Pick::Halo, change).ends_with("the core) in every layer (core 2 %, write support 36), replaced by zero"));
     }
 }

@@ -104,7 +104,7 @@ fn load_label_names_the_bytes_to_fetch() {
     state.model.stored = Some(vec![stored(2_000_000, 2_000_000)]);
     assert_eq!(state.model.load_label(), "Go on, 267 MB");
     state.model.stored = Some(vec![stored(271_000_000, 271_000_000)]);
-    assert_eq!(state.model.load_label(), "Load what is stored here");
+    assert_eq!(state.model.load_label(), "Load from storage");
     // Models of another commit or from another server do not count.
     state.model.stored = Some(vec![StoredModel { commit: Some("0".repeat(40)), ..stored(271_000_000, 271_000_000) }]);
     assert_eq!(state.model.load_label(), "Download and load, 269 MB");

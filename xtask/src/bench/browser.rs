@@ -1,4 +1,4 @@
-//! A browser that opens one page at a time and is heard through the server.
+//! A browser that opens one page at a time and reports through the server.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use local_server::Serving;
 use serde_json::Value;
 
-/// Nothing that a browser does on its own; and something to listen to, without which a headless one may end at once.
+/// Flags that disable everything that a browser does without a page; and a debugging port, without which a headless
+/// browser may end at once.
 const FLAGS: [&str; 8] = [
     "--headless",
     "--no-sandbox",
@@ -21,28 +22,28 @@ const FLAGS: [&str; 8] = [
     "--remote-debugging-port=0",
 ];
 
-/// See the module's head.
+/// See the module's documentation.
 pub struct Browser {
     pub program: PathBuf,
     pub flags: Vec<String>,
-    /// Where its profiles and its log go.
+    /// The folder for its profiles and its log.
     pub folder: PathBuf,
-    /// The server that pages come from and post their figures to.
+    /// The server of the pages, which also receives their figures.
     pub serving: Serving,
     pub results: Receiver<String>,
     pub timeout: Duration,
 }
 
 impl Browser {
-    /// Opens a page as a new visitor, and waits for its figures. What it had told before it failed is returned with
-    /// the reason.
+    /// Opens a page as a new visitor, and waits for its figures. If the page fails, the figures reported so far are
+    /// returned with the reason.
     pub fn figures(&self, page: &str) -> Result<(Value, Option<String>), String> {
         let profile = self.folder.join(format!("profile-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&profile);
         std::fs::create_dir_all(&profile).map_err(|why| format!("cannot make {}: {why}", profile.display()))?;
         let log = self.folder.join("browser.log");
         let log = File::create(&log).map_err(|why| format!("cannot write {}: {why}", log.display()))?;
-        // From an earlier page.
+        // Results of an earlier page are dropped.
         while self.results.try_recv().is_ok() {}
         println!("[bench] {page}");
         let mut command = leashed(&self.program);
@@ -86,8 +87,8 @@ impl Browser {
     }
 }
 
-/// A command that ends with all its processes when its standard input closes, however this program ends: a browser may be
-/// a script around another, and one that is left over would share the GPU with the next.
+/// A command that ends with all its processes when its standard input closes, so that none is left when this program
+/// ends in any way: a browser may be a script around another, and a leftover one would share the GPU with the next.
 #[cfg(unix)]
 fn leashed(program: &Path) -> Command {
     use std::os::unix::process::CommandExt;
@@ -109,13 +110,13 @@ mod tests {
     fn browser_and_leash_end_with_each_other() {
         let spawn = |script: &str| {
             let mut command = leashed(Path::new("sh"));
-            // Like a browser's wrapper: the one that works is a child of the one that was started.
+            // As with a browser's wrapper, the working process is a child of the started one.
             command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
         };
         let mut kept = spawn("sleep 600; true");
         assert_eq!(kept.try_wait().unwrap(), None);
         drop(kept.stdin.take());
-        // Its output ends only once nobody holds it any more.
+        // The output ends only when no process holds it any more.
         std::io::copy(&mut kept.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
         assert!(!kept.wait().unwrap().success());
 

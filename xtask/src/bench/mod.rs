@@ -1,7 +1,8 @@
-//! `bench`: the engine's speed in a browser and natively, beside the floor, as a section of docs/benchmarks.md.
+//! `bench`: the engine's speed in a browser and natively, compared with the floor, as a section of
+//! docs/benchmarks.md.
 //!
-//! It runs where there is neither Cargo nor a network: with a built page, a built command and a browser it needs this
-//! program and `benches/` only. Models are written here; see [`shapes`].
+//! It needs neither Cargo nor a network: with a built page, a built command and a browser, this program and
+//! `benches/` are enough. Models are written here; see [`shapes`].
 
 mod browser;
 mod models;
@@ -20,7 +21,7 @@ use browser::Browser;
 use report::{Place, Run};
 use shapes::Shape;
 
-/// The shapes that are measured unless told otherwise.
+/// The default shapes.
 const SHAPES: &str = "linchpin-13m,smollm2-135m,llama-3.2-1b";
 
 #[derive(clap::Args)]
@@ -28,16 +29,16 @@ pub struct Options {
     /// Any of tiny, linchpin-13m, smollm2-135m, llama-3.2-1b
     #[arg(long, value_name = "A,B", value_delimiter = ',', default_value = SHAPES, value_parser = shapes::named)]
     shapes: Vec<&'static Shape>,
-    /// A built page, to be measured as it is
+    /// A built page to measure
     #[arg(long = "no-build", value_name = "DIR")]
     dist: Option<PathBuf>,
     /// Builds a larger and slower page in a fraction of the time
     #[arg(long)]
     dev: bool,
-    /// A built command, instead of one that is built for it
+    /// A built command, instead of building one
     #[arg(long, value_name = "PATH")]
     native: Option<PathBuf>,
-    /// The browser, instead of the one that `setup` finds
+    /// The browser, instead of the one from `setup`
     #[arg(long, value_name = "PATH")]
     browser: Option<PathBuf>,
     /// Measures in the browser only
@@ -49,10 +50,10 @@ pub struct Options {
     /// Keeps everything as JSON
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The file that gets the section, instead of docs/benchmarks.md
+    /// The file for the section, instead of docs/benchmarks.md
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Seconds that a page may take
+    /// The most seconds for a page
     #[arg(long, value_name = "S", default_value_t = 900)]
     timeout: u64,
     /// Flags for the browser
@@ -62,25 +63,25 @@ pub struct Options {
 
 #[derive(clap::Args)]
 pub struct ModelOptions {
-    /// The folder that gets its files
+    /// The folder for the model's files
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// One of bench's, smollm2-360m, or smollm2-360m-21-layers (507 MB)
+    /// One of bench's shapes, smollm2-360m, or smollm2-360m-21-layers (507 MB)
     #[arg(long, value_name = "NAME", value_parser = shapes::named)]
     shape: &'static Shape,
-    /// How weights are stored: bf16 or f32
+    /// The type of the weights: bf16 or f32
     #[arg(long, default_value = "bf16", value_parser = models::dtype_named)]
     dtype: safetensors::Dtype,
-    /// Other weights for each
+    /// The seed of the weights
     #[arg(long, default_value_t = 1)]
     seed: u32,
-    /// How many files there are at most
+    /// The most files of weights
     #[arg(long, default_value_t = 1)]
     shards: u32,
 }
 
 impl Options {
-    /// The command without the paths, which are those of one machine.
+    /// The command without its paths, which belong to one machine.
     fn shown(&self) -> String {
         let names = self.shapes.iter().map(|shape| shape.name).collect::<Vec<_>>().join(",");
         let mut words = vec![format!("cargo xtask bench --shapes {names}")];
@@ -118,14 +119,14 @@ pub fn run(options: &Options) -> Result<(), String> {
                 runs.push(measure_natively(native, shape, Place::NativeCpu, &model));
             }
         }
-        // After each, so that a run that is cut short has told what it knew.
+        // After each run, so that an interrupted bench keeps its results.
         keep(options, &runs)?;
     }
     let path = options.markdown.clone().unwrap_or_else(|| env::root().join("docs/benchmarks.md"));
     add_section(&options.shown(), &runs, &path)
 }
 
-/// `cargo xtask model`: writes one model of random weights, for tests of what becomes of a model on its way.
+/// `cargo xtask model`: writes one model of random weights, for tests of downloading and loading.
 pub fn write_model(options: &ModelOptions) -> Result<(), String> {
     let ModelOptions { out, shape, dtype, seed, shards } = options;
     let sizes = shape.random.as_ref().ok_or_else(|| format!("{} is there already, under public/models/", shape.name))?;
@@ -133,7 +134,7 @@ pub fn write_model(options: &ModelOptions) -> Result<(), String> {
     models::write_folder(out, &shape.title(), sizes, spelling)
 }
 
-/// Adds what was measured to a file. What went wrong stands there, too, and is an error all the same.
+/// Adds the measurements to a file. Failures are written there, too, and also returned as an error.
 fn add_section(command: &str, runs: &[Run], path: &Path) -> Result<(), String> {
     let section = report::section(command, runs);
     println!("\n{section}");
@@ -158,12 +159,12 @@ fn built_page(options: &Options) -> Result<PathBuf, String> {
         Some(dist) => dist.clone(),
         None => web::build(&web::BuildOptions { public_url: None, dev: options.dev })?,
     };
-    if dist.join("engine_loader.js").is_file() { Ok(dist) } else { Err(format!("{} is no built page", dist.display())) }
+    if dist.join("engine_loader.js").is_file() { Ok(dist) } else { Err(format!("{} is not a built page", dist.display())) }
 }
 
 fn native_command(options: &Options) -> Result<PathBuf, String> {
     if let Some(native) = &options.native {
-        // A bare name would be looked for in the search path.
+        // A bare name would be searched in the search path.
         return native.canonicalize().map_err(|why| format!("--native {}: {why}", native.display()));
     }
     let mut cargo = env::command("cargo");
@@ -172,18 +173,18 @@ fn native_command(options: &Options) -> Result<PathBuf, String> {
     Ok(env::target_dir().join("release").join(format!("linchpin{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// A bundled model lies beside the page, or in the repository.
+/// A bundled model is next to the page, or in the repository.
 fn bundled(options: &Options, shape: &Shape) -> Result<PathBuf, String> {
     let beside = options.dist.iter().cloned().chain([env::root().join("public"), env::root().join("dist")]);
     let found = beside.map(|folder| folder.join("models").join(shape.name)).find(|folder| folder.join("config.json").is_file());
-    found.ok_or_else(|| format!("the bundled model {} is neither beside the page nor in the repository", shape.name))
+    found.ok_or_else(|| format!("the bundled model {} is neither next to the page nor in the repository", shape.name))
 }
 
-/// Starts the server that pages come from and post their figures to.
+/// Starts the server of the pages, which also receives their figures.
 fn open_browser(options: &Options, folder: &Path, dist: PathBuf) -> Result<Browser, String> {
     let benches = env::root().join("benches");
     if !benches.join("engine.html").is_file() {
-        return Err(format!("{} is not there: start this in the repository, or beside its folder benches", benches.display()));
+        return Err(format!("{} does not exist: start this in the repository, or next to its folder benches", benches.display()));
     }
     let program = match &options.browser {
         Some(program) => program.clone(),

@@ -1,4 +1,4 @@
-//! Writes models of random weights: speed depends on shapes only, and nothing needs to be downloaded.
+//! Writes models of random weights, because speed depends on shapes only, and so nothing must be downloaded.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -12,15 +12,15 @@ use super::shapes::{Shape, Sizes};
 
 /// A byte-level tokenizer of 272 tokens, which fits any larger vocabulary.
 const TOKENIZER: &str = include_str!("../../../tests/fixtures/llama/tokenizer.json");
-/// Standard deviation of the weights, as models are initialised.
+/// Standard deviation of the weights, as in freshly initialised models.
 const SCALE: f32 = 0.02;
 
-/// Finds the type of the weights by its name on the command line.
+/// Finds the type of the weights by its command-line name.
 pub fn dtype_named(name: &str) -> Result<Dtype, String> {
     match name {
         "bf16" => Ok(Dtype::BF16),
         "f32" => Ok(Dtype::F32),
-        other => Err(format!("there is no type `{other}`; there are bf16 and f32")),
+        other => Err(format!("there is no type `{other}`; the types are bf16 and f32")),
     }
 }
 
@@ -28,22 +28,22 @@ fn n_bytes(dtype: Dtype) -> usize {
     dtype.bitsize() / 8
 }
 
-/// The bytes of one value; those after [`n_bytes`] mean nothing.
+/// The bytes of one value; bytes after [`n_bytes`] are unused.
 fn bytes(dtype: Dtype, value: f32) -> [u8; 4] {
     let [a, b, c, d] = value.to_bits().to_le_bytes();
     match dtype {
-        // The upper half of an f32. A random value need not be rounded to the nearest one.
+        // The upper half of an f32. A random value need not be rounded.
         Dtype::BF16 => [c, d, 0, 0],
         _ => [a, b, c, d],
     }
 }
 
-/// How a model's weights are written.
+/// The form of a model's weights on disk.
 #[derive(Debug, Clone, Copy)]
 pub struct Spelling {
     pub dtype: Dtype,
     pub seed: u64,
-    /// How many files there are at most; two and more have an index.
+    /// The most files of weights; two and more have an index.
     pub shards: usize,
 }
 
@@ -53,7 +53,7 @@ impl Default for Spelling {
     }
 }
 
-/// The folder of a model in `folder`, written unless it is there.
+/// The folder of a model in `folder`, written unless it exists.
 pub fn write(folder: &Path, shape: &Shape, sizes: &Sizes) -> Result<PathBuf, String> {
     let whole = folder.join(shape.id());
     let config = sizes.config(&shape.title());
@@ -61,7 +61,7 @@ pub fn write(folder: &Path, shape: &Shape, sizes: &Sizes) -> Result<PathBuf, Str
         return Ok(whole);
     }
     println!("[bench] writing {}", whole.display());
-    // Under its own name only once it is complete.
+    // The folder gets its name when it is complete.
     let part = folder.join(format!("{}.part", shape.id()));
     let failed = |why: std::io::Error| format!("cannot write {}: {why}", part.display());
     for old in [&part, &whole] {
@@ -74,13 +74,13 @@ pub fn write(folder: &Path, shape: &Shape, sizes: &Sizes) -> Result<PathBuf, Str
     Ok(whole)
 }
 
-/// Writes the files of a model into `folder`, in the place of those of an earlier one.
+/// Writes the files of a model into `folder`, replacing those of an earlier one.
 pub fn write_folder(folder: &Path, title: &str, sizes: &Sizes, spelling: Spelling) -> Result<(), String> {
     let failed = |why: std::io::Error| format!("cannot write {}: {why}", folder.display());
     std::fs::create_dir_all(folder).map_err(failed)?;
     for old in std::fs::read_dir(folder).map_err(failed)?.flatten() {
         let name = old.file_name();
-        // A single file would be read in the place of shards.
+        // A single file would have precedence over shards.
         if name.to_str().is_some_and(|name| name.starts_with("model") && name.contains(".safetensors")) {
             std::fs::remove_file(old.path()).map_err(failed)?;
         }
@@ -114,7 +114,7 @@ fn write_weights(folder: &Path, sizes: &Sizes, spelling: Spelling) -> std::io::R
     std::fs::write(folder.join("model.safetensors.index.json"), format!("{index:#}\n"))
 }
 
-/// At most `n` groups of whole tensors, of about the same size, in their order.
+/// At most `n` groups of whole tensors, of similar size, in their order.
 fn split(tensors: Tensors, n: usize) -> Vec<Tensors> {
     let count = |shape: &[usize]| shape.iter().product::<usize>();
     let all = tensors.iter().map(|(_, shape)| count(shape)).sum::<usize>().max(1);
@@ -132,7 +132,8 @@ fn split(tensors: Tensors, n: usize) -> Vec<Tensors> {
 
 /// Writes one file; returns the bytes of its tensors.
 ///
-/// The header is the library's. Its writer would keep a whole matrix in memory, and sort them by name.
+/// The library writes the header. Its writer is not used for the data, because it would keep a whole matrix in
+/// memory, and sort tensors by name.
 fn write_shard(mut file: impl Write, tensors: &Tensors, table: &Table, random: &mut Random) -> std::io::Result<usize> {
     let n_bytes = n_bytes(table.dtype);
     let mut end = 0;
@@ -171,7 +172,7 @@ fn write_shard(mut file: impl Write, tensors: &Tensors, table: &Table, random: &
     Ok(end)
 }
 
-/// Draws of a normal distribution (nearly: sums of twelve uniform ones), to be drawn from again.
+/// Draws of a nearly normal distribution (sums of twelve uniform draws), which are drawn from again.
 struct Table {
     dtype: Dtype,
     values: Vec<[u8; 4]>,
@@ -270,7 +271,7 @@ mod tests {
         let largest = tokenizer["model"]["vocab"].as_object().unwrap().values().filter_map(Value::as_u64).max().unwrap();
         assert!(largest < read(&seven["config.json"])["vocab_size"].as_u64().unwrap(), "the vocabulary has room for the tokenizer");
 
-        // The single file of before is gone, and the index names every tensor's file.
+        // The earlier single file is gone, and the index names every tensor's file.
         let shards = written(Spelling { dtype: Dtype::F32, shards: 2, ..Spelling::default() });
         assert!(!shards.contains_key("model.safetensors"));
         let index = read(&shards["model.safetensors.index.json"]);

@@ -1,4 +1,4 @@
-//! From figures to a section of docs/benchmarks.md: each beside what it is held against.
+//! Formats figures as a section of docs/benchmarks.md, each with its standard.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::shapes::{self, Shape};
 
-/// Where something was measured.
+/// The place of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     Floor,
@@ -32,16 +32,16 @@ impl Place {
     }
 }
 
-/// The figures that one page or command told.
+/// The figures of one page or command.
 pub struct Run {
     pub shape: &'static str,
     pub place: Place,
     pub figures: Value,
-    /// Why it may be incomplete.
+    /// The reason why it may be incomplete.
     pub problem: Option<String>,
 }
 
-/// A figure: value, unit, and what was measured.
+/// A figure: value, unit, and the subject of the measurement.
 #[derive(Debug, Clone, PartialEq)]
 struct Figure {
     value: Option<f64>,
@@ -49,7 +49,7 @@ struct Figure {
     of: String,
 }
 
-/// By name, in the order that they were told.
+/// Figures by name, in the order of their reports.
 struct Figures(Vec<(String, Figure)>);
 
 impl Figures {
@@ -59,12 +59,12 @@ impl Figures {
 }
 
 impl Run {
-    /// Says whether anything was measured.
+    /// `true` if anything was measured.
     pub fn has_figures(&self) -> bool {
         self.floor().is_some() || self.list().0.iter().any(|(_, figure)| figure.value.is_some())
     }
 
-    /// Where it was, and what went wrong there: outside of the page or command, else what it told of itself.
+    /// The place, and the error there: outside of the page or command, or the one it reported.
     pub fn failure(&self) -> Option<String> {
         let told = [&self.figures["results"][0]["error"], &self.figures["shapes"][self.shape]["error"]];
         let why = self.problem.as_deref().or_else(|| told.into_iter().find_map(Value::as_str))?;
@@ -75,7 +75,7 @@ impl Run {
         json!({ "shape": self.shape, "place": self.place.name(), "figures": self.figures, "problem": self.problem })
     }
 
-    /// Page and command tell figures alike, below different keys.
+    /// The figures, which page and command report in the same form under different keys.
     fn list(&self) -> Figures {
         let listed = [&self.figures["results"][0]["measured"], &self.figures["measured"]];
         let figures = listed.into_iter().filter_map(Value::as_array).flatten();
@@ -88,7 +88,8 @@ impl Run {
         Figures(figures.map(read).collect())
     }
 
-    /// Tokens a second of the floor, read every 8th token: the better of waiting for a read, and of going on meanwhile.
+    /// Tokens a second of the floor, read every 8th token: the better of waiting for a read, and of continuing
+    /// meanwhile.
     fn floor(&self) -> Option<f64> {
         let shape = &self.figures["shapes"][self.shape];
         let ways = ["every8", "every8_ahead"].into_iter().filter_map(|way| shape[way].as_f64());
@@ -101,14 +102,14 @@ impl Run {
         Some(format!("{adapter}, {} cores, {}", machine["cores"], machine["browser"].as_str().unwrap_or("an unknown browser")))
     }
 
-    /// The device that the engine says it ran on.
+    /// The device, as reported by the engine.
     fn device(&self) -> Option<&str> {
         let infos = [&self.figures["results"][0]["info"], &self.figures["info"]];
         infos.into_iter().find_map(|info| info["backend"]["name"].as_str())
     }
 }
 
-/// The bound that a figure must keep to.
+/// The bound for a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Goal {
     AtLeast(f64),
@@ -121,7 +122,7 @@ struct Against {
     ratio: f64,
 }
 
-/// Puts all runs into a section.
+/// Formats all runs as a section.
 pub fn section(command: &str, runs: &[Run]) -> String {
     let mut text = format!("## {}\n\n", time::UtcDateTime::now().date());
     let machines = runs.iter().filter_map(Run::machine).collect::<Vec<_>>();
@@ -182,7 +183,7 @@ fn table(shape: &Shape, runs: &[&Run]) -> String {
 
 const HEADER: &str = "| where | figure | measured | of | held against | ratio | target | met |\n|---|---|---|---|---|---|---|---|\n";
 
-/// Measured once; `bench` does not repeat it.
+/// A figure that was measured once; `bench` does not repeat it.
 const PEER: &str = "| browser, WebGPU | transformers.js 4.3.1, onnxruntime-web, measured earlier on an H200 | 57 tokens/s (46 to 71) \
                     | fp32, batch 1, 128 tokens; 4-bit failed for want of f16 | | | | |\n";
 
@@ -231,7 +232,7 @@ fn against(name: &str, figures: &Figures, floor: Option<f64>) -> Option<Against>
     }
 }
 
-/// The goals: of ratios where there is one, else of the figure itself.
+/// The goals: for the ratio if there is one, else for the figure itself.
 fn goal(shape: &Shape, place: Place, name: &str) -> Option<Goal> {
     let targets = &shape.targets;
     if !place.is_gpu() {
@@ -252,13 +253,13 @@ fn goal(shape: &Shape, place: Place, name: &str) -> Option<Goal> {
     }
 }
 
-/// The reason in one line, with files by their names only: folders are those of one machine.
+/// The reason in one line, with files by their names only, because folders belong to one machine.
 fn without_folders(problem: &str) -> String {
     let name = |word: &str| word.rsplit('/').next().unwrap_or_default().to_owned();
     problem.split_whitespace().map(name).collect::<Vec<_>>().join(" ").trim_end_matches([' ', ':', '.']).to_owned()
 }
 
-/// Three digits that matter.
+/// Formats a number with three significant digits.
 fn short(value: f64) -> String {
     let digits = if value.abs() >= 100.0 {
         0

@@ -1,14 +1,14 @@
-//! The models that are measured: the bundled one, and random weights in the shapes of well-known ones.
+//! The measured models: the bundled one, and random weights in the shapes of well-known ones.
 
-/// A model's shape, and what is expected of it.
+/// A model's shape, and its goals.
 #[derive(Debug)]
 pub struct Shape {
     pub name: &'static str,
-    /// For people: what it is a shape of.
+    /// The model with this shape, for people.
     pub of: &'static str,
-    /// None for the bundled model, whose weights are there.
+    /// `None` for the bundled model, whose weights exist.
     pub random: Option<Sizes>,
-    /// The CPU is measured, too.
+    /// `true` if the CPU is measured, too.
     pub on_cpu: bool,
     pub targets: Targets,
 }
@@ -28,12 +28,12 @@ pub struct Sizes {
     pub rope: &'static str,
 }
 
-/// The goals; a shape for trying things out has none.
+/// The goals; a shape for experiments has none.
 #[derive(Debug, Default)]
 pub struct Targets {
-    /// The goals for every model hold for this one, too.
+    /// `true` if the general goals apply to this model.
     pub general: bool,
-    /// New tokens, of the floor.
+    /// The goal for new tokens, as a share of the floor.
     pub decode_of_floor: Option<f64>,
     /// TFLOP/s of the first layer's products with 512 rows.
     pub gate_proj: Option<f64>,
@@ -152,7 +152,7 @@ pub fn named(name: &str) -> Result<&'static Shape, String> {
 }
 
 impl Shape {
-    /// The folder's name, which is the model's id wherever it is shown.
+    /// The folder's name, which is also the model's id.
     pub fn id(&self) -> String {
         if self.random.is_some() { format!("random-weights-{}", self.name) } else { self.name.to_owned() }
     }
@@ -190,7 +190,7 @@ impl Sizes {
         )
     }
 
-    /// Names and shapes of all tensors, in the order that they are written.
+    /// Names and shapes of all tensors, in the order of writing.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let &Self { hidden, inter, layers, heads, kv_heads, head_dim, vocab, .. } = self;
         let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![vocab, hidden])];

@@ -1,7 +1,7 @@
-//! The figures of the source: how it is divided, how long it is, and how it is written.
+//! The figures of the source: its structure, its length and its style.
 //!
-//! `tidy` prints them and holds three of them to limits. They are measured as the compiler reads the source, but for what
-//! only types tell: a call of a method does not count as a use of the file that has it.
+//! `tidy` prints them and enforces limits for some. They are measured as the compiler reads the source, except for
+//! facts that require types: a method call does not count as a use of the method's file.
 
 mod names;
 mod rooms;
@@ -19,18 +19,18 @@ use tree::{Function, Sources, Tree};
 const MAX_UPWARDS: usize = 0;
 const MAX_CIRCLES: usize = 2;
 
-/// All that is measured.
+/// All figures.
 #[derive(Default)]
 pub struct Figures {
     structure: Structure,
     /// The lines of each room, of `lib` and of `bin`.
     lines: BTreeMap<String, Lines>,
     longest_file: (usize, String),
-    /// Functions that are not of tests, shortest first.
+    /// Functions outside of tests, shortest first.
     functions: Vec<Function>,
     n_docs: usize,
-    /// How many doc comments begin with each of [`DOC_BEGINNINGS`].
-    docs: [usize; DOC_BEGINNINGS.len()],
+    /// Doc comments that begin with one of [`DOC_BEGINNINGS`], as `path: first line`.
+    headless_docs: Vec<String>,
     n_tests: usize,
     /// Tests whose name does not begin with its subject, as `path: name`.
     vague_tests: Vec<String>,
@@ -38,7 +38,7 @@ pub struct Figures {
 
 impl Figures {
     /// Measures the Rust files of the repository, by their paths: structure and length below `src/`, doc comments and
-    /// the names of tests in all of them.
+    /// the names of tests everywhere.
     pub fn measure(files: &Sources, permissions: &Permissions<'_>) -> Result<Self, String> {
         let below_src = files.iter().filter_map(|(path, text)| Some((path.strip_prefix("src/")?.to_owned(), text.clone())));
         let sources: Sources = below_src.collect();
@@ -72,12 +72,12 @@ impl Figures {
         self.n_tests += text.tests.len();
         let vague = text.tests.iter().filter(|name| text::is_vague_test(name));
         self.vague_tests.extend(vague.map(|name| format!("{path}: {name}")));
-        for beginning in text.docs.iter().filter_map(|doc| text::doc_beginning(doc)) {
-            self.docs[beginning] += 1;
-        }
+        let headless = text.docs.iter().filter(|doc| text::is_headless(doc));
+        self.headless_docs.extend(headless.map(|doc| format!("{path}: {}", doc.trim().lines().next().unwrap_or_default())));
     }
 
-    /// Imports against the table, permissions that no code needs, tests with vague names, and limits that are exceeded.
+    /// Imports against the table, unused permissions, doc comments without a subject, tests with vague names, and
+    /// exceeded limits.
     pub fn findings(&self) -> Vec<String> {
         let counts = [
             ("imports that run upwards", self.structure.upwards.len(), MAX_UPWARDS),
@@ -88,10 +88,11 @@ impl Figures {
         let Structure { forbidden, unused, .. } = &self.structure;
         let unused = unused.iter().map(|permission| format!("xtask/src/modules.rs: no code needs the permission {permission}"));
         let vague = self.vague_tests.iter().map(|test| format!("{test}: the name of a test begins with its subject"));
-        forbidden.iter().cloned().chain(unused).chain(vague).chain(exceeded).collect()
+        let headless = self.headless_docs.iter().map(|doc| format!("{doc}: a doc comment begins with its subject"));
+        forbidden.iter().cloned().chain(unused).chain(headless).chain(vague).chain(exceeded).collect()
     }
 
-    /// All of them, for people.
+    /// All figures, for people.
     pub fn table(&self) -> String {
         let mut table = String::new();
         self.add_structure(&mut table);
@@ -146,9 +147,8 @@ impl Figures {
     }
 
     fn add_words(&self, table: &mut String) {
-        let counts = DOC_BEGINNINGS.iter().zip(self.docs).map(|(beginning, count)| format!("\"{beginning}\" {count}"));
-        let counts = counts.collect::<Vec<_>>().join(", ");
-        let _ = writeln!(table, "\ndoc comments: {}; beginning with {counts}", self.n_docs);
+        let words = DOC_BEGINNINGS.join("/");
+        let _ = writeln!(table, "\ndoc comments: {}; beginning with {words}: {}", self.n_docs, self.headless_docs.len());
         let words = TEST_BEGINNINGS.join("/");
         let _ = writeln!(table, "tests in Rust: {}; with a name beginning with {words}: {}", self.n_tests, self.vague_tests.len());
     }

@@ -1,4 +1,4 @@
-//! Finds the files that define what the code of a crate names.
+//! Finds the files that define the names in a crate's code.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use super::tree::{Module, Tree};
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Found {
     Module(usize),
-    /// Something that this module defines.
+    /// An item that this module defines.
     Item(usize),
 }
 
-/// One use of something that another file defines.
+/// One use of an item that another file defines.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub struct Use<'a> {
     pub from: &'a str,
@@ -20,27 +20,27 @@ pub struct Use<'a> {
     pub in_test: bool,
 }
 
-/// An absolute path that a module names below the root of its crate.
+/// An absolute path in a module's code, below the root of its crate.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub struct Written<'a> {
-    /// The module at the top that names it.
+    /// The top-level module with the path.
     pub room: &'a str,
     pub file: &'a str,
     pub path: Vec<&'a str>,
     pub in_test: bool,
 }
 
-/// Names that are being looked up on the way to another one: re-exports may go round in circles.
+/// Names whose lookup is in progress, because re-exports may form a circle.
 type Seen = BTreeSet<(usize, String)>;
 
 impl Tree {
-    /// Which file uses what another one defines; a re-export counts for the file that defines it.
+    /// The uses of one file's items by another; a re-export counts for the defining file.
     pub fn uses(&self) -> BTreeSet<Use<'_>> {
         let mut uses = BTreeSet::new();
         for (index, module) in self.modules.iter().enumerate() {
             for named in &module.names {
                 for found in self.resolve(index, &named.path, &mut Seen::new()) {
-                    // A module that is only named passes nothing on; what is taken from it has a path of its own.
+                    // A module that is only named passes nothing on; its items have their own paths.
                     let Found::Item(definer) = found else { continue };
                     let (from, to) = (module.file.as_str(), self.modules[definer].file.as_str());
                     if from != to {
@@ -52,7 +52,7 @@ impl Tree {
         uses
     }
 
-    /// The paths by which modules at the top of the crate name each other.
+    /// The paths by which top-level modules name each other.
     pub fn written(&self) -> BTreeSet<Written<'_>> {
         let mut written = BTreeSet::new();
         for module in &self.modules {
@@ -67,7 +67,7 @@ impl Tree {
         written
     }
 
-    /// `path` from the root of the crate; empty if it is not written so that this can be told.
+    /// `path` from the root of the crate; empty if this cannot be told from its text.
     fn absolute<'a>(&'a self, module: &'a Module, path: &'a [String]) -> Vec<&'a str> {
         let n_supers = path.iter().take_while(|name| *name == "super").count();
         let (n_kept, rest) = match path.first().map(String::as_str) {
@@ -78,7 +78,7 @@ impl Tree {
         module.path[..n_kept].iter().chain(rest).map(String::as_str).collect()
     }
 
-    /// Finds what a path stands for in `module`: nothing for what other crates and blocks of code define.
+    /// Finds the meaning of a path in `module`; empty for items of other crates and of blocks of code.
     fn resolve(&self, module: usize, path: &[String], seen: &mut Seen) -> Vec<Found> {
         let Some((first, rest)) = path.split_first() else { return Vec::new() };
         let mut found = match first.as_str() {
@@ -94,7 +94,7 @@ impl Tree {
                 Found::Module(at) if name == "super" => vec![Found::Module(self.modules[at].parent)],
                 Found::Module(_) if name == "self" => vec![found],
                 Found::Module(at) => match self.look_up(at, name, seen) {
-                    // A name that a macro makes, or one that went round in a circle.
+                    // A name that a macro creates, or one in a circle.
                     nothing if nothing.is_empty() => vec![Found::Item(at)],
                     some => some,
                 },
@@ -104,7 +104,7 @@ impl Tree {
         found
     }
 
-    /// Finds what `name` stands for in `module`: its own, or what it imports.
+    /// Finds the meaning of `name` in `module`: its own item, or an imported one.
     fn look_up(&self, module: usize, name: &str, seen: &mut Seen) -> Vec<Found> {
         let key = (module, name.to_owned());
         if !seen.insert(key.clone()) {
@@ -117,7 +117,7 @@ impl Tree {
             found.push(Found::Item(module));
         }
         for import in here.imports.iter().filter(|import| import.name.as_deref() == Some(name)) {
-            // `use name;` of another crate, or `use self::name::name`, begins with the name that is being looked up.
+            // `use name;` of another crate, or `use self::name::name`, begins with the searched name.
             found.extend(self.resolve(module, &import.path, seen));
         }
         if found.is_empty() {

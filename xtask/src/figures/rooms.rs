@@ -1,6 +1,6 @@
-//! The figures of a structure: rooms, the floors that they lie on, and what runs against both.
+//! The figures of a structure: rooms, their floors, and violations of both.
 //!
-//! A *room* is a module at the top of `src/`, and an *arrow* says that code of one room names another. Code for tests
+//! A *room* is a top-level module of `src/`, and an *arrow* means that code of one room names another. Code for tests
 //! does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,24 +12,24 @@ use super::names::Written;
 use super::tree::Tree;
 
 type Arrow<'a> = (&'a str, &'a str);
-/// The names that each room may use, lowest room first.
+/// The rooms that each room may use, lowest room first.
 pub type Permissions<'a> = [(&'a str, &'a [&'a str])];
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Structure {
     pub rooms: Vec<String>,
-    /// The rooms of the longest way down, highest first.
+    /// The rooms on the longest path down, highest first.
     pub longest_way: Vec<String>,
     pub n_arrows: usize,
-    /// Arrows to take away until no rooms name each other in a circle.
+    /// Arrows to remove until no rooms name each other in a circle.
     pub upwards: Vec<String>,
-    /// Imports that the table does not permit, and rooms that it lacks.
+    /// Imports that the table does not permit, and rooms missing from it.
     pub forbidden: Vec<String>,
     /// Files that need each other in a circle, by groups.
     pub circles: Vec<Vec<String>>,
     /// Permissions that no code needs.
     pub unused: Vec<String>,
-    /// Permissions that tests alone need.
+    /// Permissions that only tests need.
     pub used_by_tests: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ fn shown((from, to): &Arrow<'_>) -> String {
     format!("{from} -> {to}")
 }
 
-/// What the table does not permit, in code and in tests.
+/// Violations of the table, in code and in tests.
 fn forbidden(rooms: &[&str], written: &BTreeSet<Written<'_>>, permissions: &Permissions<'_>) -> Vec<String> {
     let allowed = |room: &str| permissions.iter().find(|(name, _)| *name == room).map(|(_, allowed)| *allowed);
     let lacking = rooms.iter().filter(|room| allowed(room).is_none()).map(|room| format!("room `{room}` is not in the import table"));
@@ -84,23 +84,23 @@ fn forbidden(rooms: &[&str], written: &BTreeSet<Written<'_>>, permissions: &Perm
 
 /// The arrows against the order of the table, among rooms that name each other in a circle.
 fn upwards<'a>(arrows: &BTreeSet<Arrow<'a>>, permissions: &Permissions<'_>) -> BTreeSet<Arrow<'a>> {
-    // Rooms that the table lacks come last, in the order of their names.
+    // Rooms missing from the table come last, by name.
     let place = |room: &'a str| (permissions.iter().position(|(name, _)| *name == room).unwrap_or(usize::MAX), room);
     let circles = tarjan_scc(&DiGraphMap::<&str, ()>::from_edges(arrows));
     let in_a_circle = |(from, to): &Arrow<'_>| circles.iter().any(|circle| circle.contains(from) && circle.contains(to));
     arrows.iter().filter(|arrow| in_a_circle(arrow) && place(arrow.0) < place(arrow.1)).copied().collect()
 }
 
-/// The longest way from `room` along arrows that make no circle.
+/// The longest path from `room` along arrows without a circle.
 fn longest_way(room: &str, downwards: &[Arrow<'_>]) -> Vec<String> {
     let below = downwards.iter().filter(|(from, _)| *from == room).map(|(_, to)| longest_way(to, downwards));
     let longest = below.max_by_key(Vec::len).unwrap_or_default();
     std::iter::once(room.to_owned()).chain(longest).collect()
 }
 
-/// Circles of each room by itself, and those through several rooms.
+/// Circles within each room, and those through several rooms.
 ///
-/// That a module and one inside it need each other is no circle: they are read as one.
+/// A module and a module inside it that need each other are not a circle, because they are read as one.
 fn circles(tree: &Tree) -> Vec<Vec<String>> {
     let module = |file: &str| tree.files.get(file).map(|file| file.module.as_slice()).unwrap_or_default();
     let room = |file: &str| module(file).first().cloned().unwrap_or_default();

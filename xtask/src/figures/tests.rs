@@ -8,7 +8,7 @@ fn structure(files: &[(&str, &str)], permissions: &Permissions<'_>) -> Structure
     Structure::of(&Tree::read(&sources(files), "lib.rs").unwrap(), permissions)
 }
 
-/// Which file uses which, as `a.rs b.rs`.
+/// The uses of files, as `a.rs b.rs`.
 fn uses(files: &[(&str, &str)]) -> Vec<String> {
     let tree = Tree::read(&sources(files), "lib.rs").unwrap();
     let uses = tree.uses();
@@ -123,7 +123,7 @@ fn lines_docs_and_tests_are_told_apart() {
     let text = Text::read(source).unwrap();
     assert_eq!(text.lines(source, false, &tree.files["lib.rs"].test_lines), Lines { files: 1, code: 1, docs: 3, tests: 7, total: 14 });
     assert_eq!(text.docs, [" Of a file.", " What it is:\n a thing.", " None of it."]);
-    assert_eq!(text.docs.iter().map(|doc| text::doc_beginning(doc)).collect::<Vec<_>>(), [Some(0), Some(1), Some(3)]);
+    assert!(text.docs.iter().all(|doc| text::is_headless(doc)) && !text::is_headless("A thing. What it is."));
     assert_eq!(text.tests, ["what_it_does"]);
     assert!(text::is_vague_test("what_it_does") && text::is_vague_test("the_end") && !text::is_vague_test("items_are_read"));
     let in_macro = Text::read("proptest! { #[test] fn it_holds(x in 0..3) { } }").unwrap();
@@ -151,6 +151,13 @@ fn vague_test_is_a_finding() {
     let findings = |name: &str| Figures::measure(&named(name), &[]).unwrap().findings();
     assert_eq!(findings("files_are_read"), [""; 0]);
     assert_eq!(findings("it_works"), ["tests/tests.rs: it_works: the name of a test begins with its subject"]);
+}
+
+#[test]
+fn doc_comments_without_a_subject_are_findings() {
+    let findings = |doc: &str| Figures::measure(&sources(&[("src/lib.rs", &format!("//! {doc}\n"))]), &[]).unwrap().findings();
+    assert_eq!(findings("The library."), [""; 0]);
+    assert_eq!(findings("What it is.\n//! More."), ["src/lib.rs: What it is.: a doc comment begins with its subject"]);
 }
 
 #[test]

@@ -1,12 +1,12 @@
-//! The figures of what is written: lines, functions, and how doc comments and tests begin.
+//! The figures of the text: lines, functions, and the first words of doc comments and of tests.
 
 use std::collections::BTreeMap;
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 
-/// Words that a sentence about a thing should not begin with.
-pub const DOC_BEGINNINGS: [&str; 5] = ["Of", "What", "Those", "None of", "Whether"];
-/// Words that the name of a test should not begin with.
+/// First words that a doc comment must not have, because the noun is then missing.
+pub const DOC_BEGINNINGS: [&str; 8] = ["Of", "What", "Those", "None of", "Whether", "Which", "Where", "How"];
+/// First words that the name of a test should not have.
 pub const TEST_BEGINNINGS: [&str; 7] = ["what", "whatever", "it", "one", "a", "an", "the"];
 
 /// Counts of lines by their kind.
@@ -16,7 +16,7 @@ pub struct Lines {
     pub code: usize,
     pub docs: usize,
     pub tests: usize,
-    /// With empty lines and comments.
+    /// Including empty lines and comments.
     pub total: usize,
 }
 
@@ -35,9 +35,9 @@ impl std::ops::AddAssign for Lines {
 pub struct Text {
     /// For each line that is not empty: true for code, false for a doc comment.
     is_code: BTreeMap<usize, bool>,
-    /// The text of each doc comment, from its beginning.
+    /// The complete text of each doc comment.
     pub docs: Vec<String>,
-    /// The names of functions that are marked as tests.
+    /// The names of functions marked as tests.
     pub tests: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ impl Text {
         Ok(text)
     }
 
-    /// Counts the lines; those from a first to a last one of `test_lines` are tests.
+    /// Counts the lines; those within a range of `test_lines` count as tests.
     pub fn lines(&self, source: &str, is_test: bool, test_lines: &[(usize, usize)]) -> Lines {
         let mut lines = Lines { files: 1, total: source.lines().count(), ..Lines::default() };
         for (&line, &is_code) in &self.is_code {
@@ -74,7 +74,7 @@ impl Text {
                 at += n_tokens;
                 if let Some(doc) = doc_text(attribute) {
                     self.add_doc(&doc, attribute.span(), in_docs == Some(n_tokens));
-                    // Those of a file and those of its first item differ by the `!`.
+                    // The docs of a file and of its first item differ by the `!`.
                     in_docs = Some(n_tokens);
                     continue;
                 }
@@ -122,7 +122,7 @@ impl Text {
     }
 }
 
-/// The brackets of an attribute that `tokens` begin with, and how many tokens it is.
+/// The brackets of an attribute at the beginning of `tokens`, and its number of tokens.
 fn attribute(tokens: &[TokenTree]) -> Option<(&Group, usize)> {
     let is = |at: usize, c: char| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == c);
     let n_before = if is(1, '!') { 2 } else { 1 };
@@ -132,7 +132,7 @@ fn attribute(tokens: &[TokenTree]) -> Option<(&Group, usize)> {
     }
 }
 
-/// The text of an attribute that stands for a line of a doc comment.
+/// The text of an attribute for a line of a doc comment.
 fn doc_text(attribute: &Group) -> Option<String> {
     let tokens: Vec<_> = attribute.stream().into_iter().collect();
     let [TokenTree::Ident(name), TokenTree::Punct(_), TokenTree::Literal(text)] = tokens.as_slice() else { return None };
@@ -140,17 +140,17 @@ fn doc_text(attribute: &Group) -> Option<String> {
     (name == "doc").then(|| text.value())
 }
 
-/// Which of [`DOC_BEGINNINGS`] a doc comment begins with.
-pub fn doc_beginning(doc: &str) -> Option<usize> {
+/// `true` if a doc comment begins with one of [`DOC_BEGINNINGS`].
+pub fn is_headless(doc: &str) -> bool {
     let mut words = doc.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
-    let (first, second) = (words.next()?, words.next().unwrap_or_default());
-    DOC_BEGINNINGS.iter().position(|beginning| match beginning.split_once(' ') {
+    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    DOC_BEGINNINGS.iter().any(|beginning| match beginning.split_once(' ') {
         None => first == *beginning,
         Some(both) => (first, second) == both,
     })
 }
 
-/// Says whether the name of a test begins with one of [`TEST_BEGINNINGS`].
+/// `true` if the name of a test begins with one of [`TEST_BEGINNINGS`].
 pub fn is_vague_test(name: &str) -> bool {
     TEST_BEGINNINGS.contains(&name.split('_').next().unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Reads a crate into its tree of modules, with what each defines, imports and names.
+//! Reads a crate into its tree of modules, each with its items, imports and names.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,31 +8,31 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
 
-/// The Rust files of a folder: the text of each by its path below that folder.
+/// The Rust files of a folder: each file's text by its path in that folder.
 pub type Sources = BTreeMap<String, String>;
 
 /// A file, or a `mod name { ... }` inside one.
 #[derive(Default)]
 pub struct Module {
-    /// The names that lead to it from the root of the crate.
+    /// The path of names from the root of the crate.
     pub path: Vec<String>,
     pub file: String,
     pub parent: usize,
-    /// Alternatives for different targets share a name.
+    /// Alternatives for different targets have the same name.
     pub children: BTreeMap<String, Vec<usize>>,
     pub defines: Vec<String>,
     pub imports: Vec<Import>,
     pub names: Vec<Named>,
 }
 
-/// The name that one leaf of a `use` brings in.
+/// The name imported by one leaf of a `use`.
 pub struct Import {
-    /// The name it has here; nothing for `*`.
+    /// The name in this module; `None` for `*`.
     pub name: Option<String>,
     pub path: Vec<String>,
 }
 
-/// A path that the code of a module names, in a `use` or anywhere else.
+/// A path in a module's code, in a `use` or elsewhere.
 pub struct Named {
     pub path: Vec<String>,
     pub in_test: bool,
@@ -41,7 +41,7 @@ pub struct Named {
 pub struct SourceFile {
     pub module: Vec<String>,
     pub is_test: bool,
-    /// First and last line of each item that is compiled for tests only.
+    /// First and last line of each item that is compiled only for tests.
     pub test_lines: Vec<(usize, usize)>,
 }
 
@@ -60,7 +60,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads the crate whose root is the file `root`, and every file that it declares.
+    /// Reads the crate whose root is the file `root`, with all declared files.
     pub fn read(sources: &Sources, root: &str) -> Result<Self, String> {
         let tree = Self { modules: vec![Module::default()], files: BTreeMap::new(), functions: Vec::new() };
         let mut reader = Reader { sources, tree, module: 0, in_test: false, problem: None };
@@ -111,7 +111,7 @@ impl Reader<'_> {
         self.here().names.push(Named { path, in_test });
     }
 
-    /// Visits an item, whose attributes may say that it is for tests only.
+    /// Visits an item, whose attributes may restrict it to tests.
     fn within(&mut self, attributes: &[Attribute], span: Span, visit: impl FnOnce(&mut Self)) {
         let was_in_test = self.in_test;
         if !was_in_test && attributes.iter().any(is_for_tests) {
@@ -143,7 +143,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Where the compiler looks for a module that the present one declares.
+    /// The compiler's path for a module that the current one declares.
     fn file_of(&self, name: &str, attributes: &[Attribute]) -> String {
         let here = &self.tree.modules[self.module];
         let file = Path::new(&here.file);
@@ -155,7 +155,7 @@ impl Reader<'_> {
         let stem = file.file_stem().unwrap_or_default();
         let is_root = self.tree.modules[0].file == here.file;
         let mut folder = if is_root || stem == "mod" { folder.to_owned() } else { folder.join(stem) };
-        // Modules inside the file have folders, too.
+        // Modules inside the file also have folders.
         folder.extend(&here.path[self.tree.files[&here.file].module.len()..]);
         let beside = text(folder.join(format!("{name}.rs")));
         if self.sources.contains_key(&beside) { beside } else { text(folder.join(name).join("mod.rs")) }
@@ -186,7 +186,7 @@ impl Reader<'_> {
         self.tree.functions.push(Function { name, file, n_lines, in_test });
     }
 
-    /// Names the paths among the tokens of a macro, whose grammar only the macro knows.
+    /// Adds the paths among the tokens of a macro, whose grammar is unknown.
     fn scan(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut before = ['\0'; 2];
@@ -285,14 +285,14 @@ impl Visit<'_> for Reader<'_> {
     }
 }
 
-/// Says whether an attribute is `#[cfg(test)]` or `#[cfg(all(test, ...))]`.
+/// `true` if an attribute is `#[cfg(test)]` or `#[cfg(all(test, ...))]`.
 fn is_for_tests(attribute: &Attribute) -> bool {
     let Meta::List(list) = &attribute.meta else { return false };
     let condition = list.tokens.to_string().replace(' ', "");
     list.path.is_ident("cfg") && (condition == "test" || condition.starts_with("all(test,"))
 }
 
-/// The file that `#[path = "..."]` names.
+/// The file named by `#[path = "..."]`.
 fn path_attribute(attribute: &Attribute) -> Option<String> {
     let Meta::NameValue(pair) = &attribute.meta else { return None };
     let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &pair.value else { return None };

@@ -123,7 +123,7 @@ mod tests {
     fn held_out_scalars_are_named_by_layer_row_and_column() {
         let told = said(Message::new("held_out").with("rows", "7, 12").with("scalars", "2,12,86; 3,7,9"));
         assert!(
-            told.contains("one value of channel 7, 12; of down_proj's input one value of channel 86 of layer 2, 9 of layer 3;"),
+            told.contains("one value of channel 7, 12; in down_proj's input one value of channel 86 of layer 2, 9 of layer 3;"),
             "{told}"
         );
         assert!(told.ends_with("down_proj of layer 2 [12, 86], layer 3 [7, 9]."), "{told}");

@@ -98,7 +98,7 @@ mod tests {
         rows(&mut table, 100);
         let shown = Shown::new(&table);
         assert_eq!((shown.rows.len(), shown.summary().as_str()), (200, "Table: Loss (300 rows)"));
-        assert_eq!(shown.note().unwrap(), "The first 200 rows; all are in the CSV file.");
+        assert_eq!(shown.note().unwrap(), "The first 200 rows; the CSV file has all.");
     }
 
     #[test]

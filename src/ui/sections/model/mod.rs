@@ -161,7 +161,7 @@ fn proof(FileProof { name, size, sha256, verified }: &FileProof) -> String {
         return format!("{name}, {size}: SHA-256 verified");
     }
     let digest = sha256.get(..16).unwrap_or(sha256);
-    format!("{name}, {size}: not verified (nobody says what it should be): {digest}")
+    format!("{name}, {size}: not verified (no digest is published): {digest}")
 }
 
 /// The progress bar, with amounts, rate and a button to stop.
@@ -246,7 +246,7 @@ mod tests {
     fn file_that_nobody_vouches_for_is_not_called_verified() {
         let mut file =
             FileProof { name: "model.safetensors".into(), size: 5_000_000, sha256: "0123456789abcdef".repeat(4), verified: false };
-        assert_eq!(proof(&file), "model.safetensors, 5.0 MB: not verified (nobody says what it should be): 0123456789abcdef");
+        assert_eq!(proof(&file), "model.safetensors, 5.0 MB: not verified (no digest is published): 0123456789abcdef");
         file.verified = true;
         assert_eq!(proof(&file), "model.safetensors, 5.0 MB: SHA-256 verified");
     }

@@ -146,7 +146,10 @@ impl AppState {
             && info.model.revision != link.model.revision
         {
             let ModelRef { id, revision } = &info.model;
-            other.push(format!("The link is about {} ({}), but {id} ({revision}) is loaded.", link.model.id, link.model.revision));
+            other.push(format!(
+                "The link is about {} ({}), but another model is loaded: {id} ({revision}).",
+                link.model.id, link.model.revision
+            ));
         }
         if let Some(outcome) = outcome {
             let [there, here] = [&link.experiment, &outcome.experiment].map(Experiment::texts);

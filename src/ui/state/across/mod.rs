@@ -9,7 +9,7 @@
 //! | [`requests`] | the visitor's requests, built from the values of several parts |
 //! | [`turns`] | the turn of a request: preparations, dropped results, and next steps |
 //! | [`life`] | the life of the engine and of its model: ready, loaded, lost, restarted |
-//! | [`experiments`] | an experiment's super weights and texts, and the figures of a link beside an outcome |
+//! | [`experiments`] | an experiment's super weights and texts, and the figures of a link compared with an outcome |
 //! | [`restore`] | a link, which fills in the controls of several parts |
 
 mod experiments;
