@@ -83,14 +83,14 @@ export async function open() {
     browsers.cpu = await launch();
     browsers.gpu = await launch({ webgpu: 'swiftshader' });
   } catch (error) {
-    // A server or browser that keeps running would keep the tests' process alive.
+    // A process that runs on would keep the tests from ending.
     await close({ server, browsers });
     throw error;
   }
   return { server, browsers };
 }
 
-/** Closes the pages that a failed test has left open: they would go on asking and computing beside the next one. */
+/** Closes the pages that a failed test left open, so that they do not work beside the next test. */
 export async function closePages(browsers) {
   const contexts = Object.values(browsers ?? {}).flatMap((browser) => browser.contexts());
   await Promise.all(contexts.map((context) => context.close()));

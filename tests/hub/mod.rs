@@ -16,7 +16,7 @@ fn stderr(output: &Output) -> String {
 fn command_brings_a_model_and_needs_no_network_for_it_again() {
     let home = Home::new("command");
     let server = Server::start(Held::folder(&fixture("llama")));
-    let endpoint = server.endpoint();
+    let endpoint = server.endpoint().to_owned();
     let generate = ["generate", "--model", REPO, "--prompt", "the old man", "--max-new-tokens", "4", "--temperature", "0"];
     let first = home.linchpin(&endpoint, &generate);
     assert_eq!(code(&first), Some(0), "{}", stderr(&first));
@@ -50,7 +50,7 @@ fn refusals_are_told_in_words() {
     let home = Home::new("refusals");
     let server = Server::start(Held { is_gated: true, ..Held::folder(&fixture("llama")) });
     let command = |model: &str| {
-        let output = home.linchpin(&server.endpoint(), &["scan", "--model", model]);
+        let output = home.linchpin(server.endpoint(), &["scan", "--model", model]);
         assert_eq!(code(&output), Some(2), "{}", stderr(&output));
         stderr(&output)
     };
@@ -58,7 +58,8 @@ fn refusals_are_told_in_words() {
     assert!(gated.contains("accept its licence at https://huggingface.co/org/tiny") && gated.contains("HF_TOKEN"), "{gated}");
     let unknown = command("org/none");
     assert!(
-        unknown.contains("there is no folder org/none") && unknown.contains(&format!("no model {}/org/none", server.address)),
+        unknown.contains("there is no folder org/none")
+            && unknown.contains(&format!("no model {}/org/none", server.endpoint().trim_start_matches("http://"))),
         "{unknown}"
     );
     assert!(command("org/tiny@nowhere").contains("no revision nowhere"));
@@ -71,7 +72,7 @@ fn files_that_are_missing_are_told() {
         let mut held = Held::folder(&fixture("mistral"));
         held.files.remove(name);
         let (home, server) = (Home::new(&format!("without-{name}")), Server::start(held));
-        let output = home.linchpin(&server.endpoint(), &["generate", "--model", REPO, "--prompt", "the old man", "--max-new-tokens", "1"]);
+        let output = home.linchpin(server.endpoint(), &["generate", "--model", REPO, "--prompt", "the old man", "--max-new-tokens", "1"]);
         (code(&output), stderr(&output), server.downloads().len())
     };
     for (name, missing) in [("tokenizer.json", "tokenizer.json"), ("model.safetensors.index.json", "model.safetensors")] {

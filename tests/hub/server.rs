@@ -1,31 +1,33 @@
-//! A server on this machine that answers like the Hub, and a home folder for the cache.
+//! A local Hub with one model, and a home folder for the cache.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use linchpin::platform::HubSettings;
-use linchpin::terms::hex;
-use sha2::{Digest, Sha256};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::support::files_in;
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub const REPO: &str = "org/tiny";
-pub const TOKEN: &str = "hf_secret";
+/// A token without access to any gated model (`OUTSIDER` in server/src/hub.rs).
+pub const TOKEN: &str = "hf_was_not_let_in";
+
+/// The requests for a file's header, which come before the one for its rest.
+const N_HEADER_REQUESTS: u64 = 2;
 
 /// The server's files, and its behaviour.
 #[derive(Clone, Default)]
 pub struct Held {
-    pub files: BTreeMap<String, Vec<u8>>,
+    /// Files of this disk, by name.
+    pub files: BTreeMap<String, PathBuf>,
     pub is_gated: bool,
-    /// Bytes after which the connection breaks, once, if the rest of a file is requested.
-    pub breaks_after: Option<usize>,
+    /// The byte of a large file before which the connection breaks, once, if the rest of the file is requested.
+    pub breaks_before: Option<u64>,
     /// Sends whole files, even if a range is requested.
     pub knows_no_ranges: bool,
     /// Lists only the files' names, as some mirrors do.
@@ -34,158 +36,100 @@ pub struct Held {
 
 impl Held {
     pub fn folder(dir: &Path) -> Self {
-        let read = |file: linchpin::terms::ModelFile| (file.name, std::fs::read(file.url).unwrap());
-        Self { files: files_in(dir).into_iter().map(read).collect(), ..Self::default() }
+        Self { files: files_in(dir).into_iter().map(|file| (file.name, file.url.into())).collect(), ..Self::default() }
+    }
+
+    /// The contents of a file.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(&self.files[name]).unwrap()
     }
 }
 
-/// One request: its method and path, and its headers in lower case.
-#[derive(Debug, Clone)]
+/// One request: `Asked` in server/src/log.rs.
+#[derive(Debug, Clone, Deserialize)]
 pub struct Asked {
-    pub line: String,
-    pub headers: BTreeMap<String, String>,
+    /// The part of the Hub; `cdn` is its storage of large files.
+    pub on: String,
+    pub range: Option<String>,
+    pub authorization: Option<String>,
 }
 
-/// A server that runs until it is dropped.
+/// The local Hub of server/, which runs until it is dropped. It is a process of its own: linked into these tests, its HTTP library would
+/// turn on features of crates that Burn is built with, and Burn would be built twice.
 pub struct Server {
-    pub address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    process: Child,
+    wire: RefCell<(ChildStdin, Lines<BufReader<ChildStdout>>)>,
+    endpoint: String,
 }
 
 impl Server {
     pub fn start(held: Held) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (asked, is_over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (log, over) = (asked.clone(), is_over.clone());
-        let thread = std::thread::spawn(move || {
-            let mut held = held;
-            for stream in listener.incoming() {
-                if over.load(Ordering::SeqCst) {
-                    break;
-                }
-                answer(&mut stream.unwrap(), &mut held, &log, address);
-            }
+        let mut process = xtask().arg("hub").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (orders, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let mut answers = BufReader::new(answers).lines();
+        let endpoint = answer(&mut answers)["url"].as_str().unwrap().to_owned();
+        let server = Self { process, wire: RefCell::new((orders, answers)), endpoint };
+        if let Some(at) = held.breaks_before {
+            // A server without ranges answers requests for the header with the whole file, too.
+            let n_headers = if held.knows_no_ranges { N_HEADER_REQUESTS } else { 0 };
+            server.order(&json!({ "fail": { "kind": "cut", "on": "cdn", "at": at, "after": n_headers } }));
+        }
+        if held.knows_no_ranges {
+            server.order(&json!({ "fail": { "kind": "no-range", "on": "cdn", "times": 1000 } }));
+        }
+        let repo = json!({
+            "files": held.files, "revision": COMMIT, "names": ["step1"], "gated": held.is_gated.then_some("manual"),
+            "namesAlone": held.lists_names_alone,
         });
-        Self { address, asked, is_over, thread: Some(thread) }
+        server.order(&json!({ "publish": { "id": REPO, "repo": repo } }));
+        server
+    }
+
+    fn order(&self, order: &Value) -> Value {
+        let (orders, answers) = &mut *self.wire.borrow_mut();
+        writeln!(orders, "{order}").unwrap();
+        answer(answers)
     }
 
     pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+        serde_json::from_value(self.order(&json!("requests"))["requests"].take()).unwrap()
     }
 
     /// The requests for large files, whole or from some byte on.
     pub fn downloads(&self) -> Vec<Asked> {
-        let is_open = |range: &String| range.ends_with('-');
-        let is_download = |asked: &Asked| asked.line.contains("/elsewhere/") && asked.headers.get("range").is_none_or(is_open);
+        let is_download = |asked: &Asked| asked.on == "cdn" && asked.range.as_ref().is_none_or(|range| range.ends_with('-'));
         self.asked().into_iter().filter(is_download).collect()
     }
 
-    pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        let _ = self.thread.take().unwrap().join();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
-fn answer(stream: &mut TcpStream, held: &mut Held, log: &Mutex<Vec<Asked>>, address: SocketAddr) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
-    let Some(line) = lines.next() else { return };
-    let headers = lines.filter_map(|line| line.split_once(": ").map(|(key, value)| (key.to_lowercase(), value.to_owned()))).collect();
-    let asked = Asked { line, headers };
-    log.lock().unwrap().push(asked.clone());
-    let (method, rest) = asked.line.split_once(' ').unwrap();
-    let path = rest.split(' ').next().unwrap();
-    let is_head = method == "HEAD";
-    let resolve = format!("/{REPO}/resolve/{COMMIT}/");
-    if let Some(revision) = path.strip_prefix(&format!("/api/models/{REPO}/revision/")) {
-        return info(stream, held, revision);
-    }
-    let file = |name: &str| held.files.get(name).cloned();
-    if let Some(name) = path.strip_prefix(&resolve) {
-        let Some(bytes) = file(name) else { return refuse(stream, 404, "EntryNotFound") };
-        if held.is_gated {
-            return refuse(stream, 403, "GatedRepo");
-        }
-        if name.ends_with(".safetensors") {
-            // The Hub stores large files elsewhere, and describes them before it redirects.
-            let (sha256, port) = (hex(&Sha256::digest(&bytes)), address.port());
-            let head = format!(
-                "302 Found\r\nX-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{sha256}\"\r\nX-Linked-Size: {}\r\n\
-                 Location: http://localhost:{port}/elsewhere/{name}",
-                bytes.len()
-            );
-            return send(stream, &head, b"", false);
-        }
-        let etag = &hex(&Sha256::digest(name))[..40];
-        return send(stream, &format!("200 OK\r\nX-Repo-Commit: {COMMIT}\r\nETag: \"{etag}\""), &bytes, is_head);
-    }
-    if let Some(bytes) = path.strip_prefix("/elsewhere/").and_then(file) {
-        return stored(stream, &bytes, asked.headers.get("range"), held);
-    }
-    refuse(stream, 404, "RepoNotFound");
+fn answer(answers: &mut Lines<BufReader<ChildStdout>>) -> Value {
+    let line = answers.next().expect("the local Hub has ended").unwrap();
+    let answer: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(answer.get("error"), None);
+    answer
 }
 
-fn info(stream: &mut TcpStream, held: &Held, asked: &str) {
-    let Some(revision) = asked.strip_suffix("?blobs=true") else { return refuse(stream, 400, "BadRequest") };
-    if ![COMMIT, "main", "step1"].contains(&revision) {
-        return refuse(stream, 404, "RevisionNotFound");
+/// The project's chores: `cargo xtask test` says where the program is, and Cargo finds it otherwise.
+fn xtask() -> Command {
+    match std::env::var_os("LINCHPIN_XTASK") {
+        Some(program) => Command::new(program),
+        None => {
+            let mut cargo = Command::new("cargo");
+            cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--quiet", "--profile", "xtask", "--package", "xtask", "--"]);
+            cargo
+        }
     }
-    let file = |(name, bytes): (&String, &Vec<u8>)| {
-        let mut file = serde_json::json!({ "rfilename": name });
-        if !held.lists_names_alone {
-            file["size"] = bytes.len().into();
-        }
-        if !held.lists_names_alone && name.ends_with(".safetensors") {
-            file["lfs"] = serde_json::json!({ "sha256": hex(&Sha256::digest(bytes)), "size": bytes.len() });
-        }
-        file
-    };
-    let siblings = held.files.iter().map(file).collect::<Vec<_>>();
-    let json = serde_json::json!({ "id": REPO, "sha": COMMIT, "siblings": siblings });
-    send(stream, "200 OK\r\nContent-Type: application/json", json.to_string().as_bytes(), false);
-}
-
-/// A large file from the storage, or a part of it.
-fn stored(stream: &mut TcpStream, bytes: &[u8], range: Option<&String>, held: &mut Held) {
-    let range = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
-    let (from, end) = range.map_or((0, None), |(from, last)| (from.parse().unwrap(), last.parse::<usize>().ok().map(|last| last + 1)));
-    let (status, part) = match range {
-        Some(_) if !held.knows_no_ranges => {
-            let end_of_part = end.unwrap_or(bytes.len()).min(bytes.len());
-            let range = format!("bytes {from}-{}/{}", end_of_part - 1, bytes.len());
-            (format!("206 Partial Content\r\nContent-Range: {range}"), &bytes[from..end_of_part])
-        }
-        _ => ("200 OK".into(), bytes),
-    };
-    match held.breaks_after.take_if(|_| end.is_none()) {
-        Some(n) => {
-            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", part.len()).unwrap();
-            stream.write_all(&part[..n]).unwrap();
-        }
-        None => send(stream, &status, part, false),
-    }
-}
-
-fn send(stream: &mut TcpStream, head: &str, body: &[u8], is_head: bool) {
-    let mut answer = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len()).into_bytes();
-    if !is_head {
-        answer.extend(body);
-    }
-    // A client that has enough bytes may be gone.
-    let _ = stream.write_all(&answer);
-}
-
-fn refuse(stream: &mut TcpStream, status: u16, code: &str) {
-    send(stream, &format!("{status} Refused\r\nX-Error-Code: {code}"), b"", false);
 }
 
 /// A home folder for the cache, removed at the end.

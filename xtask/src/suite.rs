@@ -12,7 +12,7 @@ use crate::{boundary, deps, env, process, setup, size, tidy, web};
 /// The features that are checked together: everything except CUDA, which needs its own toolkit.
 const LINTED_FEATURES: &str = "ui,worker,boundary,cli";
 
-/// The timeout for a test file whose page hangs: an hour, which is longer than a test's longest wait (tests/e2e/patience.mjs).
+/// The timeout for a test file whose page hangs: an hour, longer than a test waits for anything (tests/e2e/patience.mjs).
 const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=3600000";
 
 #[derive(Clone, Copy, Default)]
@@ -129,15 +129,21 @@ fn lint(what: &[&str]) -> Result<(), String> {
 fn cargo_test(what: &[&str]) -> Result<Counts, (Counts, String)> {
     let mut cargo = env::command("cargo");
     cargo.args(["test", "--locked"]).args(what);
+    cargo.env("LINCHPIN_XTASK", this_program().map_err(not_run)?);
     let (succeeded, heard) = process::run_and_listen(&mut cargo).map_err(not_run)?;
     let (counts, n_ignored) = cargo_counts(&heard);
     verdict(counts, n_ignored, succeeded)
 }
 
+/// The path of this program, which tests start as a local Hub or server.
+fn this_program() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|why| format!("cannot find this program: {why}"))
+}
+
 fn browser_tests(dist: &Path, samples: &Path) -> Result<Counts, (Counts, String)> {
     let tests = browser_test_files().map_err(not_run)?;
     let browser = setup::chromium().map_err(not_run)?;
-    let xtask = std::env::current_exe().map_err(|why| not_run(format!("cannot find this program: {why}")))?;
+    let xtask = this_program().map_err(not_run)?;
     let mut node: Command = env::command("node");
     node.args(["--test", "--test-reporter=spec", "--test-concurrency=1", BROWSER_TEST_TIMEOUT]).args(tests);
     node.env("LINCHPIN_DIST", dist).env("LINCHPIN_BOUNDARY", samples).env("LINCHPIN_XTASK", xtask).env("CHROME", browser);
