@@ -50,7 +50,8 @@ pub struct Export {
 
 impl Export {
     pub const FORMAT: &str = "linchpin-export";
-    /// Version 1 had English sentences and names in its outcomes, where there are codes now.
+    /// The current version. Version 1 had English sentences and names in its outcomes instead of codes, version 2 in
+    /// conventions, verdicts and titles.
     pub const VERSION: u32 = 3;
 
     pub fn new(model: ModelRef) -> Self {
