@@ -178,9 +178,4 @@ impl Failure {
     pub fn kind(&self) -> FailureKind {
         self.problem.kind()
     }
-
-    /// The text of an argument of the cause; empty if there is none of this name.
-    pub fn text(&self, name: &str) -> &str {
-        self.cause.as_ref().map_or("", |cause| cause.text(name))
-    }
 }

@@ -160,3 +160,30 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use strum::VariantArray;
+
+    use super::*;
+    use crate::terms::Message;
+
+    #[test]
+    fn every_problem_is_told_in_words_of_its_own_with_a_next_step() {
+        let told = Problem::VARIANTS.iter().map(|problem| words(*problem)).collect::<Vec<_>>();
+        assert_eq!(told.iter().map(|(what, _)| what).collect::<HashSet<_>>().len(), Problem::VARIANTS.len());
+        assert!(told.iter().all(|(what, next)| !what.ends_with('.') && next.ends_with('.')), "{told:?}");
+    }
+
+    #[test]
+    fn reasons_are_the_errors_own_or_those_of_the_page() {
+        assert_eq!(reason(&Failure::new(Problem::FileMissing, "there is no file a.json")), "there is no file a.json");
+        let version = Message::new("version").with("page", 7_usize).with("engine", 6_usize);
+        let other = Failure { cause: Some(version), ..Failure::new(Problem::OtherVersion, "") };
+        assert!(reason(&other).starts_with("The page has version 7, the engine version 6"));
+        assert_eq!(reason(&Failure::new(Problem::EngineStopped, "out of memory")), "out of memory");
+        assert!(reason(&Failure::new(Problem::EngineStopped, "")).contains("could not be downloaded"));
+    }
+}
