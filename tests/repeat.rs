@@ -69,7 +69,7 @@ fn repeat_makes_an_export_again_and_notices_a_changed_figure() {
     export.outcomes[0].experiment.settings.parts().text.unwrap().text.as_mut().unwrap().digest = "0".repeat(16);
     let text = folder.join("mine.txt").display().to_string();
     std::fs::write(&text, "The pin fell.\n").unwrap();
-    for (given, advice) in [(&[][..], "name its file with --text"), (&["--text", &text][..], "or leave it out for the bundled one")] {
+    for (given, advice) in [(&[][..], "give its file with --text"), (&["--text", &text][..], "or leave it out for the bundled one")] {
         let foreign = repeat(&export, given);
         assert_eq!(code(&foreign), Some(2), "{given:?}");
         assert!(stderr(&foreign).contains(advice), "{given:?}: {}", stderr(&foreign));

@@ -60,7 +60,7 @@ test('channels are weighed, looked around, removed, shared and recomputed', asyn
   assert.match(await text(seen, 'score-status'), /4 sequences, 256 tokens: calibration excerpts 1, cut into sequences of 64 tokens/);
   const findings = await text(seen, 'score-findings');
   assert.match(findings, /top 1 % of a layer's channels hold \d+ %/);
-  assert.match(findings, /layer 2, \[12, 86\] lies in channel 86, number 1 of its layer by loss proxy.*a supernode/s);
+  assert.match(findings, /layer 2, \[12, 86\] is in channel 86, number 1 of its layer by loss proxy.*a supernode/s);
   for (const chart of ['lp-share', 'lp-mass', 'lp-agreement']) await part(seen, chart).waitFor();
   // The most concentrated layer is described at first.
   await part(seen, 'lp-share-readout').filter({ hasText: /layer 2: \d+ % in 4 of 448 channels: 86/ }).waitFor();
