@@ -412,7 +412,7 @@ test('browser that keeps nothing for a page loads all the same', async () => {
   assert.equal(await seen.page.evaluate(() => navigator.storage?.getDirectory), undefined);
   const { provenance } = expectLoaded(await ask(seen, request(repository('org/model'))));
   assert.deepEqual([provenance.files[0].verified, provenance.stored], [true, false]);
-  assert.match(provenance.notes.join(), /keeps no files/);
+  assert.match(provenance.notes.join(), /stores no files/);
   assert.deepEqual(await stored(seen), []);
   await seen.close();
 });
