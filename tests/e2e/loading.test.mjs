@@ -317,14 +317,14 @@ test('answers that are too short or too long do not matter', async () => {
 
 test('answers that a page may not read or cannot use fail a load, and the next one succeeds', async () => {
   const seen = await engineOn(browsers.cpu, server);
-  for (const [fault, words] of [
-    [{ kind: 'no-cors', on: 'cdn', path: WEIGHTS }, /model\.safetensors: no answer/],
-    [{ kind: 'redirect-loop', on: 'resolve', path: '/config.json' }, /\bconfig\.json: no answer/],
-    [{ kind: 'wrong-start', on: 'cdn', path: WEIGHTS }, /another part than was asked for/],
+  for (const [fault, problem, detail] of [
+    [{ kind: 'no-cors', on: 'cdn', path: WEIGHTS }, 'server_silent', /model\.safetensors: no answer/],
+    [{ kind: 'redirect-loop', on: 'resolve', path: '/config.json' }, 'server_silent', /\bconfig\.json: no answer/],
+    [{ kind: 'wrong-start', on: 'cdn', path: WEIGHTS }, 'download_cut', /another part than was asked for/],
   ]) {
     await hub.clear();
     await hub.fail({ times: 1000, ...fault });
-    expectFailed(await ask(seen, request(repository('org/model'))), 'transport', words);
+    expectFailed(await ask(seen, request(repository('org/model'))), problem, detail);
     await ask(seen, { type: 'forget', key: null });
   }
   await hub.clear();
@@ -428,6 +428,6 @@ test('addresses that no model can lie at are refused in words', async () => {
   for (const source of wrong) expectFailed(await ask(seen, request(source)), 'no_address');
   expectFailed(await ask(seen, request(repository('org/nothing', { token: TOKEN }))), 'no_such_model');
   await hub.fail({ kind: 'html', on: 'resolve', path: '/config.json', times: 1000 });
-  expectFailed(await ask(seen, request(repository('org/model'))), 'file_unreadable', /bytes instead of/);
+  expectFailed(await ask(seen, request(repository('org/model'))), 'file_changed', /bytes instead of/);
   await seen.close();
 });
