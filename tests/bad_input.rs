@@ -158,7 +158,9 @@ fn files_that_are_missing_or_no_json() {
         if name != "model.safetensors" {
             std::fs::write(copy.dir().join(name), b"<html>not found</html>").unwrap();
             let problem = if name == "config.json" { Problem::BrokenConfig } else { Problem::TokenizerMismatch };
-            expect(&failure(&copy), problem, "");
+            let failure = failure(&copy);
+            expect(&failure, problem, "");
+            assert!(failure.detail.contains(name), "{failure:?}");
         }
     }
 }

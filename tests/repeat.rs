@@ -44,7 +44,8 @@ fn repeat_makes_an_export_again_and_notices_a_changed_figure() {
     let [file, tables] = ["export.json", "tables"].map(|name| folder.join(name).display().to_string());
     let told = sweep(&["--bos", "false", "--json", "--tables", &tables]);
     let mut export = export(&told);
-    assert_eq!(outcome(&export).convention.as_ref().unwrap().code, "concat");
+    let convention = outcome(&export).convention.as_ref().unwrap();
+    assert_eq!((convention.code.as_str(), convention.number("block")), ("concat", 512.0));
     let csv = std::fs::read_to_string(folder.join("tables/scaling-loss.csv")).unwrap();
     assert_eq!(csv, outcome(&export).table("loss").unwrap().to_csv());
     let repeat = |export: &Export, extra: &[&str]| {

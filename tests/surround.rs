@@ -75,7 +75,12 @@ fn channels_are_scored_over_the_given_text() {
         export(&linchpin(&args)).surroundings.expect("surroundings").calibration
     };
     let found = surround(&["--text", path.to_str().unwrap()]);
-    assert!(found.convention.text("text").ends_with("-surround.txt") && found.convention.number("length") == 16.0, "{found:?}");
+    assert!(
+        found.convention.text("text").starts_with("linchpin-")
+            && found.convention.text("text").ends_with("-surround.txt")
+            && found.convention.number("length") == 16.0,
+        "{found:?}"
+    );
     assert_eq!(surround(&[]).text_digest, CalibrationText::BUNDLED_DIGEST);
     std::fs::remove_file(path).unwrap();
 }

@@ -140,13 +140,7 @@ impl Experiment<'_> {
             for (kind, target, n_zeroed) in [removed, (ArmKind::ChannelMean, EditTarget::ChannelMean(channel), 0)] {
                 let code = if kind == ArmKind::Channel { "channel" } else { "channel_mean" };
                 let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
-                arms.push(Arm {
-                    kind,
-                    label: Message::new(code).at(EditTarget::Channel(channel)),
-                    at: Some(*at),
-                    n_zeroed,
-                    change: Change::Edit(ablation),
-                });
+                arms.push(Arm { kind, label: Message::new(code).at(target), at: Some(*at), n_zeroed, change: Change::Edit(ablation) });
             }
         }
         arms

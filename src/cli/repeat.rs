@@ -102,6 +102,7 @@ pub fn read(path: &Path) -> anyhow::Result<Export> {
         if export.version == 1 {
             earlier::convert(outcome);
         }
+        outcome.findings.iter_mut().for_each(earlier::finding);
         outcome.convention = outcome.convention.as_ref().map(earlier::convention);
     }
     if export.outcomes.is_empty() {

@@ -1,5 +1,7 @@
 //! The one place where an error becomes a failure: a problem with a next step, and the error as its cause.
 
+use serde::Deserialize;
+
 use super::error::EngineError;
 use crate::analysis::AnalysisError;
 use crate::experiments::ExperimentError;
@@ -21,7 +23,8 @@ fn cause(error: &EngineError) -> Option<Message> {
     let mut args = written.as_object()?.clone();
     let code = args.remove("code")?;
     let args = args.into_iter().map(|(name, value)| {
-        let cell = value.as_f64().map(Cell::from).unwrap_or_else(|| value.as_str().map_or_else(|| value.to_string(), str::to_owned).into());
+        // A list or a truth value is no cell, and stands as its JSON.
+        let cell = Cell::deserialize(&value).unwrap_or_else(|_| value.to_string().into());
         (name, cell)
     });
     Some(Message { code: code.as_str()?.into(), args: args.collect() })

@@ -111,11 +111,24 @@ pub fn convert(outcome: &mut Outcome) {
             }
         }
     }
-    for (column, text) in outcome.plots.iter_mut().filter_map(|plot| plot.only.as_mut()) {
-        if COLUMNS.contains(&column.as_str()) {
+    for plot in &mut outcome.plots {
+        if let Some((_, text)) = plot.only.as_mut().filter(|(column, _)| COLUMNS.contains(&column.as_str())) {
+            // The arm was part of the title.
+            if let Some(title) = plot.title.text("text").strip_suffix(&format!(": {text}")) {
+                plot.title = Message::new(Message::SAID).with("text", title);
+            }
             *text = arm(text);
         }
     }
+}
+
+/// Puts the text and the length of its sequences in the place of the sentence that findings of version 2 have for both.
+pub fn finding(message: &mut Message) {
+    let Some((text, length)) = message.text("convention").split_once(", cut into sequences of ") else { return };
+    let Some(length) = number(length) else { return };
+    let mut told = message.clone().with("text", text).with("length", length);
+    told.args.remove("convention");
+    *message = told;
 }
 
 /// The code of a convention in the form of a sentence; another sentence stays as it is.
@@ -201,6 +214,16 @@ mod tests {
         ] {
             assert_eq!(figure(name), code);
         }
+    }
+
+    #[test]
+    fn findings_of_version_2_name_their_text_and_its_sequences() {
+        let mut told = Message::new("smoothed").with("alpha", 0.8_f64).with("convention", "mine, cut into sequences of 128 tokens");
+        finding(&mut told);
+        assert_eq!(told.id(), "smoothed alpha=0.8 length=128 text=mine");
+        let mut other = Message::new("collapse").with("threshold", 0.25_f64);
+        finding(&mut other);
+        assert_eq!(other, Message::new("collapse").with("threshold", 0.25_f64));
     }
 
     #[test]

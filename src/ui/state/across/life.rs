@@ -1,7 +1,7 @@
 //! The life of the engine and of its model: ready, loaded, lost, restarted.
 
 use crate::protocol::{PROTOCOL_VERSION, Request};
-use crate::terms::{Failure, FailureKind, Message, ModelInfo, Problem};
+use crate::terms::{Failure, Message, ModelInfo, Problem};
 use crate::ui::state::{AppState, EngineStatus};
 
 impl AppState {
@@ -40,7 +40,7 @@ impl AppState {
         self.forget_engine();
         self.leave_link_stage();
         // After a panic, the earlier failure has the message; the trap that follows only says "unreachable".
-        let said = self.failure.take().filter(|failure| failure.kind() == FailureKind::Internal);
+        let said = self.failure.take().filter(|failure| failure.problem == Problem::EngineCrashed);
         self.failure = Some(said.unwrap_or(failure));
     }
 
