@@ -251,14 +251,14 @@ fn ablated_models_decode_what_path_a_computes() {
                 let ablated = intact.with_ablation(&Ablation { weight_edits, ..Ablation::default() }).unwrap();
                 check_forced(name, vulkan, &ablated, ids, 3);
             }
-            let means = vec![vec![0.3; intact.config.intermediate_size.of(0)]; intact.layers.len()];
+            let means = vec![vec![0.3; intact.config.intermediate_size.at(0)]; intact.layers.len()];
             let edit = WeightEdit { target: EditTarget::channel_mean(1, 9), scale: 0.0 };
             let at_mean = intact.with_ablation_by(&Ablation { weight_edits: vec![edit], ..Ablation::default() }, Some(&means)).unwrap();
             check_forced(name, vulkan, &at_mean, ids, 3);
             let scalars = Matrix::ALL.map(|matrix| (1, matrix, 13));
             check_forced(name, vulkan, &intact.with_zeroed(&scalars), ids, 3);
             // Constants in one layer only, although the others have no bias.
-            let means = vec![vec![2.0; intact.config.intermediate_size.of(0)]; intact.layers.len()];
+            let means = vec![vec![2.0; intact.config.intermediate_size.at(0)]; intact.layers.len()];
             check_forced(name, vulkan, &intact.without_channels(&[vec![], vec![8, 9, 30]], Some(&means)), ids, 3);
             check_forced(name, vulkan, intact, ids, 3);
         }

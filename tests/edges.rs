@@ -18,7 +18,7 @@ fn several() -> Vec<WeightCoord> {
 
 /// The smallest experiment that gives a figure.
 fn short(kind: ExperimentKind) -> Experiment {
-    let all = with_prompt(Experiment::of(kind, several()), "It was");
+    let all = with_prompt(Experiment::with_defaults(kind, several()), "It was");
     let first_two = |id| setting(&all, id).map(|values| values.into_iter().take(2).collect::<Vec<_>>()).unwrap_or_default();
     let (factors, clips) = (first_two(SettingId::Factors), first_two(SettingId::Clips));
     let bits = setting(&all, SettingId::Bits).unwrap_or_default();

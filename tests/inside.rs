@@ -234,7 +234,8 @@ const SUPER_WEIGHT: WeightCoord = WeightCoord::new(2, 12, 86);
 #[test]
 fn experiments_on_the_bundled_model_find_its_super_weight() {
     let mut session = Session::with_model(&bundled("linchpin-13m"));
-    let mut ask = |kind| outcome(&mut session, with(Experiment::of(kind, vec![SUPER_WEIGHT]), &[(SettingId::NPrompts, &[100.0])]));
+    let mut ask =
+        |kind| outcome(&mut session, with(Experiment::with_defaults(kind, vec![SUPER_WEIGHT]), &[(SettingId::NPrompts, &[100.0])]));
 
     let cold = ask(ExperimentKind::WeightsOnly);
     let (candidates, known) = (cold.table("candidates").unwrap(), cold.table("known").unwrap());
@@ -289,7 +290,7 @@ fn models_without_a_gate_and_with_windows_take_part() {
         let mut session = Session::with_model(&fixture(name));
         let at = vec![WeightCoord::new(1, 3, 5), WeightCoord::new(0, 4, 6)];
         for kind in [ExperimentKind::WeightsOnly, ExperimentKind::Propagation, ExperimentKind::Sinks, ExperimentKind::TokenShift] {
-            let outcome = outcome(&mut session, with(Experiment::of(kind, at.clone()), &[(SettingId::NPrompts, &[20.0])]));
+            let outcome = outcome(&mut session, with(Experiment::with_defaults(kind, at.clone()), &[(SettingId::NPrompts, &[20.0])]));
             let says = |code: &str| outcome.findings.iter().any(|finding| finding.code == code);
             match kind {
                 ExperimentKind::WeightsOnly => assert_eq!(says("no_gate"), name == "gpt2"),
@@ -304,17 +305,17 @@ fn models_without_a_gate_and_with_windows_take_part() {
 fn experiments_but_for_weights_only_need_a_super_weight() {
     let mut session = Session::with_model(&fixture("llama"));
     for kind in [ExperimentKind::Propagation, ExperimentKind::Sinks, ExperimentKind::TokenShift] {
-        let events = session.events_of(Request::Experiment(Experiment::of(kind, Vec::new())));
+        let events = session.events_of(Request::Experiment(Experiment::with_defaults(kind, Vec::new())));
         let [Event::Failed(failure)] = &events[..] else { panic!("{events:?}") };
         assert!(failure.kind() == FailureKind::Input && failure.detail.contains(kind.name()), "{failure:?}");
     }
-    let found = outcome(&mut session, Experiment::of(ExperimentKind::WeightsOnly, Vec::new()));
+    let found = outcome(&mut session, Experiment::with_defaults(ExperimentKind::WeightsOnly, Vec::new()));
     assert!(found.table("known").is_none() && found.findings[0].code == "first_row", "{:?}", found.findings);
     let at = vec![WeightCoord::new(0, 0, 0)];
     let refused = |experiment: Experiment, session: &mut Session| session.ask(Request::Experiment(experiment)).unwrap_err().detail;
-    let sinks = Experiment::of(ExperimentKind::Sinks, at.clone());
+    let sinks = Experiment::with_defaults(ExperimentKind::Sinks, at.clone());
     assert!(refused(with_prompt(sinks, " "), &mut session).contains("the prompt is empty"));
-    let shift = with(Experiment::of(ExperimentKind::TokenShift, at), &[(SettingId::NPrompts, &[0.0])]);
+    let shift = with(Experiment::with_defaults(ExperimentKind::TokenShift, at), &[(SettingId::NPrompts, &[0.0])]);
     assert!(refused(shift, &mut session).contains("n_prompts: 0 is not a whole number from 1"));
 }
 
@@ -324,7 +325,7 @@ fn stop_keeps_the_arms_that_were_measured() {
     for (kind, table, rows) in
         [(ExperimentKind::Propagation, "maxima", 4), (ExperimentKind::Sinks, "massive", 3), (ExperimentKind::TokenShift, "mass", 1)]
     {
-        let experiment = with(Experiment::of(kind, at.clone()), &[(SettingId::NPrompts, &[10.0])]);
+        let experiment = with(Experiment::with_defaults(kind, at.clone()), &[(SettingId::NPrompts, &[10.0])]);
         let is_first = |event: &Event| matches!(event, Event::Outcome(outcome) if outcome.is_partial);
         // One arm has three layers, and the embeddings.
         let events = stopped_after(is_first, vec![Request::Experiment(experiment)]);

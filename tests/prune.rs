@@ -81,7 +81,7 @@ fn mean_stands_in_place_of_a_channel() {
         let intact = model(name);
         let channels = some(&intact);
         let mean = |layer: usize, channel: usize| 0.5 - 0.01 * channel as f32 + layer as f32;
-        let width = intact.config.intermediate_size.of(0);
+        let width = intact.config.intermediate_size.at(0);
         let means = (0..intact.layers.len()).map(|layer| (0..width).map(|channel| mean(layer, channel)).collect()).collect::<Vec<_>>();
         let replaced = intact.without_channels(&channels, Some(&means));
         let mut set = Vec::new();

@@ -257,7 +257,7 @@ fn outcome(experiment: Experiment) -> Outcome {
 /// An experiment on little text.
 fn short(kind: ExperimentKind, super_weights: &[WeightCoord]) -> Experiment {
     let few: [(_, &[f64]); 3] = [(SettingId::Block, &[64.0]), (SettingId::NBlocks, &[2.0]), (SettingId::NCalibration, &[2.0])];
-    with(Experiment::of(kind, super_weights.to_vec()), &few)
+    with(Experiment::with_defaults(kind, super_weights.to_vec()), &few)
 }
 
 fn column<'a>(outcome: &'a Outcome, table: &str, name: &str) -> Vec<&'a Cell> {

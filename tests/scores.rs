@@ -194,7 +194,7 @@ fn report_adds_up_and_its_last_progress_says_the_same() {
     for (layer, supernodes) in report.channels.iter().zip(&report.supernodes) {
         let total = layer.loss_proxy.iter().sum::<f32>();
         for (size, share) in report.core_sizes.iter().zip(&report.concentration[layer.layer].shares) {
-            let core = supernodes.channels[..size.of(layer.layer)].iter().map(|channel| layer.loss_proxy[*channel]).sum::<f32>();
+            let core = supernodes.channels[..size.at(layer.layer)].iter().map(|channel| layer.loss_proxy[*channel]).sum::<f32>();
             assert!((core / total - share).abs() < 1e-5);
         }
         // The mean of the product is not the product of the means.
@@ -349,7 +349,7 @@ fn products_of_halos_are_the_same_by_layer() {
         }
         // The loss proxy is the mean of their squares.
         let sums = pollster::block_on(sequence_sums(&model, &ids, Limits::default())).unwrap();
-        let width = model.config.intermediate_size.of(0);
+        let width = model.config.intermediate_size.at(0);
         for (layer, products) in whole.iter().enumerate() {
             for (column, channel) in [5, 40, 2].into_iter().enumerate() {
                 let ours = products.iter().skip(column).step_by(3).map(|product| product * product).sum::<f32>();

@@ -78,11 +78,11 @@ pub fn supernodes(scores: &ChannelScores) -> Supernodes {
 
 /// Compares the loss proxy with each other metric of the layer.
 pub fn overlaps(scores: &ChannelScores) -> Vec<Overlap> {
-    let proxy = scores.by(Metric::LossProxy);
+    let proxy = scores.get(Metric::LossProxy);
     let (order, ranks) = (ranked(proxy), average_ranks(proxy));
-    let others = Metric::ALL.into_iter().filter(|metric| *metric != Metric::LossProxy && !scores.by(*metric).is_empty());
+    let others = Metric::ALL.into_iter().filter(|metric| *metric != Metric::LossProxy && !scores.get(*metric).is_empty());
     let overlap = |metric: Metric| {
-        let other = scores.by(metric);
+        let other = scores.get(metric);
         let other_order = ranked(other);
         let jaccard_of = |rho: &f64| {
             let count = core_size(*rho, proxy.len());

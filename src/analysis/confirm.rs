@@ -150,7 +150,7 @@ impl Experiment<'_> {
     fn rows(&self, rows: &[RowCoord]) -> impl Iterator<Item = Arm> {
         let config = &self.model.config;
         rows.iter().flat_map(move |&at| {
-            let (hidden_size, n_zeroed) = (config.hidden_size, config.intermediate_size.of(at.layer));
+            let (hidden_size, n_zeroed) = (config.hidden_size, config.intermediate_size.at(at.layer));
             (0..=N_NEXT_ROWS).map(move |n| {
                 let row = RowCoord { row: (at.row + n) % hidden_size, ..at };
                 let kind = if n == 0 { ArmKind::Row } else { ArmKind::NextRow };

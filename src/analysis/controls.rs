@@ -13,7 +13,7 @@ pub fn random_scalar(model: &Model, layer: usize, but: &[WeightCoord], rng: &mut
     let config = &model.config;
     loop {
         let mut below = |n: usize| (rng.next_u64() % n as u64) as usize;
-        let at = WeightCoord::new(layer, below(config.hidden_size), below(config.intermediate_size.of(layer)));
+        let at = WeightCoord::new(layer, below(config.hidden_size), below(config.intermediate_size.at(layer)));
         if !but.contains(&at) {
             return at;
         }

@@ -47,7 +47,7 @@ pub fn default_support(hidden_size: usize) -> usize {
 ///
 /// A failing device.
 pub async fn layer_halo(model: &Model, layer: usize, core: Vec<usize>, n_support: usize, eta: f64) -> Result<LayerHalo, AnalysisError> {
-    Ok(around(&writes(model, layer).await?, model.config.intermediate_size.of(layer), core, n_support, eta))
+    Ok(around(&writes(model, layer).await?, model.config.intermediate_size.at(layer), core, n_support, eta))
 }
 
 /// Finds the support and halo of a core from a matrix already read by [`writes`].

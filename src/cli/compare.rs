@@ -139,7 +139,7 @@ mod tests {
 
     fn outcome(tables: Vec<DataTable>) -> Outcome {
         Outcome {
-            experiment: Experiment::of(ExperimentKind::Scaling, Vec::new()),
+            experiment: Experiment::with_defaults(ExperimentKind::Scaling, Vec::new()),
             model: ModelRef { id: "m".into(), revision: "r".into() },
             backend: BackendInfo { kind: "cpu".into(), name: "cpu".into(), reason: String::new() },
             software: "linchpin".into(),

@@ -100,7 +100,7 @@ impl ExperimentArgs {
         super_weights: Vec<WeightCoord>,
         tasks: &[TaskFile],
     ) -> anyhow::Result<Experiment> {
-        let mut experiment = Experiment::of(kind, super_weights);
+        let mut experiment = Experiment::with_defaults(kind, super_weights);
         if let Some(text) = experiment.settings.parts().text {
             text.bos = catalog::find(&info.model.id).is_some();
         }
@@ -272,7 +272,7 @@ mod tests {
     fn kinds_keep_what_they_read() {
         let args = parse(&["--block", "128", "--prompt", "a b", "--factors", "-0.5", "--bits", "4", "--bos", "true", "--limit", "2"]);
         for kind in ExperimentKind::ALL {
-            let ours = args.over(Experiment::of(*kind, Vec::new()), &tasks()).unwrap();
+            let ours = args.over(Experiment::with_defaults(*kind, Vec::new()), &tasks()).unwrap();
             let mut settings = ours.settings.clone();
             let mut given = |id| settings.number(id).map(|value| value.get());
             assert_eq!(given(SettingId::Block), kind.reads_text().then(|| vec![128.0]), "{kind:?}");

@@ -201,7 +201,7 @@ mod tests {
             for (log_x, log_y) in [(false, false), (true, false), (false, true), (true, true)] {
                 let marks = vec![(0.5, "m".to_string()), (-1e300, "n".into()), (f64::NAN, "o".into())];
                 let plot = DataPlot { log_x, log_y, levels: marks.clone(), marks, ..DataPlot::new(kind, "t", "loss", "factor", "loss") };
-                for by in [plot.clone(), plot.by("arm")] {
+                for by in [plot.clone(), plot.split_by("arm")] {
                     tables.iter().for_each(|table| inside(&chart(&by, Some(table))));
                 }
             }
@@ -230,7 +230,7 @@ mod tests {
         let table = table(rows.collect());
         let plot = DataPlot::new(PlotKind::Lines, "t", "loss", "factor", "loss");
         assert_eq!(paths(&chart(&plot, Some(&table))), 1);
-        let by = chart(&plot.clone().by("arm"), Some(&table));
+        let by = chart(&plot.clone().split_by("arm"), Some(&table));
         assert!(texts(&by).contains(&"one") && texts(&by).contains(&"two") && texts(&by).contains(&"loss, nats"));
         let only = DataPlot { only: Some(("arm".into(), "two".into())), ..plot };
         let dots = |chart: &Chart| {
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn line_over_another_is_dashed() {
         let rows = (0..4_usize).flat_map(|x| ["a", "b", "c"].map(|by| [x.into(), (if by == "b" { 9 - x } else { x }).into(), by.into()]));
-        let chart = chart(&DataPlot::new(PlotKind::Lines, "t", "loss", "factor", "loss").by("arm"), Some(&table(rows.collect())));
+        let chart = chart(&DataPlot::new(PlotKind::Lines, "t", "loss", "factor", "loss").split_by("arm"), Some(&table(rows.collect())));
         let path = |(_, shape): &(Paint, Shape)| {
             if let Shape::Path { points, dashed } = shape { (points.len() > 2).then_some(*dashed) } else { None }
         };

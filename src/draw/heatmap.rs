@@ -82,7 +82,7 @@ mod tests {
     fn map(rows: Vec<[Cell; 3]>) -> Chart {
         let mut table = DataTable::new("loss", "Loss", &["factor", "loss (nats)", "arm"]);
         rows.into_iter().for_each(|row| table.push(row));
-        chart(&DataPlot::new(PlotKind::Heatmap, "t", "loss", "factor", "loss").by("arm"), Some(&table))
+        chart(&DataPlot::new(PlotKind::Heatmap, "t", "loss", "factor", "loss").split_by("arm"), Some(&table))
     }
 
     fn fields(chart: &Chart) -> Vec<(Paint, f32)> {

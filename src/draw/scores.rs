@@ -102,7 +102,7 @@ pub fn agreement_chart(rows: &[Agreement]) -> Chart {
 pub fn layer_line(layer: &Concentration, rho_index: usize, report: Option<&ScoreReport>) -> String {
     let share = layer.shares.get(rho_index).copied().unwrap_or(0.0);
     let channels = report.and_then(|report| {
-        let size = report.core_sizes.get(rho_index)?.of(layer.layer);
+        let size = report.core_sizes.get(rho_index)?.at(layer.layer);
         let supernodes = report.supernodes.iter().find(|supernodes| supernodes.layer == layer.layer)?;
         let first = supernodes.channels.iter().take(size.min(6)).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let more = if size > 6 { ", …" } else { "" };

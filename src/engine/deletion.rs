@@ -66,7 +66,7 @@ impl Loaded {
             check_below(Coordinate::Layer, layer, self.info.num_hidden_layers)?;
         }
         let widths = &self.info.intermediate_size;
-        let width = asked.layer.map_or(widths.range().0, |layer| widths.of(layer));
+        let width = asked.layer.map_or(widths.range().0, |layer| widths.at(layer));
         if !(1..=width).contains(&asked.n_quantiles) {
             return setting("n_quantiles", asked.n_quantiles, "from 1 to the number of a layer's channels");
         }

@@ -63,7 +63,7 @@ impl Engine {
         bench.check_gpu()?;
         match ran {
             Ok(()) => draft.finish(),
-            Err(_) => draft.tell(),
+            Err(_) => draft.send(),
         }
         Ok(ran?)
     }

@@ -77,7 +77,7 @@ pub(super) async fn load(
         decode,
     };
     if let Some(candidates) = candidates {
-        weights_only::tell(&candidates, &loaded.info, control);
+        weights_only::send(&candidates, &loaded.info, control);
     }
     Ok(loaded)
 }

@@ -47,7 +47,7 @@ impl Loaded {
 pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineError> {
     model.config.sizes().check_selection(selection)?;
     let layers = selection.layer.map_or(0..model.config.num_hidden_layers, |layer| layer..layer + 1);
-    check_pairs(selection, layers.map(|layer| model.config.intermediate_size.of(layer)))
+    check_pairs(selection, layers.map(|layer| model.config.intermediate_size.at(layer)))
 }
 
 /// Checks that the sums for redundancy fit into memory. `widths` are the numbers of channels of the selection's
@@ -117,7 +117,7 @@ impl Scored {
         let redundancies = redundancy::redundancies(model, &halos, scored, control).await?;
         for ((layer, around), redundancy) in layers.iter_mut().enumerate().zip(redundancies) {
             let (Some(halo), Some(redundancy)) = (&around.halo, redundancy) else { continue };
-            around.protect = Some(redundancy::protections(model.config.intermediate_size.of(layer), &halo.halo, &redundancy));
+            around.protect = Some(redundancy::protections(model.config.intermediate_size.at(layer), &halo.halo, &redundancy));
             around.redundancy = Some(redundancy);
         }
         Ok(())

@@ -60,7 +60,7 @@ async fn layer_surroundings(
     n_support: usize,
     eta: f64,
 ) -> Result<LayerSurroundings, EngineError> {
-    let n_channels = model.config.intermediate_size.of(layer);
+    let n_channels = model.config.intermediate_size.at(layer);
     let writes = writes(model, layer).await?;
     let LayerHalo { core, support, connections, halo } =
         known.halo.clone().unwrap_or_else(|| around(&writes, n_channels, known.core.clone(), n_support, eta));

@@ -100,7 +100,7 @@ impl Sheet {
     /// Adds an arm and reports the outcome.
     pub fn push(&mut self, draft: &mut Draft<'_>, keys: Vec<Cell>, measured: &Measured) {
         self.add(draft, keys, measured);
-        draft.tell();
+        draft.send();
     }
 
     /// Adds an arm. Changes are relative to the first arm.

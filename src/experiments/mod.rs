@@ -65,7 +65,7 @@ const SOFTWARE: &str = concat!("linchpin ", env!("CARGO_PKG_VERSION"), ", burn 0
 pub struct Draft<'a> {
     pub outcome: Outcome,
     /// The outcome that was reported last; the next report is the difference.
-    told: Option<Outcome>,
+    sent: Option<Outcome>,
     control: &'a Control,
 }
 
@@ -83,7 +83,7 @@ impl<'a> Draft<'a> {
             plots: Vec::new(),
             is_partial: true,
         };
-        Self { outcome, told: None, control }
+        Self { outcome, sent: None, control }
     }
 
     /// Adds a figure; its name is a code ([`Headline`]).
@@ -96,15 +96,15 @@ impl<'a> Draft<'a> {
     }
 
     /// Reports the outcome so far: first the whole, then only additions.
-    pub fn tell(&mut self) {
-        match &mut self.told {
-            Some(told) => {
-                let delta = told.delta_to(&self.outcome);
-                told.apply(delta.clone());
+    pub fn send(&mut self) {
+        match &mut self.sent {
+            Some(sent) => {
+                let delta = sent.delta_to(&self.outcome);
+                sent.apply(delta.clone());
                 self.control.emit(Event::OutcomeDelta(delta));
             }
             None => {
-                self.told = Some(self.outcome.clone());
+                self.sent = Some(self.outcome.clone());
                 self.control.emit(Event::Outcome(self.outcome.clone()));
             }
         }
@@ -113,7 +113,7 @@ impl<'a> Draft<'a> {
     /// Reports the complete outcome.
     pub fn finish(mut self) {
         self.outcome.is_partial = false;
-        self.tell();
+        self.send();
     }
 }
 

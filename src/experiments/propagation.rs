@@ -31,7 +31,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Pro
         let levels = residual::levels(&model, &ids, first.row, bench.control).await?;
         bench.check_gpu()?;
         push(draft, name, &levels, &tokens);
-        draft.tell();
+        draft.send();
         measured.push((name, levels));
     }
     conclude(draft, first, &tokens, &measured);
@@ -53,7 +53,7 @@ fn begin(draft: &mut Draft<'_>) {
     let columns = ["arm", "layer", "at_row", "largest", "down_proj_output"];
     let maxima = DataTable::new("maxima", "largest_behind_layers", &columns);
     draft.outcome.tables.extend([residuals, maxima]);
-    let lines = |title, y| DataPlot::new(PlotKind::Lines, title, "maxima", "layer", y).by("arm");
+    let lines = |title, y| DataPlot::new(PlotKind::Lines, title, "maxima", "layer", y).split_by("arm");
     draft.outcome.plots.extend([
         lines("channel_peaks", "at_row"),
         lines("largest_magnitudes", "largest"),
@@ -71,7 +71,7 @@ fn push(draft: &mut Draft<'_>, arm: &str, levels: &[Level], tokens: &[String]) {
         let output = level.layer.map(|_| level.down_proj_output);
         draft.outcome.tables[1].push([arm.into(), layer(), level.peak().into(), largest(&level.largest).into(), output.into()]);
     }
-    let mut map = DataPlot::new(PlotKind::Heatmap, "channel_at_tokens", "residuals", "token", "value").by("layer");
+    let mut map = DataPlot::new(PlotKind::Heatmap, "channel_at_tokens", "residuals", "token", "value").split_by("layer");
     map.only = Some(("arm".into(), arm.into()));
     draft.outcome.plots.push(map);
 }

@@ -13,7 +13,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Sca
     draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, "loss_by_scale", "loss", "factor", "loss"));
     if !bench.tasks.is_empty() {
         let title = "accuracy_by_scale";
-        draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, title, "tasks", "factor", "acc").by("task"));
+        draft.outcome.plots.push(DataPlot::new(PlotKind::Lines, title, "tasks", "factor", "acc").split_by("task"));
     }
     // The intact model comes first, because changes are relative to it.
     let mut factors = vec![1.0];
@@ -29,7 +29,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Sca
         for table in &mut draft.outcome.tables {
             table.rows.sort_by(|a, b| a[0].number().unwrap_or(0.0).total_cmp(&b[0].number().unwrap_or(0.0)));
         }
-        draft.tell();
+        draft.send();
         points.push((factor, measured));
     }
     points.sort_by(|a, b| a.0.total_cmp(&b.0));

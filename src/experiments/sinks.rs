@@ -27,7 +27,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Set
         let found = sinks::sinks(&model, &ids, bench.control, progress).await?;
         bench.check_gpu()?;
         push(draft, arm, &found);
-        draft.tell();
+        draft.send();
         measured.push(found);
     }
     if let [intact, removed] = &measured[..] {
@@ -47,8 +47,9 @@ fn begin(draft: &mut Draft<'_>) {
     let columns = ["arm", "layer", "token", "channel", "value", "median", "ratio", "is_massive"];
     let massive = DataTable::new("massive", "massive_activations", &columns);
     draft.outcome.tables.extend([on_first, massive]);
-    let map = |arm| DataPlot::new(PlotKind::Heatmap, Message::new("attention_on_first").with("arm", arm), "sinks", "layer", arm).by("head");
-    let mut ratio = DataPlot::new(PlotKind::Lines, "largest_over_median", "massive", "layer", "ratio").by("arm");
+    let map =
+        |arm| DataPlot::new(PlotKind::Heatmap, Message::new("attention_on_first").with("arm", arm), "sinks", "layer", arm).split_by("head");
+    let mut ratio = DataPlot::new(PlotKind::Lines, "largest_over_median", "massive", "layer", "ratio").split_by("arm");
     (ratio.log_y, ratio.levels) = (true, vec![(f64::from(MASSIVE.1), "massive".into())]);
     draft.outcome.plots.extend([map("intact"), map("removed"), ratio]);
 }

@@ -35,7 +35,7 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>, settings: &Tok
         let found = next_token(&model, &prompts, bench.control, progress).await?;
         bench.check_gpu()?;
         push(bench, draft, (arm, prompts.len()), &found, &stopwords);
-        draft.tell();
+        draft.send();
         measured.push(found);
     }
     if let [intact, removed] = &measured[..] {

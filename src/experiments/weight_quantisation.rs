@@ -94,7 +94,7 @@ fn push(draft: &mut Draft<'_>, sheet: &mut Sheet, keys: &[Cell], measured: &Meas
             table.push([keys, &[figure.into()]].concat());
         }
     }
-    draft.tell();
+    draft.send();
 }
 
 async fn measure(
@@ -151,7 +151,7 @@ fn size(point: &Point) -> String {
 
 fn plot(bits: u32, table: &str, y: &str, title: &str) -> DataPlot {
     let title = Message::new(title).with("bits", bits as usize);
-    let plot = DataPlot::new(PlotKind::Lines, title, table, "scalars", y).by("method");
+    let plot = DataPlot::new(PlotKind::Lines, title, table, "scalars", y).split_by("method");
     DataPlot { log_x: true, only: Some(("precision".into(), format!("INT{bits}"))), ..plot }
 }
 

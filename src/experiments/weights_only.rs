@@ -14,8 +14,8 @@ pub(super) async fn run(bench: &Bench<'_>, draft: &mut Draft<'_>) -> Result<(), 
 }
 
 /// Sends the candidates of a model's weights as a complete outcome, with no super weight named.
-pub fn tell(found: &Found, info: &ModelInfo, control: &Control) {
-    let mut draft = Draft::new(Experiment::of(ExperimentKind::WeightsOnly, Vec::new()), info, None, control);
+pub fn send(found: &Found, info: &ModelInfo, control: &Control) {
+    let mut draft = Draft::new(Experiment::with_defaults(ExperimentKind::WeightsOnly, Vec::new()), info, None, control);
     describe(found, &mut draft);
     draft.finish();
 }

@@ -36,7 +36,7 @@ impl ModelConfig {
         for intervention in &ablation.interventions {
             sizes.check_layer(intervention.layer)?;
             check_below(Coordinate::Token, intervention.token, self.max_position_embeddings)?;
-            check_below(Coordinate::Channel, intervention.channel, self.hidden_size.max(self.intermediate_size.of(intervention.layer)))?;
+            check_below(Coordinate::Channel, intervention.channel, self.hidden_size.max(self.intermediate_size.at(intervention.layer)))?;
         }
         Ok(())
     }

@@ -340,7 +340,7 @@ fn outcome() -> Outcome {
     let mut table = DataTable::new("loss", "Loss", &["arm", "loss (nats)"]);
     table.push(["intact".into(), 3.5_f64.into()]);
     table.push([Cell::Nothing, 1e30_f64.into()]);
-    let mut plot = DataPlot::new(PlotKind::Heatmap, "t", "loss", "arm", "loss").by("arm");
+    let mut plot = DataPlot::new(PlotKind::Heatmap, "t", "loss", "arm", "loss").split_by("arm");
     (plot.log_x, plot.only) = (true, Some(("arm".into(), "intact".into())));
     (plot.marks, plot.levels) = (vec![(0.5, "m".into())], vec![(1.0, "l".into())]);
     Outcome {

@@ -208,7 +208,7 @@ proptest! {
         figures in prop::collection::vec(("[a-z ,]{1,40}", -8_000_000..8_000_000_i32), 0..MAX_FIGURES),
     ) {
         let super_weights = scalars.into_iter().map(|(layer, row, col)| WeightCoord::new(layer, row, col)).collect();
-        let mut experiment = Experiment::of(kind, super_weights);
+        let mut experiment = Experiment::with_defaults(kind, super_weights);
         if let Some(of) = experiment.settings.parts().prompt {
             *of = prompt;
         }

@@ -37,7 +37,7 @@ pub fn columns() -> DataTable {
         "intact_loss_nats (nats)",
     ];
     let table = DataTable::new("deletions", "deletions", &columns);
-    table.written(Notation::Quoted, &["model", "backend", "text"]).written(Notation::Scientific, &["loss_proxy", "delta_nats"])
+    table.with_notation(Notation::Quoted, &["model", "backend", "text"]).with_notation(Notation::Scientific, &["loss_proxy", "delta_nats"])
 }
 
 pub fn key(deletion: &Deletion, draw: &Draw, of: &Measurement<'_>) -> Vec<Cell> {

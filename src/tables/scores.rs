@@ -41,7 +41,7 @@ pub fn overlaps(overlaps: &[Overlap], rho_index: usize) -> DataTable {
 /// The picture of [`overlaps`].
 pub fn overlap_plot() -> DataPlot {
     let title = "overlap_of_cores";
-    DataPlot::new(PlotKind::Heatmap, title, "overlaps", "layer", "jaccard_of_the_cores").by("measure")
+    DataPlot::new(PlotKind::Heatmap, title, "overlaps", "layer", "jaccard_of_the_cores").split_by("measure")
 }
 
 /// A metric's agreement with the loss proxy: medians over layers.
@@ -80,9 +80,9 @@ pub fn channels(layers: &[ChannelScores]) -> DataTable {
     let others = Metric::ALL.into_iter().filter(|metric| *metric != Metric::LossProxy).map(metric_id);
     let scores = ["loss_proxy", "mean_activation"].into_iter().chain(others).chain(["variance"]).collect::<Vec<_>>();
     let columns = [&["layer", "channel"][..], &scores].concat();
-    let mut table = DataTable::new("channels", "scores_of_channels", &columns).written(Notation::Scientific, &scores);
+    let mut table = DataTable::new("channels", "scores_of_channels", &columns).with_notation(Notation::Scientific, &scores);
     for layer in layers {
-        let others = Metric::ALL.into_iter().filter(|metric| *metric != Metric::LossProxy).map(|metric| layer.by(metric));
+        let others = Metric::ALL.into_iter().filter(|metric| *metric != Metric::LossProxy).map(|metric| layer.get(metric));
         let lists = [&layer.loss_proxy[..], &layer.mean_activation].into_iter().chain(others).chain([&layer.variance[..]]);
         let lists = lists.collect::<Vec<_>>();
         for channel in 0..layer.loss_proxy.len() {

@@ -37,7 +37,7 @@ const FIGURES: [&str; 8] = [
 /// The table without rows. A row has the cells of [`key`], then those of [`figures`].
 pub fn columns() -> DataTable {
     let table = DataTable::new("points", "removals_by_rules", &[&KEYS[..], &FIGURES].concat());
-    table.written(Notation::Quoted, &["model", "backend", "text"])
+    table.with_notation(Notation::Quoted, &["model", "backend", "text"])
 }
 
 pub fn key(Pruning { selection, replacement }: &Pruning, of: &Measurement<'_>) -> Vec<Cell> {

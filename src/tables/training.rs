@@ -17,7 +17,7 @@ pub fn columns() -> DataTable {
     let shares = shares.iter().flatten().map(String::as_str);
     let names = keys.into_iter().chain(figures).chain(shares).collect::<Vec<_>>();
     let table = DataTable::new("checkpoints", "checkpoints", &names);
-    table.written(Notation::Quoted, &["name", "backend", "scalar", "text"])
+    table.with_notation(Notation::Quoted, &["name", "backend", "scalar", "text"])
 }
 
 /// The key of a checkpoint, with its folder and its weights' revision; `scalar` is the zeroed one, in typed form.

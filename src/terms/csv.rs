@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn notations_decide_how_a_csv_file_writes_cells() {
         let mut table = DataTable::new("t", "T", &["model", "seed", "loss_proxy", "delta"]);
-        table = table.written(Notation::Quoted, &["model"]).written(Notation::Scientific, &["loss_proxy"]);
+        table = table.with_notation(Notation::Quoted, &["model"]).with_notation(Notation::Scientific, &["loss_proxy"]);
         table.push(["m".into(), u64::MAX.into(), 1.5e-4_f32.into(), 1.5e-4_f32.into()]);
         table.push([Cell::Nothing, 7_u64.into(), f32::MAX.into(), (-0.25_f32).into()]);
         assert_eq!(table.to_csv(), "model,seed,loss_proxy,delta\n\"m\",18446744073709551615,1.5e-4,0.00015\n,7,3.4028235e38,-0.25\n");

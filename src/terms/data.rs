@@ -109,7 +109,7 @@ impl DataTable {
 
     /// Sets the notation of the named columns.
     #[must_use]
-    pub fn written(mut self, notation: Notation, names: &[&str]) -> Self {
+    pub fn with_notation(mut self, notation: Notation, names: &[&str]) -> Self {
         for column in self.columns.iter_mut().filter(|column| names.contains(&column.name.as_str())) {
             column.notation = notation;
         }
@@ -157,7 +157,7 @@ impl DataPlot {
     }
 
     #[must_use]
-    pub fn by(mut self, column: &str) -> Self {
+    pub fn split_by(mut self, column: &str) -> Self {
         self.by = Some(column.into());
         self
     }

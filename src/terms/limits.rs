@@ -139,7 +139,7 @@ impl Sizes {
             check_below(Coordinate::Expert, got.into(), self.num_experts.ok_or(LimitError::NoExperts { got })?)?;
         }
         place.coordinates().try_for_each(|(what, got)| {
-            let limit = if what == Coordinate::Row { self.hidden_size } else { self.intermediate_size.of(place.layer) };
+            let limit = if what == Coordinate::Row { self.hidden_size } else { self.intermediate_size.at(place.layer) };
             check_below(what, got, limit)
         })
     }
@@ -205,14 +205,14 @@ pub(crate) fn edits_at_the_limits(sizes: Sizes) -> Vec<(WeightEdit, bool)> {
         ]
     };
     let first = units(0, None, 0, 0);
-    let last = units(num_hidden_layers - 1, None, hidden_size - 1, intermediate_size.of(num_hidden_layers - 1) - 1);
+    let last = units(num_hidden_layers - 1, None, hidden_size - 1, intermediate_size.at(num_hidden_layers - 1) - 1);
     let has = |expert: u16| num_experts.is_some_and(|n| usize::from(expert) < n);
     let places = [
         (first, [true; 5]),
         (last, [true; 5]),
         (units(num_hidden_layers, None, 0, 0), [false; 5]),
         (units(0, None, hidden_size, 0), [false, false, true, true, true]),
-        (units(0, None, 0, intermediate_size.of(0)), [false, true, false, false, false]),
+        (units(0, None, 0, intermediate_size.at(0)), [false, true, false, false, false]),
         (units(0, Some(0), 0, 0), [has(0); 5]),
         (units(0, Some(u16::MAX), 0, 0), [has(u16::MAX); 5]),
     ];

@@ -15,7 +15,7 @@ pub enum PerLayer {
 
 impl PerLayer {
     /// The number of a layer; 0 for a layer beyond the list.
-    pub fn of(&self, layer: usize) -> usize {
+    pub fn at(&self, layer: usize) -> usize {
         match self {
             Self::Same(number) => *number,
             Self::Each(numbers) => numbers.get(layer).copied().unwrap_or(0),
@@ -38,7 +38,7 @@ impl PerLayer {
 
     /// The sum over this many layers.
     pub fn total(&self, num_hidden_layers: usize) -> usize {
-        (0..num_hidden_layers).map(|layer| self.of(layer)).sum()
+        (0..num_hidden_layers).map(|layer| self.at(layer)).sum()
     }
 
     /// Applies a function to the number of each layer.
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!((serde_json::to_string(&same).unwrap(), serde_json::to_string(&each).unwrap()), ("448".into(), "[8,12,8]".into()));
         assert_eq!(serde_json::from_str::<PerLayer>("448").unwrap(), same);
         assert_eq!(serde_json::from_str::<PerLayer>("[8,12,8]").unwrap(), each);
-        assert_eq!([same.of(0), same.of(9), each.of(1), each.of(3)], [448, 448, 12, 0]);
+        assert_eq!([same.at(0), same.at(9), each.at(1), each.at(3)], [448, 448, 12, 0]);
         assert_eq!((same.uniform(), each.uniform(), PerLayer::Each(vec![3, 3]).uniform()), (Some(448), None, Some(3)));
         assert_eq!((same.total(3), each.total(3), each.range()), (1344, 28, (8, 12)));
         assert_eq!(

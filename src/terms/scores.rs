@@ -108,7 +108,7 @@ pub struct ChannelScores {
 
 impl ChannelScores {
     /// The scores of this metric, by channel; empty if the model has none.
-    pub fn by(&self, metric: Metric) -> &[f32] {
+    pub fn get(&self, metric: Metric) -> &[f32] {
         match metric {
             Metric::LossProxy => &self.loss_proxy,
             Metric::ActivationPower => &self.activation_power,

@@ -71,7 +71,7 @@ fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsEr
 
 fn block(config: &ModelConfig, weights: &mut Weights, root: &str, layer: usize) -> Result<DecoderLayer, WeightsError> {
     let path = format!("{root}h.{layer}");
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.of(layer));
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.at(layer));
     let mut conv1d =
         |matrix, name: &str, out, input| weights.linear((layer, matrix), &format!("{path}.{name}"), [out, input], Layout::InOut, true);
     let c_attn = conv1d(Matrix::QProj, "attn.c_attn", 3 * hidden, hidden)?;

@@ -66,7 +66,7 @@ fn attention(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &s
 }
 
 fn mlp(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &str) -> Result<Mlp, WeightsError> {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.of(layer));
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.at(layer));
     let mut linear = |matrix, name: &str, shape| weights.linear((layer, matrix), &format!("{path}.mlp.{name}"), shape, Layout::OutIn, true);
     let c_fc = linear(Matrix::UpProj, "dense_h_to_4h", [intermediate, hidden])?;
     let down_proj = linear(Matrix::DownProj, "dense_4h_to_h", [hidden, intermediate])?;

@@ -92,7 +92,7 @@ pub(super) fn qk_norm(config: &ModelConfig, weights: &mut Weights, layer: usize,
 
 /// Builds a feed-forward block from `gate_proj`, `up_proj` and `down_proj`.
 pub(super) fn gated_mlp(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Built<Mlp> {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.of(layer));
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.at(layer));
     let mut linear = |matrix: Matrix, shape| {
         weights.linear((layer, matrix), &format!("model.layers.{layer}.mlp.{}", matrix.name()), shape, Layout::OutIn, config.mlp_bias)
     };

@@ -92,7 +92,7 @@ fn attention(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &s
 }
 
 fn mlp(config: &ModelConfig, weights: &mut Weights, layer: usize, path: &str) -> Result<Mlp, WeightsError> {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.of(layer));
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.at(layer));
     let parts = [Matrix::GateProj, Matrix::UpProj].map(|matrix| (matrix, intermediate));
     let [gate_proj, up_proj] = weights.fused(layer, parts, 1, &format!("{path}.mlp.gate_up_proj"), hidden, false)?;
     let down_proj =

@@ -60,7 +60,7 @@ impl Experiment {
     }
 
     /// An experiment with the settings of the paper, or our own if the paper has none.
-    pub fn of(kind: ExperimentKind, super_weights: Vec<WeightCoord>) -> Self {
+    pub fn with_defaults(kind: ExperimentKind, super_weights: Vec<WeightCoord>) -> Self {
         Self::new(kind.default_settings(), super_weights)
     }
 

@@ -6,7 +6,7 @@ fn kinds_are_named_as_in_json() {
     for kind in ExperimentKind::ALL {
         assert_eq!(serde_json::to_string(kind).unwrap(), format!("{:?}", kind.name()));
         assert_eq!(kind.name().parse(), Ok(*kind));
-        assert_eq!(Experiment::of(*kind, Vec::new()).kind(), *kind);
+        assert_eq!(Experiment::with_defaults(*kind, Vec::new()).kind(), *kind);
     }
 }
 
@@ -26,7 +26,7 @@ fn full() -> Outcome {
     let mut table = DataTable::new("loss", "Loss", &["arm", "loss (nats)"]);
     table.push(["intact".into(), 3.5_f64.into()]);
     table.push([Cell::Nothing, 1e30_f64.into()]);
-    let mut plot = DataPlot::new(PlotKind::Heatmap, "t", "loss", "arm", "loss").by("arm");
+    let mut plot = DataPlot::new(PlotKind::Heatmap, "t", "loss", "arm", "loss").split_by("arm");
     (plot.log_x, plot.log_y, plot.only) = (true, true, Some(("arm".into(), "intact".into())));
     (plot.marks, plot.levels) = (vec![(0.5, "m".into())], vec![(1.0, "l".into())]);
     Outcome {
@@ -58,7 +58,7 @@ fn outcomes_are_read_as_they_are_written() {
 #[test]
 fn experiments_of_every_kind_come_back_with_every_setting_changed() {
     for kind in ExperimentKind::ALL {
-        let mut experiment = Experiment::of(*kind, vec![AT]);
+        let mut experiment = Experiment::with_defaults(*kind, vec![AT]);
         for (id, value) in experiment.settings.numbers() {
             value.set(&[id.bounds().1]);
         }
@@ -70,13 +70,16 @@ fn experiments_of_every_kind_come_back_with_every_setting_changed() {
 
 #[test]
 fn experiments_are_written_without_what_their_kind_does_not_read() {
-    let experiment = Experiment::of(ExperimentKind::Propagation, vec![AT]);
+    let experiment = Experiment::with_defaults(ExperimentKind::Propagation, vec![AT]);
     let json = serde_json::to_string(&experiment).unwrap();
     let expected =
         r#"{"kind":"propagation","prompt":"It was a dark evening, and the old man","super_weights":[{"layer":2,"row":12,"col":86}]}"#;
     assert_eq!(json, expected);
     assert_eq!(serde_json::from_str::<Experiment>(&json).unwrap(), experiment);
-    assert_eq!(serde_json::from_str::<Experiment>(r#"{"kind":"sinks"}"#).unwrap(), Experiment::of(ExperimentKind::Sinks, Vec::new()));
+    assert_eq!(
+        serde_json::from_str::<Experiment>(r#"{"kind":"sinks"}"#).unwrap(),
+        Experiment::with_defaults(ExperimentKind::Sinks, Vec::new())
+    );
 }
 
 #[test]

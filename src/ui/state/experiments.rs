@@ -132,7 +132,7 @@ impl Experiments {
     }
 
     /// Drops a faulty device's partial outcome, which is not a finding.
-    pub(crate) fn disown(&mut self, of: &Experiment) {
+    pub(crate) fn drop_partial(&mut self, of: &Experiment) {
         self.outcomes.retain(|outcome| !(outcome.is_partial && outcome.experiment.kind() == of.kind()));
         self.changed();
     }
@@ -200,7 +200,7 @@ impl Experiments {
     }
 
     /// Records the text or tasks that are sent to the engine.
-    pub(crate) fn handed(&mut self, request: &Request) {
+    pub(crate) fn note_sent(&mut self, request: &Request) {
         match request {
             Request::UseText { text, .. } => self.engine_text = Some(text_digest(text)),
             Request::UseBundledText => self.engine_text = None,
@@ -222,7 +222,7 @@ impl Part for Experiments {
 
     fn fails(&mut self, over: &Running, kind: FailureKind) {
         if let (Request::Experiment(of), FailureKind::Device) = (&over.request, kind) {
-            self.disown(of);
+            self.drop_partial(of);
         }
         self.refused(&over.request);
     }

@@ -5,7 +5,7 @@ use crate::ui::state::AppState;
 use crate::ui::state::tests::{answer, candidate, failure, info, loaded, pull};
 
 pub(crate) fn outcome(kind: ExperimentKind, is_partial: bool) -> Outcome {
-    let mut experiment = Experiment::of(kind, vec![candidate(2, 12, 86).at]);
+    let mut experiment = Experiment::with_defaults(kind, vec![candidate(2, 12, 86).at]);
     on_text(&mut experiment, "held-out passages 1");
     Outcome {
         experiment,
@@ -152,7 +152,7 @@ fn texts_and_tasks_of_ones_own_come_first_and_once() {
     state.run_experiment();
     assert!(matches!(&asked(&mut state)[..], [Request::Experiment(_)]), "the engine has them");
     // Task files that were opened while others waited are sent, too.
-    state.experiments.handed(&Request::UseTasks { tasks: Vec::new() });
+    state.experiments.note_sent(&Request::UseTasks { tasks: Vec::new() });
     assert!(!state.experiments.engine_has_tasks);
     // The error of one setting is kept when another one is changed.
     state.experiments.take_setting(SettingId::Factors, "much");

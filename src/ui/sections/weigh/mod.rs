@@ -298,7 +298,7 @@ fn findings(scores: &ScoreReport, rho_index: usize, candidates: &[WeightCoord]) 
     for at in candidates {
         let Some((rank, share)) = rank_of(scores, *at) else { continue };
         let is_in =
-            if rank < scores.core_sizes.get(rho_index).map_or(0, |sizes| sizes.of(at.layer)) { "a supernode" } else { "not a supernode" };
+            if rank < scores.core_sizes.get(rho_index).map_or(0, |sizes| sizes.at(at.layer)) { "a supernode" } else { "not a supernode" };
         said.push(format!(
             "The scan's candidate {at} is in channel {}, number {} of its layer by loss proxy, with {} of it: {is_in}.",
             at.col,

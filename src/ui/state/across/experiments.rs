@@ -14,12 +14,12 @@ const MAX_TOKENS: usize = 128;
 const BUNDLED_TEXT: &str = "held-out passages";
 
 impl AppState {
-    pub(crate) fn handed_text(&mut self, request: &Request) {
+    pub(crate) fn note_sent_text(&mut self, request: &Request) {
         if matches!(request, Request::UseText { .. } | Request::UseBundledText) {
             // The evaluations were measured on the previous text.
             (self.panes.intact_evaluation, self.panes.ablated_evaluation) = (None, None);
         }
-        self.experiments.handed(request);
+        self.experiments.note_sent(request);
     }
 
     /// The outcomes of the loaded model.

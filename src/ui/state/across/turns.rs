@@ -15,7 +15,7 @@ impl AppState {
         self.score_before_pruning();
         self.skip_measured();
         let message = self.queue.next()?;
-        self.handed_text(&message.request);
+        self.note_sent_text(&message.request);
         self.parts().into_iter().for_each(|part| part.begins(&message.request));
         Some(message)
     }
