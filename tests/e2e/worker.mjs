@@ -47,6 +47,18 @@ export function fixtureFiles(name) {
   return readdirSync(folder).map((file) => ({ name: file, base64: readFileSync(path.join(folder, file)).toString('base64') }));
 }
 
+/** Loads a fixture, and returns all events of the answer. */
+export function load(seen, name, backend) {
+  return seen.page.evaluate(
+    ([id, files, backend]) => {
+      const urls = window.toUrls(files);
+      window.golden = urls.find((file) => file.name === 'golden.safetensors');
+      return window.engine.ask({ type: 'load', id, source: { files: urls }, backend });
+    },
+    [name, fixtureFiles(name), backend],
+  );
+}
+
 export const last = (events) => events[events.length - 1];
 
 /** The outcome in these events: a first state, and the additions to it. */

@@ -1,0 +1,158 @@
+// The engine's worker alone, in the browser: golden values of every family, and the same figures from WebGPU and the CPU.
+//
+// One engine for each backend loads a model after the other, as a visitor's does: a fresh one would compile every
+// kernel again, which takes most of the time where WebGPU is emulated.
+
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { close, open, root } from './lib.mjs';
+import { engineOn, last, load, outcomeOf } from './worker.mjs';
+
+const fixtures = path.join(root, 'tests/fixtures');
+const FIXTURES = readdirSync(fixtures).filter((name) => existsSync(path.join(fixtures, name, 'golden.safetensors')));
+assert.ok(FIXTURES.length >= 14, `fixtures are missing: ${FIXTURES}`);
+// f32 against f32 (tests/fixtures/README.md).
+const TOLERANCE = 1e-4;
+
+let server;
+let browsers;
+const engines = {};
+
+before(async () => {
+  ({ server, browsers } = await open());
+});
+
+after(() => close({ server, browsers }));
+
+/** The engine of a backend, with a fixture loaded; a new one after a failed test. */
+async function withFixture(name, backend, work) {
+  const seen = (engines[backend] ??= await engineOn(browsers[backend], server));
+  try {
+    const loaded = await load(seen, name, backend);
+    assert.equal(last(loaded).type, 'done', JSON.stringify(last(loaded)));
+    const found = await work(seen, loaded.find((event) => event.type === 'loaded'));
+    // This page is bare data, without an icon.
+    assert.deepEqual(seen.problems.filter((problem) => !problem.includes('favicon')), []);
+    return found;
+  } catch (error) {
+    delete engines[backend];
+    await seen.close();
+    throw error;
+  }
+}
+
+for (const backend of ['cpu', 'gpu']) {
+  for (const name of FIXTURES) {
+    test(`${name} computes what transformers computes: ${backend}`, () => withFixture(name, backend, async (seen, info) => {
+      assert.equal(info.backend.kind, backend === 'gpu' ? 'webgpu' : 'cpu');
+      const events = await seen.page.evaluate(() => window.engine.ask({ type: 'verify', golden: window.golden }));
+      assert.equal(last(events).type, 'done', JSON.stringify(last(events)));
+      const { compared } = events.find((event) => event.type === 'verified');
+      assert.ok(compared.length >= 14, `only ${compared.length} tensors were compared`);
+      assert.deepEqual(compared.filter(({ relative }) => !(relative <= TOLERANCE)), []);
+    }));
+  }
+}
+
+/** Does the same work with a fixture on both backends, and returns the results by backend. */
+async function onBoth(name, work) {
+  const found = {};
+  for (const backend of ['cpu', 'gpu']) {
+    found[backend] = await withFixture(name, backend, (seen) => work(async (request) => {
+      const events = await seen.page.evaluate((request) => window.engine.ask(request), request);
+      assert.equal(last(events).type, 'done', JSON.stringify(last(events)));
+      return events;
+    }));
+  }
+  return found;
+}
+
+test('same seed writes the same texts on WebGPU and on the CPU, with weights and activations changed', async () => {
+  // qwen3's matrices are bf16: the first edit leaves one packed, the second turns one into f32.
+  const weight_edits = [
+    { unit: 'channel', layer: 0, channel: 3, scale: 0 },
+    { unit: 'row', layer: 1, row: 5, scale: -2 },
+  ];
+  const interventions = [{ site: 'resid_pre', layer: 1, token: 8, channel: 2, action: 'set', value: 4 }];
+  const texts = await onBoth('qwen3', async (ask) => {
+    await ask({ type: 'apply', ablation: { weight_edits, interventions } });
+    const written = [];
+    for (const top_k of [40, 0]) {
+      const sampling = { temperature: 0.9, top_k, top_p: 0.95, seed: 11, max_new_tokens: 24 };
+      const events = await ask({ type: 'generate', prompt: 'the old man', sampling });
+      const { intact, ablated } = events.find((event) => event.type === 'generated');
+      written.push(intact.token_ids, ablated.token_ids);
+    }
+    return written;
+  });
+  assert.deepEqual(texts.gpu, texts.cpu);
+  assert.deepEqual(texts.cpu.map(({ length }) => length), [24, 24, 24, 24]);
+});
+
+test('channels score the same on WebGPU and on the CPU', async () => {
+  const reports = await onBoth('llama3', async (ask) => {
+    const events = await ask({ type: 'score', text: null, sequences: 2, length: 32, super_weights: [], resume: false });
+    return events.find((event) => event.type === 'scored');
+  });
+  const proxies = ({ channels }) => channels.map((layer) => layer.loss_proxy);
+  const [gpu, cpu] = [proxies(reports.gpu), proxies(reports.cpu)];
+  assert.ok(cpu.length >= 2);
+  cpu.forEach((layer, index) => {
+    const rms = Math.sqrt(layer.reduce((sum, value) => sum + value * value, 0) / layer.length);
+    assert.ok(rms > 0);
+    layer.forEach((value, channel) => assert.ok(Math.abs(value - gpu[index][channel]) <= 1e-3 * rms, `${index}, ${channel}`));
+  });
+});
+
+test('experiments of the paper come to the same figures on WebGPU and on the CPU', async () => {
+  const super_weights = [{ layer: 1, row: 5, col: 17 }];
+  const text = { block: 32, n_blocks: 2 };
+  const kinds = {
+    importance: { ...text, n_calibration: 1, tasks: [{ name: 'lambada_openai' }] },
+    propagation: { prompt: 'the old man' },
+    scaling: { ...text, factors: [0, 0.5, 1] },
+    token_shift: { n_prompts: 3 },
+    activation_quantisation: { ...text, bits: [8], alpha: 0.85, n_calibration: 1 },
+    weight_quantisation: { ...text, bits: [4], block_sizes: [64, 0], clips: [9] },
+    weights_only: {},
+    sinks: { prompt: 'the old man' },
+  };
+  const jsonl = JSON.stringify({ context: 'the old', continuation: 'man' });
+  // qwen3's matrices are bf16: packed on WebGPU.
+  const tables = await onBoth('qwen3', async (ask) => {
+    await ask({ type: 'use_tasks', tasks: [{ name: 'lambada_openai', jsonl }] });
+    const found = {};
+    for (const [kind, settings] of Object.entries(kinds)) {
+      const events = await ask({ type: 'experiment', kind, super_weights, ...settings });
+      const outcome = outcomeOf(events);
+      assert.ok(!outcome.is_partial && outcome.findings.length > 0, kind);
+      found[kind] = outcome.tables;
+    }
+    return found;
+  });
+  for (const kind of Object.keys(kinds)) {
+    // A value between two levels may be rounded either way, which changes later values.
+    const tolerance = kind.endsWith('quantisation') ? 0.02 : 1e-3;
+    const [cpu, gpu] = [tables.cpu[kind], tables.gpu[kind]];
+    assert.deepEqual(gpu.map(({ name, rows }) => [name, rows.length]), cpu.map(({ name, rows }) => [name, rows.length]), kind);
+    // The increase by rounding is small, so its shares are not compared.
+    for (const [at, table] of cpu.entries()) if (table.name !== 'gap') checkTable(kind, table, gpu[at], tolerance);
+  }
+});
+
+/** Checks that texts are equal, and that numbers are within a tolerance relative to the largest in their column. */
+function checkTable(kind, cpu, gpu, tolerance) {
+  assert.ok(cpu.rows.length > 0, `${kind}, ${cpu.name}`);
+  cpu.columns.forEach(({ name }, column) => {
+    if (name === 'change' && kind.endsWith('quantisation')) return;
+    const largest = Math.max(...cpu.rows.map((row) => (typeof row[column] === 'number' ? Math.abs(row[column]) : 0)));
+    cpu.rows.forEach((row, at) => {
+      const [a, b] = [row[column], gpu.rows[at][column]];
+      const what = `${kind}, ${cpu.name}, ${name}, row ${at}: ${a} and ${b}`;
+      if (typeof a === 'number' && typeof b === 'number') assert.ok(Math.abs(a - b) <= tolerance * largest, what);
+      else assert.equal(b ?? null, a ?? null, what);
+    });
+  });
+}
