@@ -7,7 +7,7 @@ use burn_cubecl::cubecl::CubeCount;
 use burn_cubecl::kernel::into_contiguous;
 
 use super::kernel::{Kernel, Specialised, launch_specialised};
-use super::tile::{Operand, Tile};
+use super::tile::{Operand, Tile, Variant};
 
 /// A matrix of weights.
 pub(super) enum Weights {
@@ -96,9 +96,9 @@ pub(super) fn multiply(problem: &Problem, a: &CubeTensor, b: &CubeTensor, is_bf1
         info: "m: u32, k: u32, n: u32, a_pitch: u32, a_stride: u32, b_pitch: u32, b_stride: u32, y_pitch: u32, y_stride: u32, share: u32",
         parts: &[],
     };
-    let source = move || tile.source(a_operand, b_operand, y_in_fours);
-    let kernel =
-        Specialised { kernel, key: tile.key(a_operand, b_operand, y_in_fours), threads: tile.threads() as u32, body: Box::new(source) };
+    let variant = Variant { a: a_operand, b: b_operand, y_in_fours, in_blocks: Variant::sums_in_blocks(k) };
+    let source = move || tile.source(variant);
+    let kernel = Specialised { kernel, key: tile.key(variant), threads: tile.threads() as u32, body: Box::new(source) };
     let info = [
         [m, k, n, problem.a.pitch],
         [problem.a.stride, problem.b.pitch, problem.b.stride, problem.y.pitch],
