@@ -35,7 +35,7 @@ pub struct Part {
 }
 
 pub fn scan(report: &ScanReport) -> Part {
-    let [inputs, outputs] = ["Largest |input| of down_proj, by layer", "Largest |output| of down_proj, by layer"];
+    let [inputs, outputs] = ["largest_inputs", "largest_down_proj_outputs"];
     let removed = if report.candidates.is_empty() { "" } else { " Rings are outputs with all candidates removed." };
     let prompt = &report.prompt;
     Part {
@@ -48,8 +48,8 @@ pub fn scan(report: &ScanReport) -> Part {
         charts: vec![layer_chart(inputs, &report.inputs, &[], true), layer_chart(outputs, &report.outputs, &report.outputs_after, true)],
         tables: vec![
             scan_tables::candidates(&report.candidates),
-            scan_tables::spikes("inputs", "largest_inputs", &report.inputs, &[]),
-            scan_tables::spikes("outputs", "largest_down_proj_outputs", &report.outputs, &report.outputs_after),
+            scan_tables::spikes("inputs", inputs, &report.inputs, &[]),
+            scan_tables::spikes("outputs", outputs, &report.outputs, &report.outputs_after),
         ],
     }
 }

@@ -2,7 +2,7 @@
 
 use super::marks::{Anchor, Chart, Hit, Paint};
 use super::scale::Scale;
-use crate::language::change;
+use crate::language::{self, change};
 use crate::terms::{ArmKind, ConfirmArm, Spike};
 use crate::words::{short, signed, visible};
 
@@ -11,12 +11,12 @@ const LEFT: f32 = 44.0;
 const RIGHT: f32 = 8.0;
 
 /// The chart of the largest |activation| by layer, one bar each; `after` adds a ring for the value with candidates
-/// removed.
+/// removed; `title` is the code of its title.
 pub fn layer_chart(title: &str, spikes: &[Spike], after: &[Spike], log: bool) -> Chart {
     const HEIGHT: f32 = 216.0;
     const TOP: f32 = 26.0;
     const BOTTOM: f32 = HEIGHT - 34.0;
-    let mut chart = Chart::new(title.into(), WIDTH, HEIGHT);
+    let mut chart = Chart::new(language::caption(&title.into()), WIDTH, HEIGHT);
     let scale = Scale::new(spikes.iter().chain(after).map(|spike| spike.value.abs()), log);
     let y = |value: f32| BOTTOM - (BOTTOM - TOP) * scale.position(value);
     for tick in scale.ticks() {
@@ -136,7 +136,7 @@ mod tests {
         for values in [vec![], vec![0.0; 3], vec![1e-9, 1e9], vec![f32::NAN, f32::INFINITY, -3.0], vec![0.02; 40]] {
             let spikes: Vec<_> = values.iter().enumerate().map(|(i, v)| spike(i, *v)).collect();
             for log in [false, true] {
-                inside(&layer_chart("t", &spikes, &spikes, log));
+                inside(&layer_chart("largest_inputs", &spikes, &spikes, log));
             }
         }
     }

@@ -74,13 +74,18 @@ pub fn change(message: &Message) -> String {
     said(message, en::spikes::change)
 }
 
+/// The title of a table or a picture.
+pub fn caption(message: &Message) -> String {
+    said(message, en::titles::title)
+}
+
 pub fn table_title(table: &DataTable) -> String {
-    said(&table.title, en::titles::title)
+    caption(&table.title)
 }
 
 /// The title of a picture, with its arm if it has one.
 pub fn plot_title(plot: &DataPlot) -> String {
-    let title = said(&plot.title, en::titles::title);
+    let title = caption(&plot.title);
     match &plot.only {
         Some((column, text)) if CODES.contains(&column.as_str()) => format!("{title}: {}", label(column, text)),
         _ => title,

@@ -14,7 +14,7 @@ use crate::ui::page::dom;
 pub fn ChartView(
     /// Test id, and stem of the file names.
     name: &'static str,
-    caption: &'static str,
+    #[prop(into)] caption: String,
     #[prop(into)] chart: Signal<Chart>,
     /// Description of each item in one line; empty if items cannot be selected.
     #[prop(into)]
@@ -30,8 +30,8 @@ pub fn ChartView(
     let save_csv = move |_| dom::download(&format!("linchpin-{name}.csv"), "text/csv", &csv.run(()));
     view! {
         <figure class="chart">
-            <figcaption>{caption}</figcaption>
-            <Picture name caption chart lines />
+            <figcaption>{caption.clone()}</figcaption>
+            <Picture name caption=caption.clone() chart lines />
             <div class="chart-foot">
                 <details data-testid=format!("{name}-table") on:toggle=toggle>
                     <summary>"Table"</summary>
@@ -68,7 +68,7 @@ fn text(cell: &Cell) -> String {
 }
 
 #[component]
-fn Picture(name: &'static str, caption: &'static str, chart: Signal<Chart>, lines: Signal<Vec<String>>) -> AnyView {
+fn Picture(name: &'static str, caption: String, chart: Signal<Chart>, lines: Signal<Vec<String>>) -> AnyView {
     let view_box = move || chart.with(|chart| format!("0 0 {} {}", chart.width, chart.height));
     let marks = move || chart.with(|chart| chart.marks.iter().map(draw).collect_view());
     if lines.with_untracked(Vec::is_empty) {

@@ -58,8 +58,8 @@ fn results(scan: ScanReport) -> impl IntoView {
         <div data-testid="scan-results">
             <label class="check"><input type="checkbox" data-testid="scan-log" prop:checked=move || log.get() on:change=move |event| log.set(event_target_checked(&event)) />"logarithmic scale"</label>
             <div class="pair">
-                {spikes_view("scan-inputs-chart", "Largest |input| of down_proj, by layer", inputs, Vec::new(), log)}
-                {spikes_view("scan-outputs-chart", "Largest |output| of down_proj, by layer", outputs, outputs_after, log)}
+                {spikes_view("scan-inputs-chart", "largest_inputs", inputs, Vec::new(), log)}
+                {spikes_view("scan-outputs-chart", "largest_down_proj_outputs", outputs, outputs_after, log)}
             </div>
             <p class="legend">
                 <span class="key intact">"intact"</span>
@@ -72,11 +72,13 @@ fn results(scan: ScanReport) -> impl IntoView {
     }
 }
 
-fn spikes_view(name: &'static str, caption: &'static str, spikes: Vec<Spike>, after: Vec<Spike>, log: RwSignal<bool>) -> impl IntoView {
+/// One spike of each layer, drawn and as a table; `title` is the code of their title.
+fn spikes_view(name: &'static str, title: &'static str, spikes: Vec<Spike>, after: Vec<Spike>, log: RwSignal<bool>) -> impl IntoView {
     let data = StoredValue::new((spikes, after));
-    let chart = Signal::derive(move || data.with_value(|(spikes, after)| layer_chart(caption, spikes, after, log.get())));
+    let caption = language::caption(&title.into());
+    let chart = Signal::derive(move || data.with_value(|(spikes, after)| layer_chart(title, spikes, after, log.get())));
     let lines = Signal::derive(move || data.with_value(|(spikes, _)| spikes.iter().map(spike_line).collect::<Vec<_>>()));
-    let csv = Callback::new(move |()| data.with_value(|(spikes, after)| spikes_table(name, caption, spikes, after).to_csv()));
+    let csv = Callback::new(move |()| data.with_value(|(spikes, after)| spikes_table(name, title, spikes, after).to_csv()));
     let rows = move || {
         data.with_value(|(spikes, after)| {
             let row = |(i, spike): (usize, &Spike)| {
