@@ -138,7 +138,7 @@ fn layers_that_are_not_built_alike_have_no_plan() {
         }
         // In every layer, queries have a bias, and keys and values have none.
         let mut other = model.clone();
-        for layer in &mut other.layers {
+        for layer in other.layers.iter_mut() {
             add_bias(layer.matrix_mut(Matrix::QProj).unwrap());
         }
         assert!(is_refused(&other));

@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use linchpin::analysis::eval::{HeldOut, measure};
+use linchpin::analysis::prefix::Prefixes;
 use linchpin::analysis::quantise::{Method, Rounded, Rounding, with_rounded_weights};
 use linchpin::analysis::w8a8::{Handling, Maxima, with_rounded_factors};
 use linchpin::job::control::Control;
@@ -37,7 +38,9 @@ fn number(value: &Value) -> f64 {
 
 fn loss(model: &Model, passages: Vec<Vec<u32>>) -> f64 {
     let text = HeldOut { passages, stopword_ids: Vec::new(), convention: "concat".into() };
-    pollster::block_on(measure(model, &Ablation::default(), &text, &Control::silent(), |_done| {})).unwrap().loss_nats
+    pollster::block_on(measure(model, &Ablation::default(), &text, &mut Prefixes::none(), &Control::silent(), |_done| {}))
+        .unwrap()
+        .loss_nats
 }
 
 fn rounded(model: &Model, rounding: Rounding, super_weights: &[WeightCoord]) -> Rounded {

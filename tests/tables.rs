@@ -5,6 +5,7 @@ use half::bf16;
 use linchpin::analysis::backward::{Limits, sequence_sums};
 use linchpin::analysis::eval::{HeldOut, evaluate};
 use linchpin::analysis::loss::mean_loss;
+use linchpin::analysis::prefix::Prefixes;
 use linchpin::engine::verify;
 use linchpin::engine::verify::relative_error;
 use linchpin::job::control::Control;
@@ -207,7 +208,8 @@ fn table_larger_than_a_buffer_is_loaded_onto_the_gpu() {
         let ids = (0..24).map(|i| i * 62_501 % VOCAB as u32).collect::<Vec<_>>();
         let expected = floats(mean_loss(&on_cpu, &ids, &mut Probe::empty()))[0];
         let text = HeldOut { passages: vec![ids], stopword_ids: vec![3], convention: "concat".into() };
-        let measured = pollster::block_on(evaluate(&on_gpu, &Ablation::default(), &text, &Control::silent(), |_| ())).unwrap();
+        let measured =
+            pollster::block_on(evaluate(&on_gpu, &Ablation::default(), &text, &mut Prefixes::none(), &Control::silent(), |_| ())).unwrap();
         assert!((measured.loss_nats / expected - 1.0).abs() < 1e-5, "{} is not {expected}", measured.loss_nats);
     });
 }

@@ -19,6 +19,7 @@ use rand_chacha::rand_core::SeedableRng;
 use super::controls::{all_but, largest_counts, random_scalar};
 use super::error::AnalysisError;
 use super::eval::{self, HeldOut};
+use super::prefix::Prefixes;
 use crate::job::control::Control;
 use crate::model::Model;
 use crate::terms::{
@@ -83,13 +84,15 @@ pub async fn confirm(
     planned.extend(experiment.rows(rows));
     let n_arms = planned.len();
     let total = (n_arms * experiment.text.n_tokens()) as f64;
-    let mut arms = Vec::<ConfirmArm>::new();
+    let (mut arms, mut prefixes) = (Vec::<ConfirmArm>::new(), Prefixes::default());
     for (index, arm) in planned.into_iter().enumerate() {
         let doing = Message::new("confirming").with("index", index + 1).with("of", n_arms);
         let before = index * experiment.text.n_tokens();
         let progress = |done| control.progress(doing.clone(), (before + done) as f64, total, "tokens");
         let changed = experiment.changed(&arm.change)?;
-        let loss_nats = eval::evaluate(&changed, &Ablation::default(), experiment.text, control, progress).await?.loss_nats;
+        let nothing = Ablation::default();
+        let evaluated = eval::evaluate(&changed, &nothing, experiment.text, &mut prefixes, control, progress);
+        let loss_nats = evaluated.await?.loss_nats;
         let intact = arms.first().map_or(loss_nats, |arm| arm.loss_nats);
         let Arm { kind, label, at, n_zeroed, .. } = arm;
         arms.push(ConfirmArm { kind, label, at, n_zeroed, loss_nats, delta_nats: loss_nats - intact });

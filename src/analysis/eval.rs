@@ -5,9 +5,10 @@ use burn::tensor::{Tensor, TensorData};
 use super::backward::{Limits, tokens_of};
 use super::error::AnalysisError;
 use super::loss::cross_entropies;
+use super::prefix::Prefixes;
 use crate::job::control::Control;
+use crate::model::Model;
 use crate::model::probe::Probe;
-use crate::model::{Model, Positions};
 use crate::tensors::{self, DeviceError, Transaction};
 use crate::terms::{Ablation, Evaluation, Message, text_digest};
 use crate::tokenizer::Tokenizer;
@@ -141,7 +142,8 @@ pub struct Measured {
 
 /// Computes the mean next-token cross-entropy over all predicted positions of all passages, in nats.
 ///
-/// After each passage, `progress` gets the number of positions done.
+/// After each passage, `progress` gets the number of positions done. `prefixes` keeps what the passes of several
+/// changed models over this text have in common; it must not be used with another text.
 ///
 /// # Errors
 ///
@@ -150,10 +152,11 @@ pub async fn evaluate(
     model: &Model,
     ablation: &Ablation,
     text: &HeldOut,
+    prefixes: &mut Prefixes,
     control: &Control,
     progress: impl FnMut(usize),
 ) -> Result<Evaluation, AnalysisError> {
-    Ok(measure(model, ablation, text, control, progress).await?.evaluation)
+    Ok(measure(model, ablation, text, prefixes, control, progress).await?.evaluation)
 }
 
 /// Evaluates like [`evaluate`], and also returns the mean of the positions' f32 losses in f64.
@@ -165,10 +168,11 @@ pub async fn measure(
     model: &Model,
     ablation: &Ablation,
     text: &HeldOut,
+    prefixes: &mut Prefixes,
     control: &Control,
     progress: impl FnMut(usize),
 ) -> Result<Measured, AnalysisError> {
-    measure_with(model, || Probe::with_interventions(&ablation.interventions), text, control, progress).await
+    measure_with(model, || Probe::with_interventions(&ablation.interventions), text, prefixes, control, progress).await
 }
 
 /// Evaluates like [`measure`], with the caller's own probe in each pass.
@@ -180,13 +184,15 @@ pub async fn measure_with<'a>(
     model: &Model,
     probe: impl Fn() -> Probe<'a>,
     text: &HeldOut,
+    prefixes: &mut Prefixes,
     control: &Control,
     mut progress: impl FnMut(usize),
 ) -> Result<Measured, AnalysisError> {
     let mask = stopword_mask(model, &text.stopword_ids);
     let (mut loss, mut stopwords, mut n_tokens) = (0.0_f64, 0.0_f64, 0_usize);
-    for ids in &text.passages {
-        let (losses, masses) = passage_losses(model, ids, &mask, &mut probe()).await?;
+    for (passage, ids) in text.passages.iter().enumerate() {
+        let x = prefixes.run(model, passage, &ids[..ids.len() - 1], &mut probe());
+        let (losses, masses) = passage_losses(model, x, &ids[1..], &mask).await?;
         loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
         stopwords += masses.iter().map(|mass| f64::from(*mass)).sum::<f64>();
         n_tokens += losses.len();
@@ -214,22 +220,17 @@ pub fn overflowed(text: &HeldOut) -> Evaluation {
     Evaluation { loss_nats, perplexity, stopword_mass: 0.0, n_tokens: text.n_tokens(), convention: text.convention.clone() }
 }
 
-/// Per predicted position: cross-entropy in nats, and the probability on stopwords. Logits are computed for a few
+/// From the residual stream that leaves the last layer, per predicted position: cross-entropy in nats, and the
+/// probability on stopwords. Logits are computed for a few
 /// tokens at a time, because no buffer holds a long passage's logits over a large vocabulary.
-async fn passage_losses(
-    model: &Model,
-    ids: &[u32],
-    mask: &Tensor<1>,
-    probe: &mut Probe<'_>,
-) -> Result<(Vec<f32>, Vec<f32>), AnalysisError> {
-    let x = model.without_head(&ids[..ids.len() - 1], None, Positions::All, probe);
+async fn passage_losses(model: &Model, x: Tensor<2>, targets: &[u32], mask: &Tensor<1>) -> Result<(Vec<f32>, Vec<f32>), AnalysisError> {
     let [n, width] = x.dims();
     let step = tokens_of(Limits::default().logits, &model.config);
     let (mut losses, mut masses) = (Vec::new(), Vec::new());
     for first in (0..n).step_by(step) {
         let end = (first + step).min(n);
         let logits = model.head(x.clone().slice([first..end, 0..width]));
-        losses.push(cross_entropies(logits.clone(), &ids[first + 1..=end]));
+        losses.push(cross_entropies(logits.clone(), &targets[first..end]));
         masses.push(tensors::softmax_mass(logits, mask));
     }
     let transaction = Transaction::default().register(Tensor::cat(losses, 0)).register(Tensor::cat(masses, 0));

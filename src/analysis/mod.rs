@@ -16,6 +16,7 @@ pub mod loss;
 pub mod means;
 pub mod next_token;
 pub mod plane;
+pub mod prefix;
 pub mod prompts;
 pub mod prune;
 pub mod quantise;

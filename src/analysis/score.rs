@@ -37,7 +37,7 @@ impl Scores {
     /// A failing device.
     pub async fn new(model: &Model) -> Result<Self, AnalysisError> {
         let mut norms = Vec::new();
-        for layer in &model.layers {
+        for layer in model.layers.iter() {
             norms.push(Norms::of(&layer.mlp).await?);
         }
         Ok(Self { layers: vec![LayerTotals::default(); model.layers.len()], norms, loss: 0.0, n_sequences: 0, n_tokens: 0 })

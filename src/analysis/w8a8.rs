@@ -135,7 +135,7 @@ fn round(linear: &mut Linear, input: InputRounding, held: &[usize]) {
 async fn scales(model: &Model, maxima: &Maxima, alpha: f32) -> Result<Vec<[Tensor<2>; 2]>, AnalysisError> {
     let mut layers = model.layers.clone();
     let mut of_weights = Vec::new();
-    for layer in &mut layers {
+    for layer in layers.iter_mut() {
         for matrices in OF_READERS {
             let mut largest = Vec::new();
             for matrix in matrices {
@@ -157,6 +157,6 @@ async fn scales(model: &Model, maxima: &Maxima, alpha: f32) -> Result<Vec<[Tenso
         let shape = [1, scales.len()];
         Tensor::from_data(TensorData::new(scales, shape), device)
     };
-    let layers = maxima.0.iter().zip(&model.layers);
+    let layers = maxima.0.iter().zip(&*model.layers);
     Ok(layers.map(|([attention, mlp], layer)| [attention, mlp].map(|of_input| scale(of_input, &layer.device()))).collect())
 }

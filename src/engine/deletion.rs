@@ -2,6 +2,7 @@
 
 use super::error::EngineError;
 use super::{Engine, Loaded};
+use crate::analysis::prefix::Prefixes;
 use crate::analysis::{AnalysisError, deletion, eval};
 use crate::job::SettingError;
 use crate::job::control::Control;
@@ -33,10 +34,11 @@ impl Engine {
         control.progress(DOING, 0.0, total, "steps");
         let intact = loaded.measured_intact(&control, |_done| {}).await?;
         control.emit(Event::Evaluated { pane: Pane::Intact, evaluation: intact.evaluation.clone() });
+        let mut prefixes = Prefixes::default();
         for (index, deletion) in deletions.iter_mut().enumerate() {
             control.progress(DOING, index as f64, total, "steps");
             control.checkpoint().await?;
-            let loss_nats = loaded.loss_without(deletion, means.as_deref(), &control).await?;
+            let loss_nats = loaded.loss_without(deletion, means.as_deref(), &mut prefixes, &control).await?;
             deletion.delta_nats = loss_nats.map_or(Evaluation::OVERFLOW, |loss_nats| (loss_nats - intact.loss_nats) as f32);
             control.emit(Event::Deletion(*deletion));
         }
@@ -79,7 +81,13 @@ impl Loaded {
 
     /// Measures the loss with one channel removed, or set to its mean if `means` are given. Returns `None` if it
     /// overflows.
-    async fn loss_without(&self, deletion: &Deletion, means: Option<&[Vec<f32>]>, control: &Control) -> Result<Option<f64>, EngineError> {
+    async fn loss_without(
+        &self,
+        deletion: &Deletion,
+        means: Option<&[Vec<f32>]>,
+        prefixes: &mut Prefixes,
+        control: &Control,
+    ) -> Result<Option<f64>, EngineError> {
         let (layer, channel) = (deletion.layer, deletion.channel);
         let target = match means {
             Some(_) => EditTarget::channel_mean(layer, channel),
@@ -87,7 +95,7 @@ impl Loaded {
         };
         let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
         let model = self.intact.with_ablation_by(&ablation, means)?;
-        let measured = match eval::measure(&model, &ablation, &self.held_out, control, |_done| {}).await {
+        let measured = match eval::measure(&model, &ablation, &self.held_out, prefixes, control, |_done| {}).await {
             // An overflow is the deletion's result. If the GPU failed, the check below ends the request.
             Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => None,
             measured => Some(measured?.loss_nats),

@@ -1,6 +1,8 @@
 //! The super-weight paper's experiments: checks their settings, fills in defaults and the current text, and reports
 //! the outcome as it grows.
 
+use std::cell::RefCell;
+
 use super::error::EngineError;
 use super::{Engine, Loaded, fit};
 use crate::analysis::eval::{Cut, HeldOut, Source};
@@ -54,6 +56,7 @@ impl Engine {
             largest_by_tensor: &loaded.largest_by_tensor,
             tasks,
             text,
+            prefixes: RefCell::default(),
             health: loaded.health.as_ref(),
             control: &self.control,
         };

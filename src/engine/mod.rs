@@ -24,6 +24,7 @@ pub mod verify;
 
 use crate::analysis::confirm::Experiment;
 use crate::analysis::eval::{self, HeldOut, Measured, Source};
+use crate::analysis::prefix::Prefixes;
 use crate::analysis::tasks::Task;
 use crate::analysis::{confirm, means, spikes};
 use crate::decode::DecodeGpu;
@@ -238,7 +239,10 @@ impl Engine {
         control.emit(Event::Evaluated { pane: Pane::Intact, evaluation: intact.clone() });
         let ablated = match loaded.ablation.is_empty() {
             true => intact,
-            false => eval::evaluate(&loaded.ablated, &loaded.ablation, &loaded.held_out, &control, progress(1)).await?,
+            false => {
+                let (model, ablation) = (&loaded.ablated, &loaded.ablation);
+                eval::evaluate(model, ablation, &loaded.held_out, &mut Prefixes::none(), &control, progress(1)).await?
+            }
         };
         self.check_gpu()?;
         control.emit(Event::Evaluated { pane: Pane::Ablated, evaluation: ablated });
@@ -267,7 +271,7 @@ impl Loaded {
         if let Some(known) = &self.intact_evaluation {
             return Ok(known.clone());
         }
-        let measured = eval::measure(&self.intact, &Ablation::default(), &self.held_out, control, progress).await?;
+        let measured = eval::measure(&self.intact, &Ablation::default(), &self.held_out, &mut Prefixes::none(), control, progress).await?;
         self.check_gpu()?;
         self.intact_evaluation = Some(measured.clone());
         Ok(measured)

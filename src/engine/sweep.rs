@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::error::EngineError;
 use super::prune::{Removal, check};
 use super::{Engine, Loaded};
+use crate::analysis::prefix::Prefixes;
 use crate::analysis::{AnalysisError, eval};
 use crate::job::SettingError;
 use crate::job::control::Control;
@@ -26,7 +27,8 @@ impl Engine {
         let control = self.control.clone();
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
         loaded.check_sweep(prunings)?;
-        let (mut known, mut points, total) = (Known::new(), Vec::new(), prunings.len() as f64);
+        let (mut known, mut prefixes) = (Known::new(), Prefixes::default());
+        let (mut points, total) = (Vec::new(), prunings.len() as f64);
         control.progress(DOING, 0.0, total, "steps");
         let intact = loaded.measured_intact(&control, |_done| {}).await?.evaluation;
         control.emit(Event::Evaluated { pane: Pane::Intact, evaluation: intact.clone() });
@@ -34,7 +36,7 @@ impl Engine {
             control.progress(DOING, index as f64, total, "steps");
             control.checkpoint().await?;
             let removal = loaded.resolved(pruning, &control).await?;
-            let evaluation = loaded.measured_without(&removal, &intact, &mut known, &control).await?;
+            let evaluation = loaded.measured_without(&removal, &intact, (&mut known, &mut prefixes), &control).await?;
             let point = SweepPoint { pruned: removal.pruned, evaluation };
             control.emit(Event::SweepPoint(point.clone()));
             points.push(point);
@@ -62,7 +64,7 @@ impl Loaded {
         &self,
         removal: &Removal,
         intact: &Evaluation,
-        known: &mut Known,
+        (known, prefixes): (&mut Known, &mut Prefixes),
         control: &Control,
     ) -> Result<Evaluation, EngineError> {
         let pruned = &removal.pruned;
@@ -73,7 +75,8 @@ impl Loaded {
         if let Some(evaluation) = known.get(&key) {
             return Ok(evaluation.clone());
         }
-        let evaluation = match eval::evaluate(&self.without(removal), &Ablation::default(), &self.held_out, control, |_done| {}).await {
+        let model = self.without(removal);
+        let evaluation = match eval::evaluate(&model, &Ablation::default(), &self.held_out, prefixes, control, |_done| {}).await {
             // An overflow is the removal's result. If the GPU failed, the check below ends the request.
             Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => eval::overflowed(&self.held_out),
             evaluated => evaluated?,

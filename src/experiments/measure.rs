@@ -56,7 +56,10 @@ impl Bench<'_> {
             self.control.progress(doing.clone(), at.0 as f64 * of_arm + before + done as f64, at.1 as f64 * of_arm, "tokens");
         };
         let probe = || Probe::empty().at_peaks(&arm.at_peaks);
-        let evaluation = match eval::measure_with(&arm.model, probe, text, self.control, |done| progress(0.0, done)).await {
+        let mut prefixes = self.prefixes.take();
+        let measured = eval::measure_with(&arm.model, probe, text, &mut prefixes, self.control, |done| progress(0.0, done)).await;
+        self.prefixes.replace(prefixes);
+        let evaluation = match measured {
             Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => eval::overflowed(text),
             evaluated => evaluated?.evaluation,
         };

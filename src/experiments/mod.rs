@@ -15,7 +15,10 @@ mod token_shift;
 mod weight_quantisation;
 pub mod weights_only;
 
+use std::cell::RefCell;
+
 use crate::analysis::eval::HeldOut;
+use crate::analysis::prefix::Prefixes;
 use crate::analysis::tasks::EncodedTask;
 use crate::job::control::Control;
 use crate::model::Model;
@@ -43,6 +46,8 @@ pub struct Bench<'a> {
     pub tasks: Vec<EncodedTask>,
     /// The text in blocks; `None` for kinds that read no text.
     pub text: Option<HeldOut>,
+    /// The parts of passes over the text that the arms have in common.
+    pub prefixes: RefCell<Prefixes>,
     pub health: Option<&'a GpuHealth>,
     pub control: &'a Control,
 }

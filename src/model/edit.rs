@@ -83,7 +83,7 @@ impl Model {
 
     fn apply(&mut self, &WeightEdit { target, scale }: &WeightEdit) {
         let place = target.place();
-        let layer = &mut self.layers[place.layer];
+        let layer = self.layers.edit(place.layer);
         let linear = layer.matrix_mut(place.matrix).expect("a layer has the matrix of every unit");
         scale_block(linear, place.row, place.col, scale);
         if let (EditTarget::Channel(ChannelCoord { channel, .. }), 0.0) = (target, scale) {
@@ -95,10 +95,13 @@ impl Model {
     /// flat order.
     pub fn with_zeroed(&self, scalars: &[(usize, Matrix, usize)]) -> Self {
         let mut edited = self.clone();
-        for (layer, decoder_layer) in edited.layers.iter_mut().enumerate() {
+        for layer in 0..self.layers.len() {
             for matrix in Matrix::ALL {
                 let flat = scalars.iter().filter(|(l, m, _)| *l == layer && *m == matrix).map(|(_, _, flat)| *flat).collect::<Vec<_>>();
-                if let (false, Some(linear)) = (flat.is_empty(), decoder_layer.matrix_mut(matrix)) {
+                if flat.is_empty() {
+                    continue;
+                }
+                if let Some(linear) = edited.layers.edit(layer).matrix_mut(matrix) {
                     linear.weight.zero_flat(&flat);
                 }
             }

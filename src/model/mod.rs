@@ -14,6 +14,7 @@ pub mod probe;
 pub mod prune;
 pub mod rotary;
 pub mod rounding;
+pub mod stack;
 pub mod weights;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -28,6 +29,7 @@ use layers::{LmHead, Norm};
 use mlp::Mlp;
 use probe::{Probe, Reader};
 use rotary::{RotaryEmbedding, Rotation};
+use stack::Layers;
 
 /// Errors in a model's configuration, or in a request to a model.
 #[derive(Debug, Serialize, Error)]
@@ -58,7 +60,7 @@ pub struct Model {
     pub embed_positions: Option<Table>,
     /// Rotary embedding of each layer; empty if positions are learned.
     pub rotary_emb: Vec<RotaryEmbedding>,
-    pub layers: Vec<DecoderLayer>,
+    pub layers: Layers,
     pub norm: Norm,
     pub lm_head: LmHead,
 }
@@ -180,6 +182,27 @@ impl Model {
         x
     }
 
+    /// Computes the residual stream that leaves the last layer, `[seq, hidden_size]`, from the one that enters layer
+    /// `first`. `entered` sees the stream before each layer.
+    ///
+    /// # Panics
+    ///
+    /// If the stream is longer than `max_position_embeddings`.
+    pub(crate) fn without_head_from(
+        &self,
+        first: usize,
+        x: Tensor<2>,
+        probe: &mut Probe,
+        mut entered: impl FnMut(usize, &Tensor<2>),
+    ) -> Tensor<2> {
+        probe.start_chunk(0);
+        let pass = self.pass(x.dims()[0], 0);
+        (first..self.layers.len()).fold(x, |x, layer| {
+            entered(layer, &x);
+            self.layer(layer, x, &pass, None, probe)
+        })
+    }
+
     /// Begins a pass over ids from position `start` on. Returns the residual stream that enters the first layer,
     /// `[seq, hidden_size]`, and the [`Pass`] that all layers share.
     ///
@@ -187,16 +210,19 @@ impl Model {
     ///
     /// In the cases of [`Self::forward`].
     pub(crate) fn begin(&self, input_ids: &[u32], start: usize) -> (Tensor<2>, Pass) {
-        let seq = input_ids.len();
+        let pass = self.pass(input_ids.len(), start);
+        (self.embed(input_ids, start), pass)
+    }
+
+    fn pass(&self, seq: usize, start: usize) -> Pass {
         assert!(seq > 0 && start + seq <= self.config.max_position_embeddings, "positions {start}..{} out of range", start + seq);
         let devices = self.layers.iter().map(DecoderLayer::device).collect::<Vec<_>>();
         let (rotary, windows) = (self.rotary_emb.iter().zip(&devices), self.config.sliding_window.iter().zip(&devices));
-        let pass = Pass {
+        Pass {
             rotations: Shared::new(rotary, |(rotary, device)| rotary.rotation(start, seq, device)),
             masks: Shared::new(windows, |(window, device)| mask(start, seq, *window, device)),
             devices,
-        };
-        (self.embed(input_ids, start), pass)
+        }
     }
 
     /// Runs one layer of a pass, from the residual stream that enters it to the one that leaves it, each
@@ -221,7 +247,8 @@ impl Model {
         self.lm_head.forward(self.norm.forward(tensors::moved_to(x, &self.lm_head.device())))
     }
 
-    fn embed(&self, input_ids: &[u32], start: usize) -> Tensor<2> {
+    /// The residual stream that enters the first layer, `[seq, hidden_size]`.
+    pub(crate) fn embed(&self, input_ids: &[u32], start: usize) -> Tensor<2> {
         let x = self.embed_tokens.select_rows(input_ids);
         let x = match self.embed_scale {
             Some(scale) => x * scale,

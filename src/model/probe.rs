@@ -179,6 +179,16 @@ impl<'a> Probe<'a> {
         self
     }
 
+    /// The first layer whose pass the probe changes or sees; beyond every layer if it does neither.
+    pub(crate) fn first_layer(&self) -> usize {
+        let sees_all = self.capture.is_some() || self.summarises.is_some() || self.keeps_first_key;
+        if sees_all || self.leaves_at.is_some() || self.taps_at.is_some() {
+            return 0;
+        }
+        let changed = self.interventions.iter().map(|at| at.layer).chain(self.at_peaks.iter().map(|edit| edit.layer));
+        changed.min().unwrap_or(usize::MAX)
+    }
+
     pub(super) fn start_chunk(&mut self, start: usize) {
         self.start = start;
     }

@@ -22,7 +22,7 @@ impl Model {
         let mut pruned = self.clone();
         let mut has_constants = false;
         for (layer, channels) in channels.iter().enumerate().filter(|(_, channels)| !channels.is_empty()) {
-            let mlp = &mut pruned.layers[layer].mlp;
+            let mlp = &mut pruned.layers.edit(layer).mlp;
             if let Some(means) = means {
                 let constant = constant(&mlp.down_proj, channels, &means[layer]);
                 add_to_bias(&mut mlp.down_proj, constant);
@@ -31,7 +31,7 @@ impl Model {
             remove(mlp, channels);
         }
         if has_constants {
-            pruned.layers.iter_mut().for_each(with_down_bias);
+            pruned.layers.reshape(with_down_bias);
         }
         pruned
     }
@@ -40,13 +40,13 @@ impl Model {
 impl Model {
     /// Adds the output of a channel with the constant activation `value` to the bias of a layer's `down_proj`.
     pub(super) fn add_constant(&mut self, layer: usize, channel: usize, value: f32) {
-        let down_proj = &mut self.layers[layer].mlp.down_proj;
+        let down_proj = &mut self.layers.edit(layer).mlp.down_proj;
         let [_, n] = down_proj.shape();
         let mut means = vec![0.0; n];
         means[channel] = value;
         let constant = constant(down_proj, &[channel], &means);
         add_to_bias(down_proj, constant);
-        self.layers.iter_mut().for_each(with_down_bias);
+        self.layers.reshape(with_down_bias);
     }
 }
 

@@ -34,7 +34,7 @@ const BLOCK: usize = 1024;
 /// Number of workgroups that fill a GPU. Larger tiles read less; smaller tiles give more workgroups.
 const MANY: usize = 96;
 
-/// What a kernel's text depends on beside its tile.
+/// The properties of a product, beside its tile, on which the kernel's text depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Variant {
     pub a: Operand,

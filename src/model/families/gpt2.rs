@@ -51,7 +51,7 @@ fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsEr
     let hidden = config.hidden_size;
     let embed_tokens = weights.table(&format!("{root}wte.weight"), config.vocab_size, hidden)?;
     let embed_positions = weights.table(&format!("{root}wpe.weight"), config.max_position_embeddings, hidden)?;
-    let layers = (0..config.num_hidden_layers).map(|layer| block(config, weights, root, layer)).collect::<Result<_, _>>()?;
+    let layers = (0..config.num_hidden_layers).map(|layer| block(config, weights, root, layer)).collect::<Result<Vec<_>, _>>()?;
     let norm = parts::layer_norm(config, weights, &format!("{root}ln_f"))?;
     let head = match config.tie_word_embeddings {
         true => embed_tokens.clone(),
@@ -63,7 +63,7 @@ fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsEr
         embed_scale: None,
         embed_positions: Some(embed_positions),
         rotary_emb: Vec::new(),
-        layers,
+        layers: layers.into(),
         norm,
         lm_head: LmHead { weight: head, bias: None },
     })

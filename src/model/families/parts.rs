@@ -27,7 +27,7 @@ pub(super) fn model(
     layer: impl Fn(&mut Weights, usize) -> Built<DecoderLayer>,
 ) -> Built<Model> {
     let embed_tokens = weights.table(embeddings, config.vocab_size, config.hidden_size)?;
-    let layers = (0..config.num_hidden_layers).map(|index| layer(weights, index)).collect::<Result<_, _>>()?;
+    let layers = (0..config.num_hidden_layers).map(|index| layer(weights, index)).collect::<Result<Vec<_>, _>>()?;
     let head = match config.tie_word_embeddings {
         true => embed_tokens.clone(),
         false => weights.table(head, config.vocab_size, config.hidden_size)?,
@@ -38,7 +38,7 @@ pub(super) fn model(
         embed_scale: None,
         embed_positions: None,
         rotary_emb: rotary_embeddings(config),
-        layers,
+        layers: layers.into(),
         norm,
         lm_head: LmHead { weight: head, bias: None },
     })
