@@ -7,10 +7,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::web::BuildOptions;
-use crate::{boundary, deps, env, process, setup, size, tidy, web};
+use crate::{boundary, deps, env, process, real_model, setup, size, tidy, web};
 
-/// The features that are checked together: everything except CUDA, which needs its own toolkit.
-const LINTED_FEATURES: &str = "ui,worker,boundary,cli";
+/// The features that are checked and tested together: everything except CUDA, which needs its own toolkit. With one
+/// set of them, Cargo builds the macros once.
+const FEATURES: [&str; 2] = ["--features", "ui,worker,boundary,cli"];
 
 /// The timeout for a test file whose page hangs: an hour, longer than a test waits for anything (tests/e2e/patience.mjs).
 const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=3600000";
@@ -39,12 +40,12 @@ pub fn run(quick: bool) -> Result<(), String> {
     suite.check("tidy", tidy::check);
     suite.check("page dependencies", deps::check_page);
     suite.check("engine dependencies", deps::check_engine);
-    suite.check("lint", || lint(&["--features", LINTED_FEATURES]));
+    suite.check("lint", || lint(&FEATURES));
     suite.check("lint tools", || lint(&["--package", "xtask", "--package", "local-server"]));
     suite.step("tests of tools", || cargo_test(&["--profile", "xtask", "--package", "xtask", "--package", "local-server"]));
-    suite.step("page's own tests", || cargo_test(&["--lib", "--no-default-features", "--features", "ui"]));
     suite.check("Vulkan", setup::vulkan);
-    suite.step("native tests", || cargo_test(&[]));
+    suite.check("real model", || real_model::folder().map(drop));
+    suite.step("tests of page, engine", || cargo_test(&FEATURES));
     if quick {
         println!("\n--quick: the page's release build, its size and the browser tests were left out");
     } else {
