@@ -125,8 +125,21 @@ export async function visit(browser, url, { theme = 'light', width = 1280, heigh
   page.on('response', (response) => {
     if (response.status() >= 400) problems.push(`status ${response.status()}: ${response.url()}`);
   });
+  endWithDevice(page);
   await page.goto(url);
   return seen;
+}
+
+/** Closes a page whose device has failed (a browser's GPU process may crash), because a test would wait for it in vain. */
+async function endWithDevice(page) {
+  const failure = page.locator('[data-testid="failure"][data-kind="device"]');
+  try {
+    await failure.waitFor({ timeout: 0 });
+    console.error(`the device failed: ${await failure.innerText()}`);
+    await page.context().close();
+  } catch {
+    // The test has closed the page.
+  }
 }
 
 /** The browser may request a page's icon at any time. */
