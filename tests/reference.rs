@@ -1,11 +1,12 @@
 //! Every family compared with Hugging Face transformers, on golden values (tests/fixtures/README.md).
 
 use linchpin::engine::verify::relative_error;
-use linchpin::model::Positions as Predicted;
-use linchpin::model::config::{ModelConfig, Positions};
+use linchpin::model::config::{Activation, ModelConfig, Positions, RopeScaling};
 use linchpin::model::probe::Probe;
+use linchpin::model::{ModelError, Positions as Predicted};
 use linchpin::protocol::{Event, Request};
 use linchpin::terms::{Ablation, EditTarget, Pane, WeightEdit};
+use serde_json::json;
 
 use crate::support::{Session, bundled, file, fixture, fixtures, model};
 use crate::the_event;
@@ -89,6 +90,79 @@ fn keys_that_are_left_out_have_transformers_defaults() {
     assert!(matches!(gemma.positions, Positions::Rotary(ropes) if ropes.iter().all(|rope| rope.theta == 10_000.0)));
     let every_sixth = without("gemma3", &["sliding_window_pattern"]);
     assert!(every_sixth.sliding_window.iter().all(Option::is_some) && every_sixth.tie_word_embeddings);
+}
+
+/// Reads a fixture's configuration with some keys changed; a key that becomes null is removed.
+fn changed(name: &str, changes: serde_json::Value) -> Result<ModelConfig, ModelError> {
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(fixture(name).join("config.json")).unwrap()).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        match value {
+            serde_json::Value::Null => drop(config.as_object_mut().unwrap().remove(key)),
+            value => config[key] = value.clone(),
+        }
+    }
+    ModelConfig::from_json(config.to_string().as_bytes())
+}
+
+/// The right values are transformers 5.24's, from public bug reports about other readers.
+#[test]
+fn windows_of_qwen2_have_transformers_defaults() {
+    for name in ["qwen2", "qwen3"] {
+        let n = changed(name, json!({})).unwrap().num_hidden_layers;
+        let windows = |changes| changed(name, changes).map(|config| config.sliding_window);
+        let on = json!({"use_sliding_window": true, "sliding_window": null, "max_window_layers": 1, "layer_types": null});
+        assert_eq!(windows(on).unwrap(), (0..n).map(|layer| (layer >= 1).then_some(4096)).collect::<Vec<_>>());
+        let late = json!({"use_sliding_window": true, "sliding_window": 5, "max_window_layers": null, "layer_types": null, "num_hidden_layers": 30});
+        assert_eq!(windows(late).unwrap(), (0..30).map(|layer| (layer >= 28).then_some(5)).collect::<Vec<_>>());
+        let listed = |is_on: bool| {
+            let types = (0..n).map(|layer| if layer == 1 { "sliding_attention" } else { "full_attention" }).collect::<Vec<_>>();
+            json!({"use_sliding_window": is_on, "sliding_window": 6, "layer_types": types})
+        };
+        assert_eq!(windows(listed(true)).unwrap(), (0..n).map(|layer| (layer == 1).then_some(6)).collect::<Vec<_>>());
+        refused_for("layer_types", windows(listed(false)));
+    }
+}
+
+/// Expects a refusal that names a key.
+fn refused_for<T: std::fmt::Debug>(key: &str, read: Result<T, ModelError>) {
+    let why = read.expect_err(key).to_string();
+    assert!(why.contains(key), "{why}");
+}
+
+#[test]
+fn keys_that_change_results_are_read_or_refused() {
+    // A stretch that somebody has added beside the angles of transformers 5.
+    let beside =
+        json!({"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}, "rope_scaling": {"rope_type": "linear", "factor": 4.0}});
+    let config = changed("llama", beside).unwrap();
+    assert_eq!(config.rope(0).map(|rope| rope.scaling.clone()), Some(RopeScaling::Linear { factor: 4.0 }));
+
+    refused_for("per_layer_config", changed("mistral", json!({"per_layer_config": {"1": {"sliding_window": 4}}})));
+    assert!(changed("mistral", json!({"per_layer_config": {}})).is_ok());
+    refused_for("chunked_attention", changed("mistral", json!({"layer_types": ["full_attention", "chunked_attention", "full_attention"]})));
+    refused_for("layer_types", changed("mistral", json!({"layer_types": ["full_attention"]})));
+
+    let gelu = changed("gpt-neox", json!({"hidden_act": "gelu_fast"})).unwrap();
+    assert_eq!(gelu.activation, Activation::GeluTanh);
+}
+
+#[test]
+fn numbers_that_only_python_writes_are_no_reason_to_refuse_a_model() {
+    let with = |key: &str, value: &str| {
+        let text = std::fs::read_to_string(fixture("llama").join("config.json")).unwrap();
+        ModelConfig::from_json(text.replacen('{', &format!("{{\"{key}\": {value},"), 1).as_bytes())
+    };
+    assert_eq!(with("time_step_limit", "[0.0, Infinity]").unwrap(), with("aux_loss_cap", "NaN").unwrap());
+    refused_for("head_dim", changed("llama", json!({"head_dim": "Infinity"})));
+    refused_for(
+        "clip_qkv",
+        ModelConfig::from_json(&{
+            let text = std::fs::read_to_string(fixture("olmo").join("config.json")).unwrap();
+            let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+            config["clip_qkv"] = json!("@");
+            config.to_string().replace("\"@\"", "-Infinity").into_bytes()
+        }),
+    );
 }
 
 /// `tests/golden/linchpin.json`, made by `linchpin.py` in the same folder.

@@ -1,12 +1,11 @@
 //! Loads a model: configuration, tokenizer, device, weights, and a check of its results.
 
-use serde::Deserialize;
-
 use super::Loaded;
 use super::decoder;
 use super::device::{Chosen, Devices};
 use super::error::EngineError;
 use super::fit::{Prepared, required};
+use super::generation::GenerationConfig;
 use super::verify;
 use crate::analysis::AnalysisError;
 use crate::analysis::cold::{self, Found};
@@ -15,12 +14,11 @@ use crate::decode::DecodeGpu;
 use crate::experiments::weights_only;
 use crate::job::control::Control;
 use crate::loading::load::{LoadedWeights, load_checkpoint};
-use crate::model::config::token_ids;
-use crate::model::{Model, ModelError};
+use crate::model::Model;
 use crate::platform::Files;
 use crate::protocol::{BackendChoice, Event};
 use crate::tensors::DeviceError;
-use crate::terms::{Ablation, FileProof, FitKind, ModelInfo, ModelRef, ModelSource, Provenance, Sampling, WeightCoord};
+use crate::terms::{Ablation, FitKind, ModelInfo, ModelRef, ModelSource, Provenance, WeightCoord};
 use crate::tokenizer::Tokenizer;
 
 /// Loads a model. The previous model stays until the new one is complete, unless a browser's memory cannot hold both.
@@ -85,11 +83,8 @@ pub(super) async fn load(
 /// Reads the small files: tokenizer and generation configuration.
 async fn read_small(files: &Files, vocab_size: usize) -> Result<(Tokenizer, GenerationConfig), EngineError> {
     let tokenizer = Tokenizer::from_json(&required(files, "tokenizer.json").await?, vocab_size)?;
-    let generation = match files.read_optional("generation_config.json").await? {
-        Some(json) => GenerationConfig::from_json(&json)?,
-        None => GenerationConfig::default(),
-    };
-    Ok((tokenizer, generation))
+    let generation = files.read_optional("generation_config.json").await?;
+    Ok((tokenizer, generation.map(|json| GenerationConfig::from_json(&json)).unwrap_or_default()))
 }
 
 fn facts(id: &str, files: &Files, weights: &LoadedWeights, chosen: &Chosen, generation: &GenerationConfig) -> ModelInfo {
@@ -106,12 +101,18 @@ fn facts(id: &str, files: &Files, weights: &LoadedWeights, chosen: &Chosen, gene
         weight_bytes: weights.weight_bytes,
         backend: chosen.info.clone(),
         sampling: generation.sampling(),
-        provenance: provenance(files, weights.files.clone(), weights.stored),
+        provenance: provenance(files, weights, generation),
     }
 }
 
-fn provenance(of: &Files, files: Vec<FileProof>, stored: bool) -> Provenance {
-    Provenance { origin: of.origin().to_string(), commit: of.commit().map(String::from), files, stored, notes: of.notes() }
+fn provenance(of: &Files, weights: &LoadedWeights, generation: &GenerationConfig) -> Provenance {
+    Provenance {
+        origin: of.origin().to_string(),
+        commit: of.commit().map(String::from),
+        files: weights.files.clone(),
+        stored: weights.stored,
+        notes: [of.notes(), generation.notes.clone()].concat(),
+    }
 }
 
 /// A model on its device.
@@ -152,45 +153,5 @@ async fn candidates(model: &Model, control: &Control) -> Result<Option<Found>, A
             Err(error)
         }
         Err(_) => Ok(None),
-    }
-}
-
-/// The keys of `generation_config.json` that Linchpin reads.
-#[derive(Default, Deserialize)]
-struct GenerationConfig {
-    do_sample: Option<bool>,
-    temperature: Option<f32>,
-    top_k: Option<usize>,
-    top_p: Option<f32>,
-    max_new_tokens: Option<usize>,
-    eos_token_id: Option<serde_json::Value>,
-}
-
-impl GenerationConfig {
-    fn from_json(json: &[u8]) -> Result<Self, EngineError> {
-        let broken = |error: serde_json::Error| ModelError::Config { key: "generation_config.json", why: error.to_string() };
-        Ok(serde_json::from_slice(json).map_err(broken)?)
-    }
-
-    /// Reads the sampling settings as transformers does: `do_sample: false` means greedy, and missing keys have
-    /// transformers' defaults (1.0, 50, 1.0). Without `do_sample`, the temperature is the page's own default.
-    fn sampling(&self) -> Sampling {
-        let defaults = Sampling::default();
-        let temperature = match self.do_sample {
-            Some(true) => self.temperature.unwrap_or(1.0).clamp(0.0, 5.0),
-            Some(false) => 0.0,
-            None => defaults.temperature,
-        };
-        Sampling {
-            temperature,
-            top_k: self.top_k.unwrap_or(50),
-            top_p: self.top_p.unwrap_or(1.0).clamp(0.0, 1.0),
-            max_new_tokens: self.max_new_tokens.unwrap_or(defaults.max_new_tokens).clamp(1, 512),
-            ..defaults
-        }
-    }
-
-    fn eos_token_ids(&self) -> Option<Vec<u32>> {
-        self.eos_token_id.as_ref().filter(|value| !value.is_null()).map(|value| token_ids(Some(value)))
     }
 }

@@ -11,6 +11,7 @@ pub mod error;
 mod experiment;
 mod failure;
 mod fit;
+mod generation;
 mod load;
 mod measure;
 mod memory;

@@ -5,8 +5,10 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ModelError, families};
+use super::{ModelError, families, python_json};
 use crate::terms::PerLayer;
+
+pub use super::python_json::as_json;
 
 const MAX_LAYERS: usize = 1 << 10;
 
@@ -96,10 +98,15 @@ impl ModelConfig {
     /// [`ModelError::Config`] naming the key, [`ModelError::UnknownArchitecture`] or [`ModelError::Unsupported`].
     pub fn from_json(json: &[u8]) -> Result<Self, ModelError> {
         let broken = |why: String| ModelError::Config { key: "config.json", why };
-        let value: Value = serde_json::from_slice(json).map_err(|error| broken(error.to_string()))?;
+        let json = python_json::as_json(json);
+        let value: Value = serde_json::from_slice(&json).map_err(|error| broken(error.to_string()))?;
         let keys = Keys(&value);
         if !value.is_object() {
             return Err(broken("is no object".into()));
+        }
+        // Overrides of single layers change results, and no family here reads them.
+        for key in ["per_layer_config", "block_configs", "layer_inter_size", "layer_head_num"] {
+            keys.refuse::<Value>(key, |value| !is_empty(value))?;
         }
         let model_type = keys.get::<String>("model_type")?.unwrap_or_else(|| "(none)".into());
         let config = families::read_config(&model_type, &keys)?;
@@ -249,7 +256,8 @@ impl Keys<'_> {
             None => Ok(default),
             Some("silu" | "swish") => Ok(Activation::Silu),
             Some("gelu") => Ok(Activation::Gelu),
-            Some("gelu_new" | "gelu_pytorch_tanh") => Ok(Activation::GeluTanh),
+            // The same formula under four names.
+            Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate") => Ok(Activation::GeluTanh),
             Some(other) => Err(ModelError::Unsupported { what: format!("{key} {other:?}") }),
         }
     }
@@ -257,6 +265,13 @@ impl Keys<'_> {
     /// `true` for each layer with a window: by `layer_types`, or by `otherwise` if that key is missing.
     pub fn sliding_layers(&self, num_hidden_layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>, ModelError> {
         let types = self.get::<Vec<String>>("layer_types")?;
+        let known = ["full_attention", "sliding_attention"];
+        if let Some(other) = types.iter().flatten().find(|kind| !known.contains(&kind.as_str())) {
+            return Err(ModelError::Unsupported { what: format!("layer_types: {other:?}") });
+        }
+        if let Some(n) = types.as_ref().map(Vec::len).filter(|n| *n != num_hidden_layers) {
+            return Err(ModelError::Config { key: "layer_types", why: format!("names {n} layers of {num_hidden_layers}") });
+        }
         let is_sliding = |layer: usize| match &types {
             Some(types) => types.get(layer).is_some_and(|kind| kind == "sliding_attention"),
             None => otherwise(layer),
@@ -273,9 +288,10 @@ impl Keys<'_> {
         }
     }
 
+    /// The dictionary of the angles. As in transformers 5, an old key wins over a new one: somebody has added it.
     pub fn rope_parameters(&self) -> Option<&Value> {
-        let given = |key| self.value(key).filter(|value| !value.is_null());
-        given("rope_parameters").or_else(|| given("rope_scaling"))
+        let given = |key| self.value(key).filter(|value| !is_empty(value));
+        given("rope_scaling").or_else(|| given("rope_parameters"))
     }
 
     /// The rotated share of a head's dimensions, if given.
@@ -284,6 +300,16 @@ impl Keys<'_> {
             Some(share) => Ok(Some(share)),
             None => self.get("partial_rotary_factor"),
         }
+    }
+}
+
+/// `true` for null, and for a list or dictionary without entries.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(values) => values.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        _ => false,
     }
 }
 

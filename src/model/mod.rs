@@ -12,6 +12,7 @@ pub mod layers;
 pub mod mlp;
 pub mod probe;
 pub mod prune;
+mod python_json;
 pub mod rotary;
 pub mod rounding;
 pub mod stack;
