@@ -65,6 +65,21 @@ fn losses_of_passes_that_begin_at_the_change_are_equal_to_the_bit() {
 }
 
 #[test]
+fn streams_of_another_text_are_not_used() {
+    let model = model("llama");
+    let mut prefixes = Prefixes::default();
+    let edit = Ablation { weight_edits: vec![WeightEdit { target: EditTarget::channel(1, 3), scale: 0.0 }], ..Ablation::default() };
+    let changed = model.with_ablation(&edit).unwrap();
+    let mut other = text("llama", &model);
+    other.passages.iter_mut().for_each(|ids| ids.reverse());
+    for text in [&text("llama", &model), &other] {
+        let whole = loss(&changed, &Ablation::default(), text, &mut Prefixes::none());
+        assert_eq!(loss(&changed, &Ablation::default(), text, &mut prefixes), whole);
+    }
+    assert_eq!(prefixes.n_spared(), 0);
+}
+
+#[test]
 fn streams_of_another_model_are_not_used() {
     let (one, other) = (model("llama"), model("qwen3"));
     let text = text("llama", &one);

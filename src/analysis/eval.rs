@@ -143,7 +143,7 @@ pub struct Measured {
 /// Computes the mean next-token cross-entropy over all predicted positions of all passages, in nats.
 ///
 /// After each passage, `progress` gets the number of positions done. `prefixes` keeps what the passes of several
-/// changed models over this text have in common; it must not be used with another text.
+/// changed models have in common.
 ///
 /// # Errors
 ///
@@ -190,8 +190,8 @@ pub async fn measure_with<'a>(
 ) -> Result<Measured, AnalysisError> {
     let mask = stopword_mask(model, &text.stopword_ids);
     let (mut loss, mut stopwords, mut n_tokens) = (0.0_f64, 0.0_f64, 0_usize);
-    for (passage, ids) in text.passages.iter().enumerate() {
-        let x = prefixes.run(model, passage, &ids[..ids.len() - 1], &mut probe());
+    for ids in &text.passages {
+        let x = prefixes.run(model, &ids[..ids.len() - 1], &mut probe());
         let (losses, masses) = passage_losses(model, x, &ids[1..], &mask).await?;
         loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
         stopwords += masses.iter().map(|mass| f64::from(*mass)).sum::<f64>();
@@ -221,8 +221,8 @@ pub fn overflowed(text: &HeldOut) -> Evaluation {
 }
 
 /// From the residual stream that leaves the last layer, per predicted position: cross-entropy in nats, and the
-/// probability on stopwords. Logits are computed for a few
-/// tokens at a time, because no buffer holds a long passage's logits over a large vocabulary.
+/// probability on stopwords. Logits are computed for a few tokens at a time, because no buffer holds a long passage's
+/// logits over a large vocabulary.
 async fn passage_losses(model: &Model, x: Tensor<2>, targets: &[u32], mask: &Tensor<1>) -> Result<(Vec<f32>, Vec<f32>), AnalysisError> {
     let [n, width] = x.dims();
     let step = tokens_of(Limits::default().logits, &model.config);

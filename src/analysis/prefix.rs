@@ -16,15 +16,15 @@ use crate::model::stack::Layers;
 /// The most bytes of residual streams kept: a browser shares its memory, and that of its GPU, with everything else.
 const LIMIT: u64 = if usize::BITS == 32 { 64 << 20 } else { 512 << 20 };
 
-/// Residual streams of one loaded model over the passages of one text.
+/// Residual streams of one loaded model over passages.
 #[derive(Debug)]
 pub struct Prefixes {
     limit: u64,
     bytes: u64,
     /// The layers of the model whose streams these are.
     of: Option<Layers>,
-    /// Streams that enter a layer, by layer and by passage.
-    kept: BTreeMap<usize, BTreeMap<usize, Tensor<2>>>,
+    /// Streams that enter a layer, by layer and by the passage's ids.
+    kept: BTreeMap<usize, BTreeMap<Vec<u32>, Tensor<2>>>,
     /// Kept layers, the least recently used first.
     used: Vec<usize>,
     n_spared: usize,
@@ -48,18 +48,18 @@ impl Prefixes {
         Self { limit, bytes: 0, of: None, kept: BTreeMap::new(), used: Vec::new(), n_spared: 0 }
     }
 
-    /// Computes the residual stream that leaves the last layer, `[seq, hidden_size]`, for the passage with this number.
-    /// The pass begins at the last kept stream before the first change by the model or the probe.
+    /// Computes the residual stream that leaves the last layer, `[seq, hidden_size]`, for a passage. The pass begins at
+    /// the last kept stream before the first change by the model or the probe.
     ///
     /// # Panics
     ///
     /// In the cases of [`Model::forward`].
-    pub(crate) fn run(&mut self, model: &Model, passage: usize, ids: &[u32], probe: &mut Probe<'_>) -> Tensor<2> {
+    pub(crate) fn run(&mut self, model: &Model, ids: &[u32], probe: &mut Probe<'_>) -> Tensor<2> {
         if !self.of.as_ref().is_some_and(|layers| layers.have_one_origin(&model.layers)) {
             *self = Self { of: Some(model.layers.clone()), n_spared: self.n_spared, ..Self::with_limit(self.limit) };
         }
         let n_same = model.layers.n_intact().min(probe.first_layer());
-        let begun = self.kept.range(..=n_same).rev().find_map(|(layer, streams)| Some((*layer, streams.get(&passage)?.clone())));
+        let begun = self.kept.range(..=n_same).rev().find_map(|(layer, streams)| Some((*layer, streams.get(ids)?.clone())));
         let (first, x) = begun.unwrap_or_else(|| (0, model.embed(ids, 0)));
         self.touch(first);
         self.n_spared += first;
@@ -70,7 +70,7 @@ impl Prefixes {
             }
         });
         if let Some(x) = entering {
-            self.keep(n_same, passage, x);
+            self.keep(n_same, ids, x);
         }
         y
     }
@@ -81,7 +81,7 @@ impl Prefixes {
     }
 
     /// Keeps a stream if there is room. Streams of the layers that were not used for the longest time give way.
-    fn keep(&mut self, layer: usize, passage: usize, x: Tensor<2>) {
+    fn keep(&mut self, layer: usize, ids: &[u32], x: Tensor<2>) {
         self.touch(layer);
         let bytes = size_of(&x);
         while self.bytes + bytes > self.limit && self.used.first().is_some_and(|oldest| *oldest != layer) {
@@ -90,7 +90,7 @@ impl Prefixes {
         }
         if self.bytes + bytes <= self.limit {
             self.bytes += bytes;
-            self.kept.entry(layer).or_default().insert(passage, x);
+            self.kept.entry(layer).or_default().insert(ids.to_vec(), x);
         }
     }
 
@@ -119,12 +119,12 @@ mod tests {
     fn streams_of_layers_that_are_not_used_give_way() {
         let mut prefixes = Prefixes::with_limit(4 * 80);
         for (layer, passage) in [(3, 0), (3, 1), (7, 0)] {
-            prefixes.keep(layer, passage, stream());
+            prefixes.keep(layer, &[passage], stream());
         }
         prefixes.touch(3);
-        prefixes.keep(9, 0, stream());
+        prefixes.keep(9, &[0], stream());
         assert_eq!(prefixes.bytes, 4 * 80);
-        prefixes.keep(9, 1, stream());
+        prefixes.keep(9, &[1], stream());
         // Layer 7 was used before layer 3.
         assert_eq!(prefixes.kept.keys().collect::<Vec<_>>(), [&3, &9]);
         assert_eq!(prefixes.bytes, 4 * 80);
@@ -134,11 +134,11 @@ mod tests {
     fn stream_without_room_is_not_kept() {
         let mut prefixes = Prefixes::with_limit(3 * 80 - 1);
         for passage in 0..4 {
-            prefixes.keep(5, passage, stream());
+            prefixes.keep(5, &[passage], stream());
         }
         assert_eq!((prefixes.kept[&5].len(), prefixes.bytes), (2, 2 * 80));
         let mut none = Prefixes::none();
-        none.keep(1, 0, stream());
+        none.keep(1, &[0], stream());
         assert!(none.kept.is_empty());
     }
 }
