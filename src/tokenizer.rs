@@ -1,5 +1,7 @@
 //! `tokenizer.json`, through Hugging Face's own crate.
 
+pub mod patterns;
+
 use std::collections::HashSet;
 
 use serde::Serialize;
@@ -11,6 +13,10 @@ use tokenizers::Tokenizer as HfTokenizer;
 pub enum TokenizerError {
     #[error("tokenizer.json could not be read: {why}")]
     Parse { why: String },
+    #[error(
+        "the pattern {pattern:?} of tokenizer.json cannot be used in a browser, whose reader may take {part:?} otherwise than Oniguruma"
+    )]
+    Pattern { pattern: String, part: String },
     #[error("tokenizer.json has token ids up to {largest}, but the model's vocabulary has {vocab_size}: it belongs to another model")]
     OtherVocabulary { largest: u32, vocab_size: usize },
     #[error("{token:?} is token {id}, but the model's vocabulary has {vocab_size}: the model does not know it")]

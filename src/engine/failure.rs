@@ -92,6 +92,7 @@ fn of_loading(error: &LoadingError) -> Problem {
 fn of_tokenizer(error: &TokenizerError) -> Problem {
     match error {
         TokenizerError::NoSuchToken { .. } => Problem::UnknownToken,
+        TokenizerError::Pattern { .. } => Problem::TokenizerPattern,
         _ => Problem::TokenizerMismatch,
     }
 }

@@ -1,5 +1,7 @@
 //! Loads a model: configuration, tokenizer, device, weights, and a check of its results.
 
+use std::borrow::Cow;
+
 use super::Loaded;
 use super::decoder;
 use super::device::{Chosen, Devices};
@@ -15,11 +17,11 @@ use crate::experiments::weights_only;
 use crate::job::control::Control;
 use crate::loading::load::{LoadedWeights, load_checkpoint};
 use crate::model::Model;
-use crate::platform::Files;
+use crate::platform::{Files, IN_BROWSER};
 use crate::protocol::{BackendChoice, Event};
 use crate::tensors::DeviceError;
 use crate::terms::{Ablation, FitKind, ModelInfo, ModelRef, ModelSource, Provenance, WeightCoord};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, patterns};
 
 /// Loads a model. The previous model stays until the new one is complete, unless a browser's memory cannot hold both.
 pub(super) async fn load(
@@ -82,7 +84,10 @@ pub(super) async fn load(
 
 /// Reads the small files: tokenizer and generation configuration.
 async fn read_small(files: &Files, vocab_size: usize) -> Result<(Tokenizer, GenerationConfig), EngineError> {
-    let tokenizer = Tokenizer::from_json(&required(files, "tokenizer.json").await?, vocab_size)?;
+    let json = required(files, "tokenizer.json").await?;
+    // Natively, Oniguruma reads the patterns, which they were written for.
+    let json = if IN_BROWSER { patterns::for_fancy_regex(&json)? } else { Cow::Borrowed(&*json) };
+    let tokenizer = Tokenizer::from_json(&json, vocab_size)?;
     let generation = files.read_optional("generation_config.json").await?;
     Ok((tokenizer, generation.map(|json| GenerationConfig::from_json(&json)).unwrap_or_default()))
 }

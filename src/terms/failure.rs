@@ -59,6 +59,8 @@ pub enum Problem {
     AccessDenied,
 
     TokenizerMismatch,
+    /// A pattern that the browser's reader may take otherwise.
+    TokenizerPattern,
     FileCorrupt,
     CacheAltered,
     FileTooLarge,
@@ -129,6 +131,7 @@ impl Problem {
             | Self::NoSuchModel
             | Self::AccessDenied => FailureKind::Input,
             Self::TokenizerMismatch
+            | Self::TokenizerPattern
             | Self::FileCorrupt
             | Self::CacheAltered
             | Self::FileTooLarge

@@ -71,6 +71,10 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
         Problem::TokenizerMismatch => {
             ("The tokenizer does not work with this model", "Use the tokenizer.json that was published with these weights.")
         }
+        Problem::TokenizerPattern => (
+            "A browser cannot read this tokenizer as it is meant",
+            "Run this model with the command, which has the reader that such patterns are written for.",
+        ),
         Problem::FileCorrupt => (
             "The file is not what was published",
             "It was damaged or altered on its way, and nothing of it is used or kept. Load the model again, or from another server.",
