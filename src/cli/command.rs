@@ -31,7 +31,7 @@ pub struct Args {
 pub enum Command {
     /// Search for super weights on a prompt.
     Scan {
-        #[arg(long, default_value = "It was a dark evening, and the old man")]
+        #[arg(long, allow_hyphen_values = true, default_value = "It was a dark evening, and the old man")]
         prompt: String,
         /// Then zero each candidate and compare it with controls; the exit code is 1 if none is confirmed.
         #[arg(long)]
@@ -44,14 +44,14 @@ pub enum Command {
     Ablate {
         #[command(flatten)]
         edits: EditArgs,
-        #[arg(long, default_value = "It was a dark evening, and the old man")]
+        #[arg(long, allow_hyphen_values = true, default_value = "It was a dark evening, and the old man")]
         prompt: String,
         #[command(flatten)]
         sampling: SamplingArgs,
     },
     /// Generate text with the intact model.
     Generate {
-        #[arg(long, default_value = "It was a dark evening, and the old man")]
+        #[arg(long, allow_hyphen_values = true, default_value = "It was a dark evening, and the old man")]
         prompt: String,
         #[command(flatten)]
         sampling: SamplingArgs,

@@ -22,7 +22,7 @@ pub struct ExperimentArgs {
     #[arg(long)]
     pub log_samples: bool,
     /// The prompt to read.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub prompt: Option<String>,
     #[command(flatten)]
     pub settings: SettingArgs,

@@ -6,6 +6,8 @@ use anyhow::{Context, bail};
 
 use super::hub_repo::HubRepo;
 use super::print;
+use crate::platform::hub;
+use crate::share::model_id_from;
 use crate::terms::{Failure, FailureKind, FileProof, ModelFile, ModelSource, Provenance};
 
 /// A model that the engine can load.
@@ -15,6 +17,8 @@ pub struct Found {
     pub source: ModelSource,
     /// The repository, if the model is from the Hub.
     asked: Option<HubRepo>,
+    /// The choice of a snapshot in the Hub's cache, as a sentence.
+    snapshot: Option<String>,
 }
 
 impl Found {
@@ -25,12 +29,16 @@ impl Found {
     /// A name that is neither a folder nor a repository.
     pub fn named(name: &str) -> anyhow::Result<Self> {
         let dir = Path::new(name);
+        if let Some((repo, commit)) = in_cache(dir)? {
+            let found = Self::folder(&dir.join("snapshots").join(&commit), model_id_from(&repo))?;
+            return Ok(Self { snapshot: Some(format!("{name} is a folder of the Hub's cache: its snapshot {commit} is taken")), ..found });
+        }
         if dir.is_dir() {
             let id = dir.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
             return Self::folder(dir, id);
         }
         match HubRepo::parse(name) {
-            Some(asked) => Ok(Self { id: asked.id(), source: asked.source(), asked: Some(asked) }),
+            Some(asked) => Ok(Self { id: asked.id(), source: asked.source(), asked: Some(asked), snapshot: None }),
             None => bail!(
                 "{name} is not a folder, nor a model of the catalogue (`linchpin models` lists them), nor a repository of the Hub \
                  (ORGANISATION/NAME)"
@@ -50,7 +58,7 @@ impl Found {
             let entry = entry?;
             files.push(ModelFile { name: entry.file_name().to_string_lossy().into_owned(), url: entry.path().display().to_string() });
         }
-        Ok(Self { id, source: ModelSource::Files(files), asked: None })
+        Ok(Self { id, source: ModelSource::Files(files), asked: None, snapshot: None })
     }
 
     /// Adds to the engine's refusal that there is no folder of this name either, if the name may mean a folder.
@@ -63,14 +71,46 @@ impl Found {
         }
     }
 
-    /// Prints the repository's commit, and the source of the digests that its weights were compared with.
+    /// Prints the notes on the model, the repository's commit, and the source of the digests that its weights were compared with.
     pub fn report(&self, provenance: &Provenance) {
+        self.snapshot.iter().chain(&provenance.notes).for_each(|note| print::note(note));
         let Some(asked) = &self.asked else { return };
-        provenance.notes.iter().for_each(|note| print::note(note));
-        if let Some(commit) = provenance.commit.as_ref().filter(|_| provenance.notes.is_empty() && !asked.is_pinned()) {
-            print::note(&format!("{} is not pinned: {} is currently {commit}", asked.repo, asked.revision));
+        if let Some(commit) = provenance.commit.as_ref().filter(|_| !asked.is_pinned()) {
+            print::note(&format!("{} is not pinned: {} is {commit} here", asked.repo, asked.revision));
         }
         provenance.files.iter().for_each(|file| print::note(&proof(asked, file)));
+    }
+}
+
+/// The name of the repository and the commit, if this is a repository's folder in the Hub's cache: its files lie in a
+/// folder for each commit. The commit is that of `main`, or the only one.
+fn in_cache(dir: &Path) -> anyhow::Result<Option<(String, String)>> {
+    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some((_, repo)) = name.strip_prefix("models--").and_then(|rest| rest.rsplit_once("--").or(Some(("", rest)))) else {
+        return Ok(None);
+    };
+    let snapshots = dir.join("snapshots");
+    if dir.join("config.json").exists() || !snapshots.is_dir() {
+        return Ok(None);
+    }
+    let of_main = std::fs::read_to_string(dir.join("refs").join("main")).map(|commit| commit.trim().to_owned());
+    if let Ok(commit) = of_main
+        && hub::is_commit(&commit)
+        && snapshots.join(&commit).is_dir()
+    {
+        return Ok(Some((repo.into(), commit)));
+    }
+    let entries = std::fs::read_dir(&snapshots).with_context(|| format!("cannot open {}", snapshots.display()))?;
+    let mut commits = entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>();
+    commits.sort();
+    match &commits[..] {
+        [only] => Ok(Some((repo.into(), only.clone()))),
+        [] => bail!("{} is a folder of the Hub's cache without any files: name the repository instead, to download it", dir.display()),
+        several => bail!(
+            "{} is a folder of the Hub's cache with several snapshots, and refs/main names none of them: take one of {}",
+            dir.display(),
+            several.iter().map(|commit| snapshots.join(commit).display().to_string()).collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
