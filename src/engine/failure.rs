@@ -119,6 +119,7 @@ fn of_platform(error: &PlatformError) -> Problem {
         PlatformError::Cache { .. } => Problem::CacheNotWritable,
         PlatformError::Damaged { .. } => Problem::StoreDamaged,
         PlatformError::Store { .. } => Problem::StoreRefused,
+        PlatformError::LfsPointer { .. } => Problem::LfsPointer,
         PlatformError::TooLarge { .. } => Problem::FileTooLarge,
         PlatformError::Read { .. } => Problem::FileUnreadable,
     }
@@ -136,6 +137,7 @@ fn of_model(error: &ModelError) -> Problem {
     match error {
         ModelError::Limit(error) => of_limit(error),
         ModelError::UnknownArchitecture { .. } | ModelError::Unsupported { .. } => Problem::UnknownArchitecture,
+        ModelError::Quantised { .. } => Problem::Quantised,
         ModelError::NoMean => Problem::MeanMissing,
         ModelError::Config { .. } => Problem::BrokenConfig,
     }
@@ -147,9 +149,12 @@ fn of_weights(error: &WeightsError) -> Problem {
         WeightsError::NonFinite { .. } => Problem::WeightsNotFinite,
         WeightsError::UnsupportedDtype { .. } => Problem::UnsupportedDtype,
         WeightsError::Shape { .. } | WeightsError::MissingTensor { .. } => Problem::WeightsMismatch,
-        WeightsError::UnknownDtype { .. } | WeightsError::TooManyTensors { .. } | WeightsError::ShardName { .. } => {
-            Problem::UnsupportedFile
-        }
+        WeightsError::NotInShard { .. } | WeightsError::InTwoShards { .. } | WeightsError::Empty { .. } => Problem::WeightsIncomplete,
+        WeightsError::Quantised { .. } => Problem::Quantised,
+        WeightsError::Adapter { .. }
+        | WeightsError::UnknownDtype { .. }
+        | WeightsError::TooManyTensors { .. }
+        | WeightsError::ShardName { .. } => Problem::UnsupportedFile,
         _ => Problem::WeightsDamaged,
     }
 }
@@ -169,7 +174,7 @@ mod tests {
             (EngineError::NotLoaded, "not_loaded".to_owned()),
             (EngineError::PromptTooLong { got: 600, limit: 512 }, "prompt_too_long got=600 limit=512".into()),
             (LoadingError::Stopped(Stopped).into(), "stopped".into()),
-            (LoadingError::Weights(WeightsError::MissingTensor { name: "a.b".into() }).into(), "missing_tensor name=a.b".into()),
+            (LoadingError::Weights(WeightsError::missing_tensor("a.b")).into(), "missing_tensor name=a.b".into()),
             (
                 WeightsError::Shape { name: "a".into(), expected: vec![2, 3], got: vec![6] }.into(),
                 "shape expected=[2,3] got=[6] name=a".into(),

@@ -116,7 +116,7 @@ fn provenance(of: &Files, weights: &LoadedWeights, generation: &GenerationConfig
         commit: of.commit().map(String::from),
         files: weights.files.clone(),
         stored: weights.stored,
-        notes: [of.notes(), generation.notes.clone()].concat(),
+        notes: [of.notes(), weights.notes.clone(), generation.notes.clone()].concat(),
     }
 }
 

@@ -105,11 +105,11 @@ impl Golden {
     }
 
     fn ids(&self, name: &str) -> Result<&[u32], EngineError> {
-        self.ids.get(name).map(Vec::as_slice).ok_or_else(|| WeightsError::MissingTensor { name: name.into() }.into())
+        self.ids.get(name).map(Vec::as_slice).ok_or_else(|| WeightsError::missing_tensor(name).into())
     }
 
     fn compare(&self, name: String, ours: &[f32]) -> Result<TensorError, EngineError> {
-        let (width, golden) = self.floats.get(&name).ok_or_else(|| WeightsError::MissingTensor { name: name.clone() })?;
+        let (width, golden) = self.floats.get(&name).ok_or_else(|| WeightsError::missing_tensor(&name))?;
         Ok(TensorError { relative: relative_error(ours, golden, *width), name })
     }
 }

@@ -1,18 +1,20 @@
 //! Reads a checkpoint's headers, before any of its weights is downloaded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Device;
 
 use super::error::LoadingError;
+use super::names::Names;
+use super::shard::Shard;
 use super::sink::{bytes_of, bytes_per_value};
+use super::unread;
 use crate::model::config::ModelConfig;
 use crate::model::families;
 use crate::model::weights::Weights;
 use crate::platform::{Files, GpuHandles, GpuHealth};
 use crate::tensors::{self, CHUNK_UNIT, DeviceError};
-use crate::weights::WeightsError;
-use crate::weights::safetensors::{Dtype, Header, INDEX_FILE, SINGLE_FILE, TensorEntry, header_len, parse_header, parse_index};
+use crate::weights::safetensors::{INDEX_FILE, SINGLE_FILE, TensorEntry, parse_index};
 
 /// The destination of a checkpoint's weights.
 #[derive(Debug, Clone)]
@@ -39,17 +41,8 @@ impl Onto {
 pub struct Checkpoint {
     pub(super) shards: Vec<Shard>,
     pub(super) plan: Weights,
-}
-
-/// A file of weights.
-#[derive(Debug)]
-pub(super) struct Shard {
-    pub name: String,
-    pub header: Header,
-    /// The bytes before the tensors' data.
-    pub begin: Vec<u8>,
-    pub len: u64,
-    to_fetch: u64,
+    /// Sentences about the checkpoint for the reader.
+    pub(super) notes: Vec<String>,
 }
 
 impl Checkpoint {
@@ -60,7 +53,7 @@ impl Checkpoint {
     /// Any error in the headers, found without reading further.
     pub async fn inspect(files: &Files, config: &ModelConfig, onto: &Onto) -> Result<Self, LoadingError> {
         let found = Found::in_files(files).await?;
-        let mut shards = Vec::new();
+        let mut shards = Vec::<Shard>::new();
         for name in &found.files {
             match Shard::read(files, name).await {
                 Ok(shard) => shards.push(shard),
@@ -71,12 +64,19 @@ impl Checkpoint {
                 Err(error) => return Err(error),
             }
         }
-        let in_headers = || shards.iter().flat_map(|shard| shard.header.tensors.keys().cloned()).collect();
-        let mut plan = Weights::plan(&onto.device, found.names.unwrap_or_else(in_headers));
+        let tables = families::tables(config);
+        let names = Names::of(&shards.iter().flat_map(|shard| shard.header.tensors.keys().cloned()).collect(), tables);
+        shards.iter_mut().for_each(|shard| shard.rename(&names));
+        let index = found.index.iter().map(|(name, file)| (names.canonical(name).to_owned(), file.clone())).collect();
+        let known = unread::counting(&mut shards, &index);
+        unread::check_form(&known)?;
+        let mut plan = Weights::plan(&onto.device, known.clone());
         plan.largest_buffer = onto.largest_buffer;
-        families::build(config, &mut plan)?;
-        shards.iter().try_for_each(|shard| check_header(&shard.header, &plan))?;
-        Ok(Self { shards, plan })
+        families::build(config, &mut plan).map_err(|fault| unread::explained(fault, &known, &index))?;
+        unread::check_places(&shards, &plan)?;
+        shards.iter().try_for_each(|shard| shard.check(&plan))?;
+        let notes = names.note().into_iter().chain(unread::notes(&shards, &plan)).collect();
+        Ok(Self { shards, plan, notes })
     }
 
     /// Checks that every wanted tensor fits into a buffer of the device, tables in chunks.
@@ -121,15 +121,14 @@ impl Checkpoint {
     }
 
     fn wanted(&self) -> impl Iterator<Item = &TensorEntry> {
-        let entries = self.shards.iter().flat_map(|shard| shard.header.tensors.values());
-        entries.filter(|entry| self.plan.wanted.contains_key(&entry.name))
+        self.shards.iter().flat_map(|shard| shard.header.tensors.values().filter(|entry| shard.has_wanted(&self.plan, &entry.name)))
     }
 }
 
-/// The files that hold the weights, and for a sharded checkpoint the names of its tensors.
+/// The files that hold the weights, and for a sharded checkpoint the file of each tensor.
 struct Found {
     files: Vec<String>,
-    names: Option<BTreeSet<String>>,
+    index: BTreeMap<String, String>,
 }
 
 impl Found {
@@ -139,40 +138,8 @@ impl Found {
         if is_sharded && let Some(index) = files.read(INDEX_FILE).await? {
             let map = parse_index(&index)?;
             let shards = map.values().cloned().collect::<BTreeSet<_>>();
-            return Ok(Self { files: shards.into_iter().collect(), names: Some(map.into_keys().collect()) });
+            return Ok(Self { files: shards.into_iter().collect(), index: map });
         }
-        Ok(Self { files: vec![SINGLE_FILE.into()], names: None })
+        Ok(Self { files: vec![SINGLE_FILE.into()], index: BTreeMap::new() })
     }
-}
-
-impl Shard {
-    async fn read(files: &Files, name: &str) -> Result<Self, LoadingError> {
-        let missing = || WeightsError::MissingFile { name: name.into() };
-        let prefix = files.peek(name, 8).await?.ok_or_else(missing)?;
-        let truncated = |expected: u64| WeightsError::Truncated { file: name.into(), expected, got: prefix.len };
-        let length: [u8; 8] = prefix.bytes.as_slice().try_into().map_err(|_short| truncated(8))?;
-        let data_begin = 8 + header_len(&length, prefix.len)?;
-        let n = usize::try_from(data_begin).map_err(|_overflow| truncated(data_begin))?;
-        let begin = files.peek(name, n).await?.ok_or_else(missing)?;
-        let header = begin.bytes.get(8..n).ok_or_else(|| truncated(data_begin))?;
-        let header = parse_header(header, prefix.len)?;
-        let mut bytes = begin.bytes;
-        bytes.truncate(n);
-        Ok(Self { name: name.into(), header, begin: bytes, len: prefix.len, to_fetch: begin.to_fetch })
-    }
-}
-
-/// Checks that every wanted tensor in this file has the shape that the configuration implies, and a type that can be
-/// widened to f32.
-fn check_header(header: &Header, plan: &Weights) -> Result<(), WeightsError> {
-    for (name, entry) in &header.tensors {
-        let Some(expected) = plan.wanted.get(name) else { continue };
-        if entry.shape != *expected {
-            return Err(WeightsError::Shape { name: name.clone(), expected: expected.clone(), got: entry.shape.clone() });
-        }
-        if !matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(WeightsError::UnsupportedDtype { name: name.clone(), dtype: entry.dtype });
-        }
-    }
-    Ok(())
 }

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::checkpoint::{Checkpoint, Onto, Shard};
+use super::checkpoint::{Checkpoint, Onto};
 use super::error::LoadingError;
 use super::largest::{Largest, Place};
-use super::sink::{Sink, bytes_per_value};
+use super::shard::Shard;
+use super::sink::{Sink, bytes_of, bytes_per_value};
 use crate::job::control::Control;
 use crate::model::config::ModelConfig;
 use crate::model::edit::{N_LARGEST_HARSH, PAPER_SHARE};
@@ -22,7 +23,7 @@ use crate::platform::{self, ByteStream, Files, PlatformError};
 use crate::tensors::DeviceError;
 use crate::terms::{FileProof, Message, hex};
 use crate::weights::WeightsError;
-use crate::weights::safetensors::TensorEntry;
+use crate::weights::safetensors::{Dtype, TensorEntry};
 
 /// Bytes read, hashed and passed on between two checks of the stop flag.
 const PIECE_BYTES: usize = 4 << 20;
@@ -39,6 +40,8 @@ pub struct LoadedWeights {
     pub num_parameters: u64,
     /// Bytes on the device.
     pub weight_bytes: u64,
+    /// Sentences about the checkpoint for the reader.
+    pub notes: Vec<String>,
     /// The model's revision, as [`crate::terms::ModelRef`] defines it.
     pub revision: String,
     /// The scalars of largest magnitude in the layers' matrices, largest first.
@@ -75,9 +78,9 @@ pub async fn load_checkpoint(
     onto: &Onto,
     control: &Control,
 ) -> Result<LoadedWeights, LoadingError> {
-    let weight_bytes = checkpoint.weight_bytes();
-    let num_parameters = checkpoint.num_parameters();
-    let Checkpoint { shards, plan } = checkpoint;
+    let mut weight_bytes = checkpoint.weight_bytes();
+    let mut num_parameters = checkpoint.num_parameters();
+    let Checkpoint { shards, plan, mut notes } = checkpoint;
     let limit = N_LARGEST_HARSH.max((num_parameters as f64 * PAPER_SHARE).round() as usize) + SPARE;
     let total = shards.iter().map(|shard| shard.len).sum();
     let mut reading = Reading {
@@ -85,6 +88,7 @@ pub async fn load_checkpoint(
         onto,
         tensors: BTreeMap::new(),
         largest: Largest::up_to(limit),
+        tied: BTreeMap::new(),
         unsettled: 0,
         before: 0,
         total,
@@ -116,13 +120,18 @@ pub async fn load_checkpoint(
         stored &= files.is_kept(&stream);
         proofs.push(FileProof { name: shard.name.clone(), size: shard.len, sha256, verified });
     }
-    let Reading { tensors, largest, .. } = reading;
+    let Reading { mut tensors, largest, tied, .. } = reading;
+    if let Some(repeated) = repeated_head(&plan, &tied, &mut notes) {
+        tensors.remove(&repeated.name);
+        num_parameters -= repeated.num_parameters;
+        weight_bytes -= repeated.weight_bytes;
+    }
     let mut weights = plan.with_tensors(tensors);
     let model = families::build(config, &mut weights)?;
     let revision = revision_of(&proofs);
     let [largest, largest_by_tensor] =
         <[Vec<Place>; 2]>::from(largest.into_places()).map(|places| places.into_iter().map(|place| weights.place(place)).collect());
-    Ok(LoadedWeights { model, num_parameters, weight_bytes, revision, largest, largest_by_tensor, files: proofs, stored })
+    Ok(LoadedWeights { model, num_parameters, weight_bytes, notes, revision, largest, largest_by_tensor, files: proofs, stored })
 }
 
 /// The revision of a model with these files, as [`crate::terms::ModelRef`] defines it.
@@ -134,12 +143,38 @@ fn revision_of(files: &[FileProof]) -> String {
     whole.chars().take(16).collect()
 }
 
+/// A table as it was read.
+#[derive(Debug)]
+struct OfTable {
+    name: String,
+    dtype: Dtype,
+    sha256: String,
+    num_parameters: u64,
+    weight_bytes: u64,
+}
+
+/// The head of a model that ties it to its embeddings, if the checkpoint repeats the same values. Other values are noted.
+fn repeated_head<'a>(plan: &Weights, tables: &'a BTreeMap<String, OfTable>, notes: &mut Vec<String>) -> Option<&'a OfTable> {
+    let [embeddings, head] = plan.tied.as_ref()?;
+    let (of_embeddings, of_head) = (tables.get(embeddings)?, tables.get(head)?);
+    if (of_embeddings.dtype, &of_embeddings.sha256) == (of_head.dtype, &of_head.sha256) {
+        return Some(of_head);
+    }
+    notes.push(format!(
+        "config.json ties the head to the embeddings, but the checkpoint has a {head} with other values than {embeddings}: it is used, as \
+         in transformers 5."
+    ));
+    None
+}
+
 /// The state of one pass over the files.
 struct Reading<'a> {
     plan: &'a Weights,
     onto: &'a Onto,
     tensors: BTreeMap<String, Arrived>,
     largest: Largest,
+    /// The embeddings and the head of a model that ties them, if both are there: to compare them.
+    tied: BTreeMap<String, OfTable>,
     /// Bytes that the GPU may not have received yet.
     unsettled: u64,
     /// Bytes of the files before the current one; `total` counts all files.
@@ -182,10 +217,12 @@ impl Reading<'_> {
         hasher: &mut Option<Sha256>,
     ) -> Result<(), LoadingError> {
         let gpu = self.onto.gpu.as_ref();
-        let is_wanted = self.plan.wanted.contains_key(&entry.name);
+        let is_wanted = shard.has_wanted(self.plan, &entry.name);
+        let is_tied = is_wanted && self.plan.tied.as_ref().is_some_and(|tied| tied.contains(&entry.name));
+        let mut of_table = is_tied.then(Sha256::new);
         let chunk_rows = self.plan.chunk_rows(&entry.name, bytes_per_value(entry, &self.onto.device));
         let mut sink = is_wanted.then(|| Sink::new(entry, chunk_rows, &self.onto.device, gpu));
-        let place = self.plan.matrices.get(&entry.name).copied();
+        let place = self.plan.matrices.get(&entry.name).copied().filter(|_| is_wanted);
         if place.is_some() {
             self.largest.begin_tensor(entry.shape.iter().product());
         }
@@ -193,11 +230,20 @@ impl Reading<'_> {
         while left > 0 {
             let piece = self.next_piece(shard, left, stream, hasher).await?;
             let n = piece.len() as u64;
+            if let Some(hasher) = &mut of_table {
+                hasher.update(piece);
+            }
             if let Some(sink) = &mut sink {
                 sink.push(piece, place, &mut self.largest)?;
                 self.settle(n).await?;
             }
             left -= n;
+        }
+        if let Some(hasher) = of_table {
+            let (sha256, num_parameters) = (hex(&hasher.finalize()), entry.shape.iter().map(|size| *size as u64).product());
+            let name = entry.name.clone();
+            let table = OfTable { name, dtype: entry.dtype, sha256, num_parameters, weight_bytes: bytes_of(entry, &self.onto.device) };
+            self.tied.insert(entry.name.clone(), table);
         }
         if let Some(sink) = sink {
             self.tensors.insert(entry.name.clone(), sink.finish());

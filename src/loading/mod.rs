@@ -4,6 +4,9 @@ pub mod checkpoint;
 pub mod error;
 mod largest;
 pub mod load;
+mod names;
+mod shard;
 mod sink;
+mod unread;
 
 pub use error::LoadingError;

@@ -108,6 +108,9 @@ impl ModelConfig {
         for key in ["per_layer_config", "block_configs", "layer_inter_size", "layer_head_num"] {
             keys.refuse::<Value>(key, |value| !is_empty(value))?;
         }
+        if let Some((method, key)) = quantisation(&keys) {
+            return Err(ModelError::Quantised { method, key });
+        }
         let model_type = keys.get::<String>("model_type")?.unwrap_or_else(|| "(none)".into());
         let config = families::read_config(&model_type, &keys)?;
         config.check()?;
@@ -283,9 +286,23 @@ impl Keys<'_> {
     /// `rope_parameters` with both inside.
     pub fn rope(&self, head_dim: usize) -> Result<Rope, ModelError> {
         match self.rotary_share()? {
-            None | Some(1.0) => rope(self.rope_parameters(), self.get("rope_theta")?.unwrap_or(10_000.0), head_dim),
+            None | Some(1.0) => self.rope_of(self.rope_parameters(), self.get("rope_theta")?.unwrap_or(10_000.0), head_dim),
             Some(share) => Err(ModelError::Unsupported { what: format!("partial_rotary_factor: {share}") }),
         }
+    }
+
+    /// Angles of the first `dim` dimensions, from a dictionary of transformers; `theta` is used if it has none. The
+    /// context of a stretched model's pre-training is, as in transformers, that of the configuration's own key, that of
+    /// the dictionary, or the model's.
+    pub fn rope_of(&self, parameters: Option<&Value>, theta: f64, dim: usize) -> Result<Rope, ModelError> {
+        const ORIGINAL: &str = "original_max_position_embeddings";
+        let inside = parameters.and_then(|parameters| parameters.get(ORIGINAL)).filter(|value| !value.is_null());
+        let original = match (self.get::<f64>(ORIGINAL)?, inside) {
+            (Some(original), _) => Some(original),
+            (None, Some(original)) => original.as_f64(),
+            (None, None) => self.get("max_position_embeddings")?,
+        };
+        rope(parameters, theta, dim, original)
     }
 
     /// The dictionary of the angles. As in transformers 5, an old key wins over a new one: somebody has added it.
@@ -303,6 +320,22 @@ impl Keys<'_> {
     }
 }
 
+/// The method with which a checkpoint is quantised, and the key that says so. Weights that stand for others, or that
+/// transformers would round while it loads them, are not the model's.
+fn quantisation(keys: &Keys<'_>) -> Option<(String, &'static str)> {
+    // `compression_config` is of compressed-tensors before its merge, `quantization` of MLX.
+    let keys = ["quantization_config", "compression_config", "quantization", "quant_config"]
+        .into_iter()
+        .filter_map(|key| Some((key, keys.value(key)?)));
+    let (key, value) = keys.into_iter().find(|(_, value)| !is_empty(value) && **value != Value::Bool(false))?;
+    let named =
+        ["quant_method", "quantization_method", "quant_algo", "format", "mode"].into_iter().find_map(|name| value.get(name)?.as_str());
+    let by_load = || ["load_in_4bit", "load_in_8bit"].into_iter().find(|name| value.get(name) == Some(&Value::Bool(true)));
+    let bits = value.get("bits").and_then(Value::as_u64).map_or_else(String::new, |bits| format!(", {bits} bits"));
+    let method = named.or_else(by_load).unwrap_or("no method named");
+    Some((format!("{}{bits}", method.chars().take(40).collect::<String>()), key))
+}
+
 /// `true` for null, and for a list or dictionary without entries.
 fn is_empty(value: &Value) -> bool {
     match value {
@@ -313,12 +346,11 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Angles of the first `dim` dimensions, from a dictionary of transformers; `theta` is used if it has none.
-pub(super) fn rope(parameters: Option<&Value>, theta: f64, dim: usize) -> Result<Rope, ModelError> {
-    let number = |key: &'static str| {
-        let value = parameters.and_then(|p| p.get(key)).and_then(Value::as_f64);
+fn rope(parameters: Option<&Value>, theta: f64, dim: usize, original: Option<f64>) -> Result<Rope, ModelError> {
+    let positive = |key: &'static str, value: Option<f64>| {
         value.filter(|v| v.is_finite() && *v > 0.0).ok_or(ModelError::Config { key, why: "is missing or no positive number".into() })
     };
+    let number = |key: &'static str| positive(key, parameters.and_then(|p| p.get(key)).and_then(Value::as_f64));
     let theta = if parameters.is_some_and(|p| p.get("rope_theta").is_some()) { number("rope_theta")? } else { theta };
     let kind = parameters.and_then(|p| p.get("rope_type").or_else(|| p.get("type"))).and_then(Value::as_str).unwrap_or("default");
     let scaling = match kind {
@@ -328,7 +360,7 @@ pub(super) fn rope(parameters: Option<&Value>, theta: f64, dim: usize) -> Result
             factor: number("factor")?,
             low_freq_factor: number("low_freq_factor")?,
             high_freq_factor: number("high_freq_factor")?,
-            original_max_position_embeddings: number("original_max_position_embeddings")?,
+            original_max_position_embeddings: positive("original_max_position_embeddings", original)?,
         },
         other => return Err(ModelError::Unsupported { what: format!("rope_type {other:?}") }),
     };

@@ -42,6 +42,8 @@ pub enum ModelError {
     UnknownArchitecture { model_type: String, known: String },
     #[error("not supported yet: {what}")]
     Unsupported { what: String },
+    #[error("config.json: {key} says that the weights are quantised ({method})")]
+    Quantised { method: String, key: &'static str },
     #[error("a channel cannot be replaced by its mean, because the mean is unknown")]
     NoMean,
     #[error(transparent)]

@@ -39,7 +39,8 @@ impl Arrived {
     }
 }
 
-/// Passes tensors to a family's builder by name.
+/// Passes tensors to a family's builder by name: the name that transformers gives the tensor when it saves a model with
+/// its head. The loader has put a checkpoint's own names into this form.
 ///
 /// The builder runs twice over the same code: first on a plan, which records the requested names and shapes (and
 /// returns empty stand-ins), so that a checkpoint can be checked from its header alone; then on the loaded tensors.
@@ -50,6 +51,8 @@ pub struct Weights {
     loaded: Option<BTreeMap<String, Arrived>>,
     /// Every requested tensor, with its shape.
     pub wanted: BTreeMap<String, Vec<usize>>,
+    /// The names of the embeddings and of the head, if both are in the checkpoint of a model that ties them.
+    pub tied: Option<[String; 2]>,
     /// The layer and matrix of each tensor; for a fused tensor, its first matrix.
     pub matrices: BTreeMap<String, (usize, Matrix)>,
     /// Names of tables. A table larger than [`Self::largest_buffer`] may arrive in chunks.
@@ -92,6 +95,7 @@ impl Weights {
             known,
             loaded: None,
             wanted: BTreeMap::new(),
+            tied: None,
             matrices: BTreeMap::new(),
             fused: BTreeMap::new(),
             tables: BTreeSet::new(),
@@ -119,9 +123,19 @@ impl Weights {
         &self.device
     }
 
-    /// `true` if the checkpoint has a tensor of this name.
-    pub fn contains(&self, name: &str) -> bool {
-        self.known.contains(name)
+    /// The names of the tables of a model that ties its head to its embeddings: the same twice, or both, if both are
+    /// there. As in transformers 5, a head of its own in the checkpoint goes before the configuration. Without the
+    /// embeddings, the head is both.
+    pub fn tied<'n>(&mut self, embeddings: &'n str, head: &'n str) -> [&'n str; 2] {
+        let has = |name: &str| self.loaded.as_ref().map_or_else(|| self.known.contains(name), |loaded| loaded.contains_key(name));
+        match (has(embeddings), has(head)) {
+            (true, true) => {
+                self.tied = Some([embeddings.into(), head.into()]);
+                [embeddings, head]
+            }
+            (false, true) => [head, head],
+            _ => [embeddings, embeddings],
+        }
     }
 
     /// A tensor `[len]`.
@@ -133,7 +147,7 @@ impl Weights {
         match self.take(name, &[len])? {
             Arrived::F32(vector) => Ok(vector),
             // The loader packs only matrices, and splits only tables.
-            Arrived::Bf16(_) | Arrived::Chunks(_) => Err(WeightsError::MissingTensor { name: name.into() }),
+            Arrived::Bf16(_) | Arrived::Chunks(_) => Err(WeightsError::missing_tensor(name)),
         }
     }
 
@@ -171,7 +185,7 @@ impl Weights {
             Arrived::F32(flat) if self.loaded.is_none() => Weight::F32(flat.reshape([1, 1])),
             Arrived::F32(flat) => Weight::F32(flat.reshape([rows, cols])),
             Arrived::Bf16(words) => Weight::Bf16(Packed { words: words.reshape([rows, cols / 2]) }),
-            Arrived::Chunks(_) => return Err(WeightsError::MissingTensor { name: name.into() }),
+            Arrived::Chunks(_) => return Err(WeightsError::missing_tensor(name)),
         })
     }
 
@@ -251,7 +265,7 @@ impl Weights {
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arrived, WeightsError> {
         self.wanted.insert(name.into(), shape.into());
-        let missing = || WeightsError::MissingTensor { name: name.into() };
+        let missing = || WeightsError::missing_tensor(name);
         match &mut self.loaded {
             Some(tensors) => tensors.remove(name).ok_or_else(missing),
             None if self.known.contains(name) => Ok(Arrived::F32(Tensor::zeros([1], &Device::flex()))),

@@ -41,6 +41,8 @@ pub enum PlatformError {
     Read { name: String, why: String },
     #[error("{name} has {got} bytes; such a file has at most {limit}")]
     TooLarge { name: String, got: u64, limit: u64 },
+    #[error("{name} is a pointer of Git LFS, a short text in place of the contents")]
+    LfsPointer { name: String },
     #[error("{what:?} is not {expected}")]
     Address { what: String, expected: String },
     #[error("there is no model {origin}, or it is private")]
@@ -114,8 +116,24 @@ impl Files {
         if stream.known_sha256().is_none() {
             stream.finish(&hex(&Sha256::digest(&bytes)))?;
         }
+        check_contents(name, &bytes)?;
         Ok(Some(bytes))
     }
+}
+
+/// Bytes that [`check_contents`] needs of a file.
+pub const POINTER_BYTES: usize = LFS.len();
+
+/// The beginning of every pointer of Git LFS.
+const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// Checks that a file which begins with these bytes is not a pointer, which a clone without git-lfs leaves in its place.
+///
+/// # Errors
+///
+/// [`PlatformError::LfsPointer`].
+pub fn check_contents(name: &str, begin: &[u8]) -> Result<(), PlatformError> {
+    if begin.starts_with(LFS) { Err(PlatformError::LfsPointer { name: name.into() }) } else { Ok(()) }
 }
 
 /// Waits until the GPU has received all data passed to it. A lost device is reported by [`GpuHealth`], not here.

@@ -61,6 +61,10 @@ pub enum Problem {
     TokenizerMismatch,
     /// A pattern that the browser's reader may take otherwise.
     TokenizerPattern,
+    /// A file whose contents Git LFS has not fetched.
+    LfsPointer,
+    /// Weights that stand for others.
+    Quantised,
     FileCorrupt,
     CacheAltered,
     FileTooLarge,
@@ -70,6 +74,8 @@ pub enum Problem {
     WeightsNotFinite,
     UnsupportedDtype,
     WeightsMismatch,
+    /// Tensors that are empty, or not in the file that the index names.
+    WeightsIncomplete,
     UnsupportedFile,
     WeightsDamaged,
 
@@ -108,6 +114,7 @@ pub enum Problem {
 }
 
 impl Problem {
+    #[expect(clippy::too_many_lines, reason = "a table, which the compiler keeps whole")]
     pub fn kind(self) -> FailureKind {
         match self {
             Self::Stopped
@@ -132,6 +139,8 @@ impl Problem {
             | Self::AccessDenied => FailureKind::Input,
             Self::TokenizerMismatch
             | Self::TokenizerPattern
+            | Self::LfsPointer
+            | Self::Quantised
             | Self::FileCorrupt
             | Self::CacheAltered
             | Self::FileTooLarge
@@ -141,6 +150,7 @@ impl Problem {
             | Self::WeightsNotFinite
             | Self::UnsupportedDtype
             | Self::WeightsMismatch
+            | Self::WeightsIncomplete
             | Self::UnsupportedFile
             | Self::WeightsDamaged => FailureKind::Model,
             Self::ServerSilent

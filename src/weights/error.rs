@@ -71,15 +71,41 @@ pub enum WeightsError {
     #[error("the index names {file:?}, which is not the plain name of a safetensors file, for tensor {name}")]
     ShardName { name: String, file: String },
 
+    #[error("the index says that tensor {name} is in {file}, but it is not there")]
+    NotInShard { name: String, file: String },
+    #[error("tensor {name} is both in {file} and in {other}, and the index does not say which of them counts")]
+    InTwoShards { name: String, file: String, other: String },
+
     // The tensors that the model asks for.
-    #[error("there is no tensor {name}")]
-    MissingTensor { name: String },
+    #[error("there is no tensor {name}{}", listed(.others))]
+    MissingTensor {
+        name: String,
+        /// Some names that there are.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        others: String,
+    },
+    #[error("the file has no values for tensor {name}: it was saved by one of several processes that shared it (ZeRO-3)")]
+    Empty { name: String },
+    #[error("tensor {name} is of a quantised checkpoint")]
+    Quantised { name: String },
+    #[error("tensor {name} is of an adapter beside the weights that it changes: merge it into the model first (merge_and_unload in PEFT)")]
+    Adapter { name: String },
     #[error("shape {got:?} where the configuration says {expected:?}, in tensor {name}")]
     Shape { name: String, expected: Vec<usize>, got: Vec<usize> },
     #[error("weights of type {dtype} cannot be used, in tensor {name}")]
     UnsupportedDtype { name: String, dtype: Dtype },
     #[error("value {index} is NaN or infinite, in tensor {name}")]
     NonFinite { name: String, index: usize },
+}
+
+impl WeightsError {
+    pub fn missing_tensor(name: &str) -> Self {
+        Self::MissingTensor { name: name.into(), others: String::new() }
+    }
+}
+
+fn listed(others: &str) -> String {
+    if others.is_empty() { String::new() } else { format!("; there are {others}") }
 }
 
 fn in_words<S: Serializer>(source: &serde_json::Error, serializer: S) -> Result<S::Ok, S::Error> {

@@ -75,6 +75,14 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
             "A browser cannot read this tokenizer as it is meant",
             "Run this model with the command, which has the reader that such patterns are written for.",
         ),
+        Problem::LfsPointer => (
+            "A file of the model is only a pointer of Git LFS",
+            "Fetch its contents: install git-lfs and run `git lfs pull` in the folder, or download the file itself.",
+        ),
+        Problem::Quantised => (
+            "The checkpoint is quantised, and Linchpin reads only weights as they were trained",
+            "Take the checkpoint that it was made from, in f32, f16 or bf16: the model's page names it as its base model.",
+        ),
         Problem::FileCorrupt => (
             "The file is not what was published",
             "It was damaged or altered on its way, and nothing of it is used or kept. Load the model again, or from another server.",
@@ -87,7 +95,10 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
             "Use the files as they were published. A server has to tell how long its files are, or to serve ranges of them.",
         ),
         Problem::UnknownArchitecture => ("Linchpin cannot run this kind of model yet", "Choose a model of one of the known families."),
-        Problem::BrokenConfig => ("The model's configuration is broken", "Get its folder again, complete and unchanged."),
+        Problem::BrokenConfig => (
+            "The model's configuration is broken",
+            "Correct the key in config.json, or take the file as transformers saves it with the model.",
+        ),
         Problem::FileMissing => (
             "A file of the model is missing",
             "A model is a folder with config.json, tokenizer.json and its weights as model.safetensors, or as shards with \
@@ -96,8 +107,12 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
         Problem::WeightsNotFinite => ("The weights hold NaN or infinity", "Get the model's files again from their source."),
         Problem::UnsupportedDtype => ("The weights are of a type that Linchpin cannot read", "Use a checkpoint in f32, f16 or bf16."),
         Problem::WeightsMismatch => {
-            ("The weights do not match the configuration", "Use the config.json that was published with these weights.")
+            ("The weights do not match the configuration", "Take both from one place, as transformers saves them together.")
         }
+        Problem::WeightsIncomplete => (
+            "The weights are not whole",
+            "Save the model again with all of its weights gathered, or get its files again from their source.",
+        ),
         Problem::UnsupportedFile => {
             ("The weights file is of a kind that Linchpin does not read", "Use a checkpoint as transformers saves it, in f32, f16 or bf16.")
         }

@@ -2,15 +2,16 @@
 //! keys; embeddings multiplied by √hidden_size; a GELU gate; and two kinds of layers, of which those with a window
 //! have their own rotary angles (`transformers.models.gemma3.modeling_gemma3`).
 
+use super::parts::TABLES;
 use super::{Family, parts};
 use crate::model::attention::QkNorm;
-use crate::model::config::{Activation, Keys, ModelConfig, Positions, Rope, rope};
+use crate::model::config::{Activation, Keys, ModelConfig, Positions, Rope};
 use crate::model::layers::Norm;
 use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
 use crate::weights::WeightsError;
 
-pub(super) static FAMILY: Family = Family { model_type: "gemma3_text", config, build };
+pub(super) static FAMILY: Family = Family { model_type: "gemma3_text", tables: TABLES, config, build };
 
 /// Gemma 3 with images: its `model_type`, and the text of the refusal.
 pub(super) const WITH_IMAGES: (&str, &str) = ("gemma3", "gemma3 with its images; models of text alone (gemma3_text) are");
@@ -47,14 +48,14 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 fn ropes(keys: &Keys<'_>, head_dim: usize) -> Result<(Rope, Rope), ModelError> {
     let of_kind = |kind| keys.value("rope_parameters").and_then(|parameters| parameters.get(kind)).filter(|value| !value.is_null());
     let scaling = keys.value("rope_scaling").filter(|value| !value.is_null());
-    let global = rope(of_kind("full_attention").or(scaling), keys.get("rope_theta")?.unwrap_or(1_000_000.0), head_dim)?;
-    let local = rope(of_kind("sliding_attention"), keys.get("rope_local_base_freq")?.unwrap_or(10_000.0), head_dim)?;
+    let global = keys.rope_of(of_kind("full_attention").or(scaling), keys.get("rope_theta")?.unwrap_or(1_000_000.0), head_dim)?;
+    let local = keys.rope_of(of_kind("sliding_attention"), keys.get("rope_local_base_freq")?.unwrap_or(10_000.0), head_dim)?;
     Ok((global, local))
 }
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     let norm = with_one(parts::rms_norm(config, weights, "model.norm", config.hidden_size)?);
-    let model = parts::model(config, weights, parts::TABLES, norm, |weights, layer| decoder_layer(config, weights, layer))?;
+    let model = parts::model(config, weights, TABLES, norm, |weights, layer| decoder_layer(config, weights, layer))?;
     Ok(Model { embed_scale: Some((config.hidden_size as f64).sqrt()), ..model })
 }
 

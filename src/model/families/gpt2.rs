@@ -4,21 +4,38 @@
 use super::{Family, parts};
 use crate::model::attention::QkvProj;
 use crate::model::config::{Activation, Keys, ModelConfig, Positions, token_ids};
-use crate::model::layers::{Layout, LmHead};
+use crate::model::layers::Layout;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
 use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
-pub(super) static FAMILY: Family = Family { model_type: "gpt2", config, build };
+pub(super) static FAMILY: Family = Family { model_type: "gpt2", tables: TABLES, config, build };
 
-/// Reads GPT-2's own names of the keys. The head is tied by default.
+/// The names of the embeddings and of the head.
+const TABLES: [&str; 2] = ["transformer.wte.weight", "lm_head.weight"];
+
+/// GPT-2's own names of keys, each after its general name (`attribute_map` of transformers).
+const NAMES: [[&str; 2]; 4] = [
+    ["hidden_size", "n_embd"],
+    ["num_attention_heads", "n_head"],
+    ["num_hidden_layers", "n_layer"],
+    ["max_position_embeddings", "n_positions"],
+];
+
+/// The name under which a key is read. As in transformers, the general name wins where both are given.
+fn name(keys: &Keys<'_>, general: &str) -> &'static str {
+    let [general, own] = NAMES.into_iter().find(|names| names[0] == general).unwrap_or(NAMES[0]);
+    if keys.value(general).is_some_and(|value| !value.is_null()) { general } else { own }
+}
+
+/// Reads GPT-2's keys. The head is tied by default.
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     keys.refuse("scale_attn_by_inverse_layer_idx", |is_set| *is_set)?;
     keys.refuse("scale_attn_weights", |is_set: &bool| !is_set)?;
-    let (hidden_size, num_attention_heads) = (keys.required("n_embd")?, keys.required("n_head")?);
-    let num_hidden_layers = keys.layers("n_layer")?;
+    let (hidden_size, num_attention_heads) = (keys.required(name(keys, "hidden_size"))?, keys.required(name(keys, "num_attention_heads"))?);
+    let num_hidden_layers = keys.layers(name(keys, "num_hidden_layers"))?;
     let config = ModelConfig {
         model_type: FAMILY.model_type,
         vocab_size: keys.required("vocab_size")?,
@@ -28,7 +45,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
         num_attention_heads,
         num_key_value_heads: num_attention_heads,
         head_dim: hidden_size / num_attention_heads.max(1),
-        max_position_embeddings: keys.required("n_positions")?,
+        max_position_embeddings: keys.required(name(keys, "max_position_embeddings"))?,
         norm_eps: keys.get("layer_norm_epsilon")?.unwrap_or(1e-5),
         activation: keys.activation("activation_function", Activation::GeluTanh)?,
         positions: Positions::Learned,
@@ -46,31 +63,14 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 }
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
-    // Names in the Hub's own gpt2 have no prefix; names written by transformers today have one.
-    let root = if weights.contains("wte.weight") { "" } else { "transformer." };
-    let hidden = config.hidden_size;
-    let embed_tokens = weights.table(&format!("{root}wte.weight"), config.vocab_size, hidden)?;
-    let embed_positions = weights.table(&format!("{root}wpe.weight"), config.max_position_embeddings, hidden)?;
-    let layers = (0..config.num_hidden_layers).map(|layer| block(config, weights, root, layer)).collect::<Result<Vec<_>, _>>()?;
-    let norm = parts::layer_norm(config, weights, &format!("{root}ln_f"))?;
-    let head = match config.tie_word_embeddings {
-        true => embed_tokens.clone(),
-        false => weights.table("lm_head.weight", config.vocab_size, hidden)?,
-    };
-    Ok(Model {
-        config: config.clone(),
-        embed_tokens,
-        embed_scale: None,
-        embed_positions: Some(embed_positions),
-        rotary_emb: Vec::new(),
-        layers: layers.into(),
-        norm,
-        lm_head: LmHead { weight: head, bias: None },
-    })
+    let norm = parts::layer_norm(config, weights, "transformer.ln_f")?;
+    let embed_positions = weights.table("transformer.wpe.weight", config.max_position_embeddings, config.hidden_size)?;
+    let model = parts::model(config, weights, TABLES, norm, |weights, layer| block(config, weights, layer))?;
+    Ok(Model { embed_positions: Some(embed_positions), ..model })
 }
 
-fn block(config: &ModelConfig, weights: &mut Weights, root: &str, layer: usize) -> Result<DecoderLayer, WeightsError> {
-    let path = format!("{root}h.{layer}");
+fn block(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Result<DecoderLayer, WeightsError> {
+    let path = format!("transformer.h.{layer}");
     let (hidden, intermediate) = (config.hidden_size, config.intermediate_size.at(layer));
     let mut conv1d =
         |matrix, name: &str, out, input| weights.linear((layer, matrix), &format!("{path}.{name}"), [out, input], Layout::InOut, true);

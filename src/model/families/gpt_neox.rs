@@ -3,7 +3,7 @@
 
 use super::{Family, parts};
 use crate::model::attention::{Attention, QkvProj};
-use crate::model::config::{Activation, Keys, ModelConfig, rope};
+use crate::model::config::{Activation, Keys, ModelConfig};
 use crate::model::layers::Layout;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::weights::Weights;
@@ -11,7 +11,10 @@ use crate::model::{DecoderLayer, Model, ModelError};
 use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
-pub(super) static FAMILY: Family = Family { model_type: "gpt_neox", config, build };
+pub(super) static FAMILY: Family = Family { model_type: "gpt_neox", tables: TABLES, config, build };
+
+/// The names of the embeddings and of the head.
+const TABLES: [&str; 2] = ["gpt_neox.embed_in.weight", "embed_out.weight"];
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
@@ -25,7 +28,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig {
         norm_eps: keys.get("layer_norm_eps")?.unwrap_or(1e-5),
         activation: keys.activation("hidden_act", Activation::Gelu)?,
-        positions: config.rotary(rope(keys.rope_parameters(), theta, dim)?),
+        positions: config.rotary(keys.rope_of(keys.rope_parameters(), theta, dim)?),
         attention_bias: keys.get("attention_bias")?.unwrap_or(true),
         mlp_bias: true,
         use_parallel_residual: keys.get("use_parallel_residual")?.unwrap_or(true),
@@ -37,8 +40,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     let norm = parts::layer_norm(config, weights, "gpt_neox.final_layer_norm")?;
-    let tables = ["gpt_neox.embed_in.weight", "embed_out.weight"];
-    parts::model(config, weights, tables, norm, |weights, layer| decoder_layer(config, weights, layer))
+    parts::model(config, weights, TABLES, norm, |weights, layer| decoder_layer(config, weights, layer))
 }
 
 fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Result<DecoderLayer, WeightsError> {

@@ -1,13 +1,14 @@
 //! Llama 1 to 3, SmolLM2 and TinyLlama: RMSNorm before each block, rotary positions, SwiGLU
 //! (`transformers.models.llama.modeling_llama`). Mistral, Qwen2 and Qwen3 differ only by a [`Variant`].
 
+use super::parts::TABLES;
 use super::{Family, parts};
 use crate::model::config::{Keys, ModelConfig};
 use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
 use crate::weights::WeightsError;
 
-pub(super) static FAMILY: Family = Family { model_type: "llama", config, build };
+pub(super) static FAMILY: Family = Family { model_type: "llama", tables: TABLES, config, build };
 
 /// The differences between Llama and its relatives.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +30,7 @@ pub(super) fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model
 
 pub(super) fn build_variant(config: &ModelConfig, weights: &mut Weights, variant: Variant) -> Result<Model, WeightsError> {
     let norm = parts::rms_norm(config, weights, "model.norm", config.hidden_size)?;
-    parts::model(config, weights, parts::TABLES, norm, |weights, layer| decoder_layer(config, weights, variant, layer))
+    parts::model(config, weights, TABLES, norm, |weights, layer| decoder_layer(config, weights, variant, layer))
 }
 
 fn decoder_layer(config: &ModelConfig, weights: &mut Weights, variant: Variant, layer: usize) -> Result<DecoderLayer, WeightsError> {

@@ -1,10 +1,11 @@
 //! Mistral: Llama with a window (`transformers.models.mistral.modeling_mistral`).
 
+use super::parts::TABLES;
 use super::{Family, llama};
 use crate::model::ModelError;
 use crate::model::config::{Keys, ModelConfig};
 
-pub(super) static FAMILY: Family = Family { model_type: "mistral", config, build: llama::build };
+pub(super) static FAMILY: Family = Family { model_type: "mistral", tables: TABLES, config, build: llama::build };
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;

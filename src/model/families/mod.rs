@@ -24,6 +24,9 @@ use crate::weights::WeightsError;
 struct Family {
     /// `model_type` in the family's `config.json`.
     model_type: &'static str,
+    /// The names of the embeddings and of the head. The part before the first dot of the embeddings' name is that of
+    /// the model without its head (`base_model_prefix` of transformers).
+    tables: [&'static str; 2],
     config: fn(&Keys<'_>) -> Result<ModelConfig, ModelError>,
     build: fn(&ModelConfig, &mut Weights) -> Result<Model, WeightsError>,
 }
@@ -47,6 +50,15 @@ const REFUSED: [(&str, &str); 1] = [gemma3::WITH_IMAGES];
 /// `true` if this `model_type` belongs to a supported family.
 pub fn knows(model_type: &str) -> bool {
     FAMILIES.iter().any(|family| family.model_type == model_type)
+}
+
+/// The names of the embeddings and of the head in a family's checkpoints: see [`Weights`].
+///
+/// # Panics
+///
+/// Like [`build`].
+pub fn tables(config: &ModelConfig) -> [&'static str; 2] {
+    of(config).tables
 }
 
 /// Reads the keys with the family of this `model_type`.
@@ -76,8 +88,11 @@ pub(super) fn read_config(model_type: &str, keys: &Keys<'_>) -> Result<ModelConf
 ///
 /// If the configuration was not read by [`ModelConfig::from_json`], and has an unknown family.
 pub fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
-    let family = FAMILIES.iter().find(|family| family.model_type == config.model_type).expect("a family that was read");
-    (family.build)(config, weights)
+    (of(config).build)(config, weights)
+}
+
+fn of(config: &ModelConfig) -> &'static Family {
+    FAMILIES.into_iter().find(|family| family.model_type == config.model_type).expect("a family that was read")
 }
 
 #[cfg(test)]

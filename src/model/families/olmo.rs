@@ -1,13 +1,14 @@
 //! OLMo: Llama with LayerNorms without parameters, and clipped queries, keys and values
 //! (`transformers.models.olmo.modeling_olmo`).
 
+use super::parts::TABLES;
 use super::{Family, parts};
 use crate::model::config::{Keys, ModelConfig};
 use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
 use crate::weights::WeightsError;
 
-pub(super) static FAMILY: Family = Family { model_type: "olmo", config, build };
+pub(super) static FAMILY: Family = Family { model_type: "olmo", tables: TABLES, config, build };
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
@@ -17,7 +18,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     let norm = parts::bare_layer_norm(config, weights);
-    parts::model(config, weights, parts::TABLES, norm.clone(), |weights, layer| {
+    parts::model(config, weights, TABLES, norm.clone(), |weights, layer| {
         Ok(DecoderLayer {
             input_layernorm: Some(norm.clone()),
             self_attn: parts::self_attn(config, weights, layer, config.attention_bias, config.attention_bias)?,

@@ -1,13 +1,14 @@
 //! OLMo-2: Llama with norms after the blocks instead of before them, and RMSNorms over all queries and all keys of a
 //! token (`transformers.models.olmo2.modeling_olmo2`).
 
+use super::parts::TABLES;
 use super::{Family, parts};
 use crate::model::config::{Keys, ModelConfig};
 use crate::model::weights::Weights;
 use crate::model::{DecoderLayer, Model, ModelError};
 use crate::weights::WeightsError;
 
-pub(super) static FAMILY: Family = Family { model_type: "olmo2", config, build };
+pub(super) static FAMILY: Family = Family { model_type: "olmo2", tables: TABLES, config, build };
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
@@ -17,7 +18,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     let norm = parts::rms_norm(config, weights, "model.norm", config.hidden_size)?;
-    parts::model(config, weights, parts::TABLES, norm, |weights, layer| decoder_layer(config, weights, layer))
+    parts::model(config, weights, TABLES, norm, |weights, layer| decoder_layer(config, weights, layer))
 }
 
 fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Result<DecoderLayer, WeightsError> {

@@ -18,7 +18,7 @@ type Built<T> = Result<T, WeightsError>;
 pub(super) const TABLES: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
 
 /// Builds a model from its layers and its last norm. `[embeddings, head]` are the names of the tables; a tied head
-/// has no table.
+/// has a table only if the checkpoint has one with other values.
 pub(super) fn model(
     config: &ModelConfig,
     weights: &mut Weights,
@@ -26,9 +26,13 @@ pub(super) fn model(
     norm: Norm,
     layer: impl Fn(&mut Weights, usize) -> Built<DecoderLayer>,
 ) -> Built<Model> {
+    let [embeddings, head] = match config.tie_word_embeddings {
+        true => weights.tied(embeddings, head),
+        false => [embeddings, head],
+    };
     let embed_tokens = weights.table(embeddings, config.vocab_size, config.hidden_size)?;
     let layers = (0..config.num_hidden_layers).map(|index| layer(weights, index)).collect::<Result<Vec<_>, _>>()?;
-    let head = match config.tie_word_embeddings {
+    let head = match embeddings == head {
         true => embed_tokens.clone(),
         false => weights.table(head, config.vocab_size, config.hidden_size)?,
     };

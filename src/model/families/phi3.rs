@@ -3,9 +3,10 @@
 
 use serde_json::Value;
 
+use super::parts::TABLES;
 use super::{Family, parts};
 use crate::model::attention::{Attention, QkvProj};
-use crate::model::config::{Keys, ModelConfig, Rope, RopeScaling, rope};
+use crate::model::config::{Keys, ModelConfig, Rope, RopeScaling};
 use crate::model::layers::Layout;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::weights::Weights;
@@ -13,7 +14,7 @@ use crate::model::{DecoderLayer, Model, ModelError};
 use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
-pub(super) static FAMILY: Family = Family { model_type: "phi3", config, build };
+pub(super) static FAMILY: Family = Family { model_type: "phi3", tables: TABLES, config, build };
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
@@ -26,7 +27,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
         (Some(parameters), Some("longrope" | "su" | "yarn")) => {
             longrope(keys, parameters, &config, Rope { dim, theta, scaling: RopeScaling::None })?
         }
-        _ => (rope(parameters, theta, dim)?, config.max_position_embeddings),
+        _ => (keys.rope_of(parameters, theta, dim)?, config.max_position_embeddings),
     };
     Ok(ModelConfig {
         norm_eps: keys.get("rms_norm_eps")?.unwrap_or(1e-5),
@@ -65,7 +66,7 @@ fn longrope(keys: &Keys<'_>, parameters: &Value, config: &ModelConfig, plain: Ro
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {
     let norm = parts::rms_norm(config, weights, "model.norm", config.hidden_size)?;
-    parts::model(config, weights, parts::TABLES, norm, |weights, layer| decoder_layer(config, weights, layer))
+    parts::model(config, weights, TABLES, norm, |weights, layer| decoder_layer(config, weights, layer))
 }
 
 fn decoder_layer(config: &ModelConfig, weights: &mut Weights, layer: usize) -> Result<DecoderLayer, WeightsError> {

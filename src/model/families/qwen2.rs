@@ -3,12 +3,13 @@
 
 use super::Family;
 use super::llama::{Variant, build_variant};
+use super::parts::TABLES;
 use crate::model::config::{Keys, ModelConfig};
 use crate::model::weights::Weights;
 use crate::model::{Model, ModelError};
 use crate::weights::WeightsError;
 
-pub(super) static FAMILY: Family = Family { model_type: "qwen2", config, build };
+pub(super) static FAMILY: Family = Family { model_type: "qwen2", tables: TABLES, config, build };
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;

@@ -1,13 +1,14 @@
 //! Qwen3: Llama with an RMSNorm on each head's queries and keys (`transformers.models.qwen3.modeling_qwen3`).
 
 use super::llama::{Variant, build_variant};
+use super::parts::TABLES;
 use super::{Family, qwen2};
 use crate::model::config::{Keys, ModelConfig};
 use crate::model::weights::Weights;
 use crate::model::{Model, ModelError};
 use crate::weights::WeightsError;
 
-pub(super) static FAMILY: Family = Family { model_type: "qwen3", config, build };
+pub(super) static FAMILY: Family = Family { model_type: "qwen3", tables: TABLES, config, build };
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
