@@ -188,6 +188,9 @@ pub struct ModelInfo {
     pub backend: BackendInfo,
     /// The model's own sampling, from `generation_config.json`, or the defaults of [`Sampling`].
     pub sampling: Sampling,
+    /// The BOS that was put before every text by request, because tokenizer.json adds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_bos: Option<u32>,
     #[serde(default)]
     pub provenance: Provenance,
 }

@@ -32,6 +32,8 @@ pub enum TokenizerError {
 pub struct Tokenizer {
     inner: HfTokenizer,
     vocab_size: usize,
+    /// A BOS that is put before a text, although tokenizer.json does not say so.
+    bos: Option<u32>,
 }
 
 impl Tokenizer {
@@ -50,7 +52,22 @@ impl Tokenizer {
         if largest as usize >= vocab_size {
             return Err(TokenizerError::OtherVocabulary { largest, vocab_size });
         }
-        Ok(Self { inner, vocab_size })
+        Ok(Self { inner, vocab_size, bos: None })
+    }
+
+    /// Puts this token before every text that does not begin with it.
+    pub fn begin_with(&mut self, bos: u32) {
+        self.bos = Some(bos);
+    }
+
+    /// The id of a token; `None` if there is no such token.
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// `true` if both the tokenizer and the model have this token.
+    pub fn knows(&self, id: u32) -> bool {
+        (id as usize) < self.vocab_size && self.inner.id_to_token(id).is_some()
     }
 
     /// Token ids of a text, with the special tokens that the model expects around it (its BOS).
@@ -61,10 +78,11 @@ impl Tokenizer {
     /// lacks.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, true).map_err(|error| TokenizerError::Encode { why: error.to_string() })?;
-        let ids = encoding.get_ids();
+        let bos = self.bos.filter(|bos| encoding.get_ids().first() != Some(bos));
+        let ids = bos.into_iter().chain(encoding.get_ids().iter().copied()).collect::<Vec<_>>();
         match ids.iter().find(|id| **id as usize >= self.vocab_size) {
             Some(id) => Err(TokenizerError::NoSuchToken { token: self.token_text(*id), id: *id, vocab_size: self.vocab_size }),
-            None => Ok(ids.to_vec()),
+            None => Ok(ids),
         }
     }
 

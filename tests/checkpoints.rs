@@ -382,3 +382,45 @@ fn prompt_may_begin_with_a_dash() {
         assert!(code(&output) != Some(2), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+// ----------------------------------------------------------------------------------------------------------- the BOS
+
+#[test]
+fn bos_that_the_tokenizer_leaves_out_is_told_and_added_on_request() {
+    let copy = Copy::of("llama", "no-bos");
+    copy.edit("tokenizer.json", |bytes| {
+        let mut tokenizer: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        tokenizer["post_processor"] = json!(null);
+        *bytes = serde_json::to_vec(&tokenizer).unwrap();
+    });
+    let (own, fixture) = (copy.dir().to_str().unwrap().to_owned(), fixture("llama").display().to_string());
+    let run = |model: &str, args: &[&str]| {
+        let output = linchpin_raw(&[args, &["--json", "--device", "cpu", "--model", model]].concat());
+        serde_json::from_slice::<serde_json::Value>(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let scan = ["scan", "--prompt", "the old man"];
+    let whole = run(&fixture, &scan);
+    assert_eq!((&whole["info"]["added_bos"], whole["scan"]["candidates"].as_array().unwrap().len()), (&json!(null), 1));
+    let without = run(&own, &scan);
+    assert_eq!(without["scan"]["candidates"], json!([]));
+    let note = without["info"]["provenance"]["notes"][0].as_str().unwrap();
+    assert!(note.contains("(token 1)") && note.contains("--bos"), "{note}");
+    for bos in [&["--bos"][..], &["--bos", "true"]] {
+        let with = run(&own, &[&scan[..], bos].concat());
+        assert_eq!((&with["scan"]["candidates"], &with["scan"]["tokens"]), (&whole["scan"]["candidates"], &whole["scan"]["tokens"]));
+        assert_eq!(with["info"]["added_bos"], 1);
+    }
+    assert_eq!(run(&own, &["perplexity", "--bos"])["evaluations"], run(&fixture, &["perplexity"])["evaluations"]);
+    // An experiment's own option adds it, too, and the export is enough to repeat it.
+    let experiment = run(&own, &["sinks", "--super-weight", "1,5,17", "--prompt", "the old man", "--bos", "true"]);
+    assert_eq!(experiment["info"]["added_bos"], 1);
+    let path = copy.dir().join("export.json");
+    std::fs::write(&path, experiment.to_string()).unwrap();
+    let repeated = linchpin_raw(&["repeat", path.to_str().unwrap(), "--device", "cpu", "--model", &own]);
+    assert_eq!(code(&repeated), Some(0), "{}", String::from_utf8_lossy(&repeated.stderr));
+    // A model that has none.
+    let none = crate::support::fixture("olmo").display().to_string();
+    let refused = linchpin_raw(&["scan", "--bos", "--device", "cpu", "--model", &none]);
+    assert!(code(&refused) == Some(2) && String::from_utf8_lossy(&refused.stderr).contains("names a BOS"));
+}

@@ -339,8 +339,12 @@ fn stop_keeps_the_arms_that_were_measured() {
 #[test]
 fn candidates_are_told_before_the_model_is_loaded() {
     let mut session = Session::new();
-    let request =
-        Request::Load { id: "test".into(), source: ModelSource::Files(files_in(&bundled("linchpin-13m"))), backend: BackendChoice::Cpu };
+    let request = Request::Load {
+        id: "test".into(),
+        source: ModelSource::Files(files_in(&bundled("linchpin-13m"))),
+        backend: BackendChoice::Cpu,
+        bos: false,
+    };
     let events = session.ask(request).unwrap();
     let at = |is: fn(&Event) -> bool| events.iter().position(is).unwrap();
     let (outcome, loaded) = (at(|event| matches!(event, Event::Outcome(_))), at(|event| matches!(event, Event::Loaded(_))));

@@ -56,7 +56,12 @@ fn stop_ends_measuring() {
         ended.set(Some(event));
     });
     let mut engine = Engine::new(control.clone());
-    let load = Request::Load { id: "test".into(), source: ModelSource::Files(files_in(&fixture("llama"))), backend: BackendChoice::Cpu };
+    let load = Request::Load {
+        id: "test".into(),
+        source: ModelSource::Files(files_in(&fixture("llama"))),
+        backend: BackendChoice::Cpu,
+        bos: false,
+    };
     pollster::block_on(engine.handle(load));
     assert_eq!(last.take(), Some(Event::Done));
     *own.borrow_mut() = Some(control);

@@ -252,7 +252,12 @@ fn stop_keeps_what_was_scored() {
         pollster::block_on(engine.handle(request));
         seen.take()
     };
-    events_of(Request::Load { id: "test".into(), source: ModelSource::Files(files_in(&fixture("llama"))), backend: BackendChoice::Cpu });
+    events_of(Request::Load {
+        id: "test".into(),
+        source: ModelSource::Files(files_in(&fixture("llama"))),
+        backend: BackendChoice::Cpu,
+        bos: false,
+    });
     let stopped = events_of(ask(16, 4));
     assert_eq!(stopped.last(), Some(&Event::Stopped));
     let report = the_event!(stopped, Event::Scored(report) => report);

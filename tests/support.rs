@@ -264,13 +264,13 @@ impl Session {
     pub fn with_model_on(dir: &Path, backend: BackendChoice) -> Self {
         let mut session = Self::new();
         session
-            .ask(Request::Load { id: "test".into(), source: ModelSource::Files(files_in(dir)), backend })
+            .ask(Request::Load { id: "test".into(), source: ModelSource::Files(files_in(dir)), backend, bos: false })
             .unwrap_or_else(|failure| panic!("{}: {failure:?}", dir.display()));
         session
     }
 
     pub fn load(&mut self, files: Vec<ModelFile>) -> Result<Vec<Event>, Failure> {
-        self.ask(Request::Load { id: "test".into(), source: ModelSource::Files(files), backend: BackendChoice::Cpu })
+        self.ask(Request::Load { id: "test".into(), source: ModelSource::Files(files), backend: BackendChoice::Cpu, bos: false })
     }
 
     /// The events that answer a request; the last one ends it.
@@ -303,7 +303,12 @@ pub fn stopped_after(is_enough: impl Fn(&Event) -> bool + 'static, requests: Vec
     });
     *own.borrow_mut() = Some(control.clone());
     let mut engine = Engine::new(control);
-    let load = Request::Load { id: "test".into(), source: ModelSource::Files(files_in(&fixture("llama"))), backend: BackendChoice::Cpu };
+    let load = Request::Load {
+        id: "test".into(),
+        source: ModelSource::Files(files_in(&fixture("llama"))),
+        backend: BackendChoice::Cpu,
+        bos: false,
+    };
     for request in std::iter::once(load).chain(requests) {
         events.borrow_mut().clear();
         pollster::block_on(engine.handle(request));

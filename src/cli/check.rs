@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn finding_agrees_or_does_not() {
-        let options = Options { model: None, device: DeviceArg::Cpu, text: None, max_tokens: 128, json: false };
+        let options = Options { model: None, device: DeviceArg::Cpu, text: None, max_tokens: 128, bos: Vec::new(), json: false };
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("public/models/linchpin-13m");
         let mut session = Session::new(true);
         let outcomes = pollster::block_on(async {

@@ -41,7 +41,9 @@ impl ExperimentArgs {
     pub fn check(&self, kinds: &[ExperimentKind]) -> anyhow::Result<()> {
         let has_tasks = !self.task.is_empty();
         let read_by = |reads: &dyn Fn(ExperimentKind) -> bool| kinds.iter().any(|kind| reads(*kind));
-        let settings = self.settings.0.keys().map(|id| (id.option(), read_by(&|kind| kind.reads(*id))));
+        // Every command takes --bos.
+        let is_read = |id: &SettingId| *id == SettingId::Bos || read_by(&|kind| kind.reads(*id));
+        let settings = self.settings.0.keys().map(|id| (id.option(), is_read(id)));
         let others = [
             (has_tasks, "task", read_by(&ExperimentKind::reads_tasks)),
             (self.prompt.is_some(), "prompt", read_by(&ExperimentKind::reads_prompt)),
@@ -162,7 +164,7 @@ impl clap::FromArgMatches for SettingArgs {
 }
 
 /// A number of a setting; `true` and `false` stand for 1 and 0.
-fn number(text: &str) -> Result<f64, String> {
+pub fn number(text: &str) -> Result<f64, String> {
     match text {
         "true" => Ok(1.0),
         "false" => Ok(0.0),

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::ValueEnum;
+use clap::{ArgAction, ValueEnum};
 
+use super::experiment_args::number;
 use crate::protocol::BackendChoice;
 use crate::terms::CalibrationText;
 
@@ -27,6 +28,10 @@ pub struct Options {
     /// Tokens of each passage of --text.
     #[arg(long, global = true, default_value_t = 128)]
     pub max_tokens: usize,
+    /// Put the BOS that the model's configuration names before every text, even if its tokenizer adds none.
+    // Experiments have an option of this name, too, for each block of a text: both are given at once.
+    #[arg(long, global = true, action = ArgAction::Append, num_args = 0..=1, default_missing_value = "true", value_parser = number)]
+    pub bos: Vec<f64>,
     /// Print one JSON document (docs/export.md) and nothing else.
     #[arg(long, global = true)]
     pub json: bool,
@@ -36,6 +41,11 @@ impl Options {
     /// The model's name in `--model`, or the default.
     pub fn model(&self) -> &str {
         self.model.as_deref().unwrap_or("public/models/linchpin-13m")
+    }
+
+    /// `true` if `--bos` is given.
+    pub fn bos(&self) -> bool {
+        self.bos.last().is_some_and(|bos| *bos != 0.0)
     }
 
     /// Reads the text of `--text`; `None` if the option is missing.

@@ -48,7 +48,8 @@ pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -
     let model = options.model.clone().map_or_else(|| model_of(&before), Ok)?;
     let sought = || format!("the export is of {}, which was not found as {model}: give its folder with --model", before.model.id);
     let found = Found::named(&model).with_context(sought)?;
-    let info = session.load(&Options { device, ..options.clone() }, found, text).await.with_context(sought)?;
+    let bos = if before.info.as_ref().is_some_and(|info| info.added_bos.is_some()) { vec![1.0] } else { options.bos.clone() };
+    let info = session.load(&Options { device, bos, ..options.clone() }, found, text).await.with_context(sought)?;
     if let Some(theirs) = before.outcomes.iter().map(|outcome| &outcome.model).find(|theirs| theirs.revision != info.model.revision) {
         let ours = &info.model.revision;
         bail!(

@@ -130,7 +130,7 @@ impl Session {
     ///
     /// The engine's failure.
     pub async fn load(&mut self, options: &Options, found: Found, text: Option<CalibrationText>) -> anyhow::Result<ModelInfo> {
-        let load = Request::Load { id: found.id.clone(), source: found.source.clone(), backend: options.device.into() };
+        let load = Request::Load { id: found.id.clone(), source: found.source.clone(), backend: options.device.into(), bos: options.bos() };
         let events = self.ask(load).await.map_err(|error| match error.downcast_ref() {
             Some(Refused(failure)) => found.explain(&failure.clone(), error),
             None => error,

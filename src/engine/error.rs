@@ -24,6 +24,8 @@ pub enum EngineError {
     NotLoaded,
     #[error("a pruning picks channels by their scores, and the channels have not been scored yet")]
     NotScored,
+    #[error("neither config.json nor tokenizer_config.json names a BOS, and tokenizer.json adds none")]
+    NoBos,
     #[error("the prompt is empty")]
     EmptyPrompt,
     #[error("the experiment was measured on {asked}, but the current text is {used}")]

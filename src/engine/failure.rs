@@ -35,6 +35,7 @@ fn of_engine(error: &EngineError) -> Problem {
         EngineError::Stopped(_) => Problem::Stopped,
         EngineError::NotLoaded => Problem::NoModel,
         EngineError::NotScored => Problem::NoScores,
+        EngineError::NoBos => Problem::NoBos,
         EngineError::EmptyPrompt => Problem::EmptyPrompt,
         EngineError::OtherText { .. } => Problem::OtherText,
         EngineError::NoTask { .. } => Problem::TaskMissing,

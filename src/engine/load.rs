@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Loaded;
+use super::bos::Bos;
 use super::decoder;
 use super::device::{Chosen, Devices};
 use super::error::EngineError;
@@ -17,17 +18,18 @@ use crate::experiments::weights_only;
 use crate::job::control::Control;
 use crate::loading::load::{LoadedWeights, load_checkpoint};
 use crate::model::Model;
+use crate::model::config::ModelConfig;
 use crate::platform::{Files, IN_BROWSER};
 use crate::protocol::{BackendChoice, Event};
 use crate::tensors::DeviceError;
 use crate::terms::{Ablation, FitKind, ModelInfo, ModelRef, ModelSource, Provenance, WeightCoord};
 use crate::tokenizer::{Tokenizer, patterns};
 
-/// Loads a model. The previous model stays until the new one is complete, unless a browser's memory cannot hold both.
+/// Loads a model, and with `with_bos` puts its BOS before every text. The previous model stays until the new one is
+/// complete, unless a browser's memory cannot hold both.
 pub(super) async fn load(
-    id: &str,
-    source: &ModelSource,
-    backend: BackendChoice,
+    (id, source, backend): (&str, &ModelSource, BackendChoice),
+    with_bos: bool,
     before: &mut Option<Loaded>,
     devices: &mut Devices,
     control: &Control,
@@ -42,7 +44,9 @@ pub(super) async fn load(
     control.emit(Event::Inspected(inspection));
     prepared.check()?;
     before.take_if(|before| before.health.is_none() && !prepared.fits_beside(before.info.weight_bytes));
-    let (tokenizer, generation) = control.unless_stopped(read_small(&files, prepared.config.vocab_size)).await??;
+    let (mut tokenizer, generation) = control.unless_stopped(read_small(&files, prepared.config.vocab_size)).await??;
+    let bos = control.unless_stopped(left_out(&files, &prepared.config, &tokenizer)).await??;
+    let (added_bos, note) = Bos::apply(bos, with_bos, &mut tokenizer)?;
     let is_gpu = prepared.chosen.health.is_some();
     let config = prepared.config.clone();
     let placed = match place(&files, prepared, control).await {
@@ -55,7 +59,9 @@ pub(super) async fn load(
         placed => placed?,
     };
     let Placed { chosen, weights, candidates, decode } = placed;
-    let info = facts(id, &files, &weights, &chosen, &generation);
+    let mut info = facts(id, &files, &weights, &chosen, &generation);
+    info.added_bos = added_bos;
+    info.provenance.notes.extend(note);
     let loaded = Loaded {
         text: Source::bundled(),
         held_out: HeldOut::bundled(&tokenizer, config.max_position_embeddings)?,
@@ -92,6 +98,13 @@ async fn read_small(files: &Files, vocab_size: usize) -> Result<(Tokenizer, Gene
     Ok((tokenizer, generation.map(|json| GenerationConfig::from_json(&json)).unwrap_or_default()))
 }
 
+/// The BOS that the tokenizer leaves out.
+async fn left_out(files: &Files, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Option<Bos>, EngineError> {
+    // A file that only adds to the note is no reason to refuse a model.
+    let of_tokenizer = files.read_optional("tokenizer_config.json").await.unwrap_or_default();
+    Ok(Bos::left_out((config.bos_token_id, &config.eos_token_ids), of_tokenizer.as_deref(), tokenizer)?)
+}
+
 fn facts(id: &str, files: &Files, weights: &LoadedWeights, chosen: &Chosen, generation: &GenerationConfig) -> ModelInfo {
     let config = &weights.model.config;
     ModelInfo {
@@ -106,6 +119,7 @@ fn facts(id: &str, files: &Files, weights: &LoadedWeights, chosen: &Chosen, gene
         weight_bytes: weights.weight_bytes,
         backend: chosen.info.clone(),
         sampling: generation.sampling(),
+        added_bos: None,
         provenance: provenance(files, weights, generation),
     }
 }

@@ -3,6 +3,7 @@
 //! The page's worker and the command use it in the same way: a [`Request`] in, [`Event`]s out. The last event is
 //! [`Event::Done`], [`Event::Stopped`] or [`Event::Failed`].
 
+mod bos;
 mod decoder;
 mod deletion;
 mod device;
@@ -110,8 +111,8 @@ impl Engine {
                 platform::forget_stored(key.as_deref()).await.map_err(|why| PlatformError::Store { why })?;
                 self.list_stored().await
             }
-            Request::Load { id, source, backend } => {
-                let loaded = load::load(&id, &source, backend, &mut self.loaded, &mut self.devices, &self.control).await?;
+            Request::Load { id, source, backend, bos } => {
+                let loaded = load::load((&id, &source, backend), bos, &mut self.loaded, &mut self.devices, &self.control).await?;
                 self.control.emit(Event::Loaded(loaded.info.clone()));
                 self.loaded = Some(loaded);
                 Ok(())

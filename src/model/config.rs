@@ -87,6 +87,7 @@ pub struct ModelConfig {
     pub clip_qkv: Option<f64>,
     /// `true` if attention and feed-forward block read the same residual stream (GPT-NeoX).
     pub use_parallel_residual: bool,
+    pub bos_token_id: Option<u32>,
     pub eos_token_ids: Vec<u32>,
 }
 
@@ -147,6 +148,7 @@ impl ModelConfig {
             query_pre_attn_scalar: None,
             clip_qkv: None,
             use_parallel_residual: false,
+            bos_token_id: token_ids(keys.value("bos_token_id")).first().copied(),
             eos_token_ids: token_ids(keys.value("eos_token_id")),
         })
     }

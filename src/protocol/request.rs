@@ -33,8 +33,15 @@ pub enum Request {
     /// [`Event::Inspected`](super::Event::Inspected) before the weights are downloaded, and fails then if the model
     /// cannot run. Before [`Event::Loaded`](super::Event::Loaded) it sends an
     /// [`Event::Outcome`](super::Event::Outcome) with the candidates from the weights alone
-    /// ([`crate::terms::ExperimentKind::WeightsOnly`]), unless their norms overflow.
-    Load { id: String, source: ModelSource, backend: BackendChoice },
+    /// ([`crate::terms::ExperimentKind::WeightsOnly`]), unless their norms overflow. With `bos`, the BOS that the
+    /// model's configuration names is put before every text, even if its tokenizer adds none.
+    Load {
+        id: String,
+        source: ModelSource,
+        backend: BackendChoice,
+        #[serde(default)]
+        bos: bool,
+    },
     /// Checks if a model fits, without downloading its weights: [`Event::Inspected`](super::Event::Inspected).
     Inspect { id: String, source: ModelSource, backend: BackendChoice },
     /// Lists the models in this browser's storage: [`Event::Stored`](super::Event::Stored).

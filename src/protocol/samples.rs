@@ -23,6 +23,7 @@ pub fn requests() -> Vec<Request> {
         id: "folder".into(),
         source: ModelSource::Folder { url: "https://room/é".into() },
         backend: Default::default(),
+        bos: true,
     });
     all.push(Request::Forget { key: None });
     all
@@ -37,7 +38,7 @@ pub fn events() -> Vec<Event> {
 fn request_after(last: Option<&Request>) -> Option<Request> {
     use super::BackendChoice::{Auto, Cpu};
     Some(match last {
-        None => Request::Load { id: "a".into(), source: ModelSource::Files(vec![model_file()]), backend: Auto },
+        None => Request::Load { id: "a".into(), source: ModelSource::Files(vec![model_file()]), backend: Auto, bos: false },
         Some(Request::Load { .. }) => Request::Inspect { id: "b".into(), source: ModelSource::Hub(hub()), backend: Cpu },
         Some(Request::Inspect { .. }) => Request::Stored,
         Some(Request::Stored) => Request::Forget { key: Some("key/1".into()) },
@@ -204,6 +205,7 @@ fn info() -> ModelInfo {
         weight_bytes: 26_000_000,
         backend: backend(),
         sampling: sampling(),
+        added_bos: Some(1),
         provenance: Provenance {
             files: vec![parse(r#"{"name":"n","size":5000000000,"sha256":"s","verified":true}"#)],
             notes: vec!["n".into()],

@@ -41,6 +41,8 @@ pub enum Problem {
     NoModel,
     NoScores,
     EmptyPrompt,
+    /// A BOS is asked for, and the model's files name none.
+    NoBos,
     OtherText,
     TaskMissing,
     PromptTooLong,
@@ -122,6 +124,7 @@ impl Problem {
             | Self::NoModel
             | Self::NoScores
             | Self::EmptyPrompt
+            | Self::NoBos
             | Self::OtherText
             | Self::TaskMissing
             | Self::PromptTooLong

@@ -47,6 +47,7 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
         Problem::NoModel => ("There is no model yet", "Load a model first."),
         Problem::NoScores => ("No channel was scored yet", "Score the channels first."),
         Problem::EmptyPrompt => ("There is nothing to read", "Type a few words into the prompt."),
+        Problem::NoBos => ("This model has no BOS", "Leave it out, or begin the prompt with the token that you mean."),
         Problem::OtherText => ("The text is another one", "Use the text that the experiment names, or leave its digest out."),
         Problem::TaskMissing => ("A task's file is missing", "Give the file of every task that is named."),
         Problem::PromptTooLong => ("The prompt is too long", "Shorten it, so that room is left for new text."),

@@ -56,6 +56,7 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
         query_pre_attn_scalar: None,
         clip_qkv: None,
         use_parallel_residual: false,
+        bos_token_id: token_ids(keys.value("bos_token_id")).first().copied(),
         eos_token_ids: token_ids(keys.value("eos_token_id")),
     };
     config.check_heads_fill_width()?;

@@ -69,7 +69,7 @@ impl ModelState {
     /// Accepts the model that the engine has loaded, which may differ from the last requested one.
     pub(crate) fn loaded(&mut self, info: ModelInfo, running: Option<&Running>) {
         self.info = Some(info);
-        if let Some(Request::Load { id, source, backend }) = running.map(|running| &running.request) {
+        if let Some(Request::Load { id, source, backend, .. }) = running.map(|running| &running.request) {
             let title = self.title_of(id, source);
             self.source = Some(Source { id: id.clone(), title, from: source.clone(), backend: *backend });
         }

@@ -39,6 +39,7 @@ fn info_of(id: &str) -> ModelInfo {
         num_hidden_layers: shape.num_hidden_layers as usize,
         hidden_size: shape.hidden_size as usize,
         intermediate_size: (shape.intermediate_size as usize).into(),
+        added_bos: None,
         provenance: Provenance { origin: "huggingface.co/a/b".into(), ..Provenance::default() },
         ..info()
     }

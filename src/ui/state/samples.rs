@@ -21,6 +21,7 @@ pub(crate) fn info() -> ModelInfo {
         weight_bytes: 26_000_000,
         backend: BackendInfo { kind: "cpu".into(), name: "flex".into(), reason: "no adapter".into() },
         sampling: Sampling::default(),
+        added_bos: None,
         provenance: Provenance::default(),
     }
 }
