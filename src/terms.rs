@@ -147,16 +147,20 @@ pub struct Candidate {
     pub at: WeightCoord,
     /// The weight itself.
     pub weight: f32,
-    /// The spike of the `down_proj` input in channel `at.col`.
+    /// The `down_proj` input in channel `at.col` at the token.
     pub input: f32,
-    /// The spike of the `down_proj` output in channel `at.row`.
+    /// The `down_proj` output in channel `at.row` at the token.
     pub output: f32,
     pub token: usize,
     /// `|output|` over the median of the layers' largest `|output|`.
     pub ratio: f32,
-    /// `weight · input / output`: how much of the output spike this one product explains.
+    /// `weight · input / output`: how much of the output this one product explains.
     pub share: f32,
-    /// The iteration of the search that found it, from 0. Earlier candidates were removed first.
+    /// The mean change of the model's next-token probabilities over the prompt with this scalar zeroed, KL divergence
+    /// in nats, from the model of this iteration. `None` in exports of before it was measured.
+    #[serde(default)]
+    pub effect_nats: Option<f32>,
+    /// The iteration of the search that found it, from 0. The candidates of earlier iterations were removed first.
     pub iteration: usize,
 }
 
@@ -222,7 +226,8 @@ pub enum ArmKind {
     Candidate,
     /// All candidates zeroed together.
     Jointly,
-    /// A random scalar of the same matrix zeroed: a control.
+    /// Random scalars of the candidates' matrices zeroed together: a control for all candidates. (One scalar, for one
+    /// candidate, in earlier exports.)
     RandomScalar,
     /// The largest-magnitude scalars of the model zeroed with the candidates kept: a control.
     LargestWeights,
@@ -230,6 +235,8 @@ pub enum ArmKind {
     Channel,
     /// The candidate's feed-forward channel held at its mean.
     ChannelMean,
+    /// The scalars of the candidate's column of `down_proj` zeroed, without the candidate: its channel's other outputs.
+    ChannelRest,
     /// One whole output row of `down_proj` zeroed.
     Row,
     /// A row that follows the tested row in its layer zeroed: a control.
@@ -240,7 +247,8 @@ pub enum ArmKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfirmArm {
     pub kind: ArmKind,
-    /// The change: `scalar` with its place, `random`, `jointly`, `largest_weights`, `channel`, `row`.
+    /// The change: `scalar` with its place, `random_scalars`, `jointly`, `largest_weights`, `channel`, `channel_mean`,
+    /// `channel_rest`, `row`.
     pub label: Message,
     /// The candidate that the arm belongs to, if any.
     pub at: Option<WeightCoord>,
@@ -257,8 +265,9 @@ pub struct ConfirmArm {
 pub struct Verdict {
     pub at: WeightCoord,
     pub confirmed: bool,
-    /// The figures that decided: code `cost` with `delta` and `control` (nats), and the cost of all candidates together
-    /// (`jointly`) or of the whole channel (`channel`) if that is critical where the scalar alone is not.
+    /// The figures that decided: code `cost` with `delta` and `control` (nats); the cost of all candidates together
+    /// (`jointly`) if that is critical where the scalar alone is not; and, if the scalar or its channel is critical, the
+    /// costs of the whole channel (`channel`) and of the channel without the scalar (`rest`).
     pub because: Message,
 }
 

@@ -8,8 +8,9 @@ use linchpin::analysis::concentration::{core_size, ranked};
 use linchpin::analysis::score::Scores;
 use linchpin::model::Model;
 use linchpin::protocol::{Event, Request};
-use linchpin::terms::{Ablation, EditTarget, Pane, Sampling, Spike, WeightEdit};
+use linchpin::terms::{Ablation, EditTarget, Pane, Sampling, Spike, WeightCoord, WeightEdit};
 
+use crate::spikes::check_candidates;
 use crate::support::{Session, model_in, on_vulkan};
 use crate::the_event;
 
@@ -65,6 +66,10 @@ fn real_model_has_the_spikes_the_text_and_the_losses_of_float64() {
     let scan = the_event!(session.ask(Request::Scan { prompt: prompt.clone() }).unwrap(), Event::Scanned(scan) => scan);
     check_spikes(&scan.inputs, &golden, "inputs");
     check_spikes(&scan.outputs, &golden, "outputs");
+    let found = scan.candidates.iter().map(|candidate| candidate.at).collect::<Vec<_>>();
+    check_candidates("SmolLM2-135M-Instruct", &found);
+    assert_eq!(scan.candidates[0].at, WeightCoord::new(11, 507, 1229));
+    assert_eq!(scan.stopped.code, "only_echoes");
 
     let greedy: Vec<u32> = serde_json::from_value(golden["greedy_ids"].clone()).unwrap();
     let sampling = Sampling { temperature: 0.0, max_new_tokens: greedy.len(), ..Default::default() };

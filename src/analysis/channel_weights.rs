@@ -6,12 +6,21 @@ use std::ops::Range;
 use burn::tensor::{Tensor, TensorData};
 
 use super::error::AnalysisError;
+use crate::model::Model;
 use crate::model::layers::{Layout, Linear};
 use crate::model::mlp::{Hidden, Mlp};
 use crate::tensors::Transaction;
 
 /// Scalars that are processed at once.
 pub(super) const BLOCK: usize = 1 << 22;
+/// Scalars that are processed at once on the CPU: a block fits into its cache. Larger blocks take several times as
+/// long.
+const BLOCK_ON_CPU: usize = 1 << 16;
+
+/// The number of scalars to process at once on a model's device.
+pub(super) fn block_of(model: &Model) -> usize {
+    if model.largest_buffer().is_some() { BLOCK } else { BLOCK_ON_CPU }
+}
 
 /// Norms of each channel's weights in one layer.
 #[derive(Debug, Clone)]
@@ -86,22 +95,39 @@ pub(super) enum Side {
     Out,
 }
 
-/// Applies `of` to the scalars of each channel and sums them per channel. `of` gets whole rows of the stored matrix
-/// (at most `block` scalars, or one row) and the range of the other side that these rows span.
+/// Applies `of` to the scalars of each channel and sums them per channel; see [`by_blocks`].
 pub(super) fn sums(linear: &Linear, side: Side, block: usize, of: impl Fn(Tensor<2>, Range<usize>) -> Tensor<2>) -> Tensor<1> {
+    by_blocks(linear, side, block, of, |values, dim| values.sum_dim(dim))
+}
+
+/// The largest magnitude among the scalars of each channel.
+pub(super) fn largest(linear: &Linear, side: Side, block: usize) -> Tensor<1> {
+    by_blocks(linear, side, block, |block, _| block.abs(), |values, dim| values.max_dim(dim))
+}
+
+/// Applies `of` to the scalars of each channel and reduces them per channel. `of` gets whole rows of the stored matrix
+/// (at most `block` scalars, or one row) and the range of the other side that these rows span. `reduce` gets a
+/// dimension, and may be applied to its own results.
+fn by_blocks(
+    linear: &Linear,
+    side: Side,
+    block: usize,
+    of: impl Fn(Tensor<2>, Range<usize>) -> Tensor<2>,
+    reduce: impl Fn(Tensor<2>, usize) -> Tensor<2>,
+) -> Tensor<1> {
     let [rows, cols] = linear.weight.dims();
     let by_row = (side == Side::Out) == (linear.layout == Layout::OutIn);
     let step = (block / cols.max(1)).max(1);
     let of_block = |first: usize| {
         let rows = first..(first + step).min(rows);
         let block = linear.weight.block(rows.clone(), 0..cols);
-        of(block, if by_row { 0..cols } else { rows }).sum_dim(usize::from(by_row))
+        reduce(of(block, if by_row { 0..cols } else { rows }), usize::from(by_row))
     };
     let blocks = (0..rows).step_by(step).map(of_block).collect::<Vec<_>>();
-    // Blocks of rows follow one another; partial sums of columns are added.
-    let sums = if by_row { Tensor::cat(blocks, 0) } else { Tensor::cat(blocks, 0).sum_dim(0) };
-    let [a, b] = sums.dims();
-    sums.reshape([a * b])
+    // Blocks of rows follow one another; partial results of columns are reduced once more.
+    let reduced = if by_row { Tensor::cat(blocks, 0) } else { reduce(Tensor::cat(blocks, 0), 0) };
+    let [a, b] = reduced.dims();
+    reduced.reshape([a * b])
 }
 
 #[cfg(test)]
@@ -131,6 +157,8 @@ mod tests {
             for block in [1, 4, 100] {
                 let magnitudes = |side| values(sums(&linear, side, block, |block, _| block.abs()));
                 assert_eq!((magnitudes(Side::Out), magnitudes(Side::In)), (vec![3.0, 7.0, 11.0], vec![9.0, 12.0]), "{layout:?} {block}");
+                let largest = |side| values(largest(&linear, side, block));
+                assert_eq!((largest(Side::Out), largest(Side::In)), (vec![2.0, 4.0, 6.0], vec![5.0, 6.0]), "{layout:?} {block}");
                 assert_eq!(values(weighted(&linear, &x, block)), [210.0, 430.0, 650.0], "{layout:?} {block}");
             }
         }

@@ -32,7 +32,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::channel_weights::{BLOCK, Side, reading, sums};
+use super::channel_weights::{Side, block_of, reading, sums};
 use super::error::AnalysisError;
 use crate::job::control::Control;
 use crate::model::layers::{Layout, Linear, Norm};
@@ -72,8 +72,6 @@ pub struct Found {
 }
 
 pub const N_CANDIDATES: usize = 20;
-/// Scalars processed at once on the CPU: a block fits into its cache. Larger blocks take several times as long.
-const BLOCK_ON_CPU: usize = 1 << 16;
 
 /// Searches the weights of every layer, with one read per layer.
 ///
@@ -81,7 +79,7 @@ const BLOCK_ON_CPU: usize = 1 << 16;
 ///
 /// A failing device, a stop, or norms that overflow f32.
 pub async fn search(model: &Model, control: &Control) -> Result<Found, AnalysisError> {
-    let block = if model.largest_buffer().is_some() { BLOCK } else { BLOCK_ON_CPU };
+    let block = block_of(model);
     let mut rows = Vec::new();
     for (index, layer) in model.layers.iter().enumerate() {
         control.progress("searching_weights", index as f64, model.layers.len() as f64, "steps");

@@ -2,9 +2,14 @@
 //!
 //! A spike is not proof: Qwen2.5-0.5B has one in a row where, by the weights alone, one channel holds .998, but
 //! zeroing the row does next to nothing. So every candidate is zeroed alone and all of them jointly, with two
-//! controls: random scalars of the same matrix, and the model's largest scalars by magnitude with the candidates kept
-//! (the paper's "Prune Non-SW", scaled to the model's size, and a larger number). The candidate's whole feed-forward
-//! channel is also removed, and replaced by its mean.
+//! controls: three random scalars of every matrix with candidates, all of them at once, and the model's largest scalars
+//! by magnitude with the candidates kept (the paper's "Prune Non-SW", scaled to the model's size, and a larger number). The candidate's whole
+//! feed-forward channel is also removed.
+//!
+//! If the scalar or its channel is critical, the two are taken apart: the channel is held at its mean, and removed
+//! except for the scalar. The answers differ between models. In SmolLM2-135M-Instruct the scalar is critical (layer 11,
+//! [507, 1229]: +1.78 nats) and its whole channel is not (+0.04): without the scalar, the rest of the channel does
+//! damage. In the bundled twin the channel is critical and no scalar is.
 //!
 //! A scalar is called a super weight only if it is critical alone. If several are critical together but none is alone
 //! (Llama-3.2-1B, Phi-3, and the bundled twin: two scalars of one column, each harmless as long as the other stays),
@@ -12,6 +17,8 @@
 //!
 //! If others have published a whole row and no scalar, the row is zeroed, and the rows that follow it are its
 //! controls.
+
+use std::collections::{BTreeSet, HashSet};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -24,10 +31,10 @@ use crate::job::control::Control;
 use crate::model::Model;
 use crate::terms::{
     Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, Matrix, Message, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit,
-    is_critical,
+    control_of, is_critical,
 };
 
-/// Number of random scalars drawn for each candidate.
+/// Number of random scalars in each matrix with candidates.
 const N_RANDOM: usize = 3;
 /// Number of rows after a given row that are zeroed as its controls.
 const N_NEXT_ROWS: usize = 3;
@@ -82,26 +89,45 @@ pub async fn confirm(
     rows.iter().try_for_each(|row| experiment.model.check_ablation(&without_row(*row)))?;
     let mut planned = experiment.plan(candidates);
     planned.extend(experiment.rows(rows));
-    let n_arms = planned.len();
-    let total = (n_arms * experiment.text.n_tokens()) as f64;
-    let (mut arms, mut prefixes) = (Vec::<ConfirmArm>::new(), Prefixes::default());
-    for (index, arm) in planned.into_iter().enumerate() {
-        let doing = Message::new("confirming").with("index", index + 1).with("of", n_arms);
-        let before = index * experiment.text.n_tokens();
-        let progress = |done| control.progress(doing.clone(), (before + done) as f64, total, "tokens");
-        let changed = experiment.changed(&arm.change)?;
-        let nothing = Ablation::default();
-        let evaluated = eval::evaluate(&changed, &nothing, experiment.text, &mut prefixes, control, progress);
-        let loss_nats = evaluated.await?.loss_nats;
-        let intact = arms.first().map_or(loss_nats, |arm| arm.loss_nats);
-        let Arm { kind, label, at, n_zeroed, .. } = arm;
-        arms.push(ConfirmArm { kind, label, at, n_zeroed, loss_nats, delta_nats: loss_nats - intact });
-        tell(&arms[index]);
-    }
+    let first = planned.len();
+    let mut run = Run { experiment, control, arms: Vec::new(), prefixes: Prefixes::default() };
+    run.measure(planned, first, &mut tell).await?;
+    let apart = experiment.apart(candidates, &run.arms);
+    let n_arms = first + apart.len();
+    run.measure(apart, n_arms, &mut tell).await?;
+    let arms = run.arms;
     let verdicts = candidates.iter().map(|at| judge(*at, &arms)).collect();
-    let of_rows = &arms[n_arms - rows.len() * (1 + N_NEXT_ROWS)..];
+    let of_rows = &arms[first - rows.len() * (1 + N_NEXT_ROWS)..first];
     let rows = rows.iter().zip(of_rows.chunks(1 + N_NEXT_ROWS)).map(|(at, arms)| judge_row(*at, arms)).collect();
     Ok(Findings { arms, verdicts, rows })
+}
+
+/// The arms of a confirmation that were measured so far.
+struct Run<'a> {
+    experiment: &'a Experiment<'a>,
+    control: &'a Control,
+    arms: Vec<ConfirmArm>,
+    prefixes: Prefixes,
+}
+
+impl Run<'_> {
+    /// Measures arms; `of` is the number of arms with those that follow, for the progress.
+    async fn measure(&mut self, planned: Vec<Arm>, of: usize, tell: &mut impl FnMut(&ConfirmArm)) -> Result<(), AnalysisError> {
+        let Self { experiment, control, arms, prefixes } = self;
+        let n_tokens = experiment.text.n_tokens();
+        for arm in planned {
+            let doing = Message::new("confirming").with("index", arms.len() + 1).with("of", of);
+            let before = arms.len() * n_tokens;
+            let progress = |done| control.progress(doing.clone(), (before + done) as f64, (of * n_tokens) as f64, "tokens");
+            let changed = experiment.changed(&arm.change)?;
+            let loss_nats = eval::loss(&changed, experiment.text, prefixes, control, progress).await?;
+            let intact = arms.first().map_or(loss_nats, |arm| arm.loss_nats);
+            let Arm { kind, label, at, n_zeroed, .. } = arm;
+            arms.push(ConfirmArm { kind, label, at, n_zeroed, loss_nats, delta_nats: loss_nats - intact });
+            arms.last().into_iter().for_each(&mut *tell);
+        }
+        Ok(())
+    }
 }
 
 impl Experiment<'_> {
@@ -115,11 +141,10 @@ impl Experiment<'_> {
             let label = Message::new("jointly").with("n", candidates.len());
             arms.push(edit(ArmKind::Jointly, label, None, candidates.len(), Ablation::zeroing(candidates.iter().copied())));
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        for at in candidates {
-            for random in (0..N_RANDOM).map(|_| random_scalar(self.model, at.layer, &[*at], &mut rng)).collect::<Vec<_>>() {
-                arms.push(edit(ArmKind::RandomScalar, Message::new("random").at(random), Some(*at), 1, Ablation::zeroing([random])));
-            }
+        if !candidates.is_empty() {
+            let drawn = self.random_scalars(candidates);
+            let label = Message::new("random_scalars").with("n", drawn.len());
+            arms.push(edit(ArmKind::RandomScalar, label, None, drawn.len(), Ablation::zeroing(drawn)));
         }
         // Without candidates there is nothing to compare controls with.
         for n in largest_counts(self.num_parameters).into_iter().filter(|_| !candidates.is_empty()) {
@@ -131,20 +156,51 @@ impl Experiment<'_> {
         arms
     }
 
-    /// Plans two arms for the whole channel of each candidate, once per channel: removed, and set to its mean.
+    /// Draws [`N_RANDOM`] scalars of every matrix with candidates.
+    fn random_scalars(&self, candidates: &[WeightCoord]) -> Vec<WeightCoord> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let layers = candidates.iter().map(|at| at.layer).collect::<BTreeSet<_>>();
+        let mut drawn = Vec::new();
+        for layer in layers {
+            for _ in 0..N_RANDOM {
+                let taken = [candidates, &drawn].concat();
+                drawn.push(random_scalar(self.model, layer, &taken, &mut rng));
+            }
+        }
+        drawn
+    }
+
+    /// Plans an arm for the whole channel of each candidate, once per channel.
     fn channels(&self, candidates: &[WeightCoord]) -> Vec<Arm> {
-        let mut arms = Vec::<Arm>::new();
-        for at in candidates {
-            if arms.iter().any(|arm| arm.at.is_some_and(|known| same_channel(known, *at))) {
-                continue;
+        let mut known = HashSet::new();
+        let first = candidates.iter().filter(|at| known.insert(at.channel()));
+        first.map(|at| self.channel(*at, ArmKind::Channel)).collect()
+    }
+
+    /// An arm for a candidate's whole channel, removed or held at its mean.
+    fn channel(&self, at: WeightCoord, kind: ArmKind) -> Arm {
+        let n_scalars = self.model.layers[at.layer].mlp.channel_size();
+        let (code, target, n_zeroed) = match kind {
+            ArmKind::ChannelMean => ("channel_mean", EditTarget::ChannelMean(at.channel()), 0),
+            _ => ("channel", EditTarget::Channel(at.channel()), n_scalars),
+        };
+        let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
+        Arm { kind, label: Message::new(code).at(target), at: Some(at), n_zeroed, change: Change::Edit(ablation) }
+    }
+
+    /// Plans the arms that take a scalar and its channel apart, for each candidate of which one is critical: the
+    /// channel at its mean, once per channel, and the channel without the scalar.
+    fn apart(&self, candidates: &[WeightCoord], measured: &[ConfirmArm]) -> Vec<Arm> {
+        let (mut arms, mut known) = (Vec::new(), HashSet::new());
+        for at in candidates.iter().copied().filter(|at| Costs::of(*at, measured).is_any_critical()) {
+            if known.insert(at.channel()) {
+                arms.push(self.channel(at, ArmKind::ChannelMean));
             }
-            let channel = at.channel();
-            let removed = (ArmKind::Channel, EditTarget::Channel(channel), self.model.layers[at.layer].mlp.channel_size());
-            for (kind, target, n_zeroed) in [removed, (ArmKind::ChannelMean, EditTarget::ChannelMean(channel), 0)] {
-                let code = if kind == ArmKind::Channel { "channel" } else { "channel_mean" };
-                let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
-                arms.push(Arm { kind, label: Message::new(code).at(target), at: Some(*at), n_zeroed, change: Change::Edit(ablation) });
-            }
+            let down_proj = &self.model.layers[at.layer].mlp.down_proj;
+            let rows = (0..self.model.config.hidden_size).filter(|row| *row != at.row);
+            let rest = rows.map(|row| (at.layer, Matrix::DownProj, down_proj.flat_index(row, at.col))).collect::<Vec<_>>();
+            let label = Message::new("channel_rest").at(at);
+            arms.push(Arm { kind: ArmKind::ChannelRest, label, at: Some(at), n_zeroed: rest.len(), change: Change::Zero(rest) });
         }
         arms
     }
@@ -181,29 +237,51 @@ fn judge_row(at: RowCoord, arms: &[ConfirmArm]) -> RowVerdict {
     RowVerdict { at, confirmed: is_critical(delta_nats, control_nats), delta_nats, control_nats }
 }
 
-fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
-    let worst = |kind: ArmKind, is_its: &dyn Fn(WeightCoord) -> bool| {
-        let deltas = arms.iter().filter(|arm| arm.kind == kind && arm.at.is_none_or(is_its)).map(|arm| arm.delta_nats);
-        deltas.max_by(|a, b| a.abs().total_cmp(&b.abs()))
-    };
-    let alone = worst(ArmKind::Candidate, &|of| of == at).unwrap_or(0.0);
-    let random = worst(ArmKind::RandomScalar, &|of| of == at).unwrap_or(0.0).abs();
-    let passes = |delta: f32| is_critical(delta, random);
-    let confirmed = passes(alone);
-    let mut because = Message::new("cost").with("delta", alone).with("control", random);
-    if !confirmed {
-        if let Some(jointly) = worst(ArmKind::Jointly, &|_| true).filter(|delta| passes(*delta) && nobody_alone(arms)) {
-            because = because.with("jointly", jointly);
+/// The costs of removing a candidate, its channel, and the channel without it, nats.
+struct Costs {
+    alone: f32,
+    control: f32,
+    channel: Option<f32>,
+    rest: Option<f32>,
+}
+
+impl Costs {
+    fn of(at: WeightCoord, arms: &[ConfirmArm]) -> Self {
+        let delta = |kind: ArmKind, is_its: &dyn Fn(WeightCoord) -> bool| {
+            arms.iter().find(|arm| arm.kind == kind && arm.at.is_some_and(is_its)).map(|arm| arm.delta_nats)
+        };
+        Self {
+            alone: delta(ArmKind::Candidate, &|of| of == at).unwrap_or(0.0),
+            control: control_of(arms, at),
+            channel: delta(ArmKind::Channel, &|of| of.channel() == at.channel()),
+            rest: delta(ArmKind::ChannelRest, &|of| of == at),
         }
-        if let Some(channel) = worst(ArmKind::Channel, &|of| same_channel(of, at)).filter(|delta| passes(*delta)) {
-            because = because.with("channel", channel);
+    }
+
+    fn is_critical(&self, delta: f32) -> bool {
+        is_critical(delta, self.control)
+    }
+
+    fn is_any_critical(&self) -> bool {
+        self.is_critical(self.alone) || self.channel.is_some_and(|channel| self.is_critical(channel))
+    }
+}
+
+fn judge(at: WeightCoord, arms: &[ConfirmArm]) -> Verdict {
+    let costs = Costs::of(at, arms);
+    let confirmed = costs.is_critical(costs.alone);
+    let mut because = Message::new("cost").with("delta", costs.alone).with("control", costs.control);
+    let jointly = arms.iter().find(|arm| arm.kind == ArmKind::Jointly).map(|arm| arm.delta_nats);
+    if let Some(jointly) = jointly.filter(|delta| !confirmed && costs.is_critical(*delta) && nobody_alone(arms)) {
+        because = because.with("jointly", jointly);
+    }
+    if let (true, Some(channel)) = (costs.is_any_critical(), costs.channel) {
+        because = because.with("channel", channel);
+        if let Some(rest) = costs.rest {
+            because = because.with("rest", rest);
         }
     }
     Verdict { at, confirmed, because }
-}
-
-fn same_channel(a: WeightCoord, b: WeightCoord) -> bool {
-    a.channel() == b.channel()
 }
 
 /// `true` if no candidate is critical alone; otherwise the joint effect says nothing about the others.

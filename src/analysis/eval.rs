@@ -175,6 +175,37 @@ pub async fn measure(
     measure_with(model, || Probe::with_interventions(&ablation.interventions), text, prefixes, control, progress).await
 }
 
+/// Computes the loss of [`evaluate`] alone, in nats: the softmax of each position's whole vocabulary, which the
+/// probability on stopwords needs, is left out.
+///
+/// # Errors
+///
+/// The errors of [`evaluate`].
+pub async fn loss(
+    model: &Model,
+    text: &HeldOut,
+    prefixes: &mut Prefixes,
+    control: &Control,
+    mut progress: impl FnMut(usize),
+) -> Result<f32, AnalysisError> {
+    let (mut loss, mut n_tokens) = (0.0_f64, 0_usize);
+    for ids in &text.passages {
+        let x = prefixes.run(model, &ids[..ids.len() - 1], &mut Probe::empty());
+        let (losses, _) = passage_losses(model, x, &ids[1..], None).await?;
+        loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+        n_tokens += losses.len();
+        progress(n_tokens);
+        control.checkpoint().await?;
+    }
+    finite(loss / n_tokens.max(1) as f64)
+}
+
+/// Rounds a held-out loss to f32.
+fn finite(mean: f64) -> Result<f32, AnalysisError> {
+    let loss_nats = mean as f32;
+    if loss_nats.is_finite() { Ok(loss_nats) } else { Err(DeviceError::NonFinite { what: "the held-out loss" }.into()) }
+}
+
 /// Evaluates like [`measure`], with the caller's own probe in each pass.
 ///
 /// # Errors
@@ -192,7 +223,7 @@ pub async fn measure_with<'a>(
     let (mut loss, mut stopwords, mut n_tokens) = (0.0_f64, 0.0_f64, 0_usize);
     for ids in &text.passages {
         let x = prefixes.run(model, &ids[..ids.len() - 1], &mut probe());
-        let (losses, masses) = passage_losses(model, x, &ids[1..], &mask).await?;
+        let (losses, masses) = passage_losses(model, x, &ids[1..], Some(&mask)).await?;
         loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
         stopwords += masses.iter().map(|mass| f64::from(*mass)).sum::<f64>();
         n_tokens += losses.len();
@@ -200,10 +231,7 @@ pub async fn measure_with<'a>(
         control.checkpoint().await?;
     }
     let mean = loss / n_tokens.max(1) as f64;
-    let loss_nats = mean as f32;
-    if !loss_nats.is_finite() {
-        return Err(DeviceError::NonFinite { what: "the held-out loss" }.into());
-    }
+    let loss_nats = finite(mean)?;
     let evaluation = Evaluation {
         loss_nats,
         perplexity: loss_nats.exp().min(Evaluation::OVERFLOW),
@@ -220,10 +248,15 @@ pub fn overflowed(text: &HeldOut) -> Evaluation {
     Evaluation { loss_nats, perplexity, stopword_mass: 0.0, n_tokens: text.n_tokens(), convention: text.convention.clone() }
 }
 
-/// From the residual stream that leaves the last layer, per predicted position: cross-entropy in nats, and the
-/// probability on stopwords. Logits are computed for a few tokens at a time, because no buffer holds a long passage's
+/// From the residual stream that leaves the last layer, per predicted position: cross-entropy in nats, and, with a
+/// mask of stopwords, the probability on them. Logits are computed for a few tokens at a time, because no buffer holds a long passage's
 /// logits over a large vocabulary.
-async fn passage_losses(model: &Model, x: Tensor<2>, targets: &[u32], mask: &Tensor<1>) -> Result<(Vec<f32>, Vec<f32>), AnalysisError> {
+async fn passage_losses(
+    model: &Model,
+    x: Tensor<2>,
+    targets: &[u32],
+    mask: Option<&Tensor<1>>,
+) -> Result<(Vec<f32>, Vec<f32>), AnalysisError> {
     let [n, width] = x.dims();
     let step = tokens_of(Limits::default().logits, &model.config);
     let (mut losses, mut masses) = (Vec::new(), Vec::new());
@@ -231,9 +264,12 @@ async fn passage_losses(model: &Model, x: Tensor<2>, targets: &[u32], mask: &Ten
         let end = (first + step).min(n);
         let logits = model.head(x.clone().slice([first..end, 0..width]));
         losses.push(cross_entropies(logits.clone(), &targets[first..end]));
-        masses.push(tensors::softmax_mass(logits, mask));
+        masses.extend(mask.map(|mask| tensors::softmax_mass(logits, mask)));
     }
-    let transaction = Transaction::default().register(Tensor::cat(losses, 0)).register(Tensor::cat(masses, 0));
+    let mut transaction = Transaction::default().register(Tensor::cat(losses, 0));
+    if !masses.is_empty() {
+        transaction = transaction.register(Tensor::cat(masses, 0));
+    }
     let read = transaction.execute_async().await?;
     let mut vectors = read.into_iter().map(|data| data.convert::<f32>().try_into_vec::<f32>().unwrap_or_default());
     Ok((vectors.next().unwrap_or_default(), vectors.next().unwrap_or_default()))

@@ -1,28 +1,49 @@
-//! The search for super weights in one forward pass (arXiv:2411.07191, section 3.1), made portable.
+//! The search for super weights on a prompt.
 //!
 //! A super weight `W[j, k]` causes a spike of the input of its `down_proj` in channel `k` and a spike of the output
-//! in channel `j`, at the same token, where the single product `W[j, k] u[k]` explains the second. The paper reads
-//! spikes off a plot and its code requires `|value| > 50`, which misses real ones in small models. Here a spike is
-//! measured against the median of all layers, and, as in the paper, the search repeats with its findings removed,
-//! until no spike is left. A late layer often answers the first spike with one of the opposite sign. To exclude such
-//! echoes, the search takes the earliest layer that passes, and repeats.
+//! in channel `j`, at the same token, where the single product `W[j, k] u[k]` explains much of the second. The paper
+//! (arXiv:2411.07191, section 3.1) reads spikes off a plot, removes the scalar, and repeats until no spike is left. On
+//! real models this both misses scalars and finds echoes: in SmolLM2-135M-Instruct eight scalars cost more than 0.05
+//! nats, in three layers, while the largest spikes that are left after the first one are answers of a late layer,
+//! worth 0.002 nats.
+//!
+//! So this search asks every layer for its largest products ([`super::products`]), drops those that are lost in the
+//! residual stream, and measures for each of the others what the predictions for the prompt change by without it
+//! ([`super::effect`]), which takes one short pass from its layer on. Candidates are those with a large effect, the
+//! largest first. In that model the eight scalars' effects on ten tokens are 0.9 to 4.9 nats; of the others one exceeds
+//! 0.2.
+//!
+//! Scalars may replace one another (Llama-3.2-1B, Phi-3): each has no effect as long as the other stays. If the
+//! effect of all candidates together is small, the most prominent spike that one product explains is removed as well,
+//! and the search repeats.
 //!
 //! This search finds candidates. Only [`super::confirm`] shows if they are super weights.
 
+use super::effect::Predictions;
 use super::error::AnalysisError;
+use super::products::{Product, largest_products, outputs};
 use crate::job::control::Control;
 use crate::model::probe::{Keep, Kept, Probe};
 use crate::model::{Model, Positions};
 use crate::tensors::{DeviceError, Transaction};
-use crate::terms::{Ablation, Candidate, Message, Site, Spike, WeightCoord, median};
+use crate::terms::{Ablation, Candidate, MIN_DELTA_NATS, Message, Site, Spike, WeightCoord, median};
 use crate::tokenizer::Tokenizer;
 
+/// The least size of a product, in units of the residual stream's root mean square, to be tested.
+pub const MIN_RELATIVE: f32 = 0.5;
+/// The least effect of a candidate, nats.
+pub const MIN_EFFECT_NATS: f32 = 0.04;
+/// The least effect of a candidate as a share of the largest effect of a scalar in the intact model.
+pub const MIN_SHARE_OF_LARGEST: f32 = 0.05;
+/// The most candidates of a search.
+pub const MAX_CANDIDATES: usize = 16;
+/// The most spikes that are removed although they have no effect alone.
+const MAX_HARMLESS: usize = 2;
+
 /// The least multiple of the layers' median at which an output spike counts.
-pub const MIN_RATIO: f32 = 5.0;
-/// The least share of the output spike that the single product must explain; the largest share is its inverse.
-pub const MIN_SHARE: f32 = 0.5;
-/// The most candidates of a search; no model in the paper has more super weights.
-pub const MAX_ITERATIONS: usize = 6;
+const MIN_RATIO: f32 = 5.0;
+/// The least share of the output spike that a single product must explain; the largest share is its inverse.
+const MIN_SHARE: f32 = 0.5;
 
 /// Spikes and candidates found by a scan, as in [`crate::terms::ScanReport`].
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +56,7 @@ pub struct Found {
     pub outputs_after: Vec<Spike>,
 }
 
-/// Searches for super weights on a prompt, and removes each candidate before it searches again.
+/// Searches for super weights on a prompt.
 ///
 /// # Errors
 ///
@@ -43,59 +64,115 @@ pub struct Found {
 pub async fn find_spikes(model: &Model, ids: &[u32], tokenizer: &Tokenizer, control: &Control) -> Result<Found, AnalysisError> {
     let intact = LayerPeaks::of(model, ids).await?;
     let output_median = intact.median(Site::DownProjOutput);
-    let mut peaks = intact.clone();
-    let mut candidates = Vec::<Candidate>::new();
-    let stopped = loop {
-        control.progress("looking_for_spikes", candidates.len() as f64, MAX_ITERATIONS as f64, "steps");
-        control.checkpoint().await?;
-        if candidates.len() == MAX_ITERATIONS {
-            break Message::new("enough_candidates").with("limit", MAX_ITERATIONS);
-        }
-        if !peaks.outputs.iter().any(|layer| layer.largest().value.abs() >= MIN_RATIO * output_median) {
-            break Message::new("no_spike_left").with("ratio", MIN_RATIO);
-        }
-        let Some(candidate) = first_candidate(model, &peaks, output_median, candidates.len(), &candidates).await? else {
-            break Message::new("not_one_weight").with("share", MIN_SHARE);
-        };
-        candidates.push(candidate);
-        let removed = model.with_ablation(&Ablation::zeroing(candidates.iter().map(|candidate| candidate.at)))?;
-        peaks = LayerPeaks::of(&removed, ids).await?;
-    };
+    let mut search = Search { ids, control, output_median, candidates: Vec::new(), least_effect: MIN_EFFECT_NATS };
+    let stopped = search.run(model).await?;
+    let removed = model.with_ablation(&Ablation::zeroing(search.found()))?;
+    let after = LayerPeaks::of(&removed, ids).await?;
     let spikes = |layers: &[TokenPeaks], median| layers.iter().map(|layer| layer.spike(ids, tokenizer, median)).collect();
     Ok(Found {
         inputs: spikes(&intact.inputs, intact.median(Site::DownProjInput)),
         outputs: spikes(&intact.outputs, output_median),
-        candidates,
+        candidates: search.candidates,
         stopped,
-        outputs_after: spikes(&peaks.outputs, output_median),
+        outputs_after: spikes(&after.outputs, output_median),
     })
 }
 
-/// Returns the earliest layer's candidate: the first output spike that one weight explains.
-async fn first_candidate(
-    model: &Model,
-    peaks: &LayerPeaks,
+struct Search<'a> {
+    ids: &'a [u32],
+    control: &'a Control,
     output_median: f32,
-    iteration: usize,
-    known: &[Candidate],
-) -> Result<Option<Candidate>, AnalysisError> {
-    for (input, output) in peaks.inputs.iter().zip(&peaks.outputs) {
-        let spike = output.largest();
-        let ratio = (spike.value.abs() / output_median).min(f32::MAX);
-        let Some(source) = input.peaks.get(spike.token) else { continue };
-        let at = WeightCoord::new(output.layer, spike.channel, source.channel);
-        if ratio < MIN_RATIO || known.iter().any(|candidate| candidate.at == at) {
-            continue;
+    candidates: Vec<Candidate>,
+    /// The least effect of a candidate, nats.
+    least_effect: f32,
+}
+
+impl Search<'_> {
+    /// Searches until all candidates together have an effect, or nothing is left to remove. Returns the reason for the
+    /// end.
+    async fn run(&mut self, intact: &Model) -> Result<Message, AnalysisError> {
+        let mut whole = Predictions::of(intact, self.ids);
+        for iteration in 0.. {
+            let mut model = intact.with_ablation(&Ablation::zeroing(self.found()))?;
+            // Tests of this model begin at their own layers, not at those of the candidates that it lacks.
+            model.layers = model.layers.as_loaded();
+            let mut effects = self.effects(&model).await?;
+            if iteration == 0 {
+                let largest = effects.first().map_or(0.0, |(_, effect)| *effect);
+                self.least_effect = MIN_EFFECT_NATS.max(MIN_SHARE_OF_LARGEST * largest);
+            }
+            effects.retain(|(_, effect)| *effect >= self.least_effect);
+            effects.truncate(MAX_CANDIDATES - self.candidates.len().min(MAX_CANDIDATES));
+            if effects.is_empty() {
+                if iteration == MAX_HARMLESS {
+                    break;
+                }
+                let peaks = LayerPeaks::of(&model, self.ids).await?;
+                let Some(product) = self.most_prominent(&model, &peaks).await? else { break };
+                let effect = Predictions::of(&model, self.ids).without([product.at]).await?;
+                effects.push((product, effect));
+            }
+            self.add(&model, &effects, iteration).await?;
+            if self.candidates.len() == MAX_CANDIDATES {
+                return Ok(Message::new("enough_candidates").with("limit", MAX_CANDIDATES));
+            }
+            let together = whole.without(self.found()).await?;
+            if together >= MIN_DELTA_NATS {
+                return Ok(Message::new("only_echoes").with("nats", self.least_effect).with("together", together));
+            }
         }
-        let scalar = model.down_proj_scalar(at.layer, at.row, at.col).into_data_async().await?;
-        let weight = scalar.convert::<f32>().try_into_vec::<f32>().ok().and_then(|values| values.first().copied()).unwrap_or(0.0);
-        let share = weight * source.value / spike.value;
-        if (MIN_SHARE..=1.0 / MIN_SHARE).contains(&share) {
-            let (input, output) = (source.value, spike.value);
-            return Ok(Some(Candidate { at, weight, input, output, token: spike.token, ratio, share, iteration }));
-        }
+        Ok(Message::new("no_effect_left").with("nats", self.least_effect))
     }
-    Ok(None)
+
+    fn found(&self) -> Vec<WeightCoord> {
+        self.candidates.iter().map(|candidate| candidate.at).collect()
+    }
+
+    /// The effects of all products that are worth a test, the largest first.
+    async fn effects(&self, model: &Model) -> Result<Vec<(Product, f32)>, AnalysisError> {
+        let mut products = largest_products(model, self.ids, self.control).await?;
+        products.retain(|product| product.relative >= MIN_RELATIVE);
+        let mut predictions = Predictions::of(model, self.ids);
+        let mut effects = Vec::with_capacity(products.len());
+        let n = products.len() as f64;
+        for product in products {
+            self.control.progress("looking_for_spikes", effects.len() as f64, n, "steps");
+            self.control.checkpoint().await?;
+            effects.push((product, predictions.without([product.at]).await?));
+        }
+        effects.sort_by(|(a, of_a), (b, of_b)| of_b.total_cmp(of_a).then(a.at.cmp(&b.at)));
+        Ok(effects)
+    }
+
+    /// The earliest layer's largest output spike that one product explains.
+    async fn most_prominent(&self, model: &Model, peaks: &LayerPeaks) -> Result<Option<Product>, AnalysisError> {
+        for (input, output) in peaks.inputs.iter().zip(&peaks.outputs) {
+            let spike = output.largest();
+            let Some(source) = input.peaks.get(spike.token) else { continue };
+            let at = WeightCoord::new(output.layer, spike.channel, source.channel);
+            if spike.value.abs() < MIN_RATIO * self.output_median || self.found().contains(&at) {
+                continue;
+            }
+            let scalar = model.down_proj_scalar(at.layer, at.row, at.col).into_data_async().await?;
+            let weight = scalar.convert::<f32>().try_into_vec::<f32>().ok().and_then(|values| values.first().copied()).unwrap_or(0.0);
+            if (MIN_SHARE..=1.0 / MIN_SHARE).contains(&(weight * source.value / spike.value)) {
+                return Ok(Some(Product { at, weight, token: spike.token, input: source.value, relative: 0.0 }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn add(&mut self, model: &Model, effects: &[(Product, f32)], iteration: usize) -> Result<(), AnalysisError> {
+        let products = effects.iter().map(|(product, _)| *product).collect::<Vec<_>>();
+        let outputs = outputs(model, self.ids, &products).await?;
+        for ((product, effect), output) in effects.iter().zip(outputs) {
+            let Product { at, weight, token, input, .. } = *product;
+            let ratio = (output.abs() / self.output_median).min(f32::MAX);
+            let share = if output == 0.0 { 0.0 } else { product.value() / output };
+            self.candidates.push(Candidate { at, weight, input, output, token, ratio, share, effect_nats: Some(*effect), iteration });
+        }
+        Ok(())
+    }
 }
 
 /// One token's activation of largest magnitude at one site.

@@ -268,8 +268,13 @@ fn scan(report: &ScanReport) {
     }
     for candidate in &report.candidates {
         println!(
-            "candidate: {} = {:.4}; output spike {:.2}, {:.0} times the median; this product explains {:.2} of it",
-            candidate.at, candidate.weight, candidate.output, candidate.ratio, candidate.share
+            "candidate: {} = {:.4}; output {:.2}, {:.1} times the median; this product explains {:.2} of it{}",
+            candidate.at,
+            candidate.weight,
+            candidate.output,
+            candidate.ratio,
+            candidate.share,
+            candidate.effect_nats.map_or_else(String::new, |nats| format!("; without it the predictions change by {nats:.3} nats"))
         );
     }
     println!("stopped: {}", language::stopped(&report.stopped));

@@ -4,7 +4,7 @@ use super::comparison::{chart as comparison_chart, deletion_chart, own};
 use super::data;
 use super::marks::Chart;
 use super::scores::{agreement_chart, highest, mass_chart, share_chart};
-use super::spikes::{arms_chart, layer_chart};
+use super::spikes::{arms_apart, arms_chart, layer_chart};
 use super::surroundings::{connection_chart, plane_chart, surroundings_line};
 use super::training::{loss_chart, rise_chart, share_chart as training_share_chart};
 use crate::language;
@@ -65,11 +65,13 @@ pub fn confirm(report: &ConfirmReport) -> Part {
         format!("{} {word}. Zeroing it changes the loss by {delta} nats; the rows that follow it by at most {control}.", row.at)
     });
     let measured = format!("Measured on {} tokens: {}", grouped(report.n_tokens as i64), language::convention(&report.convention));
+    let apart = arms_apart(&report.arms);
+    let apart = (!apart.is_empty()).then(|| arms_chart(&apart));
     Part {
         name: "confirm",
         title: "Super weights",
         facts: scalars.chain(rows).chain([measured]).collect(),
-        charts: vec![arms_chart(&report.arms)],
+        charts: [arms_chart(&report.arms)].into_iter().chain(apart).collect(),
         tables: vec![scan_tables::arms(&report.arms)],
     }
 }

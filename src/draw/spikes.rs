@@ -3,7 +3,7 @@
 use super::marks::{Anchor, Chart, Hit, Paint};
 use super::scale::Scale;
 use crate::language::{self, change};
-use crate::terms::{ArmKind, ConfirmArm, Spike};
+use crate::terms::{ArmKind, ConfirmArm, Spike, WeightCoord};
 use crate::words::{short, signed, visible};
 
 const WIDTH: f32 = 400.0;
@@ -73,18 +73,35 @@ pub fn spike_line(spike: &Spike) -> String {
     )
 }
 
-/// The chart of every arm's held-out loss, in nats from zero; the dashed line is the intact model.
+/// The arms that take critical scalars and their channels apart, three for each such candidate: the scalar, its whole
+/// channel, and the channel without the scalar. The intact model is before them.
+pub fn arms_apart(arms: &[ConfirmArm]) -> Vec<ConfirmArm> {
+    let of = |kind: ArmKind, is_its: &dyn Fn(WeightCoord) -> bool| {
+        arms.iter().find(|arm| arm.kind == kind && (kind == ArmKind::Intact || arm.at.is_some_and(is_its))).cloned()
+    };
+    let rests = arms.iter().filter(|arm| arm.kind == ArmKind::ChannelRest).filter_map(|rest| Some((rest.at?, rest)));
+    let three = |(at, rest): (WeightCoord, &ConfirmArm)| {
+        let channel = of(ArmKind::Channel, &|of| of.channel() == at.channel());
+        [of(ArmKind::Candidate, &|of| of == at), channel, Some(rest.clone())].into_iter().flatten()
+    };
+    let apart = rests.flat_map(three).collect::<Vec<_>>();
+    if apart.is_empty() { apart } else { of(ArmKind::Intact, &|_| true).into_iter().chain(apart).collect() }
+}
+
+/// The chart of arms' held-out losses, in nats from zero; the dashed line is the intact model.
 pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
     const ROW: f32 = 34.0;
     const TOP: f32 = 8.0;
-    let mut chart = Chart::new("Held-out loss of every arm".into(), WIDTH, TOP + ROW * arms.len() as f32 + 20.0);
+    let mut chart = Chart::new("Held-out loss of the arms".into(), WIDTH, TOP + ROW * arms.len() as f32 + 20.0);
     let intact = arms.iter().find(|arm| arm.kind == ArmKind::Intact).map(|arm| arm.loss_nats);
     let largest = arms.iter().map(|arm| arm.loss_nats).filter(|loss| loss.is_finite()).fold(0.1, f32::max);
     let x = |loss: f32| if loss.is_finite() { (WIDTH - RIGHT) * (loss / largest).clamp(0.0, 1.0) } else { WIDTH - RIGHT };
     for (i, arm) in arms.iter().enumerate() {
         let y = TOP + ROW * i as f32;
         let paint = match arm.kind {
-            ArmKind::Candidate | ArmKind::Jointly | ArmKind::Channel | ArmKind::ChannelMean | ArmKind::Row => Paint::Ablated,
+            ArmKind::Candidate | ArmKind::Jointly | ArmKind::Channel | ArmKind::ChannelMean | ArmKind::ChannelRest | ArmKind::Row => {
+                Paint::Ablated
+            }
             ArmKind::Intact => Paint::Intact,
             ArmKind::RandomScalar | ArmKind::LargestWeights | ArmKind::NextRow => Paint::Muted,
         };
@@ -114,7 +131,7 @@ pub fn arms_chart(arms: &[ConfirmArm]) -> Chart {
 pub fn arm_name(arm: &ConfirmArm) -> String {
     let what = match arm.kind {
         ArmKind::Intact => return "nothing changed".into(),
-        ArmKind::Channel | ArmKind::ChannelMean | ArmKind::Row => return visible(&change(&arm.label)),
+        ArmKind::Channel | ArmKind::ChannelMean | ArmKind::ChannelRest | ArmKind::Row => return visible(&change(&arm.label)),
         ArmKind::Candidate => "candidate",
         ArmKind::Jointly => "all candidates together",
         ArmKind::RandomScalar | ArmKind::LargestWeights | ArmKind::NextRow => "control",
@@ -139,6 +156,30 @@ mod tests {
                 inside(&layer_chart("largest_inputs", &spikes, &spikes, log));
             }
         }
+    }
+
+    #[test]
+    fn arms_apart_are_three_for_each_critical_candidate() {
+        let arm = |kind, at: Option<WeightCoord>, delta_nats| ConfirmArm {
+            kind,
+            label: "scalar".into(),
+            at,
+            n_zeroed: 1,
+            loss_nats: 3.0 + delta_nats,
+            delta_nats,
+        };
+        let [a, b] = [WeightCoord::new(11, 507, 1229), WeightCoord::new(11, 30, 1229)];
+        let mut arms = vec![
+            arm(ArmKind::Intact, None, 0.0),
+            arm(ArmKind::Candidate, Some(b), 0.01),
+            arm(ArmKind::Candidate, Some(a), 1.75),
+            arm(ArmKind::RandomScalar, Some(b), 0.0),
+            arm(ArmKind::Channel, Some(b), 0.04),
+        ];
+        assert!(arms_apart(&arms).is_empty());
+        arms.push(arm(ArmKind::ChannelRest, Some(a), -0.25));
+        let deltas = arms_apart(&arms).iter().map(|arm| arm.delta_nats).collect::<Vec<_>>();
+        assert_eq!(deltas, [0.0, 1.75, 0.04, -0.25]);
     }
 
     #[test]

@@ -56,6 +56,12 @@ impl Layers {
         self.layers.iter_mut().for_each(change);
     }
 
+    /// The same layers, counted as those of a loaded model: edits of the result are changes of these.
+    #[must_use]
+    pub fn as_loaded(&self) -> Self {
+        Self::from(self.layers.clone())
+    }
+
     /// The number of layers, from the first on, that compute what those of the loaded model compute.
     pub fn n_intact(&self) -> usize {
         self.n_intact

@@ -221,7 +221,8 @@ fn stored() -> StoredModel {
 
 fn scan() -> ScanReport {
     let spike = Spike { layer: 1, token: 2, token_text: "x".into(), channel: 3, value: -4.5, ratio: 5.1 };
-    let candidate = Candidate { at: AT, weight: 0.1, input: 2.0, output: 3.0, token: 4, ratio: 5.0, share: 0.6, iteration: 0 };
+    let candidate =
+        Candidate { at: AT, weight: 0.1, input: 2.0, output: 3.0, token: 4, ratio: 5.0, share: 0.6, effect_nats: Some(1.5), iteration: 0 };
     ScanReport {
         model: model(),
         prompt: "p".into(),

@@ -22,7 +22,8 @@ pub fn spikes(name: &str, title: impl Into<Message>, spikes: &[Spike], after: &[
 }
 
 pub fn candidates(candidates: &[Candidate]) -> DataTable {
-    let columns = ["layer", "row", "col", "weight", "input", "output", "token", "ratio_to_median", "share_of_output", "iteration"];
+    let columns =
+        ["layer", "row", "col", "weight", "input", "output", "token", "ratio_to_median", "share_of_output", "effect (nats)", "iteration"];
     let mut table = DataTable::new("candidates", "candidates", &columns);
     for c in candidates {
         table.push([
@@ -35,6 +36,7 @@ pub fn candidates(candidates: &[Candidate]) -> DataTable {
             c.token.into(),
             c.ratio.into(),
             c.share.into(),
+            c.effect_nats.into(),
             c.iteration.into(),
         ]);
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArmKind, ConfirmReport, EditTarget, RowCoord, WeightCoord};
+use super::{ArmKind, ConfirmArm, ConfirmReport, EditTarget, RowCoord, WeightCoord};
 
 /// The least rise of the held-out loss, in nats, when a super weight alone is removed. (ln 1.28: perplexity up by 28
 /// %.)
@@ -13,6 +13,12 @@ pub const MIN_TIMES_CONTROL: f32 = 10.0;
 /// Returns `true` if a removal is critical that costs `delta_nats` while its controls cost at most `control_nats`.
 pub fn is_critical(delta_nats: f32, control_nats: f32) -> bool {
     delta_nats >= MIN_DELTA_NATS && delta_nats >= MIN_TIMES_CONTROL * control_nats
+}
+
+/// The largest cost, by magnitude, among a candidate's random controls, nats; 0 if there are none.
+pub fn control_of(arms: &[ConfirmArm], at: WeightCoord) -> f32 {
+    let is_its = |arm: &&ConfirmArm| arm.kind == ArmKind::RandomScalar && arm.at.is_none_or(|of| of == at);
+    arms.iter().filter(is_its).map(|arm| arm.delta_nats.abs()).fold(0.0, f32::max)
 }
 
 /// The decision on whether a whole row is critical.
@@ -66,7 +72,7 @@ impl ConfirmReport {
             return self.rows.iter().find(|verdict| verdict.at == row).map(|verdict| (verdict.delta_nats, verdict.control_nats));
         }
         let at: WeightCoord = target.as_scalar()?;
-        let of = |kind| self.arms.iter().filter(move |arm| arm.kind == kind && arm.at == Some(at)).map(|arm| arm.delta_nats);
-        Some((of(ArmKind::Candidate).next()?, of(ArmKind::RandomScalar).map(f32::abs).fold(0.0, f32::max)))
+        let alone = self.arms.iter().find(|arm| arm.kind == ArmKind::Candidate && arm.at == Some(at))?;
+        Some((alone.delta_nats, control_of(&self.arms, at)))
     }
 }

@@ -22,7 +22,7 @@
 //! | fit | `fit` (with `data-fits`), `fit-checks`, `fit-advice`, `fit-alternative` |
 //! | stored | `stored`, `stored-none`, `stored-model`, `stored-delete`, `stored-total`, `stored-delete-all` |
 //! | scan | `scan-prompt`, `scan-prompt-<n>`, `scan-run`, `scan-log`, `scan-results`, `scan-stopped`, `scan-tokens`, `candidates`, `candidate`, `candidate-pull`, `candidate-verdict`, `candidates-csv` |
-//! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`, `lp-share`, `lp-mass`, `lp-agreement`, `halo-plane`, `halo-connection`, `removal-chart`, `pruning-chart`, `deletions-chart`, `training-shares`, `training-rise`; each with `-svg`, `-csv`, `-table` appended, the first two and `lp-share` with `-readout` |
+//! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`, `confirm-apart`, `lp-share`, `lp-mass`, `lp-agreement`, `halo-plane`, `halo-connection`, `removal-chart`, `pruning-chart`, `deletions-chart`, `training-shares`, `training-rise`; each with `-svg`, `-csv`, `-table` appended, the first two and `lp-share` with `-readout` |
 //! | confirm | `confirm-run`, `confirm-stop`, `published-run`, `confirm-arms`, `verdicts`, `verdict`, `published-claim`, `confirm-convention` |
 //! | weigh | `score-sequences`, `score-length`, `score-run`, `score-stop`, `score-resume`, `score-text`, `score-text-bundled`, `score-text-error`, `score-status`, `score-rho`, `score-layer`, `score-lorenz`, `score-findings`, `channels-csv` |
 //! | halo | `halo-support`, `halo-eta`, `halo-redundancy`, `halo-run`, `halo-error`, `halo-line` |

@@ -1,11 +1,18 @@
 //! A scan's end, and the arms and verdicts of a confirmation.
 
-use crate::terms::{Cell, Message, Unit};
+use crate::terms::{Cell, Message, Unit, is_critical};
 
 /// The reason why the search for spikes ended, to end a sentence.
 pub fn stopped(message: &Message) -> Option<String> {
     Some(match message.code.as_str() {
         "enough_candidates" => format!("{} candidates were found, the most of a search", message.number("limit")),
+        "only_echoes" => format!(
+            "all candidates together change the predictions for the prompt by {:.2} nats; what is left are echoes of them, or scalars whose own effect is below {:.2} nats",
+            message.number("together"),
+            message.number("nats")
+        ),
+        "no_effect_left" => format!("no other scalar changes the predictions for the prompt by {:.2} nats", message.number("nats")),
+        // The next two ended searches of earlier versions, whose exports are still read.
         "no_spike_left" => format!("no output spike of {} times the layers' median is left", message.number("ratio")),
         "not_one_weight" => format!(
             "the remaining spikes have no single cause: no single product explains {:.0} % of them",
@@ -23,12 +30,22 @@ pub fn verdict(message: &Message) -> Option<String> {
         return None;
     }
     let controls = if control < 1e-4 { "less than 0.0001".into() } else { format!("at most {control:.4}") };
-    let mut said = format!("Zeroing it changes the held-out loss by {delta:+.3} nats; random scalars of the same matrix by {controls}.");
+    let mut said =
+        format!("Zeroing it changes the held-out loss by {delta:+.3} nats; random scalars of the candidates' matrices by {controls}.");
     if let Some(jointly) = cost("jointly") {
         said += &format!(" But all candidates together cost {jointly:+.3} nats: each can replace the others.");
     }
     if let Some(channel) = cost("channel") {
-        said += &format!(" Its whole channel is critical: removing it costs {channel:+.3} nats.");
+        said += &match (is_critical(delta as f32, control as f32), is_critical(channel as f32, control as f32)) {
+            (true, false) => format!(
+                " Removing its whole channel costs only {channel:+.3} nats: without the scalar, what the rest of the channel writes does the damage."
+            ),
+            (true, true) => format!(" Removing its whole channel costs {channel:+.3} nats."),
+            _ => format!(" Its whole channel is critical: removing it costs {channel:+.3} nats."),
+        };
+    }
+    if let Some(rest) = cost("rest") {
+        said += &format!(" Removing the channel without the scalar costs {rest:+.3} nats.");
     }
     Some(said)
 }
@@ -40,11 +57,14 @@ pub fn change(message: &Message) -> Option<String> {
     Some(match message.code.as_str() {
         "intact" => "nothing changed".into(),
         "scalar" => place(Unit::Scalar)?,
+        // Each control was one scalar in earlier versions, whose exports are still read.
         "random" => format!("random, {}", place(Unit::Scalar)?),
+        "random_scalars" => format!("{} random scalars of the candidates' matrices", n()),
         "jointly" => format!("all {} together", n()),
         "largest_weights" => format!("the {} largest |w|", n()),
         "channel" => place(Unit::Channel)?,
         "channel_mean" => place(Unit::ChannelMean)?,
+        "channel_rest" => format!("channel without the scalar, {}", place(Unit::Scalar)?),
         "row" => place(Unit::Row)?,
         _ => return None,
     })
@@ -58,9 +78,15 @@ mod tests {
     #[test]
     fn verdicts_tell_the_figures_that_decided() {
         let cost = Message::new("cost").with("delta", 2.4567_f32).with("control", 0.00002_f32);
-        let alone = "Zeroing it changes the held-out loss by +2.457 nats; random scalars of the same matrix by less than 0.0001.";
+        let alone = "Zeroing it changes the held-out loss by +2.457 nats; random scalars of the candidates' matrices by less than 0.0001.";
         assert_eq!(verdict(&cost).unwrap(), alone);
-        let both = verdict(&cost.with("control", 0.01_f32).with("jointly", 3.0_f32).with("channel", 4.5_f32)).unwrap();
+        let scalar = verdict(&cost.clone().with("channel", 0.04_f32).with("rest", -0.01_f32)).unwrap();
+        assert!(
+            scalar.contains("whole channel costs only +0.040 nats") && scalar.ends_with("without the scalar costs -0.010 nats."),
+            "{scalar}"
+        );
+        let both = cost.with("delta", 0.05_f32).with("control", 0.01_f32).with("jointly", 3.0_f32).with("channel", 4.5_f32);
+        let both = verdict(&both).unwrap();
         assert!(
             both.contains("at most 0.0100.") && both.contains("together cost +3.000") && both.ends_with("removing it costs +4.500 nats.")
         );
@@ -81,6 +107,9 @@ mod tests {
     fn reasons_to_stop_end_a_sentence() {
         let left = stopped(&Message::new("not_one_weight").with("share", 0.5_f32)).unwrap();
         assert!(left.ends_with("no single product explains 50 % of them"), "{left}");
+        let echoes = Message::new("only_echoes").with("nats", 0.245_f32).with("together", 5.5_f32);
+        assert!(stopped(&echoes).unwrap().starts_with("all candidates together change the predictions for the prompt by 5.50 nats"));
+        assert!(stopped(&Message::new("no_effect_left").with("nats", 0.04_f32)).unwrap().ends_with("by 0.04 nats"));
         assert!(stopped(&Message::new("no_spike_left").with("ratio", 5.0_f32)).unwrap().contains("of 5 times"));
     }
 }

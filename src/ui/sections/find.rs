@@ -67,7 +67,7 @@ fn results(scan: ScanReport) -> impl IntoView {
             </p>
             <details class="tokens" data-testid="scan-tokens"><summary>{format!("The text as {n_tokens} tokens")}</summary><p>{tokens}</p></details>
             <Candidates candidates />
-            <p class="note" data-testid="scan-stopped">"The search removes a candidate and looks again. It stopped here: "{language::stopped(&stopped)}"."</p>
+            <p class="note" data-testid="scan-stopped">"The search zeroes the scalars with the largest products of each layer, one at a time, and keeps those without which the predictions for this text change. It ended here: "{language::stopped(&stopped)}"."</p>
         </div>
     }
 }
@@ -117,7 +117,7 @@ fn spikes_view(name: &'static str, title: &'static str, spikes: Vec<Spike>, afte
 #[component]
 fn Candidates(candidates: Vec<Candidate>) -> impl IntoView {
     if candidates.is_empty() {
-        return view! { <p data-testid="candidates">"No candidate: no output spike stands out and is explained by one product."</p> }
+        return view! { <p data-testid="candidates">"No candidate: no scalar changes the predictions for this text alone, and no output spike is explained by one product."</p> }
             .into_any();
     }
     let csv = candidates_table(&candidates).to_csv();
@@ -129,7 +129,7 @@ fn Candidates(candidates: Vec<Candidate>) -> impl IntoView {
                 <thead>
                     <tr>
                         <th scope="col">"where"</th><th scope="col">"weight"</th><th scope="col">"input"</th><th scope="col">"output"</th>
-                        <th scope="col">"× median"</th><th scope="col">"share of output"</th><th scope="col">"verdict"</th><th scope="col"><span class="sr">"action"</span></th>
+                        <th scope="col">"× median"</th><th scope="col">"share of output"</th><th scope="col">"effect, nats"</th><th scope="col">"verdict"</th><th scope="col"><span class="sr">"action"</span></th>
                     </tr>
                 </thead>
                 <tbody>{rows}</tbody>
@@ -171,6 +171,7 @@ fn candidate_row(candidate: Candidate) -> impl IntoView {
             <td class="number">{short(candidate.output)}</td>
             <td class="number">{short(candidate.ratio)}</td>
             <td class="number">{percent(candidate.share)}</td>
+            <td class="number">{candidate.effect_nats.map(short)}</td>
             <td data-testid="candidate-verdict" class:confirmed=move || verdict.get() == Some(true)>{word}</td>
             <td>
                 <button type="button" class="small" data-testid="candidate-pull" aria-pressed=move || pulled.get().to_string() on:click=toggle aria-label=move || format!("{} {at}", if pulled.get() { "Put back" } else { "Pull" })>

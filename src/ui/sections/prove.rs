@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use crate::draw::spikes::{arm_name, arms_chart};
+use crate::draw::spikes::{arm_name, arms_apart, arms_chart};
 use crate::language;
 use crate::protocol::Request;
 use crate::tables::scan::arms as arms_table;
@@ -29,7 +29,7 @@ pub fn Confirm() -> impl IntoView {
             <h2 id="confirm-title">"Prove: does anything break?"</h2>
             <p class="lead">
                 "A spike is not proof. Every candidate is set to zero, alone and together with the others. So are controls that should not matter: \
-                 random scalars of the same matrix, and the largest of the whole model. The measure is the loss on "
+                 random scalars of the same matrices, and the largest of the whole model. The measure is the loss on "
                 {move || if is_bundled.get() { "books that the model has not seen." } else { "passages of public-domain books, which it may have read in training." }}
             </p>
             <div class="row">
@@ -59,6 +59,19 @@ pub fn Confirm() -> impl IntoView {
 fn arms() -> impl IntoView {
     let app = app();
     let arms = app.part(|state| state.scan.arms.clone());
+    let apart = Memo::new(move |_| arms.with(|arms| arms_apart(arms)));
+    view! {
+        <div class="narrow">
+            {arms_view("confirm-arms", "Held-out loss, nats per token", arms)}
+            {move || apart.with(|arms| !arms.is_empty()).then(|| view! {
+                {arms_view("confirm-apart", "A scalar, its whole channel, and the channel without the scalar", apart)}
+            })}
+        </div>
+    }
+}
+
+/// Arms, drawn and as a table.
+fn arms_view(name: &'static str, caption: &'static str, arms: Memo<Vec<ConfirmArm>>) -> impl IntoView {
     let chart = Signal::derive(move || arms.with(|arms| arms_chart(arms)));
     let csv = Callback::new(move |()| arms.with_untracked(|arms| arms_table(arms).to_csv()));
     let row = |arm: ConfirmArm| {
@@ -72,14 +85,12 @@ fn arms() -> impl IntoView {
         }
     };
     view! {
-        <div class="narrow">
-            <ChartView name="confirm-arms" caption="Held-out loss, nats per token" chart lines=Signal::stored(Vec::new()) csv>
-                <table>
-                    <thead><tr><th scope="col">"arm"</th><th scope="col">"scalars set to zero"</th><th scope="col">"loss"</th><th scope="col">"change"</th></tr></thead>
-                    <tbody>{move || arms.get().into_iter().map(row).collect_view()}</tbody>
-                </table>
-            </ChartView>
-        </div>
+        <ChartView name caption chart lines=Signal::stored(Vec::new()) csv>
+            <table>
+                <thead><tr><th scope="col">"arm"</th><th scope="col">"scalars set to zero"</th><th scope="col">"loss"</th><th scope="col">"change"</th></tr></thead>
+                <tbody>{move || arms.get().into_iter().map(row).collect_view()}</tbody>
+            </table>
+        </ChartView>
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn candidate(layer: usize, row: usize, col: usize) -> Candidate {
         token: 0,
         ratio: 50.0,
         share: 1.0,
+        effect_nats: Some(1.5),
         iteration: 0,
     }
 }
