@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::error::LoadingError;
 use super::names::Names;
-use super::shard::Shard;
+pub use super::shard::Shard;
 use super::sink::{bytes_of, bytes_per_value};
 use super::unread;
 use crate::model::config::ModelConfig;
@@ -39,10 +39,12 @@ impl Onto {
 /// A checkpoint whose headers have been read and fit the configuration.
 #[derive(Debug)]
 pub struct Checkpoint {
-    pub(super) shards: Vec<Shard>,
-    pub(super) plan: Weights,
+    /// The files of weights, in the order of their names.
+    pub shards: Vec<Shard>,
+    /// The tensors that the configuration requires, and their places.
+    pub plan: Weights,
     /// Sentences about the checkpoint for the reader.
-    pub(super) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 impl Checkpoint {

@@ -17,11 +17,11 @@ use super::sink::{Sink, bytes_of, bytes_per_value};
 use crate::job::control::Control;
 use crate::model::config::ModelConfig;
 use crate::model::edit::{N_LARGEST_HARSH, PAPER_SHARE};
-use crate::model::weights::{Arrived, Weights};
+use crate::model::weights::{Arrived, Stored, Weights};
 use crate::model::{Model, families};
 use crate::platform::{self, ByteStream, Files, PlatformError};
 use crate::tensors::DeviceError;
-use crate::terms::{FileProof, Message, hex};
+use crate::terms::{FileProof, Message, hex, revision_of};
 use crate::weights::WeightsError;
 use crate::weights::safetensors::{Dtype, TensorEntry};
 
@@ -128,19 +128,10 @@ pub async fn load_checkpoint(
     }
     let mut weights = plan.with_tensors(tensors);
     let model = families::build(config, &mut weights)?;
-    let revision = revision_of(&proofs);
+    let revision = revision_of(proofs.iter().map(|file| file.sha256.as_str()));
     let [largest, largest_by_tensor] =
         <[Vec<Place>; 2]>::from(largest.into_places()).map(|places| places.into_iter().map(|place| weights.place(place)).collect());
     Ok(LoadedWeights { model, num_parameters, weight_bytes, notes, revision, largest, largest_by_tensor, files: proofs, stored })
-}
-
-/// The revision of a model with these files, as [`crate::terms::ModelRef`] defines it.
-fn revision_of(files: &[FileProof]) -> String {
-    let whole = match files {
-        [one] => one.sha256.clone(),
-        several => crate::terms::text_digest(&several.iter().map(|file| file.sha256.as_str()).collect::<String>()),
-    };
-    whole.chars().take(16).collect()
 }
 
 /// A table as it was read.
@@ -222,7 +213,7 @@ impl Reading<'_> {
         let mut of_table = is_tied.then(Sha256::new);
         let chunk_rows = self.plan.chunk_rows(&entry.name, bytes_per_value(entry, &self.onto.device));
         let mut sink = is_wanted.then(|| Sink::new(entry, chunk_rows, &self.onto.device, gpu));
-        let place = self.plan.matrices.get(&entry.name).copied().filter(|_| is_wanted);
+        let place = self.plan.stored.get(&entry.name).and_then(Stored::first).filter(|_| is_wanted);
         if place.is_some() {
             self.largest.begin_tensor(entry.shape.iter().product());
         }

@@ -53,32 +53,68 @@ pub struct Weights {
     pub wanted: BTreeMap<String, Vec<usize>>,
     /// The names of the embeddings and of the head, if both are in the checkpoint of a model that ties them.
     pub tied: Option<[String; 2]>,
-    /// The layer and matrix of each tensor; for a fused tensor, its first matrix.
-    pub matrices: BTreeMap<String, (usize, Matrix)>,
+    /// The tensors that hold the layers' matrices and their biases.
+    pub stored: BTreeMap<String, Stored>,
     /// Names of tables. A table larger than [`Self::largest_buffer`] may arrive in chunks.
     pub tables: BTreeSet<String>,
     /// The most bytes of a tensor; unlimited if `None`.
     pub largest_buffer: Option<u64>,
-    /// Matrices that are fused in one tensor of the checkpoint, under the first of them.
-    fused: BTreeMap<(usize, Matrix), Fused>,
 }
 
-/// The layout of several matrices in one tensor `[rows, cols]`: a number of rows of each matrix in turn, repeated.
-#[derive(Debug, Clone)]
-struct Fused {
-    parts: Vec<(Matrix, usize)>,
-    cols: usize,
+/// A tensor of the checkpoint that holds one matrix of a layer, or several (fused), or their biases. This is the only
+/// description of where a matrix `[out, in]` lies in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub layer: usize,
+    pub is_bias: bool,
+    pub layout: Layout,
+    /// Number of inputs; 1 for a bias, which is a column of one value for each output.
+    pub input: usize,
+    /// The matrices, and the number of outputs of each in turn.
+    pub parts: Vec<(Matrix, usize)>,
+    /// Number of repetitions of the parts.
+    pub rounds: usize,
 }
 
-impl Fused {
+impl Stored {
+    /// The shape `[rows, cols]` in the file; of a bias, `[out, 1]`.
+    pub fn shape(&self) -> [usize; 2] {
+        let out = self.rounds * self.period();
+        match self.layout {
+            Layout::OutIn => [out, self.input],
+            Layout::InOut => [self.input, out],
+        }
+    }
+
+    /// The places, along the tensor's outputs, of the outputs of one of its matrices, in their order. Empty for a
+    /// matrix of another tensor.
+    pub fn outputs(&self, matrix: Matrix) -> Vec<usize> {
+        let Some(part) = self.parts.iter().position(|(of, _)| *of == matrix) else { return Vec::new() };
+        let (before, rows) = (self.parts[..part].iter().map(|(_, rows)| rows).sum::<usize>(), self.parts[part].1);
+        let period = self.period();
+        (0..self.rounds).flat_map(|round| round * period + before..round * period + before + rows).collect()
+    }
+
+    fn period(&self) -> usize {
+        self.parts.iter().map(|(_, rows)| rows).sum()
+    }
+
+    /// The layer and the first matrix of a tensor of weights.
+    pub fn first(&self) -> Option<(usize, Matrix)> {
+        self.parts.first().filter(|_| !self.is_bias).map(|(matrix, _)| (self.layer, *matrix))
+    }
+
     /// The place of a scalar of the tensor in its own matrix.
     fn place(&self, flat: usize) -> (Matrix, usize) {
-        let (row, col) = (flat / self.cols, flat % self.cols);
-        let period = self.parts.iter().map(|(_, rows)| rows).sum::<usize>();
+        if let [(matrix, _)] = self.parts[..] {
+            return (matrix, flat);
+        }
+        let (row, col) = (flat / self.input, flat % self.input);
+        let period = self.period();
         let (round, mut row) = (row / period, row % period);
         for (matrix, rows) in &self.parts {
             if row < *rows {
-                return (*matrix, (round * rows + row) * self.cols + col);
+                return (*matrix, (round * rows + row) * self.input + col);
             }
             row -= rows;
         }
@@ -96,8 +132,7 @@ impl Weights {
             loaded: None,
             wanted: BTreeMap::new(),
             tied: None,
-            matrices: BTreeMap::new(),
-            fused: BTreeMap::new(),
+            stored: BTreeMap::new(),
             tables: BTreeSet::new(),
             largest_buffer: tensors::largest_buffer(device),
         }
@@ -208,7 +243,8 @@ impl Weights {
             Layout::InOut => (input, out),
         };
         let weight = self.matrix(&name, rows, cols)?;
-        self.matrices.insert(name, place);
+        let (layer, matrix) = place;
+        self.store(path, Stored { layer, is_bias: false, layout, input, parts: vec![(matrix, out)], rounds: 1 }, bias);
         let bias = if bias { Some(self.vector(&format!("{path}.bias"), out)?) } else { None };
         Ok(Linear { weight, bias, layout, input_rounding: None })
     }
@@ -232,11 +268,9 @@ impl Weights {
         let period = parts.iter().map(|(_, rows)| rows).sum::<usize>();
         let name = format!("{path}.weight");
         let weight = self.matrix(&name, rounds * period, input)?;
+        let stored = Stored { layer, is_bias: false, layout: Layout::OutIn, input, parts: parts.to_vec(), rounds };
+        self.store(path, stored, bias);
         let bias = if bias { Some(self.vector(&format!("{path}.bias"), rounds * period)?) } else { None };
-        if let Some((first, _)) = parts.first() {
-            self.matrices.insert(name, (layer, *first));
-            self.fused.insert((layer, *first), Fused { parts: parts.to_vec(), cols: input });
-        }
         let is_plan = self.loaded.is_none();
         let mut start = 0;
         Ok(parts.map(|(_, rows)| {
@@ -254,13 +288,22 @@ impl Weights {
     /// The place of a scalar that was found in a tensor of the checkpoint: the same, or its place in a matrix of a
     /// fused tensor.
     pub fn place(&self, (layer, matrix, flat): (usize, Matrix, usize)) -> (usize, Matrix, usize) {
-        match self.fused.get(&(layer, matrix)) {
-            Some(fused) => {
-                let (matrix, flat) = fused.place(flat);
+        match self.stored.values().find(|stored| stored.first() == Some((layer, matrix))) {
+            Some(stored) => {
+                let (matrix, flat) = stored.place(flat);
                 (layer, matrix, flat)
             }
             None => (layer, matrix, flat),
         }
+    }
+
+    /// Notes where the matrices of `{path}.weight` lie, and of `{path}.bias` if there is one.
+    fn store(&mut self, path: &str, weight: Stored, bias: bool) {
+        if bias {
+            let of_bias = Stored { is_bias: true, layout: Layout::OutIn, input: 1, ..weight.clone() };
+            self.stored.insert(format!("{path}.bias"), of_bias);
+        }
+        self.stored.insert(format!("{path}.weight"), weight);
     }
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arrived, WeightsError> {
@@ -277,6 +320,20 @@ impl Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The plan knows every tensor of a matrix by name, and each output of a fused one by its matrix.
+    #[test]
+    fn outputs_of_a_fused_tensor_are_those_of_its_matrices_in_turn() {
+        let names = ["up.weight", "up.bias", "qkv.weight"].map(str::to_owned);
+        let mut weights = Weights::plan(&Device::flex(), BTreeSet::from(names));
+        weights.linear((1, Matrix::UpProj), "up", [4, 3], Layout::InOut, true).unwrap();
+        weights.fused(0, [(Matrix::QProj, 1), (Matrix::KProj, 2)], 2, "qkv", 5, false).unwrap();
+        let shapes = weights.stored.iter().map(|(name, stored)| (name.as_str(), stored.shape(), stored.is_bias)).collect::<Vec<_>>();
+        assert_eq!(shapes, [("qkv.weight", [6, 5], false), ("up.bias", [4, 1], true), ("up.weight", [3, 4], false)]);
+        let qkv = &weights.stored["qkv.weight"];
+        assert_eq!((qkv.outputs(Matrix::QProj), qkv.outputs(Matrix::KProj)), (vec![0, 3], vec![1, 2, 4, 5]));
+        assert_eq!((qkv.outputs(Matrix::VProj), weights.stored["up.weight"].outputs(Matrix::UpProj)), (vec![], vec![0, 1, 2, 3]));
+    }
 
     /// Two rounds of one row of queries, two of keys and one of values, three columns wide.
     #[test]

@@ -18,6 +18,16 @@ pub fn text_digest(text: &str) -> String {
     hex(&Sha256::digest(text)[..8])
 }
 
+/// The revision of a model whose files of weights have these SHA-256 digests, in the order of the files' names: see
+/// [`super::ModelRef`].
+pub fn revision_of<'a>(digests: impl IntoIterator<Item = &'a str>) -> String {
+    let digests = digests.into_iter().collect::<Vec<_>>();
+    match digests[..] {
+        [one] => one.chars().take(16).collect(),
+        _ => text_digest(&digests.concat()),
+    }
+}
+
 /// The bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
