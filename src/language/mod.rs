@@ -8,6 +8,8 @@ mod en;
 
 pub use en::experiments::{asks, option_help, setting_error, setting_label, source, summary, title};
 pub use en::figures::figure;
+#[cfg(any(feature = "ui", feature = "cli"))]
+pub use en::removal::pruning;
 
 use crate::terms::{Cell, DataPlot, DataTable, Failure, Message, Outcome};
 use crate::words::short;

@@ -7,6 +7,8 @@ pub mod failures;
 pub mod figures;
 pub mod findings;
 pub mod progress;
+#[cfg(any(feature = "ui", feature = "cli"))]
+pub mod removal;
 pub mod spikes;
 pub mod titles;
 

@@ -2,12 +2,12 @@
 
 use leptos::prelude::*;
 
+use crate::language;
 use crate::protocol::Request;
 use crate::share::{Recomputed, ShareError, ShareLink};
 use crate::terms::{CalibrationText, Pane};
 use crate::ui::page::context::{App, app};
 use crate::ui::page::dom;
-use crate::ui::pictures::words::pruning_words;
 use crate::ui::state::entry::Entry;
 use crate::ui::state::experiments::Shared;
 use crate::ui::state::link::{LinkStage, LinkState, OtherChannels, loadable_entry};
@@ -158,7 +158,7 @@ fn removed(link: &ShareLink) -> Option<String> {
     };
     Some(format!(
         "{}; scored over {} sequences of {} tokens of {text}, and scored again here; selection digest {}",
-        pruning_words(pruning),
+        language::pruning(pruning),
         selection.sequences,
         selection.length,
         selection.digest

@@ -1,8 +1,9 @@
 //! Channels removed together by a rule, next to the edits of single weights.
 
+use crate::language;
 use crate::tables::names::ranking_name;
 use crate::ui::page::context::{App, app};
-use crate::ui::pictures::words::{pruning_words, ranking_hint};
+use crate::ui::pictures::words::ranking_hint;
 use crate::ui::state::AppState;
 use crate::ui::state::scores::ScoreSetup;
 use gloo_timers::callback::Timeout;
@@ -107,7 +108,7 @@ pub fn Channels() -> impl IntoView {
         app.client.edit(|state| state.edits.pruning = rule);
     };
     let status = app.part(|state| pruned_line(state).or_else(|| scores_ahead(state)));
-    let words = move || choice.with(|choice| pruning_words(&choice.rule));
+    let words = move || choice.with(|choice| language::pruning(&choice.rule));
     view! {
         <div class="channels">
             <h3>"Channels"</h3>
