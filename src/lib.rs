@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! ui (Leptos,  ──►  protocol  ◄──  engine (bin/engine: a Web Worker;  ──►  experiments (the paper's tables, figures)
-//!     bin/app)      share             bin/linchpin: the command,           loading (files to a model)
+//!     bin/app)      share             bin/linchpin: the command,           loading (files to a model), saving (to files)
 //!                   catalog           with cli)                            analysis, decode, sampling, job
 //!                   draw, tables, language (words for codes)                model (one forward pass)
 //!                   terms, words                                           weights (files), tensors (kernels), tokenizer
@@ -58,6 +58,8 @@ pub mod model;
 pub mod platform;
 #[cfg(feature = "engine")]
 pub mod sampling;
+#[cfg(feature = "engine")]
+pub mod saving;
 #[cfg(feature = "engine")]
 pub mod tensors;
 #[cfg(feature = "engine")]

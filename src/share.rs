@@ -18,7 +18,7 @@ pub use pruned::LinkedSelection;
 use pruned::{WirePruning, by_letter, letter};
 
 use crate::terms::{
-    Ablation, Coordinate, Finish, LimitError, MAX_INDEX, MAX_SEED, ModelRef, Pane, Place, RunRecord, RunSetup, SCALES, Sampling,
+    Ablation, Coordinate, Finish, LimitError, MAX_INDEX, MAX_SEED, ModelRef, Pane, Place, Pruned, RunRecord, RunSetup, SCALES, Sampling,
     SettingError, Sizes, Unit, WeightEdit, outcome_digest, read_json, shortest,
 };
 use crate::words::is_lower_hex;
@@ -165,6 +165,24 @@ impl ShareLink {
         let digest = outcome_digest(&intact, &ablated);
         Ok(Self { setup: run.setup.clone(), intact, ablated, digest, selection: pruned.map(LinkedSelection::from) })
     }
+
+    /// Creates a link that names edits and has no outcome, so that nothing is claimed about their effect.
+    ///
+    /// # Errors
+    ///
+    /// [`ShareError::Pruning`]: channels are removed, and the selection is missing.
+    pub fn of_edits(model: ModelRef, ablation: Ablation, pruned: Option<&Pruned>) -> Result<Self, ShareError> {
+        if pruned.map(|pruned| pruned.pruning) != ablation.pruning {
+            return Err(ShareError::Pruning);
+        }
+        let setup = RunSetup { model, prompt: Self::OPENING.into(), sampling: Sampling::default(), ablation };
+        let (intact, ablated) = (Vec::new(), Vec::new());
+        let digest = outcome_digest(&intact, &ablated);
+        Ok(Self { setup, intact, ablated, digest, selection: pruned.map(LinkedSelection::from) })
+    }
+
+    /// The opening of a link without a run.
+    const OPENING: &str = "It was a dark evening, and the old man";
 
     /// The fragment, with its `#`. [`ShareLink::decode`] reads it back.
     pub fn encode(&self) -> Result<String, ShareError> {
@@ -332,6 +350,8 @@ fn clamp(what: &'static str, value: f64, low: f32, high: f32) -> Result<f32, Sha
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recomputed {
     Same,
+    /// The link has no tokens to compare with: it only names edits.
+    NoClaim,
     /// The first new token that differs, counted from 0, in the first pane with a difference.
     Differs {
         pane: Pane,
@@ -343,6 +363,9 @@ impl ShareLink {
     /// Compares the token ids of a recomputation with those in the link.
     pub fn compare(&self, intact: &[u32], ablated: &[u32]) -> Recomputed {
         use crate::terms::first_difference;
+        if self.intact.is_empty() && self.ablated.is_empty() && !(intact.is_empty() && ablated.is_empty()) {
+            return Recomputed::NoClaim;
+        }
         for (pane, then, now) in [(Pane::Intact, &self.intact[..], intact), (Pane::Ablated, &self.ablated[..], ablated)] {
             if let Some(index) = first_difference(then, now) {
                 return Recomputed::Differs { pane, index };

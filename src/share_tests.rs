@@ -251,6 +251,10 @@ fn comparing_names_the_pane_and_the_token() {
     let link = link();
     assert_eq!(link.compare(&[17, 4000, 3], &[17, 128_255, u32::MAX]), Recomputed::Same);
     assert_eq!(link.compare(&[17, 4000], &[]), Recomputed::Differs { pane: Pane::Intact, index: 2 });
+    let ModelRef { id, revision } = link.setup.model.clone();
+    let bare = ShareLink::of_edits(ModelRef { id, revision }, link.setup.ablation.clone(), None).unwrap();
+    let read = ShareLink::decode(&bare.encode().unwrap()).unwrap();
+    assert_eq!((read.compare(&[17], &[]), read.compare(&[], &[]), &read), (Recomputed::NoClaim, Recomputed::Same, &bare));
     assert_eq!(link.compare(&[17, 4000, 3], &[17, 9]), Recomputed::Differs { pane: Pane::Ablated, index: 1 });
 }
 

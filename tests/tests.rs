@@ -22,6 +22,7 @@ mod reference;
 mod repeat;
 mod runs;
 mod safetensors;
+mod save;
 mod scores;
 mod spikes;
 mod support;

@@ -12,6 +12,7 @@ use super::options::Options;
 use super::prune::PruneArgs;
 use super::repeat::RepeatArgs;
 use super::report::ReportArgs;
+use super::save::SaveArgs;
 use super::selection::ScoringArgs;
 use super::surround::SurroundArgs;
 use super::sweep::SweepArgs;
@@ -89,6 +90,8 @@ pub enum Command {
     /// Write every experiment on the model as a static page with its plots, and the data next to it; the exit code is 1
     /// if an experiment failed.
     Report(ReportArgs),
+    /// Write the model with its edits as a folder that transformers loads.
+    Save(SaveArgs),
     /// Measure the published findings on the model: zero its known coordinates, with controls; the exit code is 1 if
     /// an undisputed finding is not reproduced.
     Check(CheckArgs),
@@ -161,6 +164,19 @@ mod tests {
         assert_eq!((around.layer, around.rho, around.eta, around.support), (None, 0.01, 0.1, None));
         assert_eq!((scoring.sequences, scoring.length), (64, 512));
         assert!(parse(&["surround", "--rho", "much"]).is_err());
+    }
+
+    #[test]
+    fn saved_model_is_pruned_if_any_option_of_the_rule_is_given() {
+        let pruning = |args: &[&str]| match parse(&[&["save", "--out", "x"], args].concat()).unwrap() {
+            Command::Save(asked) => asked.pruning.0.map(|args| (args.sparsity, args.around.layer, args.scoring.sequences)),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(pruning(&["--scalar", "1,2,3"]), None);
+        assert_eq!(pruning(&["--sparsity", "0.5"]), Some((0.5, None, 64)));
+        assert_eq!(pruning(&["--layer", "2"]), Some((0.3, Some(2), 64)));
+        assert_eq!(pruning(&["--sequences", "8"]), Some((0.3, None, 8)));
+        assert!(parse(&["save", "--scalar", "1,2,3"]).is_err(), "a folder is required");
     }
 
     #[test]

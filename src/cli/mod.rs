@@ -16,6 +16,8 @@ mod prune;
 mod repeat;
 mod report;
 mod report_page;
+mod save;
+mod save_folder;
 mod selection;
 mod session;
 mod surround;
@@ -61,6 +63,7 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
         Command::Models { id } => return models::run(id.as_deref(), options.json),
         Command::Check(asked) => return check::run(&mut session, options, asked).await,
         Command::Training(asked) => (training::run(&mut session, options, asked).await?, true),
+        Command::Save(asked) => (save::run(&mut session, options, asked).await?, true),
         Command::Repeat(asked) => return again(&mut session, options, asked).await,
         Command::Report(asked) => {
             report::check(asked)?;
@@ -137,7 +140,7 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         Command::Sweep(asked) => events.extend(sweep::run(session, asked, info).await?),
         Command::Deletions(asked) => events.extend(deletions::run(session, asked, info).await?),
         Command::Surround(asked) => events.extend(surround::run(session, asked, args.options.given_text()?).await?),
-        Command::Training(_) | Command::Check(_) | Command::Models { .. } | Command::Repeat(_) | Command::Report(_) => {
+        Command::Training(_) | Command::Check(_) | Command::Models { .. } | Command::Repeat(_) | Command::Report(_) | Command::Save(_) => {
             bail!("this command is run elsewhere")
         }
         Command::Experiment(ExperimentCommand { kind, args }) => events.extend(experiment::run(session, *kind, args, info).await?),

@@ -90,6 +90,7 @@ pub fn report(export: &Export) {
     }
     export.checkpoints.iter().for_each(checkpoint);
     export.outcomes.iter().for_each(|made| outcome(made, &export.measured));
+    export.saved.iter().flat_map(language::saved).for_each(|sentence| println!("{sentence}"));
 }
 
 /// The most rows of a table that are printed to a terminal.

@@ -1,6 +1,7 @@
 //! `linchpin prune`: removes one selection and measures the cost. Other commands share some of its arguments.
 
-use clap::ValueEnum;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as _, Command, FromArgMatches, ValueEnum};
 
 use super::selection::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs};
 use super::session::Session;
@@ -30,6 +31,34 @@ pub struct PruneArgs {
     pub scoring: ScoringArgs,
 }
 
+/// The same arguments where a removal is optional: `None` if none of them is given.
+#[derive(Debug, Clone)]
+pub struct GivenPruning(pub Option<PruneArgs>);
+
+impl clap::Args for GivenPruning {
+    fn augment_args(command: Command) -> Command {
+        PruneArgs::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        PruneArgs::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for GivenPruning {
+    /// clap's own `Option` overlooks the arguments of nested groups.
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let own = PruneArgs::augment_args(Command::new("own"));
+        let is_given = own.get_arguments().any(|arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine));
+        Ok(Self(if is_given { Some(PruneArgs::from_arg_matches(matches)?) } else { None }))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum GroupArg {
     /// The supernodes of each layer.
@@ -53,12 +82,19 @@ impl From<GroupArg> for Pick {
     }
 }
 
+impl PruneArgs {
+    /// The requested removal.
+    pub fn pruning(&self) -> Pruning {
+        let lowest = || Pick::Lowest { by: self.method.into(), share: self.sparsity };
+        let selection = self.around.selection(self.group.map_or_else(lowest, Pick::from), self.seed);
+        Pruning { selection, replacement: self.replace.into() }
+    }
+}
+
 /// Removes the requested channels, and returns the events for an export.
 pub async fn run(session: &mut Session, args: &PruneArgs) -> anyhow::Result<Vec<Event>> {
-    let lowest = || Pick::Lowest { by: args.method.into(), share: args.sparsity };
-    let selection = args.around.selection(args.group.map_or_else(lowest, Pick::from), args.seed);
     session.ask(args.scoring.request(None)).await?;
-    let ablation = Ablation::pruning(Pruning { selection, replacement: args.replace.into() });
+    let ablation = Ablation::pruning(args.pruning());
     let mut events = session.ask(Request::Apply { ablation }).await?;
     events.extend(session.ask(Request::Evaluate).await?);
     Ok(events)

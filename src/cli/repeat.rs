@@ -156,11 +156,19 @@ fn model_of(export: &Export) -> anyhow::Result<String> {
     {
         return Ok(format!("{repo}@{commit}"));
     }
-    let id = &export.model.id;
+    place_of(&export.model.id)
+}
+
+/// Returns the name in `--model` of a model with this id: its name in the catalogue, or the bundled folder.
+///
+/// # Errors
+///
+/// An id of neither.
+pub fn place_of(id: &str) -> anyhow::Result<String> {
     let bundled = format!("public/models/{id}");
     match crate::catalog::hub::find_any(id) {
-        Some(_) => Ok(id.clone()),
+        Some(_) => Ok(id.into()),
         None if Path::new(&bundled).is_dir() => Ok(bundled),
-        None => bail!("the export is of {id}, which is not in the catalogue: give its folder with --model"),
+        None => bail!("the model {id} is not in the catalogue: give its folder with --model"),
     }
 }

@@ -11,6 +11,7 @@ use crate::job::{SettingError, Stopped};
 use crate::loading::LoadingError;
 use crate::model::ModelError;
 use crate::platform::PlatformError;
+use crate::saving::SavingError;
 use crate::tensors::DeviceError;
 use crate::terms::LimitError;
 use crate::tokenizer::TokenizerError;
@@ -59,6 +60,9 @@ pub enum EngineError {
     Loading(#[from] LoadingError),
     #[error(transparent)]
     #[serde(untagged)]
+    Saving(#[from] SavingError),
+    #[error(transparent)]
+    #[serde(untagged)]
     Limit(#[from] LimitError),
     #[error(transparent)]
     #[serde(untagged)]
@@ -84,6 +88,7 @@ impl EngineError {
             self,
             Self::Stopped(_)
                 | Self::Loading(LoadingError::Stopped(_))
+                | Self::Saving(SavingError::Stopped(_) | SavingError::Loading(LoadingError::Stopped(_)))
                 | Self::Analysis(AnalysisError::Stopped(_))
                 | Self::Experiment(ExperimentError::Stopped(_) | ExperimentError::Analysis(AnalysisError::Stopped(_)))
         )

@@ -8,6 +8,7 @@ use crate::experiments::ExperimentError;
 use crate::loading::LoadingError;
 use crate::model::ModelError;
 use crate::platform::PlatformError;
+use crate::saving::SavingError;
 use crate::tensors::DeviceError;
 use crate::terms::{Cell, Failure, LimitError, Message, Problem};
 use crate::tokenizer::TokenizerError;
@@ -52,6 +53,7 @@ fn of_engine(error: &EngineError) -> Problem {
         EngineError::Model(error) => of_model(error),
         EngineError::Weights(error) => of_weights(error),
         EngineError::Tokenizer(error) => of_tokenizer(error),
+        EngineError::Saving(error) => of_saving(error),
         EngineError::Platform(error) => of_platform(error),
         EngineError::Device(error) => of_device(error),
     }
@@ -90,6 +92,23 @@ fn of_loading(error: &LoadingError) -> Problem {
     }
 }
 
+fn of_saving(error: &SavingError) -> Problem {
+    match error {
+        SavingError::Stopped(_) => Problem::Stopped,
+        SavingError::NoEdit => Problem::NothingToSave,
+        SavingError::Interventions | SavingError::NoBias { .. } => Problem::NotInWeights,
+        SavingError::NothingToCut { .. } | SavingError::NoChannelLeft => Problem::NoCut,
+        SavingError::TooLarge { .. } => Problem::ValueTooLarge,
+        SavingError::ReadBack { .. } => Problem::SavedDiffers,
+        SavingError::ConfigChange { .. } => Problem::BrokenConfig,
+        SavingError::Loading(error) => of_loading(error),
+        SavingError::Weights(error) => of_weights(error),
+        SavingError::Model(error) => of_model(error),
+        SavingError::Limit(error) => of_limit(error),
+        SavingError::Platform(error) => of_platform(error),
+    }
+}
+
 fn of_tokenizer(error: &TokenizerError) -> Problem {
     match error {
         TokenizerError::NoSuchToken { .. } => Problem::UnknownToken,
@@ -118,6 +137,7 @@ fn of_platform(error: &PlatformError) -> Problem {
         PlatformError::Altered { .. } => Problem::CacheAltered,
         PlatformError::NotCached { .. } => Problem::NotInCache,
         PlatformError::Cache { .. } => Problem::CacheNotWritable,
+        PlatformError::Write { .. } => Problem::OutputNotWritable,
         PlatformError::Damaged { .. } => Problem::StoreDamaged,
         PlatformError::Store { .. } => Problem::StoreRefused,
         PlatformError::LfsPointer { .. } => Problem::LfsPointer,

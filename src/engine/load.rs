@@ -74,6 +74,7 @@ pub(super) async fn load(
         tasks: Vec::new(),
         tokenizer,
         info,
+        source: source.clone(),
         // As in transformers, generation_config.json takes precedence.
         eos_token_ids: generation.eos_token_ids().unwrap_or(config.eos_token_ids),
         intact_evaluation: None,

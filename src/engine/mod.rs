@@ -18,6 +18,7 @@ mod measure;
 mod memory;
 mod prune;
 mod run;
+mod save;
 mod score;
 mod scored;
 mod surround;
@@ -33,7 +34,7 @@ use crate::decode::DecodeGpu;
 use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::families;
-use crate::platform::{self, Files, GpuHealth, PlatformError};
+use crate::platform::{self, Files, GpuHealth, Output, PlatformError};
 use crate::protocol::{BackendChoice, Event, Request};
 use crate::tensors::DeviceError;
 use crate::terms::{Ablation, ConfirmArm, ConfirmReport, Matrix, ModelInfo, ModelSource, Pane, Pruned, RowCoord, ScanReport, WeightCoord};
@@ -57,11 +58,14 @@ pub struct Engine {
     control: Control,
     devices: Devices,
     loaded: Option<Loaded>,
+    /// The files of the last saved model.
+    saved: Option<Output>,
 }
 
 /// A loaded model and everything that belongs to it.
 struct Loaded {
     info: ModelInfo,
+    source: ModelSource,
     intact: Model,
     ablated: Model,
     ablation: Ablation,
@@ -88,7 +92,7 @@ struct Loaded {
 
 impl Engine {
     pub fn new(control: Control) -> Self {
-        Self { control, devices: Devices::default(), loaded: None }
+        Self { control, devices: Devices::default(), loaded: None, saved: None }
     }
 
     /// Answers one request.
@@ -153,6 +157,7 @@ impl Engine {
             Request::Delete { per_layer, n_quantiles, layer, seed, replacement } => {
                 self.delete(deletion::Asked { per_layer, n_quantiles, layer, seed, replacement }).await
             }
+            Request::Save(order) => self.save(order).await,
             Request::Stop => Ok(()),
         }
     }

@@ -10,6 +10,8 @@ pub use en::experiments::{asks, option_help, setting_error, setting_label, sourc
 pub use en::figures::figure;
 #[cfg(any(feature = "ui", feature = "cli"))]
 pub use en::removal::pruning;
+#[cfg(any(feature = "ui", feature = "cli"))]
+pub use en::saved::{Card, files_to_take, summary as saved};
 
 use crate::terms::{Cell, DataPlot, DataTable, Failure, Message, Outcome};
 use crate::words::short;

@@ -64,6 +64,8 @@ pub enum RopeScaling {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     pub model_type: &'static str,
+    /// The key of `config.json` that holds [`Self::intermediate_size`].
+    pub width_key: &'static str,
     pub vocab_size: usize,
     pub hidden_size: usize,
     /// Feed-forward channels of a layer.
@@ -128,11 +130,13 @@ impl ModelConfig {
         }
         let num_hidden_layers = keys.layers("num_hidden_layers")?;
         let head_dim = keys.get("head_dim")?.unwrap_or(hidden_size / num_attention_heads);
+        let width_key = "intermediate_size";
         Ok(Self {
             model_type,
+            width_key,
             vocab_size: keys.required("vocab_size")?,
             hidden_size,
-            intermediate_size: keys.required("intermediate_size")?.into(),
+            intermediate_size: keys.required(width_key)?.into(),
             num_hidden_layers,
             num_attention_heads,
             num_key_value_heads: keys.get("num_key_value_heads")?.unwrap_or(num_attention_heads),

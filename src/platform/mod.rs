@@ -1,6 +1,6 @@
 //! The differences between a browser and a native machine: files, yielding, and opening a GPU.
 //!
-//! Both sides have the same names: [`Files`], [`ByteStream`], the store ([`stored_models`], [`forget_stored`],
+//! Both sides have the same names: [`Files`], [`ByteStream`], [`Output`], the store ([`stored_models`], [`forget_stored`],
 //! [`free_storage`]), [`yield_now`], [`open_gpu`] and [`finish_gpu_work`]. No other module depends on the target.
 //! Natively there are also settings of the Hub ([`HubSettings`]), which the command reads.
 
@@ -22,9 +22,11 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 #[cfg(not(target_family = "wasm"))]
-pub use native::{ByteStream, Files, HubSettings, finish_gpu_work, forget_stored, free_storage, open_gpu, stored_models, yield_now};
+pub use native::{
+    ByteStream, Files, HubSettings, Output, OutputFile, finish_gpu_work, forget_stored, free_storage, open_gpu, stored_models, yield_now,
+};
 #[cfg(target_family = "wasm")]
-pub use web::{ByteStream, Files, finish_gpu_work, forget_stored, free_storage, open_gpu, stored_models, yield_now};
+pub use web::{ByteStream, Files, Output, OutputFile, finish_gpu_work, forget_stored, free_storage, open_gpu, stored_models, yield_now};
 
 use crate::terms::hex;
 
@@ -65,6 +67,8 @@ pub enum PlatformError {
     NotCached { name: String, revision: String, why: String },
     #[error("{what} could not be written to the cache: {why}")]
     Cache { what: String, why: String },
+    #[error("{name} could not be written: {why}")]
+    Write { name: String, why: String },
     #[error("the stored part of {name} is damaged")]
     Damaged { name: String },
     #[error("the stored models could not be changed: {why}")]

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::terms::{
     Ablation, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Delta, Evaluation, Failure, Generated, Inspection, Message, ModelInfo,
-    Outcome, Pane, Pruned, RunRecord, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint, SweepReport,
+    Outcome, Pane, Pruned, RunRecord, Saved, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint,
+    SweepReport,
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +88,8 @@ pub enum Event {
     Outcome(Outcome),
     /// The additions to the outcome of the running experiment since the last event.
     OutcomeDelta(Delta),
+    /// The edited model was written, read again and compared.
+    Saved(Saved),
     /// The request is complete.
     Done,
     /// The request ended because of [`Request::Stop`](super::Request::Stop); events sent before stay valid.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Figure;
 use crate::terms::{
-    Checkpoint, ConfirmReport, DeletionReport, Evaluation, ModelInfo, ModelRef, Outcome, Pane, Pruned, RunRecord, ScanReport, ScoreReport,
-    SurroundingsReport, SweepReport,
+    Checkpoint, ConfirmReport, DeletionReport, Evaluation, ModelInfo, ModelRef, Outcome, Pane, Pruned, RunRecord, Saved, ScanReport,
+    ScoreReport, SurroundingsReport, SweepReport,
 };
 
 /// The top level of every JSON export, from the page and from the command.
@@ -46,6 +46,9 @@ pub struct Export {
     /// Outcomes of experiments, each with everything needed to repeat it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outcomes: Vec<Outcome>,
+    /// The edited model that was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Saved>,
 }
 
 impl Export {
@@ -72,6 +75,7 @@ impl Export {
             deletions: None,
             checkpoints: Vec::new(),
             outcomes: Vec::new(),
+            saved: None,
         }
     }
 }

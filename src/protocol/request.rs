@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, CalibrationText, Experiment, ModelFile, ModelSource, Pruning, Replacement, RowCoord, Sampling, TaskFile, WeightCoord,
+    Ablation, CalibrationText, Experiment, ModelFile, ModelSource, Pruning, Replacement, RowCoord, Sampling, SaveOrder, TaskFile,
+    WeightCoord,
 };
 
 /// A request with the number that its events will carry.
@@ -106,6 +107,9 @@ pub enum Request {
         #[serde(default)]
         replacement: Replacement,
     },
+    /// Saves a model with its edits: [`Event::Saved`](super::Event::Saved). The loaded model and its applied ablation
+    /// stay as they are. Files of an earlier order are freed.
+    Save(SaveOrder),
     /// Ends the running request.
     Stop,
 }

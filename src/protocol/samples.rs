@@ -62,10 +62,9 @@ fn request_after(last: Option<&Request>) -> Option<Request> {
         },
         Some(Request::Score { .. }) => Request::Surround { rho: 0.01, eta: 0.1, support: Some(16), layer: None, redundancy: true },
         Some(Request::Surround { .. }) => Request::Sweep { prunings: picks().into_iter().map(pruning).collect() },
-        Some(Request::Sweep { .. }) => {
-            Request::Delete { per_layer: 4, n_quantiles: 2, layer: Some(1), seed: 7, replacement: Replacement::Mean }
-        }
-        Some(Request::Delete { .. }) => Request::Stop,
+        Some(Request::Sweep { .. }) => parse(r#"{"delete":{"per_layer":4,"n_quantiles":2,"layer":1,"seed":7,"replacement":"mean"}}"#),
+        Some(Request::Delete { .. }) => Request::Save(parse(r#"{"ablation":{},"cut":true,"folder":"é"}"#)),
+        Some(Request::Save(_)) => Request::Stop,
         Some(Request::Stop) => return None,
     })
 }
@@ -104,7 +103,8 @@ fn event_after(last: Option<&Event>) -> Option<Event> {
         Some(Event::Deletion(_)) => Event::Deleted(deletions()),
         Some(Event::Deleted(_)) => Event::Outcome(outcome()),
         Some(Event::Outcome(_)) => Event::OutcomeDelta(outcome().delta_to(&later_outcome())),
-        Some(Event::OutcomeDelta(_)) => Event::Done,
+        Some(Event::OutcomeDelta(_)) => Event::Saved(parse(SAVED)),
+        Some(Event::Saved(_)) => Event::Done,
         Some(Event::Done) => Event::Stopped,
         Some(Event::Stopped) => Event::Failed(failure()),
         Some(Event::Failed(_)) => return None,
@@ -121,6 +121,10 @@ const MAX_SEED: u64 = (1 << 53) - 1;
 fn parse<T: DeserializeOwned>(json: &str) -> T {
     serde_json::from_str(json).expect("a sample's JSON")
 }
+
+const SAVED: &str = r#"{"base_revision":"b","origin":"o","ablation":{},"cut":{"before":64,"after":48,"padded":[0,16]},"revision":"r",
+    "n_untouched":3,"tensors":[{"name":"t","shape":[2,3],"n_changed":5,"n_rounded_back":1}],
+    "files":[{"name":"a.json","size":5000000000,"sha256":"s","state":"changed","url":"blob:x"}]}"#;
 
 fn model() -> ModelRef {
     ModelRef { id: "m".into(), revision: "0123456789abcdef".into() }

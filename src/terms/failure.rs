@@ -51,6 +51,10 @@ pub enum Problem {
     UnknownTask,
     BrokenTask,
     NoSuperWeights,
+    NothingToSave,
+    NotInWeights,
+    NoCut,
+    ValueTooLarge,
     UnknownToken,
     PlaceOutside,
     ScaleOutOfRange,
@@ -87,6 +91,8 @@ pub enum Problem {
     FileUnreadable,
     NotInCache,
     CacheNotWritable,
+    OutputNotWritable,
+    SavedDiffers,
     StoreDamaged,
     StoreRefused,
 
@@ -133,6 +139,10 @@ impl Problem {
             | Self::UnknownTask
             | Self::BrokenTask
             | Self::NoSuperWeights
+            | Self::NothingToSave
+            | Self::NotInWeights
+            | Self::NoCut
+            | Self::ValueTooLarge
             | Self::UnknownToken
             | Self::PlaceOutside
             | Self::ScaleOutOfRange
@@ -162,6 +172,8 @@ impl Problem {
             | Self::FileUnreadable
             | Self::NotInCache
             | Self::CacheNotWritable
+            | Self::OutputNotWritable
+            | Self::SavedDiffers
             | Self::StoreDamaged
             | Self::StoreRefused => FailureKind::Transport,
             Self::MemoryTooSmall

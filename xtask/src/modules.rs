@@ -2,7 +2,7 @@
 
 /// The rooms (the library's top-level modules), and the rooms that each may import. Every room imports only rooms
 /// above it here.
-pub const MAY_IMPORT: [(&str, &[&str]); 22] = [
+pub const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("words", &[]),
     ("terms", &[]),
     ("protocol", &["terms"]),
@@ -21,6 +21,7 @@ pub const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("tensors", &["platform"]),
     ("model", &["terms", "weights", "tensors"]),
     ("loading", &["terms", "platform", "job", "weights", "tensors", "model"]),
+    ("saving", &["terms", "platform", "job", "weights", "model", "loading"]),
     // Only tests need `sampling`: the GPU's choice is compared with it.
     ("decode", &["terms", "platform", "sampling", "tensors", "model"]),
     ("analysis", &["terms", "tokenizer", "job", "tensors", "model"]),
@@ -38,6 +39,7 @@ pub const MAY_IMPORT: [(&str, &[&str]); 22] = [
             "tensors",
             "model",
             "loading",
+            "saving",
             "decode",
             "analysis",
             "experiments",

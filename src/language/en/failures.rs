@@ -58,6 +58,15 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
             ("A task's file cannot be used", "Correct the file: a row of JSON in each line, in one of the forms that the task is known in.")
         }
         Problem::NoSuperWeights => ("There is no super weight to remove", "Scan a prompt for candidates, or name a scalar yourself."),
+        Problem::NothingToSave => ("There is no edit to save", "Name an edit, or a rule that removes channels."),
+        Problem::NotInWeights => (
+            "This edit cannot be kept in the weights of this model",
+            "Remove the channel instead of setting it to its mean, or leave the edit out.",
+        ),
+        Problem::NoCut => {
+            ("Nothing can be cut out of this model", "Save it with the removed channels set to zero, or remove channels in every layer.")
+        }
+        Problem::ValueTooLarge => ("An edited weight is too large for the checkpoint's type", "Choose a scale that is nearer to 0."),
         Problem::UnknownToken => ("The model does not know this token", "Take it out of the text."),
         Problem::PlaceOutside => ("That place is outside the model", "Choose one within its layers, rows and columns."),
         Problem::ScaleOutOfRange => ("That scale is out of range", "Choose one that is nearer to 0."),
@@ -141,6 +150,12 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
             "The cache on this disk could not be written",
             "Make room for it, or set HF_HOME to a folder of yours, then load the model again.",
         ),
+        Problem::OutputNotWritable => {
+            ("The edited model could not be written", "Make room for it, or choose another place. Nothing half-done was left behind.")
+        }
+        Problem::SavedDiffers => {
+            ("The written files are not what was to be written", "Check the disk, then save again. Nothing of it was left behind.")
+        }
         Problem::StoreDamaged => {
             ("A model that this browser had stored is damaged", "Load the model again: the damaged parts are fetched again.")
         }

@@ -9,6 +9,8 @@ pub mod findings;
 pub mod progress;
 #[cfg(any(feature = "ui", feature = "cli"))]
 pub mod removal;
+#[cfg(any(feature = "ui", feature = "cli"))]
+pub mod saved;
 pub mod spikes;
 pub mod titles;
 

@@ -12,6 +12,8 @@ pub fn doing(message: &Message) -> Option<String> {
         "loading_weights" => "loading weights".into(),
         "loading_file" => format!("loading weights, file {} of {}", count("index"), count("of")),
         "waiting_for_file" => format!("{}: {}", message.text("file"), message.text("why")),
+        "saving_file" => format!("saving weights, file {} of {}", count("index"), count("of")),
+        "checking_saved" => "reading the saved files again".into(),
         "searching_weights" => "searching the weights".into(),
         "looking_for_spikes" => "looking for spikes".into(),
         "confirming" => format!("held-out text, arm {} of {}", count("index"), count("of")),

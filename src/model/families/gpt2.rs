@@ -36,11 +36,13 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     keys.refuse("scale_attn_weights", |is_set: &bool| !is_set)?;
     let (hidden_size, num_attention_heads) = (keys.required(name(keys, "hidden_size"))?, keys.required(name(keys, "num_attention_heads"))?);
     let num_hidden_layers = keys.layers(name(keys, "num_hidden_layers"))?;
+    let width_key = "n_inner";
     let config = ModelConfig {
         model_type: FAMILY.model_type,
+        width_key,
         vocab_size: keys.required("vocab_size")?,
         hidden_size,
-        intermediate_size: keys.get("n_inner")?.unwrap_or(4 * hidden_size).into(),
+        intermediate_size: keys.get(width_key)?.unwrap_or(4 * hidden_size).into(),
         num_hidden_layers,
         num_attention_heads,
         num_key_value_heads: num_attention_heads,

@@ -3,11 +3,13 @@
 mod files;
 mod gpu;
 mod hub;
+mod output;
 mod stream;
 
 pub use files::Files;
 pub use gpu::{finish_gpu_work, open_gpu};
 pub use hub::HubSettings;
+pub use output::{Output, OutputFile};
 pub use stream::ByteStream;
 
 use crate::terms::StoredModel;

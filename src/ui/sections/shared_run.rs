@@ -189,6 +189,7 @@ fn other_channels(OtherChannels { here, there }: OtherChannels) -> impl IntoView
 fn verdict(text: Recomputed) -> impl IntoView {
     let (is_same, words) = match text {
         Recomputed::Same => (true, "The same, token for token.".into()),
+        Recomputed::NoClaim => (true, "The link only names edits; it has no text to compare with.".into()),
         Recomputed::Differs { pane, index } => {
             let pane = if pane == Pane::Intact { "intact" } else { "edited" };
             let words = format!(

@@ -2,7 +2,8 @@
 
 use crate::protocol::{Event, Request};
 use crate::terms::{
-    Calibration, Deletion, DeletionReport, Evaluation, FailureKind, ModelRef, Pruning, Replacement, SurroundingsReport, SweepPoint,
+    Calibration, Deletion, DeletionReport, Evaluation, FailureKind, ModelRef, Pruning, Replacement, SaveOrder, SurroundingsReport,
+    SweepPoint,
 };
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Running;
@@ -106,7 +107,7 @@ impl Part for ComparisonState {
 /// Returns `true` for requests that pick channels by scores, which the engine refuses without scores.
 pub(crate) fn needs_scores(request: &Request) -> bool {
     match request {
-        Request::Apply { ablation } => ablation.pruning.is_some(),
+        Request::Apply { ablation } | Request::Save(SaveOrder { ablation, .. }) => ablation.pruning.is_some(),
         Request::Surround { .. } | Request::Sweep { .. } | Request::Delete { .. } => true,
         _ => false,
     }

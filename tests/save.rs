@@ -1,0 +1,336 @@
+//! Models saved with their edits: every family and every unit, against the running ablation and against transformers
+//! (tests/golden/saved.py).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use linchpin::analysis::loss::mean_loss;
+use linchpin::model::probe::Probe;
+use linchpin::protocol::{Event, Export, Request};
+use linchpin::share::ShareLink;
+use linchpin::terms::{Ablation, Evaluation, ModelRef, Pane, SavedState, WeightEdit, hex};
+use safetensors::SafeTensors;
+use sha2::{Digest, Sha256};
+
+use crate::support::{Copy, Session, bundled, code, export, files_in, fixture, fixtures, linchpin_raw, model_in};
+
+/// A folder of this test that is removed at the end.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(test: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("linchpin-save-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    /// The names in the folder, hidden ones too.
+    fn names(&self) -> Vec<String> {
+        let mut names = files_in(&self.0).into_iter().map(|file| file.name).collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Saves a model, and returns the export.
+fn save(model: &Path, out: &str, args: &[&str]) -> Export {
+    let model = model.display().to_string();
+    let saved = linchpin_raw(&[&["save", "--device", "cpu", "--json", "--model", &model, "--out", out], args].concat());
+    assert_eq!(code(&saved), Some(0), "{model} {args:?}: {}", String::from_utf8_lossy(&saved.stderr));
+    export(&saved)
+}
+
+/// The message of a refusal.
+fn refused(args: &[&str]) -> String {
+    let output = linchpin_raw(&[&["save", "--device", "cpu"], args].concat());
+    assert_eq!(code(&output), Some(2), "{args:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Every tensor of a folder: dtype, shape and bytes.
+fn tensors(dir: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for file in files_in(dir).into_iter().filter(|file| file.name.starts_with("model") && file.name.ends_with(".safetensors")) {
+        let bytes = std::fs::read(&file.url).unwrap();
+        for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
+            found.insert(name, (format!("{:?}", tensor.dtype()), tensor.shape().to_vec(), tensor.data().to_vec()));
+        }
+    }
+    found
+}
+
+fn evaluated(session: &mut Session, pane: Pane) -> Evaluation {
+    let events = session.ask(Request::Evaluate).unwrap();
+    let of_pane = |event| if let Event::Evaluated { pane: of, evaluation } = event { (of == pane).then_some(evaluation) } else { None };
+    events.into_iter().find_map(of_pane).expect("an evaluation of the pane")
+}
+
+/// The loss of the running ablation on the held-out text.
+fn ablated(session: &mut Session, ablation: &Ablation) -> f32 {
+    if ablation.pruning.is_some() {
+        session.ask(Request::Score { text: None, sequences: 2, length: 16, super_weights: Vec::new(), resume: false }).unwrap();
+    }
+    session.ask(Request::Apply { ablation: ablation.clone() }).unwrap();
+    evaluated(session, Pane::Ablated).loss_nats
+}
+
+/// The loss on the fixture's own ids.
+fn golden_loss(dir: &Path, name: &str) -> f64 {
+    let golden = std::fs::read(fixture(name).join("golden.safetensors")).unwrap();
+    let golden = SafeTensors::deserialize(&golden).unwrap();
+    let ids = golden.tensor("input_ids").unwrap();
+    let ids = ids.data().as_chunks().0.iter().map(|bytes| u32::try_from(i64::from_le_bytes(*bytes)).unwrap()).collect::<Vec<_>>();
+    let loss = mean_loss(&model_in(dir, &burn::tensor::Device::flex()), &ids, &mut Probe::empty());
+    f64::from(loss.into_data().try_into_vec::<f32>().unwrap()[0])
+}
+
+/// The largest difference of loss between the ablation and the saved model, in nats. Without a cut, an f32 checkpoint and
+/// one in which weights only become zero hold the ablation exactly. Otherwise scaled weights were rounded to the
+/// checkpoint's type, or a cut changed the order of sums.
+fn tolerance(args: &[String], dtype: &str) -> f32 {
+    let is_cut = args.iter().any(|arg| arg == "--cut");
+    let is_scaled = args.iter().any(|arg| arg.contains('=') || arg == "mean" || arg.starts_with("--channel-mean"));
+    match (is_cut, is_scaled && dtype != "F32") {
+        (false, false) => 0.0,
+        (true, false) => 2e-6,
+        (_, true) => 5e-4,
+    }
+}
+
+#[test]
+fn saved_model_of_every_family_is_the_ablation_here_and_in_transformers() {
+    let golden = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/saved.json")).unwrap();
+    let golden = serde_json::from_slice::<BTreeMap<String, Vec<serde_json::Value>>>(&golden).unwrap();
+    assert_eq!(golden.keys().cloned().collect::<Vec<_>>(), fixtures());
+    let place = Place::new("families");
+    for (name, arms) in &golden {
+        let (before, mut session) = (tensors(&fixture(name)), Session::with_model(&fixture(name)));
+        assert!(arms.len() >= 6, "{name}");
+        for (index, arm) in arms.iter().enumerate() {
+            let args = serde_json::from_value::<Vec<String>>(arm["args"].clone()).unwrap();
+            let out = place.at(&format!("{name}-{index}"));
+            let args_here = args.iter().map(String::as_str).collect::<Vec<_>>();
+            let saved = save(&fixture(name), &out, &args_here).saved.unwrap();
+            let (out, what) = (Path::new(&out), format!("{name} {args:?}"));
+
+            let after = tensors(out);
+            assert!(after.keys().eq(before.keys()), "{what}");
+            let changed = before.keys().filter(|tensor| before[*tensor] != after[*tensor]).map(String::as_str).collect::<Vec<_>>();
+            let told = saved.tensors.iter().map(|tensor| tensor.name.as_str()).collect::<BTreeSet<_>>();
+            assert!(!changed.is_empty() && changed.iter().all(|tensor| told.contains(tensor)), "{what}: {changed:?}, told {told:?}");
+            assert!(before.keys().all(|tensor| before[tensor].0 == after[tensor].0), "{what}: types");
+            assert_eq!((saved.n_untouched, saved.n_changed() > 0), (before.len() - told.len(), true), "{what}");
+
+            let own = evaluated(&mut Session::with_model(out), Pane::Intact).loss_nats;
+            let of_ablation = ablated(&mut session, &saved.ablation);
+            let dtype = &before.values().next().unwrap().0;
+            let apart = (own - of_ablation).abs();
+            assert!(apart <= tolerance(&args, dtype), "{what}: the saved model has {own} nats, the ablation {of_ablation}");
+            assert_ne!(of_ablation, evaluated(&mut session, Pane::Intact).loss_nats, "{what}: the edits do something");
+
+            let (ours, theirs) = (golden_loss(out, name), arm["loss"].as_f64().unwrap());
+            assert!((ours / theirs - 1.0).abs() < 1e-5, "{what}: {ours} nats, in transformers {theirs}");
+        }
+    }
+}
+
+#[test]
+fn cut_leaves_the_largest_width_that_remains_and_pads_the_other_layers() {
+    let place = Place::new("cut");
+    let args = [
+        "--method",
+        "taylor",
+        "--sparsity",
+        "0.25",
+        "--sequences",
+        "2",
+        "--length",
+        "16",
+        "--channel",
+        "1,9",
+        "--channel",
+        "1,10",
+        "--cut",
+    ];
+    for (name, key, width) in [("phi3", "intermediate_size", 64), ("gpt2", "n_inner", 96)] {
+        let out = place.at(name);
+        let saved = save(&fixture(name), &out, &args).saved.unwrap();
+        let (cut, left) = (saved.cut.unwrap(), width - width / 4);
+        assert_eq!((cut.before, cut.after), (width, left), "{name}");
+        assert!(cut.padded[0] == 0 && cut.padded[1] <= 2, "{name}: {:?}", cut.padded);
+        let config: serde_json::Value = serde_json::from_slice(&std::fs::read(Path::new(&out).join("config.json")).unwrap()).unwrap();
+        assert_eq!(config[key], left, "{name}");
+        let shapes = tensors(Path::new(&out));
+        let shape = |tensor: &str| shapes[tensor].1.clone();
+        match name {
+            "phi3" => assert_eq!(shape("model.layers.1.mlp.gate_up_proj.weight"), [2 * left, 32]),
+            _ => {
+                assert_eq!((shape("transformer.h.1.mlp.c_fc.weight"), shape("transformer.h.1.mlp.c_fc.bias")), (vec![24, left], vec![left]))
+            }
+        }
+    }
+    let model = fixture("llama").display().to_string();
+    let refusal = refused(&["--model", &model, "--channel", "0,3", "--cut", "--out", &place.at("none")]);
+    assert!(refusal.contains("layer 1 keeps all of its 64 channels") && refusal.contains("set to zero"), "{refusal}");
+}
+
+#[test]
+fn saved_folder_has_every_file_with_its_digest_and_a_card() {
+    let place = Place::new("folder");
+    let out = place.at("new");
+    // Two shards with an index; the edit is in one of them.
+    let told = save(&fixture("mistral"), &out, &["--scalar", "2,12,3"]);
+    let saved = told.saved.unwrap();
+    let states = saved.files.iter().map(|file| (file.name.as_str(), file.state)).collect::<BTreeMap<_, _>>();
+    let shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"].map(|shard| states[shard]);
+    assert!(shards.contains(&SavedState::Changed) && shards.contains(&SavedState::Copied), "{states:?}");
+    let sums = std::fs::read_to_string(Path::new(&out).join("SHA256SUMS")).unwrap();
+    let listed = sums.lines().map(|line| line.split_once("  ").unwrap()).collect::<Vec<_>>();
+    for (sha256, name) in &listed {
+        assert_eq!(*sha256, hex(&Sha256::digest(std::fs::read(Path::new(&out).join(name)).unwrap())), "{name}");
+    }
+    let mut names = files_in(Path::new(&out)).into_iter().map(|file| file.name).filter(|name| name != "SHA256SUMS").collect::<Vec<_>>();
+    names.sort();
+    assert_eq!(names, listed.iter().map(|(_, name)| (*name).to_owned()).collect::<Vec<_>>());
+    for same in ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors.index.json"] {
+        assert_eq!(std::fs::read(Path::new(&out).join(same)).unwrap(), std::fs::read(fixture("mistral").join(same)).unwrap(), "{same}");
+    }
+    let card = std::fs::read_to_string(Path::new(&out).join("README.md")).unwrap();
+    assert!(card.contains("`--scalar 2,12,3=0`") && card.contains(&saved.revision), "{card}");
+
+    // The link in the card saves the same files again.
+    let link = card.split_whitespace().find(|word| word.starts_with("#run=")).unwrap();
+    let again = save(&fixture("mistral"), &place.at("again"), &[link]).saved.unwrap();
+    assert_eq!((again.revision, again.ablation), (saved.revision, saved.ablation));
+    let other = refused(&["--model", &fixture("llama").display().to_string(), "--out", &place.at("other"), link]);
+    assert!(other.contains("name the link's model with --model"), "{other}");
+    assert_eq!(place.names(), ["again", "new"]);
+}
+
+#[test]
+fn links_with_removed_channels_are_saved_with_the_same_channels_or_not_at_all() {
+    let place = Place::new("link");
+    let model = fixture("llama").display().to_string();
+    let out = place.at("typed");
+    let told = save(&fixture("llama"), &out, &["--sparsity", "0.25", "--sequences", "2", "--length", "16"]);
+    let card = std::fs::read_to_string(Path::new(&out).join("README.md")).unwrap();
+    let link = card.split_whitespace().find(|word| word.starts_with("#run=2.")).unwrap();
+    let again = save(&fixture("llama"), &place.at("linked"), &[&format!("https://example.org/page/{link}")]);
+    assert_eq!(again.saved.unwrap().revision, told.saved.unwrap().revision);
+    let mut changed = ShareLink::decode(link).unwrap();
+    changed.selection.as_mut().unwrap().digest = "0".repeat(16);
+    let changed = changed.encode().unwrap();
+    let refusal = refused(&["--model", &model, "--out", &place.at("changed"), &changed]);
+    assert!(refusal.contains("picks other channels here"), "{refusal}");
+    let text = refused(&["--model", &model, "--text", &format!("{model}/config.json"), "--out", &place.at("text"), link]);
+    assert!(text.contains("give the link's text with --text"), "{text}");
+    for (args, advice) in [
+        (&[link, "--scalar", "1,5,17"][..], "in one of the two ways"),
+        (&["#run=9.abc"][..], "is not a link to a run"),
+        (&[][..], "no edit is given"),
+        (&["--scalar", "1,5,17=1"][..], "no edit to save"),
+        (&["--scalar", "1,5,99"][..], "column is 99"),
+        (&["--channel-mean", "1,9"][..], "models of the family llama have none there"),
+        (&["--scalar", "1,5,17", "--text", "x"][..], "cannot read the text"),
+    ] {
+        let refusal = refused(&[&["--model", &model, "--out", &place.at("refused")], args].concat());
+        assert!(refusal.contains(advice), "{args:?}: {refusal}");
+    }
+    assert_eq!(place.names(), ["linked", "typed"]);
+}
+
+#[test]
+fn earlier_folders_and_the_original_are_kept_unless_asked() {
+    let place = Place::new("kept");
+    let copy = Copy::of("llama", "kept-source");
+    let (model, out) = (copy.dir().display().to_string(), place.at("out"));
+    let to = |out: &str, args: &[&str]| refused(&[&["--model", &model, "--scalar", "1,5,17", "--out", out], args].concat());
+    std::fs::create_dir(&out).unwrap();
+    save(copy.dir(), &out, &["--scalar", "1,5,17"]);
+    assert!(to(&out, &[]).contains("--overwrite"));
+    let first = std::fs::read(Path::new(&out).join("SHA256SUMS")).unwrap();
+    save(copy.dir(), &out, &["--scalar", "1,5,18", "--overwrite"]);
+    assert_ne!(std::fs::read(Path::new(&out).join("SHA256SUMS")).unwrap(), first);
+    // An error while writing leaves the earlier folder.
+    let second = std::fs::read(Path::new(&out).join("SHA256SUMS")).unwrap();
+    assert!(refused(&["--model", &model, "--channel", "0,3", "--cut", "--overwrite", "--out", &out]).contains("keeps all"));
+    assert_eq!(std::fs::read(Path::new(&out).join("SHA256SUMS")).unwrap(), second);
+    let (inside, around) = (format!("{model}/new"), copy.dir().parent().unwrap().display().to_string());
+    for (out, args) in [(inside.as_str(), &[][..]), (&model, &["--overwrite"]), (&around, &["--overwrite"])] {
+        let refusal = to(out, args);
+        assert!(refusal.contains("choose a folder outside"), "{out}: {refusal}");
+    }
+    assert!(to(&place.at("none/new"), &[]).contains("create it first"));
+    std::fs::write(place.at("file"), "x").unwrap();
+    assert!(to(&place.at("file"), &[]).contains("is not a folder to write into"));
+    // Nobody may create a folder here, whatever their rights.
+    assert!(to("/proc/saved", &[]).contains("cannot create a folder beside"));
+    assert_eq!(place.names(), ["file", "out"]);
+    let files =
+        |dir: &Path| files_in(dir).into_iter().map(|file| (file.name, std::fs::read(file.url).unwrap())).collect::<BTreeMap<_, _>>();
+    assert!(files(copy.dir()) == files(&fixture("llama")), "the original has changed");
+}
+
+/// A limit on the size of a file fails a write in the middle, as a full disk does.
+#[test]
+fn write_that_fails_leaves_nothing_behind() {
+    let place = Place::new("full");
+    let (program, model, out) = (env!("CARGO_BIN_EXE_linchpin"), bundled("linchpin-13m").display().to_string(), place.at("out"));
+    let script = "ulimit -f 2000; trap '' XFSZ; exec \"$@\"";
+    let args = [program, "save", "--model", &model, "--scalar", "2,12,86", "--out", &out];
+    let output = Command::new("sh").args(["-c", script, "sh"]).args(args).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("The edited model could not be written") && told.contains("Nothing half-done was left behind"), "{told}");
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[test]
+fn values_that_a_type_cannot_hold_are_refused_or_told() {
+    let place = Place::new("values");
+    let near_limit = Copy::of("mistral", "values");
+    for file in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
+        near_limit.edit(file, |bytes| {
+            let (length, metadata) = SafeTensors::read_metadata(bytes).unwrap();
+            if let Some(info) = metadata.info("model.layers.2.mlp.down_proj.weight") {
+                let at = 8 + length + info.data_offsets.0;
+                bytes[at..at + 2].copy_from_slice(&half::f16::from_f32(60000.0).to_le_bytes());
+            }
+        });
+    }
+    let model = near_limit.dir().display().to_string();
+    let refusal = refused(&["--model", &model, "--scalar", "2,0,0=2", "--out", &place.at("out")]);
+    assert!(refusal.contains("would become 120000, which F16 cannot hold"), "{refusal}");
+    assert_eq!(place.names(), Vec::<String>::new());
+    // bf16 has eight bits: a change by a thousandth is lost for most values, and that is told.
+    let saved = save(&fixture("qwen2"), &place.at("told"), &["--row", "1,3=1.001"]).saved.unwrap();
+    assert!(saved.n_rounded_back() > 32, "{:?}", saved.tensors);
+    assert_eq!(saved.n_changed() + saved.n_rounded_back(), 64);
+}
+
+/// The engine without a folder is the page's: it makes only what changed.
+#[test]
+fn order_without_a_model_or_a_place_is_refused() {
+    let mut session = Session::new();
+    let order = |source| linchpin::terms::SaveOrder { source, ablation: Ablation::default(), cut: false, folder: None };
+    let failure = session.ask(Request::Save(order(None))).unwrap_err();
+    assert_eq!(failure.problem, linchpin::terms::Problem::NoModel);
+    let edit: WeightEdit = serde_json::from_str(r#"{"unit":"scalar","layer":1,"row":5,"col":17,"scale":0}"#).unwrap();
+    let link = ShareLink::of_edits(
+        ModelRef { id: "m".into(), revision: "0".repeat(16) },
+        Ablation { weight_edits: vec![edit], ..Ablation::default() },
+        None,
+    );
+    assert!(link.unwrap().encode().unwrap().starts_with("#run=1."));
+}
