@@ -22,6 +22,7 @@ pub mod queue;
 pub mod rate;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod saves;
 pub mod scan;
 pub mod scores;
 pub mod work;
@@ -38,6 +39,7 @@ use crate::ui::state::model::ModelState;
 use crate::ui::state::panes::PaneState;
 use crate::ui::state::part::Part;
 use crate::ui::state::queue::Queue;
+use crate::ui::state::saves::SaveState;
 use crate::ui::state::scan::ScanState;
 use crate::ui::state::scores::ScoreState;
 use crate::ui::state::work::Work;
@@ -57,6 +59,7 @@ pub struct AppState {
     pub experiments: Experiments,
     pub panes: PaneState,
     pub link: LinkState,
+    pub saves: SaveState,
 }
 
 impl AppState {
@@ -68,10 +71,11 @@ impl AppState {
     }
 
     /// Every part, each of which takes every event.
-    fn parts(&mut self) -> [&mut dyn Part; 8] {
+    fn parts(&mut self) -> [&mut dyn Part; 9] {
         // Every field is named, so that a part that is not listed does not compile.
-        let Self { engine: _, queue: _, work: _, failure: _, model, edits, scan, scores, comparisons, experiments, panes, link } = self;
-        [model, edits, scan, scores, comparisons, experiments, panes, link]
+        let Self { engine: _, queue: _, work: _, failure: _, model, edits, scan, scores, comparisons, experiments, panes, link, saves } =
+            self;
+        [model, edits, scan, scores, comparisons, experiments, panes, link, saves]
     }
 
     /// The reducer: every message of the engine passes through here.

@@ -1,5 +1,6 @@
-//! Keep: a link, and all results as one JSON file with the command's schema.
+//! Keep: a link, all results as one JSON file with the command's schema, and the edited model.
 
+mod edited;
 mod share;
 
 use leptos::prelude::*;
@@ -8,6 +9,7 @@ use crate::protocol::Export;
 use crate::terms::{HUB, ModelInfo, ModelSource, Pane};
 use crate::ui::page::context::app;
 use crate::ui::page::dom;
+use crate::ui::sections::keep::edited::Edited;
 use crate::ui::sections::keep::share::Share;
 use crate::ui::state::AppState;
 use crate::ui::state::entry::endpoint_of;
@@ -22,6 +24,7 @@ pub fn Keep() -> impl IntoView {
                 <Share />
                 <Json />
             </div>
+            <Edited />
         </section>
     }
 }

@@ -1,7 +1,7 @@
 //! The visitor's requests, built from the values of several parts.
 
 use crate::protocol::{Envelope, Request};
-use crate::terms::{Comparison, EditTarget, Replacement, RowCoord, Selection, WeightCoord};
+use crate::terms::{Comparison, EditTarget, Replacement, RowCoord, SaveOrder, Selection, WeightCoord};
 use crate::ui::state::comparisons::N_QUANTILES;
 use crate::ui::state::entry::Entry;
 use crate::ui::state::scores::ScoreSetup;
@@ -106,6 +106,13 @@ impl AppState {
         self.failure = None;
         self.apply_edits();
         self.queue.push(Request::Generate { prompt: self.panes.prompt.clone(), sampling: self.panes.sampling });
+    }
+
+    /// Saves the model with the listed edits; removed channels are cut out, or zeroed. Missing scores are requested first.
+    pub fn save_edited(&mut self, cut: bool) {
+        self.failure = None;
+        self.apply_edits();
+        self.queue.push(Request::Save(SaveOrder { source: None, ablation: self.edits.ablation(), cut, folder: None }));
     }
 
     /// Stops the running request and drops waiting ones, when the visitor presses "Stop". A newly chosen model still
