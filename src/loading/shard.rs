@@ -1,6 +1,6 @@
 //! One file of a checkpoint's weights: its header, and the tensors that the model takes from it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::LoadingError;
 use super::names::Names;
@@ -20,6 +20,8 @@ pub struct Shard {
     pub to_fetch: u64,
     /// Tensors that the index places in another file.
     pub superseded: BTreeSet<String>,
+    /// Names in the file of the tensors that the family names otherwise.
+    in_file: BTreeMap<String, String>,
 }
 
 impl Shard {
@@ -44,15 +46,24 @@ impl Shard {
         let header = parse_header(header, prefix.len)?;
         let mut bytes = begin.bytes;
         bytes.truncate(n);
-        let superseded = BTreeSet::new();
-        Ok(Self { name: name.into(), header, begin: bytes, len: prefix.len, to_fetch: begin.to_fetch, superseded })
+        let (superseded, in_file) = (BTreeSet::new(), BTreeMap::new());
+        Ok(Self { name: name.into(), header, begin: bytes, len: prefix.len, to_fetch: begin.to_fetch, superseded, in_file })
     }
 
     /// Gives every tensor the family's name for it.
     pub fn rename(&mut self, names: &Names) {
-        let tensors = std::mem::take(&mut self.header.tensors).into_values();
-        let renamed = tensors.map(|entry| TensorEntry { name: names.canonical(&entry.name).into(), ..entry });
-        self.header.tensors = renamed.map(|entry| (entry.name.clone(), entry)).collect();
+        for entry in std::mem::take(&mut self.header.tensors).into_values() {
+            let name = names.canonical(&entry.name).to_owned();
+            if name != entry.name {
+                self.in_file.insert(name.clone(), entry.name.clone());
+            }
+            self.header.tensors.insert(name.clone(), TensorEntry { name, ..entry });
+        }
+    }
+
+    /// The name that a tensor has in the file.
+    pub fn name_in_file<'a>(&'a self, name: &'a str) -> &'a str {
+        self.in_file.get(name).map_or(name, String::as_str)
     }
 
     /// `true` if the model takes the tensor of this name from this file.

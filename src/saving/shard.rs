@@ -33,7 +33,7 @@ pub struct Copied {
     /// Size and SHA-256 of the copy.
     pub size: u64,
     pub sha256: String,
-    /// The SHA-256 of the bytes that belong to each tensor in the copy.
+    /// The SHA-256 of the bytes that belong to each tensor in the copy, by its name in the file.
     pub tensors: BTreeMap<String, String>,
     pub changed: Vec<ChangedTensor>,
 }
@@ -93,7 +93,7 @@ impl Pass<'_> {
                 }
                 None => self.untouched(&mut source, entry, &mut sink).await?,
             };
-            tensors.insert(entry.name.clone(), digest);
+            tensors.insert(shard.name_in_file(&entry.name).to_owned(), digest);
         }
         self.before += shard.len;
         let sha256 = known.or(source.hasher.map(|hasher| hex(&hasher.finalize()))).unwrap_or_default();
@@ -232,7 +232,7 @@ fn cut_header(shard: &Shard, changes: &BTreeMap<String, TensorChange>) -> Vec<u8
             None => entry.shape.clone(),
         };
         let end = begin + shape.iter().map(|len| *len as u64).product::<u64>() * entry.dtype.size_bits() / 8;
-        let (name, dtype, shape) = (json(&entry.name), entry.dtype.name(), json(&shape));
+        let (name, dtype, shape) = (json(&shard.name_in_file(&entry.name)), entry.dtype.name(), json(&shape));
         parts.push(format!("{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{begin},{end}]}}"));
         begin = end;
     }
