@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use linchpin::analysis::loss::mean_loss;
+use linchpin::job::control::Control;
 use linchpin::model::probe::Probe;
+use linchpin::platform::{Files, Output};
 use linchpin::protocol::{Event, Export, Request};
+use linchpin::saving::{Changes, Target, save as save_files};
 use linchpin::share::ShareLink;
-use linchpin::terms::{Ablation, Evaluation, ModelRef, Pane, SavedState, WeightEdit, hex};
+use linchpin::terms::{Ablation, EditTarget, Evaluation, FileProof, ModelRef, Pane, Saved, SavedState, WeightEdit, hex};
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
-use crate::support::{Copy, Session, bundled, code, export, files_in, fixture, fixtures, linchpin_raw, model_in};
+use crate::support::{Copy, Session, bundled, code, export, files_in, fixture, fixtures, linchpin_raw, load_in, model_in};
 
 /// A folder of this test that is removed at the end.
 struct Place(PathBuf);
@@ -319,7 +322,38 @@ fn values_that_a_type_cannot_hold_are_refused_or_told() {
     assert_eq!(saved.n_changed() + saved.n_rounded_back(), 64);
 }
 
-/// The engine without a folder is the page's: it makes only what changed.
+/// A page makes only the changed files, and knows the digests of the others from loading.
+#[test]
+fn files_without_a_change_stay_at_their_source_in_a_page() {
+    let place = Place::new("page");
+    let (dir, files) = (fixture("mistral"), Files::new(files_in(&fixture("mistral"))));
+    let loaded = load_in(&dir, &burn::tensor::Device::flex()).unwrap().files;
+    let edits = vec![WeightEdit { target: EditTarget::scalar(2, 12, 3), scale: 0.0 }];
+    let saved = |name: &str, loaded: &[FileProof]| {
+        std::fs::create_dir(place.at(name)).unwrap();
+        let output = Output::new(Some(&place.at(name))).unwrap();
+        let changes = Changes { edits: edits.clone(), ..Changes::default() };
+        let target = Target { output: &output, is_whole: false, cut: false, loaded };
+        pollster::block_on(save_files(&files, &changes, &target, &Control::silent()))
+    };
+    let of_page = saved("page", &loaded).unwrap();
+    for file in &of_page.files {
+        let is_changed = file.state == SavedState::Changed;
+        let written = Path::new(&place.at("page")).join(&file.name);
+        assert_eq!((written.is_file(), file.url.is_some()), (is_changed, is_changed), "{}", file.name);
+        let bytes = std::fs::read(if is_changed { written } else { dir.join(&file.name) }).unwrap();
+        assert_eq!((file.sha256.as_str(), file.size), (hex(&Sha256::digest(&bytes)).as_str(), bytes.len() as u64), "{}", file.name);
+    }
+    assert_eq!(of_page.files.iter().filter(|file| file.state == SavedState::Changed).count(), 1);
+    let anew = saved("anew", &[]).unwrap();
+    let digests = |saved: &Saved| saved.files.iter().map(|file| (file.sha256.clone(), file.state)).collect::<Vec<_>>();
+    assert_eq!((digests(&anew), &anew.revision, &anew.base_revision), (digests(&of_page), &of_page.revision, &of_page.base_revision));
+    // The source was replaced after loading.
+    let other = loaded.iter().map(|file| FileProof { sha256: "0".repeat(64), ..file.clone() }).collect::<Vec<_>>();
+    let refusal = saved("other", &other).unwrap_err().to_string();
+    assert!(refusal.contains("has changed"), "{refusal}");
+}
+
 #[test]
 fn order_without_a_model_or_a_place_is_refused() {
     let mut session = Session::new();
