@@ -1,10 +1,10 @@
 //! Confirmation of candidates: held-out loss with a candidate removed, compared with controls.
 //!
-//! A spike is not proof: Qwen2.5-0.5B has one in a row where, by the weights alone, one channel holds .998, but
-//! zeroing the row does next to nothing. So every candidate is zeroed alone and all of them jointly, with two
-//! controls: three random scalars of every matrix with candidates, all of them at once, and the model's largest scalars
-//! by magnitude with the candidates kept (the paper's "Prune Non-SW", scaled to the model's size, and a larger number). The candidate's whole
-//! feed-forward channel is also removed.
+//! A spike is not proof: Qwen2.5-0.5B has one in a row where, by the weights alone, one singular value holds .998 of
+//! the quadratic form, but zeroing the row does next to nothing. So every candidate is zeroed alone and all of them
+//! jointly, with two controls: three random scalars of every matrix with candidates, all of them at once, and the
+//! model's largest scalars by magnitude with the candidates kept (the paper's "Prune Non-SW", scaled to the model's
+//! size, and a larger number). The candidate's whole feed-forward channel is also removed.
 //!
 //! If the scalar or its channel is critical, the two are taken apart: the channel is held at its mean, and removed
 //! except for the scalar. The answers differ between models. In SmolLM2-135M-Instruct the scalar is critical (layer 11,
@@ -12,8 +12,8 @@
 //! damage. In the bundled twin the channel is critical and no scalar is.
 //!
 //! A scalar is called a super weight only if it is critical alone. If several are critical together but none is alone
-//! (Llama-3.2-1B, Phi-3, and the bundled twin: two scalars of one column, each harmless as long as the other stays),
-//! the verdict says so.
+//! (Llama-13B, Phi-3, and the bundled twin: two scalars of one column, each harmless as long as the other stays), the
+//! verdict says so.
 //!
 //! If others have published a whole row and no scalar, the row is zeroed, and the rows that follow it are its
 //! controls.

@@ -13,7 +13,7 @@
 //! largest first. In that model the eight scalars' effects on ten tokens are 0.9 to 4.9 nats; of the others one exceeds
 //! 0.2.
 //!
-//! Scalars may replace one another (Llama-3.2-1B, Phi-3): each has no effect as long as the other stays. If the
+//! Scalars may replace one another (Llama-13B, Phi-3): each has no effect as long as the other stays. If the
 //! effect of all candidates together is small, the most prominent spike that one product explains is removed as well,
 //! and the search repeats.
 //!

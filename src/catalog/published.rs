@@ -26,7 +26,7 @@ pub enum Kind {
     Jointly,
     /// Zeroing the whole output row broke the model; no scalar is published.
     Row,
-    /// The scalar is in the table of arXiv:2411.07191, but was not reproduced alone.
+    /// The scalar is in a table of super weights, but no source has reproduced it alone.
     Listed,
     /// A candidate whose removal did next to nothing.
     Inert,
@@ -48,9 +48,16 @@ impl Kind {
     }
 }
 
-// The repository arctos is one person's unreviewed notes; the census is its authors' own.
+// The repository arctos is one person's unreviewed notes, and calls its own runs of several scalars together, and of
+// Pythia, unverified; the census is its authors' own.
 const BOTH: &str = "arXiv:2411.07191, Table 2; github.com/lea19019/arctos, unreviewed notes";
+const BOTH_AND_CENSUS: &str = "arXiv:2411.07191, Table 2; github.com/lea19019/arctos, unreviewed notes; \
+     github.com/Georgakopoulos-Soares-lab/superweights, audit/census_master.csv and README";
+const BOTH_AND_CODE: &str =
+    "arXiv:2411.07191, Table 2; github.com/mengxiayu/LLMSuperWeight, figures.ipynb; github.com/lea19019/arctos, unreviewed notes";
 const CENSUS: &str = "github.com/Georgakopoulos-Soares-lab/superweights, audit/census_master.csv";
+const SWEEP: &str =
+    "github.com/Georgakopoulos-Soares-lab/superweights, README, retractions 8 to 10, and results/supplementary/S8_two_critical_rows.tsv";
 const ARCTOS: &str = "github.com/lea19019/arctos, unreviewed notes";
 
 const fn scalar(layer: usize, row: usize, col: usize) -> EditTarget {
@@ -73,7 +80,7 @@ pub const SMOLLM2_135M: &[Fact] = &[fact(
     &[row(11, 507)],
     Kind::Row,
     "Zeroing the row raised the loss from 3.30 to 13.64 nats, halving it to 3.42 (100 units of WikiText). By its weights alone, one \
-     channel holds 0.92 of the row; the responsible scalar is not published.",
+     singular value holds 0.92 of the row's quadratic form; the responsible scalar is not published.",
     CENSUS,
 )];
 
@@ -86,41 +93,57 @@ pub const SMOLLM2_360M: &[Fact] = &[fact(
 )];
 
 pub const SMOLLM2_1_7B: &[Fact] = &[
-    disputed(
+    fact(
         &[scalar(1, 749, 4987)],
         Kind::Alone,
-        "One notebook: zeroing it took the perplexity on WikiText-2 from 6.93 to 9e7. Pages of the census list a row 749 of an unclear \
-         layer that costs 2.2 % of the loss.",
-        "github.com/aerubanov/SmolLMSuperWeight; github.com/Georgakopoulos-Soares-lab/superweights",
+        "In one notebook zeroing it took the perplexity on WikiText-2 from 6.93 to 9e7. Row 749 of the census is of layer 7.",
+        "github.com/aerubanov/SmolLMSuperWeight, SmolLM-super-weight.ipynb",
     ),
-    disputed(
+    fact(
         &[row(7, 227)],
         Kind::Row,
-        "Zeroing the row raised the loss from 2.61 to 20.9 nats (100 units of WikiText). Other pages of the same repository name other rows.",
+        "Zeroing the row raised the loss from 2.61 to 20.9 nats, halving it to 2.72 (100 units of WikiText).",
         CENSUS,
+    ),
+    fact(
+        &[row(7, 161)],
+        Kind::Row,
+        "Zeroing the row alone raised the loss from 2.61 to 10.12 nats (+287 %; 100 units of WikiText), but with row 749 zeroed, too, only \
+         to 2.67 (+2.07 %). It is fourth of the layer by ratio of activations and costs 130 times as much as row 749, the second: the \
+         census withdrew its claim that the ratio measures damage.",
+        SWEEP,
+    ),
+    fact(
+        &[row(7, 749)],
+        Kind::Inert,
+        "Zeroing the row alone raised the loss from 2.61 to 2.67 nats (+2.2 %; 100 units of WikiText). With row 161 zeroed, too, it masks \
+         nearly all of that row's damage.",
+        SWEEP,
     ),
 ];
 
 pub const QWEN2_5_0_5B: &[Fact] = &[fact(
     &[row(21, 62)],
     Kind::Inert,
-    "By its weights alone, one channel holds 0.998 of the row; zeroing the row raised the loss by 0.56 % (100 units of WikiText). \
-     Early layers are untested.",
+    "By its weights alone, one singular value holds 0.998 of the row's quadratic form; zeroing the row raised the loss by 0.56 % \
+     (100 units of WikiText). Early layers are untested.",
     CENSUS,
 )];
 
 pub const GPT2: &[Fact] = &[fact(
     &[scalar(2, 447, 666)],
     Kind::Inert,
-    "It writes a massive activation, but zeroing it only took the perplexity from 29.46 to 29.48, on an unnamed text.",
-    ARCTOS,
+    "It writes to the residual channel of a massive activation, but zeroing it only took the perplexity on WikiText-2 from 29.46 to \
+     29.48 in a log, from 25.987 to 25.985 in the README. At bluorion, zeroing the activation itself took it from 30.22 to 30.21.",
+    "github.com/rinkaSA/sparse-gpt-superweights, super_weights; github.com/bluorion-com/refine_massive_activations",
 )];
 
 pub const PYTHIA_410M: &[Fact] = &[fact(
     &[],
     Kind::Absent,
-    "Its massive activations (channels 357, 130 and 966 of layers 5 and 6) are spread over many neurons; zeroing single weights did nothing, on an \
-     unnamed text.",
+    "Its massive activations (residual channels 966 of layer 5, 357 and 130 of layer 6) are spread over many neurons: zeroing the weight \
+     that writes most of channel 357, 11 %, left the perplexity on WikiText-2 at 16.7. Zeroing the activations took it to 49.7, \
+     both in a run that arctos calls unverified.",
     ARCTOS,
 )];
 
@@ -128,54 +151,65 @@ pub const OLMO_1B_0724: &[Fact] = &[
     fact(
         &[scalar(1, 1764, 1710)],
         Kind::Alone,
-        "In arctos zeroing it multiplied the perplexity on WikiText-2 by 3667; on one paragraph it went from 13.7 to 1704, and the text to \
-         \"We. We. We.\", which the notes call not enough for a public claim.",
+        "In arctos zeroing it took the perplexity on WikiText-2 from 10.83 to 39,699, and the text to \"We. We. We.\"; with the mean of its \
+         contribution put back, the perplexity is as before.",
         BOTH,
     ),
     disputed(
         &[scalar(1, 1764, 8041)],
         Kind::Inert,
-        "It is in the table, but arctos finds 0.0018 there, and zeroing it did nothing on one paragraph; the authors' code names layer 2.",
+        "It is in the table, but arctos finds 0.0018 there, and zeroing it left the perplexity on WikiText-2 at 10.83; the authors' code \
+         names layer 2.",
         BOTH,
     ),
     disputed(
         &[scalar(2, 1764, 8041)],
         Kind::Inert,
         "The authors' code puts the table's second entry here. In arctos it is the largest weight of its matrix; zeroing it took the \
-         perplexity on one paragraph from 13.66 to 13.95.",
+         perplexity on WikiText-2 from 10.83 to 10.89.",
         "github.com/mengxiayu/LLMSuperWeight, analyze.py; github.com/lea19019/arctos, unreviewed notes",
     ),
 ];
 
 pub const LLAMA_3_2_1B: &[Fact] = &[fact(
     &[scalar(1, 400, 1417), scalar(1, 698, 1417), scalar(1, 1159, 1417), scalar(1, 2029, 1417)],
-    Kind::Jointly,
-    "According to the table, as quoted in arctos, one channel writes all four massive activations. At bluorion, zeroing the \
-     activations, not the weights, took the perplexity on WikiText from 9.07 to 7365.",
+    Kind::Listed,
+    "According to the table, as quoted in arctos, one channel writes all four massive activations; no removal of the weights is published. \
+     At bluorion, zeroing the activations took the perplexity on WikiText from 9.07 to 7365, setting them to their means to 9.09.",
     "arXiv:2507.23279, Table 8; github.com/lea19019/arctos, unreviewed notes; github.com/bluorion-com/refine_massive_activations",
 )];
 
 pub const LLAMA_7B: &[Fact] = &[fact(
     &[scalar(2, 3968, 7003)],
     Kind::Alone,
-    "In the paper zeroing it took the perplexity on WikiText-2 from 5.67 to 1211; the 7,000 largest other weights together, to 6.08.",
-    "arXiv:2411.07191, Tables 1 and 2",
+    "In the paper zeroing it took the perplexity on WikiText-2 from 5.67 to 1211, the 7,000 largest other weights together to 6.08; in \
+     arctos it went from 6.12 to 1108. In the census zeroing its whole row raised the loss from 2.25 to 9.00 nats (100 units of WikiText).",
+    "arXiv:2411.07191, Tables 1 and 2; github.com/lea19019/arctos, unreviewed notes; \
+     github.com/Georgakopoulos-Soares-lab/superweights, audit/census_master.csv",
 )];
 
 pub const LLAMA_13B: &[Fact] = &[disputed(
     &[scalar(2, 2231, 2278), scalar(2, 2231, 6939)],
-    Kind::Listed,
-    "Both write the same residual channel. Zeroed together they took the mean zero-shot accuracy from 72.4 to 29.6 % in the paper; \
-     each alone did nothing in arctos, on WikiText-2.",
-    BOTH,
+    Kind::Jointly,
+    "Both write the same residual channel. Zeroed together they took the mean zero-shot accuracy from 72.4 to 29.6 % in the authors' \
+     notebook; in arctos each alone multiplied the perplexity on WikiText-2 by 1.15 and 1.02, and both with a third, inert scalar by 178, \
+     in a run that it calls unverified.",
+    BOTH_AND_CODE,
 )];
 
 pub const LLAMA_30B: &[Fact] = &[
-    fact(&[scalar(3, 5633, 12817)], Kind::Alone, "In arctos zeroing it alone multiplied the perplexity on WikiText-2 by 16.", BOTH),
+    fact(
+        &[scalar(3, 5633, 12817)],
+        Kind::Alone,
+        "In arctos zeroing it alone multiplied the perplexity on WikiText-2 by 16. Zeroed with its two companions it took the mean \
+         zero-shot accuracy from 75.3 to 31.6 % in the authors' notebook.",
+        BOTH_AND_CODE,
+    ),
     disputed(
         &[scalar(3, 5633, 17439), scalar(10, 5633, 14386)],
         Kind::Listed,
-        "Companions of the first, in the same residual channel; zeroing each alone did nothing in arctos, on WikiText-2.",
+        "Companions of the first, in the same residual channel. In arctos zeroing each alone multiplied the perplexity on WikiText-2 by \
+         1.001, and all three by 200, in a run that it calls unverified.",
         BOTH,
     ),
 ];
@@ -183,26 +217,42 @@ pub const LLAMA_30B: &[Fact] = &[
 pub const LLAMA_2_7B: &[Fact] = &[disputed(
     &[scalar(1, 2533, 7890)],
     Kind::Listed,
-    "Its row is the channel of a known massive activation; in arctos zeroing it alone multiplied the perplexity on WikiText-2 by 1.55.",
+    "Its row is the residual channel of a known massive activation; in arctos zeroing it alone multiplied the perplexity on WikiText-2 by \
+     1.55. With row 1415 of the same column, which alone multiplied it by 1.04, the loss was not a number (31 of 32 windows, in f16), \
+     in a run that arctos calls unverified.",
     BOTH,
 )];
 
-pub const LLAMA_2_13B: &[Fact] =
-    &[disputed(&[scalar(3, 4743, 7678)], Kind::Listed, "The table's only entry; zeroing it did nothing in arctos, on WikiText-2.", BOTH)];
+pub const LLAMA_2_13B: &[Fact] = &[disputed(
+    &[scalar(3, 4743, 7678)],
+    Kind::Listed,
+    "The table's only entry; in arctos zeroing it multiplied the perplexity on WikiText-2 by 1.09. With row 2100 of the same column, which \
+     alone multiplied it by 1.01, it was multiplied by 129, in a run that arctos calls unverified.",
+    BOTH,
+)];
 
 pub const MISTRAL_7B: &[Fact] = &[fact(
     &[scalar(1, 2070, 7310)],
     Kind::Alone,
-    "In arctos zeroing it multiplied the perplexity on WikiText-2 by 1430. The paper has the same coordinate for Instruct-v0.1.",
-    BOTH,
+    "In arctos zeroing it multiplied the perplexity on WikiText-2 by 1430, and by 1.5 with the mean of its contribution put back. In the \
+     census zeroing its whole row raised the loss from 2.21 to 8.55 nats, halving it to 8.86 (100 units of WikiText); the paper has the \
+     same coordinate for Instruct-v0.1.",
+    BOTH_AND_CENSUS,
 )];
 
 pub const OLMO_7B_0724: &[Fact] = &[
-    fact(&[scalar(1, 269, 7467)], Kind::Alone, "In arctos zeroing it alone multiplied the perplexity on WikiText-2 by 79.", BOTH),
+    fact(
+        &[scalar(1, 269, 7467)],
+        Kind::Alone,
+        "In arctos zeroing it alone multiplied the perplexity on WikiText-2 by 79. In the census zeroing its whole row raised the loss from \
+         2.50 to 5.28 nats (100 units of WikiText); row 269 of layer 2, with a higher ratio of activations, costs one 47th of that.",
+        BOTH_AND_CENSUS,
+    ),
     disputed(
         &[scalar(2, 269, 8275), scalar(7, 269, 453), scalar(24, 269, 2300)],
         Kind::Listed,
-        "Companions of the first, in the same residual channel; in arctos, zeroing each alone multiplied the perplexity on four paragraphs by at most 2.1.",
+        "Companions of the first, in the same residual channel; in arctos, zeroing each alone multiplied the perplexity on WikiText-2 by \
+         1.34, 2.69 and 1.02.",
         BOTH,
     ),
 ];
@@ -210,8 +260,8 @@ pub const OLMO_7B_0724: &[Fact] = &[
 pub const PHI_3_MINI_4K: &[Fact] = &[disputed(
     &[scalar(2, 525, 808), scalar(2, 1693, 808), scalar(2, 1113, 808), scalar(4, 525, 2723), scalar(4, 1113, 2723), scalar(4, 1693, 2723)],
     Kind::Jointly,
-    "Two channels, three rows. The table calls each of the six a super weight; in arctos, zeroing each alone did nothing on WikiText-2, and \
-     zeroing all multiplied the perplexity by 671.",
+    "Two channels, three rows: the table calls each of the six a super weight. In arctos, zeroing each alone multiplied the perplexity on \
+     WikiText-2 by 1.00 to 1.02, and zeroing all by 671, in a run that it calls unverified, and 374 in arXiv:2607.08733, which it quotes.",
     BOTH,
 )];
 

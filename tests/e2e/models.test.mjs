@@ -111,8 +111,10 @@ test('model is described before anybody is asked for it, and its fit is known wi
   for (const words of [UNCHECKED.repo, new URL(hub.url).host, 'Apache-2.0', '1,711,376,384', '3.42 GB', '6.85 GB on the CPU', UNCHECKED.revision]) {
     assert.ok(card.includes(words), `${words} is not in: ${card}`);
   }
-  assert.match(await text(seen, 'model-published'), /layer 1, \[749, 4987\].*6\.93 to 9e7.*Sources disagree/s);
+  assert.match(await text(seen, 'model-published'), /layer 1, \[749, 4987\].*6\.93 to 9e7.*layer 7, row 161.*\+287 %/s);
   assert.match(await text(seen, 'model-load'), /Download and load, 3\.42 GB/);
+  await part(seen, 'model-select').selectOption('olmo-1b-0724');
+  assert.match(await text(seen, 'model-published'), /layer 1, \[1764, 8041\].*0\.0018.*Sources disagree/s);
   await part(seen, 'model-select').selectOption(GATED.id);
   assert.match(await text(seen, 'model-card'), /gated.*access token/s);
   assert.deepEqual(await asked(), [], 'nobody was asked before a press');
