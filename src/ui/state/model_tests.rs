@@ -199,7 +199,7 @@ fn published_coordinates_are_pulled_like_candidates() {
     let at = |layer, row, col| WeightCoord::new(layer, row, col);
     let published = [at(1, 1764, 1710), at(1, 1764, 8041), at(2, 1764, 8041)];
     assert!(entry.published().copied().eq(published.map(EditTarget::from)));
-    assert!(entry.fact_on(published[0].into()).unwrap().known.contains("3667"));
+    assert!(entry.fact_on(published[0].into()).unwrap().known.contains("39,699"));
     assert_eq!(entry.fact_on(at(0, 0, 0).into()), None);
     let seed = state.panes.sampling.seed;
     state.confirm_published();
