@@ -10,9 +10,9 @@ use super::{Event, Figure, Progress, Request, TensorError};
 use crate::terms::{
     Ablation, Action, BackendInfo, Calibration, Candidate, Cell, ConfirmArm, ConfirmReport, DataPlot, DataTable, Deletion, DeletionReport,
     EditTarget, Evaluation, Experiment, Failure, Generated, Headline, HubSource, Inspection, Intervention, KnownFile, Message, ModelFile,
-    ModelInfo, ModelRef, ModelSource, OnTasks, OnText, Outcome, Pane, Pick, PlotKind, Problem, Provenance, Pruned, Pruning, Ranking,
-    Replacement, RowCoord, RunRecord, RunSetup, Sampling, ScanReport, ScoreProgress, ScoreReport, Selection, Settings, Site, Spike,
-    StoredModel, SurroundingsReport, SweepPoint, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit, WeightQuantisation,
+    ModelInfo, ModelRef, ModelSource, OnTasks, OnText, Outcome, Pane, Pick, PlotKind, Problem, Pruned, Pruning, Ranking, Replacement,
+    RowCoord, RunRecord, RunSetup, Sampling, ScanReport, ScoreProgress, ScoreReport, Selection, Settings, Site, Spike, StoredModel,
+    SurroundingsReport, SweepPoint, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit, WeightQuantisation,
 };
 
 /// Every kind of request; some occur again with another source of the model.
@@ -196,6 +196,9 @@ fn inspection() -> Inspection {
     )
 }
 
+const PROVENANCE: &str =
+    r#"{"origin":"o","files":[{"name":"n","size":5000000000,"sha256":"s","verified":true}],"stored":true,"notes":["n"]}"#;
+
 fn info() -> ModelInfo {
     ModelInfo {
         model: model(),
@@ -210,12 +213,7 @@ fn info() -> ModelInfo {
         backend: backend(),
         sampling: sampling(),
         added_bos: Some(1),
-        provenance: Provenance {
-            files: vec![parse(r#"{"name":"n","size":5000000000,"sha256":"s","verified":true}"#)],
-            notes: vec!["n".into()],
-            stored: true,
-            ..Provenance::default()
-        },
+        provenance: parse(PROVENANCE),
     }
 }
 
@@ -240,7 +238,7 @@ fn scan() -> ScanReport {
 }
 
 fn arms() -> Vec<ConfirmArm> {
-    let kinds = ["candidate", "intact", "jointly", "random_scalar", "largest_weights", "channel", "channel_mean", "row", "next_row"];
+    let kinds = "candidate intact jointly random_scalar largest_weights channel channel_mean channel_rest row next_row";
     let arm = |kind: &str| ConfirmArm {
         kind: parse(&format!("{kind:?}")),
         label: "l".into(),
@@ -249,7 +247,7 @@ fn arms() -> Vec<ConfirmArm> {
         loss_nats: 2.5,
         delta_nats: -0.1,
     };
-    kinds.into_iter().map(arm).collect()
+    kinds.split(' ').map(arm).collect()
 }
 
 fn confirmation() -> ConfirmReport {

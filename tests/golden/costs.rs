@@ -2,11 +2,12 @@
 //! super weights is held to (tests/golden/costs.json).
 //!
 //! ```sh
-//! cargo run --features cli --example costs -- MODEL_FOLDER
+//! cargo run --features cli --example costs -- MODEL_FOLDER [FIRST_LAYER]
 //! ```
 //!
 //! Each line of the output is one scalar: layer, row, column, and the change of the held-out loss in nats. It takes
-//! minutes for the bundled models and an hour for SmolLM2-135M-Instruct on two cores.
+//! minutes for the bundled models and an hour for SmolLM2-135M-Instruct on two cores; a run that was ended goes on
+//! from a layer.
 
 #![allow(clippy::print_stdout, reason = "the figures are what it is run for")]
 
@@ -29,10 +30,11 @@ const PROMPT: &str = "It was a dark evening, and the old man";
 
 fn main() -> anyhow::Result<()> {
     let Some(folder) = std::env::args().nth(1) else { anyhow::bail!("name the folder of a model") };
-    pollster::block_on(measure(Path::new(&folder)))
+    let first_layer = std::env::args().nth(2).map_or(Ok(0), |layer| layer.parse())?;
+    pollster::block_on(measure(Path::new(&folder), first_layer))
 }
 
-async fn measure(folder: &Path) -> anyhow::Result<()> {
+async fn measure(folder: &Path, first_layer: usize) -> anyhow::Result<()> {
     let config = ModelConfig::from_json(&std::fs::read(folder.join("config.json"))?)?;
     let tokenizer = Tokenizer::from_json(&std::fs::read(folder.join("tokenizer.json"))?, config.vocab_size)?;
     let entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
@@ -51,7 +53,7 @@ async fn measure(folder: &Path) -> anyhow::Result<()> {
     };
     let intact = loss(&model).await?;
     println!("intact {intact}");
-    for product in products {
+    for product in products.into_iter().filter(|product| product.at.layer >= first_layer) {
         let changed = model.with_ablation(&Ablation::zeroing([product.at]))?;
         let cost = loss(&changed).await? - intact;
         println!("{} {} {} {cost:.6}", product.at.layer, product.at.row, product.at.col);
