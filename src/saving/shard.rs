@@ -175,7 +175,10 @@ impl Pass<'_> {
             left -= n;
         }
         let (shape, n_changed, n_rounded_back) = (rewrite.shape(), rewrite.n_changed, rewrite.n_rounded_back);
-        Ok((hex(&hasher.finalize()), ChangedTensor { name: entry.name.clone(), shape, n_changed, n_rounded_back }))
+        Ok((
+            hex(&hasher.finalize()),
+            ChangedTensor { name: source.shard.name_in_file(&entry.name).to_owned(), shape, n_changed, n_rounded_back },
+        ))
     }
 
     /// The next bytes of the source, at most `n`. While waiting, reports progress and obeys a stop.
