@@ -63,9 +63,11 @@ fn files(saved: Saved) -> impl IntoView {
         let save = move |_| texts.with_value(|texts| dom::download(name, mime, &texts[index]));
         view! { <li><button type="button" class="link" data-testid="saved-text" on:click=save>{name}</button></li> }
     };
+    // A browser would add .txt to the name of a plain text without an ending.
+    let sums = text(SUMS_FILE, "application/octet-stream", 1);
     view! {
         {said}
-        <ul data-testid="saved-files">{changed} {text(CARD_FILE, "text/markdown", 0)} {text(SUMS_FILE, "text/plain", 1)}</ul>
+        <ul data-testid="saved-files">{changed} {text(CARD_FILE, "text/markdown", 0)} {sums}</ul>
         <p class="note" data-testid="saved-take">{take}</p>
     }
 }
