@@ -93,9 +93,11 @@ fn effect_is_the_divergence_of_the_predictions() {
     };
     let changed = model.with_ablation(&Ablation::zeroing([at])).unwrap();
     let divergence = |(p, q): (&Vec<f64>, &Vec<f64>)| p.iter().zip(q).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
-    let expected = rows(&model).iter().zip(&rows(&changed)).map(divergence).sum::<f64>() / ids.len() as f64;
+    // The first position is left out.
+    let (before, after) = (rows(&model), rows(&changed));
+    let expected = before[1..].iter().zip(&after[1..]).map(divergence).sum::<f64>() / (ids.len() - 1) as f64;
     let effect = pollster::block_on(Predictions::of(&model, &ids).without([at])).unwrap();
-    assert!(expected > 1e-4 && (f64::from(effect) / expected - 1.0).abs() < 1e-2, "{effect} is not {expected}");
+    assert!(expected > 1e-5 && (f64::from(effect) / expected - 1.0).abs() < 1e-2, "{effect} is not {expected}");
 }
 
 #[test]
@@ -116,7 +118,8 @@ fn super_weight_of_linchpin_13m_is_found_and_confirmed() {
 fn twins_candidates_are_refused_alone_though_together_they_are_critical() {
     let at = WeightCoord::new(0, 162, 150);
     let (candidates, confirm) = scan_and_confirm("linchpin-11m-twin");
-    assert_eq!(candidates, [at, WeightCoord::new(0, 148, 150)]);
+    // Each costs 0.035 nats.
+    assert_eq!(candidates, [WeightCoord::new(0, 148, 150), at]);
     assert!(worst(&confirm, ArmKind::Candidate) < 0.1, "{confirm:#?}");
     assert!(worst(&confirm, ArmKind::Jointly) > 2.0, "{confirm:#?}");
     assert!(worst(&confirm, ArmKind::Channel) > 2.0, "{confirm:#?}");

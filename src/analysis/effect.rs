@@ -7,6 +7,10 @@
 //!
 //! p are the model's next-token probabilities and p′ those without the scalar. It needs no text whose continuation is
 //! known, and if the model's probabilities are right, it is what its own loss on that text rises by.
+//!
+//! The first position is left out. Massive activations lie there, so that its predictions change most (by 4.6 nats in
+//! SmolLM2-135M-Instruct without layer 28's [247, 678], and by 0.004 at all others), while it is one position of a long
+//! text.
 
 use burn::tensor::{Tensor, activation};
 
@@ -18,7 +22,7 @@ use crate::model::probe::Probe;
 use crate::tensors::Transaction;
 use crate::terms::{Ablation, WeightCoord};
 
-/// The last positions of the text that are compared.
+/// The most positions that are compared: the last ones of the text.
 const N_POSITIONS: usize = 32;
 
 /// A model's predictions for a text, to compare others with.
@@ -58,5 +62,6 @@ impl<'a> Predictions<'a> {
 fn ln_probabilities(model: &Model, ids: &[u32], prefixes: &mut Prefixes) -> Tensor<2> {
     let x = prefixes.run(model, ids, &mut Probe::empty());
     let [seq, width] = x.dims();
-    activation::log_softmax(model.head(x.slice([seq.saturating_sub(N_POSITIONS)..seq, 0..width])), 1)
+    let first = seq.saturating_sub(N_POSITIONS).max(1).min(seq - 1);
+    activation::log_softmax(model.head(x.slice([first..seq, 0..width])), 1)
 }

@@ -59,12 +59,12 @@ pub fn change(message: &Message) -> Option<String> {
         "scalar" => place(Unit::Scalar)?,
         // Each control was one scalar in earlier versions, whose exports are still read.
         "random" => format!("random, {}", place(Unit::Scalar)?),
-        "random_scalars" => format!("{} random scalars of the candidates' matrices", n()),
+        "random_scalars" => format!("{} random scalars", n()),
         "jointly" => format!("all {} together", n()),
         "largest_weights" => format!("the {} largest |w|", n()),
         "channel" => place(Unit::Channel)?,
         "channel_mean" => place(Unit::ChannelMean)?,
-        "channel_rest" => format!("channel without the scalar, {}", place(Unit::Scalar)?),
+        "channel_rest" => format!("channel without {}", place(Unit::Scalar)?),
         "row" => place(Unit::Row)?,
         _ => return None,
     })
