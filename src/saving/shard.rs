@@ -205,6 +205,8 @@ impl Pass<'_> {
     }
 }
 
+/// Checks that the digest of what was read back is the digest of what was written.
+///
 /// # Errors
 ///
 /// [`SavingError::ReadBack`] if the digests differ.
