@@ -1,8 +1,9 @@
 // Channels: scored, inspected, removed by rules, compared, and shared in a link.
 
 import assert from 'node:assert/strict';
+import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { close, closePages, command, open, part, text, unfold, visit } from './lib.mjs';
+import { close, closePages, command, commandOn, open, part, root, text, unfold, visit } from './lib.mjs';
 
 let server;
 let browsers;
@@ -182,14 +183,18 @@ test('comparison of rules can be stopped and goes on from there', async () => {
 test('channels are weighed and removed on WebGPU as the command does it', async () => {
   const seen = await ready(browsers.gpu, server.url);
   await part(seen, 'backend-choice').selectOption('gpu');
-  await part(seen, 'model-load').click();
-  await part(seen, 'backend').filter({ hasText: 'webgpu' }).waitFor();
+  await unfold(seen.page.locator('details.own'));
+  const folder = path.join(root, 'tests/fixtures/llama');
+  const files = ['config.json', 'tokenizer.json', 'model.safetensors'];
+  await part(seen, 'open-files').setInputFiles(files.map((name) => path.join(folder, name)));
+  await part(seen, 'model-facts').filter({ hasText: '3 layers' }).waitFor();
+  assert.match(await text(seen, 'backend'), /webgpu/);
   await score(seen, 1);
   await part(seen, 'prune-pick').selectOption('halo');
-  await part(seen, 'prune-layer').selectOption('2');
+  await part(seen, 'prune-layer').selectOption('1');
   await part(seen, 'prune-switch').check();
-  await part(seen, 'prune-status').filter({ hasText: '44 channels are removed' }).waitFor();
-  const native = command('prune', '--group', 'halo', '--layer', '2', '--sequences', '1', '--length', String(LENGTH));
+  await part(seen, 'prune-status').filter({ hasText: '6 channels are removed' }).waitFor();
+  const native = commandOn(folder, 'prune', '--group', 'halo', '--layer', '1', '--sequences', '1', '--length', String(LENGTH));
   assert.match(await text(seen, 'prune-status'), new RegExp(native.pruned.digest));
   assert.deepEqual(seen.problems, []);
   await seen.close();

@@ -106,6 +106,23 @@ test('channels score the same on WebGPU and on the CPU', async () => {
   });
 });
 
+test('confirmation comes to the same figures on WebGPU and on the CPU', async () => {
+  const request = { type: 'confirm', candidates: [{ layer: 1, row: 5, col: 17 }], rows: [{ layer: 2, row: 3 }], seed: 1 };
+  const reports = await onBoth('llama', async (ask) => {
+    // An emulated GPU takes a second for a hundred tokens.
+    await ask({ type: 'use_text', name: 'short', text: 'the old man and the sea '.repeat(6), max_tokens: 64 });
+    const events = await ask(request);
+    await ask({ type: 'use_bundled_text' });
+    return events.find((event) => event.type === 'confirmed');
+  });
+  const { cpu, gpu } = reports;
+  assert.ok(cpu.arms.length >= 8, `only ${cpu.arms.length} arms`);
+  assert.deepEqual(gpu.arms.map(({ kind, at }) => [kind, at]), cpu.arms.map(({ kind, at }) => [kind, at]));
+  gpu.arms.forEach(({ loss_nats: nats }, n) => assert.ok(Math.abs(nats - cpu.arms[n].loss_nats) <= 1e-4, `arm ${n}: ${nats}`));
+  // The spike is planted in a random model, whose loss near chance hardly changes.
+  assert.deepEqual([cpu, gpu].map(({ verdicts }) => verdicts[0].confirmed), [false, false]);
+});
+
 test('experiments of the paper come to the same figures on WebGPU and on the CPU', async () => {
   const super_weights = [{ layer: 1, row: 5, col: 17 }];
   const text = { block: 32, n_blocks: 2 };

@@ -228,9 +228,11 @@ export async function unfold(details) {
 }
 
 /** The native command's output for the bundled model, on the CPU. */
-export function command(...args) {
+export const command = (...args) => commandOn(path.join(root, 'public/models/linchpin-13m'), ...args);
+
+/** The native command's output for the model in a folder, on the CPU. */
+export function commandOn(folder, ...args) {
   const program = path.join(path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug/linchpin');
-  const model = path.join(root, 'public/models/linchpin-13m');
-  const output = execFileSync(program, [...args, '--model', model, '--device', 'cpu', '--json'], { maxBuffer: 1 << 26, stdio: ['ignore', 'pipe', 'ignore'] });
+  const output = execFileSync(program, [...args, '--model', folder, '--device', 'cpu', '--json'], { maxBuffer: 1 << 26, stdio: ['ignore', 'pipe', 'ignore'] });
   return JSON.parse(output);
 }

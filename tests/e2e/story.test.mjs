@@ -138,7 +138,7 @@ async function openFixture(seen, name, change = (file) => file) {
   await part(seen, 'open-files').setInputFiles(files);
 }
 
-test('visitor\'s own model is scanned, confirmed, pulled, run, shared and recomputed on WebGPU', async () => {
+test('visitor\'s own model is scanned, pulled, run, shared and recomputed on WebGPU', async () => {
   const seen = await visit(browsers.gpu, server.url, { theme: 'dark' });
   // The bundled model runs on the CPU, because this browser's only GPU is software.
   await modelIsReady(seen);
@@ -151,10 +151,6 @@ test('visitor\'s own model is scanned, confirmed, pulled, run, shared and recomp
   await part(seen, 'scan-run').click();
   await part(seen, 'candidate').first().waitFor();
   assert.match(await text(seen, 'candidate'), /1.*5.*17/s);
-  await part(seen, 'confirm-run').click();
-  await part(seen, 'verdict').first().waitFor();
-  // The spike is planted in a random model, whose loss near chance hardly changes.
-  assert.equal(await part(seen, 'verdict').first().getAttribute('data-confirmed'), 'false');
   await part(seen, 'candidate-pull').first().click();
   await part(seen, 'applied').filter({ hasText: 'in place' }).waitFor();
   await part(seen, 'prompt').fill('the old man');
