@@ -1,13 +1,14 @@
-//! `test`: runs every check and test, one after the other, and reports the results.
+//! `test`: runs every check and test, and reports the results.
 //!
+//! The page is built beside the native checks and tests, because the link of its engine keeps one core busy for minutes.
 //! Nothing is skipped: a missing tool or file fails the step that needs it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::web::BuildOptions;
-use crate::{boundary, deps, env, process, real_model, setup, size, tidy, web};
+use crate::{boundary, deps, env, process, real_model, setup, size, tidy};
 
 /// The features that are checked and tested together: everything except CUDA, which needs its own toolkit. With one
 /// set of them, Cargo builds the macros once.
@@ -15,6 +16,9 @@ const FEATURES: [&str; 2] = ["--features", "ui,worker,boundary,cli"];
 
 /// The timeout for a test file whose page hangs: an hour, longer than a test waits for anything (tests/e2e/patience.mjs).
 const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=3600000";
+
+/// The most files of browser tests that run at once: each starts two browsers, one of which computes WebGPU on all cores.
+const MAX_BROWSER_TESTS: usize = 4;
 
 #[derive(Clone, Copy, Default)]
 struct Counts {
@@ -38,38 +42,76 @@ pub fn run(quick: bool) -> Result<(), String> {
     let mut suite = Suite::default();
     suite.check("format", || process::run(env::command("cargo").args(["fmt", "--all", "--check"])));
     suite.check("tidy", tidy::check);
-    suite.check("page dependencies", deps::check_page);
-    suite.check("engine dependencies", deps::check_engine);
-    suite.check("lint", || lint(&FEATURES));
-    suite.check("lint tools", || lint(&["--package", "xtask", "--package", "local-server"]));
-    suite.step("tests of tools", || cargo_test(&["--profile", "xtask", "--package", "xtask", "--package", "local-server"]));
     suite.check("Vulkan", setup::vulkan);
-    suite.check("real model", || real_model::folder().map(drop));
-    suite.step("tests of page, engine", || cargo_test(&FEATURES));
+    let mut page = Err("its tools are not there".to_owned());
+    if !quick {
+        suite.check("setup", || {
+            page = setup::setup(true).and_then(|()| PageBuild::start());
+            page.as_ref().map(drop).map_err(String::clone)
+        });
+    }
+    suite.native();
     if quick {
         println!("\n--quick: the page's release build, its size and the browser tests were left out");
     } else {
-        suite.page();
+        suite.page(page);
     }
     suite.report()
 }
 
+/// The build of the page, which runs beside the native checks and tests.
+struct PageBuild {
+    child: Child,
+    /// The build's output, shown at its end.
+    log: PathBuf,
+}
+
+impl PageBuild {
+    fn start() -> Result<Self, String> {
+        let log = env::target_dir().join("page-build.log");
+        let file = File::create(&log).map_err(|why| format!("cannot write {}: {why}", log.display()))?;
+        let errors = file.try_clone().map_err(|why| format!("cannot write {}: {why}", log.display()))?;
+        let mut build = env::command(this_program()?);
+        build.arg("build").stdout(file).stderr(errors);
+        println!("    $ {} (beside the next steps)", process::shown(&build));
+        let child = build.spawn().map_err(|why| format!("cannot start the build of the page: {why}"))?;
+        Ok(Self { child, log })
+    }
+
+    /// Waits for the end of the build, and returns the page's folder.
+    fn finish(mut self) -> Result<PathBuf, String> {
+        let status = self.child.wait().map_err(|why| format!("cannot wait for the build of the page: {why}"))?;
+        let log = std::fs::read_to_string(&self.log).map_err(|why| format!("cannot read {}: {why}", self.log.display()))?;
+        println!("{log}");
+        if status.success() { Ok(env::root().join("dist")) } else { Err(format!("the page was not built ({status})")) }
+    }
+}
+
 impl Suite {
-    /// Builds the page and checks it.
-    fn page(&mut self) {
-        self.check("setup", || setup::setup(true));
-        let mut dist = Err("the page was not built".to_owned());
-        self.check("build", || {
-            dist = web::build(&BuildOptions { public_url: None, dev: false });
-            dist.clone().map(drop)
-        });
-        let dist = dist.map_err(|_| "the page was not built".to_owned());
-        self.check("size", || check_size(&dist.clone()?));
+    /// Checks and tests everything that needs no browser.
+    fn native(&mut self) {
+        self.check("page dependencies", deps::check_page);
+        self.check("engine dependencies", deps::check_engine);
+        self.check("lint", || lint(&FEATURES));
+        self.check("lint tools", || lint(&["--package", "xtask", "--package", "local-server"]));
+        self.step("tests of tools", || cargo_test(&["--profile", "xtask", "--package", "xtask", "--package", "local-server"]));
+        self.check("real model", || real_model::folder().map(drop));
+        self.step("tests of page, engine", || cargo_test(&FEATURES));
+    }
+
+    /// Checks the page and runs the browser tests.
+    fn page(&mut self, build: Result<PageBuild, String>) {
         let mut samples = Err("the samples of messages were not built".to_owned());
         self.check("samples of messages", || {
             samples = boundary::build();
             samples.clone().map(drop)
         });
+        let mut dist = Err("the page was not built".to_owned());
+        self.check("rest of page build", || {
+            dist = build.and_then(PageBuild::finish);
+            dist.clone().map(drop)
+        });
+        self.check("size", || check_size(&dist.clone()?));
         self.step("browser tests", || browser_tests(&dist.clone().map_err(not_run)?, &samples.clone().map_err(not_run)?));
     }
 
@@ -145,8 +187,9 @@ fn browser_tests(dist: &Path, samples: &Path) -> Result<Counts, (Counts, String)
     let tests = browser_test_files().map_err(not_run)?;
     let browser = setup::chromium().map_err(not_run)?;
     let xtask = this_program().map_err(not_run)?;
+    let at_once = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_BROWSER_TESTS));
     let mut node: Command = env::command("node");
-    node.args(["--test", "--test-reporter=spec", "--test-concurrency=1", BROWSER_TEST_TIMEOUT]).args(tests);
+    node.args(["--test", "--test-reporter=spec", BROWSER_TEST_TIMEOUT]).arg(format!("--test-concurrency={at_once}")).args(tests);
     node.env("LINCHPIN_DIST", dist).env("LINCHPIN_BOUNDARY", samples).env("LINCHPIN_XTASK", xtask).env("CHROME", browser);
     let (succeeded, heard) = process::run_and_listen(&mut node).map_err(not_run)?;
     let (counts, n_skipped) = node_counts(&heard);
