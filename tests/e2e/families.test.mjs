@@ -1,13 +1,14 @@
 // The engine's worker alone, in the browser: golden values of every family, and the same figures from WebGPU and the CPU.
 //
-// One engine for each backend loads a model after the other, as a visitor's does: a fresh one would compile every
-// kernel again, which takes most of the time where WebGPU is emulated.
+// An engine loads several models one after the other, as a visitor's does: a fresh one would compile every kernel again,
+// which takes most of the time where WebGPU is emulated. But the emulator keeps every kernel, and on one machine it crashed
+// after about ten models or one long piece of work, so a browser serves few of them.
 
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { close, open, root } from './lib.mjs';
+import { launch, root, serve } from './lib.mjs';
 import { engineOn, last, load, outcomeOf } from './worker.mjs';
 
 const fixtures = path.join(root, 'tests/fixtures');
@@ -16,19 +17,43 @@ assert.ok(FIXTURES.length >= 14, `fixtures are missing: ${FIXTURES}`);
 // f32 against f32 (tests/fixtures/README.md).
 const TOLERANCE = 1e-4;
 
+/** The most models that one browser loads. */
+const MAX_LOADS = 4;
+
 let server;
-let browsers;
-const engines = {};
+/** By backend: a browser, the engine in it, and the number of models that it has loaded. */
+const running = {};
 
 before(async () => {
-  ({ server, browsers } = await open());
+  server = await serve();
 });
 
-after(() => close({ server, browsers }));
+after(async () => {
+  for (const { browser } of Object.values(running)) await browser.close();
+  await server?.stop();
+});
 
-/** The engine of a backend, with a fixture loaded; a new one after a failed test. */
-async function withFixture(name, backend, work) {
-  const seen = (engines[backend] ??= await engineOn(browsers[backend], server));
+/** An engine of a backend that has loaded fewer than `MAX_LOADS` models; a `fresh` one has loaded none. */
+async function engineFor(backend, fresh) {
+  if (running[backend] && (fresh || running[backend].n_loads === MAX_LOADS)) await forget(backend);
+  if (!running[backend]) {
+    const browser = await launch({ webgpu: backend === 'gpu' ? 'swiftshader' : 'none' });
+    running[backend] = { browser, n_loads: 0 };
+    running[backend].seen = await engineOn(browser, server);
+  }
+  running[backend].n_loads += 1;
+  return running[backend].seen;
+}
+
+async function forget(backend) {
+  const { browser } = running[backend];
+  delete running[backend];
+  await browser.close();
+}
+
+/** Works with an engine of a backend that has a fixture loaded. A failed test leaves no engine to the next one. */
+async function withFixture(name, backend, work, { fresh = false } = {}) {
+  const seen = await engineFor(backend, fresh);
   try {
     const loaded = await load(seen, name, backend);
     assert.equal(last(loaded).type, 'done', JSON.stringify(last(loaded)));
@@ -37,8 +62,7 @@ async function withFixture(name, backend, work) {
     assert.deepEqual(seen.problems.filter((problem) => !problem.includes('favicon')), []);
     return found;
   } catch (error) {
-    delete engines[backend];
-    await seen.close();
+    await forget(backend);
     throw error;
   }
 }
@@ -64,7 +88,7 @@ async function onBoth(name, work) {
       const events = await seen.page.evaluate((request) => window.engine.ask(request), request);
       assert.equal(last(events).type, 'done', JSON.stringify(last(events)));
       return events;
-    }));
+    }), { fresh: true });
   }
   return found;
 }
@@ -123,19 +147,27 @@ test('confirmation comes to the same figures on WebGPU and on the CPU', async ()
   assert.deepEqual([cpu, gpu].map(({ verdicts }) => verdicts[0].confirmed), [false, false]);
 });
 
-test('experiments of the paper come to the same figures on WebGPU and on the CPU', async () => {
-  const super_weights = [{ layer: 1, row: 5, col: 17 }];
-  const text = { block: 32, n_blocks: 2 };
-  const kinds = {
-    importance: { ...text, n_calibration: 1, tasks: [{ name: 'lambada_openai' }] },
+const TEXT = { block: 32, n_blocks: 2 };
+
+test('experiments that take super weights away come to the same figures on WebGPU and on the CPU', () =>
+  compareExperiments({
+    importance: { ...TEXT, n_calibration: 1, tasks: [{ name: 'lambada_openai' }] },
     propagation: { prompt: 'the old man' },
-    scaling: { ...text, factors: [0, 0.5, 1] },
+    scaling: { ...TEXT, factors: [0, 0.5, 1] },
     token_shift: { n_prompts: 3 },
-    activation_quantisation: { ...text, bits: [8], alpha: 0.85, n_calibration: 1 },
-    weight_quantisation: { ...text, bits: [4], block_sizes: [64, 0], clips: [9] },
+  }));
+
+test('experiments that round or look inside come to the same figures on WebGPU and on the CPU', () =>
+  compareExperiments({
+    activation_quantisation: { ...TEXT, bits: [8], alpha: 0.85, n_calibration: 1 },
+    weight_quantisation: { ...TEXT, bits: [4], block_sizes: [64, 0], clips: [9] },
     weights_only: {},
     sinks: { prompt: 'the old man' },
-  };
+  }));
+
+/** Runs experiments, given as settings by kind, on both backends, and compares their tables. */
+async function compareExperiments(kinds) {
+  const super_weights = [{ layer: 1, row: 5, col: 17 }];
   const jsonl = JSON.stringify({ context: 'the old', continuation: 'man' });
   // qwen3's matrices are bf16: packed on WebGPU.
   const tables = await onBoth('qwen3', async (ask) => {
@@ -157,7 +189,7 @@ test('experiments of the paper come to the same figures on WebGPU and on the CPU
     // The increase by rounding is small, so its shares are not compared.
     for (const [at, table] of cpu.entries()) if (table.name !== 'gap') checkTable(kind, table, gpu[at], tolerance);
   }
-});
+}
 
 /** Checks that texts are equal, and that numbers are within a tolerance relative to the largest in their column. */
 function checkTable(kind, cpu, gpu, tolerance) {
