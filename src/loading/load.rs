@@ -17,7 +17,7 @@ use super::sink::{Sink, bytes_of, bytes_per_value};
 use crate::job::control::Control;
 use crate::model::config::ModelConfig;
 use crate::model::edit::{N_LARGEST_HARSH, PAPER_SHARE};
-use crate::model::weights::{Arrived, Stored, Weights};
+use crate::model::weights::{Arrived, Given, Stored, Weights};
 use crate::model::{Model, families};
 use crate::platform::{self, ByteStream, Files, PlatformError};
 use crate::tensors::DeviceError;
@@ -53,6 +53,9 @@ pub struct LoadedWeights {
     pub files: Vec<FileProof>,
     /// `true` if all of the files are in the store.
     pub stored: bool,
+    /// On the CPU, the tensors under the names of the checkpoint, with their shapes; they share their values with the
+    /// model.
+    pub tensors: BTreeMap<String, (Vec<usize>, Given)>,
 }
 
 /// Reads a checkpoint's headers, and loads it.
@@ -131,7 +134,10 @@ pub async fn load_checkpoint(
     let revision = revision_of(proofs.iter().map(|file| file.sha256.as_str()));
     let [largest, largest_by_tensor] =
         <[Vec<Place>; 2]>::from(largest.into_places()).map(|places| places.into_iter().map(|place| weights.place(place)).collect());
-    Ok(LoadedWeights { model, num_parameters, weight_bytes, notes, revision, largest, largest_by_tensor, files: proofs, stored })
+    let is_on_cpu = onto.largest_buffer.is_none();
+    let given = std::mem::take(&mut weights.given).into_iter().filter(|_| is_on_cpu);
+    let tensors = given.filter_map(|(name, given)| Some((name.clone(), (weights.wanted.get(&name)?.clone(), given)))).collect();
+    Ok(LoadedWeights { model, num_parameters, weight_bytes, notes, revision, largest, largest_by_tensor, files: proofs, stored, tensors })
 }
 
 /// A table as it was read.

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod error;
+pub mod hand_over;
 mod largest;
 pub mod load;
 mod names;

@@ -9,8 +9,8 @@ use crate::tensors::{self, Flat, Packed, Table, Weight};
 use crate::terms::Matrix;
 use crate::weights::WeightsError;
 
-/// A loaded tensor, flat.
-#[derive(Debug)]
+/// A loaded tensor, flat. Cloning shares it.
+#[derive(Debug, Clone)]
 pub enum Arrived {
     F32(Tensor<1>),
     /// bf16, two values in a word.
@@ -39,6 +39,18 @@ impl Arrived {
     }
 }
 
+/// A tensor as a model's builder got it, which shares its values with the model.
+#[derive(Debug, Clone)]
+pub enum Given {
+    Whole(Arrived),
+    /// The parts of a fused tensor, `[rounds * rows, cols]` each: its rows are those of each part in turn, in each
+    /// round. A bias has one column.
+    Fused {
+        parts: Vec<Tensor<2>>,
+        rounds: usize,
+    },
+}
+
 /// Passes tensors to a family's builder by name: the name that transformers gives the tensor when it saves a model with
 /// its head. The loader has put a checkpoint's own names into this form.
 ///
@@ -49,6 +61,8 @@ pub struct Weights {
     device: Device,
     known: BTreeSet<String>,
     loaded: Option<BTreeMap<String, Arrived>>,
+    /// The tensors that the builder got.
+    pub given: BTreeMap<String, Given>,
     /// Every requested tensor, with its shape.
     pub wanted: BTreeMap<String, Vec<usize>>,
     /// The names of the embeddings and of the head, if both are in the checkpoint of a model that ties them.
@@ -130,6 +144,7 @@ impl Weights {
             device: device.clone(),
             known,
             loaded: None,
+            given: BTreeMap::new(),
             wanted: BTreeMap::new(),
             tied: None,
             stored: BTreeMap::new(),
@@ -273,7 +288,7 @@ impl Weights {
         let bias = if bias { Some(self.vector(&format!("{path}.bias"), rounds * period)?) } else { None };
         let is_plan = self.loaded.is_none();
         let mut start = 0;
-        Ok(parts.map(|(_, rows)| {
+        let linears = parts.map(|(_, rows)| {
             let range = start..start + rows;
             start += rows;
             let of = |bias: &Tensor<1>| match is_plan {
@@ -282,7 +297,27 @@ impl Weights {
             };
             let weight = if is_plan { weight.clone() } else { weight.rows_of_rounds(rounds, range.clone()) };
             Linear { weight, bias: bias.as_ref().map(of), layout: Layout::OutIn, input_rounding: None }
-        }))
+        });
+        if !is_plan {
+            self.give_parts(path, &linears, rounds);
+        }
+        Ok(linears)
+    }
+
+    /// Notes the parts of a fused tensor in place of the tensor, which nobody needs any more.
+    fn give_parts(&mut self, path: &str, linears: &[Linear], rounds: usize) {
+        let weights = linears.iter().map(|linear| match &linear.weight {
+            Weight::F32(weight) => Some(weight.clone()),
+            Weight::Bf16(_) => None,
+        });
+        let biases = linears.iter().map(|linear| linear.bias.clone().map(|bias| bias.unsqueeze_dim(1)));
+        for (name, parts) in [("weight", weights.collect::<Option<Vec<_>>>()), ("bias", biases.collect())] {
+            let name = format!("{path}.{name}");
+            match parts {
+                Some(parts) => drop(self.given.insert(name, Given::Fused { parts, rounds })),
+                None => drop(self.given.remove(&name)),
+            }
+        }
     }
 
     /// The place of a scalar that was found in a tensor of the checkpoint: the same, or its place in a matrix of a
@@ -310,7 +345,11 @@ impl Weights {
         self.wanted.insert(name.into(), shape.into());
         let missing = || WeightsError::missing_tensor(name);
         match &mut self.loaded {
-            Some(tensors) => tensors.remove(name).ok_or_else(missing),
+            Some(tensors) => {
+                let arrived = tensors.remove(name).ok_or_else(missing)?;
+                self.given.insert(name.into(), Given::Whole(arrived.clone()));
+                Ok(arrived)
+            }
             None if self.known.contains(name) => Ok(Arrived::F32(Tensor::zeros([1], &Device::flex()))),
             None => Err(missing()),
         }
