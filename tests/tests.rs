@@ -9,6 +9,7 @@ mod devices;
 mod edges;
 mod edits;
 mod gradient;
+mod helpers;
 mod hub;
 mod inside;
 mod measure;

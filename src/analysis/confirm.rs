@@ -25,13 +25,13 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::controls::{all_but, largest_counts, random_scalar};
 use super::error::AnalysisError;
-use super::eval::{self, HeldOut};
-use super::prefix::Prefixes;
+use super::eval::Totals;
+use super::many::{Bench, Many};
 use crate::job::control::Control;
 use crate::model::Model;
 use crate::terms::{
-    Ablation, ArmKind, ConfirmArm, EditTarget, MIN_DELTA_NATS, Matrix, Message, RowCoord, RowVerdict, Verdict, WeightCoord, WeightEdit,
-    control_of, is_critical,
+    Ablation, ArmKind, Change, ConfirmArm, EditTarget, MIN_DELTA_NATS, Matrix, Message, RowCoord, RowVerdict, Verdict, WeightCoord,
+    WeightEdit, control_of, is_critical,
 };
 
 /// Number of random scalars in each matrix with candidates.
@@ -39,7 +39,7 @@ const N_RANDOM: usize = 3;
 /// Number of rows after a given row that are zeroed as its controls.
 const N_NEXT_ROWS: usize = 3;
 
-/// One arm: its name and its change. The changed model is built when the arm's turn comes, and dropped afterwards.
+/// One arm: its name and its change.
 struct Arm {
     kind: ArmKind,
     label: Message,
@@ -48,21 +48,12 @@ struct Arm {
     change: Change,
 }
 
-enum Change {
-    Edit(Ablation),
-    /// Scalars of any matrix, set to zero.
-    Zero(Vec<(usize, Matrix, usize)>),
-}
-
-/// The model and text of a confirmation.
+/// The facts about the model that a confirmation is planned with.
 pub struct Experiment<'a> {
     pub model: &'a Model,
-    /// Mean activation of every channel of every layer; required if there are candidates.
-    pub means: Option<&'a [Vec<f32>]>,
     pub num_parameters: u64,
     /// The model's largest scalars, largest first.
     pub largest: &'a [(usize, Matrix, usize)],
-    pub text: &'a HeldOut,
     pub seed: u64,
 }
 
@@ -73,16 +64,17 @@ pub struct Findings {
     pub rows: Vec<RowVerdict>,
 }
 
-/// Measures every arm, emits each as [`Event::Arm`], and judges the candidates and the rows.
+/// Measures every arm on the bench, whose means are required if there are candidates, and judges the candidates and the
+/// rows. Each arm is told as soon as it and those before it are measured.
 ///
 /// # Errors
 ///
 /// A candidate or a row outside the model, a failing device, or a stop.
 pub async fn confirm(
     experiment: &Experiment<'_>,
+    bench: Bench<'_>,
     candidates: &[WeightCoord],
     rows: &[RowCoord],
-    control: &Control,
     mut tell: impl FnMut(&ConfirmArm),
 ) -> Result<Findings, AnalysisError> {
     experiment.model.check_ablation(&Ablation::zeroing(candidates.iter().copied()))?;
@@ -90,11 +82,11 @@ pub async fn confirm(
     let mut planned = experiment.plan(candidates);
     planned.extend(experiment.rows(rows));
     let first = planned.len();
-    let mut run = Run { experiment, control, arms: Vec::new(), prefixes: Prefixes::default() };
-    run.measure(planned, first, &mut tell).await?;
+    let (control, n_tokens) = (bench.control, bench.text.n_tokens());
+    let mut run = Run { many: Many::new(bench), control, n_tokens, arms: Vec::new() };
+    run.measure(planned, &mut tell).await?;
     let apart = experiment.apart(candidates, &run.arms);
-    let n_arms = first + apart.len();
-    run.measure(apart, n_arms, &mut tell).await?;
+    run.measure(apart, &mut tell).await?;
     let arms = run.arms;
     let verdicts = candidates.iter().map(|at| judge(*at, &arms)).collect();
     let of_rows = &arms[first - rows.len() * (1 + N_NEXT_ROWS)..first];
@@ -104,29 +96,32 @@ pub async fn confirm(
 
 /// The arms of a confirmation that were measured so far.
 struct Run<'a> {
-    experiment: &'a Experiment<'a>,
+    many: Many<'a>,
     control: &'a Control,
+    /// Positions of the text.
+    n_tokens: usize,
     arms: Vec<ConfirmArm>,
-    prefixes: Prefixes,
 }
 
 impl Run<'_> {
-    /// Measures arms; `of` is the number of arms with those that follow, for the progress.
-    async fn measure(&mut self, planned: Vec<Arm>, of: usize, tell: &mut impl FnMut(&ConfirmArm)) -> Result<(), AnalysisError> {
-        let Self { experiment, control, arms, prefixes } = self;
-        let n_tokens = experiment.text.n_tokens();
-        for arm in planned {
-            let doing = Message::new("confirming").with("index", arms.len() + 1).with("of", of);
-            let before = arms.len() * n_tokens;
-            let progress = |done| control.progress(doing.clone(), (before + done) as f64, (of * n_tokens) as f64, "tokens");
-            let changed = experiment.changed(&arm.change)?;
-            let loss_nats = eval::loss(&changed, experiment.text, prefixes, control, progress).await?;
+    /// Measures further arms.
+    async fn measure(&mut self, planned: Vec<Arm>, tell: &mut impl FnMut(&ConfirmArm)) -> Result<(), AnalysisError> {
+        let Self { many, control, n_tokens, arms } = self;
+        let of = arms.len() + planned.len();
+        let told = |index: usize, totals: Option<Totals>| {
+            let loss_nats = totals.unwrap_or_default().loss()?;
             let intact = arms.first().map_or(loss_nats, |arm| arm.loss_nats);
-            let Arm { kind, label, at, n_zeroed, .. } = arm;
+            let Arm { kind, label, at, n_zeroed, .. } = &planned[index];
+            let (kind, label, at, n_zeroed) = (*kind, label.clone(), *at, *n_zeroed);
             arms.push(ConfirmArm { kind, label, at, n_zeroed, loss_nats, delta_nats: loss_nats - intact });
             arms.last().into_iter().for_each(&mut *tell);
-        }
-        Ok(())
+            Ok(())
+        };
+        let progress = |n_told: usize, done: usize| {
+            let doing = Message::new("confirming").with("index", (n_told + 1).min(of)).with("of", of);
+            control.progress(doing, done as f64, (of * *n_tokens) as f64, "tokens");
+        };
+        many.run(planned.len(), async |index| Ok(Some(planned[index].change.clone())), told, progress).await
     }
 }
 
@@ -215,13 +210,6 @@ impl Experiment<'_> {
                 let kind = if n == 0 { ArmKind::Row } else { ArmKind::NextRow };
                 Arm { kind, label: Message::new("row").at(row), at: None, n_zeroed, change: Change::Edit(without_row(row)) }
             })
-        })
-    }
-
-    fn changed(&self, change: &Change) -> Result<Model, AnalysisError> {
-        Ok(match change {
-            Change::Edit(ablation) => self.model.with_ablation_by(ablation, self.means)?,
-            Change::Zero(scalars) => self.model.with_zeroed(scalars),
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::probe::Probe;
 use crate::tensors::{self, DeviceError, Transaction};
-use crate::terms::{Ablation, Evaluation, Message, text_digest};
+use crate::terms::{Ablation, Evaluation, Message, PassageSums, text_digest};
 use crate::tokenizer::Tokenizer;
 
 /// The bundled passages, none of which was seen in training (public/held-out.md names their sources).
@@ -175,31 +175,6 @@ pub async fn measure(
     measure_with(model, || Probe::with_interventions(&ablation.interventions), text, prefixes, control, progress).await
 }
 
-/// Computes the loss of [`evaluate`] alone, in nats: the softmax of each position's whole vocabulary, which the
-/// probability on stopwords needs, is left out.
-///
-/// # Errors
-///
-/// The errors of [`evaluate`].
-pub async fn loss(
-    model: &Model,
-    text: &HeldOut,
-    prefixes: &mut Prefixes,
-    control: &Control,
-    mut progress: impl FnMut(usize),
-) -> Result<f32, AnalysisError> {
-    let (mut loss, mut n_tokens) = (0.0_f64, 0_usize);
-    for ids in &text.passages {
-        let x = prefixes.run(model, &ids[..ids.len() - 1], &mut Probe::empty());
-        let (losses, _) = passage_losses(model, x, &ids[1..], None).await?;
-        loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
-        n_tokens += losses.len();
-        progress(n_tokens);
-        control.checkpoint().await?;
-    }
-    finite(loss / n_tokens.max(1) as f64)
-}
-
 /// Rounds a held-out loss to f32.
 fn finite(mean: f64) -> Result<f32, AnalysisError> {
     let loss_nats = mean as f32;
@@ -220,26 +195,87 @@ pub async fn measure_with<'a>(
     mut progress: impl FnMut(usize),
 ) -> Result<Measured, AnalysisError> {
     let mask = stopword_mask(model, &text.stopword_ids);
-    let (mut loss, mut stopwords, mut n_tokens) = (0.0_f64, 0.0_f64, 0_usize);
+    let mut totals = Totals::default();
     for ids in &text.passages {
-        let x = prefixes.run(model, &ids[..ids.len() - 1], &mut probe());
-        let (losses, masses) = passage_losses(model, x, &ids[1..], Some(&mask)).await?;
-        loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
-        stopwords += masses.iter().map(|mass| f64::from(*mass)).sum::<f64>();
-        n_tokens += losses.len();
-        progress(n_tokens);
+        totals.add(passage(model, ids, Some(&mask), &mut probe(), prefixes).await?);
+        progress(totals.n_tokens);
         control.checkpoint().await?;
     }
-    let mean = loss / n_tokens.max(1) as f64;
-    let loss_nats = finite(mean)?;
-    let evaluation = Evaluation {
-        loss_nats,
-        perplexity: loss_nats.exp().min(Evaluation::OVERFLOW),
-        stopword_mass: (stopwords / n_tokens.max(1) as f64) as f32,
-        n_tokens,
-        convention: text.convention.clone(),
-    };
-    Ok(Measured { evaluation, loss_nats: mean })
+    totals.measured(text)
+}
+
+/// Sums over the passages of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Totals {
+    loss: f64,
+    stopwords: f64,
+    n_tokens: usize,
+}
+
+impl Totals {
+    /// The totals of a whole text. Passages are in the text's order, which decides how sums are rounded.
+    pub fn of(passages: &[PassageSums]) -> Self {
+        let mut totals = Self::default();
+        passages.iter().for_each(|sums| totals.add(*sums));
+        totals
+    }
+
+    fn add(&mut self, sums: PassageSums) {
+        self.loss += sums.loss_nats;
+        self.stopwords += sums.stopwords;
+        self.n_tokens += sums.n_tokens;
+    }
+
+    /// The mean loss, nats, which may not be finite.
+    pub fn mean(&self) -> f64 {
+        // Without a position there is no mean: NaN is refused.
+        self.loss / self.n_tokens as f64
+    }
+
+    /// The mean loss, nats.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::NonFinite`].
+    pub fn loss(&self) -> Result<f32, AnalysisError> {
+        finite(self.mean())
+    }
+
+    /// The evaluation on this text. Its mass of stopwords is 0 if the passages were measured without.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::NonFinite`].
+    pub fn measured(&self, text: &HeldOut) -> Result<Measured, AnalysisError> {
+        let loss_nats = self.loss()?;
+        let evaluation = Evaluation {
+            loss_nats,
+            perplexity: loss_nats.exp().min(Evaluation::OVERFLOW),
+            stopword_mass: (self.stopwords / self.n_tokens as f64) as f32,
+            n_tokens: self.n_tokens,
+            convention: text.convention.clone(),
+        };
+        Ok(Measured { evaluation, loss_nats: self.mean() })
+    }
+}
+
+/// Measures one passage. Without a mask of stopwords, the softmax of each position's whole vocabulary, which their
+/// probability needs, is left out.
+///
+/// # Errors
+///
+/// A failing device.
+pub async fn passage(
+    model: &Model,
+    ids: &[u32],
+    mask: Option<&Tensor<1>>,
+    probe: &mut Probe<'_>,
+    prefixes: &mut Prefixes,
+) -> Result<PassageSums, AnalysisError> {
+    let x = prefixes.run(model, &ids[..ids.len() - 1], probe);
+    let (losses, masses) = passage_losses(model, x, &ids[1..], mask).await?;
+    let sum = |values: &[f32]| values.iter().map(|value| f64::from(*value)).sum::<f64>();
+    Ok(PassageSums { loss_nats: sum(&losses), stopwords: sum(&masses), n_tokens: losses.len() })
 }
 
 /// The evaluation for a loss that is not finite.

@@ -3,17 +3,20 @@
 
 pub mod backward;
 pub mod calibration;
+pub mod change;
 pub mod channel_weights;
 pub mod cold;
 pub mod concentration;
 pub mod confirm;
 pub mod controls;
+pub mod deal;
 pub mod deletion;
 pub mod effect;
 pub mod error;
 pub mod eval;
 pub mod halo;
 pub mod loss;
+pub mod many;
 pub mod means;
 pub mod next_token;
 pub mod plane;

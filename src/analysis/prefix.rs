@@ -14,7 +14,7 @@ use crate::model::probe::Probe;
 use crate::model::stack::Layers;
 
 /// The most bytes of residual streams kept: a browser shares its memory, and that of its GPU, with everything else.
-const LIMIT: u64 = if usize::BITS == 32 { 64 << 20 } else { 512 << 20 };
+pub const LIMIT: u64 = if usize::BITS == 32 { 64 << 20 } else { 512 << 20 };
 
 /// Residual streams of one loaded model over passages.
 #[derive(Debug)]

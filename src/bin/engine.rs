@@ -12,7 +12,7 @@ mod worker {
     use linchpin::job::control::Control;
     use linchpin::protocol::boundary::{event_to_js, from_js};
     use linchpin::protocol::{Envelope, Event, PROTOCOL_VERSION, Request};
-    use linchpin::terms::{Failure, Problem};
+    use linchpin::terms::{Failure, Help, Problem};
     use wasm_bindgen::prelude::*;
     use wasm_bindgen_futures::spawn_local;
     use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
@@ -87,7 +87,11 @@ mod worker {
 
         fn receive(self: Rc<Self>, message: MessageEvent) {
             match from_js::<Envelope>(message.data()) {
-                Ok(Envelope { request: Request::Stop, .. }) => self.control.request_stop(),
+                Ok(Envelope { request: Request::Stop, .. }) => {
+                    // What a helper has not begun is not wanted any more.
+                    self.waiting.borrow_mut().retain(|waiting| !matches!(waiting.request, Request::Help(Help::Measure { .. })));
+                    self.control.request_stop();
+                }
                 Ok(envelope) => {
                     self.waiting.borrow_mut().push_back(envelope);
                     spawn_local(self.work());

@@ -2,13 +2,15 @@
 
 use super::error::EngineError;
 use super::{Engine, Loaded};
-use crate::analysis::prefix::Prefixes;
-use crate::analysis::{AnalysisError, deletion, eval};
+use crate::analysis::deletion;
+use crate::analysis::eval::Totals;
+use crate::analysis::many::Many;
 use crate::job::SettingError;
-use crate::job::control::Control;
 use crate::protocol::Event;
 use crate::tensors::DeviceError;
-use crate::terms::{Ablation, Coordinate, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit, check_below};
+use crate::terms::{
+    Ablation, Change, Coordinate, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit, check_below,
+};
 
 /// Name of the work in progress reports.
 const DOING: &str = "deleting";
@@ -34,14 +36,25 @@ impl Engine {
         control.progress(DOING, 0.0, total, "steps");
         let intact = loaded.measured_intact(&control, |_done| {}).await?;
         control.emit(Event::Evaluated { pane: Pane::Intact, evaluation: intact.evaluation.clone() });
-        let mut prefixes = Prefixes::default();
-        for (index, deletion) in deletions.iter_mut().enumerate() {
-            control.progress(DOING, index as f64, total, "steps");
-            control.checkpoint().await?;
-            let loss_nats = loaded.loss_without(deletion, means.as_deref(), &mut prefixes, &control).await?;
-            deletion.delta_nats = loss_nats.map_or(Evaluation::OVERFLOW, |loss_nats| (loss_nats - intact.loss_nats) as f32);
+        let changes = deletions.iter().map(|deletion| change(deletion, asked.replacement)).collect::<Vec<_>>();
+        let health = loaded.health.as_ref();
+        let tell = |index: usize, totals: Option<Totals>| {
+            // If the GPU has failed, an overflow is no result.
+            DeviceError::check_health(health)?;
+            let deletion: &mut Deletion = &mut deletions[index];
+            let loss_nats = totals.unwrap_or_default().mean();
+            let is_finite = (loss_nats as f32).is_finite();
+            deletion.delta_nats = if is_finite { (loss_nats - intact.loss_nats) as f32 } else { Evaluation::OVERFLOW };
             control.emit(Event::Deletion(*deletion));
-        }
+            Ok::<(), EngineError>(())
+        };
+        let progress = |told: usize, _done| control.progress(DOING, told as f64, total, "steps");
+        self.helpers.begin(loaded, false, means.as_deref()).await?;
+        let mut many = Many::new(loaded.bench(false, means.as_deref(), &mut self.helpers, &control));
+        let measured = many.run(changes.len(), async |index| Ok(Some(changes[index].clone())), tell, progress).await;
+        drop(many);
+        self.helpers.end(loaded);
+        measured?;
         control.progress(DOING, total, total, "steps");
         control.emit(Event::Deleted(DeletionReport {
             model: loaded.info.model.clone(),
@@ -78,29 +91,14 @@ impl Loaded {
             |(layer, loss_proxy): (usize, Vec<f32>)| deletion::drawn(layer, &loss_proxy, asked.per_layer, asked.n_quantiles, asked.seed);
         Ok(layers.filter(|(layer, _)| asked.layer.is_none_or(|only| only == *layer)).flat_map(of_layer).collect())
     }
+}
 
-    /// Measures the loss with one channel removed, or set to its mean if `means` are given. Returns `None` if it
-    /// overflows.
-    async fn loss_without(
-        &self,
-        deletion: &Deletion,
-        means: Option<&[Vec<f32>]>,
-        prefixes: &mut Prefixes,
-        control: &Control,
-    ) -> Result<Option<f64>, EngineError> {
-        let (layer, channel) = (deletion.layer, deletion.channel);
-        let target = match means {
-            Some(_) => EditTarget::channel_mean(layer, channel),
-            None => EditTarget::channel(layer, channel),
-        };
-        let ablation = Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() };
-        let model = self.intact.with_ablation_by(&ablation, means)?;
-        let measured = match eval::measure(&model, &ablation, &self.held_out, prefixes, control, |_done| {}).await {
-            // An overflow is the deletion's result. If the GPU failed, the check below ends the request.
-            Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => None,
-            measured => Some(measured?.loss_nats),
-        };
-        self.check_gpu()?;
-        Ok(measured)
-    }
+/// The removal of one channel, or its replacement by its mean.
+fn change(deletion: &Deletion, replacement: Replacement) -> Change {
+    let (layer, channel) = (deletion.layer, deletion.channel);
+    let target = match replacement {
+        Replacement::Mean => EditTarget::channel_mean(layer, channel),
+        Replacement::Zero => EditTarget::channel(layer, channel),
+    };
+    Change::Edit(Ablation { weight_edits: vec![WeightEdit { target, scale: 0.0 }], ..Ablation::default() })
 }

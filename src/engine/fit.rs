@@ -20,6 +20,8 @@ const DOWNLOAD: &str = if IN_BROWSER { "download, in this browser's storage" } e
 
 /// An inspected model and the device that it would run on.
 pub(super) struct Prepared {
+    /// The bytes of `config.json`.
+    pub config_json: Vec<u8>,
     pub config: ModelConfig,
     pub chosen: Chosen,
     pub onto: Onto,
@@ -38,17 +40,19 @@ impl Prepared {
         // The choice of a device must not be dropped half way, because a GPU is opened only once.
         let chosen = devices.choose(backend).await?;
         let is_gpu = chosen.health.is_some();
-        let prepared = control.unless_stopped(Self::on(files, config, chosen)).await??;
+        let prepared = control.unless_stopped(Self::on(files, (json, config), chosen)).await??;
         match prepared.checkpoint.check_sizes() {
-            Err(why) if backend == BackendChoice::Auto && is_gpu => Self::on(files, prepared.config, device::cpu(why.to_string())).await,
+            Err(why) if backend == BackendChoice::Auto && is_gpu => {
+                Self::on(files, (prepared.config_json, prepared.config), device::cpu(why.to_string())).await
+            }
             _ => Ok(prepared),
         }
     }
 
-    async fn on(files: &Files, config: ModelConfig, chosen: Chosen) -> Result<Self, EngineError> {
+    async fn on(files: &Files, (config_json, config): (Vec<u8>, ModelConfig), chosen: Chosen) -> Result<Self, EngineError> {
         let onto = Onto { health: chosen.health.clone(), ..Onto::new(&chosen.device, chosen.handles.clone()) };
         let checkpoint = Checkpoint::inspect(files, &config, &onto).await?;
-        Ok(Self { config, chosen, onto, checkpoint })
+        Ok(Self { config_json, config, chosen, onto, checkpoint })
     }
 
     /// Replaces the reason for the choice of device.

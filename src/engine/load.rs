@@ -48,7 +48,7 @@ pub(super) async fn load(
     let bos = control.unless_stopped(left_out(&files, &prepared.config, &tokenizer)).await??;
     let (added_bos, note) = Bos::apply(bos, with_bos, &mut tokenizer)?;
     let is_gpu = prepared.chosen.health.is_some();
-    let config = prepared.config.clone();
+    let (config, config_json) = (prepared.config.clone(), prepared.config_json.clone());
     let placed = match place(&files, prepared, control).await {
         // A GPU with wrong results is not used.
         Err(error) if backend == BackendChoice::Auto && is_gpu && error.is_of_device() => {
@@ -67,6 +67,8 @@ pub(super) async fn load(
         held_out: HeldOut::bundled(&tokenizer, config.max_position_embeddings)?,
         ablated: weights.model.clone(),
         intact: weights.model,
+        tensors: weights.tensors,
+        config_json,
         ablation: Ablation::default(),
         pruned: None,
         largest: weights.largest,
@@ -146,7 +148,7 @@ struct Placed {
 
 /// Loads the weights onto their device, and checks the device's results.
 async fn place(files: &Files, prepared: Prepared, control: &Control) -> Result<Placed, EngineError> {
-    let Prepared { config, mut chosen, onto, checkpoint } = prepared;
+    let Prepared { config, mut chosen, onto, checkpoint, .. } = prepared;
     let weights = load_checkpoint(files, &config, checkpoint, &onto, control).await?;
     let candidates = candidates(&weights.model, control).await?;
     if let Some(reference) = files.read_optional("reference.json").await? {

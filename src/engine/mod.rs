@@ -4,6 +4,7 @@
 //! [`Event::Done`], [`Event::Stopped`] or [`Event::Failed`].
 
 mod bos;
+mod confirm;
 mod decoder;
 mod deletion;
 mod device;
@@ -13,6 +14,8 @@ mod experiment;
 mod failure;
 mod fit;
 mod generation;
+mod help;
+mod helpers;
 mod load;
 mod measure;
 mod memory;
@@ -25,23 +28,28 @@ mod surround;
 mod sweep;
 pub mod verify;
 
-use crate::analysis::confirm::Experiment;
+use std::collections::BTreeMap;
+
 use crate::analysis::eval::{self, HeldOut, Measured, Source};
+use crate::analysis::many::Bench;
 use crate::analysis::prefix::Prefixes;
 use crate::analysis::tasks::Task;
-use crate::analysis::{confirm, means, spikes};
+use crate::analysis::{means, spikes};
 use crate::decode::DecodeGpu;
 use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::families;
+use crate::model::weights::Given;
 use crate::platform::{self, Files, GpuHealth, Output, PlatformError};
 use crate::protocol::{BackendChoice, Event, Request};
 use crate::tensors::DeviceError;
-use crate::terms::{Ablation, ConfirmArm, ConfirmReport, Matrix, ModelInfo, ModelSource, Pane, Pruned, RowCoord, ScanReport, WeightCoord};
+use crate::terms::{Ablation, Matrix, ModelInfo, ModelSource, Pane, Pruned, ScanReport};
 use crate::tokenizer::Tokenizer;
 use device::Devices;
 use error::EngineError;
 use fit::Prepared;
+use help::Helping;
+use helpers::Helpers;
 
 /// Returns the [`crate::terms::text_digest`] of the bundled held-out text.
 pub fn held_out_digest() -> String {
@@ -60,6 +68,10 @@ pub struct Engine {
     loaded: Option<Loaded>,
     /// The files of the last saved model.
     saved: Option<Output>,
+    /// The workers that share this engine's work.
+    helpers: Helpers,
+    /// The work for another engine, if this is one of its helpers.
+    helping: Option<Helping>,
 }
 
 /// A loaded model and everything that belongs to it.
@@ -67,6 +79,9 @@ struct Loaded {
     info: ModelInfo,
     source: ModelSource,
     intact: Model,
+    /// On the CPU, the intact model's tensors, and its `config.json`, for helpers.
+    tensors: BTreeMap<String, (Vec<usize>, Given)>,
+    config_json: Vec<u8>,
     ablated: Model,
     ablation: Ablation,
     /// The channels that the ablation's pruning removed.
@@ -92,7 +107,8 @@ struct Loaded {
 
 impl Engine {
     pub fn new(control: Control) -> Self {
-        Self { control, devices: Devices::default(), loaded: None, saved: None }
+        let helpers = Helpers::new(control.clone());
+        Self { control, devices: Devices::default(), loaded: None, saved: None, helpers, helping: None }
     }
 
     /// Answers one request.
@@ -116,9 +132,10 @@ impl Engine {
                 self.list_stored().await
             }
             Request::Load { id, source, backend, bos } => {
+                self.helpers.dismiss();
                 let loaded = load::load((&id, &source, backend), bos, &mut self.loaded, &mut self.devices, &self.control).await?;
                 self.control.emit(Event::Loaded(loaded.info.clone()));
-                self.loaded = Some(loaded);
+                self.helpers.tell(self.loaded.insert(loaded));
                 Ok(())
             }
             Request::Scan { prompt } => self.scan(prompt).await,
@@ -158,6 +175,8 @@ impl Engine {
                 self.delete(deletion::Asked { per_layer, n_quantiles, layer, seed, replacement }).await
             }
             Request::Save(order) => self.save(order).await,
+            Request::UseWorkers { workers } => self.use_workers(workers),
+            Request::Help(help) => self.help(help).await,
             Request::Stop => Ok(()),
         }
     }
@@ -206,34 +225,6 @@ impl Engine {
         Ok(())
     }
 
-    async fn confirm(&mut self, candidates: &[WeightCoord], rows: &[RowCoord], seed: u64) -> Result<(), EngineError> {
-        let control = self.control.clone();
-        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
-        if !candidates.is_empty() {
-            loaded.know_means(&control).await?;
-        }
-        let experiment = Experiment {
-            model: &loaded.intact,
-            means: loaded.means.as_deref(),
-            num_parameters: loaded.info.num_parameters,
-            largest: &loaded.largest,
-            text: &loaded.held_out,
-            seed,
-        };
-        let tell = |arm: &ConfirmArm| control.emit(Event::Arm { arm: arm.clone() });
-        let confirm::Findings { arms, verdicts, rows } = confirm::confirm(&experiment, candidates, rows, &control, tell).await?;
-        loaded.check_gpu()?;
-        control.emit(Event::Confirmed(ConfirmReport {
-            model: loaded.info.model.clone(),
-            convention: loaded.held_out.convention.clone(),
-            n_tokens: loaded.held_out.n_tokens(),
-            arms,
-            verdicts,
-            rows,
-        }));
-        Ok(())
-    }
-
     async fn evaluate(&mut self) -> Result<(), EngineError> {
         let control = self.control.clone();
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
@@ -261,6 +252,17 @@ impl Loaded {
     /// See [`Engine::check_gpu`].
     fn check_gpu(&self) -> Result<(), DeviceError> {
         DeviceError::check_health(self.health.as_ref())
+    }
+
+    /// The intact model and the held-out text, for a job with many changed models.
+    fn bench<'a>(
+        &'a self,
+        with_stopwords: bool,
+        means: Option<&'a [Vec<f32>]>,
+        helpers: &'a mut Helpers,
+        control: &'a Control,
+    ) -> Bench<'a> {
+        Bench { model: &self.intact, text: &self.held_out, means, with_stopwords, crew: helpers, patience: helpers::PATIENCE, control }
     }
 
     /// Computes the mean activation of every channel, unless it is known.

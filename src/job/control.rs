@@ -101,6 +101,20 @@ impl Control {
         .await
     }
 
+    /// Waits like [`Self::unless_stopped`], at most for `limit`: then the result is `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`].
+    pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<Option<T>, Stopped> {
+        let (mut work, mut clock) = (pin!(work), pin!(platform::sleep(limit)));
+        let first = poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => clock.as_mut().poll(context).map(|()| None),
+        });
+        self.unless_stopped(first).await
+    }
+
     /// Clears an earlier stop; called at the start of each request.
     pub fn clear_stop(&self) {
         self.stop.store(false, Ordering::Relaxed);

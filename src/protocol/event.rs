@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::terms::{
     Ablation, ConfirmArm, ConfirmReport, Deletion, DeletionReport, Delta, Evaluation, Failure, Generated, Inspection, Message, ModelInfo,
-    Outcome, Pane, Pruned, RunRecord, Saved, ScanReport, ScoreProgress, ScoreReport, StoredModel, SurroundingsReport, SweepPoint,
-    SweepReport,
+    Outcome, Pane, PassageSums, Pruned, RunRecord, Saved, ScanReport, ScoreProgress, ScoreReport, Sharing, StoredModel, SurroundingsReport,
+    SweepPoint, SweepReport,
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,6 +90,11 @@ pub enum Event {
     OutcomeDelta(Delta),
     /// The edited model was written, read again and compared.
     Saved(Saved),
+    /// The workers that share the arms of a measurement: after a model was loaded that can be shared, after
+    /// [`Request::UseWorkers`](super::Request::UseWorkers), and after a helper failed.
+    Sharing(Sharing),
+    /// The sums of a piece of [`Request::Help`](super::Request::Help).
+    Helped(PassageSums),
     /// The request is complete.
     Done,
     /// The request ended because of [`Request::Stop`](super::Request::Stop); events sent before stay valid.

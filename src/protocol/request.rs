@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::terms::{
-    Ablation, CalibrationText, Experiment, ModelFile, ModelSource, Pruning, Replacement, RowCoord, Sampling, SaveOrder, TaskFile,
+    Ablation, CalibrationText, Experiment, Help, ModelFile, ModelSource, Pruning, Replacement, RowCoord, Sampling, SaveOrder, TaskFile,
     WeightCoord,
 };
 
@@ -110,6 +110,12 @@ pub enum Request {
     /// Saves a model with its edits: [`Event::Saved`](super::Event::Saved). The loaded model and its applied ablation
     /// stay as they are. Files of an earlier order are freed.
     Save(SaveOrder),
-    /// Ends the running request.
+    /// Sets the number of workers that share the arms of a confirmation, a sweep or deletions, this engine's own
+    /// included: [`Event::Sharing`](super::Event::Sharing). Only a page's engine on the CPU has others.
+    UseWorkers { workers: usize },
+    /// Work for another engine of the same browser, which asks for it; a page never does. Each piece is answered by an
+    /// [`Event::Helped`](super::Event::Helped).
+    Help(Help),
+    /// Ends the running request, and drops waiting pieces of [`Request::Help`].
     Stop,
 }

@@ -4,18 +4,23 @@
 //! [`request_after`] and [`event_after`] are chains through all variants. A new variant does not compile until it has
 //! a place in one of them, and so a sample.
 
+mod help;
+mod removals;
+
 use serde::de::DeserializeOwned;
+
+use removals::{deletion, deletions, sweep_point};
 
 use super::{Event, Figure, Progress, Request, TensorError};
 use crate::terms::{
-    Ablation, Action, BackendInfo, Calibration, Candidate, Cell, ConfirmArm, ConfirmReport, DataPlot, DataTable, Deletion, DeletionReport,
-    EditTarget, Evaluation, Experiment, Failure, Generated, Headline, HubSource, Inspection, Intervention, KnownFile, Message, ModelFile,
-    ModelInfo, ModelRef, ModelSource, OnTasks, OnText, Outcome, Pane, Pick, PlotKind, Problem, Pruned, Pruning, Ranking, Replacement,
-    RowCoord, RunRecord, RunSetup, Sampling, ScanReport, ScoreProgress, ScoreReport, Selection, Settings, Site, Spike, StoredModel,
-    SurroundingsReport, SweepPoint, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit, WeightQuantisation,
+    Ablation, Action, BackendInfo, Calibration, Candidate, Cell, ConfirmArm, ConfirmReport, DataPlot, DataTable, EditTarget, Evaluation,
+    Experiment, Failure, Generated, Headline, Help, HubSource, Inspection, Intervention, KnownFile, Message, ModelFile, ModelInfo,
+    ModelRef, ModelSource, OnTasks, OnText, Outcome, Pane, Pick, PlotKind, Problem, Pruned, Pruning, Ranking, Replacement, RowCoord,
+    RunRecord, RunSetup, Sampling, ScanReport, ScoreProgress, ScoreReport, Selection, Settings, Site, Spike, StoredModel,
+    SurroundingsReport, SweepReport, TaskFile, TextRef, Verdict, WeightCoord, WeightEdit, WeightQuantisation,
 };
 
-/// Every kind of request; some occur again with another source of the model.
+/// Every kind of request; some occur again with another source of the model, or with other work for a helper.
 pub fn requests() -> Vec<Request> {
     let mut all: Vec<Request> =
         std::iter::successors(Some(request_after(None)), |last| Some(request_after(last.as_ref()))).map_while(|request| request).collect();
@@ -26,6 +31,7 @@ pub fn requests() -> Vec<Request> {
         bos: true,
     });
     all.push(Request::Forget { key: None });
+    all.extend(help::requests());
     all
 }
 
@@ -64,7 +70,9 @@ fn request_after(last: Option<&Request>) -> Option<Request> {
         Some(Request::Surround { .. }) => Request::Sweep { prunings: picks().into_iter().map(pruning).collect() },
         Some(Request::Sweep { .. }) => parse(r#"{"delete":{"per_layer":4,"n_quantiles":2,"layer":1,"seed":7,"replacement":"mean"}}"#),
         Some(Request::Delete { .. }) => Request::Save(parse(r#"{"ablation":{},"cut":true,"folder":"é"}"#)),
-        Some(Request::Save(_)) => Request::Stop,
+        Some(Request::Save(_)) => Request::UseWorkers { workers: 2 },
+        Some(Request::UseWorkers { .. }) => Request::Help(Help::Join { source: ModelSource::Files(vec![model_file()]) }),
+        Some(Request::Help(_)) => Request::Stop,
         Some(Request::Stop) => return None,
     })
 }
@@ -104,7 +112,9 @@ fn event_after(last: Option<&Event>) -> Option<Event> {
         Some(Event::Deleted(_)) => Event::Outcome(outcome()),
         Some(Event::Outcome(_)) => Event::OutcomeDelta(outcome().delta_to(&later_outcome())),
         Some(Event::OutcomeDelta(_)) => Event::Saved(parse(SAVED)),
-        Some(Event::Saved(_)) => Event::Done,
+        Some(Event::Saved(_)) => Event::Sharing(help::sharing()),
+        Some(Event::Sharing(_)) => Event::Helped(help::sums()),
+        Some(Event::Helped(_)) => Event::Done,
         Some(Event::Done) => Event::Stopped,
         Some(Event::Stopped) => Event::Failed(failure()),
         Some(Event::Failed(_)) => return None,
@@ -297,28 +307,6 @@ fn surroundings() -> SurroundingsReport {
     )
 }
 
-fn sweep_point() -> SweepPoint {
-    SweepPoint { pruned: pruned(), evaluation: evaluation() }
-}
-
-fn deletion() -> Deletion {
-    Deletion { layer: 1, channel: 2, loss_proxy: 0.5, quantile: 3, delta_nats: -0.1 }
-}
-
-fn deletions() -> DeletionReport {
-    let correlation = r#"{"layer":1,"n":2,"spearman":0.5,"n_positive":1,"spearman_positive":null}"#;
-    DeletionReport {
-        model: model(),
-        calibration: calibration(),
-        intact: evaluation(),
-        n_quantiles: 8,
-        seed: 3,
-        replacement: Replacement::Zero,
-        deletions: vec![deletion()],
-        correlations: vec![parse(correlation)],
-    }
-}
-
 fn experiment() -> Experiment {
     let text = |name: &str| TextRef { name: name.into(), digest: "0123456789abcdef".into() };
     let settings = WeightQuantisation {
@@ -393,8 +381,8 @@ mod tests {
     fn samples_are_of_different_kinds() {
         let kinds = |names: Vec<String>| names.iter().collect::<std::collections::BTreeSet<_>>().len();
         let kind = |debug: String| debug.split([' ', '(']).next().unwrap_or_default().to_owned();
-        // The last two samples repeat kinds.
-        assert_eq!(kinds(requests().iter().map(|r| kind(format!("{r:?}"))).collect()), requests().len() - 2);
+        // The last samples repeat kinds.
+        assert_eq!(kinds(requests().iter().map(|r| kind(format!("{r:?}"))).collect()), requests().len() - 2 - help::requests().len());
         assert_eq!(kinds(events().iter().map(|e| kind(format!("{e:?}"))).collect()), events().len());
     }
 }

@@ -1,7 +1,10 @@
 //! The names of the matrices in a decoder layer.
 
+use serde::{Deserialize, Serialize};
+
 /// A matrix of a decoder layer, under the name that transformers gives it in most families.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Matrix {
     /// `q_proj`, or GPT-2's fused `c_attn`.
     QProj,

@@ -14,6 +14,9 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 #[wasm_bindgen]
 extern "C" {
+    #[wasm_bindgen(js_namespace = console)]
+    pub fn warn(text: &str);
+
     #[derive(Clone)]
     pub type AbortController;
     #[wasm_bindgen(constructor)]

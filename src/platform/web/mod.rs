@@ -8,6 +8,9 @@ mod store;
 mod stored_file;
 mod stream;
 mod whole;
+mod worker;
+
+use std::time::Duration;
 
 use burn::tensor::Device;
 use js_sys::{Function, Promise, Reflect};
@@ -20,8 +23,9 @@ use js::reason;
 pub use output::{Output, OutputFile};
 pub use store::{forget as forget_stored, free_bytes as free_storage, list as stored_models};
 pub use stream::ByteStream;
+pub use worker::Worker;
 
-use super::{Gpu, gpu_of};
+use super::{Gpu, Machine, gpu_of};
 
 fn scope() -> DedicatedWorkerGlobalScope {
     js_sys::global().unchecked_into()
@@ -38,6 +42,23 @@ pub async fn yield_now() {
         let _ = JsFuture::from(promise).await;
     }
     sender.close();
+}
+
+pub async fn sleep(limit: Duration) {
+    js::sleep(u32::try_from(limit.as_millis()).unwrap_or(u32::MAX)).await;
+}
+
+/// The machine, as far as the browser describes it.
+pub fn machine() -> Option<Machine> {
+    let navigator = scope().navigator();
+    let number = |name| js::get(&navigator, name).as_f64().filter(|value| *value > 0.0);
+    let memory = number("deviceMemory").map(|gibibytes| (gibibytes * f64::from(1 << 30)) as u64);
+    Some(Machine { processors: number("hardwareConcurrency").map_or(1, |n| n as usize), memory })
+}
+
+/// Writes a warning to the browser's console.
+pub fn warn(text: &str) {
+    js::warn(text);
 }
 
 /// Does nothing, because a browser calls the callbacks itself.
