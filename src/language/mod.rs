@@ -12,6 +12,8 @@ pub use en::figures::figure;
 pub use en::removal::pruning;
 #[cfg(any(feature = "ui", feature = "cli"))]
 pub use en::saved::{Card, files_to_take, summary as saved};
+#[cfg(any(feature = "ui", feature = "cli"))]
+pub use en::sharing::sharing;
 
 use crate::terms::{Cell, DataPlot, DataTable, Failure, Message, Outcome};
 use crate::words::short;

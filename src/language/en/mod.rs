@@ -11,6 +11,8 @@ pub mod progress;
 pub mod removal;
 #[cfg(any(feature = "ui", feature = "cli"))]
 pub mod saved;
+#[cfg(any(feature = "ui", feature = "cli"))]
+pub mod sharing;
 pub mod spikes;
 pub mod titles;
 

@@ -50,9 +50,47 @@ pub fn Confirm() -> impl IntoView {
                 {move || (n_candidates.get() == 0).then(|| view! { <span class="hint">"Scan first: there is no candidate yet."</span> })}
                 {move || running.get().then(|| view! { <button type="button" data-testid="confirm-stop" on:click=move |_| app.client.stop()>"Stop"</button> })}
             </div>
+            <Workers />
             {move || has_arms.get().then(|| arms().into_any())}
             <Verdicts />
         </section>
+    }
+}
+
+/// The choice of the number of workers that share the arms, where there are several.
+#[component]
+fn Workers() -> impl IntoView {
+    let app = app();
+    let live = app.is_live();
+    let sharing = app.part(|state| state.model.sharing.filter(|sharing| sharing.most > 1));
+    let most = Memo::new(move |_| sharing.get().map(|sharing| sharing.most));
+    let workers = Memo::new(move |_| sharing.get().map_or(1, |sharing| sharing.workers));
+    let works = app.part(|state| state.queue.running.is_some());
+    let choose = move |event| {
+        if let Ok(workers) = event_target_value(&event).parse() {
+            app.client.act(|state| state.use_workers(workers));
+        }
+    };
+    let options = move |most: usize| {
+        (1..=most).map(|n| view! { <option value=n.to_string() selected=move || workers.get() == n>{n}</option> }).collect_view()
+    };
+    move || {
+        most.get().map(|most| {
+            view! {
+                <div class="row">
+                    <label class="field">
+                        "Workers that share the arms"
+                        <select
+                            data-testid="workers" aria-describedby="workers-help" disabled=move || !live.get() || works.get()
+                            prop:value=move || workers.get().to_string() on:change=choose
+                        >
+                            {options(most)}
+                        </select>
+                    </label>
+                </div>
+                <p class="hint" id="workers-help" data-testid="workers-help">{move || sharing.get().as_ref().map(language::sharing)}</p>
+            }
+        })
     }
 }
 

@@ -87,6 +87,7 @@ impl AppState {
             Event::Progress(progress) => self.work.progressed(progress),
             Event::Inspected(inspection) => self.model.inspected(inspection, self.queue.running.as_ref()),
             Event::Loaded(info) => self.loaded(info),
+            Event::Sharing(sharing) => self.shared(sharing),
             Event::Scored(_) => self.scored(),
             Event::Done | Event::Stopped => self.finished(id),
             Event::Failed(failure) => self.failed(id, failure),

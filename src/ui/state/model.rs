@@ -3,7 +3,7 @@
 use crate::catalog;
 use crate::catalog::hub::HubModel;
 use crate::protocol::{BackendChoice, Event, Request};
-use crate::terms::{Inspection, ModelInfo, ModelSource, StoredModel};
+use crate::terms::{Inspection, ModelInfo, ModelSource, Sharing, StoredModel};
 use crate::ui::state::Source;
 use crate::ui::state::choice::Choice;
 use crate::ui::state::entry::{Entry, origin};
@@ -30,6 +30,10 @@ pub struct ModelState {
     pub fit: Option<Fit>,
     /// The models in this browser's storage, if they were listed.
     pub stored: Option<Vec<StoredModel>>,
+    /// The workers that share the loaded model's measurements; `None` on a GPU.
+    pub sharing: Option<Sharing>,
+    /// The number of workers that the visitor chose.
+    pub workers: Option<usize>,
 }
 
 impl ModelState {
@@ -129,6 +133,10 @@ impl Part for ModelState {
         if let Event::Stored { models } = event {
             self.stored = Some(models.clone());
         }
+    }
+
+    fn forget_engine(&mut self) {
+        self.sharing = None;
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Queue {
 
 impl Queue {
     /// Adds a request. It replaces a waiting request of its kind for `Score`, `Apply`, `Evaluate`, `Generate`,
-    /// `Inspect` and `Stored`. An `Apply` goes before waiting texts and figures, which depend on it, and a `Score`
+    /// `Inspect`, `Stored` and `UseWorkers`. An `Apply` goes before waiting texts and figures, which depend on it, and a `Score`
     /// before the `Apply` that uses the scores.
     pub fn push(&mut self, request: Request) {
         self.drop_same(&request);
@@ -47,9 +47,9 @@ impl Queue {
     }
 
     fn drop_same(&mut self, request: &Request) {
-        use Request::{Apply, Evaluate, Generate, Inspect, Score, Stored};
+        use Request::{Apply, Evaluate, Generate, Inspect, Score, Stored, UseWorkers};
         let kind = std::mem::discriminant(request);
-        if matches!(request, Score { .. } | Apply { .. } | Evaluate | Generate { .. } | Inspect { .. } | Stored) {
+        if matches!(request, Score { .. } | Apply { .. } | Evaluate | Generate { .. } | Inspect { .. } | Stored | UseWorkers { .. }) {
             self.waiting.retain(|waiting| std::mem::discriminant(waiting) != kind);
         }
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::protocol::{Envelope, PROTOCOL_VERSION, Request};
-use crate::terms::{Evaluation, Failure, FailureKind, Pane, Problem, RunRecord};
+use crate::terms::{Evaluation, Failure, FailureKind, Pane, Problem, RunRecord, Sharing};
 use crate::ui::state::panes::PaneText;
 pub(crate) use crate::ui::state::samples::*;
 
@@ -268,4 +268,22 @@ fn dead_engine_is_started_for_a_model_that_is_asked_for() {
     state.load(source("linchpin-13m"));
     starts(&mut state);
     assert_eq!((asked_for(&mut state).as_str(), &state.failure), ("linchpin-13m", &None));
+}
+
+#[test]
+fn chosen_number_of_workers_is_kept_for_the_next_model_and_the_next_engine() {
+    let sharing = |workers| Sharing { workers, most: 4, helper_bytes: 1, lost: 0 };
+    let mut state = loaded();
+    answer(&mut state, Event::Sharing(sharing(2)));
+    assert_eq!(state.next_message(), None, "nothing was chosen");
+    state.use_workers(9);
+    assert_eq!(state.next_message().unwrap().request, Request::UseWorkers { workers: 9 });
+    answer(&mut state, Event::Sharing(sharing(4)));
+    answer(&mut state, Event::Done);
+    assert_eq!(state.next_message(), None, "more than there are is the most");
+    // Another engine begins with its own number.
+    answer(&mut state, Event::Sharing(sharing(2)));
+    assert_eq!(state.next_message().unwrap().request, Request::UseWorkers { workers: 9 });
+    state.engine_restarts();
+    assert_eq!(state.model.sharing, None);
 }

@@ -1,7 +1,7 @@
 //! The life of the engine and of its model: ready, loaded, lost, restarted.
 
 use crate::protocol::{PROTOCOL_VERSION, Request};
-use crate::terms::{Failure, Message, ModelInfo, Problem};
+use crate::terms::{Failure, Message, ModelInfo, Problem, Sharing};
 use crate::ui::state::{AppState, EngineStatus};
 
 impl AppState {
@@ -31,6 +31,17 @@ impl AppState {
         self.model.loaded(info, self.queue.running.as_ref());
         self.restore_loading_link();
         self.put_back();
+    }
+
+    /// Records how the engine shares its work, and requests the number of workers that the visitor chose from an engine
+    /// that does not know it.
+    pub(in crate::ui::state) fn shared(&mut self, sharing: Sharing) {
+        self.model.sharing = Some(sharing);
+        let is_waiting = self.queue.any(|request| matches!(request, Request::UseWorkers { .. }));
+        let wanted = self.model.workers.filter(|workers| !is_waiting && (*workers).clamp(1, sharing.most) != sharing.workers);
+        if let Some(workers) = wanted {
+            self.queue.push(Request::UseWorkers { workers });
+        }
     }
 
     /// Records the loss of the worker: its requests are dropped, its results kept.

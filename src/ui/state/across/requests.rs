@@ -55,6 +55,12 @@ impl AppState {
         self.queue.push(Request::Confirm { candidates, rows, seed: self.panes.sampling.seed });
     }
 
+    /// Chooses the number of workers that share the arms of a measurement, for this visit.
+    pub fn use_workers(&mut self, workers: usize) {
+        self.model.workers = Some(workers);
+        self.queue.push(Request::UseWorkers { workers });
+    }
+
     /// Requests scores for the chosen setup. With `resume`, sequences that were scored before are not scored again.
     pub fn score(&mut self, resume: bool) {
         self.failure = None;
