@@ -1,5 +1,5 @@
 //! Runs as links: `#run=1.<base64url of compact JSON>`, `#run=2.` if channels were removed, `#run=3.` if a scale is
-//! below 0, and `#run=4.` if an edit names an expert.
+//! below 0, `#run=4.` if an edit names an expert, and `#run=5.` if a BOS was added to every text.
 //!
 //! A link is untrusted. It therefore holds numbers and a prompt, never an address or a path; every number is clamped
 //! or refused, sizes are checked before and after decoding, and reading a link starts nothing. Its claim can be
@@ -26,8 +26,10 @@ use crate::words::is_lower_hex;
 /// The beginning of a fragment that holds a run.
 pub const FRAGMENT_KEY: &str = "#run=";
 /// The newest version of the JSON inside; an older page refuses a newer link instead of guessing. It is for links
-/// with an edit in an expert, because a page without experts would edit another matrix.
-pub const LINK_VERSION: u32 = 4;
+/// with a BOS that was added, because an older page would recompute them without it.
+pub const LINK_VERSION: u32 = 5;
+/// The version of other links with an edit in an expert: a page without experts would edit another matrix.
+const EXPERT_VERSION: u32 = 4;
 /// The version of other links with a scale below 0: an older page would recompute them with a scale of 0.
 const SIGNED_VERSION: u32 = 3;
 /// The version of other links that remove channels: an older page would recompute them with all channels in place.
@@ -108,9 +110,11 @@ pub enum ShareError {
 /// The JSON inside a link. Names are short, because every byte is in the address bar.
 #[derive(Serialize, Deserialize)]
 struct Wire {
-    /// Model and revision.
+    /// Model, revision, and the BOS that was added.
     m: String,
     r: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    o: Option<u64>,
     /// Prompt.
     p: String,
     /// Edits.
@@ -196,7 +200,8 @@ impl ShareLink {
         };
         let RunSetup { model, prompt, sampling, ablation } = &self.setup;
         let version = match pruning {
-            _ if ablation.weight_edits.iter().any(|edit| edit.target.place().expert.is_some()) => LINK_VERSION,
+            _ if model.added_bos.is_some() => LINK_VERSION,
+            _ if ablation.weight_edits.iter().any(|edit| edit.target.place().expert.is_some()) => EXPERT_VERSION,
             _ if ablation.weight_edits.iter().any(|edit| edit.scale < 0.0) => SIGNED_VERSION,
             Some(_) => PRUNED_VERSION,
             None => PLAIN_VERSION,
@@ -204,6 +209,7 @@ impl ShareLink {
         let wire = Wire {
             m: model.id.clone(),
             r: model.revision.clone(),
+            o: model.added_bos.map(u64::from),
             p: prompt.clone(),
             e: ablation.weight_edits.iter().map(WireEdit::from).collect(),
             c: pruning,
@@ -230,7 +236,7 @@ impl ShareLink {
         if version < SIGNED_VERSION && removes != (version == PRUNED_VERSION) {
             return Err(ShareError::Misfit { removes });
         }
-        if version < LINK_VERSION && wire.e.iter().any(|edit| edit.o.is_some()) {
+        if version < EXPERT_VERSION && wire.e.iter().any(|edit| edit.o.is_some()) || (version == LINK_VERSION) != wire.o.is_some() {
             return Err(ShareError::Damaged);
         }
         read_wire(wire)
@@ -257,7 +263,7 @@ pub fn model_id_from(name: &str) -> String {
 
 /// Checks every rule about the content of a link.
 fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
-    check_model(&wire.m, &wire.r)?;
+    let model = read_model(wire.m, wire.r, wire.o)?;
     let prompt_chars = wire.p.chars().count();
     if prompt_chars > MAX_PROMPT_CHARS {
         return Err(ShareError::PromptTooLong { found: prompt_chars });
@@ -281,20 +287,21 @@ fn read_wire(wire: Wire) -> Result<ShareLink, ShareError> {
     if wire.d != outcome_digest(&intact, &ablated) {
         return Err(ShareError::Digest);
     }
-    let setup = RunSetup {
-        model: ModelRef { id: wire.m, revision: wire.r },
-        prompt: wire.p,
-        sampling,
-        ablation: Ablation { weight_edits, pruning, ..Ablation::default() },
-    };
+    let setup = RunSetup { model, prompt: wire.p, sampling, ablation: Ablation { weight_edits, pruning, ..Ablation::default() } };
     Ok(ShareLink { setup, intact, ablated, digest: wire.d, selection })
 }
 
-fn check_model(id: &str, revision: &str) -> Result<(), ShareError> {
-    if !is_model_id(id) {
+fn read_model(id: String, revision: String, bos: Option<u64>) -> Result<ModelRef, ShareError> {
+    if !is_model_id(&id) {
         return Err(ShareError::ModelId { found: id.chars().take(64).collect() });
     }
-    if is_lower_hex(revision, 16) { Ok(()) } else { Err(ShareError::Revision) }
+    if !is_lower_hex(&revision, 16) {
+        return Err(ShareError::Revision);
+    }
+    if let Some(found) = bos.filter(|bos| *bos >= MAX_INDEX as u64) {
+        return Err(ShareError::Index { what: "the BOS", found });
+    }
+    Ok(ModelRef { id, revision, added_bos: bos.map(|bos| bos as u32) })
 }
 
 /// The letters of the units.

@@ -9,7 +9,7 @@ pub(super) fn link() -> ShareLink {
     let (intact, ablated) = (vec![17, 4000, 3], vec![17, 128_255, u32::MAX]);
     ShareLink {
         setup: RunSetup {
-            model: ModelRef { id: "linchpin-13m".into(), revision: "0123456789abcdef".into() },
+            model: ModelRef::new("linchpin-13m", "0123456789abcdef"),
             prompt: "It was a dark evening, and the old man — “née” 暗い".into(),
             sampling: Sampling { temperature: 0.7, top_k: 40, top_p: 0.95, seed: 7, max_new_tokens: 80 },
             ablation: Ablation {
@@ -65,6 +65,37 @@ fn links_of_before_are_read_and_written_as_they_were() {
     assert_eq!(ShareLink::decode(BEFORE), Ok(link()));
 }
 
+/// The JSON in a link of this version.
+fn json_in(link: &str, version: u32) -> serde_json::Value {
+    let json = URL_SAFE_NO_PAD.decode(link.strip_prefix(&format!("#run={version}.")).unwrap()).unwrap();
+    serde_json::from_slice(&json).unwrap()
+}
+
+#[test]
+fn link_with_an_added_bos_says_so_and_older_pages_refuse_it() {
+    let mut with_bos = link();
+    with_bos.setup.model.added_bos = Some(1);
+    let text = with_bos.encode().unwrap();
+    let json = json_in(&text, LINK_VERSION);
+    assert_eq!((&json["o"], ShareLink::decode(&text)), (&1.into(), Ok(with_bos)));
+    // A link of a version that knows of no BOS has none, and the newest version is for links that have one.
+    assert_eq!(with("o", "1"), Err(ShareError::Damaged));
+    let newest = |json: &serde_json::Value| ShareLink::decode(&format!("#run=5.{}", URL_SAFE_NO_PAD.encode(json.to_string())));
+    assert_eq!(newest(&json_in(&link().encode().unwrap(), 1)), Err(ShareError::Damaged));
+    for (bos, refused) in [
+        ("4294967297", ShareError::Index { what: "the BOS", found: (1 << 32) + 1 }),
+        ("1048576", ShareError::Index { what: "the BOS", found: 1 << 20 }),
+        ("-1", ShareError::Damaged),
+        ("1.5", ShareError::Damaged),
+        ("\"<s>\"", ShareError::Damaged),
+        ("null", ShareError::Damaged),
+    ] {
+        let mut hostile = json.clone();
+        hostile["o"] = serde_json::from_str(bos).unwrap();
+        assert_eq!(newest(&hostile), Err(refused), "{bos}");
+    }
+}
+
 #[test]
 fn other_fragments_are_no_runs() {
     for text in ["", "#", "#glossary", "#run", "run", "#Run=1.e30"] {
@@ -74,7 +105,7 @@ fn other_fragments_are_no_runs() {
 
 #[test]
 fn other_versions_are_refused() {
-    for version in ["5", "0", "", "99999999999999999999", "-1"] {
+    for version in ["6", "0", "", "99999999999999999999", "-1"] {
         assert!(matches!(ShareLink::decode(&format!("#run={version}.e30")), Err(ShareError::Version { .. })), "{version}");
     }
 }
@@ -251,8 +282,7 @@ fn comparing_names_the_pane_and_the_token() {
     let link = link();
     assert_eq!(link.compare(&[17, 4000, 3], &[17, 128_255, u32::MAX]), Recomputed::Same);
     assert_eq!(link.compare(&[17, 4000], &[]), Recomputed::Differs { pane: Pane::Intact, index: 2 });
-    let ModelRef { id, revision } = link.setup.model.clone();
-    let bare = ShareLink::of_edits(ModelRef { id, revision }, link.setup.ablation.clone(), None).unwrap();
+    let bare = ShareLink::of_edits(link.setup.model.clone(), link.setup.ablation.clone(), None).unwrap();
     let read = ShareLink::decode(&bare.encode().unwrap()).unwrap();
     assert_eq!((read.compare(&[17], &[]), read.compare(&[], &[]), &read), (Recomputed::NoClaim, Recomputed::Same, &bare));
     assert_eq!(link.compare(&[17, 4000, 3], &[17, 9]), Recomputed::Differs { pane: Pane::Ablated, index: 1 });
@@ -279,8 +309,7 @@ fn any_target() -> impl Strategy<Value = EditTarget> {
 proptest! {
     #[test]
     fn every_valid_run_comes_back(
-        id in "[a-z0-9.-]{1,64}",
-        revision in "[0-9a-f]{16}",
+        (id, revision, bos) in ("[a-z0-9.-]{1,64}", "[0-9a-f]{16}", prop::option::of(0..MAX_INDEX as u32)),
         prompt in ".{0,200}",
         edits in prop::collection::vec((any_target(), SCALES), 0..8),
         (temperature, top_k, top_p) in (0.0f32..=5.0, 0..MAX_INDEX, 0.0f32..=1.0),
@@ -291,7 +320,7 @@ proptest! {
         let weight_edits = edits.into_iter().map(|(target, scale)| WeightEdit { target, scale }).collect();
         let link = ShareLink {
             setup: RunSetup {
-                model: ModelRef { id, revision },
+                model: ModelRef { id, revision, added_bos: bos },
                 prompt,
                 sampling: Sampling { temperature, top_k, top_p, seed, max_new_tokens },
                 ablation: Ablation { weight_edits, ..Ablation::default() },

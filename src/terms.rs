@@ -115,10 +115,32 @@ impl Default for Sampling {
 /// The exact identity of a model. `revision` is the first 16 hex digits of the SHA-256 of its weights file, or, for
 /// several files, of their SHA-256 digests in hexadecimal, concatenated in the order of the file names. So a link
 /// never silently opens other weights of the same name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRef {
     pub id: String,
     pub revision: String,
+    /// The BOS that was put before every text by request, because tokenizer.json adds none. With it every figure and
+    /// every text of a model is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_bos: Option<u32>,
+}
+
+impl ModelRef {
+    /// A model that reads texts as its tokenizer.json says.
+    pub fn new(id: impl Into<String>, revision: impl Into<String>) -> Self {
+        Self { id: id.into(), revision: revision.into(), added_bos: None }
+    }
+
+    /// Returns `true` if both have the same weights and put the same before a text, under any name.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.revision == other.revision && self.added_bos == other.added_bos
+    }
+
+    /// The revision, and the BOS if one was added: `0123456789abcdef`, or `0123456789abcdef+bos1`.
+    pub fn reading(&self) -> String {
+        let bos = self.added_bos.map_or(String::new(), |bos| format!("+bos{bos}"));
+        format!("{}{bos}", self.revision)
+    }
 }
 
 /// Everything that decides the text of a run.
@@ -196,9 +218,9 @@ pub struct ModelInfo {
     pub backend: BackendInfo,
     /// The model's own sampling, from `generation_config.json`, or the defaults of [`Sampling`].
     pub sampling: Sampling,
-    /// The BOS that was put before every text by request, because tokenizer.json adds none.
+    /// The BOS that texts are expected to begin with, but are read without, because tokenizer.json adds none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub added_bos: Option<u32>,
+    pub left_out_bos: Option<u32>,
     #[serde(default)]
     pub provenance: Provenance,
 }

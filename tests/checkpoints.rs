@@ -401,7 +401,7 @@ fn bos_that_the_tokenizer_leaves_out_is_told_and_added_on_request() {
     };
     let scan = ["scan", "--prompt", "the old man"];
     let whole = run(&fixture, &scan);
-    assert_eq!((&whole["info"]["added_bos"], whole["scan"]["candidates"].as_array().unwrap().len()), (&json!(null), 1));
+    assert_eq!((&whole["model"]["added_bos"], whole["scan"]["candidates"].as_array().unwrap().len()), (&json!(null), 1));
     let without = run(&own, &scan);
     assert_eq!(without["scan"]["candidates"], json!([]));
     let note = without["info"]["provenance"]["notes"][0].as_str().unwrap();
@@ -409,12 +409,13 @@ fn bos_that_the_tokenizer_leaves_out_is_told_and_added_on_request() {
     for bos in [&["--bos"][..], &["--bos", "true"]] {
         let with = run(&own, &[&scan[..], bos].concat());
         assert_eq!((&with["scan"]["candidates"], &with["scan"]["tokens"]), (&whole["scan"]["candidates"], &whole["scan"]["tokens"]));
-        assert_eq!(with["info"]["added_bos"], 1);
+        assert_eq!((&with["model"]["added_bos"], &with["scan"]["model"]["added_bos"]), (&json!(1), &json!(1)));
+        assert_eq!(with["info"]["left_out_bos"], json!(null));
     }
     assert_eq!(run(&own, &["perplexity", "--bos"])["evaluations"], run(&fixture, &["perplexity"])["evaluations"]);
     // An experiment's own option adds it, too, and the export is enough to repeat it.
     let experiment = run(&own, &["sinks", "--super-weight", "1,5,17", "--prompt", "the old man", "--bos", "true"]);
-    assert_eq!(experiment["info"]["added_bos"], 1);
+    assert_eq!(experiment["outcomes"][0]["model"]["added_bos"], 1);
     let path = copy.dir().join("export.json");
     std::fs::write(&path, experiment.to_string()).unwrap();
     let repeated = linchpin_raw(&["repeat", path.to_str().unwrap(), "--device", "cpu", "--model", &own]);

@@ -361,10 +361,6 @@ fn order_without_a_model_or_a_place_is_refused() {
     let failure = session.ask(Request::Save(order(None))).unwrap_err();
     assert_eq!(failure.problem, linchpin::terms::Problem::NoModel);
     let edit: WeightEdit = serde_json::from_str(r#"{"unit":"scalar","layer":1,"row":5,"col":17,"scale":0}"#).unwrap();
-    let link = ShareLink::of_edits(
-        ModelRef { id: "m".into(), revision: "0".repeat(16) },
-        Ablation { weight_edits: vec![edit], ..Ablation::default() },
-        None,
-    );
+    let link = ShareLink::of_edits(ModelRef::new("m", "0".repeat(16)), Ablation { weight_edits: vec![edit], ..Ablation::default() }, None);
     assert!(link.unwrap().encode().unwrap().starts_with("#run=1."));
 }

@@ -140,7 +140,7 @@ mod tests {
     fn outcome(tables: Vec<DataTable>) -> Outcome {
         Outcome {
             experiment: Experiment::with_defaults(ExperimentKind::Scaling, Vec::new()),
-            model: ModelRef { id: "m".into(), revision: "r".into() },
+            model: ModelRef::new("m", "r"),
             backend: BackendInfo { kind: "cpu".into(), name: "cpu".into(), reason: String::new() },
             software: "linchpin".into(),
             convention: Some("concat".into()),

@@ -13,7 +13,7 @@ use super::print;
 use super::session::Session;
 use crate::protocol::{Export, Request};
 use crate::share::earlier;
-use crate::terms::{CalibrationText, Outcome, TaskFile, TextRef, text_digest, without_scheme};
+use crate::terms::{CalibrationText, ModelRef, Outcome, TaskFile, TextRef, text_digest, without_scheme};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct RepeatArgs {
@@ -48,7 +48,12 @@ pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -
     let model = options.model.clone().map_or_else(|| model_of(&before), Ok)?;
     let sought = || format!("the export is of {}, which was not found as {model}: give its folder with --model", before.model.id);
     let found = Found::named(&model).with_context(sought)?;
-    let bos = if before.info.as_ref().is_some_and(|info| info.added_bos.is_some()) { vec![1.0] } else { options.bos.clone() };
+    // What stands before a text is a part of what reproduces a figure, so the export decides it.
+    let bos = before.outcomes.iter().any(|outcome| outcome.model.added_bos.is_some());
+    if options.bos() && !bos {
+        bail!("the export was measured without a BOS that --bos adds: leave it out, or the figures do not compare");
+    }
+    let bos = if bos { vec![1.0] } else { Vec::new() };
     let info = session.load(&Options { device, bos, ..options.clone() }, found, text).await.with_context(sought)?;
     if let Some(theirs) = before.outcomes.iter().map(|outcome| &outcome.model).find(|theirs| theirs.revision != info.model.revision) {
         let ours = &info.model.revision;
@@ -56,6 +61,15 @@ pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -
             "the export is of {} with weights {}, but {model} has weights {ours}: name the export's model with --model",
             theirs.id,
             theirs.revision
+        );
+    }
+    if let Some(theirs) = before.outcomes.iter().map(|outcome| &outcome.model).find(|theirs| !theirs.is_same_as(&info.model)) {
+        let of = |model: &ModelRef| model.added_bos.map_or_else(|| "none".into(), |bos| format!("token {bos}"));
+        bail!(
+            "the export was measured with another BOS put before every text ({}) than {model} gets here ({}), because their tokenizers \
+             differ: name the export's model with --model",
+            of(theirs),
+            of(&info.model)
         );
     }
     if !tasks.is_empty() {

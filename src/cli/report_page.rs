@@ -56,7 +56,7 @@ pub fn page(export: &Export, missing: &Missing) -> String {
 }
 
 fn about(export: &Export) -> String {
-    let mut facts = vec![format!("weights {}", escape(&export.model.revision))];
+    let mut facts = vec![format!("weights {}", escape(&export.model.reading()))];
     if let Some(info) = &export.info {
         let millions = info.num_parameters as f64 / 1e6;
         facts.push(format!("{millions:.2} million parameters, {}, {} layers", escape(&info.architecture), info.num_hidden_layers));
@@ -232,7 +232,7 @@ mod tests {
         (0..MAX_ROWS + 1).for_each(|_| table.push([Cell::from("</script><b>"), 0.5_f64.into()]));
         let outcome = Outcome {
             experiment: Experiment::new(Settings::Sinks(Sinks { prompt: "<i>".into() }), Vec::new()),
-            model: ModelRef { id: "<m>".into(), revision: "r".into() },
+            model: ModelRef::new("<m>", "r"),
             backend: BackendInfo { kind: "cpu".into(), name: "<gpu>".into(), reason: String::new() },
             software: "linchpin".into(),
             convention: None,
@@ -262,7 +262,7 @@ mod tests {
     }
     #[test]
     fn every_report_of_an_export_has_a_section_with_charts_and_tables() {
-        let mut export = Export::new(ModelRef { id: "m".into(), revision: "r".into() });
+        let mut export = Export::new(ModelRef::new("m", "r"));
         let mut events = samples::events();
         if let Some(Event::Loaded(info)) = events.iter().find(|event| matches!(event, Event::Loaded(_))) {
             export.info = Some(info.clone());

@@ -15,7 +15,7 @@ use super::session::Session;
 use crate::language::Card;
 use crate::protocol::{Event, Export, Request};
 use crate::share::{LinkedSelection, ShareLink, model_id_from};
-use crate::terms::{Ablation, CARD_FILE, CalibrationText, EditTarget, SUMS_FILE, SaveOrder, Saved, hex, text_digest};
+use crate::terms::{Ablation, CARD_FILE, CalibrationText, EditTarget, ModelRef, SUMS_FILE, SaveOrder, Saved, hex, text_digest};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct SaveArgs {
@@ -146,8 +146,13 @@ fn text(options: &Options, asked: &Asked) -> anyhow::Result<Option<CalibrationTe
 /// Loads the model, and scores its channels if a rule removes some.
 async fn load(session: &mut Session, options: &Options, asked: &Asked, found: Found, text: Option<CalibrationText>) -> anyhow::Result<()> {
     let name = found.id.clone();
-    let info = session.load(options, found, None).await?;
+    let of_link = asked.link.as_ref().map(|link| &link.setup.model);
+    let bos = of_link.map_or_else(|| options.bos.clone(), |model| model.added_bos.iter().map(|_| 1.0).collect());
+    let info = session.load(&Options { bos, ..options.clone() }, found, None).await?;
     asked.check_weights(&info.model.revision, &name)?;
+    if let Some(model) = of_link.filter(|model| model.added_bos != info.model.added_bos) {
+        bail!("{}", other_bos(model, &info.model, &name));
+    }
     let Some((sequences, length)) = asked.scoring else { return Ok(()) };
     session.ask(Request::Score { text, sequences, length, super_weights: Vec::new(), resume: false }).await?;
     let applied = session.ask(Request::Apply { ablation: asked.ablation.clone() }).await?;
@@ -161,6 +166,16 @@ async fn load(session: &mut Session, options: &Options, asked: &Asked, found: Fo
         ),
         _ => Ok(()),
     }
+}
+
+fn other_bos(link: &ModelRef, here: &ModelRef, model: &str) -> String {
+    let of = |model: &ModelRef| model.added_bos.map_or_else(|| "none".into(), |bos| format!("token {bos}"));
+    format!(
+        "the link was made with another BOS put before every text ({}) than {model} gets here ({}), because their tokenizers differ: name \
+         the link's model with --model",
+        of(link),
+        of(here)
+    )
 }
 
 /// The link that names the edits; `None` if they do not fit into one.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::error::EngineError;
 use crate::model::config::as_json;
+use crate::platform::IN_BROWSER;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Classes of tokenizers that add no BOS unless `add_bos_token` says so.
@@ -20,6 +21,17 @@ pub(super) struct Bos {
     text: String,
     /// `true` if the files say that texts begin with it, and not only what it would be.
     is_expected: bool,
+}
+
+/// The outcome for a tokenizer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Applied {
+    /// Its id if it was added.
+    pub added: Option<u32>,
+    /// Its id if it is expected and was not added.
+    pub left_out: Option<u32>,
+    /// A sentence for the reader.
+    pub note: Option<String>,
 }
 
 impl Bos {
@@ -55,27 +67,29 @@ impl Bos {
         Ok(Some(Self { id, text: tokenizer.token_text(id), is_expected }))
     }
 
-    /// Adds it to the tokenizer if that is asked for, and returns its id if it was added, and a sentence for the reader.
+    /// Adds it to the tokenizer if that is asked for.
     ///
     /// # Errors
     ///
     /// [`EngineError::NoBos`] if it is asked for and nothing names it.
-    pub fn apply(found: Option<Self>, is_asked: bool, tokenizer: &mut Tokenizer) -> Result<(Option<u32>, Option<String>), EngineError> {
+    pub fn apply(found: Option<Self>, is_asked: bool, tokenizer: &mut Tokenizer) -> Result<Applied, EngineError> {
         match (found, is_asked) {
             (Some(Self { id, text, .. }), true) => {
                 tokenizer.begin_with(id);
-                Ok((Some(id), Some(format!("The BOS “{text}” (token {id}) was put before every text, which tokenizer.json does not do."))))
+                let note = format!("The BOS “{text}” (token {id}) was put before every text, which tokenizer.json does not do.");
+                Ok(Applied { added: Some(id), left_out: None, note: Some(note) })
             }
-            (Some(Self { id, text, is_expected: true }), false) => Ok((
-                None,
-                Some(format!(
+            (Some(Self { id, text, is_expected: true }), false) => {
+                let place = if IN_BROWSER { "load the model again with it" } else { "give the command --bos" };
+                let note = format!(
                     "The configuration names the BOS “{text}” (token {id}), but tokenizer.json puts none before a text, so that texts are \
                      read without it, as in transformers. Spikes that lie at a BOS are not found then: begin the prompt with {text}, or \
-                     give the command --bos."
-                )),
-            )),
+                     {place}."
+                );
+                Ok(Applied { added: None, left_out: Some(id), note: Some(note) })
+            }
             (None, true) if tokenizer.encode_apart("a")?.0.is_empty() => Err(EngineError::NoBos),
-            _ => Ok((None, None)),
+            _ => Ok(Applied::default()),
         }
     }
 }
@@ -135,14 +149,16 @@ mod tests {
     fn bos_is_added_once_if_it_is_asked_for() {
         let bos = Bos { id: 1, text: "<s>".into(), is_expected: false };
         let mut plain = tokenizer(false);
-        assert_eq!(Bos::apply(Some(bos.clone()), false, &mut plain).unwrap(), (None, None));
-        let (id, note) = Bos::apply(Some(bos), true, &mut plain).unwrap();
-        assert!(id == Some(1) && note.unwrap().contains("“<s>” (token 1)"));
+        assert_eq!(Bos::apply(Some(bos.clone()), false, &mut plain).unwrap(), Applied::default());
+        let told = Bos::apply(Some(Bos { is_expected: true, ..bos.clone() }), false, &mut plain).unwrap();
+        assert!(told.added.is_none() && told.left_out == Some(1) && told.note.unwrap().contains("give the command --bos"));
+        let applied = Bos::apply(Some(bos), true, &mut plain).unwrap();
+        assert!(applied.added == Some(1) && applied.left_out.is_none() && applied.note.unwrap().contains("“<s>” (token 1)"));
         for text in ["a", "<s>a"] {
             assert_eq!(plain.encode(text).unwrap(), [1, 0], "{text}");
         }
         assert_eq!(plain.encode_apart("a").unwrap(), (vec![1], vec![0]));
-        assert_eq!(Bos::apply(None, true, &mut tokenizer(true)).unwrap(), (None, None));
+        assert_eq!(Bos::apply(None, true, &mut tokenizer(true)).unwrap(), Applied::default());
         assert!(matches!(Bos::apply(None, true, &mut tokenizer(false)), Err(EngineError::NoBos)));
     }
 }

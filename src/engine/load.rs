@@ -46,7 +46,7 @@ pub(super) async fn load(
     before.take_if(|before| before.health.is_none() && !prepared.fits_beside(before.info.weight_bytes));
     let (mut tokenizer, generation) = control.unless_stopped(read_small(&files, prepared.config.vocab_size)).await??;
     let bos = control.unless_stopped(left_out(&files, &prepared.config, &tokenizer)).await??;
-    let (added_bos, note) = Bos::apply(bos, with_bos, &mut tokenizer)?;
+    let bos = Bos::apply(bos, with_bos, &mut tokenizer)?;
     let is_gpu = prepared.chosen.health.is_some();
     let (config, config_json) = (prepared.config.clone(), prepared.config_json.clone());
     let placed = match place(&files, prepared, control).await {
@@ -60,8 +60,8 @@ pub(super) async fn load(
     };
     let Placed { chosen, weights, candidates, decode } = placed;
     let mut info = facts(id, &files, &weights, &chosen, &generation);
-    info.added_bos = added_bos;
-    info.provenance.notes.extend(note);
+    (info.model.added_bos, info.left_out_bos) = (bos.added, bos.left_out);
+    info.provenance.notes.extend(bos.note);
     let loaded = Loaded {
         text: Source::bundled(),
         held_out: HeldOut::bundled(&tokenizer, config.max_position_embeddings)?,
@@ -111,7 +111,7 @@ async fn left_out(files: &Files, config: &ModelConfig, tokenizer: &Tokenizer) ->
 fn facts(id: &str, files: &Files, weights: &LoadedWeights, chosen: &Chosen, generation: &GenerationConfig) -> ModelInfo {
     let config = &weights.model.config;
     ModelInfo {
-        model: ModelRef { id: id.into(), revision: weights.revision.clone() },
+        model: ModelRef::new(id, weights.revision.as_str()),
         architecture: config.model_type.into(),
         num_parameters: weights.num_parameters,
         num_hidden_layers: config.num_hidden_layers,
@@ -122,7 +122,7 @@ fn facts(id: &str, files: &Files, weights: &LoadedWeights, chosen: &Chosen, gene
         weight_bytes: weights.weight_bytes,
         backend: chosen.info.clone(),
         sampling: generation.sampling(),
-        added_bos: None,
+        left_out_bos: None,
         provenance: provenance(files, weights, generation),
     }
 }

@@ -32,7 +32,8 @@ impl Engine {
         let known = loaded.map_or(&[][..], |loaded| &loaded.info.provenance.files);
         let target = Target { output: &output, is_whole: folder.is_some(), cut, loaded: known };
         let saved = save(&files, &changes, &target, &control).await?;
-        control.emit(Event::Saved(Saved { ablation, pruned, ..saved }));
+        let added_bos = loaded.and_then(|loaded| loaded.info.model.added_bos);
+        control.emit(Event::Saved(Saved { ablation, pruned, added_bos, ..saved }));
         self.saved = Some(output);
         Ok(())
     }

@@ -137,7 +137,7 @@ const SAVED: &str = r#"{"base_revision":"b","origin":"o","ablation":{},"cut":{"b
     "files":[{"name":"a.json","size":5000000000,"sha256":"s","state":"changed","url":"blob:x"}]}"#;
 
 fn model() -> ModelRef {
-    ModelRef { id: "m".into(), revision: "0123456789abcdef".into() }
+    ModelRef { added_bos: Some(1), ..ModelRef::new("m", "0123456789abcdef") }
 }
 
 fn backend() -> BackendInfo {
@@ -222,7 +222,7 @@ fn info() -> ModelInfo {
         weight_bytes: 26_000_000,
         backend: backend(),
         sampling: sampling(),
-        added_bos: Some(1),
+        left_out_bos: Some(1),
         provenance: parse(PROVENANCE),
     }
 }

@@ -96,6 +96,7 @@ pub async fn save(files: &Files, changes: &Changes, target: &Target<'_>, control
         commit: files.commit().map(String::from),
         ablation: Ablation::default(),
         pruned: None,
+        added_bos: None,
         cut,
         revision,
         n_untouched: n_tensors - changed.len(),

@@ -1,5 +1,5 @@
 //! Experiments as links: `#try=2.<base64url of compact JSON>`, with the model's name and revision, every setting, and
-//! the few main figures.
+//! the few main figures; `#try=3.` if a BOS was added to every text.
 //!
 //! Like the link of a run, this link is untrusted and starts nothing. It only has the names and digests of a
 //! visitor's own texts and tasks. Links of version 1, whose figures have English names, can be read, too
@@ -7,13 +7,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_PROMPT_CHARS, ShareError, check_model, earlier, pack, unpack};
+use super::{MAX_PROMPT_CHARS, ShareError, earlier, pack, read_model, unpack};
 use crate::terms::{Experiment, Headline, MAX_VALUES, ModelRef, Outcome, Sizes, TextRef, read_json};
 use crate::words::is_lower_hex;
 
 /// The beginning of a fragment that holds an experiment.
 pub const TRY_KEY: &str = "#try=";
-const VERSION: u32 = 2;
+/// The newest version, for links with a BOS that was added: an older page would measure without it.
+const VERSION: u32 = 3;
+/// The version of every other link.
+const PLAIN_VERSION: u32 = 2;
 pub const MAX_FIGURES: usize = 16;
 const MAX_NAME_CHARS: usize = 120;
 
@@ -30,11 +33,13 @@ pub struct ExperimentLink {
     pub headline: Vec<Headline>,
 }
 
-/// The JSON inside: model, revision, experiment, figures.
+/// The JSON inside: model, revision, the BOS that was added, experiment, figures.
 #[derive(Serialize, Deserialize)]
 struct WireExperiment {
     m: String,
     r: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    o: Option<u64>,
     e: Experiment,
     h: Vec<Headline>,
 }
@@ -74,13 +79,14 @@ impl ExperimentLink {
 
     /// The fragment, with its `#`. [`ExperimentLink::decode`] reads it back.
     pub fn encode(&self) -> Result<String, ShareError> {
-        let (ModelRef { id, revision }, h) = (self.model.clone(), self.headline.clone());
+        let (ModelRef { id, revision, added_bos }, h) = (self.model.clone(), self.headline.clone());
         let mut e = self.experiment.clone();
         if let Some(tasks) = e.settings.parts().tasks {
             tasks.log_samples = false;
         }
-        let wire = WireExperiment { m: id, r: revision, e, h };
-        let fragment = pack(TRY_KEY, VERSION, &serde_json::to_string(&wire).map_err(|_| ShareError::Damaged)?)?;
+        let version = if added_bos.is_some() { VERSION } else { PLAIN_VERSION };
+        let wire = WireExperiment { m: id, r: revision, o: added_bos.map(u64::from), e, h };
+        let fragment = pack(TRY_KEY, version, &serde_json::to_string(&wire).map_err(|_| ShareError::Damaged)?)?;
         read(wire)?;
         Ok(fragment)
     }
@@ -89,6 +95,9 @@ impl ExperimentLink {
     pub fn decode(fragment: &str) -> Result<Self, ShareError> {
         let (version, json) = unpack(TRY_KEY, VERSION, fragment)?;
         let mut wire: WireExperiment = read_json(&json).map_err(|_| ShareError::Damaged)?;
+        if (version == VERSION) != wire.o.is_some() {
+            return Err(ShareError::Damaged);
+        }
         if version == 1 {
             wire.h.iter_mut().for_each(|figure| figure.name = earlier::figure(&figure.name));
         }
@@ -124,8 +133,8 @@ impl ExperimentLink {
 }
 
 /// Checks every rule about the content of an experiment's link.
-fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink, ShareError> {
-    check_model(&m, &r)?;
+fn read(WireExperiment { m, r, o, e, h }: WireExperiment) -> Result<ExperimentLink, ShareError> {
+    let model = read_model(m, r, o)?;
     let refuse = |what: String| Err(ShareError::Setting(what));
     if e.super_weights.len() > MAX_VALUES {
         return refuse(format!("it has {} scalars; at most {MAX_VALUES} are accepted", e.super_weights.len()));
@@ -148,7 +157,7 @@ fn read(WireExperiment { m, r, e, h }: WireExperiment) -> Result<ExperimentLink,
     if h.len() > MAX_FIGURES || !h.iter().all(|figure| figure.value.is_finite() && is_name(&figure.name)) {
         return refuse(format!("it may have at most {MAX_FIGURES} figures, each a number with a name"));
     }
-    Ok(ExperimentLink { model: ModelRef { id: m, revision: r }, experiment: e, headline: h })
+    Ok(ExperimentLink { model, experiment: e, headline: h })
 }
 
 fn is_named(text: &TextRef) -> bool {

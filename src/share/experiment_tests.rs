@@ -19,7 +19,7 @@ fn link() -> ExperimentLink {
     let experiment = Experiment::new(Settings::Scaling(settings), vec![WeightCoord::new(2, 12, 86)]);
     let figure = |name: &str, value| Headline { name: name.into(), value };
     ExperimentLink {
-        model: ModelRef { id: "linchpin-13m".into(), revision: "fedcba9876543210".into() },
+        model: ModelRef::new("linchpin-13m", "fedcba9876543210"),
         experiment,
         headline: vec![figure("loss/factor_1", 3.5), figure("collapse_threshold", 0.25)],
     }
@@ -69,12 +69,32 @@ fn link_comes_back_as_it_was() {
 }
 
 #[test]
+fn link_with_an_added_bos_says_so_and_older_pages_refuse_it() {
+    let mut with_bos = link();
+    with_bos.model.added_bos = Some(1);
+    let text = with_bos.encode().unwrap();
+    assert!(text.starts_with("#try=3."), "{text}");
+    assert_eq!(ExperimentLink::decode(&text), Ok(with_bos));
+    assert_eq!(with("o", "1"), Err(ShareError::Damaged));
+    let newest = |bos: serde_json::Value| {
+        let json = URL_SAFE_NO_PAD.decode(text.strip_prefix("#try=3.").unwrap()).unwrap();
+        let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        json["o"] = bos;
+        ExperimentLink::decode(&format!("#try=3.{}", URL_SAFE_NO_PAD.encode(json.to_string())))
+    };
+    assert_eq!(newest((1 << 20).into()), Err(ShareError::Index { what: "the BOS", found: 1 << 20 }));
+    for hostile in [serde_json::Value::Null, "<s>".into(), (-1).into()] {
+        assert_eq!(newest(hostile), Err(ShareError::Damaged));
+    }
+}
+
+#[test]
 fn both_kinds_of_links_are_told_apart() {
     assert_eq!(ExperimentLink::decode("#run=1.e30"), Err(ShareError::NoRun));
     assert_eq!(ShareLink::decode(&link().encode().unwrap()), Err(ShareError::NoRun));
     assert_eq!(ExperimentLink::decode("#experiments"), Err(ShareError::NoRun));
-    for version in ["3", "0", "", "99999999999999999999", "-1"] {
-        assert!(matches!(ExperimentLink::decode(&format!("#try={version}.e30")), Err(ShareError::Version { newest: 2, .. })), "{version}");
+    for version in ["4", "0", "", "99999999999999999999", "-1"] {
+        assert!(matches!(ExperimentLink::decode(&format!("#try={version}.e30")), Err(ShareError::Version { newest: 3, .. })), "{version}");
     }
 }
 

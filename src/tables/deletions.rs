@@ -42,7 +42,7 @@ pub fn columns() -> DataTable {
 
 pub fn key(deletion: &Deletion, draw: &Draw, of: &Measurement<'_>) -> Vec<Cell> {
     let Draw { per_layer, n_quantiles, replacement, seed } = *draw;
-    let mut cells = vec![of.model.id.as_str().into(), of.model.revision.as_str().into(), of.backend.into()];
+    let mut cells = vec![of.model.id.as_str().into(), of.model.reading().into(), of.backend.into()];
     cells.extend::<[Cell; 4]>([per_layer.into(), n_quantiles.into(), replacement_id(replacement).into(), seed.into()]);
     cells.extend(of.texts());
     cells.extend::<[Cell; 2]>([deletion.layer.into(), deletion.channel.into()]);

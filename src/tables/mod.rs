@@ -55,7 +55,7 @@ pub(crate) mod tests {
     use crate::terms::{Calibration, Evaluation};
 
     pub(crate) fn model() -> ModelRef {
-        ModelRef { id: "m".into(), revision: "0011223344556677".into() }
+        ModelRef::new("m", "0011223344556677")
     }
 
     pub(crate) fn calibration() -> Calibration {

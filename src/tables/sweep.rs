@@ -43,7 +43,7 @@ pub fn columns() -> DataTable {
 pub fn key(Pruning { selection, replacement }: &Pruning, of: &Measurement<'_>) -> Vec<Cell> {
     let Selection { pick, rho, eta, support, layer, seed } = *selection;
     let (pick, method, share) = pick_fields(pick);
-    let mut cells = vec![of.model.id.as_str().into(), of.model.revision.as_str().into(), of.backend.into()];
+    let mut cells = vec![of.model.id.as_str().into(), of.model.reading().into(), of.backend.into()];
     cells.extend::<[Cell; 4]>([pick.into(), method.into(), share.into(), replacement_id(*replacement).into()]);
     cells.extend::<[Cell; 5]>([seed.into(), layer.into(), rho.into(), eta.into(), support.into()]);
     cells.extend(of.texts());

@@ -23,7 +23,7 @@ pub fn columns() -> DataTable {
 /// The key of a checkpoint, with its folder and its weights' revision; `scalar` is the zeroed one, in typed form.
 pub fn key(name: &str, step: Option<u64>, scalar: Option<&str>, of: &Measurement<'_>) -> Vec<Cell> {
     let scalar = scalar.unwrap_or_default();
-    let mut cells = vec![name.into(), step.into(), of.model.revision.as_str().into(), of.backend.into(), scalar.into()];
+    let mut cells = vec![name.into(), step.into(), of.model.reading().into(), of.backend.into(), scalar.into()];
     cells.extend(of.texts());
     cells
 }

@@ -89,6 +89,9 @@ pub struct Saved {
     /// The channels that the ablation's pruning removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<Pruned>,
+    /// The BOS that was put before every text by request when the original was loaded: see [`ModelRef`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_bos: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<Cut>,
     /// The revision of the saved weights.
@@ -104,7 +107,7 @@ pub struct Saved {
 impl Saved {
     /// The original model under this id.
     pub fn base(&self, id: &str) -> ModelRef {
-        ModelRef { id: id.into(), revision: self.base_revision.clone() }
+        ModelRef { added_bos: self.added_bos, ..ModelRef::new(id, self.base_revision.as_str()) }
     }
 
     /// The content of [`SUMS_FILE`] for these files and a card with the SHA-256 `card`.

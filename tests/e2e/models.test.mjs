@@ -41,9 +41,16 @@ before(async () => {
       // It is never read to its end.
       'org/huge': { files: writeHuge(scratch), sha256: { [WEIGHTS]: '0'.repeat(64) } },
     },
-    folders: { plain: { folder: small }, gpt2: { files: writeGpt2(scratch) } },
+    folders: { plain: { folder: small }, gpt2: { files: writeGpt2(scratch) }, 'no-bos': { files: withoutBos() } },
   });
 });
+
+/** The fixture with a tokenizer that adds no BOS, as some copies of models have it. */
+function withoutBos() {
+  const files = Object.fromEntries(['config.json', 'generation_config.json', WEIGHTS].map((name) => [name, { path: path.join(small, name) }]));
+  const tokenizer = JSON.parse(readFileSync(path.join(small, 'tokenizer.json')));
+  return { ...files, 'tokenizer.json': JSON.stringify({ ...tokenizer, post_processor: null }) };
+}
 
 after(async () => {
   await hub?.stop();
@@ -429,6 +436,44 @@ test('link to a model of the Hub says what it takes, and asks the visitor\'s own
   await part(reader, 'link-verdict').waitFor();
   assert.equal(await part(reader, 'link-verdict').getAttribute('data-same'), 'true');
   assert.deepEqual(reader.problems, []);
+  await reader.close();
+});
+
+test('BOS that the tokenizer leaves out is told, added with one press and taken back, and a link loads its model with it', async () => {
+  const loadFolder = async (seen) => {
+    await part(seen, 'model-select').selectOption('*folder');
+    await part(seen, 'folder-url').fill(`${hub.url}/folder/no-bos/`);
+    await part(seen, 'model-load').click();
+  };
+  const seen = await arrive();
+  assert.equal(await part(seen, 'model-bos').count(), 0, 'the bundled tokenizer adds its BOS');
+  await loadFolder(seen);
+  await says(seen, 'provenance-note', /names the BOS “<s>” \(token 1\).*load the model again with it/s);
+  await scan(seen, 'the old man');
+  assert.equal(await part(seen, 'candidate').count(), 0, 'its spike lies at the BOS');
+  await part(seen, 'model-bos').click();
+  await says(seen, 'provenance-note', /was put before every text/);
+  assert.equal(await part(seen, 'scan-results').count(), 0, 'what was found without the BOS is gone');
+  await scan(seen, 'the old man');
+  assert.equal(await part(seen, 'candidate').count(), 1);
+  assert.deepEqual(JSON.parse(await exported(seen)).scan.model.added_bos, 1);
+  await write(seen, 'the old man');
+  await part(seen, 'share-copy').click();
+  const link = await part(seen, 'share-link').inputValue();
+  assert.ok(link.includes('#run=5.'), link);
+  await part(seen, 'model-bos').click();
+  await says(seen, 'provenance-note', /names the BOS/);
+  await seen.close();
+
+  const reader = await visit(browsers.cpu, link);
+  assert.match(await text(reader, 'link-contents'), /with its BOS, token 1, put before every text/);
+  await loadFolder(reader);
+  await part(reader, 'link-recompute').waitFor();
+  await says(reader, 'provenance-note', /was put before every text/);
+  await part(reader, 'link-recompute').click();
+  await part(reader, 'link-verdict').waitFor();
+  assert.equal(await part(reader, 'link-verdict').getAttribute('data-same'), 'true');
+  assert.deepEqual(await reader.barriers(), []);
   await reader.close();
 });
 

@@ -175,6 +175,7 @@ mod tests {
             commit: Some("c".repeat(40)),
             ablation: Ablation { weight_edits, ..Ablation::default() },
             pruned: None,
+            added_bos: None,
             cut: None,
             revision: "fedcba9876543210".into(),
             tensors: vec![ChangedTensor { name: "t.weight".into(), shape: vec![2, 3], n_changed: 1, n_rounded_back: 0 }],

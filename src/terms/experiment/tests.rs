@@ -31,7 +31,7 @@ fn full() -> Outcome {
     (plot.marks, plot.levels) = (vec![(0.5, "m".into())], vec![(1.0, "l".into())]);
     Outcome {
         experiment,
-        model: ModelRef { id: "m".into(), revision: "r".into() },
+        model: ModelRef::new("m", "r"),
         backend: BackendInfo { kind: "cpu".into(), name: "n".into(), reason: "b".into() },
         software: "s".into(),
         convention: Some("concat".into()),

@@ -44,13 +44,15 @@ impl App {
         })
     }
 
-    /// Loads a model of the catalogue from the server that the visitor has chosen.
-    pub fn load_entry(self, entry: Entry) {
-        self.load(self.state.with_untracked(|state| state.model.choice.source_of(entry, self.backend.get_untracked())));
+    /// Loads a model of the catalogue from the server that the visitor has chosen, with the BOS put before every text if
+    /// `bos`.
+    pub fn load_entry(self, entry: Entry, bos: bool) {
+        let source = self.state.with_untracked(|state| state.model.choice.source_of(entry, self.backend.get_untracked()));
+        self.load(Source { bos, ..source });
     }
 
     pub fn load_default(self) {
-        self.load_entry(Entry::Bundled(catalog::default_model()));
+        self.load_entry(Entry::Bundled(catalog::default_model()), false);
     }
 
     /// Inspects a model: checks if it fits.

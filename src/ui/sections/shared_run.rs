@@ -70,12 +70,12 @@ fn held(link: ShareLink) -> impl IntoView {
         _ => None,
     });
     let model = loadable_entry(&link.setup.model);
-    let id = link.setup.model.id.clone();
+    let (id, bos) = (link.setup.model.id.clone(), link.setup.model.added_bos.is_some());
     let restore = move |_| {
         let mut restored = false;
         app.client.act(|state| restored = state.restore_link());
         if let (false, Some(model)) = (restored, model) {
-            app.load_entry(model);
+            app.load_entry(model, bos);
         }
     };
     let waiting = move || matches!(stage.get(), Some(LinkStage::Waiting | LinkStage::Loading));
@@ -136,9 +136,10 @@ fn contents(link: &ShareLink) -> impl IntoView + use<> {
         .map(|edit| view! { <li><span class="coordinate">{edit.target.to_string()}</span>{format!(" × {}", short(edit.scale))}</li> })
         .collect_view();
     let sampling = setup.sampling;
+    let bos = setup.model.added_bos.map(|bos| format!(", with its BOS, token {bos}, put before every text"));
     view! {
         <dl class="contents" data-testid="link-contents">
-            <dt>"model"</dt><dd>{setup.model.id.clone()}" (revision "{setup.model.revision.clone()}")"</dd>
+            <dt>"model"</dt><dd>{setup.model.id.clone()}" (revision "{setup.model.revision.clone()}")"{bos}</dd>
             <dt>"opening"</dt><dd class="prose">{visible(&setup.prompt)}</dd>
             <dt>"edits"</dt><dd>{if setup.ablation.weight_edits.is_empty() { view! { "none" }.into_any() } else { view! { <ul>{edits}</ul> }.into_any() }}</dd>
             {removed(link).map(|words| view! { <dt>"channels removed"</dt><dd>{words}</dd> })}

@@ -66,7 +66,7 @@ impl Choice {
             Entry::Bundled(model) => ModelSource::Files(model.files()),
             Entry::Hub(model) => hub_source(model, endpoint_of(&self.endpoint), self.token()),
         };
-        Source { id: entry.id().into(), title: entry.title().into(), from, backend }
+        Source { id: entry.id().into(), title: entry.title().into(), from, backend, bos: false }
     }
 
     /// The chosen source; `None` while a field is empty.
@@ -83,7 +83,7 @@ impl Choice {
                 (model_id_from(name), name, ModelSource::Folder { url: url.into() })
             }
         };
-        (!name.is_empty()).then(|| Source { id, title: name.into(), from, backend })
+        (!name.is_empty()).then(|| Source { id, title: name.into(), from, backend, bos: false })
     }
 
     /// The catalogue's model of the typed repository, at the pinned commit or without a revision. Another revision is

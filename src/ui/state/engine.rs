@@ -30,4 +30,6 @@ pub struct Source {
     pub title: String,
     pub from: ModelSource,
     pub backend: BackendChoice,
+    /// `true` to put the BOS that the configuration names before every text, even if tokenizer.json does not.
+    pub bos: bool,
 }

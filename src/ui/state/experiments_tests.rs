@@ -84,7 +84,7 @@ fn outcome_grows_by_what_each_arm_adds_until_it_is_complete() {
 fn pages_own_models_get_a_bos_before_each_block() {
     let bos = |id: &str, shared: Shared| {
         let mut experiments = Experiments { shared, ..Experiments::default() };
-        experiments.loaded(&ModelRef { id: id.into(), revision: "r".into() });
+        experiments.loaded(&ModelRef::new(id, "r"));
         experiments.settings.iter_mut().map(|settings| settings.parts().text.is_some_and(|text| text.bos)).collect::<Vec<_>>()
     };
     let reads = ExperimentKind::ALL.iter().map(|kind| kind.reads_text()).collect::<Vec<_>>();

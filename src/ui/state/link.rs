@@ -73,7 +73,7 @@ impl LinkState {
     fn judge(&mut self, run: &RunRecord) {
         let Self::Held { link, stage } = self else { return };
         let RunSetup { model, prompt, sampling, ablation } = &run.setup;
-        let is_its = model.revision == link.setup.model.revision && asks_for(link, prompt, sampling, ablation);
+        let is_its = model.is_same_as(&link.setup.model) && asks_for(link, prompt, sampling, ablation);
         let stopped = run.intact.finish == Finish::Stopped || run.ablated.finish == Finish::Stopped;
         if *stage == LinkStage::Recomputing && is_its && !stopped {
             *stage = verdict(link, run);
@@ -159,6 +159,20 @@ pub(super) fn mismatch(want: &ModelRef, have: &ModelRef) -> Option<String> {
         None => format!("Open the files of “{}” below to restore it.", want.id),
     };
     Some(format!("The link is about the model “{}”, and “{}” is loaded. {remedy}", want.id, have.id))
+}
+
+/// The reason why texts do not begin here as in the link, although its BOS was asked for.
+pub(super) fn other_bos(want: &ModelRef, have: &ModelRef) -> String {
+    let here = match have.added_bos {
+        Some(bos) => format!("token {bos} is put there"),
+        None => "its tokenizer.json puts its own beginning there".into(),
+    };
+    let there = want.added_bos.map_or_else(|| "nothing was put".into(), |bos| format!("token {bos}, the BOS, was put"));
+    format!(
+        "In the link, {there} before every text, because tokenizer.json did not do it. In the loaded copy of “{}”, {here}. So the texts do \
+         not compare, and nothing was restored: load the copy that the link was made with.",
+        have.id
+    )
 }
 
 /// The catalogue's model for a link; `None` if its weights are known to differ.

@@ -131,6 +131,63 @@ fn run_of_ones_own_model_is_restored_when_its_files_are_opened() {
     assert_eq!((stage(&state), state.edits.rows.len()), (&LinkStage::Restored, 1));
 }
 
+/// The next request, which must be a load; `true` if it asks for the BOS.
+fn loads(state: &mut AppState) -> bool {
+    match state.next_message().map(|message| message.request) {
+        Some(Request::Load { bos, .. }) => bos,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn link_with_an_added_bos_loads_its_model_with_it_and_only_so_is_restored() {
+    let with_bos = |mut info: ModelInfo| {
+        info.model.added_bos = Some(1);
+        info
+    };
+    let mut shared = link(&[1, 2], "aaaaaaaaaaaaaaaa");
+    (shared.setup.model.id, shared.setup.model.added_bos) = ("my-folder".into(), Some(1));
+    let own = || own("my-folder", "aaaaaaaaaaaaaaaa");
+    let mut state = loaded();
+    state.link = LinkState::Held { link: shared, stage: LinkStage::Waiting };
+    // The visitor opens the files of the model, which are loaded once more, with the BOS.
+    load(&mut state, own());
+    assert_eq!((stage(&state), state.edits.rows.len()), (&LinkStage::Loading, 0));
+    assert!(loads(&mut state));
+    answer(&mut state, Event::Loaded(with_bos(own())));
+    answer(&mut state, Event::Done);
+    assert_eq!((stage(&state), state.edits.rows.len()), (&LinkStage::Restored, 1));
+    // The BOS is taken back: the edits stay, and to recompute the link asks for it again.
+    let without = state.model.with_other_bos().unwrap();
+    assert!(!without.bos && state.model.source.as_ref().unwrap().bos);
+    state.load(without);
+    assert!(!loads(&mut state));
+    answer(&mut state, Event::Loaded(ModelInfo { left_out_bos: Some(1), ..own() }));
+    answer(&mut state, Event::Done);
+    assert_eq!((stage(&state), state.edits.rows.len()), (&LinkStage::Restored, 1));
+    assert!(state.model.with_other_bos().unwrap().bos);
+    state.recompute();
+    assert_eq!(stage(&state), &LinkStage::Loading);
+    assert!(loads(&mut state));
+    // A copy whose tokenizer puts its own beginning there has no BOS to add.
+    answer(&mut state, Event::Loaded(own()));
+    answer(&mut state, Event::Done);
+    assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("token 1, the BOS, was put before every text")));
+}
+
+#[test]
+fn results_are_dropped_and_edits_kept_when_the_bos_changes() {
+    let mut state = loaded();
+    crate::ui::state::samples::pull(&mut state);
+    state.panes.run = Some(run(&[1], &[2]));
+    let mut again = info();
+    again.model.added_bos = Some(1);
+    load(&mut state, again);
+    assert!(state.panes.run.is_none(), "its text began otherwise");
+    assert_eq!(state.edits.rows.len(), 1);
+    assert_eq!(state.shared_verdict(), Default::default());
+}
+
 #[test]
 fn link_to_a_bundled_model_waits_for_its_reader() {
     let mut state = loaded();

@@ -73,10 +73,17 @@ impl ModelState {
     /// Accepts the model that the engine has loaded, which may differ from the last requested one.
     pub(crate) fn loaded(&mut self, info: ModelInfo, running: Option<&Running>) {
         self.info = Some(info);
-        if let Some(Request::Load { id, source, backend, .. }) = running.map(|running| &running.request) {
+        if let Some(Request::Load { id, source, backend, bos }) = running.map(|running| &running.request) {
             let title = self.title_of(id, source);
-            self.source = Some(Source { id: id.clone(), title, from: source.clone(), backend: *backend });
+            self.source = Some(Source { id: id.clone(), title, from: source.clone(), backend: *backend, bos: *bos });
         }
+    }
+
+    /// The loaded model with its BOS put before every text, or without it if it is there by request; `None` if
+    /// tokenizer.json puts there what belongs there.
+    pub fn with_other_bos(&self) -> Option<Source> {
+        let (source, info) = (self.source.clone()?, self.info.as_ref()?);
+        (info.left_out_bos.is_some() || info.model.added_bos.is_some()).then(|| Source { bos: info.model.added_bos.is_none(), ..source })
     }
 
     /// The title of a model.

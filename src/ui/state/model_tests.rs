@@ -35,11 +35,11 @@ fn info_of(id: &str) -> ModelInfo {
     let HubModel { shape, weights, .. } = find_hub(id).unwrap();
     let revision = weights.map_or("89abcdef01234567", |file| &file.sha256[..16]);
     ModelInfo {
-        model: ModelRef { id: id.into(), revision: revision.into() },
+        model: ModelRef::new(id, revision),
         num_hidden_layers: shape.num_hidden_layers as usize,
         hidden_size: shape.hidden_size as usize,
         intermediate_size: (shape.intermediate_size as usize).into(),
-        added_bos: None,
+        left_out_bos: None,
         provenance: Provenance { origin: "huggingface.co/a/b".into(), ..Provenance::default() },
         ..info()
     }

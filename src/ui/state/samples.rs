@@ -10,7 +10,7 @@ use crate::ui::state::{AppState, Source};
 
 pub(crate) fn info() -> ModelInfo {
     ModelInfo {
-        model: ModelRef { id: "linchpin-13m".into(), revision: "0123456789abcdef".into() },
+        model: ModelRef::new("linchpin-13m", "0123456789abcdef"),
         architecture: "LlamaForCausalLM".into(),
         num_parameters: 13_180_000,
         num_hidden_layers: 20,
@@ -21,7 +21,7 @@ pub(crate) fn info() -> ModelInfo {
         weight_bytes: 26_000_000,
         backend: BackendInfo { kind: "cpu".into(), name: "flex".into(), reason: "no adapter".into() },
         sampling: Sampling::default(),
-        added_bos: None,
+        left_out_bos: None,
         provenance: Provenance::default(),
     }
 }
@@ -65,7 +65,7 @@ pub(crate) fn run(intact: &[u32], ablated: &[u32]) -> RunRecord {
 
 pub(crate) fn source(id: &str) -> Source {
     let files = vec![ModelFile { name: "config.json".into(), url: format!("models/{id}/config.json") }];
-    Source { id: id.into(), title: format!("The {id}"), from: ModelSource::Files(files), backend: BackendChoice::Auto }
+    Source { id: id.into(), title: format!("The {id}"), from: ModelSource::Files(files), backend: BackendChoice::Auto, bos: false }
 }
 
 pub(crate) fn failure(kind: FailureKind) -> Failure {

@@ -100,7 +100,7 @@ fn figures() -> AnyView {
 fn buttons() -> AnyView {
     let app = app();
     let load_label = app.part(|state| {
-        let entry = state.shared_entry()?;
+        let (entry, _) = state.shared_entry()?;
         Some(format!("Load {}{}", entry.title(), entry.download().map(|size| format!(" ({size})")).unwrap_or_default()))
     });
     let is_loading = app.part(|state| state.queue.any(|request| matches!(request, Request::Load { .. })));
@@ -109,8 +109,8 @@ fn buttons() -> AnyView {
     let is_live = app.is_live();
     let cannot_recompute = Memo::new(move |_| !is_live.get() || is_asked.get());
     let load = |app: App| {
-        if let Some(entry) = app.state.with_untracked(AppState::shared_entry) {
-            app.load_entry(entry);
+        if let Some((entry, bos)) = app.state.with_untracked(AppState::shared_entry) {
+            app.load_entry(entry, bos);
         }
     };
     let load_button = move |label: String| button("experiment-load", "", Signal::stored(label), is_loading.into(), load);
@@ -127,8 +127,9 @@ fn buttons() -> AnyView {
 /// The experiment of a link, as one line.
 fn contents(link: &ExperimentLink) -> String {
     let ExperimentLink { model, experiment, .. } = link;
+    let bos = model.added_bos.map(|bos| format!(", with its BOS, token {bos}, put before every text")).unwrap_or_default();
     format!(
-        "{} on {} (revision {}). Super weights: {}. {}{}",
+        "{} on {} (revision {}{bos}). Super weights: {}. {}{}",
         language::title(experiment.kind()),
         model.id,
         model.revision,

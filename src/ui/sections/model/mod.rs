@@ -70,6 +70,7 @@ fn Status() -> impl IntoView {
                 </p>
                 {provenance(info.provenance)}
             })}
+            {other_bos()}
             {move || busy.get().then(|| view! { <Working /> })}
             {move || app.client.quiet.get().then(|| view! { <p class="note" data-testid="quiet">"The engine has been silent for a while. It may be busy or stuck."</p> })}
             {move || (dead.get() || app.client.quiet.get()).then(|| view! {
@@ -153,6 +154,20 @@ fn provenance(Provenance { origin, commit, files, stored, notes }: Provenance) -
     }
     .into_any()
     .into()
+}
+
+/// The button that loads the model again with its BOS before every text, or without it.
+fn other_bos() -> impl IntoView {
+    let app = app();
+    let with_other = app.part(|state| state.model.with_other_bos());
+    let loading = app.part(|state| state.queue.any(|request| matches!(request, Request::Load { .. })));
+    move || {
+        with_other.get().map(|source| {
+            let label = if source.bos { "Load again with the BOS before every text" } else { "Load again without the BOS" };
+            let load = move |_| app.load(source.clone());
+            view! { <button type="button" data-testid="model-bos" disabled=move || loading.get() on:click=load>{label}</button> }
+        })
+    }
 }
 
 fn proof(FileProof { name, size, sha256, verified }: &FileProof) -> String {

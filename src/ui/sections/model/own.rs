@@ -109,14 +109,16 @@ fn open_files(app: App, picked: Vec<PickedFile>) -> Result<(), String> {
     let file = |i: usize| picked[i].url().map(|url| ModelFile { name: picked[i].name.clone(), url });
     let files = wanted.into_iter().map(file).collect::<Option<Vec<_>>>().ok_or("This browser could not open the files.")?;
     let from = ModelSource::Files(files);
-    let source = Source { title: folder.unwrap_or_else(|| "Your model".into()), id, from, backend: app.backend.get_untracked() };
+    let source =
+        Source { title: folder.unwrap_or_else(|| "Your model".into()), id, from, backend: app.backend.get_untracked(), bos: false };
     app.load(source);
     Ok(())
 }
 
 /// Indices of the picked files that make up a model, or a message about a missing file.
 fn pick(names: &[&str]) -> Result<Vec<usize>, String> {
-    const SMALL: [&str; 4] = ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors.index.json"];
+    const SMALL: [&str; 5] =
+        ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors.index.json", "tokenizer_config.json"];
     for needed in &SMALL[..2] {
         if !names.contains(needed) {
             return Err(format!("There is no {needed} among these files. Pick it together with the others."));

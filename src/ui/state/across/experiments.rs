@@ -145,11 +145,19 @@ impl AppState {
         if let Some(info) = &self.model.info
             && info.model.revision != link.model.revision
         {
-            let ModelRef { id, revision } = &info.model;
+            let ModelRef { id, revision, .. } = &info.model;
             other.push(format!(
                 "The link is about {} ({}), but another model is loaded: {id} ({revision}).",
                 link.model.id, link.model.revision
             ));
+        } else if let Some(info) = &self.model.info
+            && info.model.added_bos != link.model.added_bos
+        {
+            let [there, here] = [&link.model, &info.model].map(|model| match model.added_bos {
+                Some(bos) => format!("with token {bos}, the BOS, before every text"),
+                None => "as tokenizer.json says, without an added BOS".into(),
+            });
+            other.push(format!("The link's figures were measured {there}; the model is loaded {here}. Load it as in the link first."));
         }
         if let Some(outcome) = outcome {
             let [there, here] = [&link.experiment, &outcome.experiment].map(Experiment::texts);
@@ -160,11 +168,11 @@ impl AppState {
         (link.compare(outcome), other)
     }
 
-    /// The catalogue's model of the link, unless it is loaded.
-    pub fn shared_entry(&self) -> Option<Entry> {
+    /// The catalogue's model of the link, unless it is loaded, and `true` if its BOS was put before every text.
+    pub fn shared_entry(&self) -> Option<(Entry, bool)> {
         let link = self.link_held()?;
-        let is_here = self.model.info.as_ref().is_some_and(|info| info.model.revision == link.model.revision);
-        Entry::find(&link.model.id).filter(|_| !is_here)
+        let is_here = self.model.info.as_ref().is_some_and(|info| info.model.is_same_as(&link.model));
+        Entry::find(&link.model.id).filter(|_| !is_here).map(|entry| (entry, link.model.added_bos.is_some()))
     }
 
     /// The texts and tasks that the visitor must open before the link can be recomputed.

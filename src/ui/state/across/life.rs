@@ -1,7 +1,7 @@
 //! The life of the engine and of its model: ready, loaded, lost, restarted.
 
 use crate::protocol::{PROTOCOL_VERSION, Request};
-use crate::terms::{Failure, Message, ModelInfo, Problem, Sharing};
+use crate::terms::{Failure, Message, ModelInfo, ModelRef, Problem, Sharing};
 use crate::ui::state::{AppState, EngineStatus};
 
 impl AppState {
@@ -21,8 +21,15 @@ impl AppState {
     }
 
     pub(in crate::ui::state) fn loaded(&mut self, info: ModelInfo) {
-        let same = self.model.info.as_ref().is_some_and(|before| before.model == info.model);
-        if !same {
+        let before = self.model.info.as_ref().map(|before| &before.model);
+        if before
+            .is_some_and(|before| *before != info.model && ModelRef { added_bos: info.model.added_bos, ..before.clone() } == info.model)
+        {
+            // With another beginning of its texts, the weights and their edits are the same, and every result is another.
+            let (edits, sampling) = (self.edits.clone(), self.panes.sampling);
+            self.parts().into_iter().for_each(|part| part.forget_model());
+            (self.edits, self.panes.sampling) = (edits, sampling);
+        } else if before != Some(&info.model) {
             self.parts().into_iter().for_each(|part| part.forget_model());
             self.panes.sampling = info.sampling;
         }

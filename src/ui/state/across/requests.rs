@@ -25,7 +25,8 @@ impl AppState {
     /// Requests a model. The previous results are kept until it is loaded.
     pub fn load(&mut self, source: Source) {
         self.queue.clear_waiting();
-        self.queue.push(Request::Load { id: source.id.clone(), source: source.from.clone(), backend: source.backend, bos: false });
+        let Source { id, from, backend, bos, .. } = source.clone();
+        self.queue.push(Request::Load { id, source: from, backend, bos });
         if self.model.choice.entry().is_some() && Entry::find(&source.id).is_some() {
             self.model.choice.picked.clone_from(&source.id);
         }

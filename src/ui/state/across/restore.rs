@@ -2,11 +2,11 @@
 
 use crate::protocol::Request;
 use crate::share::{LinkedSelection, ShareLink};
-use crate::terms::CalibrationText;
-use crate::ui::state::AppState;
+use crate::terms::{CalibrationText, ModelRef};
 use crate::ui::state::edits::{Origin, check_pruning};
 use crate::ui::state::entry::Entry;
-use crate::ui::state::link::{LinkStage, LinkState, is_of, mismatch, other_weights};
+use crate::ui::state::link::{LinkStage, LinkState, is_of, mismatch, other_bos, other_weights};
+use crate::ui::state::{AppState, Source};
 
 impl AppState {
     /// Accepts the link that opened the page. Its model is chosen in the controls, with its card and its server, but
@@ -64,6 +64,11 @@ impl AppState {
             *stage = LinkStage::Mismatch(why);
             return;
         }
+        if !link.setup.model.is_same_as(&info.model) {
+            *stage = LinkStage::Loading;
+            self.restore_loading_link();
+            return;
+        }
         let link = link.clone();
         self.restored(&link);
         if matches!(&self.link, LinkState::Held { stage: LinkStage::Restored, .. }) {
@@ -90,8 +95,21 @@ impl AppState {
         let (Some(link), Some(info)) = (self.link.awaiting().cloned(), &self.model.info) else { return };
         match mismatch(&link.setup.model, &info.model) {
             Some(why) => self.link.set_stage(LinkStage::Mismatch(why)),
-            None => self.restored(&link),
+            None if link.setup.model.is_same_as(&info.model) => self.restored(&link),
+            None => self.load_as_in(&link.setup.model),
         }
+    }
+
+    /// Loads the model again with the BOS before every text if the link has one, or without it.
+    fn load_as_in(&mut self, want: &ModelRef) {
+        let bos = want.added_bos.is_some();
+        let (Some(source), Some(info)) = (self.model.source.clone(), &self.model.info) else { return };
+        if source.bos == bos {
+            self.link.set_stage(LinkStage::Mismatch(other_bos(want, &info.model)));
+            return;
+        }
+        self.link.set_stage(LinkStage::Loading);
+        self.load(Source { bos, ..source });
     }
 
     /// Restores a link, and sets the resulting stage.
