@@ -114,9 +114,7 @@ impl Largest {
         self.end_tensor();
         self.overall.trim();
         let mut by_tensor = self.by_tensor.into_iter().map(|(_, place)| place).collect::<Vec<_>>();
-        // If a file was read twice, each place occurs twice.
         by_tensor.sort_unstable();
-        by_tensor.dedup();
         (self.overall.found.into_iter().map(|(_, place)| place).collect(), by_tensor)
     }
 }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::{Checkpoint, Onto};
 use super::error::LoadingError;
 use super::largest::{Largest, Place};
+use super::reader::{Pass, Reader};
 use super::shard::Shard;
 use super::sink::{Sink, bytes_of, bytes_per_value};
 use crate::job::control::Control;
@@ -19,14 +20,11 @@ use crate::model::config::ModelConfig;
 use crate::model::edit::{N_LARGEST_HARSH, PAPER_SHARE};
 use crate::model::weights::{Arrived, Given, Stored, Weights};
 use crate::model::{Model, families};
-use crate::platform::{self, ByteStream, Files, PlatformError};
+use crate::platform::{self, Files};
 use crate::tensors::DeviceError;
 use crate::terms::{FileProof, Message, hex, revision_of};
-use crate::weights::WeightsError;
 use crate::weights::safetensors::{Dtype, TensorEntry};
 
-/// Bytes read, hashed and passed on between two checks of the stop flag.
-const PIECE_BYTES: usize = 4 << 20;
 /// Bytes passed to a GPU before the host waits for it, because nothing else slows down a faster host.
 const UNSETTLED_BYTES: u64 = 256 << 20;
 /// Scalars kept in addition to those needed, because controls leave out candidates. There are always fewer
@@ -93,35 +91,22 @@ pub async fn load_checkpoint(
         largest: Largest::up_to(limit),
         tied: BTreeMap::new(),
         unsettled: 0,
-        before: 0,
-        total,
-        doing: "loading_weights".into(),
-        control,
+        pass: Pass { control, doing: "loading_weights".into(), before: 0, total },
     };
     let (mut proofs, mut stored) = (Vec::new(), true);
     for (index, shard) in shards.iter().enumerate() {
         if shards.len() > 1 {
-            reading.doing = Message::new("loading_file").with("index", index + 1).with("of", shards.len());
+            reading.pass.doing = Message::new("loading_file").with("index", index + 1).with("of", shards.len());
         }
-        let missing = || WeightsError::MissingFile { name: shard.name.clone() };
-        let mut stream = files.open(&shard.name).await?.ok_or_else(missing)?;
-        let sha256 = match reading.read(shard, &mut stream).await {
-            // On the second attempt the damaged part is downloaded, and the whole file is hashed.
-            Err(LoadingError::Platform(PlatformError::Damaged { .. })) => {
-                drop(stream);
-                stream = files.open(&shard.name).await?.ok_or_else(missing)?;
-                reading.read(shard, &mut stream).await?
-            }
+        let (proof, is_kept) = match reading.read(files, shard).await {
             Err(LoadingError::Weights(fault)) => {
-                drop(stream);
                 files.suspect(&shard.name).await?;
                 return Err(fault.into());
             }
             read => read?,
         };
-        let verified = stream.finish(&sha256)?;
-        stored &= files.is_kept(&stream);
-        proofs.push(FileProof { name: shard.name.clone(), size: shard.len, sha256, verified });
+        stored &= is_kept;
+        proofs.push(proof);
     }
     let Reading { mut tensors, largest, tied, .. } = reading;
     if let Some(repeated) = repeated_head(&plan, &tied, &mut notes) {
@@ -174,45 +159,26 @@ struct Reading<'a> {
     tied: BTreeMap<String, OfTable>,
     /// Bytes that the GPU may not have received yet.
     unsettled: u64,
-    /// Bytes of the files before the current one; `total` counts all files.
-    before: u64,
-    total: u64,
-    doing: Message,
-    control: &'a Control,
+    pass: Pass<'a>,
 }
 
 impl Reading<'_> {
-    /// Reads a file to its end, and returns its SHA-256.
-    async fn read(&mut self, shard: &Shard, stream: &mut ByteStream) -> Result<String, LoadingError> {
-        let known = stream.known_sha256();
-        let mut hasher = known.is_none().then(Sha256::new);
-        // The bytes before the data were read earlier and decide the tensors' places, so they must be the same now.
-        let mut left = shard.begin.as_slice();
-        while !left.is_empty() {
-            let piece = self.next_piece(shard, left.len() as u64, stream, &mut hasher).await?;
-            left = left.strip_prefix(piece).ok_or_else(|| {
-                let why = "its header is not the one from before".into();
-                PlatformError::Changed { name: shard.name.clone(), why }
-            })?;
-        }
+    /// Reads a file to its end. Returns it as it was read, and `true` if all of it is in the store.
+    async fn read(&mut self, files: &Files, shard: &Shard) -> Result<(FileProof, bool), LoadingError> {
+        let mut reader = self.pass.open(files, shard).await?;
         let mut entries = shard.header.tensors.values().collect::<Vec<_>>();
         // Tensors are read in the order of their bytes; the parser has checked that there are no gaps.
         entries.sort_by_key(|entry| entry.begin);
         for entry in entries {
-            self.read_tensor(shard, entry, stream, &mut hasher).await?;
+            self.read_tensor(entry, &mut reader).await?;
         }
-        self.before += shard.len;
+        self.pass.before += shard.len;
         self.settle(u64::MAX).await?;
-        Ok(known.or(hasher.map(|hasher| hex(&hasher.finalize()))).unwrap_or_default())
+        reader.finish()
     }
 
-    async fn read_tensor(
-        &mut self,
-        shard: &Shard,
-        entry: &TensorEntry,
-        stream: &mut ByteStream,
-        hasher: &mut Option<Sha256>,
-    ) -> Result<(), LoadingError> {
+    async fn read_tensor(&mut self, entry: &TensorEntry, reader: &mut Reader<'_>) -> Result<(), LoadingError> {
+        let shard = reader.shard;
         let gpu = self.onto.gpu.as_ref();
         let is_wanted = shard.has_wanted(self.plan, &entry.name);
         let is_tied = is_wanted && self.plan.tied.as_ref().is_some_and(|tied| tied.contains(&entry.name));
@@ -225,7 +191,7 @@ impl Reading<'_> {
         }
         let mut left = entry.end - entry.begin;
         while left > 0 {
-            let piece = self.next_piece(shard, left, stream, hasher).await?;
+            let piece = self.pass.next(reader, left).await?;
             let n = piece.len() as u64;
             if let Some(hasher) = &mut of_table {
                 hasher.update(piece);
@@ -246,38 +212,6 @@ impl Reading<'_> {
             self.tensors.insert(entry.name.clone(), sink.finish());
         }
         Ok(())
-    }
-
-    /// Returns the next piece of the `left` bytes, in whole values. While waiting, reports progress and obeys a stop.
-    async fn next_piece<'s>(
-        &self,
-        shard: &Shard,
-        left: u64,
-        stream: &'s mut ByteStream,
-        hasher: &mut Option<Sha256>,
-    ) -> Result<&'s [u8], LoadingError> {
-        let n = left.min(PIECE_BYTES as u64) as usize;
-        loop {
-            let is_there = stream.wait(n).await?;
-            let doing = match stream.waiting_for() {
-                Some(why) => Message::new("waiting_for_file").with("file", shard.name.as_str()).with("why", why),
-                None => self.doing.clone(),
-            };
-            self.control.progress(doing, (self.before + stream.arrived()) as f64, self.total as f64, "bytes");
-            self.control.checkpoint().await?;
-            if is_there {
-                break;
-            }
-        }
-        let got = stream.arrived();
-        let piece = stream.next(n).await?;
-        if piece.is_empty() {
-            return Err(WeightsError::Truncated { file: shard.name.clone(), expected: shard.len, got }.into());
-        }
-        if let Some(hasher) = hasher {
-            hasher.update(piece);
-        }
-        Ok(piece)
     }
 
     /// Waits until the GPU has received its data, once at least [`UNSETTLED_BYTES`] are under way.

@@ -6,6 +6,7 @@ pub mod hand_over;
 mod largest;
 pub mod load;
 mod names;
+pub mod reader;
 mod shard;
 mod sink;
 mod unread;

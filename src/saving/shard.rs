@@ -7,24 +7,12 @@ use sha2::{Digest, Sha256};
 use super::change::TensorChange;
 use super::error::SavingError;
 use super::rewrite::Rewrite;
-use crate::job::control::Control;
 use crate::loading::checkpoint::Shard;
-use crate::platform::{ByteStream, Files, OutputFile};
-use crate::terms::{ChangedTensor, FileProof, Message, hex};
-use crate::weights::WeightsError;
+pub use crate::loading::reader::Pass;
+use crate::loading::reader::{PIECE_BYTES, Reader};
+use crate::platform::{Files, OutputFile};
+use crate::terms::{ChangedTensor, FileProof, hex};
 use crate::weights::safetensors::TensorEntry;
-
-/// The bytes that are read, hashed and written between two checks of the stop flag, apart from a longer row.
-const PIECE_BYTES: u64 = 4 << 20;
-
-/// The progress over all files.
-pub struct Pass<'a> {
-    pub control: &'a Control,
-    pub doing: Message,
-    /// Bytes of the files before the current one; `total` counts all files.
-    pub before: u64,
-    pub total: u64,
-}
 
 /// A file of weights after its copy was written.
 pub struct Copied {
@@ -36,13 +24,6 @@ pub struct Copied {
     /// The SHA-256 of the bytes that belong to each tensor in the copy, by its name in the file.
     pub tensors: BTreeMap<String, String>,
     pub changed: Vec<ChangedTensor>,
-}
-
-/// A file that is being read, and the digest of its bytes so far.
-struct Source<'a> {
-    shard: &'a Shard,
-    stream: ByteStream,
-    hasher: Option<Sha256>,
 }
 
 /// A copy that is being written, and the digest of its bytes so far. Without a file, the bytes are only hashed.
@@ -76,11 +57,10 @@ impl Pass<'_> {
         changes: &BTreeMap<String, TensorChange>,
         file: Option<&mut OutputFile>,
     ) -> Result<Copied, SavingError> {
-        let stream = files.open(&shard.name).await?.ok_or_else(|| WeightsError::MissingFile { name: shard.name.clone() })?;
-        let known = stream.known_sha256();
-        let mut source = Source { shard, stream, hasher: known.is_none().then(Sha256::new) };
+        let mut source = self.open(files, shard).await?;
         let mut sink = Sink { file, hasher: Sha256::new(), size: 0 };
-        self.header(&mut source, changes, &mut sink).await?;
+        let is_cut = changes.iter().any(|(name, change)| shard.header.tensors.contains_key(name) && is_cut(change));
+        sink.write(&if is_cut { cut_header(shard, changes) } else { shard.begin.clone() })?;
         let mut entries = shard.header.tensors.values().collect::<Vec<_>>();
         entries.sort_by_key(|entry| entry.begin);
         let (mut tensors, mut changed) = (BTreeMap::new(), Vec::new());
@@ -96,9 +76,7 @@ impl Pass<'_> {
             tensors.insert(shard.name_in_file(&entry.name).to_owned(), digest);
         }
         self.before += shard.len;
-        let sha256 = known.or(source.hasher.map(|hasher| hex(&hasher.finalize()))).unwrap_or_default();
-        let verified = source.stream.finish(&sha256)?;
-        let source = FileProof { name: shard.name.clone(), size: shard.len, sha256, verified };
+        let (source, _) = source.finish()?;
         Ok(Copied { source, size: sink.size, sha256: hex(&sink.hasher.finalize()), tensors, changed })
     }
 
@@ -118,30 +96,11 @@ impl Pass<'_> {
         Ok(())
     }
 
-    async fn header(
-        &self,
-        source: &mut Source<'_>,
-        changes: &BTreeMap<String, TensorChange>,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), SavingError> {
-        // The header decides the tensors' places, so it must be the one that was read before.
-        let mut left = source.shard.begin.as_slice();
-        while !left.is_empty() {
-            let piece = self.piece(source, left.len() as u64).await?;
-            left = left.strip_prefix(piece).ok_or_else(|| {
-                let why = "its header is not the one from before".into();
-                crate::platform::PlatformError::Changed { name: source.shard.name.clone(), why }
-            })?;
-        }
-        let is_cut = changes.iter().any(|(name, change)| source.shard.header.tensors.contains_key(name) && is_cut(change));
-        sink.write(&if is_cut { cut_header(source.shard, changes) } else { source.shard.begin.clone() })
-    }
-
     /// Copies a tensor as it is, and returns the SHA-256 of its bytes.
-    async fn untouched(&self, source: &mut Source<'_>, entry: &TensorEntry, sink: &mut Sink<'_>) -> Result<String, SavingError> {
+    async fn untouched(&self, source: &mut Reader<'_>, entry: &TensorEntry, sink: &mut Sink<'_>) -> Result<String, SavingError> {
         let (mut left, mut hasher) = (entry.n_bytes(), Sha256::new());
         while left > 0 {
-            let piece = self.piece(source, left.min(PIECE_BYTES)).await?;
+            let piece = self.next(source, left).await?;
             hasher.update(piece);
             sink.write(piece)?;
             left -= piece.len() as u64;
@@ -152,7 +111,7 @@ impl Pass<'_> {
     /// Copies a tensor with a change, and returns the SHA-256 of its new bytes.
     async fn rewrite(
         &self,
-        source: &mut Source<'_>,
+        source: &mut Reader<'_>,
         entry: &TensorEntry,
         change: &TensorChange,
         sink: &mut Sink<'_>,
@@ -167,7 +126,7 @@ impl Pass<'_> {
             let n = left.min(step);
             rows.clear();
             while (rows.len() as u64) < n {
-                rows.extend_from_slice(self.piece(source, n - rows.len() as u64).await?);
+                rows.extend_from_slice(self.next(source, n - rows.len() as u64).await?);
             }
             let written = rewrite.rows(&rows)?;
             hasher.update(&written);
@@ -179,29 +138,6 @@ impl Pass<'_> {
             hex(&hasher.finalize()),
             ChangedTensor { name: source.shard.name_in_file(&entry.name).to_owned(), shape, n_changed, n_rounded_back },
         ))
-    }
-
-    /// The next bytes of the source, at most `n`. While waiting, reports progress and obeys a stop.
-    async fn piece<'s>(&self, source: &'s mut Source<'_>, n: u64) -> Result<&'s [u8], SavingError> {
-        let n = usize::try_from(n).unwrap_or(usize::MAX);
-        let Source { shard, stream, hasher } = source;
-        loop {
-            let is_there = stream.wait(n).await?;
-            self.control.progress(self.doing.clone(), (self.before + stream.arrived()) as f64, self.total as f64, "bytes");
-            self.control.checkpoint().await?;
-            if is_there {
-                break;
-            }
-        }
-        let got = stream.arrived();
-        let piece = stream.next(n).await?;
-        if piece.is_empty() {
-            return Err(WeightsError::Truncated { file: shard.name.clone(), expected: shard.len, got }.into());
-        }
-        if let Some(hasher) = hasher {
-            hasher.update(piece);
-        }
-        Ok(piece)
     }
 }
 

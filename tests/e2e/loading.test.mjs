@@ -174,6 +174,26 @@ test('stored bytes that were damaged since are fetched again', async () => {
   await seen.close();
 });
 
+test('stored bytes that were damaged since are fetched again for a save, too', async () => {
+  const seen = await engineOn(browsers.cpu, server);
+  const source = repository('org/model');
+  const ablation = { weight_edits: [{ unit: 'scalar', layer: 2, row: 12, col: 86, scale: 0 }] };
+  const saved = async () => {
+    const events = await ask(seen, { type: 'save', source, ablation });
+    assert.equal(last(events).type, 'done', JSON.stringify(last(events)));
+    return find(events, 'saved');
+  };
+  expectLoaded(await ask(seen, request(source)));
+  const whole = await saved();
+  await damage(seen, 9 * MIB);
+  await hub.forget();
+  const again = await saved();
+  const sent = await weightsSent();
+  assert.ok(sent >= 8 * MIB && sent < 9 * MIB, `${sent} bytes`);
+  assert.deepEqual([again.base_revision, again.revision, again.tensors], [whole.base_revision, whole.revision, whole.tensors]);
+  await seen.close();
+});
+
 test('folder whose files have changed since is not mixed with what is stored of it', async () => {
   const seen = await engineOn(browsers.cpu, server);
   const files = Object.fromEntries(readdirSync(llama).map((name) => [name, readFileSync(path.join(llama, name))]));
