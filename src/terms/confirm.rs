@@ -15,6 +15,17 @@ pub fn is_critical(delta_nats: f32, control_nats: f32) -> bool {
     delta_nats >= MIN_DELTA_NATS && delta_nats >= MIN_TIMES_CONTROL * control_nats
 }
 
+/// The share of a critical scalar's cost below which the cost of its whole channel must lie for the difference to be
+/// clear.
+const CLEAR_SHARE: f32 = 0.5;
+
+/// Returns `true` if a scalar is critical and its whole channel is not, by a clear difference: then what the rest of the
+/// channel writes without the scalar does the damage.
+pub fn is_damage_of_rest(scalar_nats: f32, channel_nats: f32, control_nats: f32) -> bool {
+    let is_clear = channel_nats < CLEAR_SHARE * scalar_nats;
+    is_critical(scalar_nats, control_nats) && !is_critical(channel_nats, control_nats) && is_clear
+}
+
 /// The largest cost, by magnitude, among a candidate's random controls, nats; 0 if there are none.
 pub fn control_of(arms: &[ConfirmArm], at: WeightCoord) -> f32 {
     let is_its = |arm: &&ConfirmArm| arm.kind == ArmKind::RandomScalar && arm.at.is_none_or(|of| of == at);

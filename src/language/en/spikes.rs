@@ -1,6 +1,6 @@
 //! A scan's end, and the arms and verdicts of a confirmation.
 
-use crate::terms::{Cell, Message, Unit, is_critical};
+use crate::terms::{Cell, Message, Unit, is_critical, is_damage_of_rest};
 
 /// The reason why the search for spikes ended, to end a sentence.
 pub fn stopped(message: &Message) -> Option<String> {
@@ -36,12 +36,13 @@ pub fn verdict(message: &Message) -> Option<String> {
         said += &format!(" But all candidates together cost {jointly:+.3} nats: each can replace the others.");
     }
     if let Some(channel) = cost("channel") {
-        said += &match (is_critical(delta as f32, control as f32), is_critical(channel as f32, control as f32)) {
-            (true, false) => format!(
+        let [scalar, of_channel, of_control] = [delta, channel, control].map(|nats| nats as f32);
+        said += &match is_critical(scalar, of_control) {
+            true if is_damage_of_rest(scalar, of_channel, of_control) => format!(
                 " Removing its whole channel costs only {channel:+.3} nats: without the scalar, what the rest of the channel writes does the damage."
             ),
-            (true, true) => format!(" Removing its whole channel costs {channel:+.3} nats."),
-            _ => format!(" Its whole channel is critical: removing it costs {channel:+.3} nats."),
+            true => format!(" Removing its whole channel costs {channel:+.3} nats."),
+            false => format!(" Its whole channel is critical: removing it costs {channel:+.3} nats."),
         };
     }
     if let Some(rest) = cost("rest") {
@@ -85,6 +86,11 @@ mod tests {
             scalar.contains("whole channel costs only +0.040 nats") && scalar.ends_with("without the scalar costs -0.010 nats."),
             "{scalar}"
         );
+        // The one is just critical and the other just not, which says nothing about the rest of the channel.
+        let near = verdict(&cost.clone().with("delta", 0.26_f32).with("channel", 0.24_f32)).unwrap();
+        assert!(near.ends_with(" Removing its whole channel costs +0.240 nats."), "{near}");
+        let critical = verdict(&cost.clone().with("channel", 0.9_f32)).unwrap();
+        assert!(critical.ends_with(" Removing its whole channel costs +0.900 nats."), "{critical}");
         let both = cost.with("delta", 0.05_f32).with("control", 0.01_f32).with("jointly", 3.0_f32).with("channel", 4.5_f32);
         let both = verdict(&both).unwrap();
         assert!(
