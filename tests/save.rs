@@ -364,3 +364,76 @@ fn order_without_a_model_or_a_place_is_refused() {
     let link = ShareLink::of_edits(ModelRef::new("m", "0".repeat(16)), Ablation { weight_edits: vec![edit], ..Ablation::default() }, None);
     assert!(link.unwrap().encode().unwrap().starts_with("#run=1."));
 }
+
+#[test]
+fn folders_of_saves_whose_processes_ended_are_removed_by_the_next_one() {
+    let place = Place::new("abandoned");
+    // A folder is of a living process if it is locked. A replaced folder may be somebody's only copy.
+    for name in [".out.saving-1", ".out.saving-2", ".out.saving-mine", ".other.saving-3", ".out.replaced-4"] {
+        std::fs::create_dir(place.at(name)).unwrap();
+        std::fs::write(place.0.join(name).join("model.safetensors"), "part").unwrap();
+    }
+    let living = std::fs::File::open(place.at(".out.saving-2")).unwrap();
+    living.lock().unwrap();
+    save(&fixture("llama"), &place.at("out"), &["--scalar", "1,5,17"]);
+    assert_eq!(place.names(), [".other.saving-3", ".out.replaced-4", ".out.saving-2", ".out.saving-mine", "out"]);
+}
+
+/// A model of zeros with large tables, 512 MiB that take no room on a disk.
+fn large_model(dir: &Path) {
+    let n_tokens = 1_usize << 22;
+    let config = std::fs::read(fixture("llama").join("config.json")).unwrap();
+    let mut config = serde_json::from_slice::<serde_json::Value>(&config).unwrap();
+    (config["vocab_size"], config["num_hidden_layers"]) = (n_tokens.into(), 1.into());
+    let layer = |name: &str| format!("model.layers.0.{name}.weight");
+    let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![n_tokens, 32]), ("lm_head.weight".to_owned(), vec![n_tokens, 32])];
+    shapes.push(("model.norm.weight".to_owned(), vec![32]));
+    shapes.extend(["input_layernorm", "post_attention_layernorm"].map(|name| (layer(name), vec![32])));
+    shapes.extend(
+        [("q", [48, 32]), ("k", [24, 32]), ("v", [24, 32]), ("o", [32, 48])]
+            .map(|(name, shape)| (layer(&format!("self_attn.{name}_proj")), shape.to_vec())),
+    );
+    shapes.extend(
+        [("gate", [64, 32]), ("up", [64, 32]), ("down", [32, 64])]
+            .map(|(name, shape)| (layer(&format!("mlp.{name}_proj")), shape.to_vec())),
+    );
+    let (mut header, mut at) = (serde_json::Map::new(), 0);
+    for (name, shape) in shapes {
+        let end = at + 2 * shape.iter().product::<usize>();
+        header.insert(name, serde_json::json!({"dtype": "BF16", "shape": shape, "data_offsets": [at, end]}));
+        at = end;
+    }
+    let header = serde_json::Value::from(header).to_string();
+    std::fs::create_dir(dir).unwrap();
+    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+    std::fs::copy(fixture("llama").join("tokenizer.json"), dir.join("tokenizer.json")).unwrap();
+    let weights = dir.join("model.safetensors");
+    std::fs::write(&weights, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&weights).unwrap().set_len((8 + header.len() + at) as u64).unwrap();
+}
+
+#[test]
+fn save_that_is_interrupted_leaves_nothing_behind_and_says_so() {
+    let place = Place::new("interrupted");
+    let model = place.0.join("model");
+    large_model(&model);
+    for signal in ["-INT", "-TERM"] {
+        let saving = Command::new(env!("CARGO_BIN_EXE_linchpin"))
+            .args(["save", "--device", "cpu", "--scalar", "0,5,17", "--model", model.to_str().unwrap(), "--out", &place.at("out")])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let weights = place.0.join(format!(".out.saving-{}/model.safetensors", saving.id()));
+        let begun = std::time::Instant::now();
+        while std::fs::metadata(&weights).map_or(0, |file| file.len()) == 0 {
+            assert!(begun.elapsed().as_secs() < 60, "the save has not begun");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        assert!(Command::new("kill").args([signal, &saving.id().to_string()]).status().unwrap().success());
+        let ended = saving.wait_with_output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        assert!(said.contains("the save was stopped: nothing was written to"), "{said}");
+        assert_eq!(place.names(), ["model"], "{signal}");
+    }
+}

@@ -87,8 +87,16 @@ impl Asked {
     }
 }
 
-/// Saves the model, and returns the export.
+/// Saves the model, and returns the export. Ctrl-C ends it between two pieces, and then nothing is written.
 pub async fn run(session: &mut Session, options: &Options, args: &SaveArgs) -> anyhow::Result<Export> {
+    session.stop_on_signal()?;
+    match save(session, options, args).await {
+        Err(_) if session.is_interrupted() => bail!("the save was stopped: nothing was written to {}", args.out.display()),
+        saved => saved,
+    }
+}
+
+async fn save(session: &mut Session, options: &Options, args: &SaveArgs) -> anyhow::Result<Export> {
     let asked = Asked::read(args)?;
     if asked.ablation.is_empty() {
         bail!("no edit is given: name one (--scalar, --row, --column, --channel, --channel-mean), a rule that removes channels, or a link");
@@ -117,6 +125,9 @@ pub async fn run(session: &mut Session, options: &Options, args: &SaveArgs) -> a
     let card = Card { saved: &saved, id: &id, link: link.as_deref() }.text();
     write(&destination.staging().join(CARD_FILE), &card)?;
     write(&destination.staging().join(SUMS_FILE), &saved.sums(&hex(&Sha256::digest(&card))))?;
+    if session.is_interrupted() {
+        bail!("stopped");
+    }
     let folder = destination.finish()?;
     for file in &mut saved.files {
         file.url = Some(folder.join(&file.name).display().to_string());

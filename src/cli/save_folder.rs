@@ -1,6 +1,6 @@
 //! A folder that appears as a whole or not at all: its files are written beside it, and it is renamed at the end.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,9 @@ use anyhow::{Context, bail};
 
 use crate::platform::HubSettings;
 use crate::terms::ModelSource;
+
+/// The purpose in the name of a folder that is being written.
+const SAVING: &str = "saving";
 
 /// A folder to be written.
 #[derive(Debug)]
@@ -19,11 +22,48 @@ pub struct Destination {
 
 /// A folder that is removed with everything in it, unless it was renamed.
 #[derive(Debug)]
-struct Staging(PathBuf);
+struct Staging {
+    path: PathBuf,
+    /// The lock that the system takes back when this process ends, however it ends. Not every system locks folders.
+    _lock: Option<File>,
+}
+
+impl Staging {
+    fn create(out: &Path) -> std::io::Result<Self> {
+        let path = beside(out, SAVING);
+        fs::create_dir(&path)?;
+        let lock = lock(&path);
+        Ok(Self { path, _lock: lock })
+    }
+}
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Locks a folder; `None` if another process has locked it, or the system cannot.
+fn lock(folder: &Path) -> Option<File> {
+    File::open(folder).ok().filter(|file| file.try_lock().is_ok())
+}
+
+/// Removes the folders that saves into the same place left behind when their processes were killed.
+fn remove_abandoned(out: &Path) {
+    let begin = hidden(out, SAVING);
+    let is_left = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(&begin));
+        process.is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    };
+    let beside = out.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten().flatten();
+    for entry in beside.filter(is_left) {
+        // A process that lives holds the lock of its folder.
+        if let Some(_lock) = lock(&entry.path()) {
+            // What cannot be removed is in nobody's way: it has another process's name.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -55,14 +95,15 @@ impl Destination {
                 );
             }
         }
-        let staging = beside(&out, "saving");
-        fs::create_dir(&staging).with_context(|| format!("cannot create a folder beside {}: choose another place", out.display()))?;
-        Ok(Self { out, overwrite, staging: Staging(staging) })
+        remove_abandoned(&out);
+        let staging =
+            Staging::create(&out).with_context(|| format!("cannot create a folder beside {}: choose another place", out.display()))?;
+        Ok(Self { out, overwrite, staging })
     }
 
     /// The empty folder for the files.
     pub fn staging(&self) -> &Path {
-        &self.staging.0
+        &self.staging.path
     }
 
     /// Puts the folder in its place, and returns its path.
@@ -83,7 +124,7 @@ impl Destination {
             }
             Err(error) => return Err(error).with_context(failed),
         };
-        if let Err(error) = fs::rename(&staging.0, &out) {
+        if let Err(error) = fs::rename(&staging.path, &out) {
             if was_moved {
                 let _ = fs::rename(&replaced, &out);
             }
@@ -108,9 +149,14 @@ fn absolute(out: &Path) -> anyhow::Result<PathBuf> {
     Ok(parent.join(name))
 }
 
+/// The name of a folder of this process beside `out`.
 fn beside(out: &Path, what: &str) -> PathBuf {
-    let name = out.file_name().unwrap_or_default().to_string_lossy();
-    out.with_file_name(format!(".{name}.{what}-{}", std::process::id()))
+    out.with_file_name(format!("{}{}", hidden(out, what), std::process::id()))
+}
+
+/// The beginning of such a name, before the process's id.
+fn hidden(out: &Path, what: &str) -> String {
+    format!(".{}.{what}-", out.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// The folders that hold the files of a source.

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Context;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use thiserror::Error;
 
 use super::model::Found;
@@ -25,6 +27,9 @@ fn in_words(failure: &Failure) -> String {
     let FailureWords { problem, reason, next_step } = language::failure(failure);
     format!("{problem}: {reason}\n{next_step}")
 }
+
+/// The exit code after an interruption, as shells have it for SIGINT.
+const EXIT_INTERRUPTED: i32 = 130;
 
 /// A function that sees events as they arrive.
 type Watcher = Box<dyn FnMut(&Event)>;
@@ -65,6 +70,26 @@ impl Session {
             started: Instant::now(),
             text_digest: engine::held_out_digest(),
         }
+    }
+
+    /// Makes Ctrl-C and a request to end (SIGTERM) stop the work at its next step. A second one ends the program at once.
+    ///
+    /// # Errors
+    ///
+    /// A system without such signals.
+    pub fn stop_on_signal(&self) -> anyhow::Result<()> {
+        let interrupted = self.control.interruption();
+        for signal in [SIGINT, SIGTERM] {
+            // The first signal finds the flag unset, and sets it.
+            let registered = flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED, interrupted.clone());
+            registered.and_then(|_| flag::register(signal, interrupted.clone())).context("cannot listen for Ctrl-C")?;
+        }
+        Ok(())
+    }
+
+    /// Returns `true` once the work was stopped by a signal.
+    pub fn is_interrupted(&self) -> bool {
+        self.control.is_interrupted()
     }
 
     /// The time since the engine was created.

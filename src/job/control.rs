@@ -25,6 +25,8 @@ const PROGRESS: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Control {
     stop: Arc<AtomicBool>,
+    /// Set once, for this request and all later ones.
+    interrupted: Arc<AtomicBool>,
     sink: Rc<dyn Fn(Event)>,
     last_turn: Rc<Cell<Instant>>,
     last_progress: Rc<Cell<Option<Instant>>>,
@@ -36,6 +38,7 @@ impl Control {
     pub fn new(sink: impl Fn(Event) + 'static) -> Self {
         Self {
             stop: Arc::default(),
+            interrupted: Arc::default(),
             sink: Rc::new(sink),
             last_turn: Rc::new(Cell::new(Instant::now())),
             last_progress: Rc::default(),
@@ -71,7 +74,20 @@ impl Control {
             platform::yield_now().await;
             self.last_turn.set(Instant::now());
         }
-        if self.stop.load(Ordering::Relaxed) { Err(Stopped) } else { Ok(()) }
+        if self.is_stopped() { Err(Stopped) } else { Ok(()) }
+    }
+
+    fn is_stopped(&self) -> bool {
+        [&self.stop, &self.interrupted].iter().any(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    /// A flag that stops this request and all later ones at their next step, to be set by another thread or a signal.
+    pub fn interruption(&self) -> Arc<AtomicBool> {
+        self.interrupted.clone()
+    }
+
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     pub fn request_stop(&self) {
@@ -89,7 +105,7 @@ impl Control {
     pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
         let mut work = pin!(work);
         poll_fn(|context| {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.is_stopped() {
                 return Poll::Ready(Err(Stopped));
             }
             let done = work.as_mut().poll(context);
