@@ -182,8 +182,9 @@ pub struct Candidate {
     pub ratio: f32,
     /// `weight · input / output`: how much of the output this one product explains.
     pub share: f32,
-    /// The mean change of the model's next-token probabilities over the prompt, but for its first position, with this
-    /// scalar zeroed: the KL divergence from the model of this iteration, nats. `None` in exports of before it was measured.
+    /// The mean change of the model's next-token probabilities over the searched part of the prompt ([`MAX_SEARCHED`]),
+    /// at its last positions without the first, with this scalar zeroed: the KL divergence from the model of this
+    /// iteration, which lacks the candidates of earlier ones, nats. `None` in exports of before it was measured.
     #[serde(default)]
     pub effect_nats: Option<f32>,
     /// The iteration of the search that found it, from 0. The candidates of earlier iterations were removed first.

@@ -6,7 +6,7 @@ use linchpin::job::control::Control;
 use linchpin::model::probe::{Keep, Kept, Probe};
 use linchpin::model::{Model, Positions};
 use linchpin::protocol::{Event, Request};
-use linchpin::terms::{Ablation, ArmKind, ConfirmReport, Site, WeightCoord};
+use linchpin::terms::{Ablation, ArmKind, ConfirmReport, MAX_SEARCHED, Site, WeightCoord};
 
 use crate::support::{Session, bundled, fixture, fixtures, model, model_on, on_vulkan};
 use crate::the_event;
@@ -28,6 +28,23 @@ fn planted_super_weight_is_found_and_nothing_else() {
     assert_eq!(candidate.token, 0);
     assert!((f64::from(candidate.share) - number("share")).abs() < 1e-2, "{candidate:?}");
     assert!(scan.outputs_after[at.layer].value.abs() < 0.1 * scan.outputs[at.layer].value.abs());
+}
+
+#[test]
+fn candidates_of_a_long_prompt_are_those_of_its_beginning() {
+    let planted = WeightCoord::new(1, 5, 17);
+    let mut session = Session::with_model(&fixture("llama"));
+    let mut scan = |n_pairs: usize| {
+        // Two tokens a pair, after a BOS and a first word.
+        let prompt = format!("the{} man", " and the".repeat(n_pairs));
+        the_event!(session.ask(Request::Scan { prompt }).unwrap(), Event::Scanned(scan) => scan)
+    };
+    let (whole, begin) = (scan(50), scan((MAX_SEARCHED - 2) / 2));
+    assert!(whole.tokens.len() > begin.tokens.len() && begin.tokens.len() > MAX_SEARCHED, "{}", begin.tokens.len());
+    assert_eq!(whole.tokens[..MAX_SEARCHED], begin.tokens[..MAX_SEARCHED]);
+    let found = |scan: &linchpin::terms::ScanReport| scan.candidates.iter().map(|found| (found.at, found.effect_nats)).collect::<Vec<_>>();
+    assert_eq!(found(&whole), found(&begin));
+    assert_eq!(whole.candidates[0].at, planted);
 }
 
 /// Every product of a layer by the definition: `|W[j, k]| max_t |u[t, k]|`, the largest first.

@@ -27,7 +27,7 @@ const N_POSITIONS: usize = 32;
 
 /// A model's predictions for a text, to compare others with.
 pub struct Predictions<'a> {
-    model: &'a Model,
+    model: Model,
     ids: &'a [u32],
     prefixes: Prefixes,
     /// Probabilities and their logarithms, `[positions, vocab_size]` each.
@@ -36,10 +36,10 @@ pub struct Predictions<'a> {
 }
 
 impl<'a> Predictions<'a> {
-    pub fn of(model: &'a Model, ids: &'a [u32]) -> Self {
+    pub fn of(model: &Model, ids: &'a [u32]) -> Self {
         let mut prefixes = Prefixes::default();
         let ln_p = ln_probabilities(model, ids, &mut prefixes);
-        Self { model, ids, prefixes, p: ln_p.clone().exp(), ln_p }
+        Self { model: model.clone(), ids, prefixes, p: ln_p.clone().exp(), ln_p }
     }
 
     /// The effect of zeroing scalars together, nats; the largest number if the predictions without them are not

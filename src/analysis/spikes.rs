@@ -17,6 +17,9 @@
 //! effect of all candidates together is small, the most prominent spike that one product explains is removed as well,
 //! and the search repeats.
 //!
+//! Each test is a pass, and a search makes some hundred of them, so only the first [`MAX_SEARCHED`] tokens of a prompt
+//! are searched: massive activations sit at the first tokens. The spikes of every layer are those of the whole prompt.
+//!
 //! This search finds candidates. Only [`super::confirm`] shows if they are super weights.
 
 use super::effect::Predictions;
@@ -26,7 +29,7 @@ use crate::job::control::Control;
 use crate::model::probe::{Keep, Kept, Probe};
 use crate::model::{Model, Positions};
 use crate::tensors::{DeviceError, Transaction};
-use crate::terms::{Ablation, Candidate, MIN_DELTA_NATS, Message, Site, Spike, WeightCoord, median};
+use crate::terms::{Ablation, Candidate, MAX_SEARCHED, MIN_DELTA_NATS, Message, Site, Spike, WeightCoord, median};
 use crate::tokenizer::Tokenizer;
 
 /// The least size of a product, in units of the residual stream's root mean square, to be tested.
@@ -62,7 +65,7 @@ pub struct Found {
 pub async fn find_spikes(model: &Model, ids: &[u32], tokenizer: &Tokenizer, control: &Control) -> Result<Found, AnalysisError> {
     let intact = LayerPeaks::of(model, ids).await?;
     let output_median = intact.median(Site::DownProjOutput);
-    let mut search = Search { ids, control, output_median, candidates: Vec::new() };
+    let mut search = Search { ids: &ids[..ids.len().min(MAX_SEARCHED)], control, output_median, candidates: Vec::new() };
     let stopped = search.run(model).await?;
     let removed = model.with_ablation(&Ablation::zeroing(search.found()))?;
     let after = LayerPeaks::of(&removed, ids).await?;
@@ -77,6 +80,7 @@ pub async fn find_spikes(model: &Model, ids: &[u32], tokenizer: &Tokenizer, cont
 }
 
 struct Search<'a> {
+    /// The part of the prompt that is searched.
     ids: &'a [u32],
     control: &'a Control,
     output_median: f32,
@@ -87,12 +91,15 @@ impl Search<'_> {
     /// Searches until all candidates together have an effect, or nothing is left to remove. Returns the reason for the
     /// end.
     async fn run(&mut self, intact: &Model) -> Result<Message, AnalysisError> {
-        let mut whole = Predictions::of(intact, self.ids);
+        let mut of_intact = Predictions::of(intact, self.ids);
         for iteration in 0.. {
             let mut model = intact.with_ablation(&Ablation::zeroing(self.found()))?;
             // Tests of this model begin at their own layers, not at those of the candidates that it lacks.
             model.layers = model.layers.as_loaded();
-            let mut effects = self.effects(&model).await?;
+            let mut of_model = (iteration > 0).then(|| Predictions::of(&model, self.ids));
+            // Until something was removed, the model is the intact one.
+            let predictions = of_model.as_mut().unwrap_or(&mut of_intact);
+            let mut effects = self.effects(&model, predictions).await?;
             effects.retain(|(_, effect)| *effect >= MIN_EFFECT_NATS);
             effects.truncate(MAX_CANDIDATES - self.candidates.len().min(MAX_CANDIDATES));
             if effects.is_empty() {
@@ -101,14 +108,14 @@ impl Search<'_> {
                 }
                 let peaks = LayerPeaks::of(&model, self.ids).await?;
                 let Some(product) = self.most_prominent(&model, &peaks).await? else { break };
-                let effect = Predictions::of(&model, self.ids).without([product.at]).await?;
+                let effect = predictions.without([product.at]).await?;
                 effects.push((product, effect));
             }
             self.add(&model, &effects, iteration).await?;
             if self.candidates.len() == MAX_CANDIDATES {
                 return Ok(Message::new("enough_candidates").with("limit", MAX_CANDIDATES));
             }
-            let together = whole.without(self.found()).await?;
+            let together = of_intact.without(self.found()).await?;
             if together >= MIN_DELTA_NATS {
                 return Ok(Message::new("only_echoes").with("nats", MIN_EFFECT_NATS).with("together", together));
             }
@@ -121,10 +128,9 @@ impl Search<'_> {
     }
 
     /// The effects of all products that are worth a test, the largest first.
-    async fn effects(&self, model: &Model) -> Result<Vec<(Product, f32)>, AnalysisError> {
+    async fn effects(&self, model: &Model, predictions: &mut Predictions<'_>) -> Result<Vec<(Product, f32)>, AnalysisError> {
         let mut products = largest_products(model, self.ids, self.control).await?;
         products.retain(|product| product.relative >= MIN_RELATIVE);
-        let mut predictions = Predictions::of(model, self.ids);
         let mut effects = Vec::with_capacity(products.len());
         let n = products.len() as f64;
         for product in products {

@@ -32,6 +32,7 @@ pub struct Args {
 pub enum Command {
     /// Search for super weights on a prompt.
     Scan {
+        /// The text to read. Candidates are sought in its first 64 tokens; the layers' spikes are those of all.
         #[arg(long, allow_hyphen_values = true, default_value = "It was a dark evening, and the old man")]
         prompt: String,
         /// Then zero each candidate and compare it with controls; the exit code is 1 if none is confirmed.

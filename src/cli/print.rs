@@ -275,7 +275,10 @@ fn scan(report: &ScanReport) {
             candidate.output,
             candidate.ratio,
             candidate.share,
-            candidate.effect_nats.map_or_else(String::new, |nats| format!("; without it the predictions change by {nats:.3} nats"))
+            candidate.effect_nats.map_or_else(String::new, |nats| {
+                let against = language::effect_against(candidate.iteration);
+                format!("; without it the predictions change by {nats:.3} nats{against}")
+            })
         );
     }
     println!("stopped: {}", language::stopped(&report.stopped));

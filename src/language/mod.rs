@@ -14,6 +14,7 @@ pub use en::removal::pruning;
 pub use en::saved::{Card, files_to_take, summary as saved};
 #[cfg(any(feature = "ui", feature = "cli"))]
 pub use en::sharing::sharing;
+pub use en::spikes::{effect_against, searched};
 
 use crate::terms::{Cell, DataPlot, DataTable, Failure, Message, Outcome};
 use crate::words::short;

@@ -18,6 +18,8 @@ pub const MAX_INDEX: usize = 1 << 20;
 pub const MAX_SEED: u64 = (1 << 53) - 1;
 /// The most values of one setting, and the most scalars, of an experiment.
 pub const MAX_VALUES: usize = 64;
+/// The most tokens of a prompt that a scan searches for candidates, from its beginning.
+pub const MAX_SEARCHED: usize = 64;
 /// The most sequences that channels are scored over, beyond any useful number.
 pub const MAX_SEQUENCES: usize = 100_000;
 

@@ -1,17 +1,20 @@
 //! A scan's end, and the arms and verdicts of a confirmation.
 
-use crate::terms::{Cell, Message, Unit, is_critical, is_damage_of_rest};
+use crate::terms::{Cell, MAX_SEARCHED, Message, Unit, is_critical, is_damage_of_rest};
 
 /// The reason why the search for spikes ended, to end a sentence.
 pub fn stopped(message: &Message) -> Option<String> {
     Some(match message.code.as_str() {
         "enough_candidates" => format!("{} candidates were found, the most of a search", message.number("limit")),
         "only_echoes" => format!(
-            "all candidates together change the predictions for the prompt by {:.2} nats; what is left are echoes of them, or scalars whose own effect is below {:.2} nats",
+            "all candidates together change the predictions for the prompt by {:.2} nats; what is left among the largest products of each layer are echoes of them, or scalars whose own effect is below {:.2} nats",
             message.number("together"),
             message.number("nats")
         ),
-        "no_effect_left" => format!("no other scalar changes the predictions for the prompt by {:.2} nats", message.number("nats")),
+        "no_effect_left" => format!(
+            "no other scalar among the largest products of each layer changes the predictions for the prompt by {:.2} nats",
+            message.number("nats")
+        ),
         // The next two ended searches of earlier versions, whose exports are still read.
         "no_spike_left" => format!("no output spike of {} times the layers' median is left", message.number("ratio")),
         "not_one_weight" => format!(
@@ -20,6 +23,19 @@ pub fn stopped(message: &Message) -> Option<String> {
         ),
         _ => return None,
     })
+}
+
+/// The model that a candidate's effect is measured against, to follow the figure; empty if that is the intact one.
+pub fn effect_against(iteration: usize) -> &'static str {
+    if iteration == 0 { "" } else { " (in the model without the candidates of earlier rounds)" }
+}
+
+/// The part of a prompt that a scan searches, as a sentence.
+pub fn searched() -> String {
+    format!(
+        "The layers' spikes are those of the whole text. Candidates are sought in its first {MAX_SEARCHED} tokens, where massive \
+         activations sit, because each of some hundred tests reads them again."
+    )
 }
 
 /// The figures that decided about a candidate, as sentences.

@@ -36,6 +36,7 @@ pub fn Scan() -> impl IntoView {
                     on:input=move |event| app.state.update(|state| state.scan.prompt = event_target_value(&event))
                 ></textarea>
             </label>
+            <p class="hint">{language::searched()}</p>
             <Openings name="scan-prompt" pick=Callback::new(move |text: &'static str| app.state.update(|state| state.scan.prompt = text.into())) />
             <button
                 type="button" class="primary" data-testid="scan-run" on:click=move |_| app.client.act(|state| state.scan())
@@ -117,7 +118,7 @@ fn spikes_view(name: &'static str, title: &'static str, spikes: Vec<Spike>, afte
 #[component]
 fn Candidates(candidates: Vec<Candidate>) -> impl IntoView {
     if candidates.is_empty() {
-        return view! { <p data-testid="candidates">"No candidate: no scalar changes the predictions for this text alone, and no output spike is explained by one product."</p> }
+        return view! { <p data-testid="candidates">"No candidate: no scalar among the largest products of each layer changes the predictions for this text alone, and no output spike is explained by one product."</p> }
             .into_any();
     }
     let csv = candidates_table(&candidates).to_csv();
@@ -171,7 +172,7 @@ fn candidate_row(candidate: Candidate) -> impl IntoView {
             <td class="number">{short(candidate.output)}</td>
             <td class="number">{short(candidate.ratio)}</td>
             <td class="number">{percent(candidate.share)}</td>
-            <td class="number">{candidate.effect_nats.map(short)}</td>
+            <td class="number">{candidate.effect_nats.map(short)}{language::effect_against(candidate.iteration)}</td>
             <td data-testid="candidate-verdict" class:confirmed=move || verdict.get() == Some(true)>{word}</td>
             <td>
                 <button type="button" class="small" data-testid="candidate-pull" aria-pressed=move || pulled.get().to_string() on:click=toggle aria-label=move || format!("{} {at}", if pulled.get() { "Put back" } else { "Pull" })>
