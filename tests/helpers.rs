@@ -1,7 +1,7 @@
 //! Many changed models on one text, measured alone and together with helpers.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use linchpin::protocol::{Event, Request};
 use linchpin::terms::{Ablation, Change, EditTarget, Help, HelperText, Matrix, ModelSource, PassageSums, Piece, WeightCoord, WeightEdit};
 use linchpin::tokenizer::Tokenizer;
 
-use crate::support::{Session, files_in, fixture, fixtures, load_in, model};
+use crate::support::{Scratch, Session, files_in, fixture, fixtures, load_in, model};
 
 fn text(name: &str, model: &Model) -> HeldOut {
     let json = std::fs::read(fixture(name).join("tokenizer.json")).unwrap();
@@ -216,22 +216,6 @@ fn stop_ends_the_work_with_the_arms_told_so_far() {
     }
 }
 
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("linchpin-{}-handed-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Writes a fixture as an engine hands it to its helpers.
 fn handed(name: &str, to: &Path) -> ModelSource {
     let loaded = load_in(&fixture(name), &burn::tensor::Device::flex()).unwrap();
@@ -243,10 +227,10 @@ fn handed(name: &str, to: &Path) -> ModelSource {
 #[test]
 fn model_that_is_handed_over_computes_the_same_to_the_bit() {
     for name in fixtures() {
-        let scratch = Scratch::new(&name);
-        handed(&name, &scratch.0);
+        let scratch = Scratch::new(&format!("handed-{name}"));
+        handed(&name, scratch.dir());
         let device = burn::tensor::Device::flex();
-        let (own, other) = (load_in(&fixture(&name), &device).unwrap(), load_in(&scratch.0, &device).unwrap());
+        let (own, other) = (load_in(&fixture(&name), &device).unwrap(), load_in(scratch.dir(), &device).unwrap());
         assert_eq!((own.num_parameters, own.weight_bytes), (other.num_parameters, other.weight_bytes), "{name}");
         assert_eq!(own.largest, other.largest, "{name}");
         let ids = (1..10).collect::<Vec<u32>>();
@@ -260,13 +244,13 @@ fn model_that_is_handed_over_computes_the_same_to_the_bit() {
 
 #[test]
 fn helper_answers_with_the_sums_that_the_engine_would_measure() {
-    let scratch = Scratch::new("answers");
+    let scratch = Scratch::new("handed-answers");
     let (model, mut helper) = (model("phi3"), Session::new());
     let text = text("phi3", &model);
     let ask = |helper: &mut Session, help: Help| helper.ask(Request::Help(help));
     let piece = Piece { arm: 4, passage: 1 };
     assert!(ask(&mut helper, Help::Measure { piece, change: None }).is_err(), "it has no model");
-    ask(&mut helper, Help::Join { source: handed("phi3", &scratch.0) }).unwrap();
+    ask(&mut helper, Help::Join { source: handed("phi3", scratch.dir()) }).unwrap();
     assert!(ask(&mut helper, Help::Measure { piece, change: None }).is_err(), "it has no text");
     let (passages, stopword_ids, means) = (text.passages.clone(), text.stopword_ids.clone(), means(&model));
     ask(&mut helper, Help::Read(HelperText { passages, stopword_ids, means: Some(means.clone()) })).unwrap();

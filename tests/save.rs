@@ -2,7 +2,7 @@
 //! (tests/golden/saved.py).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use linchpin::analysis::loss::mean_loss;
@@ -16,35 +16,7 @@ use linchpin::terms::{Ablation, EditTarget, Evaluation, FileProof, ModelRef, Pan
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
-use crate::support::{Copy, Session, bundled, code, export, files_in, fixture, fixtures, linchpin_raw, load_in, model_in};
-
-/// A folder of this test that is removed at the end.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(test: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("linchpin-save-{}-{test}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-
-    /// The names in the folder, hidden ones too.
-    fn names(&self) -> Vec<String> {
-        let mut names = files_in(&self.0).into_iter().map(|file| file.name).collect::<Vec<_>>();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::support::{Copy, Scratch, Session, bundled, code, export, files_in, fixture, fixtures, linchpin_raw, load_in, model_in};
 
 /// Saves a model, and returns the export.
 fn save(model: &Path, out: &str, args: &[&str]) -> Export {
@@ -116,7 +88,7 @@ fn saved_model_of_every_family_is_the_ablation_here_and_in_transformers() {
     let golden = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/saved.json")).unwrap();
     let golden = serde_json::from_slice::<BTreeMap<String, Vec<serde_json::Value>>>(&golden).unwrap();
     assert_eq!(golden.keys().cloned().collect::<Vec<_>>(), fixtures());
-    let place = Place::new("families");
+    let place = Scratch::new("save-families");
     for (name, arms) in &golden {
         let (before, mut session) = (tensors(&fixture(name)), Session::with_model(&fixture(name)));
         assert!(arms.len() >= 6, "{name}");
@@ -150,7 +122,7 @@ fn saved_model_of_every_family_is_the_ablation_here_and_in_transformers() {
 
 #[test]
 fn cut_leaves_the_largest_width_that_remains_and_pads_the_other_layers() {
-    let place = Place::new("cut");
+    let place = Scratch::new("save-cut");
     let args = [
         "--method",
         "taylor",
@@ -190,7 +162,7 @@ fn cut_leaves_the_largest_width_that_remains_and_pads_the_other_layers() {
 
 #[test]
 fn saved_folder_has_every_file_with_its_digest_and_a_card() {
-    let place = Place::new("folder");
+    let place = Scratch::new("save-folder");
     let out = place.at("new");
     // Two shards with an index; the edit is in one of them.
     let told = save(&fixture("mistral"), &out, &["--scalar", "2,12,3"]);
@@ -223,7 +195,7 @@ fn saved_folder_has_every_file_with_its_digest_and_a_card() {
 
 #[test]
 fn links_with_removed_channels_are_saved_with_the_same_channels_or_not_at_all() {
-    let place = Place::new("link");
+    let place = Scratch::new("save-link");
     let model = fixture("llama").display().to_string();
     let out = place.at("typed");
     let told = save(&fixture("llama"), &out, &["--sparsity", "0.25", "--sequences", "2", "--length", "16"]);
@@ -255,7 +227,7 @@ fn links_with_removed_channels_are_saved_with_the_same_channels_or_not_at_all() 
 
 #[test]
 fn earlier_folders_and_the_original_are_kept_unless_asked() {
-    let place = Place::new("kept");
+    let place = Scratch::new("save-kept");
     let copy = Copy::of("llama", "kept-source");
     let (model, out) = (copy.dir().display().to_string(), place.at("out"));
     let to = |out: &str, args: &[&str]| refused(&[&["--model", &model, "--scalar", "1,5,17", "--out", out], args].concat());
@@ -288,7 +260,7 @@ fn earlier_folders_and_the_original_are_kept_unless_asked() {
 /// A limit on the size of a file fails a write in the middle, as a full disk does.
 #[test]
 fn write_that_fails_leaves_nothing_behind() {
-    let place = Place::new("full");
+    let place = Scratch::new("save-full");
     let (program, model, out) = (env!("CARGO_BIN_EXE_linchpin"), bundled("linchpin-13m").display().to_string(), place.at("out"));
     let script = "ulimit -f 2000; trap '' XFSZ; exec \"$@\"";
     let args = [program, "save", "--model", &model, "--scalar", "2,12,86", "--out", &out];
@@ -301,7 +273,7 @@ fn write_that_fails_leaves_nothing_behind() {
 
 #[test]
 fn values_that_a_type_cannot_hold_are_refused_or_told() {
-    let place = Place::new("values");
+    let place = Scratch::new("save-values");
     let near_limit = Copy::of("mistral", "values");
     for file in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
         near_limit.edit(file, |bytes| {
@@ -325,7 +297,7 @@ fn values_that_a_type_cannot_hold_are_refused_or_told() {
 /// A page makes only the changed files, and knows the digests of the others from loading.
 #[test]
 fn files_without_a_change_stay_at_their_source_in_a_page() {
-    let place = Place::new("page");
+    let place = Scratch::new("save-page");
     let (dir, files) = (fixture("mistral"), Files::new(files_in(&fixture("mistral"))));
     let loaded = load_in(&dir, &burn::tensor::Device::flex()).unwrap().files;
     let edits = vec![WeightEdit { target: EditTarget::scalar(2, 12, 3), scale: 0.0 }];
@@ -367,11 +339,11 @@ fn order_without_a_model_or_a_place_is_refused() {
 
 #[test]
 fn folders_of_saves_whose_processes_ended_are_removed_by_the_next_one() {
-    let place = Place::new("abandoned");
+    let place = Scratch::new("save-abandoned");
     // A folder is of a living process if it is locked. A replaced folder may be somebody's only copy.
     for name in [".out.saving-1", ".out.saving-2", ".out.saving-mine", ".other.saving-3", ".out.replaced-4"] {
         std::fs::create_dir(place.at(name)).unwrap();
-        std::fs::write(place.0.join(name).join("model.safetensors"), "part").unwrap();
+        std::fs::write(place.dir().join(name).join("model.safetensors"), "part").unwrap();
     }
     let living = std::fs::File::open(place.at(".out.saving-2")).unwrap();
     living.lock().unwrap();
@@ -414,8 +386,8 @@ fn large_model(dir: &Path) {
 
 #[test]
 fn save_that_is_interrupted_leaves_nothing_behind_and_says_so() {
-    let place = Place::new("interrupted");
-    let model = place.0.join("model");
+    let place = Scratch::new("save-interrupted");
+    let model = place.dir().join("model");
     large_model(&model);
     for signal in ["-INT", "-TERM"] {
         let saving = Command::new(env!("CARGO_BIN_EXE_linchpin"))
@@ -423,7 +395,7 @@ fn save_that_is_interrupted_leaves_nothing_behind_and_says_so() {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let weights = place.0.join(format!(".out.saving-{}/model.safetensors", saving.id()));
+        let weights = place.dir().join(format!(".out.saving-{}/model.safetensors", saving.id()));
         let begun = std::time::Instant::now();
         while std::fs::metadata(&weights).map_or(0, |file| file.len()) == 0 {
             assert!(begun.elapsed().as_secs() < 60, "the save has not begun");

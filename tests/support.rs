@@ -133,18 +133,51 @@ pub fn in_chunks_of(table: &Table, step: usize) -> Table {
     Table::from_chunks((0..rows).step_by(step).map(chunk).collect())
 }
 
+/// A folder of a test, removed at the end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// `test` distinguishes the folders of several tests.
+    pub fn new(test: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("linchpin-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of a file in the folder.
+    pub fn at(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    /// The names in the folder, hidden ones too.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = files_in(&self.0).into_iter().map(|file| file.name).collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A copy of a fixture to change, removed at the end.
-pub struct Copy(PathBuf);
+pub struct Copy(Scratch);
 
 impl Copy {
     /// `test` distinguishes the copies of several tests.
     pub fn of(name: &str, test: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("linchpin-{}-{test}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        let scratch = Scratch::new(test);
         for file in files_in(&fixture(name)) {
-            std::fs::copy(&file.url, dir.join(&file.name)).unwrap();
+            std::fs::copy(&file.url, scratch.dir().join(&file.name)).unwrap();
         }
-        Self(dir)
+        Self(scratch)
     }
 
     /// The same model with weights in bf16.
@@ -153,11 +186,11 @@ impl Copy {
     }
 
     pub fn dir(&self) -> &Path {
-        &self.0
+        self.0.dir()
     }
 
     pub fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> &Self {
-        let path = self.0.join(name);
+        let path = self.dir().join(name);
         let mut bytes = std::fs::read(&path).unwrap();
         change(&mut bytes);
         std::fs::write(path, bytes).unwrap();
@@ -175,7 +208,7 @@ impl Copy {
     /// Rewrites all weights in bf16, rounded to nearest even, each in the shape that `resize` returns for it: cut, or
     /// padded with zeros.
     pub fn with_tensors(self, resize: impl Fn(&str, &[usize]) -> Vec<usize>) -> Self {
-        for name in files_in(&self.0).into_iter().map(|file| file.name) {
+        for name in files_in(self.dir()).into_iter().map(|file| file.name) {
             if name.starts_with("model") && name.ends_with(".safetensors") {
                 self.edit(&name, |bytes| *bytes = rewritten(bytes, &resize));
             }
@@ -235,12 +268,6 @@ fn resized(values: Vec<f32>, from: &[usize], to: &[usize]) -> Vec<f32> {
     let (rows, [old, new]) = (to[..to.len() - 1].iter().product(), [from, to].map(|shape| shape[shape.len() - 1]));
     let row = |index: usize| values.iter().skip(index * old).take(old).copied().chain(std::iter::repeat(0.0)).take(new);
     (0..rows).flat_map(row).collect()
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// An engine and its events.
