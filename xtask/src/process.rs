@@ -30,20 +30,27 @@ pub fn output(command: &mut Command) -> Result<String, String> {
 
 /// Runs a command, and both shows and returns its standard output. The `bool` is `true` if it succeeded.
 pub fn run_and_listen(command: &mut Command) -> Result<(bool, String), String> {
+    let mut heard = String::new();
+    let succeeded = run_and_hear(command, |line| {
+        println!("{line}");
+        heard.push_str(line);
+        heard.push('\n');
+    })?;
+    Ok((succeeded, heard))
+}
+
+/// Runs a command and passes on each line of its standard output. The result is `true` if it succeeded.
+pub fn run_and_hear(command: &mut Command, mut hear: impl FnMut(&str)) -> Result<bool, String> {
     println!("    $ {}", shown(command));
     command.stdout(Stdio::piped());
     let mut child = command.spawn().map_err(|why| cannot_start(command, &why))?;
-    let mut heard = String::new();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            heard.push_str(&line);
-            heard.push('\n');
+            hear(&String::from_utf8_lossy(&line));
         }
     }
     let status = child.wait().map_err(|why| cannot_start(command, &why))?;
-    Ok((status.success(), heard))
+    Ok(status.success())
 }
 
 fn cannot_start(command: &Command, why: &std::io::Error) -> String {

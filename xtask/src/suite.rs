@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::{boundary, deps, env, process, real_model, setup, size, tidy};
+use crate::{boundary, deps, env, lint, process, real_model, setup, size, tidy};
 
 /// The features that are checked and tested together: everything except CUDA, which needs its own toolkit. With one
 /// set of them, Cargo builds the macros once.
 const FEATURES: [&str; 2] = ["--features", "ui,worker,boundary,cli"];
+
+/// The packages of the tools, in the profile in which this program is built.
+const TOOLS: [&str; 6] = ["--profile", "xtask", "--package", "xtask", "--package", "local-server"];
 
 /// The timeout for a test file whose page hangs: an hour, longer than a test waits for anything (tests/e2e/patience.mjs).
 const BROWSER_TEST_TIMEOUT: &str = "--test-timeout=3600000";
@@ -92,10 +95,10 @@ impl Suite {
     fn native(&mut self) {
         self.check("page dependencies", deps::check_page);
         self.check("engine dependencies", deps::check_engine);
-        self.check("lint", || lint(&FEATURES));
-        self.check("lint tools", || lint(&["--package", "xtask", "--package", "local-server"]));
-        self.step("tests of tools", || cargo_test(&["--profile", "xtask", "--package", "xtask", "--package", "local-server"]));
+        self.check("lint of tools", || lint::check(&TOOLS));
+        self.step("tests of tools", || cargo_test(&TOOLS));
         self.check("real model", || real_model::folder().map(drop));
+        self.check("lint of page, engine", || lint::check(&FEATURES));
         self.step("tests of page, engine", || cargo_test(&FEATURES));
     }
 
@@ -161,16 +164,8 @@ fn not_run(why: String) -> (Counts, String) {
     (Counts::default(), why)
 }
 
-/// Runs Clippy for this machine's own target. It reads the page's code as well, and one pass compiles Burn's types
-/// once.
-fn lint(what: &[&str]) -> Result<(), String> {
-    let mut cargo = env::command("cargo");
-    cargo.args(["clippy", "--locked", "--all-targets"]).args(what).args(["--", "-D", "warnings"]);
-    process::run(&mut cargo)
-}
-
 fn cargo_test(what: &[&str]) -> Result<Counts, (Counts, String)> {
-    let mut cargo = env::command("cargo");
+    let mut cargo = lint::cargo().map_err(not_run)?;
     cargo.args(["test", "--locked"]).args(what);
     cargo.env("LINCHPIN_XTASK", this_program().map_err(not_run)?);
     let (succeeded, heard) = process::run_and_listen(&mut cargo).map_err(not_run)?;
