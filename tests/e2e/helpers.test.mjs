@@ -143,7 +143,7 @@ test('visitor chooses the number of workers, and reads what each takes', async (
   const seen = await visit(browsers.cpu, server.url);
   // The bundled model loads by itself.
   await part(seen, 'workers').waitFor();
-  assert.match(await text(seen, 'workers-help'), /takes up to \d+ MB of memory: its own copy of the weights/);
+  assert.match(await text(seen, 'workers-help'), /takes up to \d+ MB of memory[^:]*: its own copy of the weights/);
   await part(seen, 'workers').selectOption('1');
   await seen.page.waitForFunction(() => /would take up to/.test(document.querySelector('[data-testid="workers-help"]').textContent));
   assert.deepEqual(await seen.barriers(), []);
