@@ -105,8 +105,11 @@ fn other_fragments_are_no_runs() {
 
 #[test]
 fn other_versions_are_refused() {
-    for version in ["6", "0", "", "99999999999999999999", "-1"] {
+    for version in ["6", "0", "99999999999999999999"] {
         assert!(matches!(ShareLink::decode(&format!("#run={version}.e30")), Err(ShareError::Version { .. })), "{version}");
+    }
+    for version in ["", "+1", "01", "-1", " 1", "1 ", "1e0", "0x1", "１"] {
+        assert_eq!(ShareLink::decode(&format!("#run={version}.e30")), Err(ShareError::Damaged), "{version}");
     }
 }
 

@@ -10,6 +10,7 @@ mod worker {
 
     use linchpin::engine::Engine;
     use linchpin::job::control::Control;
+    use linchpin::platform::hold_a_lock;
     use linchpin::protocol::boundary::{event_to_js, from_js};
     use linchpin::protocol::{Envelope, Event, PROTOCOL_VERSION, Request};
     use linchpin::terms::{Failure, Help, Problem};
@@ -50,7 +51,7 @@ mod worker {
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |message: MessageEvent| listener.clone().receive(message));
         scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         on_message.forget();
-        post(None, Event::Ready { protocol_version: PROTOCOL_VERSION });
+        hold_a_lock(|lock| post(None, Event::Ready { protocol_version: PROTOCOL_VERSION, lock }));
     }
 
     fn scope() -> DedicatedWorkerGlobalScope {

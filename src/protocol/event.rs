@@ -33,6 +33,8 @@ pub enum Event {
     /// The worker is listening. Sent once, before any request.
     Ready {
         protocol_version: u32,
+        /// The name of a Web Lock that the worker holds as long as it lives; `None` where the browser has none.
+        lock: Option<String>,
     },
     Progress(Progress),
     Inspected(Inspection),

@@ -20,4 +20,4 @@ pub use request::*;
 /// The version, raised when a message changes its meaning; page and worker refuse to talk across versions.
 ///
 /// Messages carry their kind outside (`{"load": {...}}`, `"done"`), which serde reads without an intermediate copy.
-pub const PROTOCOL_VERSION: u32 = 9;
+pub const PROTOCOL_VERSION: u32 = 10;

@@ -80,7 +80,7 @@ fn request_after(last: Option<&Request>) -> Option<Request> {
 /// The sample that follows this one; `None` after the last.
 fn event_after(last: Option<&Event>) -> Option<Event> {
     Some(match last {
-        None => Event::Ready { protocol_version: super::PROTOCOL_VERSION },
+        None => Event::Ready { protocol_version: super::PROTOCOL_VERSION, lock: Some("linchpin-engine-1".into()) },
         Some(Event::Ready { .. }) => Event::Progress(Progress {
             doing: Message::new("confirming").with("index", 3_usize).with("of", 7_usize),
             done: 0.5,

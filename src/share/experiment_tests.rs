@@ -93,8 +93,11 @@ fn both_kinds_of_links_are_told_apart() {
     assert_eq!(ExperimentLink::decode("#run=1.e30"), Err(ShareError::NoRun));
     assert_eq!(ShareLink::decode(&link().encode().unwrap()), Err(ShareError::NoRun));
     assert_eq!(ExperimentLink::decode("#experiments"), Err(ShareError::NoRun));
-    for version in ["4", "0", "", "99999999999999999999", "-1"] {
+    for version in ["4", "0", "99999999999999999999"] {
         assert!(matches!(ExperimentLink::decode(&format!("#try={version}.e30")), Err(ShareError::Version { newest: 3, .. })), "{version}");
+    }
+    for version in ["", "+1", "01", "-1", " 1", "1 ", "1e0", "0x1", "１"] {
+        assert_eq!(ExperimentLink::decode(&format!("#try={version}.e30")), Err(ShareError::Damaged), "{version}");
     }
 }
 

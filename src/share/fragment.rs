@@ -22,6 +22,12 @@ pub(super) fn unpack(key: &str, newest: u32, fragment: &str) -> Result<(u32, Str
         return Err(ShareError::TooLong { found: encoded.len() });
     }
     let (version, body) = encoded.split_once('.').ok_or(ShareError::Damaged)?;
+    // Only digits as this page writes them are a version: Rust would also read "+1" and "01".
+    let is_canonical =
+        !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) && !(version.starts_with('0') && version.len() > 1);
+    if !is_canonical {
+        return Err(ShareError::Damaged);
+    }
     let Some(known) = version.parse().ok().filter(|known| (1..=newest).contains(known)) else {
         return Err(ShareError::Version { found: version.chars().take(8).collect(), newest });
     };

@@ -43,7 +43,7 @@ mod state;
 use leptos::prelude::*;
 
 use page::context::App as Context;
-use page::{failure, theme};
+use page::{failure, frame, theme};
 use sections::{compare, experiments, find, keep, model, prove, pull, shared_run, story, weigh};
 
 /// The whole page.
@@ -76,6 +76,7 @@ pub fn App() -> impl IntoView {
         </header>
         {failure::Banner()}
         <main id="top">
+            {frame::FrameNote().into_any()}
             {shared_run::Panel().into_any()}
             {experiments::panel()}
             {story::Story().into_any()}

@@ -51,7 +51,7 @@ test('every request and every event is read as it was written', async () => {
   assert.deepEqual(events, []);
   assert.ok(counts.every((n) => n > 15), `only ${counts} messages were sent`);
   // Other scripts read events, too, so they are plain objects, as in JSON, and not Maps.
-  assert.deepEqual(Object.keys(received.find((event) => event.ready).ready), ['protocol_version']);
+  assert.deepEqual(Object.keys(received.find((event) => event.ready).ready), ['protocol_version', 'lock']);
   const applied = received.find((event) => event.applied).applied;
   assert.deepEqual(applied.ablation.weight_edits[1], { unit: 'row', layer: 3, row: 9, scale: 0 });
   await seen.close();

@@ -60,3 +60,36 @@ test('page works below any path, as on GitHub Pages', async () => {
     await below.stop();
   }
 });
+
+/** Shows the page in a frame of a page of another origin (localhost instead of 127.0.0.1), and returns the frame. */
+async function framed(browser, index = (html) => html) {
+  const page = await browser.newPage();
+  const other = server.url.replace('127.0.0.1', 'localhost');
+  await page.route(`${other}frame.html`, (route) => route.fulfill({ contentType: 'text/html', body: `<iframe src="${server.url}" width="800" height="600"></iframe>` }));
+  await page.route(server.url, async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, body: index(await answer.text()) });
+  });
+  await page.goto(`${other}frame.html`);
+  return { page, frame: page.frameLocator('iframe') };
+}
+
+test('page in a frame of another site says so, and links to itself', async () => {
+  const { page, frame } = await framed(browser);
+  await frame.getByTestId('frame-note').waitFor();
+  assert.match(await frame.getByTestId('frame-note').innerText(), /frame-ancestors 'none'/);
+  assert.equal(await frame.getByTestId('frame-open').getAttribute('href'), server.url);
+  await page.close();
+  await look({}, async ({ page }) => assert.equal(await page.getByTestId('frame-note').count(), 0));
+});
+
+test('page that was built with --forbid-frames does not start in a frame, and starts by itself', async () => {
+  const forbid = (html) => html.replace('</head>', '<meta name="linchpin-frames" content="forbidden"></head>');
+  const { page, frame } = await framed(browser, forbid);
+  await frame.getByText('does not let other sites show it').waitFor();
+  assert.equal(await frame.getByRole('link', { name: 'Open it by itself.' }).getAttribute('href'), server.url);
+  assert.equal(await frame.getByTestId('frame-note').count(), 0, 'the program started');
+  await page.goto(server.url);
+  await page.locator('#instrument').waitFor();
+  await page.close();
+});

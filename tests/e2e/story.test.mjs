@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { close, closePages, command, open, part, root, text, unfold, visit } from './lib.mjs';
 
 let server;
@@ -220,8 +221,48 @@ test('killed engine can be restarted, and its results stay', async () => {
   await seen.close();
 });
 
+test('engine that ends without an error is noticed within seconds, idle or at work, and what was measured stays', async () => {
+  const seen = await visit(browsers.cpu, server.url);
+  await modelIsReady(seen);
+  await part(seen, 'scan-run').click();
+  await part(seen, 'scan-results').waitFor();
+  for (const isAtWork of [false, true]) {
+    if (isAtWork) {
+      await part(seen, 'generate').click();
+      await seen.page.waitForFunction(() => !document.querySelector('[data-testid="stop"]').disabled);
+    }
+    // The worker ends as if the browser had taken its memory: nobody is told.
+    await seen.page.workers()[0].evaluate(() => self.close()).catch(() => {});
+    await part(seen, 'failure-restart').waitFor({ timeout: 10_000 });
+    assert.match(await text(seen, 'failure'), /ended without an error/);
+    assert.ok(await part(seen, 'scan-results').isVisible());
+    await part(seen, 'failure-restart').click();
+    await seen.page.waitForFunction(() => !document.querySelector('[data-testid="scan-run"]').disabled);
+    // The end of the old worker is not taken for one of the new.
+    await sleep(1500);
+    assert.equal(await part(seen, 'failure').count(), 0);
+  }
+  await seen.close();
+});
+
+test('address holds one link: the panel of an earlier one goes', async () => {
+  const seen = await visit(browsers.cpu, `${server.url}#run=1.e30`);
+  await part(seen, 'link-panel').waitFor();
+  await seen.page.evaluate(() => (location.hash = '#try=1.e30'));
+  await part(seen, 'try-panel').waitFor();
+  assert.equal(await part(seen, 'link-panel').count(), 0);
+  await seen.page.evaluate(() => (location.hash = '#run=1.e30'));
+  await part(seen, 'link-panel').waitFor();
+  assert.equal(await part(seen, 'try-panel').count(), 0);
+  // An anchor of the page is no link, and the panel stays.
+  await seen.page.evaluate(() => (location.hash = '#scan'));
+  await seen.quiet();
+  assert.equal(await part(seen, 'link-panel').count(), 1);
+  await seen.close();
+});
+
 test('hostile and old links are refused in words', async () => {
-  for (const fragment of ['#run=1.!!!', '#run=99.e30', '#run=1.e30', `#run=1.${'A'.repeat(9000)}`]) {
+  for (const fragment of ['#run=1.!!!', '#run=+1.e30', '#run=99.e30', '#run=1.e30', `#run=1.${'A'.repeat(9000)}`]) {
     const seen = await visit(browsers.cpu, server.url + fragment);
     await part(seen, 'link-error').waitFor();
     assert.ok((await text(seen, 'link-error')).length > 20);

@@ -14,6 +14,9 @@ pub struct BuildOptions {
     /// Larger and slower, but built in a fraction of the time
     #[arg(long)]
     pub dev: bool,
+    /// Builds a page that does not start inside another site's frame, for a host that cannot send headers
+    #[arg(long)]
+    pub forbid_frames: bool,
 }
 
 impl BuildOptions {
@@ -42,6 +45,9 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf, String> {
     command.env_remove("NO_COLOR");
     process::run(&mut command)?;
     pin_worker(&dist)?;
+    if options.forbid_frames {
+        replace_once(&dist.join("index.html"), "</head>", "<meta name=\"linchpin-frames\" content=\"forbidden\"></head>")?;
+    }
     println!("[build] done: {}", dist.display());
     println!("{}", size::table(&size::measure(&dist)?));
     Ok(dist)

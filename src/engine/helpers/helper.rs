@@ -104,7 +104,7 @@ impl Helper {
             Err(why) => return self.lose(shared, &why),
         };
         match event {
-            Event::Ready { protocol_version: PROTOCOL_VERSION } => {
+            Event::Ready { protocol_version: PROTOCOL_VERSION, .. } => {
                 self.waiting.take().iter().flatten().for_each(|envelope| self.post(envelope));
             }
             Event::Ready { .. } => self.lose(shared, "it is of another version"),

@@ -33,6 +33,7 @@ fn noticed(failure: &Failure) -> Option<String> {
             let (page, engine) = (number("page"), number("engine"));
             format!("The page has version {page}, the engine version {engine}: your browser kept an old file.")
         }
+        Problem::EngineStopped => "Its worker ended without an error: the browser may have needed its memory.".into(),
         Problem::EngineNotStarted => format!("It did not answer within {} seconds.", number("seconds")),
         _ => return None,
     })
@@ -220,5 +221,7 @@ mod tests {
         assert!(reason(&other).starts_with("The page has version 7, the engine version 6"));
         assert_eq!(reason(&Failure::new(Problem::EngineStopped, "out of memory")), "out of memory");
         assert!(reason(&Failure::new(Problem::EngineStopped, "")).contains("could not be downloaded"));
+        let ended = Failure { cause: Some(Message::new("ended")), ..Failure::new(Problem::EngineStopped, "") };
+        assert!(reason(&ended).starts_with("Its worker ended without an error"));
     }
 }

@@ -3,6 +3,7 @@
 mod files;
 mod http;
 mod js;
+mod life;
 mod output;
 mod store;
 mod stored_file;
@@ -20,6 +21,7 @@ use web_sys::{DedicatedWorkerGlobalScope, MessageChannel};
 
 pub use files::Files;
 use js::reason;
+pub use life::hold_a_lock;
 pub use output::{Output, OutputFile};
 pub use store::{forget as forget_stored, free_bytes as free_storage, list as stored_models};
 pub use stream::ByteStream;

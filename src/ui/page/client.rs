@@ -13,7 +13,7 @@ use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 use crate::protocol::boundary::{from_js, to_js};
 use crate::protocol::{Envelope, Event, EventEnvelope};
 use crate::terms::{Failure, Message, Problem};
-use crate::ui::page::dom;
+use crate::ui::page::{dom, life};
 use crate::ui::state::{AppState, EngineStatus};
 
 /// The worker's script next to index.html; Trunk names it after the worker's binary. A build for visitors puts its
@@ -25,11 +25,15 @@ const READY_TIMEOUT_MS: u32 = 30_000;
 const FRAME_MS: u32 = 16;
 /// The interval of progress updates, because people read no more than ten figures a second.
 const PROGRESS_MS: u32 = 100;
+/// The time that an error which ended the worker may take to arrive. It says more than the end alone.
+const LAST_WORDS_MS: u32 = 500;
 /// The silence of a working engine after which the page mentions it.
 const QUIET_MS: u32 = 45_000;
 
 /// A running worker, and the closures that must live as long.
 struct Connection {
+    /// Counts the workers of this page.
+    number: u32,
     worker: Worker,
     _on_message: Closure<dyn FnMut(MessageEvent)>,
     _on_error: Closure<dyn FnMut(ErrorEvent)>,
@@ -51,6 +55,7 @@ struct Inner {
     inbox: Vec<EventEnvelope>,
     flush: Option<Timeout>,
     heard_since_check: bool,
+    n_started: u32,
 }
 
 /// The client of the engine, cheap to copy; the page has one.
@@ -113,12 +118,14 @@ impl Client {
 
     fn start(&self) {
         let client = *self;
-        self.with_inner(|inner| {
+        let number = self.with_inner(|inner| {
             inner.inbox.clear();
             inner.connection = None;
+            inner.n_started += 1;
+            inner.n_started
         });
         self.state.update(|state| state.engine = EngineStatus::Starting);
-        match connect(client) {
+        match connect(client, number) {
             Ok(connection) => self.with_inner(|inner| inner.connection = Some(connection)),
             Err(_) => self.died(Failure::new(Problem::EngineNotCreated, "")),
         }
@@ -154,8 +161,14 @@ impl Client {
         let client = *self;
         self.with_inner(|inner| {
             inner.heard_since_check = true;
-            if let (Event::Ready { .. }, Some(connection)) = (&envelope.event, &mut inner.connection) {
+            if let (Event::Ready { lock, .. }, Some(connection)) = (&envelope.event, &mut inner.connection) {
                 connection.ready_timeout = None;
+                let number = connection.number;
+                if let Some(lock) = lock {
+                    life::when_ended(lock, move || {
+                        Timeout::new(LAST_WORDS_MS, move || client.ended(number)).forget();
+                    });
+                }
             }
             inner.inbox.push(envelope);
             if waits && inner.flush.is_none() {
@@ -192,6 +205,13 @@ impl Client {
         self.state.update(|state| state.engine_died(failure));
     }
 
+    /// Records that a worker ended without a word, if it is the present one and the page has not heard of its end otherwise.
+    fn ended(&self, number: u32) {
+        if self.with_inner(|inner| inner.connection.as_ref().is_some_and(|connection| connection.number == number)) {
+            self.died(Failure { cause: Some(Message::new("ended")), ..Failure::new(Problem::EngineStopped, "") });
+        }
+    }
+
     fn check_quiet(&self) {
         let heard = self.with_inner(|inner| std::mem::take(&mut inner.heard_since_check));
         let works = self.state.with_untracked(|state| state.queue.running.is_some());
@@ -203,7 +223,7 @@ impl Client {
     }
 }
 
-fn connect(client: Client) -> Result<Connection, JsValue> {
+fn connect(client: Client, number: u32) -> Result<Connection, JsValue> {
     let options = WorkerOptions::new();
     options.set_type(WorkerType::Module);
     let worker = Worker::new_with_options(&dom::meta(WORKER_META).unwrap_or_else(|| WORKER_SCRIPT.into()), &options)?;
@@ -226,6 +246,7 @@ fn connect(client: Client) -> Result<Connection, JsValue> {
         client.died(Failure { cause: Some(cause), ..Failure::new(Problem::EngineNotStarted, "") });
     });
     Ok(Connection {
+        number,
         worker,
         _on_message: on_message,
         _on_error: on_error,

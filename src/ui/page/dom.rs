@@ -69,6 +69,14 @@ pub fn address() -> String {
     format!("{}{}", part(web_sys::Location::origin), part(web_sys::Location::pathname))
 }
 
+/// Returns `true` if another site shows the page in a frame: the outermost page is not of this origin.
+pub fn is_framed_elsewhere() -> bool {
+    let Some(window) = window() else { return false };
+    let top = get(&window, "top");
+    // A page of another origin hides all about itself, so that reading its origin throws.
+    !js_sys::Object::is(&top, &window) && get(&top, "origin") != get(&window, "origin")
+}
+
 /// Removes the fragment from the address bar without adding a step to the history.
 pub fn clear_fragment() {
     if let Some(history) = window().and_then(|window| window.history().ok()) {

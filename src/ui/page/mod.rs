@@ -6,5 +6,7 @@ pub mod context;
 pub mod dom;
 pub mod drop;
 pub mod failure;
+pub mod frame;
+pub mod life;
 pub mod sampling;
 pub mod theme;

@@ -1,6 +1,8 @@
 use super::*;
 use crate::terms::{EditTarget, Pane, WeightCoord};
 use crate::ui::state::edits::Origin;
+use crate::ui::state::experiments::Shared;
+use crate::ui::state::experiments::tests::shared;
 use crate::ui::state::samples::{answer, info, loaded, run, source, stopped};
 use crate::ui::state::{AppState, Source};
 
@@ -301,4 +303,22 @@ fn link_of_other_weights_than_those_that_are_known_is_not_offered_for_download()
     assert!(matches!(stage(&state), LinkStage::Mismatch(why) if why.contains("Open the files of “smollm2-135m”")));
     load(&mut state, own("another-folder", "aaaaaaaaaaaaaaaa"));
     assert_eq!(*stage(&state), LinkStage::Restored);
+}
+
+#[test]
+fn address_holds_one_link_and_the_later_one_takes_the_place_of_the_earlier() {
+    let run = || LinkState::Held { link: link(&[1], REVISION), stage: LinkStage::Waiting };
+    for (run, experiment) in [
+        (run(), Shared::Held(Box::new(shared()))),
+        (run(), Shared::Refused("damaged".into())),
+        (LinkState::Refused("damaged".into()), Shared::Held(Box::new(shared()))),
+    ] {
+        let mut state = loaded();
+        state.open_link(run.clone());
+        state.open_experiment(experiment.clone());
+        assert_eq!((&state.link, &state.experiments.shared), (&LinkState::None, &experiment));
+        state.open_link(run.clone());
+        assert_eq!((&state.link, &state.experiments.shared), (&run, &Shared::None));
+        assert_eq!(state.next_message(), None, "a link starts nothing");
+    }
 }

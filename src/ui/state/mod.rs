@@ -83,7 +83,7 @@ impl AppState {
         self.relate(id, &event);
         self.parts().into_iter().for_each(|part| part.reduce(&event));
         match event {
-            Event::Ready { protocol_version } => self.ready(protocol_version),
+            Event::Ready { protocol_version, .. } => self.ready(protocol_version),
             Event::Progress(progress) => self.work.progressed(progress),
             Event::Inspected(inspection) => self.model.inspected(inspection, self.queue.running.as_ref()),
             Event::Loaded(info) => self.loaded(info),

@@ -92,7 +92,7 @@ pub(crate) fn tell(state: &mut AppState, event: Event) {
 
 /// Reports that a fresh engine is ready.
 pub(crate) fn starts(state: &mut AppState) {
-    tell(state, Event::Ready { protocol_version: PROTOCOL_VERSION });
+    tell(state, Event::Ready { protocol_version: PROTOCOL_VERSION, lock: None });
 }
 
 /// A model with the same name as that of [`info`] and other weights.

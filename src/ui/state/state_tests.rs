@@ -93,7 +93,7 @@ fn another_model_brings_no_old_results() {
 #[test]
 fn engine_of_another_version_is_refused() {
     let mut state = AppState::default();
-    tell(&mut state, Event::Ready { protocol_version: PROTOCOL_VERSION + 1 });
+    tell(&mut state, Event::Ready { protocol_version: PROTOCOL_VERSION + 1, lock: None });
     assert_eq!(state.engine, EngineStatus::Dead);
     assert_eq!(state.failure.unwrap().problem, Problem::OtherVersion);
 }

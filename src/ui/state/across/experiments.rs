@@ -4,9 +4,9 @@
 use crate::protocol::Request;
 use crate::share::{Compared, ExperimentLink};
 use crate::terms::{Experiment, ExperimentKind, MAX_VALUES, ModelRef, OnTasks, Outcome, TextRef, WeightCoord, text_digest};
-use crate::ui::state::AppState;
 use crate::ui::state::entry::Entry;
 use crate::ui::state::experiments::{Experiments, Scalars, Shared};
+use crate::ui::state::{AppState, LinkState};
 
 /// Tokens of a passage, as the engine cuts the bundled text.
 const MAX_TOKENS: usize = 128;
@@ -97,8 +97,9 @@ impl AppState {
     }
 
     /// Accepts the experiment of the link that opened the page. Its model and kind are chosen and its settings filled
-    /// in, but nothing is requested.
+    /// in, but nothing is requested. The address holds one link, so a run of an earlier one is closed.
     pub fn open_experiment(&mut self, shared: Shared) {
+        self.link = LinkState::None;
         if let Shared::Held(link) = &shared {
             if let Some(entry) = Entry::find(&link.model.id) {
                 self.choose(entry.id());

@@ -10,8 +10,9 @@ use crate::ui::state::{AppState, Source};
 
 impl AppState {
     /// Accepts the link that opened the page. Its model is chosen in the controls, with its card and its server, but
-    /// nothing is requested.
+    /// nothing is requested. The address holds one link, so an experiment of an earlier one is closed.
     pub fn open_link(&mut self, link: LinkState) {
+        self.close_experiment();
         if let LinkState::Held { link, .. } = &link
             && let Some(entry) = Entry::find(&link.setup.model.id)
         {
