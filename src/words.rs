@@ -69,16 +69,45 @@ pub fn is_lower_hex(text: &str, len: usize) -> bool {
     text.len() == len && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A token on one line: line breaks and other invisible characters are replaced by visible ones.
+/// A token on one line: line breaks and tabs are replaced by arrows, and what is hidden as in [`shown`].
 pub fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' => '⏎',
-            '\t' => '⇥',
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
+    shown(&text.replace('\n', "⏎").replace('\t', "⇥"))
+}
+
+/// A text for people: line breaks and tabs stay, and every other character that is not seen, or that changes the order or the place of
+/// others, is replaced by its code, as in `[U+202E]`. Joiners stay, because emoji and several scripts are written with them.
+pub fn shown(text: &str) -> String {
+    if !text.contains(is_hidden) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            c if is_hidden(c) => out.push_str(&format!("[U+{:04X}]", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// `true` for characters that a terminal obeys or that hide what stands there: controls, marks of direction, and format characters
+/// without a picture of their own ([Unicode's `Cf` and `Cc`](https://www.unicode.org/reports/tr44/#General_Category_Values)), but not the
+/// joiners, nor the marks of some scripts that are seen.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A message as a sentence: it ends in one full stop, or with the mark that it has.
+pub fn sentence(message: &str) -> String {
+    let message = message.trim_end();
+    match message.trim_end_matches('.') {
+        bare if message.ends_with(['!', '?', '…']) || bare.ends_with(['!', '?', '…']) => bare.into(),
+        bare => format!("{bare}."),
+    }
 }
 
 /// Cuts a text to at most this many letters.
@@ -122,7 +151,27 @@ mod tests {
         assert_eq!([26_358_272.0, 269_060_552.0, 1_235_814_400.0, 900.0].map(bytes), ["26.4 MB", "269 MB", "1.24 GB", "1 KB"]);
         assert_eq!([900, 269_060_552, 13_500_000_000].map(rough_bytes), ["900 bytes", "269 MB", "13.5 GB"]);
         assert_eq!([0.005, 0.125, 0.3].map(fine_percent), ["0.5 %", "12.5 %", "30 %"]);
-        assert_eq!(visible("a\n\u{1b}"), "a⏎\u{fffd}");
+        assert_eq!(visible("a\n\u{1b}"), "a⏎[U+001B]");
+    }
+
+    #[test]
+    fn nothing_hides_and_every_script_stays() {
+        let hostile = "\u{1b}[2J\u{202e}gnp.exe\u{2066}\u{9b}31m\u{200b}\u{e0041}\u{2028}\r\u{7f}";
+        let told = "[U+001B][2J[U+202E]gnp.exe[U+2066][U+009B]31m[U+200B][U+E0041][U+2028][U+000D][U+007F]";
+        assert_eq!(shown(hostile), told);
+        assert_eq!(shown(told), told);
+        for plain in ["a\tb\nc", "👩‍🔬 é ẞ", "می‌خواهم", "שלום", "ภาษาไทย", "🏳️‍🌈", "क्‍ष", "한국어", "ｱ、", "−±×"]
+        {
+            assert_eq!(shown(plain), plain);
+        }
+    }
+
+    #[test]
+    fn sentences_end_once() {
+        let cases = [("a", "a."), ("a.", "a."), ("a..", "a."), ("a: b. \n", "a: b."), ("a?", "a?"), ("a?.", "a?"), ("a…", "a…")];
+        for (message, told) in cases {
+            assert_eq!(sentence(message), told);
+        }
     }
 
     #[test]

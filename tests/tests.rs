@@ -32,5 +32,6 @@ mod sweep;
 mod tables;
 mod tasks;
 mod tensors;
+mod terminal;
 mod vocabulary;
 mod widths;

@@ -1,6 +1,5 @@
 //! The super-weight paper's experiments as subcommands.
 
-use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::Instant;
 
@@ -8,6 +7,7 @@ use anyhow::{Context, bail};
 
 use super::edits::parse_coord;
 use super::experiment_args::ExperimentArgs;
+use super::files;
 use super::print::{self, TIME};
 use super::session::{Session, figure};
 use crate::protocol::{Event, Figure, Request, outcome_of};
@@ -80,28 +80,13 @@ pub async fn measure(session: &mut Session, experiment: Experiment) -> anyhow::R
 ///
 /// A folder that cannot be written to.
 pub fn write_tables(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    files::create_folder(folder)?;
     for table in &outcome.tables {
         let path = folder.join(format!("{}-{}.csv", outcome.experiment.kind().name(), table.name));
-        std::fs::write(&path, table.to_csv()).with_context(|| format!("cannot write {}", path.display()))?;
+        files::write(&path, &table.to_csv())?;
     }
     if outcome.tables.is_empty() {
         bail!("the experiment has no tables");
-    }
-    Ok(())
-}
-
-/// Checks that a file can be written, before anything is measured for it. An existing file stays as it is.
-///
-/// # Errors
-///
-/// Fails if the file cannot be written.
-pub fn writable(path: &Path) -> anyhow::Result<()> {
-    let is_new = !path.exists();
-    let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.with_context(|| format!("cannot write {}: choose another file", path.display()))?;
-    if is_new {
-        std::fs::remove_file(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

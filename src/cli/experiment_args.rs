@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::edits::parse_coord;
+use super::files;
 use crate::terms::{Experiment, ExperimentKind, ModelInfo, OnTasks, SettingId, Settings, TaskFile, TextRef, WeightCoord, text_digest};
 use crate::{catalog, language};
 
@@ -64,9 +65,7 @@ impl ExperimentArgs {
         }
         self.super_weight.iter().try_for_each(|text| parse_coord(text).map(drop))?;
         self.task_files()?;
-        let folder =
-            |folder: &PathBuf| std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()));
-        self.tables.as_ref().map_or(Ok(()), folder)
+        self.tables.as_deref().map_or(Ok(()), files::create_folder)
     }
 
     /// Applies these arguments to an experiment of any kind, as far as the kind reads them.
@@ -227,7 +226,7 @@ fn task_file(text: &str) -> anyhow::Result<TaskFile> {
         Some((name, path)) => (name.to_owned(), Path::new(path)),
         None => (Path::new(text).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()), Path::new(text)),
     };
-    let jsonl = std::fs::read_to_string(path).with_context(|| format!("cannot read the task {}", path.display()))?;
+    let jsonl = files::read(path, "the task")?;
     Ok(TaskFile { name, jsonl })
 }
 

@@ -7,10 +7,12 @@ mod deletions;
 mod edits;
 mod experiment;
 mod experiment_args;
+mod files;
 mod hub_repo;
 mod model;
 mod models;
 mod options;
+mod output;
 mod print;
 mod prune;
 mod repeat;
@@ -38,21 +40,34 @@ use edits::parse_coord;
 use experiment_args::ExperimentCommand;
 use model::Found;
 use options::Options;
+use output::tell;
 use repeat::RepeatArgs;
 use selection::ScoringArgs;
 use session::{Session, collect, figure};
 
-/// Runs the command. Exit codes: 0 done, 1 a negative finding (nothing confirmed, golden values missed), 2 an error.
+/// Runs the command. Exit codes: 0 done, 1 a negative finding (nothing confirmed, golden values missed), 2 an error, 141 the reader of
+/// the output went away.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    match pollster::block_on(run(&args)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            print::error(&error);
-            ExitCode::from(2)
+    let code = match Args::try_parse() {
+        Err(usage) if usage.use_stderr() => {
+            // It repeats arguments, which may be names of files from anywhere.
+            tell!("{}", usage.render().to_string().trim_end());
+            2
         }
-    }
+        Err(help) => {
+            output::styled(|| help.print());
+            0
+        }
+        Ok(args) => match pollster::block_on(run(&args)) {
+            Ok(true) => 0,
+            Ok(false) => 1,
+            Err(error) => {
+                print::error(&error);
+                2
+            }
+        },
+    };
+    ExitCode::from(output::exit_code(code))
 }
 
 async fn run(args: &Args) -> anyhow::Result<bool> {
@@ -89,7 +104,7 @@ async fn again(session: &mut Session, options: &Options, asked: &RepeatArgs) -> 
     if options.json {
         let mut document = serde_json::to_value(&export)?;
         document["repeated"] = serde_json::to_value(&compared)?;
-        print::text(&serde_json::to_string_pretty(&document)?);
+        print::json(&document)?;
         return Ok(compare::agrees(&compared));
     }
     Ok(compare::report(&compared, asked.tolerance))

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{ArgAction, ValueEnum};
 
 use super::experiment_args::number;
+use super::files;
 use crate::protocol::BackendChoice;
 use crate::terms::CalibrationText;
 
@@ -55,7 +55,7 @@ impl Options {
     /// A file that cannot be read as UTF-8.
     pub fn given_text(&self) -> anyhow::Result<Option<CalibrationText>> {
         let Some(path) = &self.text else { return Ok(None) };
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the text {}", path.display()))?;
+        let text = files::read(path, "the text")?;
         let name = path.file_name().map_or_else(|| "text".into(), |name| name.to_string_lossy().into_owned());
         Ok(Some(CalibrationText { name, text }))
     }

@@ -1,7 +1,7 @@
 //! Prints results to stdout and progress to stderr.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
-use std::io::{Write, stderr, stdout};
+use super::output::{self, say, tell};
+use serde::Serialize;
 
 use crate::language;
 use crate::protocol::{Event, Export, Figure, Progress};
@@ -11,7 +11,7 @@ use crate::terms::{
     Cell, Checkpoint, Column, ConfirmReport, DataTable, DeletionReport, Evaluation, Generated, Outcome, Pane, Pick, Pruning, Replacement,
     RunRecord, ScanReport, ScoreReport, ShareSummary, SurroundingsReport, SweepPoint, SweepReport, median,
 };
-use crate::words::rough_bytes;
+use crate::words::{rough_bytes, sentence};
 
 /// The name of the figure with an experiment's duration.
 pub const TIME: &str = "experiment";
@@ -21,41 +21,41 @@ pub fn live(event: &Event) {
     match event {
         Event::Progress(Progress { doing, done, total, unit }) => {
             let of = if unit == "bytes" { format!(" of {}", rough_bytes(*total as u64)) } else { String::new() };
-            eprint!("\r\x1b[K{} {:3.0} %{of}", language::doing(doing), 100.0 * done / total.max(1.0));
-            // A failure is ignored, because a closed terminal needs no progress bar.
-            let _ = stderr().flush();
+            let share = done / total.max(1.0);
+            output::progress(&format!("{} {:3.0} %{of}", language::doing(doing), 100.0 * share), share);
         }
         Event::Loaded(info) => {
             let millions = info.num_parameters as f64 / 1e6;
-            eprintln!("\r\x1b[K{} ({millions:.2} M parameters) on {} ({})", info.model.id, info.backend.name, info.backend.reason);
+            tell!("{} ({millions:.2} M parameters) on {} ({})", info.model.id, info.backend.name, info.backend.reason);
         }
-        Event::Arm { arm } => eprintln!("\r\x1b[K{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, language::change(&arm.label)),
+        Event::Arm { arm } => tell!("{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, language::change(&arm.label)),
         Event::SweepPoint(SweepPoint { pruned, evaluation }) => {
             let (loss, n) = (nats(evaluation.loss_nats), pruned.n_channels);
-            eprintln!("\r\x1b[K{loss} nats  {n:6} channels: {}", rule(&pruned.pruning));
+            tell!("{loss} nats  {n:6} channels: {}", rule(&pruned.pruning));
         }
-        Event::Done | Event::Failed(_) => eprint!("\r\x1b[K"),
+        Event::Done | Event::Failed(_) => output::clear_progress(),
         _ => {}
     }
 }
 
-pub fn json(export: &Export) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(export)?);
+pub fn json(document: &impl Serialize) -> anyhow::Result<()> {
+    output::json(&serde_json::to_string_pretty(document)?);
     Ok(())
 }
 
 /// Prints a note next to the results.
 pub fn note(text: &str) {
-    eprintln!("\r\x1b[K{text}");
+    tell!("{text}");
 }
 
-/// Prints a finished text. A reader that has closed the pipe is not an error.
+/// Prints a finished text.
 pub fn text(text: &str) {
-    let _ = writeln!(stdout(), "{text}");
+    say!("{text}");
 }
 
+/// Prints an error with its causes, as one sentence.
 pub fn error(error: &anyhow::Error) {
-    eprintln!("linchpin: {error:#}");
+    tell!("linchpin: {}", sentence(&format!("{error:#}")));
 }
 
 pub fn report(export: &Export) {
@@ -67,7 +67,7 @@ pub fn report(export: &Export) {
     }
     if let Some(pruned) = &export.pruned {
         let (n, digest, of) = (pruned.n_channels, &pruned.digest, &pruned.calibration.convention);
-        println!("{n} channels removed (digest {digest}), scored over {}", language::convention(of));
+        say!("{n} channels removed (digest {digest}), scored over {}", language::convention(of));
     }
     for (pane, measured) in &export.evaluations {
         evaluation(*pane, measured);
@@ -90,7 +90,7 @@ pub fn report(export: &Export) {
     }
     export.checkpoints.iter().for_each(checkpoint);
     export.outcomes.iter().for_each(|made| outcome(made, &export.measured));
-    export.saved.iter().flat_map(language::saved).for_each(|sentence| println!("{sentence}"));
+    export.saved.iter().flat_map(language::saved).for_each(|sentence| say!("{sentence}"));
 }
 
 /// The most rows of a table that are printed to a terminal.
@@ -100,20 +100,20 @@ fn outcome(outcome: &Outcome, measured: &[Figure]) {
     let Outcome { experiment, findings, tables, convention, .. } = outcome;
     let about = experiment.super_weights.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let about = if about.is_empty() { about } else { format!(": {about}") };
-    println!("{} ({}){about}", experiment.kind().name().replace('_', " "), language::source(experiment.kind()));
+    say!("{} ({}){about}", experiment.kind().name().replace('_', " "), language::source(experiment.kind()));
     if let Some(convention) = convention {
-        println!("measured on {}", language::convention(convention));
+        say!("measured on {}", language::convention(convention));
     }
     tables.iter().for_each(table);
-    findings.iter().for_each(|finding| println!("{}", language::finding(finding)));
+    findings.iter().for_each(|finding| say!("{}", language::finding(finding)));
     let took = measured.iter().find(|figure| figure.name == TIME && figure.of == experiment.kind().name());
     if let Some(ms) = took.and_then(|figure| figure.value) {
-        println!("It took {:.1} s.", ms / 1e3);
+        say!("It took {:.1} s.", ms / 1e3);
     }
 }
 
 fn table(table: &DataTable) {
-    println!("\n{}", language::table_title(table));
+    say!("\n{}", language::table_title(table));
     let unit = |column: &Column| if column.unit.is_empty() { column.name.clone() } else { format!("{} ({})", column.name, column.unit) };
     let text = |column: &Column, cell: &Cell| match cell {
         Cell::Number(number) if *number >= f64::from(Evaluation::OVERFLOW) => "overflow".into(),
@@ -135,21 +135,21 @@ fn table(table: &DataTable) {
             true => format!("{cell:<width$}"),
             false => format!("{cell:>width$}"),
         });
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        say!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
     if table.rows.len() > MAX_ROWS {
-        println!("… and {} more rows: --tables FOLDER or --json writes all", table.rows.len() - MAX_ROWS);
+        say!("… and {} more rows: --tables FOLDER or --json writes all", table.rows.len() - MAX_ROWS);
     }
-    println!();
+    say!("");
 }
 
 fn surroundings(report: &SurroundingsReport) {
     let (rho, eta, n) = (100.0 * report.rho, 100.0 * report.eta, report.n_support);
-    println!(
+    say!(
         "core {rho} %, halo {eta} % of the others, {n} residual channels of support, scored over {}",
         language::convention(&report.calibration.convention)
     );
-    println!("layer   core   halo   median connection of the core, the halo, the others   mean redundancy");
+    say!("layer   core   halo   median connection of the core, the halo, the others   mean redundancy");
     for layer in &report.layers {
         let is_near = |channel: &usize| layer.core.contains(channel) || layer.halo.contains(channel);
         let others = (0..layer.connections.len()).filter(|channel| !is_near(channel)).collect::<Vec<_>>();
@@ -161,7 +161,7 @@ fn surroundings(report: &SurroundingsReport) {
             _ => format!("{:.4} nats", layer.redundancy.iter().sum::<f32>() / n as f32),
         };
         let ([core, halo, others], (n_core, n_halo)) = (medians, (layer.core.len(), layer.halo.len()));
-        println!("{:5} {n_core:6} {n_halo:6} {core:22.3} {halo:11.3} {others:12.3}   {redundancy:>15}", layer.layer);
+        say!("{:5} {n_core:6} {n_halo:6} {core:22.3} {halo:11.3} {others:12.3}   {redundancy:>15}", layer.layer);
     }
 }
 
@@ -175,7 +175,7 @@ fn swept(report: &SweepReport) {
         let loss = evaluation.loss_nats;
         let delta = if loss < Evaluation::OVERFLOW { format!("{:+.4}", loss - report.intact.loss_nats) } else { "overflow".into() };
         let loss = nats(loss);
-        println!("{loss} nats ({delta})  {:6} channels: {}", pruned.n_channels, rule(&pruned.pruning));
+        say!("{loss} nats ({delta})  {:6} channels: {}", pruned.n_channels, rule(&pruned.pruning));
     }
 }
 
@@ -193,11 +193,11 @@ fn rule(Pruning { selection, replacement }: &Pruning) -> String {
 
 fn deletions(report: &DeletionReport) {
     let number = |value: Option<f32>| value.map_or_else(|| "-".into(), |value| format!("{value:.3}"));
-    println!("layer  deletions  Spearman of loss proxy and change of loss   if the loss rose: deletions, Spearman");
+    say!("layer  deletions  Spearman of loss proxy and change of loss   if the loss rose: deletions, Spearman");
     for of in &report.correlations {
         let layer = of.layer.map_or_else(|| "all".into(), |layer| layer.to_string());
         let (all, positive) = (number(of.spearman), number(of.spearman_positive));
-        println!("{layer:>5} {:10} {all:>43} {:31} {positive:>9}", of.n, of.n_positive);
+        say!("{layer:>5} {:10} {all:>43} {:31} {positive:>9}", of.n, of.n_positive);
     }
 }
 
@@ -210,12 +210,12 @@ fn checkpoint(checkpoint: &Checkpoint) {
     let (of_calibration, held_out) = (checkpoint.calibration.loss_nats, checkpoint.evaluation.loss_nats);
     let shares = checkpoint.summary.iter().map(of).collect::<String>();
     let zeroed = checkpoint.zeroed.map_or(String::new(), |zeroed| format!(", {:+.4} with {} zeroed", zeroed.delta_nats, zeroed.at));
-    println!("{}: {of_calibration:.4} nats on the calibration text, {held_out:.4} held out{zeroed}{shares}", checkpoint.name);
+    say!("{}: {of_calibration:.4} nats on the calibration text, {held_out:.4} held out{zeroed}{shares}", checkpoint.name);
 }
 
 fn scores(report: &ScoreReport) {
     let calibration = &report.calibration;
-    println!(
+    say!(
         "{}: {} sequences, {} tokens, {:.4} nats",
         language::convention(&calibration.convention),
         calibration.n_sequences,
@@ -223,18 +223,18 @@ fn scores(report: &ScoreReport) {
         calibration.loss_nats
     );
     let heads = report.rhos.iter().zip(&report.core_sizes).map(|(rho, size)| format!("{:>12}", format!("{} % ({size})", 100.0 * rho)));
-    println!("share of loss proxy in the core\nlayer {}   largest channels", heads.collect::<String>());
+    say!("share of loss proxy in the core\nlayer {}   largest channels", heads.collect::<String>());
     for (layer, supernodes) in report.concentration.iter().zip(&report.supernodes) {
         let shares = layer.shares.iter().map(|share| format!("{:11.1} %", 100.0 * share).chars().skip(1).collect::<String>());
         let first = supernodes.channels.iter().take(5).map(|channel| format!("{channel:6}")).collect::<String>();
-        println!("{:5} {}  {first}", layer.layer, shares.collect::<String>());
+        say!("{:5} {}  {first}", layer.layer, shares.collect::<String>());
     }
     for share in &report.summary {
         let (median, smallest, largest) = (100.0 * share.median, 100.0 * share.smallest, 100.0 * share.largest);
-        println!("top {} %: median {median:.1} %, {smallest:.1} to {largest:.1} % over the layers", 100.0 * share.rho);
+        say!("top {} %: median {median:.1} %, {smallest:.1} to {largest:.1} % over the layers", 100.0 * share.rho);
     }
     for super_weight in &report.super_weights {
-        println!(
+        say!(
             "{}: its channel is number {} by loss proxy, with {:.1} %",
             super_weight.at,
             super_weight.rank + 1,
@@ -245,30 +245,37 @@ fn scores(report: &ScoreReport) {
 
 /// Prints one line per channel, layer by layer, because all cells of a large model would take hundreds of megabytes.
 pub fn csv(report: &ScoreReport) {
-    println!("{}", channels(&[]).csv_head());
+    say!("{}", channels(&[]).csv_head());
     for layer in report.channels.chunks(1).map(channels) {
-        layer.rows.iter().for_each(|row| println!("{}", layer.csv_cells(row)));
+        layer.rows.iter().for_each(|row| say!("{}", layer.csv_cells(row)));
     }
 }
 
 fn figure(figure: &Figure) {
     let Figure { name, value, unit, of, missing } = figure;
     match value {
-        Some(value) => println!("{name:<20} {value:>12.3} {unit:<10} {of}"),
-        None => println!("{name:<20} {:>12} {unit:<10} {of}: {}", "-", missing.as_deref().unwrap_or("not measured")),
+        Some(value) => say!("{name:<20} {value:>12.3} {unit:<10} {of}"),
+        None => say!("{name:<20} {:>12} {unit:<10} {of}: {}", "-", missing.as_deref().unwrap_or("not measured")),
     }
 }
 
 fn scan(report: &ScanReport) {
-    println!("layer   largest |input|            largest |output|           after removal");
+    say!("layer   largest |input|            largest |output|           after removal");
     for ((input, output), after) in report.inputs.iter().zip(&report.outputs).zip(&report.outputs_after) {
-        println!(
+        say!(
             "{:5}   {:10.3} in {:6} at {:3}   {:10.3} in {:6} at {:3}   {:10.3}",
-            input.layer, input.value, input.channel, input.token, output.value, output.channel, output.token, after.value
+            input.layer,
+            input.value,
+            input.channel,
+            input.token,
+            output.value,
+            output.channel,
+            output.token,
+            after.value
         );
     }
     for candidate in &report.candidates {
-        println!(
+        say!(
             "candidate: {} = {:.4}; output {:.2}, {:.1} times the median; this product explains {:.2} of it{}",
             candidate.at,
             candidate.weight,
@@ -281,22 +288,22 @@ fn scan(report: &ScanReport) {
             })
         );
     }
-    println!("stopped: {}", language::stopped(&report.stopped));
+    say!("stopped: {}", language::stopped(&report.stopped));
 }
 
 fn confirm(report: &ConfirmReport) {
-    println!("{} ({} tokens)", language::convention(&report.convention), report.n_tokens);
+    say!("{} ({} tokens)", language::convention(&report.convention), report.n_tokens);
     for arm in &report.arms {
-        println!("{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, language::change(&arm.label));
+        say!("{:8.4} nats ({:+.4})  {}", arm.loss_nats, arm.delta_nats, language::change(&arm.label));
     }
     for verdict in &report.verdicts {
-        println!("{}: {}", verdict.at, language::verdict(&verdict.because));
+        say!("{}: {}", verdict.at, language::verdict(&verdict.because));
     }
 }
 
 fn evaluation(pane: Pane, measured: &Evaluation) {
     let Evaluation { loss_nats, perplexity, stopword_mass, convention, .. } = measured;
-    println!(
+    say!(
         "{pane:?}: {loss_nats:.4} nats, perplexity {perplexity:.2}, stopword mass {stopword_mass:.3} ({})",
         language::convention(convention)
     );
@@ -308,16 +315,16 @@ fn run(record: &RunRecord) {
     if !is_intact {
         pane("ablated", record, &record.ablated);
         match record.first_difference {
-            Some(index) => println!("first difference: new token {index}"),
-            None => println!("no difference"),
+            Some(index) => say!("first difference: new token {index}"),
+            None => say!("no difference"),
         }
     }
-    println!("digest {}", record.digest);
+    say!("digest {}", record.digest);
 }
 
 fn pane(name: &str, record: &RunRecord, generated: &Generated) {
-    println!("--- {name} ({:.1} tokens a second, repetition {:.2})", generated.tokens_per_sec, generated.repetition);
-    println!("{}{}", record.setup.prompt, generated.text);
+    say!("--- {name} ({:.1} tokens a second, repetition {:.2})", generated.tokens_per_sec, generated.repetition);
+    say!("{}{}", record.setup.prompt, generated.text);
 }
 
 /// Prints the comparison unless `is_quiet`, and returns `true` if every tensor is within the tolerance.
@@ -326,7 +333,7 @@ pub fn verified(events: &[Event], tolerance: f32, is_quiet: bool) -> bool {
     let compared = compared.map(Vec::as_slice).unwrap_or_default();
     for error in compared.iter().filter(|_| !is_quiet) {
         let mark = if error.relative <= tolerance { "ok  " } else { "FAR " };
-        println!("{mark}{:10.2e}  {}", error.relative, error.name);
+        say!("{mark}{:10.2e}  {}", error.relative, error.name);
     }
     !compared.is_empty() && compared.iter().all(|error| error.relative <= tolerance)
 }

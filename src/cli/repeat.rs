@@ -7,12 +7,14 @@ use anyhow::{Context, bail};
 use super::compare::{Compared, compare};
 use super::experiment::measure;
 use super::experiment_args::ExperimentArgs;
+use super::files;
 use super::model::Found;
 use super::options::{DeviceArg, Options};
 use super::print;
 use super::session::Session;
+use crate::platform::hub;
 use crate::protocol::{Export, Request};
-use crate::share::earlier;
+use crate::share::{earlier, is_model_id};
 use crate::terms::{CalibrationText, ModelRef, Outcome, TaskFile, TextRef, text_digest, without_scheme};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -107,7 +109,7 @@ fn beside(before: &Outcome, again: &Outcome) {
 ///
 /// A file that is not an export, or has no experiments.
 pub fn read(path: &Path) -> anyhow::Result<Export> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = files::read(path, "the export")?;
     let mut export: Export = serde_json::from_str(&text).with_context(|| format!("{} is not an export of Linchpin", path.display()))?;
     if export.format != Export::FORMAT || !(1..=Export::VERSION).contains(&export.version) {
         let (format, newest) = (Export::FORMAT, Export::VERSION);
@@ -162,11 +164,14 @@ fn check_text(outcomes: &[Outcome], given: Option<&CalibrationText>) -> anyhow::
     Ok(())
 }
 
-/// Returns the source of an export's model: its commit on the Hub, its name in the catalogue, or the bundled folder.
+/// Returns the source of an export's model: its commit on the Hub, its name in the catalogue, or the bundled folder. An export comes from
+/// anywhere, so that no other folder is opened, whatever it names.
 fn model_of(export: &Export) -> anyhow::Result<String> {
     let provenance = export.info.as_ref().map(|info| &info.provenance);
     if let Some((origin, commit)) = provenance.and_then(|of| Some((of.origin.as_str(), of.commit.as_deref()?)))
         && let Some(repo) = origin.strip_prefix(&format!("{}/", without_scheme(crate::terms::HUB)))
+        && hub::is_repo(repo)
+        && hub::is_commit(commit)
     {
         return Ok(format!("{repo}@{commit}"));
     }
@@ -180,9 +185,10 @@ fn model_of(export: &Export) -> anyhow::Result<String> {
 /// An id of neither.
 pub fn place_of(id: &str) -> anyhow::Result<String> {
     let bundled = format!("public/models/{id}");
+    let is_a_name = is_model_id(id) && !id.starts_with('.');
     match crate::catalog::hub::find_any(id) {
         Some(_) => Ok(id.into()),
-        None if Path::new(&bundled).is_dir() => Ok(bundled),
+        None if is_a_name && Path::new(&bundled).is_dir() => Ok(bundled),
         None => bail!("the model {id} is not in the catalogue: give its folder with --model"),
     }
 }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::experiment::{super_weights, timed, writable, write_tables};
+use super::experiment::{super_weights, timed, write_tables};
 use super::experiment_args::{ExperimentArgs, subcommand};
 use super::model::Found;
 use super::options::Options;
 use super::report_page::{Missing, page, parts};
 use super::session::{Session, collect};
-use super::{print, repeat};
+use super::{files, print, repeat};
 use crate::protocol::{Export, Request};
 use crate::terms::{Experiment, ExperimentKind, SettingId, WeightCoord};
 
@@ -41,9 +41,9 @@ pub async fn run(session: &mut Session, options: &Options, asked: &ReportArgs) -
     }
     let json = asked.out.with_extension("json");
     if asked.from.is_none() {
-        write(&json, &serde_json::to_string(&export)?)?;
+        files::write(&json, &serde_json::to_string(&export)?)?;
     }
-    write(&asked.out, &page(&export, &missing))?;
+    files::write(&asked.out, &page(&export, &missing))?;
     if !session.is_quiet {
         print::note(&format!("{} is written{}", asked.out.display(), if asked.from.is_none() { ", and its data next to it" } else { "" }));
     }
@@ -52,15 +52,13 @@ pub async fn run(session: &mut Session, options: &Options, asked: &ReportArgs) -
 
 /// Writes every table of every report and experiment as a file.
 fn write_all_tables(export: &Export, folder: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    files::create_folder(folder)?;
     for part in parts(export) {
-        part.tables.iter().try_for_each(|table| write(&folder.join(format!("{}-{}.csv", part.name, table.name)), &table.to_csv()))?;
+        part.tables
+            .iter()
+            .try_for_each(|table| files::write(&folder.join(format!("{}-{}.csv", part.name, table.name)), &table.to_csv()))?;
     }
     export.outcomes.iter().try_for_each(|outcome| write_tables(outcome, folder))
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 async fn measured(session: &mut Session, options: &Options, asked: &ReportArgs) -> anyhow::Result<(Export, Missing)> {
@@ -147,9 +145,9 @@ pub fn check(asked: &ReportArgs) -> anyhow::Result<()> {
     }
     if asked.from.is_none() {
         asked.settings.check(&kinds(&asked.kinds)?)?;
-        writable(&json)?;
+        files::check_output(&json)?;
     }
-    writable(&asked.out)
+    files::check_output(&asked.out)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! `linchpin save`: writes the model with its edits as a folder that transformers loads.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
 use super::edits::EditArgs;
+use super::files;
 use super::model::Found;
 use super::options::Options;
 use super::print;
@@ -123,8 +124,8 @@ async fn save(session: &mut Session, options: &Options, args: &SaveArgs) -> anyh
     asked.check_weights(&saved.base_revision, &name)?;
     let link = link(&asked, &saved, &id);
     let card = Card { saved: &saved, id: &id, link: link.as_deref() }.text();
-    write(&destination.staging().join(CARD_FILE), &card)?;
-    write(&destination.staging().join(SUMS_FILE), &saved.sums(&hex(&Sha256::digest(&card))))?;
+    files::write(&destination.staging().join(CARD_FILE), &card)?;
+    files::write(&destination.staging().join(SUMS_FILE), &saved.sums(&hex(&Sha256::digest(&card))))?;
     if session.is_interrupted() {
         bail!("stopped");
     }
@@ -195,8 +196,4 @@ fn link(asked: &Asked, saved: &Saved, id: &str) -> Option<String> {
         Some(link) => link.encode().ok(),
         None => ShareLink::of_edits(saved.base(&model_id_from(id)), saved.ablation.clone(), saved.pruned.as_ref()).ok()?.encode().ok(),
     }
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

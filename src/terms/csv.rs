@@ -1,4 +1,8 @@
 //! Tables as CSV: the only writer, of whole tables and of rows appended to a file.
+//!
+//! Texts come from models, tokenizers and names of files, and spreadsheets take a field that begins like a formula for one, in quotes or
+//! not: `=cmd|…` would run a program. Such a field gets an apostrophe in front, which a spreadsheet does not show
+//! ([OWASP](https://owasp.org/www-community/attacks/CSV_Injection)).
 
 use super::{Cell, Column, DataTable, Notation};
 
@@ -28,10 +32,16 @@ impl DataTable {
 
 /// A field of a CSV file, in quotes if it needs them or if `always`.
 fn quoted(text: &str, always: bool) -> String {
+    let text = &if is_formula(text) { format!("'{text}") } else { text.to_owned() };
     match always || text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_owned(),
     }
+}
+
+/// `true` if a spreadsheet may take a text for a formula. A number is none, whatever its sign.
+fn is_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) && text.parse::<f64>().is_err()
 }
 
 #[cfg(test)]
@@ -48,6 +58,16 @@ mod tests {
         assert_eq!(table.cell(0, "loss"), Some(&Cell::Number(3.5)));
         assert_eq!((table.cell(2, "loss"), table.cell(0, "none")), (None, None));
     }
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        let mut table = DataTable::new("t", "T", &["token"]);
+        let texts = ["=cmd|' /C calc'!A1", "+1+1", "-x", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", "-1.5", "+2", "a=b", "'", "-"];
+        texts.iter().for_each(|text| table.push([(*text).into()]));
+        let told = "token\n'=cmd|' /C calc'!A1\n'+1+1\n'-x\n'@SUM(A1)\n'\t=1\n\"'\r=1\"\n'＝1+1\n-1.5\n+2\na=b\n'\n'-\n";
+        assert_eq!(table.to_csv(), told);
+    }
+
     #[test]
     fn notations_decide_how_a_csv_file_writes_cells() {
         let mut table = DataTable::new("t", "T", &["model", "seed", "loss_proxy", "delta"]);

@@ -7,6 +7,8 @@ use std::path::Path;
 use super::hub::{Download, Expected};
 use crate::platform::PlatformError;
 
+const NOT_A_FILE: &str = "it is a folder, a pipe or a device, not a file";
+
 #[derive(Debug)]
 pub struct ByteStream {
     len: u64,
@@ -30,7 +32,10 @@ impl ByteStream {
     /// Opens a file on a disk; `None` if it does not exist.
     pub(super) fn on_disk(path: &Path) -> Result<Option<Self>, PlatformError> {
         let failed = |error: std::io::Error| PlatformError::Read { name: path.display().to_string(), why: error.to_string() };
-        match File::open(path) {
+        // Opening a pipe would wait for a writer, so that this is asked before.
+        match std::fs::metadata(path)
+            .and_then(|about| if about.is_file() { File::open(path) } else { Err(std::io::Error::other(NOT_A_FILE)) })
+        {
             Ok(file) => {
                 let len = file.metadata().map_err(failed)?.len();
                 Ok(Some(Self::new(len, From::Disk { name: path.display().to_string(), file })))

@@ -6,6 +6,7 @@ use crate::language;
 use crate::terms::{Failure, FailureKind};
 use crate::ui::page::context::app;
 use crate::ui::state::EngineStatus;
+use crate::words::shown as seen;
 
 #[component]
 pub fn Banner() -> impl IntoView {
@@ -19,8 +20,8 @@ pub fn Banner() -> impl IntoView {
         view! {
             <div class="failure" data-testid="failure" data-kind=format!("{:?}", failure.kind()).to_ascii_lowercase()>
                 <div>
-                    <p class="what">{words.problem}</p>
-                    <p>{words.reason}</p>
+                    <p class="what">{seen(&words.problem)}</p>
+                    <p>{seen(&words.reason)}</p>
                     <p>{words.next_step}</p>
                 </div>
                 <div class="actions">

@@ -11,6 +11,7 @@ use crate::ui::sections::experiments::{button, coordinates};
 use crate::ui::sections::weigh::read_text;
 use crate::ui::state::AppState;
 use crate::ui::state::experiments::{Experiments, Scalars};
+use crate::words::visible;
 
 /// The sources of super weights, with their form values and names.
 const SOURCES: [(Scalars, &str, &str); 3] = [
@@ -146,12 +147,12 @@ fn tasks() -> AnyView {
 }
 
 fn text_line(of: &Experiments) -> String {
-    format!("Text: {}", of.text.as_ref().map_or("the bundled held-out passages", |(name, _)| name))
+    format!("Text: {}", of.text.as_ref().map_or_else(|| "the bundled held-out passages".into(), |(name, _)| visible(name)))
 }
 
 fn tasks_line(of: &Experiments) -> String {
     let names = of.tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ");
-    format!("Tasks: {}", if names.is_empty() { "none" } else { &names })
+    format!("Tasks: {}", if names.is_empty() { "none".into() } else { visible(&names) })
 }
 
 /// Opens a file to replace the bundled text, or to add tasks. `names` are the test ids of the fold, the input and the

@@ -19,7 +19,7 @@ use crate::ui::sections::model::stored::Stored;
 use crate::ui::state::entry::Entry;
 use crate::ui::state::rate::duration;
 use crate::ui::state::{AppState, EngineStatus, Source};
-use crate::words::{bytes, grouped};
+use crate::words::{bytes, grouped, visible};
 
 #[component]
 pub fn Load() -> impl IntoView {
@@ -82,7 +82,7 @@ fn Status() -> impl IntoView {
 
 /// The state of the model, in one sentence.
 fn status(state: &AppState) -> String {
-    let title = |source: &Option<Source>| source.as_ref().map(|source| source.title.clone()).unwrap_or_default();
+    let title = |source: &Option<Source>| source.as_ref().map(|source| visible(&source.title)).unwrap_or_default();
     let running = state.queue.running.as_ref().map(|running| &running.request);
     match (state.engine, running) {
         (EngineStatus::Off, _) => "Nothing is loaded yet.".into(),
@@ -144,12 +144,12 @@ fn provenance(Provenance { origin, commit, files, stored, notes }: Provenance) -
     let kept = if stored { ". The whole model is stored in this browser." } else { "." };
     let files = files
         .into_iter()
-        .map(|file| view! { <li data-testid="provenance-file" data-verified=file.verified.to_string()>{proof(&file)}</li> });
+        .map(|file| view! { <li data-testid="provenance-file" data-verified=file.verified.to_string()>{visible(&proof(&file))}</li> });
     view! {
         <div class="facts" data-testid="provenance">
-            <p>"From "{origin}{commit}{kept}</p>
+            <p>"From "{visible(&origin)}{commit}{kept}</p>
             <ul>{files.collect_view()}</ul>
-            {notes.into_iter().map(|note| view! { <p data-testid="provenance-note">{note}</p> }).collect_view()}
+            {notes.into_iter().map(|note| view! { <p data-testid="provenance-note">{visible(&note)}</p> }).collect_view()}
         </div>
     }
     .into_any()

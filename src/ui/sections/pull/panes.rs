@@ -7,7 +7,7 @@ use crate::terms::{Evaluation, Finish, Pane};
 use crate::ui::page::context::app;
 use crate::ui::page::sampling::{Openings, SamplingFields};
 use crate::ui::state::AppState;
-use crate::words::{percent, short, visible};
+use crate::words::{percent, short, shown, visible};
 
 #[component]
 pub fn Panes() -> impl IntoView {
@@ -86,10 +86,10 @@ fn Text(pane: Pane) -> impl IntoView {
             <h3 class="pane-name">{title}{move || stale.get().then(|| view! { <span class="stale" data-testid="stale">" (with earlier edits)"</span> })}</h3>
             <p class="prose text" data-testid=id tabindex="0" role="group" aria-label=format!("Text, {title}")>
                 {move || empty().then(|| view! { <span class="hint">"Press Generate."</span> })}
-                <span class="prompt">{move || prompt.get()}</span>
-                <span class="same">{move || parts.get().0}</span>
+                <span class="prompt">{move || shown(&prompt.get())}</span>
+                <span class="same">{move || parts.with(|parts| shown(&parts.0))}</span>
                 {move || parts.with(|parts| (!parts.1.is_empty()).then(|| view! { <mark data-testid=format!("first-token-{name}")>{visible(&parts.1)}</mark> }))}
-                <span class="after">{move || parts.get().2}</span>
+                <span class="after">{move || parts.with(|parts| shown(&parts.2))}</span>
             </p>
             <Metrics pane name />
         </div>

@@ -18,7 +18,7 @@ use crate::ui::sections::weigh::surroundings::Surroundings;
 use crate::ui::sections::weigh::training::Training;
 use crate::ui::state::AppState;
 use crate::ui::state::scores::ScoreSetup;
-use crate::words::{fine_percent, percent, short};
+use crate::words::{fine_percent, percent, short, visible};
 
 /// Bytes of the largest accepted file; the engine cuts larger texts anyway.
 const MAX_TEXT_BYTES: f64 = 64e6;
@@ -62,7 +62,7 @@ fn Setup() -> impl IntoView {
         .part(|state| state.scores.report.as_ref().is_some_and(|scores| scores.calibration.n_sequences < scores.calibration.n_requested));
     let resumable = move || is_part.get() && !asked.get();
     let status = app.part(calibration_line);
-    let text_name = app.part(|state| state.scores.setup.text.as_ref().map(|text| text.name.clone()));
+    let text_name = app.part(|state| state.scores.setup.text.as_ref().map(|text| visible(&text.name)));
     let error = RwSignal::new(None::<String>);
     let open = move |event: leptos::ev::Event| {
         let input: HtmlInputElement = event_target(&event);
