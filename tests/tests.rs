@@ -4,6 +4,7 @@
 mod bad_input;
 mod checkpoints;
 mod cli;
+mod config;
 mod decode;
 mod devices;
 mod edges;
