@@ -9,10 +9,12 @@ pub mod boundary;
 #[cfg(any(test, feature = "boundary"))]
 pub mod samples;
 
+mod check;
 mod event;
 mod export;
 mod request;
 
+pub use check::*;
 pub use event::*;
 pub use export::*;
 pub use request::*;
@@ -20,4 +22,4 @@ pub use request::*;
 /// The version, raised when a message changes its meaning; page and worker refuse to talk across versions.
 ///
 /// Messages carry their kind outside (`{"load": {...}}`, `"done"`), which serde reads without an intermediate copy.
-pub const PROTOCOL_VERSION: u32 = 9;
+pub const PROTOCOL_VERSION: u32 = 10;
