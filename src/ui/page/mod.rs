@@ -6,5 +6,6 @@ pub mod context;
 pub mod dom;
 pub mod drop;
 pub mod failure;
+pub mod number;
 pub mod sampling;
 pub mod theme;
