@@ -158,8 +158,9 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         }
         Command::Ablate { edits, prompt, sampling } => {
             events.extend(session.ask(Request::Apply { ablation: edits.ablation()? }).await?);
-            events.extend(session.ask(Request::Evaluate).await?);
+            // A prompt that is too long is told before the loss is measured.
             events.extend(session.ask(generate(prompt, sampling, info)).await?);
+            events.extend(session.ask(Request::Evaluate).await?);
         }
         Command::Generate { prompt, sampling } => events.extend(session.ask(generate(prompt, sampling, info)).await?),
         Command::Perplexity { edits } => {
