@@ -28,8 +28,10 @@ impl Keys<'_> {
     /// [`ModelError::Config`] if a layer has a window, and there is none.
     pub fn windows(&self, is_sliding: &[bool], window: Option<usize>, why: &str) -> Result<Vec<Option<usize>>, ModelError> {
         if window.is_none() && is_sliding.contains(&true) {
-            let key = if self.value("layer_types").is_some_and(|types| !types.is_null()) { "layer_types" } else { "sliding_window" };
-            return Err(config(key, format!("names layers with a window, but there is none: {why}")));
+            return Err(match self.texts("layer_types") {
+                Some(_) => config("layer_types", format!("names layers with a window, but there is none: {why}")),
+                None => config("sliding_window", "is null, but layers of this family have a window"),
+            });
         }
         Ok(is_sliding.iter().map(|is_sliding| window.filter(|_| *is_sliding)).collect())
     }
