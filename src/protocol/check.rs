@@ -110,6 +110,7 @@ mod tests {
     }
 
     /// Every request with a number, each within its range and just outside, with a part of the refusal.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn table() -> Vec<(Request, Option<&'static str>)> {
         let at = WeightCoord::new;
         let edit = |target, scale| Ablation { weight_edits: vec![WeightEdit { target, scale }], ..Ablation::default() };
