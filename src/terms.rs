@@ -18,6 +18,7 @@
 
 mod cell;
 mod confirm;
+mod core_size;
 mod csv;
 mod data;
 mod digest;
@@ -42,6 +43,7 @@ mod training;
 
 pub use cell::*;
 pub use confirm::*;
+pub use core_size::*;
 pub use data::*;
 pub use digest::*;
 pub use edit::*;

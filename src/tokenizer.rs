@@ -13,6 +13,8 @@ use tokenizers::Tokenizer as HfTokenizer;
 pub enum TokenizerError {
     #[error("tokenizer.json could not be read: {why}")]
     Parse { why: String },
+    #[error("tokenizer_config.json: {key} {why}")]
+    Config { key: &'static str, why: String },
     #[error(
         "the pattern {pattern:?} of tokenizer.json cannot be used in a browser, whose reader may take {part:?} otherwise than Oniguruma"
     )]

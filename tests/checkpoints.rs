@@ -138,16 +138,19 @@ fn tensors_that_nobody_reads_are_told() {
         tensors.extend(names.iter().chain(&buffers).map(|name| ((*name).to_owned(), (Dtype::F32, vec![2], vec![0; 8]))));
     });
     let info = the_event!(Session::new().load(files_in(copy.dir())).unwrap(), Event::Loaded(info) => info);
-    let [note] = &info.provenance.notes[..] else { panic!("{:?}", info.provenance.notes) };
-    assert!(note.starts_with("The checkpoint has 3 tensors") && names.iter().all(|name| note.contains(name)), "{note}");
+    let [beyond, note] = &info.provenance.notes[..] else { panic!("{:?}", info.provenance.notes) };
+    assert!(beyond.starts_with("The checkpoint has weights of layer 9, but config.json names only 3 layers (0 to 2)"), "{beyond}");
+    assert!(beyond.contains(names[2]) && !note.contains(names[2]), "{beyond} {note}");
+    assert!(note.starts_with("The checkpoint has 2 tensors") && names[..2].iter().all(|name| note.contains(name)), "{note}");
     assert!(!note.contains("inv_freq"), "{note}");
     // The command tells it beside the results, and in the export.
     let model = copy.dir().to_str().unwrap();
     let generate = ["generate", "--device", "cpu", "--model", model, "--max-new-tokens", "1"];
-    assert!(String::from_utf8_lossy(&linchpin_raw(&generate).stderr).contains(note));
+    let told = linchpin_raw(&generate).stderr;
+    assert!([beyond, note].iter().all(|note| String::from_utf8_lossy(&told).contains(*note)));
     let json = linchpin_raw(&[&generate[..], &["--json"]].concat());
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!(json["info"]["provenance"]["notes"], json!([note]));
+    assert_eq!(json["info"]["provenance"]["notes"], json!([beyond, note]));
     // Masks of attention are computed.
     assert_eq!(load_in(&fixture("gpt2-hub"), &Device::flex()).unwrap().notes, Vec::<String>::new());
 }

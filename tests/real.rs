@@ -4,11 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-use linchpin::analysis::concentration::{core_size, ranked};
+use linchpin::analysis::concentration::ranked;
 use linchpin::analysis::score::Scores;
 use linchpin::model::Model;
 use linchpin::protocol::{Event, Request};
-use linchpin::terms::{Ablation, EditTarget, Pane, Sampling, Spike, WeightCoord, WeightEdit};
+use linchpin::terms::{Ablation, EditTarget, Pane, Sampling, Spike, WeightCoord, WeightEdit, core_size};
 
 use crate::spikes::check_candidates;
 use crate::support::{Session, model_in, on_vulkan};

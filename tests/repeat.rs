@@ -168,7 +168,7 @@ fn impossible_requests_are_refused_before_anything_is_measured() {
         (&["scaling", sw[0], sw[1], "--tables", &under_file], "cannot create the folder"),
         (&["sinks", sw[0], sw[1], "--bits", "4"], "sinks does not use --bits"),
         (&["repeat", &damaged], "is not an export of Linchpin"),
-        (&["repeat", &damaged, "--tolerance", "nan"], "--tolerance is NaN"),
+        (&["repeat", &damaged, "--tolerance", "nan"], "expected a number of 0 or more"),
         (&["report", "--out", &data], "its data goes to"),
         (&["report", "--out", &under_file], "cannot write"),
         (&["report", "--from", &damaged, "--blocks", "3"], "leave out --kinds and all settings"),

@@ -1,9 +1,11 @@
 //! One binary for all integration tests, so that Burn is linked once.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod arguments;
 mod bad_input;
 mod checkpoints;
 mod cli;
+mod config;
 mod decode;
 mod devices;
 mod edges;

@@ -1,14 +1,11 @@
 //! The distribution of scores over a layer's channels, and the agreement of two scores. Uses slices only.
 
-use crate::terms::{ChannelScores, Concentration, Metric, Overlap, RHOS, ShareSummary, SuperWeightRank, Supernodes, WeightCoord, median};
+use crate::terms::{
+    ChannelScores, Concentration, Metric, Overlap, RHOS, ShareSummary, SuperWeightRank, Supernodes, WeightCoord, core_size, median,
+};
 
 /// The most points of a curve.
 const MAX_POINTS: usize = 64;
-
-/// The number of channels in a core: `max(1, ⌊ρ m⌋)`, as in the authors' code.
-pub fn core_size(rho: f64, n_channels: usize) -> usize {
-    ((rho * n_channels as f64) as usize).max(1).min(n_channels)
-}
 
 /// Returns indices by score, the largest first. In a tie the lower index comes first.
 pub fn ranked(scores: &[f32]) -> Vec<usize> {
@@ -146,13 +143,6 @@ fn pearson(a: &[f64], b: &[f64]) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn core_is_never_empty_and_never_rounded_up() {
-        assert_eq!([1536, 448, 199, 64, 1].map(|n| core_size(0.01, n)), [15, 4, 1, 1, 1]);
-        assert_eq!(RHOS.map(|rho| core_size(rho, 1536)), [7, 15, 30, 76]);
-        assert_eq!(core_size(0.05, 0), 0);
-    }
 
     #[test]
     fn equals_are_ranked_by_channel_and_share_their_mean_rank() {

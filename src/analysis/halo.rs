@@ -19,6 +19,7 @@ use super::concentration::ranked;
 use super::error::AnalysisError;
 use crate::model::Model;
 use crate::model::layers::{Layout, Linear};
+use crate::terms::halo_size;
 
 /// Number of quantiles by loss proxy, within which channels are matched.
 const N_BINS: usize = 10;
@@ -120,11 +121,6 @@ pub fn halo(connections: &[f32], core: &[usize], eta: f64) -> Vec<usize> {
     others.retain(|channel| !is_core[*channel]);
     others.truncate(halo_size(eta, others.len()));
     others
-}
-
-/// The number of channels in a halo, out of `n_others` outside the core.
-pub(super) fn halo_size(eta: f64, n_others: usize) -> usize {
-    ((eta * n_others as f64) as usize).max(1).min(n_others)
 }
 
 /// A control for the core: draws the same number of channels from outside it.

@@ -2,9 +2,9 @@
 
 use rand_chacha::rand_core::Rng;
 
-use super::concentration::{core_size, ranked};
+use super::concentration::ranked;
 use super::halo::{self, LayerHalo, layer_rng, marked};
-use crate::terms::{ChannelScores, Pick, Ranking, Selection};
+use crate::terms::{ChannelScores, Pick, Ranking, Selection, core_size};
 
 /// One layer's scores and surroundings.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ pub struct Around {
     pub halo: Option<LayerHalo>,
     /// `r` of the halo's channels, in the halo's order; computed together with `protect`.
     pub redundancy: Option<Vec<f32>>,
-    /// `Protect` of every channel, computed only for picks that need it ([`needs_protection`]).
+    /// `Protect` of every channel, computed only for picks that need it ([`Pick::needs_protection`]).
     pub protect: Option<Vec<f32>>,
 }
 
@@ -34,19 +34,7 @@ pub fn core(scores: &ChannelScores, rho: f64) -> Vec<usize> {
 
 /// `true` if the pick must read a layer's `down_proj`.
 pub fn needs_halo(pick: Pick) -> bool {
-    needs_protection(pick) || matches!(pick, Pick::Halo | Pick::Matched)
-}
-
-/// `true` if the pick needs gradients.
-pub fn needs_protection(pick: Pick) -> bool {
-    matches!(ranking(pick), Some(Ranking::Protected | Ranking::Connected))
-}
-
-fn ranking(pick: Pick) -> Option<Ranking> {
-    match pick {
-        Pick::Lowest { by, .. } | Pick::Highest { by, .. } => Some(by),
-        _ => None,
-    }
+    pick.needs_protection() || matches!(pick, Pick::Halo | Pick::Matched)
 }
 
 /// Returns the channels that a selection picks in one layer, ascending; none if an input of the rule is missing.

@@ -12,16 +12,16 @@
 //! multiplied by it.
 //!
 //! Memory is the sum of three parts: 8 bytes for every pair of a core channel and a halo channel, at most
-//! [`MAX_PAIRS`] pairs (512 MiB); the products of one sequence, 4 bytes for each of 256 tokens and each channel of a
+//! [`crate::terms::MAX_PAIRS`] pairs (512 MiB); the products of one sequence, 4 bytes for each of 256 tokens and each channel of a
 //! core or halo; and the memory of a backward pass ([`super::backward`]; here a layer keeps up to four more tensors
 //! of `intermediate_size` scalars per token).
 
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::backward::{Limits, backward};
-use super::concentration::{average_ranks, core_size};
+use super::concentration::average_ranks;
 use super::error::AnalysisError;
-use super::halo::{LayerHalo, halo_size};
+use super::halo::LayerHalo;
 use crate::job::control::Control;
 use crate::model::Model;
 use crate::model::probe::{Keep, Kept, Probe};
@@ -31,19 +31,11 @@ use crate::terms::Site;
 /// The authors' estimate uses 8 texts of up to 256 tokens.
 const N_SEQUENCES: usize = 8;
 const MAX_LENGTH: usize = 256;
-/// The most pairs of a core channel and a halo channel, over all layers, whose correlations are computed.
-pub const MAX_PAIRS: u64 = 1 << 26;
 /// Bound on correlations, because the mutual information is infinite at ±1.
 const LARGEST_CORRELATION: f64 = 0.9999;
 const N_LARGEST: usize = 5;
 const GAMMA: f64 = 8.0;
 const FLOOR: f64 = 0.2;
-
-/// The number of pairs in a layer of `n_channels`; [`MAX_PAIRS`] limits their sum over layers.
-pub fn n_pairs(rho: f64, eta: f64, n_channels: usize) -> u64 {
-    let n_core = core_size(rho, n_channels);
-    n_core as u64 * halo_size(eta, n_channels.saturating_sub(n_core)) as u64
-}
 
 /// Computes `r` of each layer's halo, in the halo's order; `None` for layers without a halo.
 ///
@@ -175,15 +167,6 @@ pub fn protections(n_channels: usize, halo: &[usize], redundancy: &[f32]) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pairs_are_of_a_core_and_its_halo() {
-        // The core has 143 of 14336 channels, and the halo a tenth of the other 14193.
-        assert_eq!(n_pairs(0.01, 0.1, 14336), 143 * 1419);
-        assert_eq!((n_pairs(0.5, 1.0, 10), n_pairs(0.01, 0.01, 10), n_pairs(0.5, 1.0, 1)), (25, 1, 0));
-        // This count does not fit into 32 bits.
-        assert_eq!(n_pairs(0.5, 1.0, 1 << 17), 1 << 32);
-    }
 
     #[test]
     fn only_what_goes_the_same_way_is_redundant() {

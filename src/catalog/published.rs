@@ -279,7 +279,8 @@ mod tests {
             let shape = &model.shape;
             let [hidden_size, intermediate_size, num_hidden_layers] =
                 [shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers].map(|n| n as usize);
-            let sizes = Sizes { num_hidden_layers, hidden_size, intermediate_size: intermediate_size.into(), num_experts: None };
+            let sizes =
+                Sizes { num_hidden_layers, hidden_size, intermediate_size: intermediate_size.into(), num_experts: None, ..Sizes::LARGEST };
             for target in model.facts.iter().flat_map(|fact| fact.at) {
                 assert_eq!(sizes.check_target(target), Ok(()), "{}: {target}", model.id);
             }

@@ -9,7 +9,7 @@ use super::hub_repo::HubRepo;
 use super::model::Found;
 use super::options::Options;
 use super::session::{Session, collect};
-use super::{models, print};
+use super::{models, print, ranges};
 use crate::catalog::HubModel;
 use crate::catalog::hub::find_any;
 use crate::catalog::published::{Fact, Kind};
@@ -22,7 +22,7 @@ pub struct CheckArgs {
     #[arg(long)]
     pub published: Option<String>,
     /// Seed of the random controls.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1, value_parser = ranges::seed)]
     pub seed: u64,
 }
 
@@ -40,7 +40,7 @@ pub async fn run(session: &mut Session, options: &Options, asked: &CheckArgs) ->
         bail!("no coordinates are published for {}: search with `linchpin scan --confirm`", entry.title);
     }
     let found = Found::named(options.model())?;
-    let info = session.load(options, found, options.given_text()?).await?;
+    let info = session.load(options, found, options.given_text()?, &[]).await?;
     same_shape(entry, &info)?;
     let mut export = Export::new(info.model.clone());
     let outcomes = measure(session, entry.facts, asked.seed, &mut export).await?;
@@ -180,7 +180,7 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("public/models/linchpin-13m");
         let mut session = Session::new(true);
         let outcomes = pollster::block_on(async {
-            let info = session.load(&options, Found::folder(&dir, "test".into()).unwrap(), None).await.unwrap();
+            let info = session.load(&options, Found::folder(&dir, "test".into()).unwrap(), None, &[]).await.unwrap();
             // Enough text to distinguish a collapse from no effect.
             let text = "The old man went home. It was a dark evening, and nobody was there to open the door for him.";
             session.ask(Request::UseText { name: "short".into(), text: text.into(), max_tokens: 32 }).await.unwrap();

@@ -10,6 +10,7 @@ use super::edits::EditArgs;
 use super::experiment_args::ExperimentCommand;
 use super::options::Options;
 use super::prune::PruneArgs;
+use super::ranges;
 use super::repeat::RepeatArgs;
 use super::report::ReportArgs;
 use super::save::SaveArgs;
@@ -17,6 +18,7 @@ use super::selection::ScoringArgs;
 use super::surround::SurroundArgs;
 use super::sweep::SweepArgs;
 use super::training::TrainingArgs;
+use crate::terms::{Count, Fraction, Sampling};
 
 /// Find the few weights that a language model cannot do without, and show the effect of removing them.
 #[derive(Debug, Clone, Parser)]
@@ -39,7 +41,7 @@ pub enum Command {
         #[arg(long)]
         confirm: bool,
         /// Seed of the random controls.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, allow_negative_numbers = true, default_value_t = 1, value_parser = ranges::seed)]
         seed: u64,
     },
     /// Edit weights, measure the loss, and generate text next to the intact model's.
@@ -107,8 +109,8 @@ pub enum Command {
     Verify {
         #[arg(long)]
         golden: PathBuf,
-        #[arg(long, default_value_t = 1e-4)]
-        tolerance: f32,
+        #[arg(long, allow_negative_numbers = true, default_value_t = 1e-4, value_parser = ranges::tolerance)]
+        tolerance: f64,
     },
 }
 
@@ -116,16 +118,29 @@ pub enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub struct SamplingArgs {
     /// Temperature; 0 is greedy.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = ranges::fraction(Fraction::Temperature))]
     pub temperature: Option<f32>,
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = ranges::count(Count::TopK))]
     pub top_k: Option<usize>,
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = ranges::fraction(Fraction::TopP))]
     pub top_p: Option<f32>,
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1, value_parser = ranges::seed)]
     pub seed: u64,
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = ranges::count(Count::MaxNewTokens))]
     pub max_new_tokens: Option<usize>,
+}
+
+impl SamplingArgs {
+    /// These settings, and a model's own for those that are not given.
+    pub fn over(&self, defaults: Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(defaults.temperature),
+            top_k: self.top_k.unwrap_or(defaults.top_k),
+            top_p: self.top_p.unwrap_or(defaults.top_p),
+            seed: self.seed,
+            max_new_tokens: self.max_new_tokens.unwrap_or(defaults.max_new_tokens),
+        }
+    }
 }
 
 #[cfg(test)]

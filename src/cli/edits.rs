@@ -46,6 +46,11 @@ pub fn parse_coord(text: &str) -> anyhow::Result<WeightCoord> {
     target.with_context(|| format!("{text:?}: expected LAYER,ROW,COL"))
 }
 
+/// Several coordinates.
+pub fn coords(texts: &[String]) -> anyhow::Result<Vec<WeightCoord>> {
+    texts.iter().map(|text| parse_coord(text)).collect()
+}
+
 /// `"2,12,86=0.5"` to the scalar `[12, 86]` of layer 2, at 0.5.
 fn parse_edit(unit: Unit, text: &str) -> anyhow::Result<WeightEdit> {
     let (place, scale) = text.split_once('=').unwrap_or((text, "0"));

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::edits::parse_coord;
+use super::edits::coords;
 use super::experiment_args::ExperimentArgs;
 use super::files;
 use super::print::{self, TIME};
@@ -16,11 +16,12 @@ use crate::terms::{Experiment, ExperimentKind, ModelInfo, Outcome, WeightCoord};
 /// Runs one of the experiments, such as `linchpin importance`.
 pub async fn run(session: &mut Session, kind: ExperimentKind, args: &ExperimentArgs, info: &ModelInfo) -> anyhow::Result<Vec<Event>> {
     let tasks = args.task_files()?;
+    // A broken file is told before anything is measured.
+    if !tasks.is_empty() {
+        session.ask(Request::UseTasks { tasks: tasks.clone() }).await?;
+    }
     let super_weights = super_weights(session, &args.super_weight).await?;
     let experiment = args.on(info, kind, super_weights, &tasks)?;
-    if !tasks.is_empty() {
-        session.ask(Request::UseTasks { tasks }).await?;
-    }
     let (outcome, took) = timed(session, experiment).await?;
     if let Some(folder) = &args.tables {
         write_tables(&outcome, folder)?;
@@ -35,7 +36,7 @@ pub async fn run(session: &mut Session, kind: ExperimentKind, args: &ExperimentA
 /// A coordinate that cannot be parsed, or a failing device.
 pub async fn super_weights(session: &mut Session, named: &[String]) -> anyhow::Result<Vec<WeightCoord>> {
     if !named.is_empty() {
-        return named.iter().map(|text| parse_coord(text)).collect();
+        return coords(named);
     }
     let events = session.ask(Request::Scan { prompt: Experiment::PROMPT.into() }).await?;
     let found = events.into_iter().find_map(|event| if let Event::Scanned(scan) = event { Some(scan.candidates) } else { None });

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use super::edits::parse_coord;
+use super::edits::coords;
 use super::files;
+use crate::protocol::Request;
 use crate::terms::{Experiment, ExperimentKind, ModelInfo, OnTasks, SettingId, Settings, TaskFile, TextRef, WeightCoord, text_digest};
 use crate::{catalog, language};
 
@@ -54,16 +55,16 @@ impl ExperimentArgs {
             let names = kinds.iter().map(|kind| subcommand(*kind)).collect::<Vec<_>>().join(", ");
             bail!("{names} does not use --{option}: leave it out");
         }
+        for kind in kinds {
+            let mut settings = kind.default_settings();
+            self.settings.over(&mut settings)?;
+        }
         let of_tasks = [SettingId::Limit, SettingId::ItemSeed].into_iter().find(|id| self.settings.0.contains_key(id));
         let of_tasks = of_tasks.map(SettingId::option).or_else(|| self.log_samples.then(|| "log-samples".into()));
         if let Some(option) = of_tasks.filter(|_| !has_tasks) {
             bail!("--{option} selects items of tasks, but there is no task: name one with --task NAME=FILE");
         }
-        for kind in kinds {
-            let mut settings = kind.default_settings();
-            self.settings.over(&mut settings)?;
-        }
-        self.super_weight.iter().try_for_each(|text| parse_coord(text).map(drop))?;
+        coords(&self.super_weight)?;
         self.task_files()?;
         self.tables.as_deref().map_or(Ok(()), files::create_folder)
     }
@@ -106,6 +107,16 @@ impl ExperimentArgs {
             text.bos = catalog::find(&info.model.id).is_some();
         }
         self.over(experiment, tasks)
+    }
+
+    /// The experiment as far as it is known without a model, to be checked before anything is computed.
+    ///
+    /// # Errors
+    ///
+    /// A setting outside its bounds, or a coordinate that cannot be parsed.
+    pub fn ahead(&self, kind: ExperimentKind) -> anyhow::Result<Request> {
+        let experiment = Experiment::with_defaults(kind, coords(&self.super_weight)?);
+        Ok(Request::Experiment(self.over(experiment, &[])?))
     }
 
     /// Reads the files of `--task`.

@@ -15,6 +15,7 @@ mod options;
 mod output;
 mod print;
 mod prune;
+mod ranges;
 mod repeat;
 mod report;
 mod report_page;
@@ -31,18 +32,17 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::bail;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::protocol::{Event, Export, Request};
-use crate::terms::{ModelFile, ModelInfo, Sampling};
+use crate::terms::{Ablation, ModelFile, ModelInfo, Sampling};
 use command::{Args, Command, SamplingArgs};
-use edits::parse_coord;
+use edits::coords;
 use experiment_args::ExperimentCommand;
 use model::Found;
 use options::Options;
 use output::tell;
 use repeat::RepeatArgs;
-use selection::ScoringArgs;
 use session::{Session, collect, figure};
 
 /// Runs the command. Exit codes: 0 done, 1 a negative finding (nothing confirmed, golden values missed), 2 an error, 141 the reader of
@@ -68,6 +68,11 @@ pub fn main() -> ExitCode {
         },
     };
     ExitCode::from(output::exit_code(code))
+}
+
+/// The command with its subcommands and options.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 async fn run(args: &Args) -> anyhow::Result<bool> {
@@ -118,11 +123,42 @@ async fn of_one_model(session: &mut Session, args: &Args) -> anyhow::Result<(Exp
     // Channels are scored on the given text; everything else is measured on it.
     let is_scoring = matches!(args.command, Command::Score { .. } | Command::Surround(_));
     let text = if is_scoring { None } else { args.options.given_text()? };
-    let info = session.load(&args.options, found, text).await?;
+    let info = session.load(&args.options, found, text, &ahead(&args.command)?).await?;
     let mut export = Export::new(info.model.clone());
     let is_positive = execute(session, args, &info, &mut export).await?;
     export.info = Some(info);
     Ok((export, is_positive))
+}
+
+/// The requests of a command that depend on its arguments only: they are checked before anything is computed.
+fn ahead(command: &Command) -> anyhow::Result<Vec<Request>> {
+    Ok(match command {
+        Command::Ablate { edits, sampling, .. } => {
+            vec![
+                Request::Apply { ablation: edits.ablation()? },
+                Request::Generate { prompt: String::new(), sampling: sampling.over(Sampling::default()) },
+            ]
+        }
+        Command::Generate { sampling, .. } => {
+            vec![Request::Generate { prompt: String::new(), sampling: sampling.over(Sampling::default()) }]
+        }
+        Command::Perplexity { edits } => vec![Request::Apply { ablation: edits.ablation()? }],
+        Command::Score { scoring, super_weight, .. } => vec![scoring.ranking(None, coords(super_weight)?)],
+        Command::Prune(asked) => vec![asked.scoring.request(None), Request::Apply { ablation: Ablation::pruning(asked.pruning()) }],
+        Command::Sweep(asked) => vec![asked.scoring.request(None), Request::Sweep { prunings: asked.prunings() }],
+        Command::Deletions(asked) => vec![asked.scoring.request(None), asked.request()],
+        Command::Surround(asked) => vec![asked.scoring.request(None), asked.request()],
+        Command::Experiment(ExperimentCommand { kind, args }) => vec![args.ahead(*kind)?],
+        Command::Scan { .. }
+        | Command::Measure
+        | Command::Verify { .. }
+        | Command::Training(_)
+        | Command::Check(_)
+        | Command::Models { .. }
+        | Command::Repeat(_)
+        | Command::Report(_)
+        | Command::Save(_) => Vec::new(),
+    })
 }
 
 async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &mut Export) -> anyhow::Result<bool> {
@@ -137,18 +173,18 @@ async fn execute(session: &mut Session, args: &Args, info: &ModelInfo, export: &
         }
         Command::Ablate { edits, prompt, sampling } => {
             events.extend(session.ask(Request::Apply { ablation: edits.ablation()? }).await?);
-            events.extend(session.ask(Request::Evaluate).await?);
+            // A prompt that is too long is told before the loss is measured.
             events.extend(session.ask(generate(prompt, sampling, info)).await?);
+            events.extend(session.ask(Request::Evaluate).await?);
         }
         Command::Generate { prompt, sampling } => events.extend(session.ask(generate(prompt, sampling, info)).await?),
         Command::Perplexity { edits } => {
             events.extend(session.ask(Request::Apply { ablation: edits.ablation()? }).await?);
             events.extend(session.ask(Request::Evaluate).await?);
         }
-        Command::Score { scoring: ScoringArgs { sequences, length }, super_weight, .. } => {
-            let super_weights = super_weight.iter().map(|text| parse_coord(text)).collect::<Result<_, _>>()?;
-            let (text, sequences, length, started) = (args.options.given_text()?, *sequences, *length, Instant::now());
-            events.extend(session.ask(Request::Score { text, sequences, length, super_weights, resume: false }).await?);
+        Command::Score { scoring, super_weight, .. } => {
+            let (text, started) = (args.options.given_text()?, Instant::now());
+            events.extend(session.ask(scoring.ranking(text, coords(super_weight)?)).await?);
             export.measured.push(figure("score", started, "all sequences, kernels compiled and weights' norms read within"));
         }
         Command::Prune(asked) => events.extend(prune::run(session, asked).await?),
@@ -195,13 +231,5 @@ async fn measure(session: &mut Session, info: &ModelInfo, export: &mut Export) -
 }
 
 fn generate(prompt: &str, args: &SamplingArgs, info: &ModelInfo) -> Request {
-    let defaults = info.sampling;
-    let sampling = Sampling {
-        temperature: args.temperature.unwrap_or(defaults.temperature),
-        top_k: args.top_k.unwrap_or(defaults.top_k),
-        top_p: args.top_p.unwrap_or(defaults.top_p),
-        seed: args.seed,
-        max_new_tokens: args.max_new_tokens.unwrap_or(defaults.max_new_tokens),
-    };
-    Request::Generate { prompt: prompt.into(), sampling }
+    Request::Generate { prompt: prompt.into(), sampling: args.over(info.sampling) }
 }

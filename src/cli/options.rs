@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ValueEnum};
 
-use super::experiment_args::number;
-use super::files;
+use super::{files, ranges};
 use crate::protocol::BackendChoice;
-use crate::terms::CalibrationText;
+use crate::terms::{CalibrationText, Count};
 
 /// The options of every subcommand: the model, the device, the text, and the form of the output.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,11 +25,11 @@ pub struct Options {
     #[arg(long, global = true)]
     pub text: Option<PathBuf>,
     /// Tokens of each passage of --text.
-    #[arg(long, global = true, default_value_t = 128)]
+    #[arg(long, global = true, allow_negative_numbers = true, default_value_t = 128, value_parser = ranges::count(Count::MaxTokens))]
     pub max_tokens: usize,
     /// Put the BOS that the model's configuration names before every text, even if its tokenizer adds none.
     // Experiments have an option of this name, too, for each block of a text: both are given at once.
-    #[arg(long, global = true, action = ArgAction::Append, num_args = 0..=1, default_missing_value = "true", value_parser = number)]
+    #[arg(long, global = true, action = ArgAction::Append, num_args = 0..=1, default_missing_value = "true", value_parser = ranges::flag)]
     pub bos: Vec<f64>,
     /// Print one JSON document (docs/export.md) and nothing else.
     #[arg(long, global = true)]

@@ -328,12 +328,12 @@ fn pane(name: &str, record: &RunRecord, generated: &Generated) {
 }
 
 /// Prints the comparison unless `is_quiet`, and returns `true` if every tensor is within the tolerance.
-pub fn verified(events: &[Event], tolerance: f32, is_quiet: bool) -> bool {
+pub fn verified(events: &[Event], tolerance: f64, is_quiet: bool) -> bool {
     let compared = events.iter().find_map(|event| if let Event::Verified { compared } = event { Some(compared) } else { None });
     let compared = compared.map(Vec::as_slice).unwrap_or_default();
     for error in compared.iter().filter(|_| !is_quiet) {
-        let mark = if error.relative <= tolerance { "ok  " } else { "FAR " };
+        let mark = if f64::from(error.relative) <= tolerance { "ok  " } else { "FAR " };
         say!("{mark}{:10.2e}  {}", error.relative, error.name);
     }
-    !compared.is_empty() && compared.iter().all(|error| error.relative <= tolerance)
+    !compared.is_empty() && compared.iter().all(|error| f64::from(error.relative) <= tolerance)
 }

@@ -3,10 +3,11 @@
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches, ValueEnum};
 
+use super::ranges;
 use super::selection::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs};
 use super::session::Session;
 use crate::protocol::{Event, Request};
-use crate::terms::{Ablation, Pick, Pruning};
+use crate::terms::{Ablation, Pick, Pruning, ShareOf};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct PruneArgs {
@@ -14,7 +15,7 @@ pub struct PruneArgs {
     #[arg(long, value_enum, default_value_t = MethodArg::Lp)]
     pub method: MethodArg,
     /// The share of each layer's channels to remove.
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0.3, value_parser = ranges::share(ShareOf::Removed))]
     pub sparsity: f64,
     /// Remove one of these groups instead of the lowest channels.
     #[arg(long, value_enum, conflicts_with_all = ["method", "sparsity"])]
@@ -23,7 +24,7 @@ pub struct PruneArgs {
     #[arg(long, value_enum, default_value_t = ReplaceArg::Zero)]
     pub replace: ReplaceArg,
     /// Seed of every random draw.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1, value_parser = ranges::seed)]
     pub seed: u64,
     #[command(flatten)]
     pub around: AroundArgs,

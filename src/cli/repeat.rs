@@ -11,6 +11,7 @@ use super::files;
 use super::model::Found;
 use super::options::{DeviceArg, Options};
 use super::print;
+use super::ranges;
 use super::session::Session;
 use crate::platform::hub;
 use crate::protocol::{Export, Request};
@@ -28,15 +29,12 @@ pub struct RepeatArgs {
     pub task: Vec<String>,
     /// The largest accepted difference of a figure, relative to its own magnitude or to its column's median magnitude,
     /// if that is larger. The same device gives the same figures; another kind of device mostly stays below 1e-3.
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1e-3, value_parser = ranges::tolerance)]
     pub tolerance: f64,
 }
 
 /// Repeats the measurements and compares them; the vector has one comparison for each column.
 pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -> anyhow::Result<(Export, Vec<Compared>)> {
-    if !(asked.tolerance >= 0.0 && asked.tolerance.is_finite()) {
-        bail!("--tolerance is {}, expected 0 or more", asked.tolerance);
-    }
     let before = read(&asked.file)?;
     let tasks = ExperimentArgs { task: asked.task.clone(), ..ExperimentArgs::default() }.task_files()?;
     check_tasks(&before.outcomes, &tasks)?;
@@ -56,7 +54,8 @@ pub async fn run(session: &mut Session, options: &Options, asked: &RepeatArgs) -
         bail!("the export was measured without a BOS that --bos adds: leave it out, or the figures do not compare");
     }
     let bos = if bos { vec![1.0] } else { Vec::new() };
-    let info = session.load(&Options { device, bos, ..options.clone() }, found, text).await.with_context(sought)?;
+    let ahead = before.outcomes.iter().map(|outcome| Request::Experiment(outcome.experiment.clone())).collect::<Vec<_>>();
+    let info = session.load(&Options { device, bos, ..options.clone() }, found, text, &ahead).await.with_context(sought)?;
     if let Some(theirs) = before.outcomes.iter().map(|outcome| &outcome.model).find(|theirs| theirs.revision != info.model.revision) {
         let ours = &info.model.revision;
         bail!(

@@ -65,7 +65,8 @@ async fn measured(session: &mut Session, options: &Options, asked: &ReportArgs) 
     let kinds = kinds(&asked.kinds)?;
     let tasks = asked.settings.task_files()?;
     let found = Found::named(options.model())?;
-    let info = session.load(options, found, options.given_text()?).await?;
+    let ahead = kinds.iter().map(|kind| asked.settings.ahead(*kind)).collect::<anyhow::Result<Vec<_>>>()?;
+    let info = session.load(options, found, options.given_text()?, &ahead).await?;
     if !tasks.is_empty() {
         session.ask(Request::UseTasks { tasks: tasks.clone() }).await?;
     }

@@ -160,7 +160,9 @@ async fn load(session: &mut Session, options: &Options, asked: &Asked, found: Fo
     let name = found.id.clone();
     let of_link = asked.link.as_ref().map(|link| &link.setup.model);
     let bos = of_link.map_or_else(|| options.bos.clone(), |model| model.added_bos.iter().map(|_| 1.0).collect());
-    let info = session.load(&Options { bos, ..options.clone() }, found, None).await?;
+    let score = |(sequences, length)| Request::Score { text: None, sequences, length, super_weights: Vec::new(), resume: false };
+    let ahead = asked.scoring.map(score).into_iter().chain([Request::Apply { ablation: asked.ablation.clone() }]).collect::<Vec<_>>();
+    let info = session.load(&Options { bos, ..options.clone() }, found, None, &ahead).await?;
     asked.check_weights(&info.model.revision, &name)?;
     if let Some(model) = of_link.filter(|model| model.added_bos != info.model.added_bos) {
         bail!("{}", other_bos(model, &info.model, &name));

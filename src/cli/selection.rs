@@ -2,9 +2,10 @@
 
 use clap::ValueEnum;
 
+use super::ranges;
 use crate::protocol::Request;
 use crate::tables::Measurement;
-use crate::terms::{CalibrationText, Message, ModelInfo, Pick, Ranking, Replacement, Selection};
+use crate::terms::{CalibrationText, Count, Message, ModelInfo, Pick, Ranking, Replacement, Selection, ShareOf, WeightCoord};
 
 /// Sizes of core and halo, and the layer.
 #[derive(Debug, Clone, clap::Args)]
@@ -13,10 +14,10 @@ pub struct AroundArgs {
     #[arg(long)]
     pub layer: Option<usize>,
     /// The core: a share of a layer's channels.
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0.01, value_parser = ranges::share(ShareOf::Core))]
     pub rho: f64,
     /// The halo: a share of the channels outside the core.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0.1, value_parser = ranges::share(ShareOf::Halo))]
     pub eta: f64,
     /// Number of residual channels in the core's write support; by default, a sixteenth of them.
     #[arg(long)]
@@ -34,17 +35,22 @@ impl AroundArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct ScoringArgs {
     /// Sequences of the calibration text that channels are scored over; fewer if the text is short.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 64, value_parser = ranges::count(Count::Sequences))]
     pub sequences: usize,
     /// Tokens of a sequence, limited by the model's context.
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 512, value_parser = ranges::count(Count::Length))]
     pub length: usize,
 }
 
 impl ScoringArgs {
     /// Requests scores over `text`, or, if it is `None`, over the bundled text.
     pub fn request(&self, text: Option<CalibrationText>) -> Request {
-        Request::Score { text, sequences: self.sequences, length: self.length, super_weights: Vec::new(), resume: false }
+        self.ranking(text, Vec::new())
+    }
+
+    /// The same, with the ranks of these super weights' channels.
+    pub fn ranking(&self, text: Option<CalibrationText>, super_weights: Vec<WeightCoord>) -> Request {
+        Request::Score { text, sequences: self.sequences, length: self.length, super_weights, resume: false }
     }
 
     /// The measurement of a table's rows. `text` is the convention and digest of the text that the loss is measured

@@ -18,6 +18,11 @@ use crate::language::{self, FailureWords};
 use crate::protocol::{Event, Export, Figure, Request};
 use crate::terms::{CalibrationText, Evaluation, Failure, ModelInfo, Pane, text_digest};
 
+/// A request that is out of its range for the model.
+#[derive(Debug, Error)]
+#[error("{}", in_words(.0))]
+struct OutOfRange(Failure);
+
 /// A failure with the engine's text.
 #[derive(Debug, Error)]
 #[error("{}", in_words(.0))]
@@ -149,14 +154,29 @@ impl Session {
         found.context("the engine sent no evaluation")
     }
 
-    /// Loads a model, and measures it on `text`, or, if that is `None`, on the bundled text.
+    /// Loads a model, and measures it on `text`, or, if that is `None`, on the bundled text. The requests `ahead` are
+    /// checked against the model's sizes as soon as its headers are read.
     ///
     /// # Errors
     ///
-    /// The engine's failure.
-    pub async fn load(&mut self, options: &Options, found: Found, text: Option<CalibrationText>) -> anyhow::Result<ModelInfo> {
+    /// The engine's failure, or a request out of its range, for which no weights are read.
+    pub async fn load(
+        &mut self,
+        options: &Options,
+        found: Found,
+        text: Option<CalibrationText>,
+        ahead: &[Request],
+    ) -> anyhow::Result<ModelInfo> {
+        let ahead = ahead.to_vec();
+        let check = move |event: &Event| match event {
+            Event::Inspected(of) => {
+                let checked = ahead.iter().try_for_each(|request| request.check(&of.sizes));
+                Ok(checked.map_err(|error| OutOfRange(engine::refusal(error)))?)
+            }
+            _ => Ok(()),
+        };
         let load = Request::Load { id: found.id.clone(), source: found.source.clone(), backend: options.device.into(), bos: options.bos() };
-        let events = self.ask(load).await.map_err(|error| match error.downcast_ref() {
+        let events = self.watch(load, check).await.map_err(|error| match error.downcast_ref() {
             Some(Refused(failure)) => found.explain(&failure.clone(), error),
             None => error,
         })?;

@@ -17,7 +17,7 @@ pub struct SurroundArgs {
 }
 
 impl SurroundArgs {
-    fn request(&self) -> Request {
+    pub fn request(&self) -> Request {
         let AroundArgs { layer, rho, eta, support } = self.around;
         Request::Surround { rho, eta, support, layer, redundancy: self.redundancy }
     }

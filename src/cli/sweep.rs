@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::ValueEnum;
 
+use super::ranges;
 use super::selection::{AroundArgs, MethodArg, ReplaceArg, ScoringArgs};
 use super::session::Session;
 use super::table::Table;
 use crate::protocol::{Event, Request};
 use crate::tables::sweep::{columns, figures, key};
-use crate::terms::{Cell, Comparison, Message, ModelInfo, Pane, Pick, Plan, Pruning, SweepReport};
+use crate::terms::{Cell, Comparison, Message, ModelInfo, Pane, Pick, Plan, Pruning, ShareOf, SweepReport};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct SweepArgs {
@@ -24,19 +25,19 @@ pub struct SweepArgs {
     #[arg(long, value_parser = parse_methods)]
     pub methods: Option<Methods>,
     /// Shares of each layer's channels that `pruning` removes.
-    #[arg(long, value_delimiter = ',', default_values_t = Plan::SPARSITIES)]
+    #[arg(long, allow_negative_numbers = true, value_delimiter = ',', default_values_t = Plan::SPARSITIES, value_parser = ranges::share(ShareOf::Removed))]
     pub sparsities: Vec<f64>,
     /// Shares of each layer's channels that `removal` removes.
-    #[arg(long, value_delimiter = ',', default_values_t = Plan::SHARES)]
+    #[arg(long, allow_negative_numbers = true, value_delimiter = ',', default_values_t = Plan::SHARES, value_parser = ranges::share(ShareOf::Removed))]
     pub shares: Vec<f64>,
     /// Sizes of the halos that `removal` removes: shares of the channels outside the core.
-    #[arg(long, value_delimiter = ',', default_values_t = Plan::HALOS)]
+    #[arg(long, allow_negative_numbers = true, value_delimiter = ',', default_values_t = Plan::HALOS, value_parser = ranges::share(ShareOf::Halo))]
     pub etas: Vec<f64>,
     /// The values that replace a removed channel, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "zero,mean")]
     pub replace: Vec<ReplaceArg>,
     /// Seeds of random draws, one repetition for each, separated by commas.
-    #[arg(long, value_delimiter = ',', default_values_t = Plan::SEEDS)]
+    #[arg(long, allow_negative_numbers = true, value_delimiter = ',', default_values_t = Plan::SEEDS, value_parser = ranges::seed)]
     pub seeds: Vec<u64>,
     #[command(flatten)]
     pub around: AroundArgs,
@@ -107,7 +108,8 @@ impl SweepArgs {
         self.prunings().into_iter().map(|pruning| (key(&pruning, &of), pruning)).collect()
     }
 
-    fn prunings(&self) -> Vec<Pruning> {
+    /// Every rule to measure.
+    pub fn prunings(&self) -> Vec<Pruning> {
         // The plan replaces the pick and the seed.
         let around = self.around.selection(Pick::Core, 0);
         let selections = self.experiment.iter().flat_map(|experiment| self.plan((*experiment).into()).line_by_line(&around));

@@ -36,11 +36,12 @@ const MAX_DEPTH: usize = 4;
 pub async fn run(session: &mut Session, options: &Options, asked: &TrainingArgs) -> anyhow::Result<Export> {
     let scalar = asked.scalar.as_deref().map(parse_coord).transpose()?;
     let folders = folders(&asked.dir)?;
+    let ahead = [asked.scoring.request(None), Request::Apply { ablation: Ablation::zeroing(scalar) }];
     let mut table = asked.csv.as_ref().map(|path| Table::open(path, columns())).transpose()?;
     let (mut last, mut checkpoints) = (None, Vec::new());
     for Folder { path, name, step } in folders {
         let found = Found::folder(&path, name.clone())?;
-        let info = session.load(options, found, options.given_text()?).await.with_context(|| format!("checkpoint {name}"))?;
+        let info = session.load(options, found, options.given_text()?, &ahead).await.with_context(|| format!("checkpoint {name}"))?;
         let evaluation = session.intact().await?;
         let of = asked.scoring.measurement(&info, &evaluation.convention, &session.text_digest);
         let key = key(&name, step, asked.scalar.as_deref(), &of);

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::error::EngineError;
 use crate::model::config::as_json;
+use crate::model::config::keys::Kind;
 use crate::platform::IN_BROWSER;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
@@ -40,14 +41,13 @@ impl Bos {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError`].
+    /// [`TokenizerError::Config`] for a key of another type, or another error of the tokenizer.
     pub fn left_out(
         (of_config, ends): (Option<u32>, &[u32]),
         of_tokenizer: Option<&[u8]>,
         tokenizer: &Tokenizer,
     ) -> Result<Option<Self>, TokenizerError> {
-        let read = |json: &[u8]| serde_json::from_slice::<Map<String, Value>>(&as_json(json)).unwrap_or_default();
-        let (has_own, own) = (of_tokenizer.is_some(), of_tokenizer.map(read).unwrap_or_default());
+        let (has_own, own) = (of_tokenizer.is_some(), of_tokenizer.map_or_else(|| Ok(Map::new()), read)?);
         let named = own.get("bos_token").and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
         let Some(id) = named.and_then(|token| tokenizer.id_of(token)).or(of_config).filter(|id| tokenizer.knows(*id)) else {
             return Ok(None);
@@ -91,6 +91,26 @@ impl Bos {
             (None, true) if tokenizer.encode_apart("a")?.0.is_empty() => Err(EngineError::NoBos),
             _ => Ok(Applied::default()),
         }
+    }
+}
+
+/// The keys that decide what stands before a text.
+const KEYS: [(&str, Kind); 2] = [("add_bos_token", Kind::Flag), ("tokenizer_class", Kind::Text)];
+
+/// Reads `tokenizer_config.json`.
+fn read(json: &[u8]) -> Result<Map<String, Value>, TokenizerError> {
+    let fault = |key, why| TokenizerError::Config { key, why };
+    let own: Map<String, Value> =
+        serde_json::from_slice(&as_json(json)).map_err(|error| fault("the file", format!("is no JSON object: {error}")))?;
+    let given = |key| own.get(key).filter(|value| !value.is_null());
+    for (key, kind) in KEYS {
+        given(key).map_or(Ok(()), |value| kind.check(value)).map_err(|why| fault(key, why))?;
+    }
+    match given("bos_token") {
+        Some(token) if !token.is_string() && !token.get("content").is_some_and(Value::is_string) => {
+            Err(fault("bos_token", format!("is {token}, expected a text, or an object with a text as its content")))
+        }
+        _ => Ok(own),
     }
 }
 
@@ -138,9 +158,21 @@ mod tests {
             // GPT-2's token between texts.
             ((Some(1), &[1]), Some(r#"{"bos_token": "<s>"}"#), Some(false)),
             ((None, &[]), None, None),
-            ((Some(9), &[]), Some("no JSON"), None),
+            ((Some(9), &[]), Some("{}"), None),
         ] {
             assert_eq!(expected(config, of_tokenizer), found, "{config:?} {of_tokenizer:?}");
+        }
+        for (of_tokenizer, named) in [
+            ("no JSON", "the file"),
+            (r#"{"add_bos_token": "false"}"#, "add_bos_token"),
+            (r#"{"add_bos_token": 1}"#, "add_bos_token"),
+            (r#"{"bos_token": 1}"#, "bos_token"),
+            (r#"{"bos_token": {"content": 1}}"#, "bos_token"),
+            (r#"{"bos_token": ["<s>"]}"#, "bos_token"),
+            (r#"{"tokenizer_class": false}"#, "tokenizer_class"),
+        ] {
+            let refused = Bos::left_out(LLAMA, Some(of_tokenizer.as_bytes()), &tokenizer(true)).unwrap_err();
+            assert!(matches!(refused, TokenizerError::Config { key, .. } if key == named), "{of_tokenizer}: {refused}");
         }
         assert_eq!(Bos::left_out(LLAMA, None, &tokenizer(true)).unwrap(), None);
     }

@@ -5,12 +5,9 @@ use super::{Engine, Loaded};
 use crate::analysis::deletion;
 use crate::analysis::eval::Totals;
 use crate::analysis::many::Many;
-use crate::job::SettingError;
 use crate::protocol::Event;
 use crate::tensors::DeviceError;
-use crate::terms::{
-    Ablation, Change, Coordinate, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit, check_below,
-};
+use crate::terms::{Ablation, Change, Deletion, DeletionReport, EditTarget, Evaluation, Pane, Replacement, WeightEdit};
 
 /// Name of the work in progress reports.
 const DOING: &str = "deleting";
@@ -73,18 +70,6 @@ impl Engine {
 impl Loaded {
     /// Draws the channels to remove, layer by layer, without measuring.
     fn drawn(&self, asked: &Asked) -> Result<Vec<Deletion>, EngineError> {
-        let setting = |key, got: usize, expected| Err(SettingError { key, got: got.to_string(), expected }.into());
-        if asked.per_layer == 0 {
-            return setting("per_layer", asked.per_layer, "1 or more");
-        }
-        if let Some(layer) = asked.layer {
-            check_below(Coordinate::Layer, layer, self.info.num_hidden_layers)?;
-        }
-        let widths = &self.info.intermediate_size;
-        let width = asked.layer.map_or(widths.range().0, |layer| widths.at(layer));
-        if !(1..=width).contains(&asked.n_quantiles) {
-            return setting("n_quantiles", asked.n_quantiles, "from 1 to the number of a layer's channels");
-        }
         let scored = self.scored.as_ref().ok_or(EngineError::NotScored)?;
         let layers = scored.scores.loss_proxies().into_iter().enumerate();
         let of_layer =

@@ -11,6 +11,7 @@ use crate::job::{SettingError, Stopped};
 use crate::loading::LoadingError;
 use crate::model::ModelError;
 use crate::platform::PlatformError;
+use crate::protocol::RangeError;
 use crate::saving::SavingError;
 use crate::tensors::DeviceError;
 use crate::terms::LimitError;
@@ -112,6 +113,15 @@ impl EngineError {
             | Self::Analysis(AnalysisError::Device(error))
             | Self::Experiment(ExperimentError::Device(error) | ExperimentError::Analysis(AnalysisError::Device(error))) => Some(error),
             _ => None,
+        }
+    }
+}
+
+impl From<RangeError> for EngineError {
+    fn from(error: RangeError) -> Self {
+        match error {
+            RangeError::Limit(error) => error.into(),
+            RangeError::Setting(error) => ExperimentError::Bounds(error).into(),
         }
     }
 }

@@ -113,6 +113,7 @@ fn of_tokenizer(error: &TokenizerError) -> Problem {
     match error {
         TokenizerError::NoSuchToken { .. } => Problem::UnknownToken,
         TokenizerError::Pattern { .. } => Problem::TokenizerPattern,
+        TokenizerError::Config { .. } => Problem::BrokenConfig,
         _ => Problem::TokenizerMismatch,
     }
 }

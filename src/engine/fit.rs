@@ -107,6 +107,7 @@ impl Prepared {
             id: id.into(),
             architecture: self.config.model_type.into(),
             num_parameters: checkpoint.num_parameters(),
+            sizes: self.config.sizes(),
             file_bytes: checkpoint.file_bytes(),
             to_fetch,
             weight_bytes,

@@ -41,9 +41,9 @@ use crate::model::Model;
 use crate::model::families;
 use crate::model::weights::Given;
 use crate::platform::{self, Files, GpuHealth, Output, PlatformError};
-use crate::protocol::{BackendChoice, Event, Request};
+use crate::protocol::{BackendChoice, Event, RangeError, Request};
 use crate::tensors::DeviceError;
-use crate::terms::{Ablation, Matrix, ModelInfo, ModelSource, Pane, Pruned, ScanReport};
+use crate::terms::{Ablation, Failure, Matrix, ModelInfo, ModelSource, Pane, Pruned, ScanReport};
 use crate::tokenizer::Tokenizer;
 use device::Devices;
 use error::EngineError;
@@ -59,6 +59,11 @@ pub fn held_out_digest() -> String {
 /// `true` if this `model_type` of a `config.json` is supported.
 pub fn reads(model_type: &str) -> bool {
     families::knows(model_type)
+}
+
+/// The failure of a request that is out of its range.
+pub fn refusal(error: RangeError) -> Failure {
+    failure::describe(&error.into())
 }
 
 /// The engine of one page or command; see the module's documentation.
@@ -114,13 +119,25 @@ impl Engine {
     /// Answers one request.
     pub async fn handle(&mut self, request: Request) {
         self.control.clear_stop();
-        let answered = self.answer(request).await.and_then(|()| Ok(self.check_gpu()?));
+        let answered = match self.check(&request) {
+            Ok(()) => self.answer(request).await,
+            Err(error) => Err(error.into()),
+        };
+        let answered = answered.and_then(|()| Ok(self.check_gpu()?));
         self.control.emit(match answered {
             Ok(()) => Event::Done,
             Err(error) if error.is_stop() => Event::Stopped,
             // If the GPU has failed, its error explains all later ones.
             Err(error) => Event::Failed(failure::describe(&self.check_gpu().err().map_or(error, EngineError::from))),
         });
+    }
+
+    /// Checks a request against the loaded model, before any work. Without one, or for a model that is not loaded, the
+    /// request's own answer does.
+    fn check(&self, request: &Request) -> Result<(), RangeError> {
+        let is_of_files = matches!(request, Request::Save(order) if order.source.is_some());
+        let loaded = self.loaded.as_ref().filter(|_| !is_of_files);
+        loaded.map_or(Ok(()), |loaded| request.check(&loaded.intact.config.sizes()))
     }
 
     async fn answer(&mut self, request: Request) -> Result<(), EngineError> {

@@ -1,14 +1,11 @@
 //! Prunings: a selection resolved to channels by the kept scores, and the model without them.
 
-use std::sync::LazyLock;
-
 use super::Loaded;
 use super::error::EngineError;
 use super::scored::{Scored, Surroundings};
 use crate::analysis::halo::{default_support, layer_halo};
 use crate::analysis::prune::{self, Around, Layer};
 use crate::analysis::redundancy;
-use crate::job::SettingError;
 use crate::job::control::Control;
 use crate::model::Model;
 use crate::terms::{Pruned, Pruning, Replacement, Selection};
@@ -24,9 +21,8 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// A selection outside the model, no scores, a stop, or a failing device.
+    /// No scores, a stop, or a failing device.
     pub(super) async fn resolved(&mut self, pruning: &Pruning, control: &Control) -> Result<Removal, EngineError> {
-        check(&pruning.selection, &self.intact)?;
         let mut scored = self.scored.take().ok_or(EngineError::NotScored)?;
         let channels = scored.resolve(&self.intact, &pruning.selection, control).await;
         let calibration = scored.calibration();
@@ -41,27 +37,6 @@ impl Loaded {
         let scored = self.scored.as_ref().filter(|_| removal.pruned.pruning.replacement == Replacement::Mean);
         self.intact.without_channels(&removal.channels, scored.and_then(Scored::means).as_deref())
     }
-}
-
-/// Refuses a selection that is outside the model, or too large for memory.
-pub(super) fn check(selection: &Selection, model: &Model) -> Result<(), EngineError> {
-    model.config.sizes().check_selection(selection)?;
-    let layers = selection.layer.map_or(0..model.config.num_hidden_layers, |layer| layer..layer + 1);
-    check_pairs(selection, layers.map(|layer| model.config.intermediate_size.at(layer)))
-}
-
-/// Checks that the sums for redundancy fit into memory. `widths` are the numbers of channels of the selection's
-/// layers.
-fn check_pairs(selection: &Selection, widths: impl IntoIterator<Item = usize>) -> Result<(), EngineError> {
-    let Selection { pick, rho, eta, .. } = *selection;
-    let n = widths.into_iter().map(|n_channels| redundancy::n_pairs(rho, eta, n_channels)).sum::<u64>();
-    if prune::needs_protection(pick) && n > redundancy::MAX_PAIRS {
-        static EXPECTED: LazyLock<String> =
-            LazyLock::new(|| format!("{} or fewer: choose a smaller core or halo, or one layer", redundancy::MAX_PAIRS));
-        let key = "the number of pairs of a core's and a halo's channels";
-        return Err(SettingError { key, got: n.to_string(), expected: &EXPECTED }.into());
-    }
-    Ok(())
 }
 
 impl Scored {
@@ -99,7 +74,7 @@ impl Scored {
                 }
             }
         }
-        if prune::needs_protection(pick) && wanted(&mut layers, selection).any(|(_, around)| around.protect.is_none()) {
+        if pick.needs_protection() && wanted(&mut layers, selection).any(|(_, around)| around.protect.is_none()) {
             self.protect(model, &mut layers, selection, control).await?;
         }
         Ok(Surroundings { rho, eta, n_support, layers })
@@ -128,21 +103,4 @@ impl Scored {
 fn wanted<'a>(layers: &'a mut [Around], selection: &Selection) -> impl Iterator<Item = (usize, &'a mut Around)> {
     let only = selection.layer;
     layers.iter_mut().enumerate().filter(move |(layer, _)| only.is_none_or(|only| only == *layer))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::terms::{Pick, Ranking};
-
-    #[test]
-    fn too_many_pairs_are_refused_before_anything_is_read() {
-        let by = |by, rho| Selection { rho, eta: 1.0, ..Selection::new(Pick::Lowest { by, share: 0.5 }) };
-        assert!(check_pairs(&by(Ranking::Protected, 0.5), [448; 20]).is_ok());
-        // Each layer has 7168² pairs.
-        assert!(check_pairs(&by(Ranking::Protected, 0.5), [14336]).is_ok());
-        let refused = check_pairs(&by(Ranking::Connected, 0.5), [14336; 2]).unwrap_err();
-        assert!(refused.to_string().contains("is 102760448, expected 67108864 or fewer"), "{refused}");
-        assert!(check_pairs(&by(Ranking::LossProxy, 0.5), [14336; 32]).is_ok(), "it needs no redundancy");
-    }
 }

@@ -6,7 +6,6 @@ use super::Loaded;
 use super::decoder::Decoding;
 use super::error::EngineError;
 use crate::decode::Drawn;
-use crate::job::SettingError;
 use crate::job::control::Control;
 use crate::protocol::Event;
 use crate::sampling::repetition;
@@ -21,7 +20,6 @@ impl Loaded {
     ///
     /// A bad prompt or setting, a failing device, or logits that are not finite.
     pub(super) async fn run(&self, prompt: &str, sampling: Sampling, control: &Control) -> Result<RunRecord, EngineError> {
-        check(&sampling)?;
         let ids = self.prompt_ids(prompt)?;
         let context = PaneContext {
             tokenizer: &self.tokenizer,
@@ -80,19 +78,6 @@ fn difference(intact: &Generated, ablated: &Generated) -> Option<usize> {
     let is_stopped = [intact, ablated].iter().any(|pane| pane.finish == Finish::Stopped);
     let shared = intact.token_ids.len().min(ablated.token_ids.len());
     first_difference(&intact.token_ids, &ablated.token_ids).filter(|at| !is_stopped || *at < shared)
-}
-
-fn check(sampling: &Sampling) -> Result<(), EngineError> {
-    if !(0.0..=5.0).contains(&sampling.temperature) {
-        return Err(SettingError { key: "temperature", got: sampling.temperature.to_string(), expected: "0 to 5" }.into());
-    }
-    if !(0.0..=1.0).contains(&sampling.top_p) {
-        return Err(SettingError { key: "top_p", got: sampling.top_p.to_string(), expected: "0 to 1" }.into());
-    }
-    if sampling.max_new_tokens == 0 {
-        return Err(SettingError { key: "max_new_tokens", got: "0".into(), expected: "1 or more" }.into());
-    }
-    Ok(())
 }
 
 /// Tokens of the prompt that are decoded together with new text.

@@ -6,10 +6,9 @@ use super::{Engine, Loaded};
 use crate::analysis::calibration::Sequences;
 use crate::analysis::concentration;
 use crate::analysis::score::Scores;
-use crate::job::SettingError;
 use crate::job::control::Control;
 use crate::protocol::Event;
-use crate::terms::{Ablation, CalibrationText, Concentration, LimitError, MAX_SEQUENCES, RHOS, ScoreProgress, ScoreReport, WeightCoord};
+use crate::terms::{CalibrationText, Concentration, RHOS, ScoreProgress, ScoreReport, WeightCoord, core_size};
 
 /// Parameters of [`crate::protocol::Request::Score`].
 pub(super) struct Asked {
@@ -44,15 +43,7 @@ impl Engine {
 impl Loaded {
     /// Returns the earlier sums if they can be resumed, otherwise empty ones.
     async fn begin(&mut self, asked: &Asked) -> Result<Scored, EngineError> {
-        let Asked { text, sequences: n, length, super_weights, resume } = asked;
-        let setting = |key, got: usize, expected| Err(SettingError { key, got: got.to_string(), expected }.into());
-        if !(1..=MAX_SEQUENCES).contains(n) {
-            return Err(LimitError::Sequences { got: *n }.into());
-        }
-        if *length < 2 {
-            return setting("length", *length, "2 or more");
-        }
-        self.intact.check_ablation(&Ablation::zeroing(super_weights.iter().copied()))?;
+        let Asked { text, sequences: n, length, resume, .. } = asked;
         let sequences = Sequences::of(text.as_ref(), *n, *length, &self.tokenizer, self.info.max_position_embeddings)?;
         self.check_length(sequences.length)?;
         // The previous scores stay until new ones replace them, so that a stop before the first sequence loses
@@ -97,7 +88,7 @@ impl Scored {
             model: loaded.info.model.clone(),
             calibration: self.calibration(),
             rhos: RHOS.to_vec(),
-            core_sizes: RHOS.map(|rho| loaded.info.intermediate_size.map(|n| concentration::core_size(rho, n))).to_vec(),
+            core_sizes: RHOS.map(|rho| loaded.info.intermediate_size.map(|n| core_size(rho, n))).to_vec(),
             summary: concentration::summary(&concentration),
             supernodes: channels.iter().map(concentration::supernodes).collect(),
             overlaps: channels.iter().flat_map(concentration::overlaps).collect(),

@@ -1,7 +1,6 @@
 //! Reports the surroundings of the cores, for a picture, a table, or a file.
 
 use super::error::EngineError;
-use super::prune::check;
 use super::{Engine, Loaded};
 use crate::analysis::halo::{LayerHalo, around, writes};
 use crate::analysis::plane::plane;
@@ -37,7 +36,6 @@ impl Loaded {
         // This pick needs exactly the requested surroundings.
         let pick = if redundancy { Pick::Lowest { by: Ranking::Protected, share: 0.0 } } else { Pick::Core };
         let selection = Selection { rho, eta, support, layer, ..Selection::new(pick) };
-        check(&selection, &self.intact)?;
         let mut scored = self.scored.take().ok_or(EngineError::NotScored)?;
         let known = scored.surroundings.take();
         let found = scored.surroundings(&self.intact, &selection, known, control).await;

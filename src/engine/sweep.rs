@@ -3,21 +3,18 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::Engine;
 use super::error::EngineError;
 use super::helpers::PATIENCE;
-use super::prune::{Removal, check};
+use super::prune::Removal;
 use super::scored::Scored;
-use super::{Engine, Loaded};
 use crate::analysis::AnalysisError;
 use crate::analysis::eval::{self, HeldOut, Totals};
 use crate::analysis::many::{Bench, Many};
-use crate::job::SettingError;
 use crate::protocol::Event;
 use crate::tensors::DeviceError;
 use crate::terms::{Change, Evaluation, Pane, Pruned, Pruning, Replacement, SweepPoint, SweepReport};
 
-/// The most prunings of a request, beyond any useful number.
-const MAX_PRUNINGS: usize = 10_000;
 /// Name of the work in progress reports.
 const DOING: &str = "measuring_removals";
 
@@ -29,7 +26,9 @@ impl Engine {
     pub(super) async fn sweep(&mut self, prunings: &[Pruning]) -> Result<(), EngineError> {
         let control = self.control.clone();
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
-        loaded.check_sweep(prunings)?;
+        if loaded.scored.is_none() {
+            return Err(EngineError::NotScored);
+        }
         let total = prunings.len() as f64;
         control.progress(DOING, 0.0, total, "steps");
         let intact = loaded.measured_intact(&control, |_done| {}).await?.evaluation;
@@ -96,18 +95,5 @@ fn evaluation(totals: Totals, text: &HeldOut) -> Result<Evaluation, AnalysisErro
     match totals.measured(text) {
         Err(AnalysisError::Device(DeviceError::NonFinite { .. })) => Ok(eval::overflowed(text)),
         measured => Ok(measured?.evaluation),
-    }
-}
-
-impl Loaded {
-    /// Checks a request before any work.
-    fn check_sweep(&self, prunings: &[Pruning]) -> Result<(), EngineError> {
-        if prunings.len() > MAX_PRUNINGS {
-            return Err(SettingError { key: "prunings", got: prunings.len().to_string(), expected: "10000 or fewer" }.into());
-        }
-        if self.scored.is_none() {
-            return Err(EngineError::NotScored);
-        }
-        prunings.iter().try_for_each(|pruning| check(&pruning.selection, &self.intact))
     }
 }

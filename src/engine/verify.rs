@@ -42,12 +42,12 @@ const LOGIT_TOLERANCE: f32 = 2e-3;
 /// [`EngineError::SelfCheck`] if the model's results differ from those of transformers.
 pub async fn self_check(model: &Model, reference: &[u8]) -> Result<(), EngineError> {
     let reference: Reference =
-        serde_json::from_slice(reference).map_err(|error| ModelError::Config { key: "reference.json", why: error.to_string() })?;
+        serde_json::from_slice(reference).map_err(|error| ModelError::Config { key: "reference.json".into(), why: error.to_string() })?;
     let is_usable = !reference.input_ids.is_empty()
         && reference.input_ids.len() <= model.config.max_position_embeddings
         && reference.input_ids.iter().all(|id| (*id as usize) < model.config.vocab_size);
     if !is_usable {
-        return Err(ModelError::Config { key: "reference.json", why: "does not fit the model".into() }.into());
+        return Err(ModelError::Config { key: "reference.json".into(), why: "does not fit the model".into() }.into());
     }
     let logits = model.forward(&reference.input_ids, None, Positions::All, &mut Probe::empty());
     let logits = logits.into_data_async().await?.convert::<f32>().try_into_vec::<f32>().unwrap_or_default();

@@ -112,9 +112,19 @@ pub fn notes(shards: &[Shard], plan: &Weights) -> Vec<String> {
         OF_BUFFERS.iter().any(|buffer| name.strip_suffix(buffer).is_some_and(|before| before.is_empty() || before.ends_with('.')))
     };
     let unread = all().map(|(_, name)| name.as_str()).filter(|name| !plan.wanted.contains_key(*name) && !is_buffer(name));
-    let unread = unread.collect::<BTreeSet<_>>();
+    let (beyond, unread): (BTreeSet<_>, BTreeSet<_>) = unread.partition(|name| layer_beyond(name, plan).is_some());
+    let layers = beyond.iter().filter_map(|name| layer_beyond(name, plan)).collect::<BTreeSet<_>>();
     let twice = all().filter(|(shard, name)| shard.superseded.contains(*name)).map(|(_, name)| name.as_str()).collect::<BTreeSet<_>>();
     let mut notes = Vec::new();
+    if let (Some((first, n)), Some((last, _))) = (layers.first(), layers.last()) {
+        let which = if first == last { format!("layer {first}") } else { format!("layers {first} to {last}") };
+        let are = counted(beyond.len(), "tensor is", "tensors are");
+        notes.push(format!(
+            "The checkpoint has weights of {which}, but config.json names only {n} layers (0 to {}): {are} not used, as in transformers: {}.",
+            n - 1,
+            listed(&beyond)
+        ));
+    }
     if !unread.is_empty() {
         let are = counted(unread.len(), "tensor that is", "tensors that are");
         notes.push(format!(
@@ -127,6 +137,21 @@ pub fn notes(shards: &[Shard], plan: &Weights) -> Vec<String> {
         notes.push(format!("Another file has {are} once more; the one in the file that the index names was read: {}.", listed(&twice)));
     }
     notes
+}
+
+/// The layer of a tensor that the model would have if it had more layers, and the number of layers that it has.
+fn layer_beyond(name: &str, plan: &Weights) -> Option<(usize, usize)> {
+    let parts = name.split('.').map(String::from).collect::<Vec<_>>();
+    parts.iter().enumerate().find_map(|(at, part)| {
+        let layer = part.parse().ok()?;
+        let has = |other: &usize| {
+            let mut parts = parts.clone();
+            parts[at] = other.to_string();
+            plan.wanted.contains_key(&parts.join("."))
+        };
+        let n = (0..layer).take_while(has).count();
+        (n > 0).then_some((layer, n))
+    })
 }
 
 fn counted(n: usize, one: &str, several: &str) -> String {

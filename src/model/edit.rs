@@ -9,7 +9,7 @@ use super::config::ModelConfig;
 use super::layers::{Layout, Linear};
 use super::mlp::Hidden;
 use super::{Model, ModelError};
-use crate::terms::{Ablation, ChannelCoord, Coordinate, EditTarget, LimitError, Matrix, Sizes, WeightEdit, check_below};
+use crate::terms::{Ablation, ChannelCoord, EditTarget, Matrix, Sizes, WeightEdit};
 
 /// Share of the scalars that the control "Prune Non-SW" of the super-weight paper zeroes: the 7,000 largest of 6.7
 /// billion.
@@ -26,19 +26,9 @@ impl ModelConfig {
             num_hidden_layers: self.num_hidden_layers,
             hidden_size: self.hidden_size,
             intermediate_size: self.intermediate_size.clone(),
+            max_position_embeddings: self.max_position_embeddings,
             num_experts: None,
         }
-    }
-
-    fn check_ablation(&self, ablation: &Ablation) -> Result<(), LimitError> {
-        let sizes = self.sizes();
-        ablation.weight_edits.iter().try_for_each(|edit| sizes.check_edit(edit))?;
-        for intervention in &ablation.interventions {
-            sizes.check_layer(intervention.layer)?;
-            check_below(Coordinate::Token, intervention.token, self.max_position_embeddings)?;
-            check_below(Coordinate::Channel, intervention.channel, self.hidden_size.max(self.intermediate_size.at(intervention.layer)))?;
-        }
-        Ok(())
     }
 }
 
@@ -49,7 +39,7 @@ impl Model {
     ///
     /// [`ModelError::Limit`] for the first number outside its limits.
     pub fn check_ablation(&self, ablation: &Ablation) -> Result<(), ModelError> {
-        Ok(self.config.check_ablation(ablation)?)
+        Ok(self.config.sizes().check_ablation(ablation)?)
     }
 
     /// Returns the model with these weights edited. A pruning is not applied, because the engine must resolve it with
@@ -182,7 +172,7 @@ mod tests {
     fn engine_takes_every_edit_within_the_limits_and_no_other() {
         let config = ModelConfig::from_json(include_bytes!("../../public/models/linchpin-13m/config.json")).unwrap();
         for (edit, can) in edits_at_the_limits(config.sizes()) {
-            let checked = config.check_ablation(&Ablation { weight_edits: vec![edit], ..Ablation::default() });
+            let checked = config.sizes().check_ablation(&Ablation { weight_edits: vec![edit], ..Ablation::default() });
             assert_eq!(checked.is_ok(), can, "{edit:?}: {checked:?}");
         }
     }

@@ -37,7 +37,7 @@ use stack::Layers;
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum ModelError {
     #[error("config.json: {key} {why}")]
-    Config { key: &'static str, why: String },
+    Config { key: String, why: String },
     #[error("unknown architecture {model_type:?}; supported are {known}")]
     UnknownArchitecture { model_type: String, known: String },
     #[error("not supported yet: {what}")]

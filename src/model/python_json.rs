@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 const NAMES: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
 /// Puts the three names in quotes wherever they are values, so that a JSON reader takes the text. A key that is read as a
@@ -30,6 +32,11 @@ pub fn as_json(text: &[u8]) -> Cow<'_, [u8]> {
     }
     changed.extend_from_slice(&text[copied..]);
     Cow::Owned(changed)
+}
+
+/// `true` for a value that [`as_json`] has put in quotes, or that stands there in them.
+pub fn is_python_number(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| NAMES.contains(&text))
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ pub mod boundary;
 #[cfg(any(test, feature = "boundary"))]
 pub mod samples;
 
+mod check;
 mod event;
 mod export;
 mod request;
 
+pub use check::*;
 pub use event::*;
 pub use export::*;
 pub use request::*;

@@ -200,7 +200,8 @@ fn pruned() -> Pruned {
 
 fn inspection() -> Inspection {
     parse(
-        r#"{"id":"a","architecture":"b","num_parameters":70000000000,"file_bytes":2,"to_fetch":3,"weight_bytes":4,"fits":false,
+        r#"{"id":"a","architecture":"b","num_parameters":70000000000,"sizes":{"num_hidden_layers":3,"hidden_size":4,
+        "intermediate_size":[5,6,7],"max_position_embeddings":8},"file_bytes":2,"to_fetch":3,"weight_bytes":4,"fits":false,
         "backend":{"kind":"cpu","name":"n","reason":"r"},"advice":"d","checks":[{"kind":"buffer","what":"w","needed":5,"limit":6,"ok":false},
         {"kind":"memory","what":"w","needed":5,"ok":true},{"kind":"storage","what":"w","needed":5,"limit":null,"ok":true}]}"#,
     )

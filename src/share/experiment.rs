@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_PROMPT_CHARS, ShareError, earlier, pack, read_model, unpack};
-use crate::terms::{Experiment, Headline, MAX_VALUES, ModelRef, Outcome, Sizes, TextRef, read_json};
+use crate::terms::{Count, Experiment, Headline, MAX_VALUES, ModelRef, Outcome, Sizes, TextRef, read_json};
 use crate::words::is_lower_hex;
 
 /// The beginning of a fragment that holds an experiment.
@@ -136,9 +136,7 @@ impl ExperimentLink {
 fn read(WireExperiment { m, r, o, e, h }: WireExperiment) -> Result<ExperimentLink, ShareError> {
     let model = read_model(m, r, o)?;
     let refuse = |what: String| Err(ShareError::Setting(what));
-    if e.super_weights.len() > MAX_VALUES {
-        return refuse(format!("it has {} scalars; at most {MAX_VALUES} are accepted", e.super_weights.len()));
-    }
+    Count::SuperWeights.check(e.super_weights.len() as u64)?;
     // A page without experts would measure other scalars, so this version of a link has none.
     let sizes = Sizes { num_experts: None, ..Sizes::LARGEST };
     e.super_weights.iter().try_for_each(|at| sizes.check_target(&(*at).into()))?;

@@ -1,14 +1,17 @@
 //! Limits that the page, a link and the engine share, and the checks against a model's sizes. Each limit is written
-//! only here.
+//! only here and in [`counts`].
 //!
 //! A refusal is a [`LimitError`] with its numbers. Its text is the engine's sentence; the page and a link have their
 //! own words.
 
+mod counts;
+
 use std::ops::RangeInclusive;
 
-use serde::Serialize;
+pub use counts::*;
+use serde::{Deserialize, Serialize};
 
-use super::{Coordinate, EditTarget, ModelInfo, PerLayer, Pick, Selection, WeightEdit};
+use super::{Ablation, Coordinate, EditTarget, MAX_PAIRS, ModelInfo, PerLayer, Pick, Selection, WeightEdit, n_pairs};
 
 /// The range of an edit's scale and of the super weights' factors; the papers' sweeps stop at 3.
 pub const SCALES: RangeInclusive<f32> = -3.0..=3.0;
@@ -62,7 +65,10 @@ impl ShareOf {
         }
     }
 
-    fn check(self, got: f64) -> Result<(), LimitError> {
+    /// # Errors
+    ///
+    /// [`LimitError::Share`].
+    pub fn check(self, got: f64) -> Result<(), LimitError> {
         if self.accepts(got) { Ok(()) } else { Err(LimitError::Share { what: self, got }) }
     }
 }
@@ -81,20 +87,30 @@ pub enum LimitError {
     Share { what: ShareOf, got: f64 },
     #[error("the write support K is {got}, expected 1 to {limit}")]
     Support { got: usize, limit: usize },
-    #[error("sequences is {got}, expected 1 to {MAX_SEQUENCES}")]
-    Sequences { got: usize },
+    #[error("{} is {got}, expected {least} to {most}", what.name())]
+    Count { what: Count, got: u64, least: u64, most: u64 },
+    #[error("{} is {got}, expected {} to {}", what.name(), what.range().start(), what.range().end())]
+    Fraction { what: Fraction, got: f32 },
+    #[error(
+        "the number of pairs of a core's and a halo's channels is {got}, expected {MAX_PAIRS} or fewer: choose a smaller core or halo, or \
+         one layer"
+    )]
+    Pairs { got: u64 },
     #[error("the number of values of one setting is {got}, expected {MAX_VALUES} or fewer")]
     Values { got: usize },
 }
 
-/// The sizes of a model that edits and selections are checked against.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The sizes of a model that edits, selections and settings are checked against.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     pub num_hidden_layers: usize,
     pub hidden_size: usize,
     /// Feed-forward channels of a layer.
     pub intermediate_size: PerLayer,
+    /// Tokens of the context.
+    pub max_position_embeddings: usize,
     /// Experts of a layer; `None` for a model without experts, in which a coordinate must not name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_experts: Option<usize>,
 }
 
@@ -104,6 +120,7 @@ impl From<&ModelInfo> for Sizes {
             num_hidden_layers: info.num_hidden_layers,
             hidden_size: info.hidden_size,
             intermediate_size: info.intermediate_size.clone(),
+            max_position_embeddings: info.max_position_embeddings,
             num_experts: None,
         }
     }
@@ -115,8 +132,24 @@ impl Sizes {
         num_hidden_layers: MAX_INDEX,
         hidden_size: MAX_INDEX,
         intermediate_size: PerLayer::Same(MAX_INDEX),
+        max_position_embeddings: MAX_INDEX,
         num_experts: Some(MAX_INDEX),
     };
+
+    /// Checks an ablation: every edit and intervention, and the rule that removes channels.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`] for the first number outside its limits.
+    pub fn check_ablation(&self, ablation: &Ablation) -> Result<(), LimitError> {
+        ablation.weight_edits.iter().try_for_each(|edit| self.check_edit(edit))?;
+        for intervention in &ablation.interventions {
+            self.check_layer(intervention.layer)?;
+            check_below(Coordinate::Token, intervention.token, self.max_position_embeddings)?;
+            check_below(Coordinate::Channel, intervention.channel, self.hidden_size.max(self.intermediate_size.at(intervention.layer)))?;
+        }
+        ablation.pruning.map_or(Ok(()), |pruning| self.check_selection(&pruning.selection))
+    }
 
     /// Checks the unit and the scale of an edit, for the page, a link and the engine.
     ///
@@ -150,10 +183,11 @@ impl Sizes {
     ///
     /// # Errors
     ///
-    /// [`LimitError::Share`], [`LimitError::Support`] or [`LimitError::Outside`] for the first number outside its
-    /// limits.
+    /// [`LimitError::Share`], [`LimitError::Support`], [`LimitError::Count`] or [`LimitError::Outside`] for the first
+    /// number outside its limits.
     pub fn check_selection(&self, selection: &Selection) -> Result<(), LimitError> {
-        let Selection { pick, rho, eta, support, layer, .. } = *selection;
+        let Selection { pick, rho, eta, support, layer, seed } = *selection;
+        Count::Seed.check(seed)?;
         ShareOf::Core.check(rho)?;
         ShareOf::Halo.check(eta)?;
         if let Pick::Lowest { share, .. } | Pick::Highest { share, .. } = pick {
@@ -163,6 +197,22 @@ impl Sizes {
             return Err(LimitError::Support { got, limit: self.hidden_size });
         }
         layer.map_or(Ok(()), |layer| self.check_layer(layer))
+    }
+
+    /// Checks that the sums for the redundancy of halos fit into memory, if the rule needs them. The selection is within
+    /// its limits.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError::Pairs`].
+    pub fn check_pairs(&self, selection: &Selection) -> Result<(), LimitError> {
+        let Selection { pick, rho, eta, layer, .. } = *selection;
+        if !pick.needs_protection() {
+            return Ok(());
+        }
+        let layers = layer.map_or(0..self.num_hidden_layers, |layer| layer..layer + 1);
+        let got = layers.map(|layer| n_pairs(rho, eta, self.intermediate_size.at(layer))).sum::<u64>();
+        if got > MAX_PAIRS { Err(LimitError::Pairs { got }) } else { Ok(()) }
     }
 
     /// # Errors
@@ -196,7 +246,7 @@ pub fn check_scale(got: f32) -> Result<(), LimitError> {
 #[cfg(test)]
 pub(crate) fn edits_at_the_limits(sizes: Sizes) -> Vec<(WeightEdit, bool)> {
     use super::{ChannelCoord, ColumnCoord, RowCoord, WeightCoord};
-    let Sizes { num_hidden_layers, hidden_size, intermediate_size, num_experts } = sizes;
+    let Sizes { num_hidden_layers, hidden_size, intermediate_size, num_experts, .. } = sizes;
     let units = |layer, expert, row, col| {
         [
             EditTarget::Scalar(WeightCoord { layer, expert, row, col }),
@@ -233,7 +283,13 @@ mod tests {
     use super::*;
     use crate::terms::{Ranking, WeightCoord};
 
-    const SIZES: Sizes = Sizes { num_hidden_layers: 20, hidden_size: 256, intermediate_size: PerLayer::Same(448), num_experts: None };
+    const SIZES: Sizes = Sizes {
+        num_hidden_layers: 20,
+        hidden_size: 256,
+        intermediate_size: PerLayer::Same(448),
+        max_position_embeddings: 512,
+        num_experts: None,
+    };
 
     #[test]
     fn refused_edit_is_told_with_its_numbers() {
@@ -293,5 +349,20 @@ mod tests {
         assert_eq!(with(|of| of.support = Some(257)), Err(LimitError::Support { got: 257, limit: 256 }));
         assert_eq!(with(|of| of.layer = Some(20)), Err(LimitError::Outside { what: Coordinate::Layer, got: 20, limit: 20 }));
         assert_eq!(with(|of| of.rho = 1.0).unwrap_err().to_string(), "rho is 1, expected more than 0 and less than 1");
+    }
+
+    #[test]
+    fn too_many_pairs_are_refused_before_anything_is_read() {
+        let by = |by, rho| Selection { rho, eta: 1.0, ..Selection::new(Pick::Lowest { by, share: 0.5 }) };
+        let check = |n_layers, width: usize, selection: &Selection| {
+            Sizes { num_hidden_layers: n_layers, intermediate_size: width.into(), ..SIZES }.check_pairs(selection)
+        };
+        assert!(check(20, 448, &by(Ranking::Protected, 0.5)).is_ok());
+        // Each layer has 7168² pairs.
+        assert!(check(1, 14336, &by(Ranking::Protected, 0.5)).is_ok());
+        let refused = check(2, 14336, &by(Ranking::Connected, 0.5)).unwrap_err();
+        assert!(refused.to_string().contains("is 102760448, expected 67108864 or fewer"), "{refused}");
+        assert!(check(2, 14336, &Selection { layer: Some(1), ..by(Ranking::Connected, 0.5) }).is_ok());
+        assert!(check(32, 14336, &by(Ranking::LossProxy, 0.5)).is_ok(), "it needs no redundancy");
     }
 }

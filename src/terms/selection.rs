@@ -83,6 +83,14 @@ impl Pick {
     pub fn is_drawn(self) -> bool {
         matches!(self, Self::Matched | Self::Random | Self::Lowest { by: Ranking::Random, .. } | Self::Highest { by: Ranking::Random, .. })
     }
+
+    /// Returns `true` if the rule needs the redundancy of halos, which takes gradients.
+    pub fn needs_protection(self) -> bool {
+        match self {
+            Self::Lowest { by, .. } | Self::Highest { by, .. } => matches!(by, Ranking::Protected | Ranking::Connected),
+            _ => false,
+        }
+    }
 }
 
 /// A rule that picks channels by the engine's scores.

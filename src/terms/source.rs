@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::BackendInfo;
+use super::{BackendInfo, Sizes};
 
 /// One file of a model (`config.json`, `model.safetensors`, ...) and its address: a relative or `blob:` URL, or,
 /// natively, a path.
@@ -120,6 +120,7 @@ pub struct Inspection {
     pub id: String,
     pub architecture: String,
     pub num_parameters: u64,
+    pub sizes: Sizes,
     /// Bytes of the weights' files; `to_fetch` counts the bytes that must still be downloaded.
     pub file_bytes: u64,
     pub to_fetch: u64,

@@ -9,7 +9,7 @@
 //!
 //! # Test ids
 //!
-//! Every control and every result has a stable `data-testid`:
+//! Every control and every result has a stable `data-testid`; a number field's fault has the field's with `-error`:
 //!
 //! | where | ids |
 //! |---|---|
@@ -25,7 +25,7 @@
 //! | charts | `scan-inputs-chart`, `scan-outputs-chart`, `confirm-arms`, `confirm-apart`, `lp-share`, `lp-mass`, `lp-agreement`, `halo-plane`, `halo-connection`, `removal-chart`, `pruning-chart`, `deletions-chart`, `training-shares`, `training-rise`; each with `-svg`, `-csv`, `-table` appended, the first two and `lp-share` with `-readout` |
 //! | confirm | `confirm-run`, `confirm-stop`, `published-run`, `confirm-arms`, `verdicts`, `verdict`, `published-claim`, `confirm-convention` |
 //! | weigh | `score-sequences`, `score-length`, `score-run`, `score-stop`, `score-resume`, `score-text`, `score-text-bundled`, `score-text-error`, `score-status`, `score-rho`, `score-layer`, `score-lorenz`, `score-findings`, `channels-csv` |
-//! | halo | `halo-support`, `halo-eta`, `halo-redundancy`, `halo-run`, `halo-error`, `halo-line` |
+//! | halo | `halo-support`, `halo-eta`, `halo-redundancy`, `halo-run`, `halo-support-error`, `halo-eta-error`, `halo-line` |
 //! | channels | `prune-pick`, `prune-by`, `prune-layer`, `prune-replace`, `prune-sparsity`, `prune-rho`, `prune-eta`, `prune-seed`, `prune-switch`, `prune-status` |
 //! | compare | `compare-replace`, `compare-removal`, `compare-pruning`, `compare-stop`, `deletions-per-layer`, `deletions-run`, `deletions-line` |
 //! | surgery | `suggestion-<n>`, `edit-list`, `edit`, `edit-switch`, `edit-scale`, `edit-value`, `edit-remove`, `edit-unit`, `edit-layer`, `edit-row`, `edit-col`, `edit-add`, `edit-error`, `edit-reset`, `applied` |

@@ -75,6 +75,16 @@ test('channels are weighed, looked around, removed, shared and recomputed', asyn
   await part(seen, 'score-rho').selectOption('1');
   await part(seen, 'score-layer').selectOption('2');
 
+  // A number out of its range is told at its field, and nothing is sent.
+  await part(seen, 'halo-eta').fill('101');
+  await part(seen, 'halo-eta-error').filter({ hasText: 'at most 100 percent' }).waitFor();
+  assert.ok(await part(seen, 'halo-run').isDisabled());
+  await part(seen, 'halo-eta').fill('');
+  await put(seen, 'score-sequences', 0);
+  await part(seen, 'score-sequences-error').filter({ hasText: 'from 1 to 100000; 0 is not' }).waitFor();
+  await put(seen, 'score-sequences', SEQUENCES);
+  assert.equal(await text(seen, 'score-sequences-error'), '');
+
   // The halo.
   await part(seen, 'halo-redundancy').check();
   await part(seen, 'halo-run').click();

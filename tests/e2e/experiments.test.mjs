@@ -66,6 +66,7 @@ test('scaling is set, stopped, measured, saved, shared and recomputed', async ()
   assert.ok(await part(seen, 'experiment-run').isDisabled());
   await put(seen, 'setting-factors', '0, 4');
   await part(seen, 'experiment-error').filter({ hasText: 'is not a number from -3 to 3' }).waitFor();
+  await part(seen, 'setting-factors-error').filter({ hasText: 'is not a number from -3 to 3' }).waitFor();
 
   // A stop keeps the partial result.
   await put(seen, 'setting-factors', Array.from({ length: 30 }, (_, i) => i / 10).join(', '));

@@ -108,7 +108,7 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
         Problem::UnknownArchitecture => ("Linchpin cannot run this kind of model yet", "Choose a model of one of the known families."),
         Problem::BrokenConfig => (
             "The model's configuration is broken",
-            "Correct the key in config.json, or take the file as transformers saves it with the model.",
+            "Correct the key in that file, or take the file as transformers saves it with the model.",
         ),
         Problem::FileMissing => (
             "A file of the model is missing",

@@ -17,28 +17,25 @@ pub(super) static FAMILY: Family = Family { model_type: "gemma3_text", tables: T
 pub(super) const WITH_IMAGES: (&str, &str) = ("gemma3", "gemma3 with its images; models of text alone (gemma3_text) are");
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
-    keys.refuse("final_logit_softcapping", |_: &f64| true)?;
-    keys.refuse("attn_logit_softcapping", |_: &f64| true)?;
-    keys.refuse("use_bidirectional_attention", |is_set| *is_set)?;
+    keys.refuse("final_logit_softcapping", |value| !value.is_null())?;
+    keys.refuse("attn_logit_softcapping", |value| !value.is_null())?;
+    keys.refuse("use_bidirectional_attention", |value| *value == true)?;
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
-    let head_dim = keys.get("head_dim")?.unwrap_or(256);
-    let window = keys.get("sliding_window")?.unwrap_or(4096);
+    let head_dim = keys.whole("head_dim").unwrap_or(256);
     // One in every `pattern` layers has no window.
-    let pattern = match keys.get("sliding_window_pattern")? {
-        Some(pattern) => pattern,
-        None => keys.get("_sliding_window_pattern")?.unwrap_or(6_usize),
-    };
-    let is_sliding = keys.sliding_layers(config.num_hidden_layers, |layer| (layer + 1) % pattern.max(1) != 0)?;
+    let pattern = keys.whole("sliding_window_pattern").or(keys.whole("_sliding_window_pattern")).unwrap_or(6);
+    let is_sliding = keys.sliding_layers(config.num_hidden_layers, |layer| !(layer + 1).is_multiple_of(pattern))?;
+    let sliding_window = keys.windows(&is_sliding, keys.window_or(4096), "sliding_window is null")?;
     let (global, local) = ropes(keys, head_dim)?;
     let rope_of = |is_sliding: &bool| if *is_sliding { local.clone() } else { global.clone() };
     Ok(ModelConfig {
         head_dim,
-        num_key_value_heads: keys.get("num_key_value_heads")?.unwrap_or(4),
+        num_key_value_heads: keys.whole("num_key_value_heads").unwrap_or(4),
         activation: keys.activation("hidden_activation", Activation::GeluTanh)?,
         positions: Positions::Rotary(is_sliding.iter().map(rope_of).collect()),
-        tie_word_embeddings: keys.get("tie_word_embeddings")?.unwrap_or(true),
-        sliding_window: is_sliding.iter().map(|is_sliding| is_sliding.then_some(window)).collect(),
-        query_pre_attn_scalar: Some(keys.get("query_pre_attn_scalar")?.unwrap_or(256.0)),
+        tie_word_embeddings: keys.flag("tie_word_embeddings").unwrap_or(true),
+        sliding_window,
+        query_pre_attn_scalar: Some(keys.number("query_pre_attn_scalar").unwrap_or(256.0)),
         ..config
     })
 }
@@ -46,10 +43,9 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 /// Reads the angles of the layers without a window, and of those with one. transformers 5 writes them by kind of
 /// layer; transformers 4 had two bases, and scaled only the first kind.
 fn ropes(keys: &Keys<'_>, head_dim: usize) -> Result<(Rope, Rope), ModelError> {
-    let of_kind = |kind| keys.value("rope_parameters").and_then(|parameters| parameters.get(kind)).filter(|value| !value.is_null());
-    let scaling = keys.value("rope_scaling").filter(|value| !value.is_null());
-    let global = keys.rope_of(of_kind("full_attention").or(scaling), keys.get("rope_theta")?.unwrap_or(1_000_000.0), head_dim)?;
-    let local = keys.rope_of(of_kind("sliding_attention"), keys.get("rope_local_base_freq")?.unwrap_or(10_000.0), head_dim)?;
+    let [global, local] = [keys.rope_keys_of("full_attention", true)?, keys.rope_keys_of("sliding_attention", false)?];
+    let global = keys.rope_of(&global, keys.number("rope_theta").unwrap_or(1_000_000.0), head_dim)?;
+    let local = keys.rope_of(&local, keys.number("rope_local_base_freq").unwrap_or(10_000.0), head_dim)?;
     Ok((global, local))
 }
 

@@ -3,7 +3,7 @@
 
 use super::{Family, parts};
 use crate::model::attention::QkvProj;
-use crate::model::config::{Activation, Keys, ModelConfig, Positions, token_ids};
+use crate::model::config::{Activation, Keys, ModelConfig, Positions};
 use crate::model::layers::Layout;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::weights::Weights;
@@ -32,34 +32,34 @@ fn name(keys: &Keys<'_>, general: &str) -> &'static str {
 
 /// Reads GPT-2's keys. The head is tied by default.
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
-    keys.refuse("scale_attn_by_inverse_layer_idx", |is_set| *is_set)?;
-    keys.refuse("scale_attn_weights", |is_set: &bool| !is_set)?;
+    keys.refuse("scale_attn_by_inverse_layer_idx", |value| *value == true)?;
+    keys.refuse("scale_attn_weights", |value| *value == false)?;
     let (hidden_size, num_attention_heads) = (keys.required(name(keys, "hidden_size"))?, keys.required(name(keys, "num_attention_heads"))?);
-    let num_hidden_layers = keys.layers(name(keys, "num_hidden_layers"))?;
+    let num_hidden_layers = keys.required(name(keys, "num_hidden_layers"))?;
     let width_key = "n_inner";
     let config = ModelConfig {
         model_type: FAMILY.model_type,
         width_key,
         vocab_size: keys.required("vocab_size")?,
         hidden_size,
-        intermediate_size: keys.get(width_key)?.unwrap_or(4 * hidden_size).into(),
+        intermediate_size: keys.whole(width_key).unwrap_or(4 * hidden_size).into(),
         num_hidden_layers,
         num_attention_heads,
         num_key_value_heads: num_attention_heads,
-        head_dim: hidden_size / num_attention_heads.max(1),
+        head_dim: hidden_size / num_attention_heads,
         max_position_embeddings: keys.required(name(keys, "max_position_embeddings"))?,
-        norm_eps: keys.get("layer_norm_epsilon")?.unwrap_or(1e-5),
+        norm_eps: keys.number("layer_norm_epsilon").unwrap_or(1e-5),
         activation: keys.activation("activation_function", Activation::GeluTanh)?,
         positions: Positions::Learned,
-        tie_word_embeddings: keys.get("tie_word_embeddings")?.unwrap_or(true),
+        tie_word_embeddings: keys.flag("tie_word_embeddings").unwrap_or(true),
         attention_bias: true,
         mlp_bias: true,
         sliding_window: vec![None; num_hidden_layers],
         query_pre_attn_scalar: None,
         clip_qkv: None,
         use_parallel_residual: false,
-        bos_token_id: token_ids(keys.value("bos_token_id")).first().copied(),
-        eos_token_ids: token_ids(keys.value("eos_token_id")),
+        bos_token_id: keys.token_ids("bos_token_id").first().copied(),
+        eos_token_ids: keys.token_ids("eos_token_id"),
     };
     config.check_heads_fill_width()?;
     Ok(config)

@@ -19,19 +19,16 @@ const TABLES: [&str; 2] = ["gpt_neox.embed_in.weight", "embed_out.weight"];
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
     // transformers 4 has other names for base and share.
-    let theta = keys.get("rotary_emb_base")?.unwrap_or(10_000.0);
-    let share = match keys.rotary_share()? {
-        Some(share) => share,
-        None => keys.get("rotary_pct")?.unwrap_or(0.25),
-    };
+    let theta = keys.number("rotary_emb_base").unwrap_or(10_000.0);
+    let share = keys.rotary_share().or(keys.number("rotary_pct")).unwrap_or(0.25);
     let dim = (config.head_dim as f64 * share) as usize;
     let config = ModelConfig {
-        norm_eps: keys.get("layer_norm_eps")?.unwrap_or(1e-5),
+        norm_eps: keys.number("layer_norm_eps").unwrap_or(1e-5),
         activation: keys.activation("hidden_act", Activation::Gelu)?,
-        positions: config.rotary(keys.rope_of(keys.rope_parameters(), theta, dim)?),
-        attention_bias: keys.get("attention_bias")?.unwrap_or(true),
+        positions: config.rotary(keys.rope_of(&keys.rope_keys(), theta, dim)?),
+        attention_bias: keys.flag("attention_bias").unwrap_or(true),
         mlp_bias: true,
-        use_parallel_residual: keys.get("use_parallel_residual")?.unwrap_or(true),
+        use_parallel_residual: keys.flag("use_parallel_residual").unwrap_or(true),
         ..config
     };
     config.check_heads_fill_width()?;

@@ -61,20 +61,37 @@ pub fn tables(config: &ModelConfig) -> [&'static str; 2] {
     of(config).tables
 }
 
+/// The family of this `model_type`.
+///
+/// # Errors
+///
+/// [`ModelError::UnknownArchitecture`], or [`ModelError::Unsupported`] for a relative of a family.
+fn named(model_type: &str) -> Result<&'static Family, ModelError> {
+    if let Some((_, what)) = REFUSED.iter().find(|(refused, _)| *refused == model_type) {
+        return Err(ModelError::Unsupported { what: (*what).into() });
+    }
+    FAMILIES.into_iter().find(|family| family.model_type == model_type).ok_or_else(|| ModelError::UnknownArchitecture {
+        model_type: model_type.into(),
+        known: FAMILIES.map(|family| family.model_type).join(", "),
+    })
+}
+
+/// Checks that a family has this `model_type`.
+///
+/// # Errors
+///
+/// [`ModelError::UnknownArchitecture`] or [`ModelError::Unsupported`].
+pub(super) fn check_known(model_type: &str) -> Result<(), ModelError> {
+    named(model_type).map(drop)
+}
+
 /// Reads the keys with the family of this `model_type`.
 ///
 /// # Errors
 ///
-/// [`ModelError::UnknownArchitecture`], or the error found by the family.
+/// The errors of [`check_known`], or the error found by the family.
 pub(super) fn read_config(model_type: &str, keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
-    if let Some((_, what)) = REFUSED.iter().find(|(refused, _)| *refused == model_type) {
-        return Err(ModelError::Unsupported { what: (*what).into() });
-    }
-    let family = FAMILIES.iter().find(|family| family.model_type == model_type).ok_or_else(|| ModelError::UnknownArchitecture {
-        model_type: model_type.into(),
-        known: FAMILIES.map(|family| family.model_type).join(", "),
-    })?;
-    (family.config)(keys)
+    (named(model_type)?.config)(keys)
 }
 
 /// Builds the model that `config` describes. On [`Weights::plan`], it only records the required tensors; on loaded

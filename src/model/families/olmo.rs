@@ -13,7 +13,7 @@ pub(super) static FAMILY: Family = Family { model_type: "olmo", tables: TABLES, 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
     // The norms' epsilon is not a key of OLMo's configuration.
-    Ok(ModelConfig { norm_eps: 1e-5, positions: config.rotary(keys.rope(config.head_dim)?), clip_qkv: keys.get("clip_qkv")?, ..config })
+    Ok(ModelConfig { norm_eps: 1e-5, positions: config.rotary(keys.rope(config.head_dim)?), clip_qkv: keys.number("clip_qkv"), ..config })
 }
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {

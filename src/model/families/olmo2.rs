@@ -12,7 +12,7 @@ pub(super) static FAMILY: Family = Family { model_type: "olmo2", tables: TABLES,
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
-    let norm_eps = keys.get("rms_norm_eps")?.unwrap_or(1e-5);
+    let norm_eps = keys.number("rms_norm_eps").unwrap_or(1e-5);
     Ok(ModelConfig { norm_eps, positions: config.rotary(keys.rope(config.head_dim)?), ..config })
 }
 

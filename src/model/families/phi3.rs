@@ -1,12 +1,10 @@
 //! Phi-3: Llama with one matrix for queries, keys and values and one for gate and up, a window, and, in some
 //! configurations, rotary positions of a part of each head (`transformers.models.phi3.modeling_phi3`).
 
-use serde_json::Value;
-
 use super::parts::TABLES;
 use super::{Family, parts};
 use crate::model::attention::{Attention, QkvProj};
-use crate::model::config::{Keys, ModelConfig, Rope, RopeScaling};
+use crate::model::config::{Keys, ModelConfig, Rope, RopeKeys, RopeScaling};
 use crate::model::layers::Layout;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::model::weights::Weights;
@@ -18,22 +16,19 @@ pub(super) static FAMILY: Family = Family { model_type: "phi3", tables: TABLES, 
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
-    let dim = (config.head_dim as f64 * keys.rotary_share()?.unwrap_or(1.0)) as usize;
-    let theta = keys.get("rope_theta")?.unwrap_or(10_000.0);
-    let parameters = keys.rope_parameters();
-    let kind = parameters.and_then(|p| p.get("rope_type").or_else(|| p.get("type"))).and_then(Value::as_str);
-    let (rope, longest) = match (parameters, kind) {
+    let dim = (config.head_dim as f64 * keys.rotary_share().unwrap_or(1.0)) as usize;
+    let theta = keys.number("rope_theta").unwrap_or(10_000.0);
+    let of = keys.rope_keys();
+    let (rope, longest) = match of.kind() {
         // The first checkpoints used all of these names.
-        (Some(parameters), Some("longrope" | "su" | "yarn")) => {
-            longrope(keys, parameters, &config, Rope { dim, theta, scaling: RopeScaling::None })?
-        }
-        _ => (keys.rope_of(parameters, theta, dim)?, config.max_position_embeddings),
+        Some("longrope" | "su" | "yarn") => longrope(keys, &of, &config, Rope { dim, theta, scaling: RopeScaling::None })?,
+        _ => (keys.rope_of(&of, theta, dim)?, config.max_position_embeddings),
     };
     Ok(ModelConfig {
-        norm_eps: keys.get("rms_norm_eps")?.unwrap_or(1e-5),
+        norm_eps: keys.number("rms_norm_eps").unwrap_or(1e-5),
         positions: config.rotary(rope),
         max_position_embeddings: longest,
-        sliding_window: vec![keys.get("sliding_window")?; config.num_hidden_layers],
+        sliding_window: vec![keys.whole("sliding_window"); config.num_hidden_layers],
         ..config
     })
 }
@@ -41,25 +36,21 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 /// Reads the angles of a model with a stretched context, and returns the context's length here: its length in
 /// pre-training. Up to there the model has one set of factors. Beyond, transformers uses another set for all
 /// positions at once, even for keys that are already computed.
-fn longrope(keys: &Keys<'_>, parameters: &Value, config: &ModelConfig, plain: Rope) -> Result<(Rope, usize), ModelError> {
-    let bad = |key, why| ModelError::Config { key, why };
-    let inside = |key: &str| parameters.get(key).and_then(Value::as_f64);
-    let theta = inside("rope_theta").unwrap_or(plain.theta);
-    let original = keys.get("original_max_position_embeddings")?.unwrap_or(4096_usize);
-    let factors = parameters.get("short_factor").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_f64);
-    let factors = factors.filter(|factor| factor.is_finite() && *factor > 0.0).collect::<Vec<_>>();
-    if factors.len() != plain.dim / 2 {
-        return Err(bad("short_factor", format!("has {} positive numbers, expected {}", factors.len(), plain.dim / 2)));
+fn longrope(keys: &Keys<'_>, of: &RopeKeys, config: &ModelConfig, plain: Rope) -> Result<(Rope, usize), ModelError> {
+    let original = keys.whole("original_max_position_embeddings").unwrap_or(4096);
+    let expected = plain.dim / 2;
+    for key in ["short_factor", "long_factor"] {
+        let n = of.numbers(key).map(|factors| factors.len());
+        // Only the short ones are read.
+        if n.is_some_and(|n| n != expected) || (n.is_none() && key == "short_factor") {
+            return Err(of.fault(key, format!("has {} numbers, expected {expected}", n.unwrap_or(0))));
+        }
     }
-    if original < 2 {
-        return Err(bad("original_max_position_embeddings", format!("is {original}")));
-    }
-    if !(theta.is_finite() && theta > 0.0) {
-        return Err(bad("rope_theta", format!("is {theta}")));
-    }
-    let stretch = inside("factor").unwrap_or(config.max_position_embeddings as f64 / original as f64);
+    let factors = of.numbers("short_factor").unwrap_or_default();
+    let stretch = of.number("factor").unwrap_or(config.max_position_embeddings as f64 / original as f64);
     let by_length = if stretch > 1.0 { (1.0 + stretch.ln() / (original as f64).ln()).sqrt() } else { 1.0 };
-    let magnitude = inside("attention_factor").unwrap_or(by_length);
+    let magnitude = of.number("attention_factor").unwrap_or(by_length);
+    let theta = of.number("rope_theta").unwrap_or(plain.theta);
     let rope = Rope { theta, scaling: RopeScaling::Each { factors, magnitude }, ..plain };
     Ok((rope, config.max_position_embeddings.min(original)))
 }

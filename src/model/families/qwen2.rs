@@ -22,19 +22,10 @@ fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 
 /// Windows from layer `max_window_layers` on, if `use_sliding_window` is set; the defaults are transformers'.
 pub(super) fn windows(keys: &Keys<'_>, num_hidden_layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
-    let is_on = keys.get("use_sliding_window")?.unwrap_or(false);
-    let window = match keys.value("sliding_window") {
-        _ if !is_on => None,
-        None => Some(4096),
-        Some(_) => keys.get::<usize>("sliding_window")?,
-    };
-    let first = keys.get("max_window_layers")?.unwrap_or(28_usize);
+    let window = keys.window_or(4096).filter(|_| keys.flag("use_sliding_window").unwrap_or(false));
+    let first = keys.whole("max_window_layers").unwrap_or(28);
     let is_sliding = keys.sliding_layers(num_hidden_layers, |layer| window.is_some() && layer >= first)?;
-    if window.is_none() && is_sliding.contains(&true) {
-        let why = "names layers with a window, but there is none: use_sliding_window is off, or sliding_window null";
-        return Err(ModelError::Config { key: "layer_types", why: why.into() });
-    }
-    Ok(is_sliding.into_iter().map(|is_sliding| window.filter(|_| is_sliding)).collect())
+    keys.windows(&is_sliding, window, "use_sliding_window is off, or sliding_window null")
 }
 
 fn build(config: &ModelConfig, weights: &mut Weights) -> Result<Model, WeightsError> {

@@ -12,7 +12,7 @@ pub(super) static FAMILY: Family = Family { model_type: "qwen3", tables: TABLES,
 
 fn config(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
     let config = ModelConfig::shared(FAMILY.model_type, keys)?;
-    let head_dim = keys.get("head_dim")?.unwrap_or(128);
+    let head_dim = keys.whole("head_dim").unwrap_or(128);
     Ok(ModelConfig {
         head_dim,
         sliding_window: qwen2::windows(keys, config.num_hidden_layers)?,

@@ -8,5 +8,6 @@ pub mod drop;
 pub mod failure;
 pub mod frame;
 pub mod life;
+pub mod number;
 pub mod sampling;
 pub mod theme;

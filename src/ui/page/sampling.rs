@@ -3,8 +3,9 @@
 use leptos::prelude::*;
 
 use crate::share::MAX_NEW_TOKENS;
-use crate::terms::{MAX_SEED, Sampling};
+use crate::terms::{Count, Fraction, Sampling};
 use crate::ui::page::context::app;
+use crate::ui::page::number::{NumberField, fraction, whole};
 
 /// Openings that suit the model, each with a button.
 #[component]
@@ -23,40 +24,40 @@ pub fn Openings(name: &'static str, pick: Callback<&'static str>) -> impl IntoVi
 /// Temperature, top-k, top-p, seed and length.
 #[component]
 pub fn SamplingFields() -> impl IntoView {
+    let number = |name, label, step, get: fn(&Sampling) -> String, take: fn(&mut Sampling, &str) -> Result<(), String>| {
+        let app = app();
+        let value = app.part(move |state| get(&state.panes.sampling)).into();
+        let take = Callback::new(move |typed: String| {
+            let mut sampling = app.state.with_untracked(|state| state.panes.sampling);
+            take(&mut sampling, &typed)?;
+            app.state.update(|state| state.panes.sampling = sampling);
+            Ok(())
+        });
+        view! { <NumberField name label step value take /> }
+    };
     view! {
         <fieldset class="sampling">
             <legend class="sr">"Sampling"</legend>
-            <Number name="temperature" label="Temperature" step="0.05" get=|s| s.temperature.to_string() set=|s, v| s.temperature = (v as f32).clamp(0.0, 5.0) />
-            <Number name="top-k" label="Top-k (0: all)" step="1" get=|s| s.top_k.to_string() set=|s, v| s.top_k = v.clamp(0.0, 1e6) as usize />
-            <Number name="top-p" label="Top-p" step="0.05" get=|s| s.top_p.to_string() set=|s, v| s.top_p = (v as f32).clamp(0.0, 1.0) />
-            <Number name="seed" label="Seed" step="1" get=|s| s.seed.to_string() set=|s, v| s.seed = v.clamp(0.0, MAX_SEED as f64) as u64 />
-            <Number name="max-tokens" label="New tokens" step="1" get=|s| s.max_new_tokens.to_string() set=|s, v| s.max_new_tokens = (v as usize).clamp(1, MAX_NEW_TOKENS) />
+            {number("temperature", "Temperature", "0.05", |of| of.temperature.to_string(), |of, typed| {
+                of.temperature = fraction(Fraction::Temperature, typed)?;
+                Ok(())
+            })}
+            {number("top-k", "Top-k (0: all)", "1", |of| of.top_k.to_string(), |of, typed| {
+                of.top_k = whole(Count::TopK, u64::MAX, typed)? as usize;
+                Ok(())
+            })}
+            {number("top-p", "Top-p", "0.05", |of| of.top_p.to_string(), |of, typed| {
+                of.top_p = fraction(Fraction::TopP, typed)?;
+                Ok(())
+            })}
+            {number("seed", "Seed", "1", |of| of.seed.to_string(), |of, typed| {
+                of.seed = whole(Count::Seed, u64::MAX, typed)?;
+                Ok(())
+            })}
+            {number("max-tokens", "New tokens", "1", |of| of.max_new_tokens.to_string(), |of, typed| {
+                of.max_new_tokens = whole(Count::MaxNewTokens, MAX_NEW_TOKENS as u64, typed)? as usize;
+                Ok(())
+            })}
         </fieldset>
-    }
-}
-
-/// A number field. The value is accepted when the field is left, and shown as it was accepted.
-#[component]
-fn Number(
-    name: &'static str,
-    label: &'static str,
-    step: &'static str,
-    get: fn(&Sampling) -> String,
-    set: fn(&mut Sampling, f64),
-) -> impl IntoView {
-    let app = app();
-    let value = app.part(move |state| get(&state.panes.sampling));
-    let change = move |event: leptos::ev::Event| {
-        if let Some(number) = event_target_value(&event).trim().parse::<f64>().ok().filter(|number| number.is_finite()) {
-            app.state.update(|state| set(&mut state.panes.sampling, number));
-        }
-        // Shows a clamped or rejected value in its current form, even if it did not change.
-        event_target::<web_sys::HtmlInputElement>(&event).set_value(&value.get_untracked());
-    };
-    view! {
-        <label class="field">
-            {label}
-            <input type="number" min="0" step=step data-testid=name prop:value=move || value.get() on:change=change />
-        </label>
     }
 }

@@ -5,9 +5,10 @@ use leptos::prelude::*;
 use crate::draw::comparison::{chart as comparison_chart, deletion_chart, own, title};
 use crate::protocol::Request;
 use crate::tables::{deletions, sweep};
-use crate::terms::{Comparison, DataTable, DeletionCorrelation, Replacement, median};
+use crate::terms::{Comparison, Count, DataTable, DeletionCorrelation, Replacement, median};
 use crate::ui::page::chart::{ChartView, rows};
 use crate::ui::page::context::app;
+use crate::ui::page::number::{NumberField, whole};
 use crate::ui::state::AppState;
 use crate::words::short;
 
@@ -120,6 +121,10 @@ fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
     let live = app.is_live();
     let busy = app.part(|state| state.queue.any(is_comparison));
     let per_layer = RwSignal::new(8_usize);
+    let take = Callback::new(move |typed: String| {
+        per_layer.set(whole(Count::PerLayer, u64::MAX, &typed)? as usize);
+        Ok(())
+    });
     let n_known = app.part(|state| state.comparisons.deletions.len());
     let chart = app.drawn(n_known, |state| deletion_chart(&state.comparisons.deletions));
     let said = app.part(deletion_line);
@@ -135,12 +140,7 @@ fn Deletions(mean: RwSignal<bool>) -> impl IntoView {
             "The loss proxy estimates the effect of removing one channel. Here single channels are really removed, drawn evenly from eight quantiles of each layer's loss proxies."
         </p>
         <div class="row">
-            <label class="field count">
-                "Channels of each layer"
-                <input type="number" min="1" step="1" data-testid="deletions-per-layer" prop:value=move || per_layer.get().to_string() on:change=move |event| {
-                    if let Ok(n) = event_target_value(&event).parse::<usize>() { per_layer.set(n.clamp(1, 4096)); }
-                } />
-            </label>
+            <NumberField name="deletions-per-layer" label="Channels of each layer" step="1" value=Signal::derive(move || per_layer.get().to_string()) take />
             <button type="button" data-testid="deletions-run" disabled=move || !live.get() || busy.get() on:click=move |_| app.client.act(|state| state.delete_channels(per_layer.get_untracked(), replacement(mean.get_untracked())))>
                 "Remove them one by one"
             </button>

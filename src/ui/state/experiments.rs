@@ -30,21 +30,6 @@ pub enum Shared {
     Held(Box<ExperimentLink>),
 }
 
-/// The error in the visitor's last input.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Wrong {
-    Setting(SettingError),
-    /// The reason why a file could not be read.
-    File(String),
-}
-
-impl Wrong {
-    /// The invalid setting, if the error is one of a setting.
-    pub fn setting(&self) -> Option<SettingId> {
-        if let Self::Setting(error) = self { Some(error.id) } else { None }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experiments {
     pub kind: ExperimentKind,
@@ -57,8 +42,10 @@ pub struct Experiments {
     /// The latest outcome of each kind, including one measured while the model loads.
     pub(crate) outcomes: Vec<Outcome>,
     pub shared: Shared,
-    /// The invalid setting, or the file that could not be opened.
-    pub error: Option<Wrong>,
+    /// The settings whose typed text is refused, the last one last; each keeps its value from before.
+    pub wrong: Vec<SettingError>,
+    /// The reason why a file could not be opened.
+    pub error: Option<String>,
     /// A link to the shown outcome, or the reason why there is none.
     pub made: Option<Result<String, String>>,
     /// Number of changes to outcomes; `filled` counts how often settings were filled in.
@@ -88,6 +75,7 @@ impl Default for Experiments {
             tasks: Vec::new(),
             outcomes: Vec::new(),
             shared: Shared::None,
+            wrong: Vec::new(),
             error: None,
             made: None,
             version: 0,
@@ -113,22 +101,22 @@ impl Experiments {
         match read {
             Ok(CalibrationText { name, text }) if is_text => self.text = Some((name, text)),
             Ok(CalibrationText { name, text }) => self.add_task(&name, text),
-            Err(why) => return self.error = Some(Wrong::File(why)),
+            Err(why) => return self.error = Some(why),
         }
         self.error = None;
     }
 
-    /// Accepts the text typed into a setting. The error of another setting is kept.
+    /// Accepts the text typed into a setting. The errors of other settings are kept.
     pub fn take_setting(&mut self, id: SettingId, typed: &str) {
         let Some(value) = self.setting_mut().number(id) else { return };
-        match id.take(value, typed) {
-            Err(why) => self.error = Some(Wrong::Setting(why)),
-            Ok(()) => self.error = self.error.take().filter(|wrong| wrong.setting() != Some(id)),
-        }
+        let taken = id.take(value, typed);
+        self.wrong.retain(|wrong| wrong.id != id);
+        self.wrong.extend(taken.err());
     }
 
     pub fn choose(&mut self, kind: ExperimentKind) {
         (self.kind, self.error, self.made) = (kind, None, None);
+        self.wrong.clear();
     }
 
     /// Drops a faulty device's partial outcome, which is not a finding.
@@ -176,6 +164,7 @@ impl Experiments {
         }
         self.filled += 1;
         self.error = None;
+        self.wrong.clear();
         self.changed();
     }
 

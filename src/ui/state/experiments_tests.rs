@@ -120,7 +120,7 @@ fn experiment_is_about_the_scans_candidates_or_the_edits() {
 fn settings_of_a_kind_stay_its_own() {
     let mut state = scanned();
     state.experiments.take_setting(SettingId::Factors, "0, 1");
-    assert_eq!(state.experiments.error, None);
+    assert_eq!(state.experiments.wrong, []);
     state.experiments.kind = ExperimentKind::WeightQuantisation;
     assert!(state.experiment().unwrap().settings.number(SettingId::Factors).is_none());
     state.experiments.kind = ExperimentKind::Scaling;
@@ -154,13 +154,16 @@ fn texts_and_tasks_of_ones_own_come_first_and_once() {
     // Task files that were opened while others waited are sent, too.
     state.experiments.note_sent(&Request::UseTasks { tasks: Vec::new() });
     assert!(!state.experiments.engine_has_tasks);
-    // The error of one setting is kept when another one is changed.
+    // The error of one setting is kept when another one is refused and corrected, and when a file is opened.
     state.experiments.take_setting(SettingId::Factors, "much");
+    state.experiments.take_setting(SettingId::Block, "1");
+    assert_eq!(state.experiments.wrong.iter().map(|wrong| wrong.id).collect::<Vec<_>>(), [SettingId::Factors, SettingId::Block]);
     state.experiments.take_setting(SettingId::Block, "64");
+    state.experiments.take_file(true, Err("it is empty".into()));
     let no_number = SettingError { id: SettingId::Factors, problem: SettingProblem::NoNumber { got: "much".into() } };
-    assert_eq!(state.experiments.error, Some(Wrong::Setting(no_number)));
+    assert_eq!(state.experiments.wrong, [no_number]);
     state.experiments.take_setting(SettingId::Factors, "0, 1");
-    assert_eq!(state.experiments.error, None);
+    assert_eq!((state.experiments.wrong.len(), state.experiments.error.as_deref()), (0, Some("it is empty")));
     state.experiments.engine_has_tasks = true;
     // After refusing a text, the engine still has an earlier one, which the page does not know.
     state.experiments.refused(&Request::UseText { name: "short".into(), text: "a".into(), max_tokens: 128 });

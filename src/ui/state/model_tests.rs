@@ -3,7 +3,7 @@ use crate::catalog::find_hub;
 use crate::share::ShareLink;
 use crate::terms::{
     BackendInfo, ConfirmReport, EditTarget, Failure, FailureKind, FitCheck, FitKind, HubSource, ModelRef, Problem, Provenance, RowCoord,
-    RowVerdict, WeightCoord, is_critical,
+    RowVerdict, Sizes, WeightCoord, is_critical,
 };
 use crate::ui::sections::keep::export;
 use crate::ui::state::choice::REPO;
@@ -77,6 +77,7 @@ pub(crate) fn inspection(id: &str, fits: bool, checks: Vec<FitCheck>) -> Inspect
         id: id.into(),
         architecture: "LlamaForCausalLM".into(),
         num_parameters: 1_711_376_384,
+        sizes: Sizes::LARGEST,
         file_bytes: 3_422_777_952,
         to_fetch: 3_422_777_952,
         weight_bytes: 3_422_752_768,

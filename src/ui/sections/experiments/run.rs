@@ -7,11 +7,11 @@ use crate::ui::page::context::app;
 use crate::ui::sections::experiments::button;
 use crate::ui::sections::model::progress;
 use crate::ui::state::AppState;
-use crate::ui::state::experiments::{Wrong, is_experiment};
+use crate::ui::state::experiments::{Experiments, is_experiment};
 
 pub fn run() -> AnyView {
     let app = app();
-    let error = app.part(|state| state.experiments.error.as_ref().map(in_words));
+    let error = app.part(|state| told(&state.experiments));
     let is_asked = app.part(|state| state.queue.any(is_experiment));
     let label = app.part(|state| label(state).to_string());
     let cannot_run = app.part(|state| !can_run(state));
@@ -42,16 +42,12 @@ fn label(state: &AppState) -> &'static str {
 
 /// Returns `true` if the chosen experiment has all its inputs, its settings are valid, and none is queued.
 fn can_run(state: &AppState) -> bool {
-    let is_refused = state.experiments.error.as_ref().is_some_and(|wrong| wrong.setting().is_some());
-    state.is_live() && !state.queue.any(is_experiment) && state.experiment().is_ok() && !is_refused
+    state.is_live() && !state.queue.any(is_experiment) && state.experiment().is_ok() && state.experiments.wrong.is_empty()
 }
 
-/// The error in the visitor's last input.
-fn in_words(wrong: &Wrong) -> String {
-    match wrong {
-        Wrong::Setting(error) => language::setting_error(error),
-        Wrong::File(why) => why.clone(),
-    }
+/// The setting that was refused last, or the file that could not be opened.
+fn told(of: &Experiments) -> Option<String> {
+    of.wrong.last().map(language::setting_error).or_else(|| of.error.clone())
 }
 
 /// The progress of the running experiment, or the missing input of the chosen one.
@@ -74,10 +70,12 @@ mod tests {
         assert!(can_run(&state) && doing(&state).is_empty());
         state.experiments.take_setting(crate::terms::SettingId::Factors, "much");
         assert!(!can_run(&state));
-        let told = state.experiments.error.as_ref().map(in_words);
-        assert_eq!(told.as_deref(), Some("Factors of the super weights: “much” is not a number."));
-        state.experiments.error = Some(Wrong::File("a file is empty".into()));
+        assert_eq!(told(&state.experiments).as_deref(), Some("Factors of the super weights: “much” is not a number."));
+        state.experiments.error = Some("a file is empty".into());
+        assert!(!can_run(&state), "the setting is still refused");
+        state.experiments.take_setting(crate::terms::SettingId::Factors, "0, 1");
         assert!(can_run(&state), "a file that was refused is not used");
+        assert_eq!(told(&state.experiments).as_deref(), Some("a file is empty"));
     }
 
     #[test]

@@ -125,10 +125,17 @@ fn settings(kind: ExperimentKind) -> AnyView {
     let field = |id: SettingId| {
         let value = filled_in(app, move |settings| settings.clone().number(id).map(|value| value.text()).unwrap_or_default());
         let change = move |event: Event| app.state.update(|state| state.experiments.take_setting(id, &event_target_value(&event)));
+        let wrong =
+            app.part(move |state| state.experiments.wrong.iter().find(|wrong| wrong.id == id).map(|wrong| format!("{}.", wrong.problem)));
+        let error = format!("setting-{}-error", id.name());
         view! {
             <label class="field">
                 {language::setting_label(id)}" "
-                <input type="text" inputmode="decimal" data-testid=format!("setting-{}", id.name()) prop:value=move || value.get() on:change=change />
+                <input
+                    type="text" inputmode="decimal" data-testid=format!("setting-{}", id.name()) prop:value=move || value.get() on:change=change
+                    aria-invalid=move || wrong.with(Option::is_some).to_string() aria-describedby=error.clone()
+                />
+                <span class="error" id=error.clone() data-testid=error>{move || wrong.get()}</span>
             </label>
         }
     };

@@ -3,13 +3,14 @@
 use crate::language;
 use crate::tables::names::ranking_name;
 use crate::ui::page::context::{App, app};
+use crate::ui::page::number::{NumberField, percent, whole};
 use crate::ui::pictures::words::ranking_hint;
 use crate::ui::state::AppState;
 use crate::ui::state::scores::ScoreSetup;
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 
-use crate::terms::{MAX_SEED, Pick, Pruning, Ranking, Replacement, Selection};
+use crate::terms::{Count, Pick, Pruning, Ranking, Replacement, Selection, ShareOf};
 use crate::words::{fine_percent, grouped, short};
 
 /// The delay of a dragged slider, which changes many times a second; the engine only gets the final value.
@@ -202,23 +203,22 @@ fn Which(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
 #[component]
 fn Sizes(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
     let without_ranking = move || choice.with(|choice| !choice.has_ranking());
-    let percent = move || choice.with(|choice| choice.share * 100.0);
-    let number =
-        move |name: &'static str, label: &'static str, step: &'static str, get: fn(&Selection) -> f64, put: fn(&mut Choice, &str)| {
-            let value = move || choice.with(|choice| short(get(&choice.rule.selection) as f32));
-            view! {
-            <label class="field count">
-                {label}
-                <input type="number" min="0" step=step data-testid=name prop:value=value on:change=move |event| set(change, &event, put) />
-            </label>
-        }
-        .into_any()
-        };
+    let share = move || choice.with(|choice| choice.share * 100.0);
+    let number = move |name, label, step, get: fn(&Selection) -> String, put: fn(&mut Selection, &str) -> Result<(), String>| {
+        let value = Signal::derive(move || choice.with(|choice| get(&choice.rule.selection)));
+        let take = Callback::new(move |typed: String| {
+            let mut selection = choice.with_untracked(|choice| choice.rule.selection);
+            put(&mut selection, &typed)?;
+            change.run(Change(Box::new(move |choice| choice.rule.selection = selection)));
+            Ok(())
+        });
+        view! { <NumberField name label step value take /> }
+    };
     view! {
         <label class="field" class:gone=without_ranking>
-            {move || format!("Sparsity: {} of each layer's channels", fine_percent(percent() as f32 / 100.0))}
+            {move || format!("Sparsity: {} of each layer's channels", fine_percent(share() as f32 / 100.0))}
             <input
-                class="slider" type="range" min="0" max=move || MAX_SPARSITY.max(percent()) step="1" data-testid="prune-sparsity" prop:value=move || percent().to_string()
+                class="slider" type="range" min="0" max=move || MAX_SPARSITY.max(share()) step="1" data-testid="prune-sparsity" prop:value=move || share().to_string()
                 on:input=move |event| set(change, &event, |choice, value| {
                     let share = value.parse().map_or(choice.share, |percent: f64| percent.clamp(0.0, 100.0) / 100.0);
                     choice.rank(choice.by, share);
@@ -228,17 +228,17 @@ fn Sizes(choice: RwSignal<Choice>, change: Callback<Change>) -> impl IntoView {
         <details class="fold">
             <summary>"Sizes of core and halo, and the seed"</summary>
             <div class="row">
-                {number("prune-rho", "Core, %", "0.5", |selection| selection.rho * 100.0, |choice, value| {
-                    let rho = value.parse().map_or(choice.rule.selection.rho, |percent: f64| percent.clamp(0.01, 50.0) / 100.0);
-                    choice.rule.selection.rho = rho;
+                {number("prune-rho", "Core, %", "0.5", |of| short(of.rho as f32 * 100.0), |of, typed| {
+                    of.rho = percent(ShareOf::Core, typed)?;
+                    Ok(())
                 })}
-                {number("prune-eta", "Halo, %", "1", |selection| selection.eta * 100.0, |choice, value| {
-                    let eta = value.parse().map_or(choice.rule.selection.eta, |percent: f64| percent.clamp(0.01, 100.0) / 100.0);
-                    choice.rule.selection.eta = eta;
+                {number("prune-eta", "Halo, %", "1", |of| short(of.eta as f32 * 100.0), |of, typed| {
+                    of.eta = percent(ShareOf::Halo, typed)?;
+                    Ok(())
                 })}
-                {number("prune-seed", "Seed", "1", |selection| selection.seed as f64, |choice, value| {
-                    let seed = value.parse().unwrap_or(choice.rule.selection.seed);
-                    choice.rule.selection.seed = seed.min(MAX_SEED);
+                {number("prune-seed", "Seed", "1", |of| of.seed.to_string(), |of, typed| {
+                    of.seed = whole(Count::Seed, u64::MAX, typed)?;
+                    Ok(())
                 })}
             </div>
             <p class="note">

@@ -10,10 +10,11 @@ use crate::draw::scores::{agreement_chart, highest, layer_line, mass_chart, shar
 use crate::language;
 use crate::protocol::Request;
 use crate::tables::scores::{agreements, channels, masses, overlaps, shares};
-use crate::terms::{Calibration, CalibrationText, Concentration, Overlap, RHOS, ScoreReport, ShareSummary, WeightCoord};
+use crate::terms::{Calibration, CalibrationText, Concentration, Count, Overlap, RHOS, ScoreReport, ShareSummary, WeightCoord};
 use crate::ui::page::chart::{ChartView, rows};
 use crate::ui::page::context::app;
 use crate::ui::page::dom;
+use crate::ui::page::number::{NumberField, whole};
 use crate::ui::sections::weigh::surroundings::Surroundings;
 use crate::ui::sections::weigh::training::Training;
 use crate::ui::state::AppState;
@@ -76,8 +77,8 @@ fn Setup() -> impl IntoView {
     };
     view! {
         <div class="row">
-            <Count name="score-sequences" label="Sequences" get=|setup| setup.sequences set=|setup, n| setup.sequences = n.clamp(1, 100_000) />
-            <Count name="score-length" label="Tokens of each" get=|setup| setup.length set=|setup, n| setup.length = n.clamp(2, 1 << 20) />
+            {number("score-sequences", "Sequences", Count::Sequences, |setup| setup.sequences, |setup, n| setup.sequences = n)}
+            {number("score-length", "Tokens of each", Count::Length, |setup| setup.length, |setup, n| setup.length = n)}
             <button
                 type="button" class="primary" data-testid="score-run" disabled=move || !live.get() || asked.get()
                 on:click=move |_| app.client.act(|state| state.score(false))
@@ -137,22 +138,21 @@ pub(crate) fn read_text(input: &HtmlInputElement, done: impl Fn(Result<Calibrati
 }
 
 /// A field for a whole number of the setup.
-#[component]
-fn Count(name: &'static str, label: &'static str, get: fn(&ScoreSetup) -> usize, set: fn(&mut ScoreSetup, usize)) -> impl IntoView {
+fn number(
+    name: &'static str,
+    label: &'static str,
+    of: Count,
+    get: fn(&ScoreSetup) -> usize,
+    set: fn(&mut ScoreSetup, usize),
+) -> impl IntoView {
     let app = app();
-    let value = app.part(move |state| get(&state.scores.setup));
-    let change = move |event: leptos::ev::Event| {
-        if let Ok(n) = event_target_value(&event).trim().parse() {
-            app.state.update(|state| set(&mut state.scores.setup, n));
-        }
-        event_target::<HtmlInputElement>(&event).set_value(&value.get_untracked().to_string());
-    };
-    view! {
-        <label class="field count">
-            {label}
-            <input type="number" min="1" step="1" data-testid=name prop:value=move || value.get().to_string() on:change=change />
-        </label>
-    }
+    let value = app.part(move |state| get(&state.scores.setup).to_string()).into();
+    let take = Callback::new(move |typed: String| {
+        let number = whole(of, u64::MAX, &typed)? as usize;
+        app.state.update(|state| set(&mut state.scores.setup, number));
+        Ok(())
+    });
+    view! { <NumberField name label step="1" value take /> }
 }
 
 /// The charts of the distribution, and the findings as text.

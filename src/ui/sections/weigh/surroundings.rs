@@ -6,9 +6,10 @@ use crate::draw::marks::Chart;
 use crate::draw::surroundings::{connection_chart, plane_chart, surroundings_line};
 use crate::protocol::Request;
 use crate::tables::surroundings::surroundings;
-use crate::terms::{LayerSurroundings, Pick, RHOS, Selection, SurroundingsReport};
+use crate::terms::{LayerSurroundings, Pick, RHOS, Selection, ShareOf, SurroundingsReport};
 use crate::ui::page::chart::{ChartView, rows};
 use crate::ui::page::context::app;
+use crate::ui::page::number::percent;
 use crate::ui::state::AppState;
 
 #[component]
@@ -16,27 +17,33 @@ pub fn Surroundings(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
     let app = app();
     let live = app.is_live();
     let running = app.part(|state| state.queue.any(|request| matches!(request, Request::Surround { .. })));
-    let [support, eta] = [(); 2].map(|()| RwSignal::new(String::new()));
+    let [typed_support, typed_eta] = [(); 2].map(|()| RwSignal::new(String::new()));
     let redundancy = RwSignal::new(false);
-    let error = RwSignal::new(None::<String>);
+    let hidden_size = app.part(|state| state.model.info.as_ref().map_or(1, |info| info.hidden_size));
+    let support = Memo::new(move |_| typed_support.with(|typed| read_support(typed, hidden_size.get())));
+    let eta = Memo::new(move |_| typed_eta.with(|typed| read_eta(typed)));
     let look = move |_| {
-        let hidden_size = app.state.with_untracked(|state| state.model.info.as_ref().map_or(1, |info| info.hidden_size));
-        let sizes = support.with_untracked(|support| eta.with_untracked(|eta| sizes(support, eta, hidden_size)));
-        error.set(sizes.as_ref().err().cloned());
-        if let Ok((support, eta)) = sizes {
-            let selection = Selection { rho: RHOS[rho.get_untracked()], eta, support, ..Selection::new(Pick::Halo) };
-            let (layer, redundancy) = (layer.get_untracked(), redundancy.get_untracked());
-            app.client.act(move |state| state.surround(&selection, layer, redundancy));
-        }
+        let (Ok(support), Ok(eta)) = (support.get_untracked(), eta.get_untracked()) else { return };
+        let selection = Selection { rho: RHOS[rho.get_untracked()], eta, support, ..Selection::new(Pick::Halo) };
+        let (layer, redundancy) = (layer.get_untracked(), redundancy.get_untracked());
+        app.client.act(move |state| state.surround(&selection, layer, redundancy));
     };
-    let number = |name: &'static str, label: &'static str, placeholder: &'static str, value: RwSignal<String>| {
-        view! {
-            <label class="field count">
-                {label}
-                <input type="text" inputmode="decimal" autocomplete="off" data-testid=name placeholder=placeholder on:input=move |event| value.set(event_target_value(&event)) />
-            </label>
-        }
-    };
+    let is_good = move || support.with(Result::is_ok) && eta.with(Result::is_ok);
+    let number =
+        |name: &'static str, label: &'static str, placeholder: &'static str, typed: RwSignal<String>, error: Signal<Option<String>>| {
+            let id = format!("{name}-error");
+            view! {
+                <label class="field count">
+                    {label}
+                    <input
+                        type="text" inputmode="decimal" autocomplete="off" data-testid=name placeholder=placeholder
+                        aria-invalid=move || error.with(Option::is_some).to_string() aria-describedby=id.clone()
+                        on:input=move |event| typed.set(event_target_value(&event))
+                    />
+                    <span class="error" role="alert" id=id.clone() data-testid=id>{move || error.get()}</span>
+                </label>
+            }
+        };
     let has_report = app.part(|state| state.comparisons.surroundings.is_some());
     view! {
         <h3>"The halo of a core"</h3>
@@ -45,37 +52,31 @@ pub fn Surroundings(rho: RwSignal<usize>, layer: Memo<usize>) -> impl IntoView {
              core (redundancy: their effect on the loss rises and falls with the core's), and the model can do without them; some only write to the same place."
         </p>
         <div class="row">
-            {number("halo-support", "Write support K", "width / 16", support)}
-            {number("halo-eta", "Halo, %", "10", eta)}
+            {number("halo-support", "Write support K", "width / 16", typed_support, Signal::derive(move || support.get().err()))}
+            {number("halo-eta", "Halo, %", "10", typed_eta, Signal::derive(move || eta.get().err()))}
             <label class="check"><input type="checkbox" data-testid="halo-redundancy" on:change=move |event| redundancy.set(event_target_checked(&event)) />"with redundancy (gradients)"</label>
-            <button type="button" data-testid="halo-run" disabled=move || !live.get() || running.get() on:click=look>
+            <button type="button" data-testid="halo-run" disabled=move || !live.get() || running.get() || !is_good() on:click=look>
                 {move || if running.get() { "Working…".into() } else { format!("Find the halo of layer {}", layer.get()) }}
             </button>
         </div>
-        <p class="error" role="alert" data-testid="halo-error">{move || error.get()}</p>
         {move || has_report.get().then(|| drawn().into_any())}
     }
 }
 
-/// The write support (`None` if the field is empty), and the share of the halo.
-fn sizes(support: &str, eta: &str, hidden_size: usize) -> Result<(Option<usize>, f64), String> {
-    let support = match support.trim() {
-        "" => None,
-        text => Some(
-            text.parse()
-                .ok()
-                .filter(|k| (1..=hidden_size).contains(k))
-                .ok_or(format!("The write support must be a number from 1 to {hidden_size}."))?,
-        ),
-    };
-    let eta = match eta.trim() {
-        "" => Selection::new(Pick::Halo).eta,
-        text => {
-            let percent = text.parse::<f64>().ok().filter(|percent| *percent > 0.0 && *percent <= 100.0);
-            percent.ok_or("The halo must be more than 0 and at most 100 percent of the channels outside the core.")? / 100.0
+/// The write support; `None` if the field is empty.
+fn read_support(typed: &str, hidden_size: usize) -> Result<Option<usize>, String> {
+    match typed.trim() {
+        "" => Ok(None),
+        typed => {
+            let support = typed.parse().ok().filter(|k| (1..=hidden_size).contains(k));
+            support.map(Some).ok_or_else(|| format!("The write support must be a number from 1 to {hidden_size}."))
         }
-    };
-    Ok((support, eta))
+    }
+}
+
+/// The share of the halo; the paper's if the field is empty.
+fn read_eta(typed: &str) -> Result<f64, String> {
+    if typed.trim().is_empty() { Ok(Selection::new(Pick::Halo).eta) } else { percent(ShareOf::Halo, typed) }
 }
 
 fn one(state: &AppState) -> Option<(&SurroundingsReport, &LayerSurroundings)> {
@@ -122,13 +123,13 @@ fn drawn() -> impl IntoView {
 
 #[cfg(test)]
 mod tests {
-    use super::sizes;
+    use super::*;
 
     #[test]
     fn sizes_are_read_or_refused_in_words() {
-        assert_eq!(sizes("", " ", 256), Ok((None, 0.1)));
-        assert_eq!(sizes("16", "5", 256), Ok((Some(16), 0.05)));
-        assert!(["0", "257", "a"].into_iter().all(|support| sizes(support, "", 256).unwrap_err().contains("1 to 256")));
-        assert!(["0", "101", "x"].into_iter().all(|eta| sizes("", eta, 256).is_err()));
+        assert_eq!((read_support("", 256), read_eta(" ")), (Ok(None), Ok(0.1)));
+        assert_eq!((read_support("16", 256), read_eta("5")), (Ok(Some(16)), Ok(0.05)));
+        assert!(["0", "257", "a"].into_iter().all(|support| read_support(support, 256).unwrap_err().contains("1 to 256")));
+        assert!(["0", "101", "x"].into_iter().all(|eta| read_eta(eta).is_err()));
     }
 }
