@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::edits::parse_coord;
+use super::text_file::read_text;
 use crate::terms::{Experiment, ExperimentKind, ModelInfo, OnTasks, SettingId, Settings, TaskFile, TextRef, WeightCoord, text_digest};
 use crate::{catalog, language};
 
@@ -227,7 +228,7 @@ fn task_file(text: &str) -> anyhow::Result<TaskFile> {
         Some((name, path)) => (name.to_owned(), Path::new(path)),
         None => (Path::new(text).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()), Path::new(text)),
     };
-    let jsonl = std::fs::read_to_string(path).with_context(|| format!("cannot read the task {}", path.display()))?;
+    let jsonl = read_text(path).with_context(|| format!("cannot read the task {}", path.display()))?;
     Ok(TaskFile { name, jsonl })
 }
 

@@ -23,6 +23,7 @@ mod session;
 mod surround;
 mod sweep;
 mod table;
+mod text_file;
 mod training;
 
 use std::process::ExitCode;

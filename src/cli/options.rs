@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::{ArgAction, ValueEnum};
 
 use super::experiment_args::number;
+use super::text_file::read_text;
 use crate::protocol::BackendChoice;
 use crate::terms::CalibrationText;
 
@@ -22,7 +23,7 @@ pub struct Options {
     #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
     /// Use this text instead of the bundled one: `score` and `surround` score channels over its first 1 MiB; all
-    /// others measure loss on it, in passages between empty lines.
+    /// others measure loss on it, in passages between empty lines. At most 64 MB.
     #[arg(long, global = true)]
     pub text: Option<PathBuf>,
     /// Tokens of each passage of --text.
@@ -52,10 +53,10 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read as UTF-8.
+    /// A file that is too large, or cannot be read as UTF-8.
     pub fn given_text(&self) -> anyhow::Result<Option<CalibrationText>> {
         let Some(path) = &self.text else { return Ok(None) };
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the text {}", path.display()))?;
+        let text = read_text(path).with_context(|| format!("cannot read the text {}", path.display()))?;
         let name = path.file_name().map_or_else(|| "text".into(), |name| name.to_string_lossy().into_owned());
         Ok(Some(CalibrationText { name, text }))
     }

@@ -1,6 +1,7 @@
 //! Scores channels sequence by sequence, with partial results, and resumes where a scoring was stopped.
 
 use super::error::EngineError;
+use super::experiment::check_size;
 use super::scored::Scored;
 use super::{Engine, Loaded};
 use crate::analysis::calibration::Sequences;
@@ -52,6 +53,7 @@ impl Loaded {
         if *length < 2 {
             return setting("length", *length, "2 or more");
         }
+        text.iter().try_for_each(|text| check_size(&text.name, &text.text))?;
         self.intact.check_ablation(&Ablation::zeroing(super_weights.iter().copied()))?;
         let sequences = Sequences::of(text.as_ref(), *n, *length, &self.tokenizer, self.info.max_position_embeddings)?;
         self.check_length(sequences.length)?;
