@@ -84,11 +84,7 @@ impl HeldOut {
         max_position_embeddings: usize,
     ) -> Result<Self, AnalysisError> {
         let limit = max_tokens.min(max_position_embeddings);
-        let encode = |passage: &str| -> Result<Vec<u32>, AnalysisError> {
-            let mut ids = tokenizer.encode(passage)?;
-            ids.truncate(limit);
-            Ok(ids)
-        };
+        let encode = |passage: &str| -> Result<Vec<u32>, AnalysisError> { Ok(tokenizer.encode_first(passage, limit)?) };
         let text = text.replace("\r\n", "\n");
         let passages = text.split("\n\n").map(str::trim).filter(|passage| !passage.is_empty());
         let mut passages = passages.map(encode).collect::<Result<Vec<_>, _>>()?;
@@ -100,7 +96,7 @@ impl HeldOut {
         Ok(Self { passages, stopword_ids: super::stopwords::token_ids(tokenizer), convention })
     }
 
-    /// Tokenises the whole text at once and cuts it into blocks of `block` tokens, each predicted on its own: the
+    /// Tokenises the whole text, or as much of it as is measured, and cuts it into blocks of `block` tokens, each predicted on its own: the
     /// protocol of GPTQ (arXiv:2210.17323), which the super-weight paper follows. A remainder is dropped, unless the
     /// text is shorter than one block. With `bos`, every block begins with the tokenizer's special tokens, which count
     /// towards its length; without it, only the first does, since they precede the whole text. The code of the
@@ -110,15 +106,22 @@ impl HeldOut {
     ///
     /// Fails if the tokenizer refuses the text, or if the text has nothing to predict.
     pub fn concatenated(source: &Source, cut: Cut, tokenizer: &Tokenizer, max_position_embeddings: usize) -> Result<Self, AnalysisError> {
-        let (before, plain) = tokenizer.encode_apart(&source.text.replace("\r\n", "\n"))?;
+        let limit = cut.block.min(max_position_embeddings);
+        // One token more than is measured shows whether the text is longer than one block.
+        let n_read = cut.n_blocks.map_or(usize::MAX, |n| n.max(1).saturating_mul(limit).saturating_add(1));
+        let (before, plain) = tokenizer.encode_apart_first(&source.text.replace("\r\n", "\n"), n_read)?;
+        if plain.is_empty() {
+            return Err(AnalysisError::EmptyText);
+        }
         let (before, ids) = if cut.bos { (before, plain) } else { (Vec::new(), [before, plain].concat()) };
-        let block = cut.block.min(max_position_embeddings).min(before.len() + ids.len());
+        let block = limit.min(before.len() + ids.len());
         let room = block.saturating_sub(before.len());
         if block < 2 || room == 0 {
             return Err(AnalysisError::EmptyText);
         }
         let blocks = ids.chunks_exact(room).take(cut.n_blocks.unwrap_or(usize::MAX));
         let passages = blocks.map(|ids| [before.as_slice(), ids].concat()).collect::<Vec<_>>();
+        passages.iter().try_for_each(|ids| tokenizer.check(ids))?;
         let Source { name, digest, .. } = source;
         let convention = Message::new(if cut.bos { "concat_bos" } else { "concat" }).with("block", block).with("blocks", passages.len());
         let convention = convention.with("text", name.as_str()).with("digest", digest.as_str());

@@ -237,7 +237,7 @@ fn task_file(text: &str) -> anyhow::Result<TaskFile> {
         Some((name, path)) => (name.to_owned(), Path::new(path)),
         None => (Path::new(text).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()), Path::new(text)),
     };
-    let jsonl = files::read(path, "the task")?;
+    let jsonl = files::read_text(path, "the task")?;
     Ok(TaskFile { name, jsonl })
 }
 

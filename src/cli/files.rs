@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use crate::terms::MAX_TEXT_BYTES;
+
 /// Reads an input as UTF-8; `what` names it in an error: "the text".
 ///
 /// # Errors
@@ -18,6 +20,18 @@ pub fn read(path: &Path, what: &str) -> anyhow::Result<String> {
         bail!("cannot read {what} {}: it is {kind}, not a file", path.display());
     }
     fs::read_to_string(path).with_context(cannot)
+}
+
+/// Reads a text or a task's file, as [`read`] does.
+///
+/// # Errors
+///
+/// The errors of [`read`], and a file of more than [`MAX_TEXT_BYTES`], of which nothing is read.
+pub fn read_text(path: &Path, what: &str) -> anyhow::Result<String> {
+    if fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() > MAX_TEXT_BYTES as u64) {
+        bail!("cannot read {what} {}: it has more than {} MB: use a part of it", path.display(), MAX_TEXT_BYTES / 1_000_000);
+    }
+    read(path, what)
 }
 
 /// Writes an output, such that at any moment, on a full disk and after a power cut, the path has the file of before or all of the new one:
@@ -125,6 +139,22 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "two, longer");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         assert!(write(&folder.join("none/a.json"), "x").unwrap_err().to_string().starts_with("cannot write"));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn text_that_is_too_large_is_refused() {
+        let folder = folder("too-large");
+        let path = folder.join("a.txt");
+        fs::write(&path, "naïve").unwrap();
+        assert_eq!(read_text(&path, "the text").unwrap(), "naïve");
+        let of_bytes = |n: usize| File::options().write(true).open(&path).unwrap().set_len(n as u64).unwrap();
+        of_bytes(MAX_TEXT_BYTES);
+        assert_eq!(read_text(&path, "the text").unwrap().len(), MAX_TEXT_BYTES);
+        of_bytes(MAX_TEXT_BYTES + 1);
+        assert!(read_text(&path, "the text").unwrap_err().to_string().contains("more than 64 MB"));
+        fs::write(&path, [0xff]).unwrap();
+        assert!(read_text(&path, "the text").is_err());
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -21,7 +21,7 @@ pub struct Options {
     #[arg(long, global = true, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
     /// Use this text instead of the bundled one: `score` and `surround` score channels over its first 1 MiB; all
-    /// others measure loss on it, in passages between empty lines.
+    /// others measure loss on it, in passages between empty lines. At most 64 MB.
     #[arg(long, global = true)]
     pub text: Option<PathBuf>,
     /// Tokens of each passage of --text.
@@ -51,10 +51,10 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read as UTF-8.
+    /// A file that is too large, or cannot be read as UTF-8.
     pub fn given_text(&self) -> anyhow::Result<Option<CalibrationText>> {
         let Some(path) = &self.text else { return Ok(None) };
-        let text = files::read(path, "the text")?;
+        let text = files::read_text(path, "the text")?;
         let name = path.file_name().map_or_else(|| "text".into(), |name| name.to_string_lossy().into_owned());
         Ok(Some(CalibrationText { name, text }))
     }

@@ -36,6 +36,10 @@ pub enum EngineError {
     NoTask { name: String, given: String },
     #[error("the prompt has {got} tokens, but the model's context has {limit}")]
     PromptTooLong { got: usize, limit: usize },
+    #[error("the prompt has {got} bytes, and at most {limit} are read")]
+    PromptTooLarge { got: usize, limit: usize },
+    #[error("{name} has {got} bytes, and at most {limit} are read")]
+    TextTooLarge { name: String, got: usize, limit: usize },
     #[error(
         "one layer's attention over {tokens} tokens takes {needed} bytes, but at most {limit} are possible here: {fits} tokens at most"
     )]

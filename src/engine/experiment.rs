@@ -9,12 +9,13 @@ use crate::analysis::eval::{Cut, HeldOut, Source};
 use crate::analysis::tasks::{EncodedTask, Task, TaskKind};
 use crate::experiments::{self, Bench, Draft, ExperimentError};
 use crate::job::control::Control;
-use crate::terms::{Ablation, Experiment, OnTasks, OnText, SettingId, Settings, TaskFile, TextRef};
+use crate::terms::{Ablation, Experiment, MAX_TEXT_BYTES, OnTasks, OnText, SettingId, Settings, TaskFile, TextRef};
 
 impl Engine {
     /// Answers [`crate::protocol::Request::UseText`].
     pub(super) fn use_text(&mut self, name: String, text: String, max_tokens: usize) -> Result<(), EngineError> {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        check_size(&name, &text)?;
         let held_out = HeldOut::of(&name, &text, max_tokens, &loaded.tokenizer, loaded.info.max_position_embeddings)?;
         loaded.check_length(held_out.passages.iter().map(Vec::len).max().unwrap_or(0))?;
         loaded.measure_on(Source::new(name, text), held_out);
@@ -32,6 +33,7 @@ impl Engine {
     /// Answers [`crate::protocol::Request::UseTasks`].
     pub(super) fn use_tasks(&mut self, tasks: Vec<TaskFile>) -> Result<(), EngineError> {
         let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        tasks.iter().try_for_each(|task| check_size(&task.name, &task.jsonl))?;
         // All files are parsed before any is used.
         for task in tasks.iter().map(Task::of).collect::<Result<Vec<_>, _>>()? {
             loaded.tasks.retain(|known| known.kind != task.kind);
@@ -166,6 +168,14 @@ impl Loaded {
         let text = HeldOut::concatenated(&self.text, cut, &self.tokenizer, self.info.max_position_embeddings)?;
         self.check_length(text.passages.first().map_or(0, Vec::len))?;
         Ok(text)
+    }
+}
+
+/// Checks the size of a text or of a task's file.
+pub(super) fn check_size(name: &str, text: &str) -> Result<(), EngineError> {
+    match text.len() {
+        got if got > MAX_TEXT_BYTES => Err(EngineError::TextTooLarge { name: name.into(), got, limit: MAX_TEXT_BYTES }),
+        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Loads a model: configuration, tokenizer, device, weights, and a check of its results.
 
-use std::borrow::Cow;
-
 use super::Loaded;
 use super::bos::Bos;
 use super::decoder;
@@ -19,11 +17,11 @@ use crate::job::control::Control;
 use crate::loading::load::{LoadedWeights, load_checkpoint};
 use crate::model::Model;
 use crate::model::config::ModelConfig;
-use crate::platform::{Files, IN_BROWSER};
+use crate::platform::Files;
 use crate::protocol::{BackendChoice, Event};
 use crate::tensors::DeviceError;
 use crate::terms::{Ablation, FitKind, ModelInfo, ModelRef, ModelSource, Provenance, WeightCoord};
-use crate::tokenizer::{Tokenizer, patterns};
+use crate::tokenizer::Tokenizer;
 
 /// Loads a model, and with `with_bos` puts its BOS before every text. The previous model stays until the new one is
 /// complete, unless a browser's memory cannot hold both.
@@ -94,8 +92,6 @@ pub(super) async fn load(
 /// Reads the small files: tokenizer and generation configuration.
 async fn read_small(files: &Files, vocab_size: usize) -> Result<(Tokenizer, GenerationConfig), EngineError> {
     let json = required(files, "tokenizer.json").await?;
-    // Natively, Oniguruma reads the patterns, which they were written for.
-    let json = if IN_BROWSER { patterns::for_fancy_regex(&json)? } else { Cow::Borrowed(&*json) };
     let tokenizer = Tokenizer::from_json(&json, vocab_size)?;
     let generation = files.read_optional("generation_config.json").await?;
     Ok((tokenizer, generation.map(|json| GenerationConfig::from_json(&json)).unwrap_or_default()))

@@ -43,7 +43,7 @@ use crate::model::weights::Given;
 use crate::platform::{self, Files, GpuHealth, Output, PlatformError};
 use crate::protocol::{BackendChoice, Event, RangeError, Request};
 use crate::tensors::DeviceError;
-use crate::terms::{Ablation, Failure, Matrix, ModelInfo, ModelSource, Pane, Pruned, ScanReport};
+use crate::terms::{Ablation, Failure, MAX_PROMPT_BYTES, Matrix, ModelInfo, ModelSource, Pane, Pruned, ScanReport};
 use crate::tokenizer::Tokenizer;
 use device::Devices;
 use error::EngineError;
@@ -307,10 +307,13 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// An empty prompt, a prompt that leaves no room for a new token, or one that does not fit into memory.
+    /// An empty prompt, one of more than [`MAX_PROMPT_BYTES`], a prompt that leaves no room for a new token, or one that does not fit into memory.
     fn prompt_ids(&self, prompt: &str) -> Result<Vec<u32>, EngineError> {
         if prompt.trim().is_empty() {
             return Err(EngineError::EmptyPrompt);
+        }
+        if prompt.len() > MAX_PROMPT_BYTES {
+            return Err(EngineError::PromptTooLarge { got: prompt.len(), limit: MAX_PROMPT_BYTES });
         }
         let ids = self.tokenizer.encode(prompt)?;
         if ids.is_empty() {

@@ -1,6 +1,7 @@
 //! Scores channels sequence by sequence, with partial results, and resumes where a scoring was stopped.
 
 use super::error::EngineError;
+use super::experiment::check_size;
 use super::scored::Scored;
 use super::{Engine, Loaded};
 use crate::analysis::calibration::Sequences;
@@ -44,6 +45,7 @@ impl Loaded {
     /// Returns the earlier sums if they can be resumed, otherwise empty ones.
     async fn begin(&mut self, asked: &Asked) -> Result<Scored, EngineError> {
         let Asked { text, sequences: n, length, resume, .. } = asked;
+        text.iter().try_for_each(|text| check_size(&text.name, &text.text))?;
         let sequences = Sequences::of(text.as_ref(), *n, *length, &self.tokenizer, self.info.max_position_embeddings)?;
         self.check_length(sequences.length)?;
         // The previous scores stay until new ones replace them, so that a stop before the first sequence loses

@@ -1,7 +1,7 @@
-//! The differences between a browser and a native machine: files, yielding, and opening a GPU.
+//! The differences between a browser and a native machine: files, patterns, yielding, and opening a GPU.
 //!
 //! Both sides have the same names: [`Files`], [`ByteStream`], [`Output`], the store ([`stored_models`], [`forget_stored`],
-//! [`free_storage`]), [`yield_now`], [`sleep`], [`Worker`] and [`machine`], [`warn`], [`open_gpu`] and [`finish_gpu_work`]. No other module depends on the target.
+//! [`free_storage`]), [`Regex`], [`yield_now`], [`sleep`], [`Worker`] and [`machine`], [`warn`], [`open_gpu`] and [`finish_gpu_work`]. No other module depends on the target.
 //! Natively there are also settings of the Hub ([`HubSettings`]), which the command reads.
 
 pub mod hub;
@@ -23,13 +23,13 @@ use thiserror::Error;
 
 #[cfg(not(target_family = "wasm"))]
 pub use native::{
-    ByteStream, Files, HubSettings, Output, OutputFile, Worker, finish_gpu_work, forget_stored, free_storage, machine, open_gpu, sleep,
-    stored_models, warn, yield_now,
+    ByteStream, Files, HubSettings, Output, OutputFile, Regex, Worker, finish_gpu_work, forget_stored, free_storage, machine, open_gpu,
+    sleep, stored_models, warn, yield_now,
 };
 #[cfg(target_family = "wasm")]
 pub use web::{
-    ByteStream, Files, Output, OutputFile, Worker, finish_gpu_work, forget_stored, free_storage, machine, open_gpu, sleep, stored_models,
-    warn, yield_now,
+    ByteStream, Files, Output, OutputFile, Regex, Worker, finish_gpu_work, forget_stored, free_storage, machine, open_gpu, sleep,
+    stored_models, warn, yield_now,
 };
 
 use crate::terms::hex;

@@ -13,9 +13,9 @@ pub const MAY_IMPORT: [(&str, &[&str]); 23] = [
     // Only tests need `words` and `share`: an id must be valid in a link.
     ("catalog", &["words", "terms", "share"]),
     ("draw", &["words", "terms", "language", "tables"]),
-    ("tokenizer", &[]),
     ("weights", &[]),
     ("platform", &["words", "terms", "weights"]),
+    ("tokenizer", &["platform"]),
     ("job", &["terms", "protocol", "platform"]),
     ("sampling", &["terms"]),
     ("tensors", &["platform"]),

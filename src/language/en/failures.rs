@@ -52,7 +52,9 @@ pub fn words(problem: Problem) -> (&'static str, &'static str) {
         Problem::OtherText => ("The text is another one", "Use the text that the experiment names, or leave its digest out."),
         Problem::TaskMissing => ("A task's file is missing", "Give the file of every task that is named."),
         Problem::PromptTooLong => ("The prompt is too long", "Shorten it, so that room is left for new text."),
-        Problem::TooMuchText => ("That is more text at once than fits into memory here", "Ask for fewer tokens at once."),
+        Problem::TooMuchText => {
+            ("That is more text at once than can be read here", "Use a part of the text, or ask for fewer tokens at once.")
+        }
         Problem::EmptyText => ("There is nothing to measure on", "Choose a longer text."),
         Problem::UnknownTask => ("There is no such task", "Name the file by the task that its lines are of."),
         Problem::BrokenTask => {

@@ -4,6 +4,7 @@ mod files;
 mod gpu;
 mod hub;
 mod output;
+mod regex;
 mod stream;
 mod worker;
 
@@ -11,6 +12,7 @@ pub use files::Files;
 pub use gpu::{finish_gpu_work, open_gpu};
 pub use hub::HubSettings;
 pub use output::{Output, OutputFile};
+pub use regex::Regex;
 pub use stream::ByteStream;
 pub use worker::Worker;
 

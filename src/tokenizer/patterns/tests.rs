@@ -1,9 +1,5 @@
 //! The translations compared with Oniguruma, on text of odd Unicode.
 
-use std::borrow::Cow;
-
-use serde_json::json;
-
 use super::names::{BRACKETS, HEX, PROPERTIES, WORD};
 use super::*;
 
@@ -277,34 +273,4 @@ fn random_patterns_find_what_oniguruma_finds_or_are_refused() {
         n_same += 1;
     }
     assert!(n_same > 1000, "{n_same}");
-}
-
-#[test]
-fn patterns_are_translated_in_every_part_of_the_file() {
-    let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
-    let file = |pattern: &str| {
-        let replace = json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": "_"});
-        json!({
-            "version": "1.0",
-            "normalizer": {"type": "Sequence", "normalizers": [replace]},
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Sequence", "pretokenizers": [split(pattern)]}, {"type": "Digits"}]},
-            "post_processor": null,
-            "decoder": {"type": "Sequence", "decoders": [replace]},
-            "model": {"vocab": {"pattern": {"Regex": "\\X"}}, "Regex": pattern},
-        })
-    };
-    let translated = for_fancy_regex(file("a{1,2}+").to_string().as_bytes()).unwrap().into_owned();
-    let mut expected = file("(?:a{1,2})+");
-    expected["model"] = file("a{1,2}+")["model"].clone();
-    assert_eq!(serde_json::from_slice::<Value>(&translated).unwrap(), expected);
-    for unchanged in [file(r"\p{L}+").to_string(), "no JSON".into(), json!({"pre_tokenizer": null}).to_string()] {
-        assert!(matches!(for_fancy_regex(unchanged.as_bytes()), Ok(Cow::Borrowed(_))), "{unchanged}");
-    }
-    // A text in place of an expression has no meaning of its own.
-    let text = json!({"pre_tokenizer": {"pattern": {"String": "\\X"}}}).to_string();
-    assert!(matches!(for_fancy_regex(text.as_bytes()), Ok(Cow::Borrowed(_))));
-    for part in ["normalizer", "pre_tokenizer", "decoder"] {
-        let file = json!({part: {"of": [split(r"a\X")]}}).to_string();
-        assert!(matches!(for_fancy_regex(file.as_bytes()), Err(TokenizerError::Pattern { .. })), "{part}");
-    }
 }

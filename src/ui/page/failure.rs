@@ -20,7 +20,7 @@ pub fn Banner() -> impl IntoView {
         view! {
             <div class="failure" data-testid="failure" data-kind=format!("{:?}", failure.kind()).to_ascii_lowercase()>
                 <div>
-                    <p class="what">{seen(&words.problem)}</p>
+                    <p class="what">{seen(words.problem)}</p>
                     <p>{seen(&words.reason)}</p>
                     <p>{words.next_step}</p>
                 </div>

@@ -241,6 +241,34 @@ fn reason_of_a_panic_outlives_the_trap_behind_it() {
     assert_eq!(state.failure.unwrap().detail, "it was killed", "a prompt that was refused has not killed it");
 }
 
+/// Nothing in a browser survives a file that makes its reader panic, as a tokenizer may.
+#[test]
+fn model_that_ends_the_engine_costs_no_result_of_the_one_before() {
+    let mut state = loaded();
+    pull(&mut state);
+    let Request::Apply { ablation } = state.next_message().unwrap().request else { panic!() };
+    answer(&mut state, Event::Applied { ablation, took_ms: 1.0, pruned: None });
+    answer(&mut state, Event::Done);
+    answer(&mut state, Event::Generated(run(&[1], &[2])));
+    answer(&mut state, Event::Evaluated { pane: Pane::Intact, evaluation: evaluation(3.3) });
+    answer(&mut state, Event::Evaluated { pane: Pane::Ablated, evaluation: evaluation(4.4) });
+    answer(&mut state, Event::Done);
+    let measured = (state.panes.clone(), state.edits.rows.clone());
+    state.load(source("hostile"));
+    assert_eq!(asked_for(&mut state), "hostile");
+    tell(&mut state, Event::Failed(Failure::new(Problem::EngineCrashed, "bad split")));
+    state.engine_died(Failure::new(Problem::EngineStopped, "RuntimeError: unreachable"));
+    assert_eq!(state.failure.as_ref().map(|failure| failure.problem), Some(Problem::EngineCrashed));
+    state.engine_restarts();
+    starts(&mut state);
+    assert_eq!(asked_for(&mut state), "linchpin-13m", "the one that works, not the one that ended the engine");
+    answer(&mut state, Event::Loaded(info()));
+    answer(&mut state, Event::Done);
+    assert!(matches!(state.next_message().unwrap().request, Request::Apply { .. }), "the edits are put back");
+    assert_eq!((state.panes.run, state.panes.intact_evaluation), (measured.0.run, measured.0.intact_evaluation));
+    assert_eq!(state.edits.rows, measured.1);
+}
+
 #[test]
 fn failure_or_stop_leaves_the_model_that_was_just_chosen() {
     let mut state = writing();

@@ -21,8 +21,9 @@ const SOURCES: [(Scalars, &str, &str); 3] = [
 ];
 
 const TEXT_HINT: &str = "All of it, one after the other, in blocks as in the paper (convention concat-2048, or shorter where the model is). \
-                         One of your own then also serves Confirm and the perplexities.";
-const TASKS_HINT: &str = "For accuracy: a benchmark's published JSON lines, in a file with its name: lambada_openai.jsonl, arc_easy.jsonl.";
+                         One of your own, of up to 64 MB, then also serves Confirm and the perplexities.";
+const TASKS_HINT: &str =
+    "For accuracy: a benchmark's published JSON lines, in a file with its name: lambada_openai.jsonl, arc_easy.jsonl (up to 64 MB each).";
 
 pub fn setup() -> AnyView {
     let app = app();

@@ -10,7 +10,9 @@ use crate::draw::scores::{agreement_chart, highest, layer_line, mass_chart, shar
 use crate::language;
 use crate::protocol::Request;
 use crate::tables::scores::{agreements, channels, masses, overlaps, shares};
-use crate::terms::{Calibration, CalibrationText, Concentration, Count, Overlap, RHOS, ScoreReport, ShareSummary, WeightCoord};
+use crate::terms::{
+    Calibration, CalibrationText, Concentration, Count, MAX_TEXT_BYTES, Overlap, RHOS, ScoreReport, ShareSummary, WeightCoord,
+};
 use crate::ui::page::chart::{ChartView, rows};
 use crate::ui::page::context::app;
 use crate::ui::page::dom;
@@ -20,9 +22,6 @@ use crate::ui::sections::weigh::training::Training;
 use crate::ui::state::AppState;
 use crate::ui::state::scores::ScoreSetup;
 use crate::words::{fine_percent, percent, short, visible};
-
-/// Bytes of the largest accepted file; the engine cuts larger texts anyway.
-const MAX_TEXT_BYTES: f64 = 64e6;
 
 #[component]
 pub fn Weigh() -> impl IntoView {
@@ -93,7 +92,7 @@ fn Setup() -> impl IntoView {
         <details class="fold">
             <summary>{move || text_name.get().map_or_else(|| "Text: bundled excerpts of novels".to_string(), |name| format!("Text: {name}"))}</summary>
             <div class="row">
-                <label class="field">"A text file of your own" <input type="file" accept=".txt,.md,text/plain" data-testid="score-text" on:change=open /></label>
+                <label class="field">"A text file of your own (up to 64 MB)" <input type="file" accept=".txt,.md,text/plain" data-testid="score-text" on:change=open /></label>
                 <button type="button" class="small" data-testid="score-text-bundled" class:gone=move || text_name.with(Option::is_none) on:click=move |_| app.state.update(|state| state.scores.setup.text = None)>
                     "Use the bundled text"
                 </button>
@@ -122,8 +121,9 @@ fn calibration_line(state: &AppState) -> Option<String> {
 pub(crate) fn read_text(input: &HtmlInputElement, done: impl Fn(Result<CalibrationText, String>) + 'static) {
     let Some(file) = input.files().and_then(|files| files.get(0)) else { return };
     let name = file.name();
-    if file.size() > MAX_TEXT_BYTES {
-        done(Err(format!("{name} is larger than 64 MB; use a part of it.")));
+    // Nothing of a larger file is read.
+    if file.size() > MAX_TEXT_BYTES as f64 {
+        done(Err(format!("{name} has {} MB, and at most 64 MB are read. Use a part of it.", (file.size() / 1e6).ceil())));
         return;
     }
     leptos::task::spawn_local(async move {
