@@ -28,8 +28,8 @@ pub use native::{
 };
 #[cfg(target_family = "wasm")]
 pub use web::{
-    ByteStream, Files, Output, OutputFile, Regex, Worker, finish_gpu_work, forget_stored, free_storage, machine, open_gpu, sleep,
-    stored_models, warn, yield_now,
+    ByteStream, Files, Output, OutputFile, Regex, Worker, finish_gpu_work, forget_stored, free_storage, hold_a_lock, machine, open_gpu,
+    sleep, stored_models, warn, yield_now,
 };
 
 use crate::terms::hex;

@@ -25,13 +25,17 @@ pub fn hold_a_lock(then: impl FnOnce(Option<String>) + 'static) {
     let tell = Rc::new(Cell::new(Some(then)));
     let (held, as_name) = (tell.clone(), name.clone());
     let on_held = Closure::once_into_js(move |_lock: JsValue| {
-        held.take().into_iter().for_each(|tell| tell(Some(as_name)));
+        if let Some(tell) = held.take() {
+            tell(Some(as_name));
+        }
         // The lock is held until this promise is settled, which it never is.
         Promise::new(&mut |_, _| {})
     });
     spawn_local(async move {
         // The request comes back only if the browser refuses it, as it does without a right to storage.
         let _refused = call(&locks, "request", &[name.into(), on_held]).await;
-        tell.take().into_iter().for_each(|tell| tell(None));
+        if let Some(tell) = tell.take() {
+            tell(None);
+        }
     });
 }

@@ -105,6 +105,6 @@ mod tests {
     fn cells_without_a_number_are_told_from_numbers() {
         let mut table = DataTable::new("t", "T", &["name", "y"]);
         table.push([Cell::Text("a\u{7}".into()), Cell::Nothing]);
-        assert_eq!(Shown::new(&table).rows, [["a\u{fffd}", "–"]]);
+        assert_eq!(Shown::new(&table).rows, [["a[U+0007]", "–"]]);
     }
 }
