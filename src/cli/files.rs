@@ -110,7 +110,7 @@ pub fn check_output(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What something is that is no file, in words.
+/// Names the kind of something that is no file.
 fn other_than_a_file(about: &Metadata) -> Option<&'static str> {
     if about.is_file() {
         return None;

@@ -108,7 +108,7 @@ fn show(text: &str) {
     let _ = stderr().write_all(text.as_bytes());
 }
 
-/// What clears the line of progress: of a terminal its line, and else nothing.
+/// The text that clears the line of progress: on a terminal its code, and elsewhere nothing.
 fn over() -> &'static str {
     if stderr().is_terminal() { "\r\x1b[K" } else { "" }
 }
