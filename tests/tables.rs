@@ -107,7 +107,9 @@ fn products_with_chunks_are_those_with_the_whole_and_so_are_their_gradients() {
 /// Every family, loaded with a limit below its tables' size.
 fn check_families(device: &Device, in_bf16: bool) {
     for name in &fixtures() {
-        let copy = if in_bf16 { Copy::in_bf16(name, "tables") } else { Copy::of(name, "tables-f32") };
+        // Tests on several devices run at once.
+        let test = format!("tables-{:?}", std::thread::current().id());
+        let copy = if in_bf16 { Copy::in_bf16(name, &test) } else { Copy::of(name, &test) };
         let ([whole, cut], _) = whole_and_in_chunks(copy.dir(), device);
         assert_eq!((whole.embed_tokens.chunks().count(), whole.lm_head.weight.chunks().count()), (1, 1), "{name}");
         let n_chunks = (cut.embed_tokens.chunks().count(), cut.lm_head.weight.chunks().count());

@@ -10,7 +10,7 @@ use crate::support::{Scratch, code, export, files_in, fixture, linchpin, linchpi
 
 const SCALAR: &str = "1,5,17";
 const SMALL: [&str; 4] = ["--sequences", "2", "--length", "16"];
-const BRIEF: [&str; 4] = ["--block", "32", "--n-blocks", "2"];
+const BRIEF: [&str; 4] = ["--block", "32", "--blocks", "2"];
 
 /// A short call of every subcommand that needs a model or a file.
 fn calls(scratch: &Path) -> BTreeMap<&'static str, Vec<String>> {
@@ -31,7 +31,7 @@ fn calls(scratch: &Path) -> BTreeMap<&'static str, Vec<String>> {
         ("importance", owned(&[&["--super-weight", SCALAR], &BRIEF])),
         ("propagation", owned(&[&["--super-weight", SCALAR]])),
         ("scaling", owned(&[&["--super-weight", SCALAR, "--factors", "0,1"], &BRIEF])),
-        ("token-shift", owned(&[&["--super-weight", SCALAR, "--prompt", "the old man"]])),
+        ("token-shift", owned(&[&["--super-weight", SCALAR]])),
         ("activation-quantisation", owned(&[&BRIEF])),
         ("weight-quantisation", owned(&[&["--bits", "8"], &BRIEF])),
         ("weights-only", owned(&[])),
