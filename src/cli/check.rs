@@ -48,7 +48,7 @@ pub async fn run(session: &mut Session, options: &Options, asked: &CheckArgs) ->
     if options.json {
         let mut document = serde_json::to_value(&export)?;
         document["published"] = outcomes.iter().map(Checked::json).collect();
-        print::text(&serde_json::to_string_pretty(&document)?);
+        print::json(&document)?;
     } else {
         print::report(&export);
         outcomes.iter().for_each(|outcome| print::text(&outcome.words()));

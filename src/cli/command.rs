@@ -34,7 +34,8 @@ pub struct Args {
 pub enum Command {
     /// Search for super weights on a prompt.
     Scan {
-        /// The text to read. Candidates are sought in its first 64 tokens; the layers' spikes are those of all.
+        /// The text to read. Candidates are sought in its first 64 tokens; the layers' spikes are those of all. At
+        /// most 1 MiB.
         #[arg(long, allow_hyphen_values = true, default_value = "It was a dark evening, and the old man")]
         prompt: String,
         /// Then zero each candidate and compare it with controls; the exit code is 1 if none is confirmed.
@@ -48,6 +49,7 @@ pub enum Command {
     Ablate {
         #[command(flatten)]
         edits: EditArgs,
+        /// The opening that is continued, of at most 1 MiB.
         #[arg(long, allow_hyphen_values = true, default_value = "It was a dark evening, and the old man")]
         prompt: String,
         #[command(flatten)]
@@ -55,6 +57,7 @@ pub enum Command {
     },
     /// Generate text with the intact model.
     Generate {
+        /// The opening that is continued, of at most 1 MiB.
         #[arg(long, allow_hyphen_values = true, default_value = "It was a dark evening, and the old man")]
         prompt: String,
         #[command(flatten)]

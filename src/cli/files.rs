@@ -45,10 +45,14 @@ pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     if fs::metadata(path).is_ok_and(|about| other_than_a_file(&about).is_some()) {
         return fs::write(path, text).with_context(cannot);
     }
-    // A link stays one, and its target is replaced.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    let path = target(path);
     let part = Part::beside(&path).with_context(cannot)?;
     part.write(text).and_then(|()| fs::rename(&part.path, &path)).with_context(cannot)
+}
+
+/// The path of the file itself: a link stays one, and its target is replaced.
+fn target(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.into())
 }
 
 /// A new file beside another, removed unless it is renamed.
@@ -101,13 +105,15 @@ pub fn create_folder(folder: &Path) -> anyhow::Result<()> {
 ///
 /// A path that cannot be written to.
 pub fn check_output(path: &Path) -> anyhow::Result<()> {
-    let is_new = !path.exists();
     let cannot = || format!("cannot write {}: choose another file", path.display());
-    fs::OpenOptions::new().create(true).append(true).open(path).with_context(cannot)?;
-    if is_new {
-        fs::remove_file(path).with_context(cannot)?;
+    if path.exists() {
+        fs::OpenOptions::new().append(true).open(path).with_context(cannot)?;
     }
-    Ok(())
+    match fs::metadata(path) {
+        Ok(about) if other_than_a_file(&about).is_some() => Ok(()),
+        // A file takes its place from beside it, so the folder must let one be made.
+        _ => Part::beside(&target(path)).map(drop).with_context(cannot),
+    }
 }
 
 /// Names the kind of something that is no file.
@@ -174,6 +180,20 @@ mod tests {
             (fs::read_to_string(&path).unwrap().as_str(), fs::metadata(&path).unwrap().permissions().mode() & 0o777),
             ("two", 0o640)
         );
+    }
+
+    #[test]
+    fn output_that_cannot_be_written_is_refused_before_and_nothing_is_left_of_the_check() {
+        let folder = folder("check");
+        let [old, new] = ["old.json", "new.json"].map(|name| folder.join(name));
+        fs::write(&old, "one").unwrap();
+        check_output(&old).unwrap();
+        check_output(&new).unwrap();
+        assert_eq!((fs::read_to_string(&old).unwrap().as_str(), fs::read_dir(&folder).unwrap().count()), ("one", 1));
+        for path in [&folder, &folder.join("none/a.json")] {
+            assert!(check_output(path).unwrap_err().to_string().contains("choose another file"), "{}", path.display());
+        }
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[cfg(unix)]

@@ -25,7 +25,7 @@ pub fn run(id: Option<&str>, is_json: bool) -> anyhow::Result<bool> {
     if is_json {
         let models = models.into_iter().map(entry).collect::<Vec<_>>();
         let document = json!({ "format": "linchpin-models", "version": 1, "models": models });
-        print::text(&serde_json::to_string_pretty(&document)?);
+        print::json(&document)?;
     } else if let Some(model) = one {
         print::text(&details(model));
     } else {

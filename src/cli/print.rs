@@ -1,8 +1,8 @@
 //! Prints results to stdout and progress to stderr.
 
-use super::output::{self, say, tell};
 use serde::Serialize;
 
+use super::output::{self, say, tell};
 use crate::language;
 use crate::protocol::{Event, Export, Figure, Progress};
 use crate::tables::names::pick_fields;

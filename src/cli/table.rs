@@ -42,12 +42,16 @@ impl Table {
             Err(TryLockError::Error(why)) if why.kind() == std::io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(why)) => return Err(why).with_context(cannot),
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).with_context(|| format!("cannot read the table {}", path.display()))?;
-        let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-        if whole.lines().next().is_some_and(|first| first != header) || (whole.is_empty() && !header.starts_with(&text)) {
-            bail!("{} is another table: name another file", path.display());
-        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).with_context(|| format!("cannot read the table {}", path.display()))?;
+        // An interruption may have torn the last line within a letter.
+        let (whole, torn) = bytes.split_at(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        let whole = std::str::from_utf8(whole).ok();
+        let is_ours = whole.is_some_and(|whole| match whole.lines().next() {
+            Some(first) => first == header,
+            None => header.as_bytes().starts_with(torn),
+        });
+        let Some(whole) = whole.filter(|_| is_ours) else { bail!("{} is another table: name another file", path.display()) };
         let lines = whole.lines().skip(1).map(str::to_owned).collect();
         let mut table = Self { file, len: whole.len() as u64, columns, lines };
         table.cut().with_context(cannot)?;
@@ -124,6 +128,23 @@ mod tests {
         assert!(second.knows(&["a".into()]) && !second.knows(&["b".into()]));
         second.add(&["b".into()], &[2.5.into()]).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "name,loss\na,1.5\nb,2.5\n");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn torn_line_is_removed_and_a_file_that_is_no_text_stays() {
+        let path = path("torn");
+        std::fs::write(&path, [b"name,loss\na,1.5\n".as_slice(), &"é".as_bytes()[..1]].concat()).unwrap();
+        let mut table = Table::open(&path, columns()).unwrap();
+        assert!(table.knows(&["a".into()]));
+        table.add(&["é".into()], &[2.0.into()]).unwrap();
+        drop(table);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "name,loss\na,1.5\né,2\n");
+        for foreign in [&b"\xff\xfe\n"[..], b"name,loss\n\xff\n", b"\xff", b"name,other\n"] {
+            std::fs::write(&path, foreign).unwrap();
+            assert!(Table::open(&path, columns()).err().unwrap().to_string().contains("is another table"));
+            assert_eq!(std::fs::read(&path).unwrap(), foreign);
+        }
         std::fs::remove_file(path).unwrap();
     }
 
