@@ -74,6 +74,7 @@ fn offset(unit: u32) -> usize {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::tokenizer::tests::Draws;
 
     /// A table that makes `a` an `A`.
     pub fn a_to_upper() -> Vec<u8> {
@@ -114,18 +115,12 @@ pub(super) mod tests {
     #[test]
     fn no_table_makes_its_reader_panic_once_it_is_checked() {
         let good = a_to_upper();
-        let (mut seed, mut n_taken) = (7_u64, 0);
-        let mut draw = |n: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed % n as u64) as usize
-        };
+        let (mut draws, mut n_taken) = (Draws::of(7), 0);
         for _ in 0..400 {
             let mut bytes = good.clone();
-            for _ in 0..=draw(3) {
-                let at = draw(bytes.len());
-                bytes[at] = draw(256) as u8;
+            for _ in 0..=draws.below(3) {
+                let at = draws.below(bytes.len());
+                bytes[at] = draws.below(256) as u8;
             }
             let Ok(_) = check(&bytes) else { continue };
             n_taken += 1;

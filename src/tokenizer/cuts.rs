@@ -20,6 +20,7 @@ use tokenizers::{NormalizedString, Normalizer as _, OffsetReferential, PreTokeni
 use super::built::Built;
 use super::model::MergedPairs;
 use super::normalizer::Normalizer;
+use super::pre_tokenizer::PreTokenizer;
 use super::{TokenizerError, refused::Part};
 
 /// Bytes of a piece: the first cut after as many is taken. A tokenizer needs about 150 bytes of memory for one of them.
@@ -49,7 +50,7 @@ impl Cuts {
         for token in built.get_added_tokens_decoder().into_values() {
             if token.normalized {
                 let normalized = normalized(built.get_normalizer(), &token.content, false);
-                added[1].push(normalized.map_err(|error| Part::AddedTokens.refused(error.to_string()))?);
+                added[1].push(normalized.map_err(|error| Part::AddedTokens.refused(error.to_string()))?.get().to_owned());
                 added[1].push(token.content);
             } else {
                 added[0].push(token.content);
@@ -83,19 +84,17 @@ impl Cuts {
         let normalizer = built.get_normalizer();
         let of = |part: &str| normalized(normalizer, part, true);
         let (Ok(whole), Ok(first), Ok(second)) = (of(&text[start..end]), of(before), of(after)) else { return false };
-        if whole.strip_prefix(first.as_str()) != Some(second.as_str()) || touches(&self.added[1], &first, &second) {
+        if whole.get().strip_prefix(first.get()) != Some(second.get()) || touches(&self.added[1], first.get(), second.get()) {
             return false;
         }
         match (&self.pairs, built.get_pre_tokenizer()) {
-            (Some(pairs), None) => match (first.chars().next_back(), second.chars().next()) {
+            (Some(pairs), None) => match (first.get().chars().next_back(), second.get().chars().next()) {
                 (Some(before), Some(after)) => pairs.never_merges(before, after),
                 _ => false,
             },
-            (None, Some(_)) => {
-                let words = |part: &str| words(built, part);
-                let (Some(whole), Some(first), Some(second)) = (words(&text[start..end]), words(before), words(after)) else {
-                    return false;
-                };
+            (None, Some(pre_tokenizer)) => {
+                let words = |part| words(pre_tokenizer, part);
+                let (Some(whole), Some(first), Some(second)) = (words(whole), words(first), words(second)) else { return false };
                 whole.len() == first.len() + second.len() && whole.starts_with(&first) && whole.ends_with(&second)
             }
             _ => false,
@@ -130,7 +129,7 @@ fn touches(tokens: &[String], before: &str, after: &str) -> bool {
     })
 }
 
-fn normalized(normalizer: Option<&Normalizer>, text: &str, continues: bool) -> tokenizers::Result<String> {
+fn normalized(normalizer: Option<&Normalizer>, text: &str, continues: bool) -> tokenizers::Result<NormalizedString> {
     let mut normalized = NormalizedString::from(text);
     if let Some(normalizer) = normalizer {
         normalizer.continue_text(continues);
@@ -140,21 +139,13 @@ fn normalized(normalizer: Option<&Normalizer>, text: &str, continues: bool) -> t
         normalizer.failure();
         done?;
     }
-    Ok(normalized.get().to_owned())
+    Ok(normalized)
 }
 
-/// The words of a text without added tokens.
-fn words(built: &Built, text: &str) -> Option<Vec<String>> {
-    let mut whole = NormalizedString::from(text);
-    if let Some(normalizer) = built.get_normalizer() {
-        normalizer.continue_text(true);
-        let done = normalizer.normalize(&mut whole);
-        normalizer.continue_text(false);
-        normalizer.failure();
-        done.ok()?;
-    }
-    let mut words = PreTokenizedString::from(whole);
-    built.get_pre_tokenizer()?.pre_tokenize(&mut words).ok()?;
+/// The words of a normalised text without added tokens.
+fn words(pre_tokenizer: &PreTokenizer, text: NormalizedString) -> Option<Vec<String>> {
+    let mut words = PreTokenizedString::from(text);
+    pre_tokenizer.pre_tokenize(&mut words).ok()?;
     let splits = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
     Some(splits.into_iter().map(|(word, ..)| word.to_owned()).collect())
 }

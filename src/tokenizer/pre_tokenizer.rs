@@ -68,7 +68,6 @@ pub(super) struct DescribedMetaspace {
     add_prefix_space: Option<bool>,
     #[serde(default = "always")]
     prepend_scheme: PrependScheme,
-    #[serde(default = "yes_at_most")]
     split: Option<bool>,
 }
 
@@ -88,10 +87,6 @@ impl DescribedMetaspace {
 
 fn yes() -> bool {
     true
-}
-
-fn yes_at_most() -> Option<bool> {
-    None
 }
 
 fn five() -> usize {

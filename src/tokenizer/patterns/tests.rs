@@ -2,6 +2,7 @@
 
 use super::names::{BRACKETS, HEX, PROPERTIES, WORD};
 use super::*;
+use crate::tokenizer::tests::Draws;
 
 type Spans = Vec<(usize, usize)>;
 
@@ -44,22 +45,6 @@ fn refused(pattern: &str) -> String {
     }
 }
 
-/// A generator of numbers (xorshift), the same in every run.
-struct Draws(u64);
-
-impl Draws {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n as u64) as usize
-    }
-
-    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
-        all[self.below(all.len())]
-    }
-}
-
 /// Texts of characters that readers treat differently, and of random ones.
 fn texts() -> Vec<String> {
     let parts = [
@@ -88,8 +73,8 @@ fn texts() -> Vec<String> {
         "ﬁ ß ẞ ſs ﬆ",
         "²³¹",
     ];
-    let mut draws = Draws(7);
-    let mixed = |draws: &mut Draws| (0..6).map(|_| draws.of(&parts)).collect::<Vec<_>>().join(draws.of(&["", " ", "\n", "  "]));
+    let mut draws = Draws::of(7);
+    let mixed = |draws: &mut Draws| (0..6).map(|_| *draws.of_all(&parts)).collect::<Vec<_>>().join(*draws.of_all(&["", " ", "\n", "  "]));
     let random = |draws: &mut Draws| (0..40).filter_map(|_| char::from_u32(0x20 + draws.below(0x3000) as u32)).collect::<String>();
     let mixed = (0..60).map(|_| mixed(&mut draws)).collect::<Vec<_>>();
     mixed.into_iter().chain((0..40).map(|_| random(&mut draws))).chain(["", "\n", "a\n", "\n\n"].map(String::from)).collect()
@@ -223,16 +208,16 @@ fn atom(draws: &mut Draws, depth: usize) -> String {
         r"&&\p{L}",
     ];
     match draws.below(if depth == 0 { 8 } else { 14 }) {
-        0..=3 => draws.of(CHARS).into(),
-        4 => draws.of(SETS).into(),
+        0..=3 => (*draws.of_all(CHARS)).into(),
+        4 => (*draws.of_all(SETS)).into(),
         5 | 6 => {
-            let opening = draws.of(&["[", "[", "[^"]);
-            opening.to_owned() + &(0..=draws.below(3)).map(|_| draws.of(MEMBERS)).collect::<String>() + "]"
+            let opening = *draws.of_all(&["[", "[", "[^"]);
+            opening.to_owned() + &(0..=draws.below(3)).map(|_| *draws.of_all(MEMBERS)).collect::<String>() + "]"
         }
-        7 => draws.of(&["^", "$", r"\A", r"\z", r"\b", r"\B"]).into(),
+        7 => (*draws.of_all(&["^", "$", r"\A", r"\z", r"\b", r"\B"])).into(),
         _ => {
             let openings = ["(?:", "(?:", "(", "(?i:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?m:", "(?-i:", "(?<n>", "(?i)"];
-            format!("{}{})", draws.of(&openings), alternatives(draws, depth - 1))
+            format!("{}{})", *draws.of_all(&openings), alternatives(draws, depth - 1))
         }
     }
 }
@@ -244,7 +229,7 @@ fn alternatives(draws: &mut Draws, depth: usize) -> String {
     ];
     let repeated = |draws: &mut Draws| {
         let atom = atom(draws, depth);
-        if draws.below(3) == 0 { atom + draws.of(REPETITIONS) } else { atom }
+        if draws.below(3) == 0 { atom + *draws.of_all(REPETITIONS) } else { atom }
     };
     let sequence = |draws: &mut Draws| (0..=draws.below(3)).map(|_| repeated(draws)).collect::<String>();
     (0..=draws.below(10) / 6).map(|_| sequence(draws)).collect::<Vec<_>>().join("|")
@@ -256,8 +241,8 @@ fn random_patterns_find_what_oniguruma_finds_or_are_refused() {
         "a", "s", "S", "t", "'", "1", "23", " ", "\n", "\r\n", "\r", "K", "k", "\u{212a}", "ſ", "ß", "ẞ", "é", "É", "日", "ﬆ", "²", "Ⅷ",
         "\u{200c}", "\u{85}", "½", ".", "]", "}", "-", "&", "~", "\u{300}", "\t",
     ];
-    let mut draws = Draws(88_172_645_463_325_252);
-    let texts = (0..30).map(|_| (0..draws.below(14)).map(|_| draws.of(CHARS)).collect::<String>()).collect::<Vec<_>>();
+    let mut draws = Draws::of(88);
+    let texts = (0..30).map(|_| (0..draws.below(14)).map(|_| *draws.of_all(CHARS)).collect::<String>()).collect::<Vec<_>>();
     let mut n_same = 0;
     for _ in 0..3000 {
         let pattern = alternatives(&mut draws, 2);
