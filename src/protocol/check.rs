@@ -5,7 +5,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::Request;
-use crate::terms::{Count, EditTarget, Experiment, LimitError, Pick, Ranking, Selection, SettingError, Sizes};
+use crate::terms::{Ablation, Count, EditTarget, Experiment, LimitError, Pick, Ranking, Selection, SettingError, Sizes};
 
 /// A setting of a request is out of its range.
 #[derive(Debug, Clone, PartialEq, Serialize, Error)]
@@ -40,14 +40,8 @@ impl Request {
                 Count::Seed.check(*seed)?;
                 check_places(sizes, candidates.iter().map(|at| (*at).into()).chain(rows.iter().map(|row| EditTarget::Row(*row))))
             }
-            Self::Apply { ablation } => {
-                sizes.check_ablation(ablation)?;
-                Ok(ablation.pruning.map_or(Ok(()), |pruning| sizes.check_pairs(&pruning.selection))?)
-            }
-            Self::Save(order) => {
-                sizes.check_ablation(&order.ablation)?;
-                Ok(order.ablation.pruning.map_or(Ok(()), |pruning| sizes.check_pairs(&pruning.selection))?)
-            }
+            Self::Apply { ablation } => check_ablation(sizes, ablation),
+            Self::Save(order) => check_ablation(sizes, &order.ablation),
             Self::UseText { max_tokens, .. } => Ok(Count::MaxTokens.check(*max_tokens as u64)?),
             Self::Experiment(experiment) => check_experiment(sizes, experiment),
             Self::Generate { sampling, .. } => Ok(sampling.check()?),
@@ -83,6 +77,11 @@ fn check_places(sizes: &Sizes, mut places: impl Iterator<Item = EditTarget>) -> 
     Ok(places.try_for_each(|place| sizes.check_target(&place))?)
 }
 
+fn check_ablation(sizes: &Sizes, ablation: &Ablation) -> Result<(), RangeError> {
+    sizes.check_ablation(ablation)?;
+    Ok(ablation.pruning.map_or(Ok(()), |pruning| sizes.check_pairs(&pruning.selection))?)
+}
+
 fn check_selection(sizes: &Sizes, selection: &Selection) -> Result<(), RangeError> {
     sizes.check_selection(selection)?;
     Ok(sizes.check_pairs(selection)?)
@@ -97,7 +96,7 @@ fn check_experiment(sizes: &Sizes, experiment: &Experiment) -> Result<(), RangeE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terms::{Ablation, ExperimentKind, Pruning, Replacement, RowCoord, Sampling, SaveOrder, SettingId, WeightCoord, WeightEdit};
+    use crate::terms::{ExperimentKind, Pruning, Replacement, RowCoord, Sampling, SaveOrder, SettingId, WeightCoord, WeightEdit};
 
     fn sizes() -> Sizes {
         Sizes { num_hidden_layers: 3, hidden_size: 32, intermediate_size: 64.into(), max_position_embeddings: 128, num_experts: None }

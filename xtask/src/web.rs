@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::toolchain::{self, WasmToolchain};
 use crate::{env, process, size, tools};
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct BuildOptions {
     /// The only path (/sub/path/) that the page will be served from; by default, it works in any folder
     #[arg(long, value_name = "URL")]

@@ -32,9 +32,9 @@ const QUIET_MS: u32 = 45_000;
 
 /// A running worker, and the closures that must live as long.
 struct Connection {
-    /// Counts the workers of this page.
-    number: u32,
     worker: Worker,
+    /// The lock that the worker holds as long as it lives, once it has told it.
+    lock: Option<String>,
     _on_message: Closure<dyn FnMut(MessageEvent)>,
     _on_error: Closure<dyn FnMut(ErrorEvent)>,
     _on_message_error: Closure<dyn FnMut(MessageEvent)>,
@@ -55,7 +55,6 @@ struct Inner {
     inbox: Vec<EventEnvelope>,
     flush: Option<Timeout>,
     heard_since_check: bool,
-    n_started: u32,
 }
 
 /// The client of the engine, cheap to copy; the page has one.
@@ -118,14 +117,12 @@ impl Client {
 
     fn start(&self) {
         let client = *self;
-        let number = self.with_inner(|inner| {
+        self.with_inner(|inner| {
             inner.inbox.clear();
             inner.connection = None;
-            inner.n_started += 1;
-            inner.n_started
         });
         self.state.update(|state| state.engine = EngineStatus::Starting);
-        match connect(client, number) {
+        match connect(client) {
             Ok(connection) => self.with_inner(|inner| inner.connection = Some(connection)),
             Err(_) => self.died(Failure::new(Problem::EngineNotCreated, "")),
         }
@@ -163,10 +160,10 @@ impl Client {
             inner.heard_since_check = true;
             if let (Event::Ready { lock, .. }, Some(connection)) = (&envelope.event, &mut inner.connection) {
                 connection.ready_timeout = None;
-                let number = connection.number;
-                if let Some(lock) = lock {
-                    life::when_ended(lock, move || {
-                        Timeout::new(LAST_WORDS_MS, move || client.ended(number)).forget();
+                connection.lock.clone_from(lock);
+                if let Some(lock) = lock.clone() {
+                    life::when_ended(&lock.clone(), move || {
+                        Timeout::new(LAST_WORDS_MS, move || client.ended(&lock)).forget();
                     });
                 }
             }
@@ -205,9 +202,10 @@ impl Client {
         self.state.update(|state| state.engine_died(failure));
     }
 
-    /// Records that a worker ended without a word, if it is the present one and the page has not heard of its end otherwise.
-    fn ended(&self, number: u32) {
-        if self.with_inner(|inner| inner.connection.as_ref().is_some_and(|connection| connection.number == number)) {
+    /// Records that the worker with this lock ended without a word, if it is the present one and the page has not heard of its end
+    /// otherwise.
+    fn ended(&self, lock: &str) {
+        if self.with_inner(|inner| inner.connection.as_ref().is_some_and(|connection| connection.lock.as_deref() == Some(lock))) {
             self.died(Failure { cause: Some(Message::new("ended")), ..Failure::new(Problem::EngineStopped, "") });
         }
     }
@@ -223,7 +221,7 @@ impl Client {
     }
 }
 
-fn connect(client: Client, number: u32) -> Result<Connection, JsValue> {
+fn connect(client: Client) -> Result<Connection, JsValue> {
     let options = WorkerOptions::new();
     options.set_type(WorkerType::Module);
     let worker = Worker::new_with_options(&dom::meta(WORKER_META).unwrap_or_else(|| WORKER_SCRIPT.into()), &options)?;
@@ -246,8 +244,8 @@ fn connect(client: Client, number: u32) -> Result<Connection, JsValue> {
         client.died(Failure { cause: Some(cause), ..Failure::new(Problem::EngineNotStarted, "") });
     });
     Ok(Connection {
-        number,
         worker,
+        lock: None,
         _on_message: on_message,
         _on_error: on_error,
         _on_message_error: on_message_error,

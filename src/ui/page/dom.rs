@@ -98,8 +98,12 @@ pub fn now_ms() -> f64 {
 /// Asks the browser to keep the page's storage. The page works with either answer.
 pub fn keep_storage() {
     let Some(window) = window() else { return };
-    let asked = call(&get(&window.navigator(), "storage"), "persist", &Array::new());
-    if let Some(Ok(asked)) = asked.map(JsCast::dyn_into::<Promise>) {
+    ask(&get(&window.navigator(), "storage"), "persist", &Array::new());
+}
+
+/// Calls a method that returns a promise, whose answer is of no interest.
+pub fn ask(object: &JsValue, name: &str, arguments: &Array) {
+    if let Some(Ok(asked)) = call(object, name, arguments).map(JsCast::dyn_into::<Promise>) {
         // The answer is awaited, so that a refusal is not an unhandled rejection.
         spawn_local(async move { drop(JsFuture::from(asked).await) });
     }

@@ -6,22 +6,22 @@ use crate::language;
 use crate::terms::{Failure, FailureKind};
 use crate::ui::page::context::app;
 use crate::ui::state::EngineStatus;
-use crate::words::shown as seen;
+use crate::words::shown;
 
 #[component]
 pub fn Banner() -> impl IntoView {
     let app = app();
     let failure = app.part(|state| state.failure.clone());
     let dead = app.part(|state| state.engine == EngineStatus::Dead);
-    let shown = move |failure: Failure| {
+    let banner = move |failure: Failure| {
         // After a device fault or a bug the engine may be in any state, so a fresh one is offered.
         let restartable = dead.get() || matches!(failure.kind(), FailureKind::Device | FailureKind::Internal);
         let words = language::failure(&failure);
         view! {
             <div class="failure" data-testid="failure" data-kind=format!("{:?}", failure.kind()).to_ascii_lowercase()>
                 <div>
-                    <p class="what">{seen(words.problem)}</p>
-                    <p>{seen(&words.reason)}</p>
+                    <p class="what">{words.problem}</p>
+                    <p>{shown(&words.reason)}</p>
                     <p>{words.next_step}</p>
                 </div>
                 <div class="actions">
@@ -36,5 +36,5 @@ pub fn Banner() -> impl IntoView {
         }
     };
     // The region is always in the document, because screen readers announce content that is added to it.
-    view! { <div role="alert" class="failure-region">{move || failure.get().map(shown)}</div> }
+    view! { <div role="alert" class="failure-region">{move || failure.get().map(banner)}</div> }
 }

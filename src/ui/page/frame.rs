@@ -10,7 +10,7 @@ use crate::ui::page::dom;
 pub fn FrameNote() -> impl IntoView {
     dom::is_framed_elsewhere().then(|| {
         view! {
-            <p class="note frame-note" data-testid="frame-note">
+            <p class="note" data-testid="frame-note">
                 "Another site shows this page in a frame. "
                 <a href=dom::address() target="_blank" rel="noopener" data-testid="frame-open">"Open it by itself"</a>
                 " if you did not expect that. Whoever hosts this page can forbid it with the header "

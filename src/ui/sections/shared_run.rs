@@ -11,7 +11,7 @@ use crate::ui::page::dom;
 use crate::ui::state::entry::Entry;
 use crate::ui::state::experiments::Shared;
 use crate::ui::state::link::{LinkStage, LinkState, OtherChannels, loadable_entry};
-use crate::words::{short, visible};
+use crate::words::{sentence, short, visible};
 
 /// Reads the address. If it holds no run, the default model is loaded; otherwise nothing is loaded.
 pub fn open_address(app: App) {
@@ -53,7 +53,7 @@ pub fn Panel() -> impl IntoView {
             <section class="link-panel" data-testid="link-panel" aria-labelledby="link-title">
                 <h2 id="link-title">"Somebody shared a run with you"</h2>
                 {match link {
-                    Err(why) => view! { <p class="error" data-testid="link-error">"It cannot be opened: "{why}"."</p> }.into_any(),
+                    Err(why) => view! { <p class="error" data-testid="link-error">{sentence(&format!("It cannot be opened: {why}"))}</p> }.into_any(),
                     Ok(link) => held(link).into_any(),
                 }}
                 <button type="button" class="quiet" data-testid="link-dismiss" on:click=dismiss>"Close and start afresh"</button>

@@ -61,14 +61,20 @@ fn tokens_go_to_their_panes_and_the_first_difference_is_seen_while_they_come() {
     assert_eq!(state.panes.intact.pieces.concat(), " 5 6");
 }
 
-#[test]
-fn crash_keeps_every_result_and_a_restart_loads_the_model_again() {
+/// A state whose edit is in place, and whose run is over.
+fn pulled_and_run() -> AppState {
     let mut state = loaded();
     pull(&mut state);
     let Request::Apply { ablation } = state.next_message().unwrap().request else { panic!() };
     answer(&mut state, Event::Applied { ablation, took_ms: 1.0, pruned: None });
     answer(&mut state, Event::Done);
     answer(&mut state, Event::Generated(run(&[1], &[2])));
+    state
+}
+
+#[test]
+fn crash_keeps_every_result_and_a_restart_loads_the_model_again() {
+    let mut state = pulled_and_run();
     state.engine_died(Failure::new(Problem::EngineStopped, "it was killed"));
     assert!(state.panes.run.is_some() && state.failure.is_some());
     assert_eq!(state.next_message(), None);
@@ -244,12 +250,7 @@ fn reason_of_a_panic_outlives_the_trap_behind_it() {
 /// Nothing in a browser survives a file that makes its reader panic, as a tokenizer may.
 #[test]
 fn model_that_ends_the_engine_costs_no_result_of_the_one_before() {
-    let mut state = loaded();
-    pull(&mut state);
-    let Request::Apply { ablation } = state.next_message().unwrap().request else { panic!() };
-    answer(&mut state, Event::Applied { ablation, took_ms: 1.0, pruned: None });
-    answer(&mut state, Event::Done);
-    answer(&mut state, Event::Generated(run(&[1], &[2])));
+    let mut state = pulled_and_run();
     answer(&mut state, Event::Evaluated { pane: Pane::Intact, evaluation: evaluation(3.3) });
     answer(&mut state, Event::Evaluated { pane: Pane::Ablated, evaluation: evaluation(4.4) });
     answer(&mut state, Event::Done);

@@ -157,7 +157,7 @@ fn keep(options: &Options, runs: &[Run]) -> Result<(), String> {
 fn built_page(options: &Options) -> Result<PathBuf, String> {
     let dist = match &options.dist {
         Some(dist) => dist.clone(),
-        None => web::build(&web::BuildOptions { public_url: None, dev: options.dev, forbid_frames: false })?,
+        None => web::build(&web::BuildOptions { dev: options.dev, ..Default::default() })?,
     };
     if dist.join("engine_loader.js").is_file() { Ok(dist) } else { Err(format!("{} is not a built page", dist.display())) }
 }

@@ -12,7 +12,7 @@ use crate::ui::page::dom;
 use crate::ui::sections::experiments::{button, coordinates};
 use crate::ui::state::AppState;
 use crate::ui::state::experiments::{Shared, is_experiment};
-use crate::words::visible;
+use crate::words::{sentence, visible};
 
 /// Reads an experiment from the address.
 pub fn read_link(app: App) {
@@ -32,7 +32,7 @@ pub fn panel() -> AnyView {
         let body = match shared.get() {
             Shared::None => return None,
             Shared::Refused(why) => {
-                view! { <p class="error" data-testid="try-error">{format!("It cannot be opened: {why}.")}</p> }.into_any()
+                view! { <p class="error" data-testid="try-error">{sentence(&format!("It cannot be opened: {why}"))}</p> }.into_any()
             }
             Shared::Held(link) => held(&link),
         };
