@@ -8,19 +8,14 @@
 // prints JSON.
 
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync } from 'node:fs';
-import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { launch, part, root, serve, text, unfold, visit } from '../tests/e2e/lib.mjs';
+import { isEnabled, launch, openFixture, part, serve, text, unfold, visit } from '../tests/e2e/lib.mjs';
+import { random } from './random.mjs';
 
 const { values } = parseArgs({ options: { times: { type: 'string', default: '50' }, seed: { type: 'string', default: '1' } } });
 const times = Number(values.times);
-let state = Number(values.seed);
-/** A random number in [0, 1) (a linear congruence; only the spread matters). */
-const next = () => (state = (state * 1103515245 + 12345) % 2147483648) / 2147483648;
-
-const enabled = (seen, id) => seen.page.waitForFunction((id) => document.querySelector(`[data-testid="${id}"]`)?.disabled === false, id);
+const next = random(Number(values.seed));
 
 /** The work: how to begin it, how to see that it is done, and what of its result is shown. */
 const WORK = {
@@ -45,13 +40,6 @@ const WORK = {
     shown: async (seen) => (await part(seen, 'score-findings').count()) > 0,
   },
 };
-
-async function openFixture(seen, name) {
-  const folder = path.join(root, 'tests/fixtures', name);
-  const names = readdirSync(folder).filter((file) => /^(config|tokenizer|generation_config|model.*)\.(json|safetensors)$|index\.json$/.test(file));
-  const files = names.map((file) => ({ name: file, mimeType: 'application/octet-stream', buffer: readFileSync(path.join(folder, file)) }));
-  await part(seen, 'open-files').setInputFiles(files);
-}
 
 /** A new visit with the model on the GPU. */
 async function prepared(browser, server) {
@@ -88,8 +76,8 @@ try {
       seen = await prepared(browser, server);
       await begin(seen);
       await sleep(next() * wholeMs);
-      if (await shown(seen)) counts[name].already += 1;
       const wasShown = await shown(seen);
+      counts[name].already += wasShown;
       began = performance.now();
       await system.send('Browser.crashGpuProcess').catch(() => {});
       await part(seen, 'failure').waitFor();
@@ -97,7 +85,7 @@ try {
       assert.equal(await part(seen, 'failure').first().getAttribute('data-kind'), 'device', await text(seen, 'failure'));
       if (!wasShown) assert.equal(await shown(seen), false, `${name}: a result of a lost device is shown`);
       await part(seen, 'failure-restart').click();
-      await enabled(seen, 'scan-run');
+      await isEnabled(seen, 'scan-run');
       await begin(seen);
       await done(seen);
       assert.equal(await part(seen, 'failure').count(), 0);

@@ -20,6 +20,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { startHub } from '../tests/e2e/hub.mjs';
 import { root } from '../tests/e2e/xtask.mjs';
+import { random } from './random.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -33,16 +34,6 @@ const program = path.join(path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'ta
 const fixture = path.join(root, 'tests/fixtures/llama');
 const scratch = mkdtempSync(path.join(tmpdir(), 'linchpin-kills-'));
 
-/** Random numbers in [0, 1), the same for a seed (mulberry32). */
-function random(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
-}
 const next = random(Number(values.seed));
 
 /** Starts the command; resolves with its exit code, or `null` if it was killed after so many milliseconds. */

@@ -13,7 +13,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { launch, part, serve, text, unfold, visit } from '../tests/e2e/lib.mjs';
+import { isEnabled, launch, part, serve, text, unfold, visit } from '../tests/e2e/lib.mjs';
 
 const { values } = parseArgs({
   options: { minutes: { type: 'string', default: '120' }, settle: { type: 'string', default: '10' }, webgpu: { type: 'boolean', default: false } },
@@ -28,7 +28,7 @@ const elapsed = () => (performance.now() - began) / 60_000;
 /** The proportional set size of a process: its own memory, and its share of what it has in common with others. */
 const pss = (pid) => Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]) * 1024;
 
-async function memory(seen, system, cdp) {
+async function memory(system, cdp) {
   for (let i = 0; i < 3; i += 1) await cdp.send('HeapProfiler.collectGarbage');
   const { processInfo } = await system.send('SystemInfo.getProcessInfo');
   const of = (type) => processInfo.filter((process) => process.type === type).reduce((sum, { id }) => sum + pss(id), 0);
@@ -37,27 +37,25 @@ async function memory(seen, system, cdp) {
   return { page: of('renderer'), gpu: of('GPU'), browser: of('browser'), heap: metric('JSHeapUsedSize'), nodes: metric('Nodes'), listeners: metric('JSEventListeners') };
 }
 
-const enabled = (seen, id) => seen.page.waitForFunction((id) => document.querySelector(`[data-testid="${id}"]`)?.disabled === false, id);
-
 async function generate(seen) {
-  await enabled(seen, 'generate');
+  await isEnabled(seen, 'generate');
   await part(seen, 'generate').click();
   await part(seen, 'speed-ablated').filter({ hasNotText: '–' }).waitFor();
-  await enabled(seen, 'generate');
+  await isEnabled(seen, 'generate');
 }
 
 async function load(seen, id) {
   await part(seen, 'model-select').selectOption(id);
   await part(seen, 'model-load').click();
   await seen.page.waitForFunction((id) => document.querySelector('[data-testid="model-facts"]')?.textContent.includes(id), id);
-  await enabled(seen, 'scan-run');
+  await isEnabled(seen, 'scan-run');
 }
 
 async function round(seen) {
   await part(seen, 'scan-run').click();
-  await enabled(seen, 'scan-run');
+  await isEnabled(seen, 'scan-run');
   await part(seen, 'confirm-run').click();
-  await enabled(seen, 'confirm-run');
+  await isEnabled(seen, 'confirm-run');
   await part(seen, 'verdict').first().waitFor();
   await part(seen, 'candidate-pull').first().click();
   await part(seen, 'applied').filter({ hasText: 'in place' }).waitFor();
@@ -78,12 +76,17 @@ try {
   await cdp.send('Performance.enable');
   const system = await browser.newBrowserCDPSession();
   await part(seen, 'backend').waitFor();
+  if (values.webgpu) {
+    await part(seen, 'backend-choice').selectOption('gpu');
+    await load(seen, 'linchpin-13m');
+    assert.match(await text(seen, 'backend'), /webgpu/);
+  }
   await unfold(seen.page.locator('details.more').first());
   await part(seen, 'max-tokens').fill('24');
   const rounds = [];
   while (elapsed() < minutes) {
     await round(seen);
-    const measured = { minutes: Number(elapsed().toFixed(2)), ...(await memory(seen, system, cdp)) };
+    const measured = { minutes: Number(elapsed().toFixed(2)), ...(await memory(system, cdp)) };
     rounds.push(measured);
     console.log(JSON.stringify(measured));
   }

@@ -3,7 +3,7 @@
 // `cargo xtask test` runs them. By hand, on a page built by `cargo xtask build`: node --test tests/e2e/*.test.mjs
 
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -225,6 +225,19 @@ export async function text(seen, id) {
 /** Opens a `details` that may be open already. */
 export async function unfold(details) {
   if (!(await details.evaluate(({ open }) => open))) await details.locator('summary').first().click();
+}
+
+/** Waits until a control can be used. */
+export async function isEnabled(seen, id) {
+  await seen.page.waitForFunction((id) => document.querySelector(`[data-testid="${id}"]`)?.disabled === false, id);
+}
+
+/** Puts a fixture's files into the page's own file field; `change` changes each of them. */
+export async function openFixture(seen, name, change = (file) => file) {
+  const folder = path.join(root, 'tests/fixtures', name);
+  const names = readdirSync(folder).filter((file) => /^(config|tokenizer|generation_config|model.*)\.(json|safetensors)$|index\.json$/.test(file));
+  const files = names.map((file) => change({ name: file, mimeType: 'application/octet-stream', buffer: readFileSync(path.join(folder, file)) }));
+  await part(seen, 'open-files').setInputFiles(files);
 }
 
 /** The native command's output for the bundled model, on the CPU. */

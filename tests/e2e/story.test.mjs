@@ -1,11 +1,10 @@
 // A visit from the first view to a link that another visitor recomputes.
 
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync } from 'node:fs';
-import path from 'node:path';
+import { readFileSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { close, closePages, command, open, part, root, text, unfold, visit } from './lib.mjs';
+import { close, closePages, command, isEnabled, open, openFixture, part, text, unfold, visit } from './lib.mjs';
 
 let server;
 let browsers;
@@ -21,16 +20,12 @@ async function modelIsReady(seen) {
   await part(seen, 'backend').waitFor();
 }
 
-async function isOver(seen, id) {
-  await seen.page.waitForFunction((id) => !document.querySelector(`[data-testid="${id}"]`).disabled, id);
-}
-
 async function generate(seen, nTokens) {
   await unfold(seen.page.locator('details.more').first());
   await part(seen, 'max-tokens').fill(String(nTokens));
   await part(seen, 'generate').click();
   await part(seen, 'speed-ablated').filter({ hasNotText: '–' }).waitFor();
-  await isOver(seen, 'generate');
+  await isEnabled(seen, 'generate');
 }
 
 function assertSameNumbers(page, native) {
@@ -130,14 +125,6 @@ test('twin has the same spike, no super weight and a critical channel', async ()
   assert.deepEqual(seen.problems, []);
   await seen.close();
 });
-
-/** Puts a fixture into the page's own file field. */
-async function openFixture(seen, name, change = (file) => file) {
-  const folder = path.join(root, 'tests/fixtures', name);
-  const names = readdirSync(folder).filter((file) => /^(config|tokenizer|generation_config|model.*)\.(json|safetensors)$|index\.json$/.test(file));
-  const files = names.map((file) => change({ name: file, mimeType: 'application/octet-stream', buffer: readFileSync(path.join(folder, file)) }));
-  await part(seen, 'open-files').setInputFiles(files);
-}
 
 test('visitor\'s own model is scanned, pulled, run, shared and recomputed on WebGPU', async () => {
   const seen = await visit(browsers.gpu, server.url, { theme: 'dark' });
