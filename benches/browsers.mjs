@@ -18,9 +18,8 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { chromium } from 'playwright-core';
 import { TOKEN, startHub } from '../tests/e2e/hub.mjs';
-import { root, serve } from '../tests/e2e/lib.mjs';
+import { launch, root, serve } from '../tests/e2e/lib.mjs';
 
 const { values } = parseArgs({
   options: { browser: { type: 'string', default: 'chromium,firefox,webkit' }, only: { type: 'string', default: 'tabs,private,quota,cleared,token' } },
@@ -80,7 +79,7 @@ class Tab {
 /** Each opens tabs in one profile: `open(url)`, and `close()`; `window({ isPrivate })` begins with an empty profile. */
 const BROWSERS = {
   async chromium({ isPrivate }) {
-    const browser = await chromium.launch({ executablePath: process.env.CHROME ?? '/usr/bin/chromium', headless: true, args: ['--no-sandbox'] });
+    const browser = await launch();
     // Every context of Playwright's is an off-the-record profile, as a private window is.
     const context = await browser.newContext();
     return {
